@@ -1,0 +1,153 @@
+//! What evaluation needs from an engine. The trait lives here, with its user, so that everything
+//! above it is tested without a C++ build; `llama` implements it.
+
+use serde::{Deserialize, Serialize};
+
+/// A token id of the model's vocabulary.
+pub type Token = i32;
+
+/// Everything about the engine's set-up that changes bits. Pinned, and part of every cell's identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSettings {
+    /// Window length in tokens.
+    pub n_ctx: u32,
+    /// Tokens computed at once; equal to `n_ctx` unless stated.
+    pub n_ubatch: u32,
+    /// Sequences decoded together.
+    pub n_seq: u32,
+    /// Flash attention, as llama-perplexity resolves it by default on the CPU: on.
+    pub flash_attn: bool,
+    /// ggml type of the key cache.
+    pub type_k: String,
+    /// ggml type of the value cache.
+    pub type_v: String,
+    /// Weight repacking into interleaved layouts (`use_extra_bufts`): off, since it moves bits.
+    pub repack: bool,
+}
+
+impl EngineSettings {
+    /// llama-perplexity's defaults for a window of `n_ctx` tokens, one sequence at a time, no repacking.
+    pub fn pinned(n_ctx: u32) -> Self {
+        EngineSettings {
+            n_ctx,
+            n_ubatch: n_ctx,
+            n_seq: 1,
+            flash_attn: true,
+            type_k: "f16".into(),
+            type_v: "f16".into(),
+            repack: false,
+        }
+    }
+}
+
+/// What the engine says about itself and the model it has loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// Engine, revision and the CPU features its kernels were built for: bits may differ between builds.
+    pub build: String,
+    /// `general.architecture`, as the engine understood it.
+    pub arch: String,
+    /// Number of tokens in the vocabulary: the length of one row of logits.
+    pub n_vocab: usize,
+    /// Number of layers.
+    pub n_layer: usize,
+    /// Context length the model was trained with.
+    pub n_ctx_train: u32,
+    /// The token put in place of each window's first token, where the vocabulary asks for one.
+    pub bos: Option<Token>,
+    /// Worker threads. Recorded, but not part of a cell's identity: results do not depend on it.
+    pub n_threads: usize,
+}
+
+/// A weight tensor as the engine's graph uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightInfo {
+    /// GGUF tensor name.
+    pub name: String,
+    /// ggml type in upstream spelling (`q4_K`), of the bytes now in place.
+    pub ty: String,
+    /// Extents, `ne[0]` contiguous.
+    pub ne: [u64; 4],
+    /// Graph nodes that read this tensor in a full pass. 0 means the graph does not use it.
+    pub consumers: usize,
+}
+
+/// Output of the graph nodes that read one watched tensor, as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedActivation {
+    /// GGUF tensor name.
+    pub tensor: String,
+    /// blake3 over the outputs of all nodes that read the tensor, in graph order.
+    pub blake3: String,
+}
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The model cannot be used for this, though the file is sound (no tokenizer, embedding-only …).
+    #[error("{what}\nhint: {hint}")]
+    Unsupported {
+        /// What was found, naming the file.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The engine refused or failed.
+    #[error("engine: {0}")]
+    Failed(String),
+    /// No such weight in the model's graph.
+    #[error("the engine's graph has no weight named {0:?}")]
+    NoSuchWeight(String),
+}
+
+/// A loaded model that can be run over a window of tokens with weights swapped in place.
+///
+/// Weights form a stack per tensor: [`swap_weight`](Engine::swap_weight) pushes, [`restore_weight`](Engine::restore_weight)
+/// pops. The exact arm is one push for every weight; a cell is another on top of it.
+pub trait Engine {
+    /// What is loaded.
+    fn info(&self) -> &EngineInfo;
+
+    /// Token ids of `text` as llama-perplexity makes them: special tokens added, none parsed from the text.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError>;
+
+    /// All weights of the model's graph, in graph order.
+    fn weights(&self) -> &[WeightInfo];
+
+    /// The type and bytes now in place, read back from the engine.
+    ///
+    /// # Errors
+    /// When the graph has no such weight.
+    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError>;
+
+    /// Puts other bytes, of any ggml type, in a weight's place.
+    ///
+    /// # Errors
+    /// When the graph has no such weight, the type is unknown, or the byte count does not fit `ne`.
+    fn swap_weight(&mut self, name: &str, ty: &str, bytes: std::sync::Arc<Vec<u8>>) -> Result<(), EngineError>;
+
+    /// Undoes the last [`swap_weight`](Engine::swap_weight) of that tensor.
+    ///
+    /// # Errors
+    /// When the graph has no such weight or nothing is swapped.
+    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError>;
+
+    /// From now on, hash the outputs of the nodes that read these weights; an empty list ends it.
+    fn watch(&mut self, tensors: &[String]);
+
+    /// The hashes seen in the last [`decode`](Engine::decode), in the order asked for.
+    fn watched(&self) -> Vec<WatchedActivation>;
+
+    /// Runs one window in an empty context and hands over the logits.
+    ///
+    /// `tokens` holds at most `n_ctx` ids. The result is row-major `[tokens.len() - first_output][n_vocab]`,
+    /// valid until the next call.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn decode(&mut self, tokens: &[Token], first_output: usize) -> Result<&[f32], EngineError>;
+}
