@@ -12,7 +12,7 @@ pub type Token = i32;
 pub struct EngineSettings {
     /// Window length in tokens.
     pub n_ctx: u32,
-    /// Tokens computed at once; equal to `n_ctx` unless stated.
+    /// Tokens computed at once.
     pub n_ubatch: u32,
     /// Sequences decoded together.
     pub n_seq: u32,
@@ -31,7 +31,7 @@ impl EngineSettings {
     pub fn pinned(n_ctx: u32) -> Self {
         EngineSettings {
             n_ctx,
-            n_ubatch: n_ctx,
+            n_ubatch: n_ctx.min(512),
             n_seq: 1,
             flash_attn: true,
             type_k: "f16".into(),
@@ -114,6 +114,9 @@ pub trait Engine {
     /// # Errors
     /// When the model has no tokenizer.
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError>;
+
+    /// Bytes of text that a token stands for; 0 for a special token.
+    fn piece_len(&self, token: Token) -> usize;
 
     /// All weights of the model's graph, in graph order.
     fn weights(&self) -> &[WeightInfo];

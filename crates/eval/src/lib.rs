@@ -1,7 +1,12 @@
 //! What is measured, and the engine it is measured through.
 //!
-//! text → tokens → [`chunk`]s → logits of reference and variant ([`engine`]) → per-token scores ([`score`])
+//! text → tokens ([`engine`]) → [`window`]s → logits of reference and variant → per-token [`score`]s, made of two sums
+//! over the vocabulary ([`softmax`])
 
 pub mod engine;
+pub mod score;
+pub mod softmax;
+pub mod window;
 
 pub use engine::{Engine, EngineError, EngineInfo, EngineSettings, Token, WatchedActivation, WeightInfo};
+pub use score::{NonFinite, ReferenceWindow, VariantScores};
