@@ -1,1 +1,11 @@
-//! placeholder
+//! Estimates from per-token scores that come in chunks (windows of `n_ctx` tokens).
+//!
+//! scores by chunk → [`mean`] (clustered and i.i.d. standard error) · [`quantile`] · [`paired_differences`]
+//!
+//! All sums run in the order given, in f64: equal input gives equal bits.
+
+mod mean;
+mod quantile;
+
+pub use mean::{MIN_CHUNKS_FOR_SE, Mean, StatsError, mean, paired_differences, sum};
+pub use quantile::{quantile, sort_finite};
