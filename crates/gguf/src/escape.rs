@@ -1,0 +1,73 @@
+//! Text from files, made safe for a terminal.
+
+use std::fmt::Write;
+
+/// `text` with everything that could steer a terminal or mislead a reader written out.
+///
+/// Control characters (so also escape sequences such as OSC), line and paragraph separators,
+/// bidirectional controls and invisible characters become `\n`, `\t`, `\r` or `\u{1b}`; bytes that
+/// are not UTF-8 become `\xff`; a backslash is doubled, so the result can be read back.
+pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                c if c.is_control() || is_invisible(c) => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+                }
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Characters that change how others are shown, or are not shown at all (Unicode categories Cf, Zl
+/// and Zp, fillers, noncharacters).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_written_out() {
+        assert_eq!(escape_terminal("\x1b[31mred\x1b]0;title\x07"), "\\u{1b}[31mred\\u{1b}]0;title\\u{7}");
+        assert_eq!(escape_terminal("\u{9b}31m\u{7f}"), "\\u{9b}31m\\u{7f}");
+        assert_eq!(escape_terminal("a\nb\tc\r"), "a\\nb\\tc\\r");
+    }
+
+    #[test]
+    fn what_misleads_a_reader_is_written_out() {
+        assert_eq!(escape_terminal("abc\u{202e}fdp.exe"), "abc\\u{202e}fdp.exe");
+        assert_eq!(escape_terminal("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_stay_visible_and_backslashes_stay_distinct() {
+        assert_eq!(escape_terminal(b"a\xff\xfeb\\xff"), "a\\xff\\xfeb\\\\xff");
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        for text in ["blk.0.attn_q.weight", "naïve Größe", "日本語", "▁the", "😀"] {
+            assert_eq!(escape_terminal(text), text);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The validation pass: header bytes in, checked metadata and tensor infos out.
+//!
+//! ```text
+//! "GGUF"  version u32  n_tensors u64  n_kv u64
+//! n_kv ×      key: len u64, bytes   type u32   value
+//!             value: number | bool u8 | string: len u64, bytes | array: type u32, n u64, n × value
+//! n_tensors × name: len u64, bytes   n_dims u32   n_dims × ne u64   type u32   offset u64
+//! padding to the alignment, then the data that the offsets count from
+//! ```
+//!
+//! # Source
+//! The GGUF specification (`docs/gguf.md` of ggml) and `gguf_init_from_reader` in `ggml/src/gguf.cpp`.
+
+use crate::escape::escape_terminal;
+use crate::ggml_type::GgmlType;
+use crate::limits::*;
+use crate::problem::Problem;
+use crate::source::{Cursor, Field, Source};
+use crate::tensor::TensorInfo;
+use crate::value::{Array, StringArray, Value, ValueType};
+use std::collections::HashMap;
+
+/// Everything a header says.
+pub(crate) struct Header {
+    pub(crate) version: u32,
+    pub(crate) alignment: u32,
+    pub(crate) metadata: Vec<(String, Value)>,
+    pub(crate) key_index: HashMap<String, usize>,
+    pub(crate) tensors: Vec<TensorInfo>,
+    pub(crate) tensor_index: HashMap<String, usize>,
+    pub(crate) data_offset: u64,
+}
+
+/// The fewest bytes of a metadata pair: a key of one byte, a type, a value of one byte.
+const LEAST_KV_BYTES: u64 = 8 + 1 + 4 + 1;
+/// The fewest bytes of a tensor info: a name of one byte, no dimensions.
+const LEAST_TENSOR_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
+
+pub(crate) fn header(source: &Source) -> Result<Header, Problem> {
+    let mut cursor = Cursor::new(source);
+    magic(&mut cursor)?;
+    let version = version(&mut cursor)?;
+    let n_tensors = count(&mut cursor, "number of tensors", LEAST_TENSOR_BYTES)?;
+    let n_kv = count(&mut cursor, "number of metadata pairs", LEAST_KV_BYTES)?;
+
+    let mut metadata = Vec::new();
+    let mut key_index = HashMap::new();
+    for index in 0..n_kv {
+        let offset = cursor.position();
+        let key = name(&mut cursor, Field::Key(index), MAX_KEY_LENGTH)?;
+        if key_index.insert(key.clone(), metadata.len()).is_some() {
+            return Err(Problem::DuplicateKey { index, offset, key: escape_terminal(key) });
+        }
+        let ty = value_type(&mut cursor, Field::TypeOf(&key))?;
+        let value = value(&mut cursor, ty, Field::Value(&key))?;
+        metadata.push((key, value));
+    }
+    let alignment = alignment(key_index.get("general.alignment").map(|&i| &metadata[i].1))?;
+
+    let mut tensors = Vec::new();
+    let mut tensor_index = HashMap::new();
+    for index in 0..n_tensors {
+        let offset = cursor.position();
+        let tensor = tensor(&mut cursor, index, alignment)?;
+        if tensor_index.insert(tensor.name.clone(), tensors.len()).is_some() {
+            return Err(Problem::DuplicateTensor { index, offset, name: escape_terminal(tensor.name) });
+        }
+        tensors.push(tensor);
+    }
+
+    // Without tensors there is no data section, so nothing has to be padded to.
+    let data_offset = match tensors.as_slice() {
+        [] => cursor.position(),
+        _ => cursor.position().next_multiple_of(alignment.into()),
+    };
+    data_fits(&tensors, data_offset, source.bytes())?;
+    Ok(Header { version, alignment, metadata, key_index, tensors, tensor_index, data_offset })
+}
+
+fn magic(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+    const MAGIC: &[u8] = b"GGUF";
+    let mut first = Vec::new();
+    cursor.append(cursor.left().min(16), &mut first, Field::Header("first bytes"))?;
+    if first.starts_with(MAGIC) {
+        // The version follows at once; take it from the buffer again.
+        cursor.rewind_to(MAGIC.len() as u64);
+        return Ok(());
+    }
+    if first.is_empty() {
+        return Err(Problem::Empty);
+    }
+    if MAGIC.starts_with(&first) {
+        let left = first.len() as u64;
+        return Err(Problem::Truncated { field: "magic".into(), offset: 0, wanted: 4, left });
+    }
+    let found = format!("\"{}\"", escape_terminal(&first[..first.len().min(8)]));
+    Err(Problem::NotGguf { found, looks_like: looks_like(&first) })
+}
+
+/// The kind of file that starts like this.
+fn looks_like(first: &[u8]) -> Option<&'static str> {
+    let safetensors_header = first.len() > 8 && first[6..8] == [0, 0] && first[8] == b'{';
+    Some(match first {
+        [b'F', b'U', b'G', b'G', ..] => "a GGUF file whose bytes are swapped in fours",
+        [b'l', b'm', b'g', b'g', ..] | [b'f', b'm', b'g', b'g', ..] | [b't', b'j', b'g', b'g', ..] => {
+            "a GGML file from before GGUF; convert the original model again"
+        }
+        [b'P', b'K', 3, 4, ..] => "a zip archive or PyTorch checkpoint; convert it with convert_hf_to_gguf.py",
+        [0x1f, 0x8b, ..] => "a gzip file; unpack it first",
+        [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', b't', b't', b'p', ..] => {
+            "a Git LFS pointer; run git lfs pull"
+        }
+        [b'<', b'!' | b'h' | b'H' | b'?', ..] => "a web page; the download may have met an error or a log-in page",
+        [b'{', ..] => "a JSON file; the download may have met an error message",
+        _ if safetensors_header => "a safetensors file; convert it with convert_hf_to_gguf.py",
+        _ => return None,
+    })
+}
+
+fn version(cursor: &mut Cursor<'_>) -> Result<u32, Problem> {
+    let found = cursor.u32(Field::Header("version"))?;
+    match (found, found.swap_bytes()) {
+        (2..=GGUF_VERSION, _) => Ok(found),
+        (_, swapped @ 1..=0xffff) if found & 0xffff == 0 => Err(Problem::BigEndian { version: swapped }),
+        _ => Err(Problem::Version { found }),
+    }
+}
+
+fn count(cursor: &mut Cursor<'_>, field: &'static str, least_bytes: u64) -> Result<u64, Problem> {
+    let offset = cursor.position();
+    let found = cursor.u64(Field::Header(field))?;
+    let left = cursor.left();
+    let max = left / least_bytes;
+    if found > max {
+        return Err(Problem::Count { field, offset, found, max, left });
+    }
+    Ok(found)
+}
+
+/// The length in front of a string, no longer than `max` and than the file.
+fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, max: u64) -> Result<u64, Problem> {
+    let offset = cursor.position();
+    let found = cursor.u64(field)?;
+    if found > max {
+        return Err(Problem::StringLength { field: field.to_string(), offset, found, max });
+    }
+    cursor.require(found, field)?;
+    Ok(found)
+}
+
+/// A metadata key or tensor name.
+fn name(cursor: &mut Cursor<'_>, field: Field<'_>, max: u64) -> Result<String, Problem> {
+    let n = string_length(cursor, field, max)?;
+    let offset = cursor.position();
+    if n == 0 {
+        return Err(Problem::EmptyName { field: field.to_string(), offset });
+    }
+    let mut bytes = Vec::new();
+    cursor.append(n, &mut bytes, field)?;
+    if let Some(nul) = bytes.iter().position(|&byte| byte == 0) {
+        let (offset, found) = (offset + nul as u64, escape_terminal(&bytes));
+        return Err(Problem::NameWithNul { field: field.to_string(), offset, found });
+    }
+    String::from_utf8(bytes).map_err(|e| Problem::NameNotUtf8 {
+        field: field.to_string(),
+        offset: offset + e.utf8_error().valid_up_to() as u64,
+        found: escape_terminal(e.as_bytes()),
+    })
+}
+
+fn value_type(cursor: &mut Cursor<'_>, field: Field<'_>) -> Result<ValueType, Problem> {
+    let offset = cursor.position();
+    let found = cursor.u32(field)?;
+    ValueType::from_id(found).ok_or_else(|| Problem::ValueType { field: field.to_string(), offset, found })
+}
+
+fn value(cursor: &mut Cursor<'_>, ty: ValueType, field: Field<'_>) -> Result<Value, Problem> {
+    Ok(match ty {
+        ValueType::U8 => Value::U8(u8::from_le_bytes(cursor.array(field)?)),
+        ValueType::I8 => Value::I8(i8::from_le_bytes(cursor.array(field)?)),
+        ValueType::U16 => Value::U16(u16::from_le_bytes(cursor.array(field)?)),
+        ValueType::I16 => Value::I16(i16::from_le_bytes(cursor.array(field)?)),
+        ValueType::U32 => Value::U32(cursor.u32(field)?),
+        ValueType::I32 => Value::I32(i32::from_le_bytes(cursor.array(field)?)),
+        ValueType::F32 => Value::F32(f32::from_le_bytes(cursor.array(field)?)),
+        ValueType::U64 => Value::U64(cursor.u64(field)?),
+        ValueType::I64 => Value::I64(i64::from_le_bytes(cursor.array(field)?)),
+        ValueType::F64 => Value::F64(f64::from_le_bytes(cursor.array(field)?)),
+        ValueType::Bool => Value::Bool(bools(cursor, 1, field)?[0]),
+        ValueType::String => {
+            let n = string_length(cursor, field, GGUF_MAX_STRING_LENGTH)?;
+            let mut bytes = Vec::new();
+            cursor.append(n, &mut bytes, field)?;
+            Value::String(bytes)
+        }
+        ValueType::Array => Value::Array(array(cursor, 1, field)?),
+    })
+}
+
+fn bools(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<Vec<bool>, Problem> {
+    let start = cursor.position();
+    let bytes = cursor.numbers(n, u8::from_le_bytes, field)?;
+    if let Some(i) = bytes.iter().position(|&byte| byte > 1) {
+        return Err(Problem::Bool { field: field.to_string(), offset: start + i as u64, found: bytes[i] });
+    }
+    Ok(bytes.into_iter().map(|byte| byte == 1).collect())
+}
+
+fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array, Problem> {
+    let start = cursor.position();
+    if depth > MAX_ARRAY_DEPTH {
+        return Err(Problem::ArrayDepth { field: field.to_string(), offset: start, found: depth });
+    }
+    let ty = value_type(cursor, field)?;
+    let offset = cursor.position();
+    let n = cursor.u64(field)?;
+    if n > GGUF_MAX_ARRAY_ELEMENTS {
+        return Err(Problem::ArrayLength { field: field.to_string(), offset, found: n });
+    }
+    // No more elements than bytes are left for them, so capacity for `n` can be reserved.
+    cursor.require(n.saturating_mul(ty.least_bytes()), field)?;
+    Ok(match ty {
+        ValueType::U8 => Array::U8(cursor.numbers(n, u8::from_le_bytes, field)?),
+        ValueType::I8 => Array::I8(cursor.numbers(n, i8::from_le_bytes, field)?),
+        ValueType::U16 => Array::U16(cursor.numbers(n, u16::from_le_bytes, field)?),
+        ValueType::I16 => Array::I16(cursor.numbers(n, i16::from_le_bytes, field)?),
+        ValueType::U32 => Array::U32(cursor.numbers(n, u32::from_le_bytes, field)?),
+        ValueType::I32 => Array::I32(cursor.numbers(n, i32::from_le_bytes, field)?),
+        ValueType::F32 => Array::F32(cursor.numbers(n, f32::from_le_bytes, field)?),
+        ValueType::U64 => Array::U64(cursor.numbers(n, u64::from_le_bytes, field)?),
+        ValueType::I64 => Array::I64(cursor.numbers(n, i64::from_le_bytes, field)?),
+        ValueType::F64 => Array::F64(cursor.numbers(n, f64::from_le_bytes, field)?),
+        ValueType::Bool => Array::Bool(bools(cursor, n, field)?),
+        ValueType::String => Array::String(strings(cursor, n, field)?),
+        ValueType::Array => {
+            let mut arrays = Vec::with_capacity(n as usize);
+            for _ in 0..n {
+                arrays.push(array(cursor, depth + 1, field)?);
+            }
+            Array::Array(arrays)
+        }
+    })
+}
+
+fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringArray, Problem> {
+    let mut strings = StringArray::with_capacity(n as usize);
+    for _ in 0..n {
+        let offset = cursor.position();
+        let length = string_length(cursor, field, GGUF_MAX_STRING_LENGTH)?;
+        strings
+            .push_with(|bytes| cursor.append(length, bytes, field))?
+            .ok_or_else(|| Problem::HeaderTooLarge { field: field.to_string(), offset })?;
+    }
+    Ok(strings)
+}
+
+fn alignment(value: Option<&Value>) -> Result<u32, Problem> {
+    match value {
+        None => Ok(GGUF_DEFAULT_ALIGNMENT),
+        Some(&Value::U32(found)) if found.is_power_of_two() => Ok(found),
+        Some(&Value::U32(found)) => Err(Problem::Alignment { found }),
+        Some(other) => Err(Problem::AlignmentType { found: other.value_type() }),
+    }
+}
+
+fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, Problem> {
+    let name = name(cursor, Field::TensorName(index), GGML_MAX_NAME - 1)?;
+    let safe_name = || escape_terminal(&name);
+
+    let offset = cursor.position();
+    let n_dims = cursor.u32(Field::TensorShape(&name))?;
+    if n_dims > GGML_MAX_DIMS {
+        return Err(Problem::Dimensions { name: safe_name(), offset, found: n_dims });
+    }
+    let mut ne = [1; GGML_MAX_DIMS as usize];
+    for extent in &mut ne[..n_dims as usize] {
+        *extent = cursor.u64(Field::TensorShape(&name))?;
+    }
+    let shape_problem = || Problem::Shape { name: safe_name(), ne: ne[..n_dims as usize].to_vec() };
+    // An extent of 0 must not hide an overflow of the others: any of their products is formed later.
+    let product = ne.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1)));
+    if product.is_none_or(|product| product > i64::MAX as u64) {
+        return Err(shape_problem());
+    }
+    let n_elements: u64 = ne.iter().product();
+
+    let offset = cursor.position();
+    let ty = GgmlType::from_id(cursor.u32(Field::TensorType(&name))?).map_err(|found| Problem::TensorType {
+        name: safe_name(),
+        offset,
+        found,
+    })?;
+    if !ne[0].is_multiple_of(ty.blck_size()) {
+        let (found, blck_size) = (ne[0], ty.blck_size());
+        return Err(Problem::Row { name: safe_name(), ty: ty.name(), found, blck_size });
+    }
+    let nbytes = ty.bytes_of(n_elements).ok_or_else(shape_problem)?;
+
+    let offset = cursor.u64(Field::TensorOffset(&name))?;
+    if !offset.is_multiple_of(alignment.into()) {
+        return Err(Problem::Misaligned { name: safe_name(), found: offset, alignment });
+    }
+    Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes })
+}
+
+/// Every tensor lies in the file, and no two share a byte.
+fn data_fits(tensors: &[TensorInfo], data_offset: u64, file_bytes: u64) -> Result<(), Problem> {
+    let data_bytes = file_bytes.saturating_sub(data_offset);
+    for t in tensors {
+        let fits = t.offset.checked_add(t.nbytes).is_some_and(|end| end <= data_bytes);
+        if !fits {
+            let (name, offset, nbytes) = (escape_terminal(&t.name), t.offset, t.nbytes);
+            return Err(Problem::OutOfFile { name, offset, nbytes, data_offset, data_bytes });
+        }
+    }
+    let mut by_offset: Vec<&TensorInfo> = tensors.iter().filter(|t| t.nbytes > 0).collect();
+    by_offset.sort_by_key(|t| t.offset);
+    for pair in by_offset.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if first.offset + first.nbytes > second.offset {
+            return Err(Problem::Overlap {
+                first: escape_terminal(&first.name),
+                second: escape_terminal(&second.name),
+                offset: second.offset,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! Every way in which a file can be wrong, each with what was found and what was wanted.
+
+use crate::escape::escape_terminal;
+use crate::ggml_type::GgmlTypeIdError;
+use crate::limits::*;
+use crate::value::ValueType;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file, and what is wrong with it. Displays as one line, and a `hint:` line where there is advice.
+#[derive(Debug)]
+pub struct GgufError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl GgufError {
+    pub(crate) fn new(path: &Path, problem: Problem) -> Self {
+        GgufError { path: path.to_owned(), problem }
+    }
+}
+
+impl fmt::Display for GgufError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = escape_terminal(self.path.as_os_str().as_encoded_bytes());
+        write!(f, "{path}: {}", self.problem)?;
+        match self.problem.hint() {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for GgufError {
+    // The I/O error of `Open` and `Read` is part of the line that is displayed, so it is no source
+    // of its own: a chain that is printed would say it twice.
+}
+
+/// A way in which a file can be wrong. Text taken from the file is escaped already.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    // The path.
+    /// The path cannot be opened.
+    #[error("cannot be opened: {0}")]
+    Open(#[source] io::Error),
+    /// The path is a directory, FIFO, device or socket.
+    #[error("is a {found}, wanted a regular file")]
+    NotAFile {
+        /// What it is.
+        found: &'static str,
+    },
+    /// The file has no bytes.
+    #[error("is empty, wanted a GGUF file")]
+    Empty,
+    /// The first bytes are not `GGUF`.
+    #[error("is not a GGUF file: byte 0 holds {found}, wanted \"GGUF\"")]
+    NotGguf {
+        /// The first bytes, and what they look like.
+        found: String,
+        /// The kind of file they belong to, if it is known.
+        looks_like: Option<&'static str>,
+    },
+    /// The operating system failed to read.
+    #[error("cannot be read at byte {offset}: {source}")]
+    Read {
+        /// First byte asked for.
+        offset: u64,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The file has fewer bytes than when it was opened.
+    #[error("shrank while it was read: {wanted} bytes wanted at byte {offset}, {now} bytes left of {at_open}")]
+    Shrunk {
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes of the file at opening.
+        at_open: u64,
+        /// Bytes of the file now.
+        now: u64,
+    },
+    /// More memory is needed than there is.
+    #[error("{field}: {wanted} bytes of memory wanted, the system refused")]
+    Memory {
+        /// What it is for.
+        field: String,
+        /// Bytes.
+        wanted: u64,
+    },
+
+    // The header.
+    /// The file ends within the header.
+    #[error("ends too early: {field} at byte {offset} wants {wanted} bytes, found {left}")]
+    Truncated {
+        /// What was being read.
+        field: String,
+        /// Its first byte.
+        offset: u64,
+        /// Bytes it needs.
+        wanted: u64,
+        /// Bytes that are there.
+        left: u64,
+    },
+    /// All is in big-endian byte order.
+    #[error("is big-endian: version at byte 4 found {version} with its bytes swapped, wanted little-endian")]
+    BigEndian {
+        /// The version in its own byte order.
+        version: u32,
+    },
+    /// A version that no reader of ours knows.
+    #[error("version at byte 4: found {found}, wanted 2 or {GGUF_VERSION}")]
+    Version {
+        /// The version.
+        found: u32,
+    },
+    /// More tensors or metadata pairs than the bytes that follow could hold.
+    #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {left} bytes can hold")]
+    Count {
+        /// `number of tensors` or `number of metadata pairs`.
+        field: &'static str,
+        /// Where the count stands.
+        offset: u64,
+        /// The count.
+        found: u64,
+        /// The most there can be.
+        max: u64,
+        /// Bytes that follow.
+        left: u64,
+    },
+    /// The header as a whole passes the cap.
+    #[error("{field} at byte {offset}: the header passes {MAX_HEADER_BYTES} bytes (MAX_HEADER_BYTES)")]
+    HeaderTooLarge {
+        /// What was being read.
+        field: String,
+        /// Its first byte.
+        offset: u64,
+    },
+
+    // Metadata.
+    /// A string passes the cap.
+    #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max}")]
+    StringLength {
+        /// Which string.
+        field: String,
+        /// Where its length stands.
+        offset: u64,
+        /// The length.
+        found: u64,
+        /// The cap.
+        max: u64,
+    },
+    /// An array passes the cap.
+    #[error("{field} at byte {offset}: found {found} elements, wanted at most {GGUF_MAX_ARRAY_ELEMENTS}")]
+    ArrayLength {
+        /// Which array.
+        field: String,
+        /// Where its length stands.
+        offset: u64,
+        /// The length.
+        found: u64,
+    },
+    /// Arrays within arrays, too deep.
+    #[error("{field} at byte {offset}: found an array {found} levels deep, wanted at most {MAX_ARRAY_DEPTH}")]
+    ArrayDepth {
+        /// Which array.
+        field: String,
+        /// Where it starts.
+        offset: u64,
+        /// Its depth.
+        found: u32,
+    },
+    /// A key or tensor name of no bytes.
+    #[error("{field} at byte {offset}: found an empty name, wanted at least one byte")]
+    EmptyName {
+        /// Which one.
+        field: String,
+        /// Where it stands.
+        offset: u64,
+    },
+    /// A key or tensor name that is not UTF-8.
+    #[error("{field} at byte {offset}: found \"{found}\", wanted UTF-8")]
+    NameNotUtf8 {
+        /// Which one.
+        field: String,
+        /// First byte that is not.
+        offset: u64,
+        /// The name, escaped.
+        found: String,
+    },
+    /// A key or tensor name with a NUL in it: C programs see another name than the others.
+    #[error("{field} at byte {offset}: found a NUL byte in \"{found}\", wanted none")]
+    NameWithNul {
+        /// Which one.
+        field: String,
+        /// Where the NUL stands.
+        offset: u64,
+        /// The name, escaped.
+        found: String,
+    },
+    /// A key that has been seen before.
+    #[error("metadata pair {index} at byte {offset}: found key \"{key}\" again, wanted every key once")]
+    DuplicateKey {
+        /// Place in the file, from 0.
+        index: u64,
+        /// Where it stands.
+        offset: u64,
+        /// The key, escaped.
+        key: String,
+    },
+    /// A type id that names no value type.
+    #[error("{field} at byte {offset}: found value type {found}, wanted 0 to 12")]
+    ValueType {
+        /// Which value.
+        field: String,
+        /// Where the id stands.
+        offset: u64,
+        /// The id.
+        found: u32,
+    },
+    /// A bool that is neither 0 nor 1.
+    #[error("{field} at byte {offset}: found {found} for a bool, wanted 0 or 1")]
+    Bool {
+        /// Which value.
+        field: String,
+        /// Where it stands.
+        offset: u64,
+        /// The byte.
+        found: u8,
+    },
+    /// `general.alignment` is no u32.
+    #[error("metadata \"general.alignment\": found a value of type {found}, wanted u32")]
+    AlignmentType {
+        /// Its type.
+        found: ValueType,
+    },
+    /// `general.alignment` is 0 or no power of two.
+    #[error("metadata \"general.alignment\": found {found}, wanted a power of two")]
+    Alignment {
+        /// The alignment.
+        found: u32,
+    },
+
+    // Tensors.
+    /// A tensor name that has been seen before.
+    #[error("tensor {index} at byte {offset}: found name \"{name}\" again, wanted every name once")]
+    DuplicateTensor {
+        /// Place in the file, from 0.
+        index: u64,
+        /// Where it stands.
+        offset: u64,
+        /// The name, escaped.
+        name: String,
+    },
+    /// More dimensions than ggml has.
+    #[error("tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS}")]
+    Dimensions {
+        /// The tensor, escaped.
+        name: String,
+        /// Where the number stands.
+        offset: u64,
+        /// The number.
+        found: u32,
+    },
+    /// An extent that would be negative in ggml, or a product of extents that would overflow.
+    #[error("tensor \"{name}\": found shape {ne:?}, wanted a product of at most 2^63 - 1")]
+    Shape {
+        /// The tensor, escaped.
+        name: String,
+        /// The extents.
+        ne: Vec<u64>,
+    },
+    /// A type id that names no type.
+    #[error("tensor \"{name}\": found type {found} at byte {offset}, wanted a ggml type of this build")]
+    TensorType {
+        /// The tensor, escaped.
+        name: String,
+        /// Where the id stands.
+        offset: u64,
+        /// The id, and whether upstream removed it.
+        found: GgmlTypeIdError,
+    },
+    /// A row that is not whole blocks.
+    #[error("tensor \"{name}\": found {found} values in a row of {ty}, wanted a multiple of {blck_size}")]
+    Row {
+        /// The tensor, escaped.
+        name: String,
+        /// The type.
+        ty: &'static str,
+        /// `ne[0]`.
+        found: u64,
+        /// Values in a block.
+        blck_size: u64,
+    },
+    /// Data that does not start at a multiple of the alignment.
+    #[error("tensor \"{name}\": found offset {found}, wanted a multiple of {alignment}")]
+    Misaligned {
+        /// The tensor, escaped.
+        name: String,
+        /// The offset, from the start of the data section.
+        found: u64,
+        /// The alignment.
+        alignment: u32,
+    },
+    /// Data that passes the end of the file.
+    #[error(
+        "tensor \"{name}\": found {nbytes} bytes of data at offset {offset} of the data section, \
+         which has {data_bytes} bytes (from byte {data_offset} to the end of the file)"
+    )]
+    OutOfFile {
+        /// The tensor, escaped.
+        name: String,
+        /// Its offset, from the start of the data section.
+        offset: u64,
+        /// Its bytes.
+        nbytes: u64,
+        /// Where the data section starts.
+        data_offset: u64,
+        /// Bytes of the data section.
+        data_bytes: u64,
+    },
+    /// Two tensors that share bytes.
+    #[error("tensors \"{first}\" and \"{second}\": found data that overlaps, the second starting at offset {offset}")]
+    Overlap {
+        /// The one that starts first, escaped.
+        first: String,
+        /// The other, escaped.
+        second: String,
+        /// Where the second starts, from the start of the data section.
+        offset: u64,
+    },
+
+    // The caller.
+    /// Bytes were asked for that are not the tensor's.
+    #[error("tensor \"{name}\": {wanted} bytes wanted at byte {offset} of its {nbytes}")]
+    Range {
+        /// The tensor, escaped.
+        name: String,
+        /// First byte asked for, from the tensor's own start.
+        offset: u64,
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes it has.
+        nbytes: u64,
+    },
+}
+
+impl Problem {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Open(e) if e.kind() == io::ErrorKind::NotFound => "check the path; nothing of this name exists",
+            Self::Open(e) if e.kind() == io::ErrorKind::PermissionDenied => "check who may read the file",
+            Self::Open(_) | Self::Read { .. } => "check the disk or the network share that the file is on",
+            Self::NotAFile { found: "directory" } => "name the .gguf file in it",
+            Self::NotAFile { .. } => {
+                "save the model to a file first; it is read in any order, so it cannot be a stream"
+            }
+            Self::Empty => "the download may have failed; fetch the file again",
+            Self::NotGguf { looks_like, .. } => match looks_like {
+                Some(kind) => return Some(format!("it looks like {kind}")),
+                None => "convert the model to GGUF with llama.cpp's convert_hf_to_gguf.py",
+            },
+            Self::Shrunk { .. } => "something else is writing the file; wait for it to finish",
+            Self::Memory { .. } => "free memory, or use a smaller model",
+            Self::Truncated { .. } | Self::OutOfFile { .. } | Self::Count { .. } => {
+                "the file may be cut short or damaged; compare its size with the original's and fetch it again"
+            }
+            Self::BigEndian { .. } => "gguf-convert-endian of the Python package gguf turns it around",
+            Self::Version { found: 1 } => "convert the model again with a current llama.cpp",
+            Self::Version { .. } => "the file may be from a newer llama.cpp, or damaged",
+            Self::TensorType { found: GgmlTypeIdError::Removed { .. }, .. } => {
+                "quantize the model again with a current llama.cpp; repacked types are now made at load time"
+            }
+            Self::TensorType { .. } => "the file may be from a newer or a forked llama.cpp, or damaged",
+            Self::Range { .. } => return None,
+            _ => "the file is damaged, or its writer is at fault; llama.cpp would refuse or misread it too",
+        };
+        Some(hint.to_owned())
+    }
+}
