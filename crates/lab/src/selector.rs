@@ -1,0 +1,552 @@
+//! Which tensors: `ROLE`, `re:/REGEX/` or an exact name, each with `[layers=…]`, joined by commas.
+//!
+//! text → [`Selector`] (canonical when printed) → [`Selector::select`] over a model's tensors → indices
+
+use crate::layer_set::LayerSet;
+use crate::target_role::{NameParts, TargetRole, TensorId};
+use regex::Regex;
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+/// Longest selector that is read; a longer one is a mistake, and error messages stay readable.
+const MAX_LEN: usize = 4096;
+/// Most comma-separated parts.
+const MAX_PARTS: usize = 64;
+/// Names compared when suggesting near ones; enough for any real model, and bounded for hostile ones.
+const MAX_COMPARED: usize = 20_000;
+/// Names longer than this are not suggested.
+const MAX_SUGGESTED_LEN: usize = 96;
+
+/// Why a selector cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// Not the grammar.
+    #[error("selector: found {found}, wanted {wanted}\nhint: {hint}")]
+    Syntax {
+        /// What is there.
+        found: String,
+        /// What could be.
+        wanted: String,
+        /// Advice.
+        hint: String,
+    },
+    /// A regular expression that does not compile.
+    #[error("selector {pattern:?}: {why}\nhint: the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name")]
+    BadRegex {
+        /// The expression.
+        pattern: String,
+        /// What the compiler says, in one line.
+        why: String,
+    },
+    /// A qualifier of the grammar that cannot be honoured yet.
+    #[error("selector {part:?}: {missing}\nhint: {hint}")]
+    NotYet {
+        /// Part of the selector.
+        part: String,
+        /// What is missing.
+        missing: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A part that matches no tensor.
+    #[error("selector {part:?} matches none of the model's {searched} tensors\nhint: {hint}")]
+    NoMatch {
+        /// Part of the selector.
+        part: String,
+        /// Tensors looked at.
+        searched: usize,
+        /// Nearest names.
+        hint: String,
+    },
+    /// A layer the model does not have.
+    #[error("selector: no layer {layer}: the model has {n_layer} layers\nhint: layers count from 0 to {}; -1 is the last", .n_layer.saturating_sub(1))]
+    NoSuchLayer {
+        /// As asked; negative counts from the end.
+        layer: i64,
+        /// Layers of the model.
+        n_layer: u32,
+    },
+}
+
+/// A set of tensors, described independently of any model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    what: What,
+    /// All of them must hold the layer.
+    layers: Vec<LayerSet>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Role(TargetRole),
+    Regex(Regex),
+    Name(String),
+}
+
+impl PartialEq for What {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (What::Role(a), What::Role(b)) => a == b,
+            (What::Regex(a), What::Regex(b)) => a.as_str() == b.as_str(),
+            (What::Name(a), What::Name(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+impl Eq for What {}
+
+/// What a selector chose in one model; both lists in file order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Indices of the chosen tensors.
+    pub tensors: Vec<usize>,
+    /// Indices of integer tensors that were matched but hold no weights.
+    pub skipped: Vec<usize>,
+}
+
+impl Selector {
+    /// The same tensors, of these layers only.
+    #[must_use]
+    pub fn narrowed(&self, layers: &LayerSet) -> Selector {
+        let mut parts = self.parts.clone();
+        for part in &mut parts {
+            if !part.layers.contains(layers) {
+                part.layers.push(layers.clone());
+            }
+        }
+        Selector { parts }
+    }
+
+    /// Finds the tensors.
+    ///
+    /// # Errors
+    /// When a part matches nothing, or names a layer that the model does not have.
+    pub fn select(&self, tensors: &[TensorId]) -> Result<Selection, SelectorError> {
+        let mut chosen = vec![false; tensors.len()];
+        for part in &self.parts {
+            for index in part.select(tensors)? {
+                chosen[index] = true;
+            }
+        }
+        let all = (0..tensors.len()).filter(|&index| chosen[index]);
+        let (skipped, tensors_chosen): (Vec<usize>, Vec<usize>) = all.partition(|&index| tensors[index].is_integer());
+        if tensors_chosen.is_empty() {
+            return Err(SelectorError::NoMatch {
+                part: self.to_string(),
+                searched: tensors.len(),
+                hint: format!("it matches {} integer tensors, which hold no weights", skipped.len()),
+            });
+        }
+        Ok(Selection { tensors: tensors_chosen, skipped })
+    }
+}
+
+/// Layers of the language model, as counted from its tensors' names.
+pub fn n_layer(tensors: &[TensorId]) -> u32 {
+    layer_counts(tensors).get("").copied().unwrap_or(0)
+}
+
+/// Layers per family (`""`, `v`, `a`, `mm`).
+fn layer_counts(tensors: &[TensorId]) -> BTreeMap<&str, u32> {
+    let mut counts = BTreeMap::new();
+    for tensor in tensors {
+        let parts = NameParts::of(&tensor.name);
+        if let Some(layer) = parts.layer {
+            let count = counts.entry(parts.family).or_insert(0);
+            *count = layer.saturating_add(1).max(*count);
+        }
+    }
+    counts
+}
+
+impl Part {
+    fn select(&self, tensors: &[TensorId]) -> Result<Vec<usize>, SelectorError> {
+        let candidates: Vec<usize> =
+            (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
+        if candidates.is_empty() {
+            return Err(self.no_match(tensors, nearest(self.what.text(), tensors)));
+        }
+        if self.layers.is_empty() {
+            return Ok(candidates);
+        }
+        let counts = layer_counts(tensors);
+        let n_layer_of = |index: &usize| {
+            let parts = NameParts::of(&tensors[*index].name);
+            parts.layer.and_then(|_| counts.get(parts.family).copied())
+        };
+        let Some(most) = candidates.iter().filter_map(n_layer_of).max() else {
+            return Err(self.no_match(tensors, format!("{} is in no layer", self.what)));
+        };
+        let mut by_count: BTreeMap<u32, Vec<Vec<(u32, u32)>>> = BTreeMap::new();
+        for set in &self.layers {
+            set.resolve(most)?;
+        }
+        for &count in counts.values() {
+            by_count.insert(count, self.layers.iter().filter_map(|set| set.resolve(count).ok()).collect());
+        }
+        let kept: Vec<usize> = candidates
+            .into_iter()
+            .filter(|index| {
+                let (Some(layer), Some(count)) = (tensors[*index].layer(), n_layer_of(index)) else { return false };
+                by_count.get(&count).is_some_and(|sets| {
+                    sets.len() == self.layers.len()
+                        && sets.iter().all(|ranges| ranges.iter().any(|&(a, b)| (a..=b).contains(&layer)))
+                })
+            })
+            .collect();
+        if kept.is_empty() {
+            return Err(self.no_match(tensors, format!("{} is in other layers", self.what)));
+        }
+        Ok(kept)
+    }
+
+    fn no_match(&self, tensors: &[TensorId], hint: String) -> SelectorError {
+        SelectorError::NoMatch { part: self.to_string(), searched: tensors.len(), hint }
+    }
+}
+
+impl What {
+    fn matches(&self, tensor: &TensorId) -> bool {
+        match self {
+            What::Role(role) => role.holds(tensor),
+            What::Regex(regex) => regex.is_match(&tensor.name),
+            What::Name(name) => *name == tensor.name,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            What::Role(role) => role.name(),
+            What::Regex(regex) => regex.as_str(),
+            What::Name(name) => name,
+        }
+    }
+}
+
+/// Advice for a name that matched nothing: the nearest roles and tensor names by edit distance.
+fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
+    let tied = tensors.iter().any(|t| t.name == "token_embd.weight");
+    if wanted == "output" && tied {
+        return "this model has no output matrix of its own; it shares token_embd".into();
+    }
+    // A third of the letters wrong is still recognisable; more is another name.
+    let tolerance = (wanted.len() / 3).max(2);
+    let mut names: Vec<&str> = TargetRole::all().map(TargetRole::name).collect();
+    names.extend(tensors.iter().take(MAX_COMPARED).map(|tensor| tensor.name.as_str()));
+    let mut near: Vec<(usize, &str)> = if wanted.len() > MAX_SUGGESTED_LEN {
+        Vec::new()
+    } else {
+        names
+            .into_iter()
+            .filter(|name| *name != wanted && !name.contains(char::is_control))
+            .filter(|name| name.len() <= MAX_SUGGESTED_LEN && name.len().abs_diff(wanted.len()) <= tolerance)
+            .map(|name| (edit_distance(wanted, name), name))
+            .filter(|(distance, _)| *distance <= tolerance)
+            .collect()
+    };
+    near.sort();
+    near.dedup();
+    if near.is_empty() {
+        let roles: Vec<&str> =
+            TargetRole::all().filter(|role| tensors.iter().any(|t| role.holds(t))).map(TargetRole::name).collect();
+        return format!("this model has {}", if roles.is_empty() { "no known roles".into() } else { roles.join(", ") });
+    }
+    let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
+    format!("did you mean {}?", names.join(", "))
+}
+
+/// Levenshtein distance in bytes.
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte_a) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, byte_b) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(byte_a != byte_b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Byte offsets of `mark` outside brackets and regular expressions.
+pub(crate) fn outside_groups(text: &str, mark: u8, first_only: bool) -> Result<Vec<usize>, SelectorError> {
+    let bytes = text.as_bytes();
+    let unclosed = |what: &str, at: usize| SelectorError::Syntax {
+        found: format!("{what} opened at byte {at} of {text:?} and never closed"),
+        wanted: "its end".into(),
+        hint: "a slash inside a regular expression is written \\/".into(),
+    };
+    let mut found = Vec::new();
+    let (mut at, mut part_start) = (0, true);
+    while at < bytes.len() {
+        let rest = &text.as_bytes()[at..];
+        if part_start && rest.starts_with(b"re:/") {
+            at = regex_end(bytes, at + 4).ok_or_else(|| unclosed("regular expression", at))? + 1;
+            part_start = false;
+            continue;
+        }
+        match bytes[at] {
+            b'[' => {
+                let length = rest.iter().position(|&b| b == b']').ok_or_else(|| unclosed("bracket", at))?;
+                at += length;
+            }
+            byte if byte == mark => {
+                found.push(at);
+                if first_only {
+                    return Ok(found);
+                }
+            }
+            _ => {}
+        }
+        part_start = bytes[at] == b',' || (part_start && bytes[at] == b' ');
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// Offset of the first unescaped slash from `at` on.
+fn regex_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 2,
+            b'/' => return Some(at),
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
+        let syntax = |found: String, wanted: &str| SelectorError::Syntax {
+            found,
+            wanted: wanted.into(),
+            hint: "examples: ffn_norm, attn[layers=0,3-5], attn_q,attn_k, re:/ffn_(up|down)/".into(),
+        };
+        if text.len() > MAX_LEN {
+            return Err(syntax(format!("{} bytes", text.len()), &format!("at most {MAX_LEN}")));
+        }
+        let commas = outside_groups(text, b',', false)?;
+        if commas.len() >= MAX_PARTS {
+            return Err(syntax(format!("{} parts", commas.len() + 1), &format!("at most {MAX_PARTS}")));
+        }
+        let mut parts: Vec<Part> = Vec::new();
+        let mut start = 0;
+        for end in commas.into_iter().chain([text.len()]) {
+            let part = text[start..end].trim();
+            start = end + 1;
+            if part.is_empty() {
+                return Err(syntax(format!("an empty part in {text:?}"), "a role, re:/REGEX/ or a tensor name"));
+            }
+            let part = parse_part(part, &syntax)?;
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        Ok(Selector { parts })
+    }
+}
+
+fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Result<Part, SelectorError> {
+    let (what, mut brackets) = if let Some(rest) = text.strip_prefix("re:/") {
+        let end = regex_end(rest.as_bytes(), 0)
+            .ok_or_else(|| syntax(format!("{text:?} without a closing slash"), "re:/REGEX/"))?;
+        let pattern = rest[..end].replace("\\/", "/");
+        let regex = Regex::new(&pattern).map_err(|error| SelectorError::BadRegex {
+            why: error.to_string().lines().last().unwrap_or("does not compile").trim().into(),
+            pattern: pattern.clone(),
+        })?;
+        (What::Regex(regex), &rest[end + 1..])
+    } else {
+        let end = text.find('[').unwrap_or(text.len());
+        let name = text[..end].trim();
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || "]=\"'".contains(c)) {
+            return Err(syntax(format!("{name:?}"), "a role, re:/REGEX/ or a tensor name"));
+        }
+        let what = TargetRole::named(name).map_or_else(|| What::Name(name.into()), What::Role);
+        (what, &text[end..])
+    };
+    let mut layers = Vec::new();
+    while !brackets.is_empty() {
+        let inner = brackets.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let Some((qualifier, rest)) = inner else {
+            return Err(syntax(format!("{brackets:?} after {what}"), "[layers=…]"));
+        };
+        brackets = rest.trim_start();
+        match qualifier.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+            Some(("layers", list)) => {
+                let set = LayerSet::parse(list)?;
+                if !layers.contains(&set) {
+                    layers.push(set);
+                }
+            }
+            Some(("experts", _)) => {
+                return Err(SelectorError::NotYet {
+                    part: text.into(),
+                    missing: "single experts cannot be chosen yet: a scheme is applied to whole tensors".into(),
+                    hint: "leave the qualifier out to take all experts of the layer".into(),
+                });
+            }
+            Some(("where", "activation")) => {
+                return Err(SelectorError::NotYet {
+                    part: text.into(),
+                    missing: "activations cannot be fake-quantized yet: the engine swaps weights only".into(),
+                    hint: "leave the qualifier out to take the weights".into(),
+                });
+            }
+            _ => return Err(syntax(format!("qualifier [{qualifier}]"), "[layers=…]")),
+        }
+    }
+    Ok(Part { what, layers })
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Regex(regex) => write!(f, "re:/{}/", regex.as_str().replace('/', "\\/")),
+            _ => f.write_str(self.text()),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        self.layers.iter().try_for_each(|set| write!(f, "[layers={set}]"))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.parts.iter().enumerate() {
+            write!(f, "{}{part}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Vec<TensorId> {
+        let tensor = |name: String, ty: &str| TensorId { name, ty: ty.into(), ne: vec![64, 64] };
+        let mut tensors = vec![tensor("token_embd.weight".into(), "q8_0")];
+        for layer in 0..4 {
+            for stem in ["attn_norm", "attn_q", "attn_k", "ffn_norm", "ffn_up"] {
+                tensors.push(tensor(format!("blk.{layer}.{stem}.weight"), "q4_K"));
+            }
+        }
+        tensors.push(tensor("v.blk.0.attn_q.weight".into(), "f16"));
+        tensors.push(tensor("blk.0.table.weight".into(), "i32"));
+        tensors
+    }
+
+    fn names(selector: &str) -> Result<Vec<String>, SelectorError> {
+        let tensors = model();
+        let selection = selector.parse::<Selector>()?.select(&tensors)?;
+        Ok(selection.tensors.into_iter().map(|index| tensors[index].name.clone()).collect())
+    }
+
+    #[test]
+    fn selectors_print_in_canonical_form_and_parse_back() {
+        for (text, canonical) in [
+            ("ffn_norm", "ffn_norm"),
+            (" attn_q , attn_k ", "attn_q,attn_k"),
+            ("attn[layers=3,0,4-5]", "attn[layers=0,3-5]"),
+            ("ffn[layers=-1]", "ffn[layers=-1]"),
+            ("ffn[layers=1][layers=1]", "ffn[layers=1]"),
+            ("re:/ffn_(up|down)[.,=]/[layers=0]", "re:/ffn_(up|down)[.,=]/[layers=0]"),
+            (r"re:/a\/b/", r"re:/a\/b/"),
+            ("blk.3.ffn_norm.weight", "blk.3.ffn_norm.weight"),
+            ("ffn_norm,ffn_norm", "ffn_norm"),
+        ] {
+            let selector: Selector = text.parse().expect(text);
+            assert_eq!(selector.to_string(), canonical);
+            assert_eq!(canonical.parse::<Selector>().expect(canonical), selector);
+        }
+    }
+
+    #[test]
+    fn malformed_selectors_are_refused() {
+        let long = "x".repeat(MAX_LEN + 1);
+        let many = vec!["ffn"; MAX_PARTS + 1].join(",");
+        for text in [
+            "", ",", "ffn,", "ffn[", "ffn[layers]", "ffn[layers=]", "ffn[layer=1]", "[layers=1]", "ffn]", "re:/a", "re:/(/",
+            "re:/a/b", "ffn[layers=1]x", "a b", "re:/a\\/", &long, &many,
+        ] {
+            assert!(text.parse::<Selector>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn qualifiers_that_are_not_built_say_what_is_missing() {
+        let error = "ffn_norm[where=activation]".parse::<Selector>().expect_err("not built").to_string();
+        assert!(error.contains("activations cannot be fake-quantized yet") && error.contains("\nhint: "), "{error}");
+        assert!("experts[experts=3]".parse::<Selector>().is_err());
+    }
+
+    #[test]
+    fn layers_narrow_and_negative_ones_count_from_the_end() {
+        assert_eq!(names("ffn_norm[layers=1,-1]").expect("there"), ["blk.1.ffn_norm.weight", "blk.3.ffn_norm.weight"]);
+        let narrowed: Selector = "ffn_norm,attn_q[layers=0-2]".parse().expect("selector");
+        let narrowed = narrowed.narrowed(&LayerSet::one(2));
+        assert_eq!(narrowed.to_string(), "ffn_norm[layers=2],attn_q[layers=0-2][layers=2]");
+        assert_eq!(names(&narrowed.to_string()).expect("there"), ["blk.2.attn_q.weight", "blk.2.ffn_norm.weight"]);
+    }
+
+    #[test]
+    fn a_union_comes_in_file_order_without_repeats() {
+        let both = names("attn_k[layers=0],blk.0.attn_q.weight,attn_q[layers=0]").expect("there");
+        assert_eq!(both, ["blk.0.attn_q.weight", "blk.0.attn_k.weight"]);
+    }
+
+    #[test]
+    fn a_part_that_matches_nothing_names_the_nearest() {
+        let error = |selector: &str| names(selector).expect_err(selector).to_string();
+        assert!(error("fn_norm").contains("did you mean ffn_norm"), "{}", error("fn_norm"));
+        assert!(error("blk.1.ffn_nrm.weight").contains("blk.1.ffn_norm.weight"));
+        assert!(error("ffn_norm,attn_out").contains("attn_out"), "the empty part is the one named");
+        assert!(error("output").contains("shares token_embd"));
+        assert!(error("experts").contains("hint: "));
+        assert!(error("ffn_norm[layers=4]").contains("4 layers"));
+        assert!(error("token_embd[layers=0]").contains("in no layer"));
+        assert!(error("ffn[layers=0][layers=1]").contains("other layers"));
+    }
+
+    #[test]
+    fn integer_tensors_are_listed_as_skipped() {
+        let tensors = model();
+        let all: Selector = "all".parse().expect("role");
+        let selection = all.select(&tensors).expect("there");
+        assert_eq!((selection.tensors.len(), selection.skipped), (tensors.len() - 1, vec![tensors.len() - 1]));
+        assert!(names("blk.0.table.weight").expect_err("integers").to_string().contains("hold no weights"));
+    }
+
+    #[test]
+    fn a_long_name_and_many_tensors_are_answered_quickly() {
+        let tensors: Vec<TensorId> = (0..100_000)
+            .map(|i| TensorId { name: format!("{i:0>90}"), ty: "f32".into(), ne: vec![1] })
+            .collect();
+        let selector: Selector = "y".repeat(MAX_SUGGESTED_LEN).parse().expect("a name");
+        let start = std::time::Instant::now();
+        assert!(selector.select(&tensors).is_err());
+        assert!(start.elapsed().as_secs() < 10, "took {:?}", start.elapsed());
+    }
+
+    #[test]
+    fn edit_distance_counts_insertions_deletions_and_substitutions() {
+        for (a, b, distance) in [("", "abc", 3), ("kitten", "sitting", 3), ("ffn_norm", "fn_norm", 1), ("a", "a", 0)] {
+            assert_eq!(edit_distance(a, b), distance, "{a} → {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} → {a}");
+        }
+    }
+}
