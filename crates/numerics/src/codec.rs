@@ -1,0 +1,213 @@
+//! What fake quantization needs from ggml, as a trait, so that all of it is tested without C++.
+
+use half::{bf16, f16};
+
+/// Shape of a ggml type's block, as `ggml_type_traits` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLayout {
+    /// Values in a block.
+    pub blck_size: usize,
+    /// Bytes of a block.
+    pub type_size: usize,
+    /// ggml cannot quantize to it without an importance matrix.
+    pub requires_imatrix: bool,
+}
+
+impl BlockLayout {
+    /// Bytes of a row of `n_per_row` values; `None` when that is not whole blocks.
+    pub fn row_size(&self, n_per_row: usize) -> Option<usize> {
+        n_per_row.is_multiple_of(self.blck_size).then(|| n_per_row / self.blck_size * self.type_size)
+    }
+}
+
+/// ggml's own conversions between F32 and its types.
+///
+/// `ty` is in upstream spelling (`q4_K`), matched without regard to case.
+pub trait BlockCodec: Sync {
+    /// Block shape of a type, or `None` when the codec does not have it.
+    fn layout(&self, ty: &str) -> Option<BlockLayout>;
+
+    /// `bytes` of type `ty` → `out` in F32; `out.len()` values exactly.
+    ///
+    /// # Errors
+    /// When the type is unknown or cannot be restored, or the byte count does not fit.
+    fn dequantize(&self, ty: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError>;
+
+    /// `values` in rows of `n_per_row` → bytes of type `ty`. `imatrix` holds `n_per_row` importances.
+    ///
+    /// # Errors
+    /// When the type is unknown or cannot be quantized to, the rows are not whole blocks, or the type
+    /// needs an importance matrix and there is none.
+    fn quantize(
+        &self,
+        ty: &str,
+        values: &[f32],
+        n_per_row: usize,
+        imatrix: Option<&[f32]>,
+    ) -> Result<Vec<u8>, CodecError>;
+}
+
+/// Why a codec could not convert.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// No such type in this codec.
+    #[error("the codec has no ggml type {ty:?}")]
+    UnknownType {
+        /// As asked.
+        ty: String,
+    },
+    /// The type exists, but not in this direction.
+    #[error("ggml type {ty}: {what}")]
+    Unsupported {
+        /// Type.
+        ty: String,
+        /// What is missing.
+        what: String,
+    },
+    /// Rows are not whole blocks.
+    #[error(
+        "ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}\n\
+         hint: choose a type with smaller blocks; llama-quantize would fall back to one without asking"
+    )]
+    PartialBlock {
+        /// Type.
+        ty: String,
+        /// Values in a block.
+        blck_size: usize,
+        /// Values in a row.
+        n_per_row: usize,
+    },
+    /// Byte or value count does not fit the other.
+    #[error("ggml type {ty}: {n} values take {wanted} bytes, found {found}")]
+    ByteCount {
+        /// Type.
+        ty: String,
+        /// Values.
+        n: usize,
+        /// Bytes given.
+        found: usize,
+        /// Bytes that `n` values take.
+        wanted: usize,
+    },
+    /// The values do not fill whole rows, or the importances are not one for each value of a row.
+    #[error("ggml type {ty}: {what} has {found} values, wanted {wanted}")]
+    Shape {
+        /// Type.
+        ty: String,
+        /// What has the wrong length.
+        what: &'static str,
+        /// Values given.
+        found: usize,
+        /// What was wanted, in words.
+        wanted: String,
+    },
+    /// ggml needs an importance matrix for this type.
+    #[error("ggml type {ty} cannot be quantized to without an importance matrix")]
+    RequiresImatrix {
+        /// Type.
+        ty: String,
+    },
+}
+
+/// ggml's plain floats (`f32`, `f16`, `bf16`) without ggml: for tests and tools built without C++.
+///
+/// # Source
+/// `ggml_fp32_to_fp16`, `ggml_compute_fp32_to_bf16` (ggml-impl.h): nearest even, overflow to infinity.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainCodec;
+
+#[derive(Clone, Copy)]
+enum Plain {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Plain {
+    const NAMES: [(&'static str, Plain, usize); 3] =
+        [("f32", Plain::F32, 4), ("f16", Plain::F16, 2), ("bf16", Plain::Bf16, 2)];
+
+    fn find(ty: &str) -> Option<(Plain, usize)> {
+        Self::NAMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(ty)).map(|&(_, plain, size)| (plain, size))
+    }
+}
+
+impl BlockCodec for PlainCodec {
+    fn layout(&self, ty: &str) -> Option<BlockLayout> {
+        Plain::find(ty).map(|(_, type_size)| BlockLayout { blck_size: 1, type_size, requires_imatrix: false })
+    }
+
+    fn dequantize(&self, ty: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
+        let (plain, size) = Plain::find(ty).ok_or_else(|| CodecError::UnknownType { ty: ty.into() })?;
+        let wanted = out.len() * size;
+        if bytes.len() != wanted {
+            return Err(CodecError::ByteCount { ty: ty.into(), n: out.len(), found: bytes.len(), wanted });
+        }
+        for (o, b) in out.iter_mut().zip(bytes.chunks_exact(size)) {
+            *o = match plain {
+                Plain::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+                Plain::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
+                Plain::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+            };
+        }
+        Ok(())
+    }
+
+    fn quantize(
+        &self,
+        ty: &str,
+        values: &[f32],
+        n_per_row: usize,
+        _imatrix: Option<&[f32]>,
+    ) -> Result<Vec<u8>, CodecError> {
+        let (plain, size) = Plain::find(ty).ok_or_else(|| CodecError::UnknownType { ty: ty.into() })?;
+        if !values.is_empty() && (n_per_row == 0 || !values.len().is_multiple_of(n_per_row)) {
+            return Err(CodecError::Shape {
+                ty: ty.into(),
+                what: "the tensor",
+                found: values.len(),
+                wanted: format!("whole rows of {n_per_row}"),
+            });
+        }
+        let mut bytes = Vec::with_capacity(values.len() * size);
+        for &x in values {
+            match plain {
+                Plain::F32 => bytes.extend_from_slice(&x.to_le_bytes()),
+                Plain::F16 => bytes.extend_from_slice(&f16::from_f32(x).to_le_bytes()),
+                Plain::Bf16 => bytes.extend_from_slice(&bf16::from_f32(x).to_le_bytes()),
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_precision_pattern_survives_bytes_to_f32_to_bytes() {
+        for ty in ["F16", "bf16"] {
+            let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+            let mut values = vec![0.0f32; 65_536];
+            PlainCodec.dequantize(ty, &bytes, &mut values).unwrap();
+            let back = PlainCodec.quantize(ty, &values, 256, None).unwrap();
+            for (i, (a, b)) in bytes.chunks(2).zip(back.chunks(2)).enumerate() {
+                // A signalling NaN is quieted on the way, as ggml does it.
+                assert!(a == b || values[i].is_nan(), "{ty} pattern {i:#06x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_byte_count_and_an_unknown_type_are_errors() {
+        let mut out = [0.0; 3];
+        assert_eq!(
+            PlainCodec.dequantize("f16", &[0; 5], &mut out),
+            Err(CodecError::ByteCount { ty: "f16".into(), n: 3, found: 5, wanted: 6 })
+        );
+        assert!(matches!(PlainCodec.quantize("q4_0", &[1.0], 1, None), Err(CodecError::UnknownType { .. })));
+        assert!(matches!(PlainCodec.quantize("f32", &[1.0], 0, None), Err(CodecError::Shape { .. })));
+        assert!(PlainCodec.layout("q4_0").is_none());
+    }
+}

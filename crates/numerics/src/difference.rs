@@ -1,0 +1,183 @@
+//! How far one tensor's values are from another's.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Values summed into one partial sum. Sums are added up in the order of these chunks, so a result
+/// does not depend on threads, nor on how a stream was cut as long as it was cut at multiples of this.
+const CHUNK: usize = 1 << 16;
+
+/// `other` against `reference`, value by value.
+///
+/// Errors are sums over the pairs in which both values are finite; the rest are counted in `nonfinite`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    /// Values.
+    pub n: u64,
+    /// Values whose bits differ, −0 → +0 excepted.
+    pub changed: u64,
+    /// −0 → +0, counted apart.
+    pub zero_sign: u64,
+    /// Nonzero values that became zero.
+    pub zeroed: u64,
+    /// Nonzero values that became nonzero of the other sign.
+    pub sign_flipped: u64,
+    /// Finite values that became infinite or NaN.
+    pub overflowed: u64,
+    /// Pairs left out of the errors below because one of them is not finite.
+    pub nonfinite: u64,
+    /// Largest absolute error.
+    pub max_abs: f64,
+    /// Mean absolute error.
+    pub mean_abs: f64,
+    /// √(mean squared error).
+    pub rmse: f64,
+    /// `rmse` over the reference's root mean square; 0 when there is no error, infinite against zeros.
+    pub rel_rmse: f64,
+    /// 10·log10(Σ reference² / Σ error²) in dB; infinite when there is no error.
+    pub sqnr_db: f64,
+    /// Cosine of the angle between both; 1 between zeros, 0 between zeros and anything else.
+    pub cosine: f64,
+    /// Largest number of steps between neighbouring F32 values; −0 and +0 are one value.
+    pub max_ulp: u32,
+}
+
+/// Measures `other` against `reference`; both `[n]`.
+///
+/// # Panics
+/// When the lengths differ: the caller pairs tensors of one shape.
+pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
+    let mut sums = DifferenceSums::default();
+    sums.add(reference, other);
+    sums.finish()
+}
+
+/// The sums behind a [`Difference`], for tensors that come in parts and for totals over tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DifferenceSums {
+    n: u64,
+    changed: u64,
+    zero_sign: u64,
+    zeroed: u64,
+    sign_flipped: u64,
+    overflowed: u64,
+    nonfinite: u64,
+    max_abs: f64,
+    abs: f64,
+    error_sq: f64,
+    reference_sq: f64,
+    other_sq: f64,
+    product: f64,
+    max_ulp: u32,
+}
+
+impl DifferenceSums {
+    /// Adds the next part of both tensors.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn add(&mut self, reference: &[f32], other: &[f32]) {
+        assert_eq!(reference.len(), other.len(), "difference of tensors of unequal length");
+        let parts: Vec<DifferenceSums> =
+            reference.par_chunks(CHUNK).zip(other.par_chunks(CHUNK)).map(|(r, o)| Self::of(r, o)).collect();
+        for part in &parts {
+            self.merge(part);
+        }
+    }
+
+    /// Adds the sums of values that come after these.
+    pub fn merge(&mut self, next: &DifferenceSums) {
+        self.n += next.n;
+        self.changed += next.changed;
+        self.zero_sign += next.zero_sign;
+        self.zeroed += next.zeroed;
+        self.sign_flipped += next.sign_flipped;
+        self.overflowed += next.overflowed;
+        self.nonfinite += next.nonfinite;
+        self.max_abs = self.max_abs.max(next.max_abs);
+        self.abs += next.abs;
+        self.error_sq += next.error_sq;
+        self.reference_sq += next.reference_sq;
+        self.other_sq += next.other_sq;
+        self.product += next.product;
+        self.max_ulp = self.max_ulp.max(next.max_ulp);
+    }
+
+    fn of(reference: &[f32], other: &[f32]) -> DifferenceSums {
+        const NEGATIVE_ZERO: u32 = 0x8000_0000;
+        let mut s = DifferenceSums { n: reference.len() as u64, ..Default::default() };
+        for (&r, &o) in reference.iter().zip(other) {
+            if !r.is_finite() || !o.is_finite() {
+                s.nonfinite += 1;
+                s.changed += u64::from(r.to_bits() != o.to_bits());
+                s.overflowed += u64::from(r.is_finite());
+                continue;
+            }
+            let (wide_r, wide_o) = (f64::from(r), f64::from(o));
+            s.reference_sq += wide_r * wide_r;
+            if r.to_bits() == o.to_bits() {
+                s.other_sq += wide_r * wide_r;
+                s.product += wide_r * wide_r;
+                continue;
+            }
+            if r.to_bits() == NEGATIVE_ZERO && o.to_bits() == 0 {
+                s.zero_sign += 1;
+                continue;
+            }
+            s.changed += 1;
+            s.zeroed += u64::from(r != 0.0 && o == 0.0);
+            s.sign_flipped += u64::from((r < 0.0 && o > 0.0) || (r > 0.0 && o < 0.0));
+            let error = wide_o - wide_r;
+            s.max_abs = s.max_abs.max(error.abs());
+            s.abs += error.abs();
+            s.error_sq += error * error;
+            s.other_sq += wide_o * wide_o;
+            s.product += wide_r * wide_o;
+            s.max_ulp = s.max_ulp.max(ulps_between(r, o));
+        }
+        s
+    }
+
+    /// The metrics of everything added so far.
+    pub fn finish(&self) -> Difference {
+        let pairs = (self.n - self.nonfinite) as f64;
+        let over_pairs = |sum: f64| if pairs == 0.0 { 0.0 } else { sum / pairs };
+        let (no_error, no_reference) = (self.error_sq == 0.0, self.reference_sq == 0.0);
+        Difference {
+            n: self.n,
+            changed: self.changed,
+            zero_sign: self.zero_sign,
+            zeroed: self.zeroed,
+            sign_flipped: self.sign_flipped,
+            overflowed: self.overflowed,
+            nonfinite: self.nonfinite,
+            max_abs: self.max_abs,
+            mean_abs: over_pairs(self.abs),
+            rmse: over_pairs(self.error_sq).sqrt(),
+            rel_rmse: if no_error { 0.0 } else { (self.error_sq / self.reference_sq).sqrt() },
+            sqnr_db: match (no_error, no_reference) {
+                (true, _) => f64::INFINITY,
+                (false, true) => f64::NEG_INFINITY,
+                (false, false) => 10.0 * libm::log10(self.reference_sq / self.error_sq),
+            },
+            cosine: match (no_reference, self.other_sq == 0.0) {
+                (true, true) => 1.0,
+                (false, false) if no_error => 1.0,
+                (false, false) => (self.product / (self.reference_sq.sqrt() * self.other_sq.sqrt())).clamp(-1.0, 1.0),
+                _ => 0.0,
+            },
+            max_ulp: self.max_ulp,
+        }
+    }
+}
+
+/// Steps between neighbouring F32 values from one finite value to the other.
+fn ulps_between(a: f32, b: f32) -> u32 {
+    let place = |x: f32| {
+        let magnitude = i64::from(x.to_bits() & 0x7fff_ffff);
+        if x.is_sign_negative() { -magnitude } else { magnitude }
+    };
+    // Below 2^32: twice the largest finite magnitude is 0xfeff_fffe.
+    place(a).abs_diff(place(b)) as u32
+}

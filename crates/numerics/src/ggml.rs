@@ -1,0 +1,138 @@
+//! ggml's own types as schemes: quantized and restored by ggml's functions through [`BlockCodec`],
+//! so that the bits are llama.cpp's.
+
+use crate::codec::BlockCodec;
+use crate::fake_quantize::{FakeQuantError, TensorContext};
+use rayon::prelude::*;
+
+/// A ggml type that tensors can be quantized to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GgmlFormat {
+    /// Upstream spelling, as `ggml_type_name` prints it.
+    pub name: &'static str,
+    /// Values in a block.
+    pub blck_size: usize,
+    /// Bytes of a block.
+    pub type_size: usize,
+    /// The bare name (without `ggml:`) means this type; false where a standard has the same name.
+    pub bare: bool,
+}
+
+impl GgmlFormat {
+    /// Realised bits a value takes, scales included.
+    pub fn bits_per_weight(&self) -> f64 {
+        (self.type_size * 8) as f64 / self.blck_size as f64
+    }
+
+    /// The type of that name in either case, without `ggml:`.
+    pub fn find(name: &str) -> Option<&'static GgmlFormat> {
+        GGML_FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name))
+    }
+}
+
+const fn ty(name: &'static str, blck_size: usize, type_size: usize) -> GgmlFormat {
+    GgmlFormat { name, blck_size, type_size, bare: true }
+}
+
+const fn standards_name(name: &'static str, blck_size: usize, type_size: usize) -> GgmlFormat {
+    GgmlFormat { name, blck_size, type_size, bare: false }
+}
+
+/// Every type that `ggml_quantize_chunk` writes. Block shapes are a copy of `type_traits`; whoever
+/// implements [`BlockCodec`] over ggml checks them against it.
+///
+/// # Source
+/// ggml.c, `type_traits` and `ggml_quantize_chunk`; ggml-common.h for the block structs.
+pub const GGML_FORMATS: &[GgmlFormat] = &[
+    // `f16` and `bf16` are the minifloats' names; the conversions agree, but only these go through ggml.
+    standards_name("f32", 1, 4),
+    standards_name("f16", 1, 2),
+    standards_name("bf16", 1, 2),
+    ty("q1_0", 128, 18),
+    ty("q2_0", 64, 18),
+    ty("q4_0", 32, 18),
+    ty("q4_1", 32, 20),
+    ty("q5_0", 32, 22),
+    ty("q5_1", 32, 24),
+    ty("q8_0", 32, 34),
+    ty("q2_K", 256, 84),
+    ty("q3_K", 256, 110),
+    ty("q4_K", 256, 144),
+    ty("q5_K", 256, 176),
+    ty("q6_K", 256, 210),
+    ty("tq1_0", 256, 54),
+    ty("tq2_0", 256, 66),
+    ty("iq1_s", 256, 50),
+    ty("iq1_m", 256, 56),
+    ty("iq2_xxs", 256, 66),
+    ty("iq2_xs", 256, 74),
+    ty("iq2_s", 256, 82),
+    ty("iq3_xxs", 256, 98),
+    ty("iq3_s", 256, 110),
+    standards_name("iq4_nl", 32, 18),
+    ty("iq4_xs", 256, 136),
+    standards_name("mxfp4", 32, 17),
+    standards_name("nvfp4", 64, 36),
+];
+
+/// Values handed to ggml at once by one thread; whole rows, so the result does not depend on it.
+const BATCH: usize = 1 << 15;
+
+/// Quantizes and restores all rows in place.
+///
+/// # Errors
+/// When the rows are not whole blocks, the type needs an importance matrix, or the codec fails.
+pub(crate) fn apply(
+    format: &GgmlFormat,
+    values: &mut [f32],
+    ctx: &TensorContext<'_>,
+    codec: &dyn BlockCodec,
+) -> Result<(), FakeQuantError> {
+    let fail = |source| FakeQuantError::Codec { tensor: ctx.name.to_owned(), source };
+    let layout =
+        codec.layout(format.name).ok_or_else(|| fail(crate::CodecError::UnknownType { ty: format.name.into() }))?;
+    if !ctx.n_per_row.is_multiple_of(layout.blck_size) {
+        return Err(fail(crate::CodecError::PartialBlock {
+            ty: format.name.into(),
+            blck_size: layout.blck_size,
+            n_per_row: ctx.n_per_row,
+        }));
+    }
+    if layout.requires_imatrix {
+        return Err(fail(crate::CodecError::RequiresImatrix { ty: format.name.into() }));
+    }
+    let rows_at_once = (BATCH / ctx.n_per_row).max(1);
+    // Every batch is tried and the first failing one reported, so the error does not depend on the threads.
+    let results: Vec<_> = values
+        .par_chunks_mut(rows_at_once * ctx.n_per_row)
+        .map(|rows| {
+            let bytes = codec.quantize(format.name, rows, ctx.n_per_row, None)?;
+            codec.dequantize(format.name, &bytes, rows)
+        })
+        .collect();
+    results.into_iter().collect::<Result<(), _>>().map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PlainCodec;
+
+    #[test]
+    fn the_table_has_each_name_once_and_finds_it_in_either_case() {
+        for (i, f) in GGML_FORMATS.iter().enumerate() {
+            assert_eq!(GgmlFormat::find(&f.name.to_uppercase()), Some(f));
+            assert!(GGML_FORMATS[i + 1..].iter().all(|g| !g.name.eq_ignore_ascii_case(f.name)));
+        }
+        assert_eq!(GgmlFormat::find("q4_k").unwrap().bits_per_weight(), 4.5);
+        assert_eq!(GgmlFormat::find("q6_K").unwrap().bits_per_weight(), 6.5625);
+    }
+
+    #[test]
+    fn plain_floats_agree_with_the_plain_codec_on_their_shape() {
+        for name in ["f32", "f16", "bf16"] {
+            let (ours, theirs) = (GgmlFormat::find(name).unwrap(), PlainCodec.layout(name).unwrap());
+            assert_eq!((ours.blck_size, ours.type_size), (theirs.blck_size, theirs.type_size));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Seeded random streams. Where a value stands decides which stream it draws from, never which
+//! thread worked on it.
+
+use rand_pcg::Pcg64;
+use rand_pcg::rand_core::RngCore;
+
+/// Values that share one stream where a scheme has no groups of its own.
+pub(crate) const STREAM_CHUNK: usize = 1 << 16;
+
+/// PCG's default stream constant: streams differ in their state, since generators that differ only
+/// in this parameter may be correlated.
+const PCG_STREAM: u128 = 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96;
+
+/// The generator for one part (chunk or row) of one tensor under one seed.
+pub(crate) fn stream(seed: u64, tensor: &str, part: u64) -> Pcg64 {
+    // FNV-1a over the three, then SplitMix64's finalizer twice for 128 well-mixed bits.
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    let bytes = seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes());
+    for b in bytes {
+        h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    let high = splitmix64(h);
+    let low = splitmix64(h.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    Pcg64::new(u128::from(high) << 64 | u128::from(low), PCG_STREAM)
+}
+
+/// # Source
+/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014), `mix64` variant 13.
+fn splitmix64(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Standard normal deviates by Marsaglia's polar method, the same bits everywhere.
+pub(crate) struct Gaussian {
+    rng: Pcg64,
+    spare: Option<f64>,
+}
+
+impl Gaussian {
+    pub(crate) fn new(rng: Pcg64) -> Self {
+        Gaussian { rng, spare: None }
+    }
+
+    pub(crate) fn draw(&mut self) -> f64 {
+        if let Some(g) = self.spare.take() {
+            return g;
+        }
+        loop {
+            let (u, v) = (self.symmetric_uniform(), self.symmetric_uniform());
+            let s = u * u + v * v;
+            if s > 0.0 && s < 1.0 {
+                let scale = (-2.0 * libm::log(s) / s).sqrt();
+                self.spare = Some(v * scale);
+                return u * scale;
+            }
+        }
+    }
+
+    /// Uniform on a grid of 2^53 points in [−1, 1).
+    fn symmetric_uniform(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 * (2.0 / (1u64 << 53) as f64) - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_of_other_seeds_names_and_parts_differ() {
+        let first = |seed, name, part| stream(seed, name, part).next_u64();
+        let base = first(1, "blk.0.ffn_norm.weight", 0);
+        assert_ne!(base, first(2, "blk.0.ffn_norm.weight", 0));
+        assert_ne!(base, first(1, "blk.1.ffn_norm.weight", 0));
+        assert_ne!(base, first(1, "blk.0.ffn_norm.weight", 1));
+    }
+
+    #[test]
+    fn the_first_draws_are_pinned_so_that_old_runs_can_be_reproduced() {
+        let mut rng = stream(1, "blk.0.ffn_norm.weight", 0);
+        assert_eq!([rng.next_u64(), rng.next_u64()], [0, 0]);
+        let mut g = Gaussian::new(stream(1, "output.weight", 3));
+        assert_eq!([g.draw().to_bits(), g.draw().to_bits()], [0, 0]);
+    }
+
+    #[test]
+    fn gaussian_draws_have_the_moments_of_a_standard_normal() {
+        let mut g = Gaussian::new(stream(7, "x", 0));
+        let n = 200_000;
+        let draws: Vec<f64> = (0..n).map(|_| g.draw()).collect();
+        let moment = |p: i32| draws.iter().map(|x| x.powi(p)).sum::<f64>() / f64::from(n);
+        // Standard errors: 1/√n = 0.0022, √(2/n) = 0.0032, √(15/n) = 0.0087, √(96/n) = 0.022; four of them.
+        assert!(moment(1).abs() < 0.009, "mean {}", moment(1));
+        assert!((moment(2) - 1.0).abs() < 0.013, "variance {}", moment(2));
+        assert!(moment(3).abs() < 0.035, "third moment {}", moment(3));
+        assert!((moment(4) - 3.0).abs() < 0.09, "fourth moment {}", moment(4));
+    }
+}
