@@ -1,0 +1,56 @@
+# `make demo` and `make test` are the two commands to know; each does all of its own set-up:
+# build tools into .tools, models into a cache folder outside git, the release build.
+# Everything builds in the one release profile, so that the engine's C++ is compiled once.
+
+.NOTPARALLEL:
+.PHONY: help demo test build tools models fmt lint bench clean
+
+MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
+GEMMA := $(MODELS)/gemma-3-270m-q4_k_m.gguf
+
+help:
+	@echo 'make demo    the first question, answered on two small models; the report is in runs/demo'
+	@echo 'make test    every test, with real models'
+	@echo 'make build   the release binary, $(TARGET)/release/assay'
+	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
+	@echo 'make fmt     format the sources'
+	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
+	@echo 'make clean   remove what was built and the demo run; tools and models stay'
+
+demo: build models
+	@echo 'demo: does it matter if the FFN norm weights are held in BF16? (a finished run is re-used)'
+	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --chunks 8 --out runs/demo
+	@echo 'demo: the report is in runs/demo/report'
+
+test: tools models
+	@echo 'test: building and running every test of the workspace'
+	cargo test --release --workspace
+
+build: tools
+	@echo 'build: compiling in release mode (the first time about 4 CPU minutes of C++ for the engine)'
+	cargo build --release --workspace
+
+tools:
+	@scripts/setup-tools.sh
+
+models: tools
+	@scripts/fetch-models.sh
+
+fmt:
+	cargo fmt --all
+
+lint: tools
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	scripts/check-directions.py --self-test
+	scripts/check-directions.py
+	scripts/check-links.py
+
+bench: build models
+	scripts/build-peer.sh
+	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
+
+clean:
+	rm -rf '$(TARGET)' runs/demo
