@@ -139,18 +139,40 @@ pub trait Engine {
     /// When the graph has no such weight or nothing is swapped.
     fn restore_weight(&mut self, name: &str) -> Result<(), EngineError>;
 
+    /// Windows that [`decode`](Engine::decode) works on side by side; give it that many where there are as many.
+    fn n_parallel(&self) -> usize;
+
     /// From now on, hash the outputs of the nodes that read these weights; an empty list ends it.
     fn watch(&mut self, tensors: &[String]);
 
-    /// The hashes seen in the last [`decode`](Engine::decode), in the order asked for.
-    fn watched(&self) -> Vec<WatchedActivation>;
+    /// The hashes seen in the last [`decode`](Engine::decode) of window `slot`, in the order asked for.
+    fn watched(&self, slot: usize) -> Vec<WatchedActivation>;
 
-    /// Runs one window in an empty context and hands over the logits.
+    /// Runs windows, each alone in an empty context, and hands their logits to `score` as `(slot, logits)`, from several
+    /// threads at once. Slots number the windows of this call.
     ///
-    /// `tokens` holds at most `n_ctx` ids. The result is row-major `[tokens.len() - first_output][n_vocab]`,
-    /// valid until the next call.
+    /// Every window holds at most `n_ctx` ids. Logits are row-major `[window.len() - first_output][n_vocab]`. The bits do
+    /// not depend on how many windows run side by side.
     ///
     /// # Errors
-    /// When the engine fails.
-    fn decode(&mut self, tokens: &[Token], first_output: usize) -> Result<&[f32], EngineError>;
+    /// When the engine fails on any window, or a [`Prefix::Reuse`] finds nothing recorded.
+    fn decode(
+        &mut self,
+        windows: &[&[Token]],
+        first_output: usize,
+        prefix: Prefix,
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError>;
+}
+
+/// What a pass does with the hidden states that enter each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// A full pass.
+    Full,
+    /// A full pass that records the hidden states, per slot.
+    Record,
+    /// Starts from the state recorded for the same slot where it enters this layer; the layers before are skipped.
+    /// Only right when window and weights before that layer are those of the recorded pass.
+    Reuse(usize),
 }

@@ -2,7 +2,6 @@
 
 use crate::engine::Token;
 use crate::softmax::{RowSummary, kl_divergence, summarize};
-use rayon::prelude::*;
 
 /// A logit that is not a number, or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,10 +53,9 @@ impl ReferenceWindow {
         self.logits.extend_from_slice(logits);
         self.targets = targets.to_vec();
         self.n_vocab = n_vocab;
-        let rows: Vec<Option<RowSummary>> = logits.par_chunks_exact(n_vocab).map(summarize).collect();
         self.rows.clear();
-        for (row, summary) in rows.into_iter().enumerate() {
-            self.rows.push(summary.ok_or(NonFinite { row })?);
+        for (row, logits) in logits.chunks_exact(n_vocab).enumerate() {
+            self.rows.push(summarize(logits).ok_or(NonFinite { row })?);
         }
         Ok(())
     }
@@ -86,39 +84,21 @@ impl ReferenceWindow {
     /// When there are fewer rows than the reference has.
     pub fn compare(&self, logits: &[f32]) -> Result<VariantScores, NonFinite> {
         let n_vocab = self.n_vocab;
-        struct Row {
-            nll: f64,
-            kld: f64,
-            same_top: bool,
-            changed: bool,
-        }
-        let rows: Vec<Option<Row>> = self
-            .logits
-            .par_chunks_exact(n_vocab)
-            .zip(logits[..self.logits.len()].par_chunks_exact(n_vocab))
-            .zip(self.rows.par_iter().zip(self.targets.par_iter()))
-            .map(|((reference, variant), (&base, &token))| {
-                let summary = summarize(variant)?;
-                Some(Row {
-                    nll: nll(variant, summary, token),
-                    kld: kl_divergence(reference, base.lse, variant, summary.lse),
-                    same_top: base.top == summary.top,
-                    changed: reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits()),
-                })
-            })
-            .collect();
         let mut scores = VariantScores {
-            nll: Vec::with_capacity(rows.len()),
-            kld: Vec::with_capacity(rows.len()),
+            nll: Vec::with_capacity(self.rows.len()),
+            kld: Vec::with_capacity(self.rows.len()),
             same_top: 0,
             logits_changed: 0,
         };
-        for (row, scored) in rows.into_iter().enumerate() {
-            let scored = scored.ok_or(NonFinite { row })?;
-            scores.nll.push(scored.nll);
-            scores.kld.push(scored.kld);
-            scores.same_top += usize::from(scored.same_top);
-            scores.logits_changed += usize::from(scored.changed);
+        let rows = self.logits.chunks_exact(n_vocab).zip(logits[..self.logits.len()].chunks_exact(n_vocab));
+        for (row, ((reference, variant), (&base, &token))) in rows.zip(self.rows.iter().zip(&self.targets)).enumerate()
+        {
+            let summary = summarize(variant).ok_or(NonFinite { row })?;
+            let changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
+            scores.nll.push(nll(variant, summary, token));
+            scores.kld.push(kl_divergence(reference, base.lse, variant, summary.lse));
+            scores.same_top += usize::from(base.top == summary.top);
+            scores.logits_changed += usize::from(changed);
         }
         Ok(scores)
     }
