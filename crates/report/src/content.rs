@@ -1,0 +1,54 @@
+//! What a report says: a [`RunRecord`] as a [`Document`].
+//!
+//! First screen (question, answers, figure, controls) → comparison of models → per model: census, the whole target
+//! in each arm, evidence chain, layers, failed cells, controls → how to reproduce, settings, words.
+//! Predicted and measured numbers stand in different columns everywhere. When a control failed, everything that
+//! would answer the question is left out, and the controls take its place.
+
+mod comparison;
+mod controls;
+mod evidence;
+mod first;
+mod layers;
+mod method;
+mod model;
+mod whole_target;
+pub(crate) mod words;
+
+use crate::document::Document;
+use lab::protocol::Arm;
+use lab::record::{ArmVerdict, JudgedCell, ModelRecord, Role, RunRecord, Stage};
+
+/// The whole report.
+pub fn document(record: &RunRecord) -> Document {
+    let withheld = is_withheld(record);
+    let mut blocks = first::blocks(record, withheld);
+    if !withheld && record.models.len() > 1 {
+        blocks.extend(comparison::blocks(record));
+    }
+    for (i, model) in record.models.iter().enumerate() {
+        blocks.extend(model::blocks(record, model, i + 1, withheld));
+    }
+    blocks.extend(method::blocks(record));
+    Document { title: format!("assay: {}", record.question.name), blocks }
+}
+
+/// Whether results may not be shown: a control failed, whatever the record's own summary says.
+pub fn is_withheld(record: &RunRecord) -> bool {
+    !record.controls_ok || record.models.iter().any(|m| m.controls.iter().any(|c| !c.ok))
+}
+
+/// The cell behind an arm's verdict, if it is on record.
+fn answer_cell<'a>(model: &'a ModelRecord, verdict: &ArmVerdict) -> Option<&'a JudgedCell> {
+    model.cells.iter().find(|j| j.cell.key == verdict.cell).or_else(|| {
+        model
+            .cells
+            .iter()
+            .find(|j| j.cell.arm == verdict.arm && j.cell.role == Role::Variant && j.cell.stage == Stage::AllLayers)
+    })
+}
+
+/// The arms that have cells, the exact one first.
+fn arms(model: &ModelRecord) -> Vec<Arm> {
+    [Arm::Exact, Arm::Native].into_iter().filter(|arm| model.cells.iter().any(|j| j.cell.arm == *arm)).collect()
+}

@@ -1,0 +1,64 @@
+//! Several models, one question: where they agree and where they do not.
+
+use super::{answer_cell, words};
+use crate::document::{Block, Table, Text};
+use crate::number::number;
+use lab::protocol::Arm;
+use lab::record::{ArmVerdict, ModelRecord, RunRecord, Verdict};
+
+pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
+    let mut blocks = vec![Block::Heading { level: 2, text: "The models side by side".into() }];
+    for arm in [Arm::Exact, Arm::Native] {
+        let answers: Vec<(&ModelRecord, &ArmVerdict)> =
+            record.models.iter().filter_map(|m| m.verdicts.iter().find(|v| v.arm == arm).map(|v| (m, v))).collect();
+        if answers.len() > 1 {
+            blocks.push(Block::Paragraph(agreement(arm, &answers)));
+        }
+    }
+    let mut table = Table::new(
+        "Measured: the whole target in each arm; n is scored tokens",
+        &["Model", "Arm", "Verdict", "KLD, nats/token>", "floor: largest jitter seed>", "× floor>", "same top>", "n>"],
+    );
+    for model in &record.models {
+        for verdict in &model.verdicts {
+            let judged = answer_cell(model, verdict);
+            let measured = judged.and_then(|j| j.cell.measured.as_ref());
+            let floor = judged.and_then(|j| j.floor.as_ref());
+            table.push(vec![
+                Text::new().code(&model.name),
+                words::arm(verdict.arm).into(),
+                words::verdict(verdict.verdict).into(),
+                measured.map_or("failed".into(), words::kld).into(),
+                floor.map_or("–".into(), |f| number(f.kld_mean_max, 3)).into(),
+                words::floor_ratio(floor).into(),
+                measured.map_or("–".into(), words::same_top).into(),
+                measured.map_or("–".into(), |m| crate::number::count(m.n_tokens as u64)).into(),
+            ]);
+        }
+    }
+    blocks.push(Block::Table(table));
+    blocks
+}
+
+fn agreement(arm: Arm, answers: &[(&ModelRecord, &ArmVerdict)]) -> Text {
+    let start = Text::new().strong(format!("{} arm", capital(words::arm(arm))));
+    let mut classes: Vec<Verdict> = answers.iter().map(|(_, v)| v.verdict).collect();
+    classes.sort();
+    classes.dedup();
+    if let [class] = classes[..] {
+        return start.plain(format!(": all {} models agree: {}.", answers.len(), words::verdict(class)));
+    }
+    let mut text = start.plain(": the models disagree. ");
+    for (i, class) in classes.iter().enumerate() {
+        text = text.plain(if i > 0 { "; " } else { "" }).plain(format!("{}: ", words::verdict(*class)));
+        for (k, (model, _)) in answers.iter().filter(|(_, v)| v.verdict == *class).enumerate() {
+            text = text.plain(if k > 0 { ", " } else { "" }).code(&model.name);
+        }
+    }
+    text.plain(". The answer belongs to the model, not to the scheme alone.")
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or(String::new(), |c| c.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,47 @@
+//! Controls: what had to be, what was, and whether it held.
+
+use super::words;
+use crate::document::{Block, Table, Text};
+use lab::record::{ControlRecord, ModelRecord, RunRecord};
+
+const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
+
+/// One model's controls.
+pub(super) fn table(model: &ModelRecord) -> Block {
+    let mut table = Table::new("Controls", &HEADS);
+    for control in &model.controls {
+        table.push(row(control));
+    }
+    Block::Table(table)
+}
+
+/// Every model's controls, those that failed first and in a table of their own.
+pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
+    let mut tables = Vec::new();
+    for (ok, caption) in [(false, "Controls that failed"), (true, "Controls that held")] {
+        let mut heads = vec!["Model"];
+        heads.extend(HEADS);
+        let mut table = Table::new(caption, &heads);
+        for model in &record.models {
+            for control in model.controls.iter().filter(|c| c.ok == ok) {
+                let mut cells = vec![Text::new().code(&model.name)];
+                cells.extend(row(control));
+                table.push(cells);
+            }
+        }
+        if !table.rows.is_empty() {
+            tables.push(Block::Table(table));
+        }
+    }
+    tables
+}
+
+fn row(control: &ControlRecord) -> Vec<Text> {
+    vec![
+        control.name.clone().into(),
+        control.arm.map_or("–", words::arm).into(),
+        control.expected.clone().into(),
+        control.found.clone().into(),
+        if control.ok { "yes".into() } else { Text::new().strong("NO") },
+    ]
+}

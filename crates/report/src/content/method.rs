@@ -1,0 +1,96 @@
+//! How to do it again, with what it was done, and what the words mean.
+
+use super::words;
+use crate::document::{Block, Table, Text};
+use crate::number::count;
+use lab::record::RunRecord;
+
+/// Words that this report uses in a sense of its own.
+const WORDS: [(&str, &str); 9] = [
+    (
+        "KLD",
+        "Σ p_ref (ln p_ref − ln p_var) over the whole vocabulary at each scored position, in nats; mean over positions. 0 is equality.",
+    ),
+    ("same top", "share of scored positions at which reference and variant have the same most probable token."),
+    (
+        "Δ ln PPL",
+        "mean negative log-likelihood of the variant minus that of the reference on the same tokens, nats a token; positive is worse.",
+    ),
+    (
+        "floor",
+        "the mean KLD when each value of the target moves by one ulp of F32, up or down by a seeded coin; at least three seeds, the largest counts.",
+    ),
+    ("REAL", "at least twice the floor."),
+    ("BELOW-FLOOR", "less than twice the floor: not distinguishable from moving the same weights by one ulp."),
+    ("NO-OP", "the values already lie on the scheme's grid, so nothing changed."),
+    ("SUBSTITUTED, DEAD", "the carrier could not hold what was asked for; the graph does not use the tensors."),
+    ("BROKEN", "non-finite numbers, a failed cell, or a link of the evidence chain that contradicts another."),
+];
+
+pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
+    vec![
+        Block::Heading { level: 2, text: "How to reproduce".into() },
+        Block::Command(record.reproduce.clone()),
+        Block::Paragraph("Equal settings, model, text and engine build give equal bits; a number is reused only if its whole key matches.".into()),
+        Block::Table(settings(record)),
+        Block::Table(cells(record).folded_if_long()),
+        Block::Heading { level: 2, text: "Words".into() },
+        Block::Table(glossary()),
+    ]
+}
+
+fn settings(record: &RunRecord) -> Table {
+    let s = &record.settings;
+    let mut table = Table::new("Settings that determine the bits", &["Setting", "Value"]);
+    let mut set = |name: &str, value: Text| table.push(vec![name.into(), value]);
+    set("assay", record.assay_version.clone().into());
+    set("record format", record.format.to_string().into());
+    let mut builds: Vec<&str> = record.models.iter().map(|m| m.engine.build.as_str()).collect();
+    builds.sort_unstable();
+    builds.dedup();
+    for build in builds {
+        set("engine build", Text::new().code(build));
+    }
+    set(
+        "text",
+        Text::new()
+            .code(&record.corpus.name)
+            .plain(format!(", {} bytes, blake3 ", count(record.corpus.bytes)))
+            .code(&record.corpus.blake3),
+    );
+    set("chunks, whole target", record.chunks.to_string().into());
+    set("chunks, single layers", record.layer_chunks.to_string().into());
+    let seeds: Vec<String> = record.jitter_seeds.iter().map(u64::to_string).collect();
+    set("jitter seeds", seeds.join(", ").into());
+    set("n_ctx, n_ubatch, n_seq", format!("{}, {}, {}", s.n_ctx, s.n_ubatch, s.n_seq).into());
+    set("flash attention", if s.flash_attn { "on" } else { "off" }.into());
+    set("KV cache", Text::new().plain("K ").code(&s.type_k).plain(", V ").code(&s.type_v));
+    set("weight repacking", if s.repack { "on" } else { "off" }.into());
+    set("scored positions", "second half of each window, as llama-perplexity has it".into());
+    table
+}
+
+fn cells(record: &RunRecord) -> Table {
+    let mut table = Table::new("Cells of this report, by key", &["Model", "Cell", "Arm", "Target", "Key"]);
+    for model in &record.models {
+        for judged in &model.cells {
+            let cell = &judged.cell;
+            table.push(vec![
+                Text::new().code(&model.name),
+                words::cell(cell).into(),
+                words::arm(cell.arm).into(),
+                Text::new().code(&cell.target),
+                Text::new().code(&cell.key),
+            ]);
+        }
+    }
+    table
+}
+
+fn glossary() -> Table {
+    let mut table = Table::new("As used above", &["Word", "Meaning"]);
+    for (word, meaning) in WORDS {
+        table.push(vec![Text::new().strong(word), meaning.into()]);
+    }
+    table
+}

@@ -1,0 +1,115 @@
+//! The cells on the whole target in one arm: the variant beside everything it must be held against.
+
+use super::words;
+use crate::document::{Block, Table, Text};
+use crate::number::{count, number};
+use lab::protocol::Arm;
+use lab::record::{Floor, JudgedCell, ModelRecord, Role, Stage};
+
+pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
+    let mut cells: Vec<&JudgedCell> = model
+        .cells
+        .iter()
+        .filter(|j| j.cell.arm == arm && matches!(j.cell.stage, Stage::AllLayers | Stage::Controls))
+        .collect();
+    // The variant first; the rest in the order of the method.
+    cells.sort_by_key(|j| j.cell.role != Role::Variant);
+    let mut blocks = vec![
+        Block::Heading { level: 3, text: format!("The whole target, {} arm", words::arm(arm)).into() },
+        Block::Paragraph(words::arm_explained(arm).into()),
+    ];
+    if let Some(verdict) = model.verdicts.iter().find(|v| v.arm == arm) {
+        blocks.push(Block::Paragraph(
+            Text::new().strong(words::verdict(verdict.verdict)).plain(": ").plain(verdict.why.clone()),
+        ));
+    }
+    if cells.is_empty() {
+        return blocks;
+    }
+    blocks.push(Block::Table(table(
+        "Measured: effect; ± is the standard error clustered by chunk (none below 8 chunks); n is scored tokens",
+        &cells,
+        false,
+    )));
+    if let Some(floor) = cells.iter().find(|j| j.cell.role == Role::Variant).and_then(|j| j.floor.as_ref()) {
+        blocks.push(Block::Paragraph(floor_sentence(floor)));
+    }
+    blocks.push(Block::Table(distribution(&cells)));
+    blocks
+}
+
+/// One row per cell: effect, agreement, perplexity. `arm` adds a column for cells of several arms.
+pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
+    let mut heads =
+        vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "chunks>", "n>"];
+    if arm {
+        heads.insert(1, "Arm");
+    }
+    let mut table = Table::new(caption, &heads);
+    for judged in cells {
+        let cell = &judged.cell;
+        let mut row = vec![words::cell(cell).into(), Text::new().code(&cell.scheme)];
+        if cell.scheme.is_empty() {
+            row[1] = "–".into();
+        }
+        if arm {
+            row.insert(1, words::arm(cell.arm).into());
+        }
+        row.extend::<[Text; 6]>(match &cell.measured {
+            Some(m) => [
+                words::kld(m).into(),
+                words::floor_ratio(judged.floor.as_ref()).into(),
+                words::same_top(m).into(),
+                words::difference(m.dlnppl).into(),
+                count(m.n_chunks as u64).into(),
+                count(m.n_tokens as u64).into(),
+            ],
+            None => ["failed", "–", "–", "–", "–", "–"].map(Text::from),
+        });
+        table.push(row);
+    }
+    table
+}
+
+fn distribution(cells: &[&JudgedCell]) -> Table {
+    let mut table = Table::new(
+        "Measured: distribution over tokens, and perplexity; n as above",
+        &[
+            "Cell",
+            "KLD median>",
+            "p99>",
+            "max, nats>",
+            "SE if tokens were independent>",
+            "PPL>",
+            "PPL ref>",
+            "PPL / PPL ref>",
+            "logits changed>",
+        ],
+    );
+    for judged in cells {
+        if let Some(m) = &judged.cell.measured {
+            table.push(vec![
+                words::cell(&judged.cell).into(),
+                number(m.kld_median, 3).into(),
+                number(m.kld_p99, 3).into(),
+                number(m.kld_max, 3).into(),
+                number(m.kld.se_iid, 2).into(),
+                number(m.ppl, 6).into(),
+                number(m.ppl_ref, 6).into(),
+                words::ppl_ratio(m).into(),
+                crate::number::of(m.logits_changed as u64, m.n_tokens as u64).into(),
+            ]);
+        }
+    }
+    table
+}
+
+fn floor_sentence(floor: &Floor) -> Text {
+    let seeds: Vec<String> =
+        floor.kld_mean_by_seed.iter().map(|(seed, kld)| format!("{} (seed {seed})", number(*kld, 3))).collect();
+    Text::new().plain("Floor: jitter of one ulp on ").code(&floor.target).plain(format!(
+        " gives mean KLD {} nats; the largest is {}. Less than twice that would be BELOW-FLOOR.",
+        seeds.join(", "),
+        number(floor.kld_mean_max, 3)
+    ))
+}

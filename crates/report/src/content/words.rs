@@ -1,0 +1,116 @@
+//! Enumerations and measurements in words.
+
+use crate::number::{number, percent, signed, times};
+use lab::protocol::Arm;
+use lab::record::{CellRecord, Estimate, Floor, Measured, Role, Stage, Verdict};
+
+pub(crate) fn arm(arm: Arm) -> &'static str {
+    match arm {
+        Arm::Exact => "exact",
+        Arm::Native => "native",
+    }
+}
+
+/// What an arm is, in one sentence.
+pub(super) fn arm_explained(arm: Arm) -> &'static str {
+    match arm {
+        Arm::Exact => {
+            "Every quantized or half-precision weight is held in F32, so no kernel rounds activations to match a weight: this is the effect of the scheme."
+        }
+        Arm::Native => {
+            "The model as shipped, only the targets changed: this is what the runtime makes of it, its own rounding included."
+        }
+    }
+}
+
+pub(crate) fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Controls => "controls",
+        Stage::OneLayer => "one_layer",
+        Stage::EachLayer => "each_layer",
+        Stage::AllLayers => "all_layers",
+    }
+}
+
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Variant => "variant",
+        Role::AA => "aa",
+        Role::Identity => "identity",
+        Role::Jitter { .. } => "jitter",
+        Role::Positive => "positive",
+        Role::CarrierControl => "carrier_control",
+    }
+}
+
+/// What a cell is, for the first column of a table.
+pub(super) fn cell(cell: &CellRecord) -> String {
+    match cell.role {
+        Role::Variant => "variant".into(),
+        Role::AA => "A/A: reference once more".into(),
+        Role::Identity => "identity write-back".into(),
+        Role::Jitter { seed } => format!("jitter, seed {seed}"),
+        Role::Positive => "positive control".into(),
+        Role::CarrierControl => "carrier control".into(),
+    }
+}
+
+pub(crate) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Real => "REAL",
+        Verdict::NoOp => "NO-OP",
+        Verdict::Substituted => "SUBSTITUTED",
+        Verdict::Dead => "DEAD",
+        Verdict::BelowFloor => "BELOW-FLOOR",
+        Verdict::Broken => "BROKEN",
+    }
+}
+
+/// Mean KLD without its error. Zero says whether it is zero because nothing moved.
+pub(super) fn kld_mean(m: &Measured) -> String {
+    if m.kld.mean == 0.0 {
+        return if m.logits_changed == 0 { "0 (bit-identical)".into() } else { "0 (logits differ)".into() };
+    }
+    number(m.kld.mean, 3)
+}
+
+/// Mean KLD with the standard error clustered by chunk, where there is one.
+pub(super) fn kld(m: &Measured) -> String {
+    let mean = kld_mean(m);
+    match m.kld.se {
+        Some(se) if m.kld.mean != 0.0 => format!("{mean} ± {}", number(se, 2)),
+        _ => mean,
+    }
+}
+
+/// A difference with its standard error clustered by chunk, where there is one.
+pub(super) fn difference(e: Estimate) -> String {
+    match e.se {
+        Some(se) if e.mean != 0.0 || se != 0.0 => format!("{} ± {}", signed(e.mean, 3), number(se, 2)),
+        _ => signed(e.mean, 3),
+    }
+}
+
+/// Share of scored positions with the same most probable token.
+pub(super) fn same_top(m: &Measured) -> String {
+    percent(m.same_top)
+}
+
+/// Perplexity of the variant over that of the reference.
+pub(super) fn ppl_ratio(m: &Measured) -> String {
+    number(m.dlnppl.mean.exp(), 7)
+}
+
+/// How many times its floor a cell's effect is.
+pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
+    match floor {
+        None => "–".into(),
+        Some(Floor { ratio: Some(ratio), .. }) => times(*ratio),
+        Some(Floor { ratio: None, .. }) => "floor is 0".into(),
+    }
+}
+
+/// `1 tensor`, `2 tensors`.
+pub(super) fn plural(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", crate::number::count(n as u64)) }
+}

@@ -1,0 +1,125 @@
+//! Every cell as one row, at full precision, for pandas or polars.
+
+use crate::content::words::{arm, stage, verdict};
+use crate::content::{is_withheld, words::role};
+use crate::escape::csv_text;
+use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Role, RunRecord};
+
+const COLUMNS: [&str; 39] = [
+    "model",
+    "arm",
+    "stage",
+    "role",
+    "seed",
+    "target",
+    "scheme",
+    "layers",
+    "withheld",
+    "verdict",
+    "why",
+    "failure",
+    "n_chunks",
+    "n_tokens",
+    "kld_mean_nats",
+    "kld_se_nats",
+    "kld_se_iid_nats",
+    "kld_median_nats",
+    "kld_p99_nats",
+    "kld_max_nats",
+    "same_top_share",
+    "dlnppl_nats",
+    "dlnppl_se_nats",
+    "dlnppl_se_iid_nats",
+    "ppl",
+    "ppl_ref",
+    "n_logits_changed",
+    "floor_target",
+    "floor_kld_mean_max_nats",
+    "floor_ratio",
+    "n_tensors",
+    "predicted_n",
+    "predicted_changed",
+    "predicted_zero_sign",
+    "measured_changed",
+    "measured_zero_sign",
+    "measured_carrier_rounded",
+    "measured_changed_bytes",
+    "key",
+];
+
+/// The table, header first, lines ended by `\r\n` as RFC 4180 has it.
+///
+/// Text is protected against being run as a formula; numbers are plain, non-finite ones `NaN` and `inf`. In a
+/// withheld run, cells that answer the question keep their row and lose their numbers.
+pub fn render(record: &RunRecord) -> String {
+    let withheld = is_withheld(record);
+    let mut out = COLUMNS.join(",");
+    out.push_str("\r\n");
+    for model in &record.models {
+        for judged in &model.cells {
+            out.push_str(&row(model, judged, withheld && judged.cell.role == Role::Variant).join(","));
+            out.push_str("\r\n");
+        }
+    }
+    out
+}
+
+fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> {
+    let cell = &judged.cell;
+    let layers: Vec<String> = cell.layers.iter().map(u32::to_string).collect();
+    let mut row = vec![
+        csv_text(&model.name),
+        arm(cell.arm).into(),
+        stage(cell.stage).into(),
+        role(cell.role).into(),
+        if let Role::Jitter { seed } = cell.role { seed.to_string() } else { String::new() },
+        csv_text(&cell.target),
+        csv_text(&cell.scheme),
+        layers.join(" "),
+        withheld.to_string(),
+        if withheld { String::new() } else { verdict(judged.verdict).into() },
+        if withheld { String::new() } else { csv_text(&judged.why) },
+        csv_text(cell.failure.as_deref().unwrap_or_default()),
+    ];
+    row.extend(measured(cell.measured.as_ref().filter(|_| !withheld)));
+    let floor = judged.floor.as_ref().filter(|_| !withheld);
+    row.extend([
+        floor.map_or(String::new(), |f| csv_text(&f.target)),
+        floor.map_or(String::new(), |f| number(f.kld_mean_max)),
+        floor.and_then(|f| f.ratio).map_or(String::new(), number),
+    ]);
+    let evidence = &cell.evidence;
+    row.extend(
+        [evidence.matched as u64, evidence.predicted.n, evidence.predicted.changed, evidence.predicted.zero_sign]
+            .map(|n| n.to_string()),
+    );
+    let sum = |of: fn(&lab::protocol::TensorEvidence) -> u64| {
+        if withheld || evidence.tensors.is_empty() {
+            String::new()
+        } else {
+            evidence.tensors.iter().map(of).sum::<u64>().to_string()
+        }
+    };
+    row.extend([sum(|t| t.changed), sum(|t| t.zero_sign), sum(|t| t.carrier_rounded), sum(|t| t.changed_bytes)]);
+    row.push(csv_text(&cell.key));
+    row
+}
+
+fn measured(measured: Option<&Measured>) -> Vec<String> {
+    let Some(m) = measured else {
+        return vec![String::new(); 15];
+    };
+    let estimate = |e: Estimate| [number(e.mean), e.se.map_or(String::new(), number), number(e.se_iid)];
+    let mut row = vec![m.n_chunks.to_string(), m.n_tokens.to_string()];
+    row.extend(estimate(m.kld));
+    row.extend([m.kld_median, m.kld_p99, m.kld_max, m.same_top].map(number));
+    row.extend(estimate(m.dlnppl));
+    row.extend([m.ppl, m.ppl_ref].map(number));
+    row.push(m.logits_changed.to_string());
+    row
+}
+
+/// The shortest digits that read back as the same double.
+fn number(x: f64) -> String {
+    format!("{x:?}")
+}

@@ -1,0 +1,121 @@
+//! Figures: what is shown, apart from how it is drawn.
+//!
+//! A [`Figure`] is data. [`Figure::file`] draws it as an SVG document that stands alone (and follows the reader's
+//! light or dark setting), [`Figure::inline`] as an element of a page that brings [`STYLE`] itself.
+//! Divergences span many decades and are often exactly zero, so every axis here is logarithmic with a
+//! lane of its own for zero: a bit-identical cell is a mark in that lane, never a gap.
+
+mod canvas;
+mod effects;
+mod layers;
+mod scale;
+
+use canvas::Canvas;
+
+/// A figure with the words that go with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// What it shows, for those who do not see it.
+    pub alt: String,
+    /// The data.
+    pub form: Form,
+}
+
+/// The forms of figure that exist.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// One row per model and arm: the effect beside its floor.
+    Effects(Vec<EffectRow>),
+    /// One mark per layer.
+    Layers(Layers),
+}
+
+/// A divergence as it can be drawn. All values are mean KLD in nats a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mark {
+    /// A measured value, positive, with its standard error where there is one.
+    Value {
+        /// Mean.
+        mean: f64,
+        /// Standard error clustered by chunk.
+        se: Option<f64>,
+    },
+    /// Measured, and exactly zero.
+    Zero,
+    /// No usable number.
+    Failed,
+}
+
+impl Mark {
+    /// Sorts a mean into what can be drawn.
+    pub fn of(mean: f64, se: Option<f64>) -> Self {
+        if mean == 0.0 {
+            Mark::Zero
+        } else if mean.is_finite() && mean > 0.0 {
+            Mark::Value { mean, se: se.filter(|se| se.is_finite() && *se >= 0.0) }
+        } else {
+            Mark::Failed
+        }
+    }
+
+    fn positive(self) -> Option<f64> {
+        match self {
+            Mark::Value { mean, .. } => Some(mean),
+            Mark::Zero | Mark::Failed => None,
+        }
+    }
+}
+
+/// One row of [`Form::Effects`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct EffectRow {
+    /// First line of the label.
+    pub label: String,
+    /// Second line of the label.
+    pub sublabel: String,
+    /// The effect.
+    pub mark: Mark,
+    /// Mean KLD of each jitter seed.
+    pub jitter: Vec<f64>,
+    /// Effects below this are below the floor.
+    pub threshold: Option<f64>,
+    /// Value in words.
+    pub value: String,
+}
+
+/// The data of [`Form::Layers`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layers {
+    /// Layer index, mark, and what a pointer resting on it reads.
+    pub marks: Vec<(u32, Mark, String)>,
+    /// Effects below this are below the floor; with what it was measured on.
+    pub threshold: Option<(f64, String)>,
+}
+
+/// Colours and type of all figures, scoped to `svg.fig`; a page that holds inline figures includes it once.
+pub const STYLE: &str = include_str!("figure/style.css");
+
+impl Figure {
+    /// A complete SVG document.
+    pub fn file(&self) -> String {
+        let mut out = self.draw().finish(&self.alt, "fig");
+        let style = format!("<style>\n{STYLE}</style>");
+        if let Some(end) = out.find('>') {
+            out.insert_str(end + 1, &style);
+        }
+        out.push('\n');
+        out
+    }
+
+    /// An `<svg>` element for a page that includes [`STYLE`]. `id` must be unique in the page.
+    pub fn inline(&self, id: &str) -> String {
+        self.draw().finish(&self.alt, id)
+    }
+
+    fn draw(&self) -> Canvas {
+        match &self.form {
+            Form::Effects(rows) => effects::draw(rows),
+            Form::Layers(layers) => layers::draw(layers),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! A [`Document`] as one HTML file: no script, no network, light and dark, fit for print.
+
+use crate::document::{Block, Document, Span};
+use crate::figure::STYLE;
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    document: &'a Document,
+    page_style: &'a str,
+    figure_style: &'a str,
+}
+
+/// What the template may call.
+mod filters {
+    /// [`crate::escape::printable`]; the escaping for HTML comes after it, from askama.
+    pub(super) fn printable(text: impl AsRef<str>, _: &dyn askama::Values) -> askama::Result<String> {
+        Ok(crate::escape::printable(text.as_ref()))
+    }
+}
+
+const PAGE_STYLE: &str = include_str!("../templates/report.css");
+
+/// The document's page.
+///
+/// # Errors
+/// When the template cannot be rendered.
+pub fn render(document: &Document) -> Result<String, askama::Error> {
+    let page = Page { document, page_style: PAGE_STYLE, figure_style: STYLE }.render()?;
+    // Loops in the template leave blank lines behind.
+    let mut out = String::with_capacity(page.len());
+    for line in page.lines().filter(|line| !line.trim().is_empty()) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    Ok(out)
+}
