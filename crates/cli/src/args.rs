@@ -1,0 +1,97 @@
+//! The command line as clap reads it.
+
+use crate::failure::Exit;
+use crate::inspect;
+use crate::output;
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// A laboratory for quantization experiments on GGUF models.
+///
+/// What happens to a model if these numbers are held in that format? assay looks at what the weights
+/// really are, changes the ones you name in memory, and measures the model against itself untouched.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, arg_required_else_help = true, infer_subcommands = false)]
+pub struct Args {
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every subcommand takes.
+#[derive(Debug, clap::Args)]
+pub struct OutputArgs {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing on standard error but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a GGUF file contains: metadata and tensors
+    Inspect(inspect::InspectArgs),
+}
+
+/// The parsed command line, or the exit code after help, version or an error has been printed.
+pub fn parse() -> Result<Args, Exit> {
+    Args::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::to_stdout(&error.render().to_string()) {
+            Ok(()) => Exit::Done,
+            Err(_) => Exit::BadInput,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::to_stderr(&error.render().to_string());
+            Exit::BadInput
+        }
+        _ => {
+            output::to_stderr(&with_hints(&error.render().to_string()));
+            Exit::BadInput
+        }
+    })
+}
+
+/// clap's words for a usage error, with its tips as hint lines like everybody else's.
+fn with_hints(rendered: &str) -> String {
+    let mut out = String::new();
+    for line in rendered.lines().filter(|line| !line.trim().is_empty()) {
+        let line = match line.trim_start() {
+            tip if tip.starts_with("tip: ") => format!("hint: {}", &tip["tip: ".len()..]),
+            more if more.starts_with("For more information, ") => {
+                format!("hint: {}", &more["For more information, ".len()..])
+            }
+            _ => line.to_owned(),
+        };
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_usage_error_ends_in_a_hint_line() {
+        let error = Args::try_parse_from(["assay", "inspect"]).expect_err("a file is required");
+        let text = with_hints(&error.render().to_string());
+        assert!(text.starts_with("error: "), "{text}");
+        assert!(text.lines().last().is_some_and(|line| line.starts_with("hint: try ")), "{text}");
+    }
+}

@@ -1,0 +1,84 @@
+//! Exit codes, and errors on their way to the user.
+
+use std::process::ExitCode;
+
+/// How assay ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Usage or bad input.
+    BadInput = 2,
+    /// A control failed; results are withheld.
+    ControlFailed = 3,
+    /// The engine failed, or a cell did.
+    Engine = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What a subcommand comes to.
+pub type Outcome = Result<Exit, Failure>;
+
+/// An error and the exit code it means.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// The error. Lines of its text that start with `hint: ` are advice.
+    pub error: anyhow::Error,
+}
+
+/// What the user gave cannot be used, unless something says otherwise.
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure { exit: Exit::BadInput, error: error.into() }
+    }
+}
+
+impl Failure {
+    /// One `error: …` line, then a `hint: …` line for each piece of advice.
+    pub fn render(&self) -> String {
+        let mut said: Vec<String> = Vec::new();
+        let mut hints: Vec<String> = Vec::new();
+        for cause in self.error.chain() {
+            let text = cause.to_string();
+            let (advice, words): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("hint: "));
+            let words = words.join("\n");
+            // Many errors quote their cause already.
+            if !words.is_empty() && !said.iter().any(|earlier| earlier.contains(&words)) {
+                said.push(words);
+            }
+            for line in advice {
+                if !hints.iter().any(|earlier| earlier == line) {
+                    hints.push(line.to_owned());
+                }
+            }
+        }
+        let mut out = format!("error: {}\n", said.join(": "));
+        for hint in hints {
+            out.push_str(&hint);
+            out.push('\n');
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn hints_come_last_and_nothing_is_said_twice() {
+        let error =
+            anyhow!("disk full\nhint: free some space").context("cannot write: disk full").context("saving a.json");
+        let failure = Failure::from(error);
+        assert_eq!(failure.render(), "error: saving a.json: cannot write: disk full\nhint: free some space\n");
+        assert_eq!(failure.exit, Exit::BadInput);
+    }
+}

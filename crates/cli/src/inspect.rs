@@ -1,0 +1,221 @@
+//! `assay inspect FILE`: the container, its metadata and tensors in file order.
+
+use crate::failure::{Exit, Outcome};
+use crate::json::JsonValue;
+use crate::output::Output;
+use crate::table::{self, Align};
+use gguf::{GgmlType, GgufFile, TensorInfo, Value, escape_terminal};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Arguments of `assay inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// A GGUF file
+    file: PathBuf,
+}
+
+/// Runs `assay inspect`.
+pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
+    let file = GgufFile::open(&args.file)?;
+    output.answer(&Inspection::of(&file), || text(&file, output.verbose()))?;
+    Ok(Exit::Done)
+}
+
+/// The answer in JSON.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    file: String,
+    file_bytes: u64,
+    version: u32,
+    endian: &'static str,
+    alignment: u32,
+    data_offset: u64,
+    shards: u32,
+    n_metadata: usize,
+    n_tensors: usize,
+    n_values: u64,
+    types: Vec<TypeRow>,
+    metadata: Vec<MetadataRow<'a>>,
+    tensors: Vec<TensorRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MetadataRow<'a> {
+    key: &'a str,
+    #[serde(rename = "type")]
+    ty: String,
+    value: JsonValue<'a>,
+}
+
+#[derive(Serialize)]
+struct TensorRow<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    ty: &'static str,
+    ne: &'a [u64],
+    /// From the start of the data section, as in the file.
+    offset: u64,
+    nbytes: u64,
+    shard: u32,
+}
+
+/// What is stored in one type.
+#[derive(Serialize)]
+struct TypeRow {
+    #[serde(rename = "type")]
+    ty: &'static str,
+    n_tensors: usize,
+    n_values: u64,
+    nbytes: u64,
+}
+
+impl<'a> Inspection<'a> {
+    fn of(file: &'a GgufFile) -> Self {
+        Inspection {
+            file: file_name(file),
+            file_bytes: file.file_bytes(),
+            version: file.version(),
+            endian: "little",
+            alignment: file.alignment(),
+            data_offset: file.data_offset(),
+            shards: 1,
+            n_metadata: file.metadata().len(),
+            n_tensors: file.tensors().len(),
+            n_values: n_values(file.tensors()),
+            types: types(file.tensors()),
+            metadata: file
+                .metadata()
+                .iter()
+                .map(|(key, value)| MetadataRow { key, ty: value.type_name(), value: JsonValue(value) })
+                .collect(),
+            tensors: file
+                .tensors()
+                .iter()
+                .map(|t| TensorRow {
+                    name: &t.name,
+                    ty: t.ty.name(),
+                    ne: t.shape(),
+                    offset: t.offset,
+                    nbytes: t.nbytes,
+                    shard: 0,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn file_name(file: &GgufFile) -> String {
+    let name = file.path().file_name().unwrap_or(file.path().as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// Sparse files can claim more values than a u64 counts in sum, so the sum may stop there.
+fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
+    tensors.into_iter().fold(0, |sum, t| sum.saturating_add(t.n_elements()))
+}
+
+/// Types in use, most bytes first.
+fn types(tensors: &[TensorInfo]) -> Vec<TypeRow> {
+    let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
+    for t in tensors {
+        by_type.entry(t.ty).or_default().push(t);
+    }
+    let mut rows: Vec<TypeRow> = by_type
+        .into_iter()
+        .map(|(ty, of_type)| TypeRow {
+            ty: ty.name(),
+            n_tensors: of_type.len(),
+            n_values: n_values(of_type.iter().copied()),
+            nbytes: of_type.iter().map(|t| t.nbytes).sum(),
+        })
+        .collect();
+    rows.sort_by(|a, b| b.nbytes.cmp(&a.nbytes));
+    rows
+}
+
+fn text(file: &GgufFile, verbose: bool) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "{}: GGUF version {}, little-endian, alignment {}, {} ({} bytes), 1 shard",
+        escape_terminal(file.path().as_os_str().as_encoded_bytes()),
+        file.version(),
+        file.alignment(),
+        table::bytes(file.file_bytes()),
+        table::thousands(file.file_bytes()),
+    );
+
+    let _ = writeln!(out, "\nmetadata: {} keys", file.metadata().len());
+    let rows = file.metadata().iter().map(|(key, value)| {
+        let shown = if verbose { value.to_string() } else { abbreviated(value) };
+        vec![escape_terminal(key), value.type_name(), shown]
+    });
+    out.push_str(&table::render(&[("key", Align::Left), ("type", Align::Left), ("value", Align::Left)], rows));
+
+    let n = n_values(file.tensors());
+    let data: u64 = file.tensors().iter().map(|t| t.nbytes).sum();
+    let _ = writeln!(
+        out,
+        "\ntensors: {}, {} values, data from byte {}",
+        file.tensors().len(),
+        table::thousands(n),
+        file.data_offset()
+    );
+    let rows = file.tensors().iter().map(|t| {
+        let ne: Vec<String> = t.shape().iter().map(u64::to_string).collect();
+        vec![
+            escape_terminal(&t.name),
+            t.ty.to_string(),
+            format!("[{}]", ne.join(", ")),
+            t.offset.to_string(),
+            t.nbytes.to_string(),
+        ]
+    });
+    let columns = [
+        ("name", Align::Left),
+        ("type", Align::Left),
+        ("ne", Align::Left),
+        ("offset", Align::Right),
+        ("nbytes", Align::Right),
+    ];
+    out.push_str(&table::render(&columns, rows));
+
+    let _ = writeln!(out, "\ntypes: {:.3} bits per weight over all tensors", 8.0 * data as f64 / n.max(1) as f64);
+    let rows = types(file.tensors()).into_iter().map(|row| {
+        vec![
+            row.ty.to_owned(),
+            row.n_tensors.to_string(),
+            table::thousands(row.n_values),
+            row.nbytes.to_string(),
+            format!("{:.1} %", 100.0 * row.nbytes as f64 / data.max(1) as f64),
+        ]
+    });
+    let columns = [
+        ("type", Align::Left),
+        ("tensors", Align::Right),
+        ("values", Align::Right),
+        ("nbytes", Align::Right),
+        ("share", Align::Right),
+    ];
+    out.push_str(&table::render(&columns, rows));
+    out
+}
+
+/// A value in at most one line of a usual terminal. `--verbose` and `--json` have it whole.
+fn abbreviated(value: &Value) -> String {
+    const SHOWN_CHARS: usize = 72;
+    let shown = value.to_string();
+    if shown.chars().count() <= SHOWN_CHARS {
+        return shown;
+    }
+    let start: String = shown.chars().take(SHOWN_CHARS).collect();
+    match value {
+        Value::String(bytes) => format!("{start}… {} bytes in all", bytes.len()),
+        Value::Array(array) => format!("{start}… {} in all", array.len()),
+        _ => format!("{start}…"),
+    }
+}

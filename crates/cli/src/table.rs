@@ -1,0 +1,77 @@
+//! Columns of text, aligned by display width.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+/// Which way a column leans.
+#[derive(Clone, Copy)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows under a header, two spaces between columns, no lines, no wrapping, nothing after the last word.
+/// Cells are single lines: the caller has escaped what comes from files.
+pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(name, _)| *name));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, (_, align)) in table.column_iter_mut().zip(columns) {
+        column.set_padding((0, 2));
+        column.set_cell_alignment(match align {
+            Align::Left => CellAlignment::Left,
+            Align::Right => CellAlignment::Right,
+        });
+    }
+    let mut out = String::new();
+    for line in table.lines() {
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A count of bytes for people, and exactly.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(size, _)| n >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", n as f64 / *size as f64),
+        None => format!("{n} bytes"),
+    }
+}
+
+/// A number with its thousands set apart: 2,990.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_blanks() {
+        let rows = [vec!["a".into(), "1".into()], vec!["long name".into(), "1000".into()]];
+        let text = render(&[("name", Align::Left), ("n", Align::Right)], rows);
+        assert_eq!(text, "name          n\na             1\nlong name  1000\n");
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!([0, 999, 1000, 2990, 1234567].map(thousands), ["0", "999", "1,000", "2,990", "1,234,567"]);
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(98_362_432), "93.8 MiB");
+    }
+}

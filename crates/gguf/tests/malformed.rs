@@ -1,0 +1,400 @@
+//! A table of files that are wrong, each in one way, and what is said about it.
+
+mod support;
+
+use gguf::{GgufFile, Problem, limits};
+use support::*;
+
+struct Case {
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// Variant of `Problem`, as its `Debug` begins.
+    problem: &'static str,
+    /// Each must be said: field, place, found, wanted.
+    says: &'static [&'static str],
+}
+
+fn case(name: &'static str, bytes: Bytes, problem: &'static str, says: &'static [&'static str]) -> Case {
+    Case { name, bytes: bytes.0, problem, says }
+}
+
+fn header_cases() -> Vec<Case> {
+    let raw = |bytes: &[u8]| Bytes(bytes.to_vec());
+    let magic = || raw(b"GGUF");
+    vec![
+        case("no bytes", raw(b""), "Empty", &["is empty", "hint: "]),
+        case("two bytes of the magic", raw(b"GG"), "Truncated", &["magic at byte 0 wants 4 bytes, found 2"]),
+        case("text", raw(b"hello, world"), "NotGguf", &["\"hello, w\"", "wanted \"GGUF\""]),
+        case("one wrong byte", raw(b"X"), "NotGguf", &["\"X\""]),
+        case("escape sequences", raw(b"\x1b]0;owned\x07"), "NotGguf", &["\\u{1b}]0;owne"]),
+        case("zip", raw(b"PK\x03\x04rest of the archive"), "NotGguf", &["PyTorch"]),
+        case("gzip", raw(b"\x1f\x8b\x08\x00rest of it all"), "NotGguf", &["gzip"]),
+        case("Git LFS pointer", raw(b"version https://git-lfs.github.com/spec/v1\n"), "NotGguf", &["git lfs pull"]),
+        case("web page", raw(b"<!DOCTYPE html><html>"), "NotGguf", &["web page"]),
+        case("JSON", raw(b"{\"error\":\"Not found\"}"), "NotGguf", &["JSON"]),
+        case("safetensors", raw(&[0x40, 1, 0, 0, 0, 0, 0, 0, b'{', b'"']), "NotGguf", &["safetensors"]),
+        case("GGML from before GGUF", raw(b"tjgg\x03\x00\x00\x00"), "NotGguf", &["before GGUF"]),
+        case("magic alone", magic(), "Truncated", &["version at byte 4 wants 4 bytes, found 0"]),
+        case("half a version", magic().raw(&[3, 0]), "Truncated", &["version at byte 4", "found 2"]),
+        case("version 0", magic().u32(0).u64(0).u64(0), "Version", &["found 0", "wanted 2 or 3"]),
+        case("version 1", magic().u32(1).u64(0).u64(0), "Version", &["found 1", "hint: convert"]),
+        case("version 4", magic().u32(4).u64(0).u64(0), "Version", &["found 4", "hint: "]),
+        case("big-endian", magic().raw(&[0, 0, 0, 3]).u64(0).u64(0), "BigEndian", &["version at byte 4", "found 3"]),
+        case("no counts", magic().u32(3), "Truncated", &["number of tensors at byte 8 wants 8 bytes, found 0"]),
+        case("no metadata count", magic().u32(3).u64(0), "Truncated", &["number of metadata pairs at byte 16"]),
+        case(
+            "too many tensors",
+            Bytes::header(1, 0),
+            "Count",
+            &["number of tensors at byte 8", "found 1", "at most 0"],
+        ),
+        case("2^64 - 1 tensors", Bytes::header(u64::MAX, 0), "Count", &["found 18446744073709551615"]),
+        case("2^63 pairs", Bytes::header(0, 1 << 63), "Count", &["number of metadata pairs at byte 16"]),
+    ]
+}
+
+fn metadata_cases() -> Vec<Case> {
+    let one = || Bytes::header(0, 1);
+    let pad = |b: Bytes| b.raw(&[0; 64]);
+    let nested = |depth: u32| (1..depth).fold(one().key("k", ARRAY), |b, _| b.u32(ARRAY).u64(1)).u32(U8).u64(0);
+    vec![
+        case("empty key", pad(one().key("", U8)), "EmptyName", &["key of metadata pair 0 at byte 32"]),
+        case("key beyond the file", pad(one().u64(1000)), "Truncated", &["key of metadata pair 0", "wants 1000 bytes"]),
+        case("key too long", pad(one().u64(65536)), "StringLength", &["found a length of 65536", "at most 65535"]),
+        case("key of 2^64 - 1 bytes", pad(one().u64(u64::MAX)), "StringLength", &["18446744073709551615"]),
+        case("key not UTF-8", pad(one().key(b"ab\xff", U8)), "NameNotUtf8", &["at byte 34", "ab\\xff", "wanted UTF-8"]),
+        case("NUL in key", pad(one().key(b"a\0b", U8)), "NameWithNul", &["at byte 33", "a\\u{0}b"]),
+        case(
+            "key twice",
+            Bytes::header(0, 2).kv_u32("k", 1).kv_u32("k", 2),
+            "DuplicateKey",
+            &["pair 1", "\"k\" again"],
+        ),
+        case(
+            "bidi control in a key said twice",
+            Bytes::header(0, 2).kv_u32("a\u{202e}b", 1).kv_u32("a\u{202e}b", 2),
+            "DuplicateKey",
+            &["a\\u{202e}b"],
+        ),
+        case(
+            "value type 13",
+            pad(one().key("k", 13)),
+            "ValueType",
+            &["\"k\" at byte 33", "found value type 13", "0 to 12"],
+        ),
+        case("value type 2^32 - 1", pad(one().key("k", u32::MAX)), "ValueType", &["4294967295"]),
+        case(
+            "value cut off",
+            one().key("k", U64).u32(7),
+            "Truncated",
+            &["value of metadata \"k\" at byte 37", "found 4"],
+        ),
+        case(
+            "type cut off",
+            one().string("key").raw(&[4, 0, 0]),
+            "Truncated",
+            &["type of metadata \"key\"", "found 3"],
+        ),
+        case("bool 2", one().key("k", BOOL).u8(2), "Bool", &["\"k\" at byte 37", "found 2", "0 or 1"]),
+        case(
+            "bool 255 in an array",
+            one().key("k", ARRAY).u32(BOOL).u64(3).raw(&[1, 0, 255]),
+            "Bool",
+            &["byte 51", "255"],
+        ),
+        case(
+            "string beyond the file",
+            one().key("k", STRING).u64(10).raw(b"abc"),
+            "Truncated",
+            &["wants 10 bytes, found 3"],
+        ),
+        case(
+            "string above the cap",
+            one().key("k", STRING).u64((1 << 30) + 1),
+            "StringLength",
+            &["at most 1073741824"],
+        ),
+        case(
+            "array of type 13",
+            pad(one().key("k", ARRAY).u32(13)),
+            "ValueType",
+            &["\"k\" at byte 37", "found value type 13"],
+        ),
+        case(
+            "array length cut off",
+            one().key("k", ARRAY).u32(U8).u32(1),
+            "Truncated",
+            &["value of metadata \"k\" at byte 41"],
+        ),
+        case(
+            "array beyond the file",
+            one().key("k", ARRAY).u32(U32).u64(3).u64(0),
+            "Truncated",
+            &["wants 12 bytes, found 8"],
+        ),
+        case(
+            "array above the cap",
+            pad(one().key("k", ARRAY).u32(U8).u64((1 << 30) + 1)),
+            "ArrayLength",
+            &["1073741825"],
+        ),
+        case("array of 2^64 - 1", pad(one().key("k", ARRAY).u32(U64).u64(u64::MAX)), "ArrayLength", &["byte 41"]),
+        case(
+            "array of strings beyond the file",
+            one().key("k", ARRAY).u32(STRING).u64(3).string("a").string("b"),
+            "Truncated",
+            &["wants 24 bytes, found 18"],
+        ),
+        case(
+            "string in an array beyond the file",
+            one().key("k", ARRAY).u32(STRING).u64(2).string("a").u64(100).raw(&[0; 9]),
+            "Truncated",
+            &["value of metadata \"k\"", "wants 100 bytes, found 9"],
+        ),
+        case(
+            "string in an array above the cap",
+            one().key("k", ARRAY).u32(STRING).u64(1).u64(1 << 40),
+            "StringLength",
+            &["1099511627776"],
+        ),
+        case("arrays nested too deep", nested(limits::MAX_ARRAY_DEPTH + 1), "ArrayDepth", &["9 levels", "at most 8"]),
+        case(
+            "second pair missing",
+            Bytes::header(0, 2).kv_u32("k", 1).u64(9).raw(b"key"),
+            "Truncated",
+            &["key of metadata pair 1", "wants 9 bytes, found 3"],
+        ),
+        case("alignment 0", one().kv_u32("general.alignment", 0), "Alignment", &["found 0", "power of two"]),
+        case("alignment 48", one().kv_u32("general.alignment", 48), "Alignment", &["found 48"]),
+        case(
+            "alignment as u64",
+            one().key("general.alignment", U64).u64(32),
+            "AlignmentType",
+            &["type u64", "wanted u32"],
+        ),
+    ]
+}
+
+fn tensor_cases() -> Vec<Case> {
+    let one = || Bytes::header(1, 0);
+    let two = || Bytes::header(2, 0);
+    let pad = |b: Bytes| b.raw(&[0; 64]);
+    vec![
+        case("empty name", pad(one().string("")), "EmptyName", &["name of tensor 0 at byte 32"]),
+        case(
+            "name of 64 bytes",
+            pad(one().string([b'a'; 64])),
+            "StringLength",
+            &["found a length of 64", "at most 63"],
+        ),
+        case("name not UTF-8", pad(one().string(b"\xc3(")), "NameNotUtf8", &["name of tensor 0", "\\xc3("]),
+        case("NUL in name", pad(one().string(b"a\0")), "NameWithNul", &["name of tensor 0 at byte 33"]),
+        case(
+            "name twice",
+            two().tensor("t", &[8], F32, 0).tensor("t", &[8], F32, 32).data(32, 64),
+            "DuplicateTensor",
+            &["tensor 1 at byte", "\"t\" again"],
+        ),
+        case("five dimensions", pad(one().string("t").u32(5)), "Dimensions", &["tensor \"t\"", "found 5", "at most 4"]),
+        case(
+            "2^32 - 1 dimensions",
+            pad(one().string("t").u32(u32::MAX)),
+            "Dimensions",
+            &["4294967295 dimensions at byte 33"],
+        ),
+        case(
+            "shape cut off",
+            one().string("tensor").u32(2).u64(32).u32(0),
+            "Truncated",
+            &["shape of tensor \"tensor\""],
+        ),
+        case(
+            "negative extent",
+            one().tensor("t", &[1 << 63], F32, 0).data(32, 32),
+            "Shape",
+            &["9223372036854775808", "2^63 - 1"],
+        ),
+        case(
+            "product overflows",
+            one().tensor("t", &[1 << 40, 1 << 40], F32, 0).data(32, 32),
+            "Shape",
+            &["1099511627776"],
+        ),
+        case(
+            "overflow behind a zero",
+            one().tensor("t", &[0, 1 << 40, 1 << 40], F32, 0).data(32, 0),
+            "Shape",
+            &["[0, 10995"],
+        ),
+        case("bytes overflow", one().tensor("t", &[1 << 62], F32, 0).data(32, 32), "Shape", &["4611686018427387904"]),
+        case("type 43", one().tensor("t", &[32], 43, 0).data(32, 128), "TensorType", &["found type 43 at byte 45"]),
+        case("type -1", one().tensor("t", &[32], u32::MAX, 0).data(32, 128), "TensorType", &["4294967295", "hint: "]),
+        case("removed type", one().tensor("t", &[32], 4, 0).data(32, 128), "TensorType", &["4 (q4_2)", "has removed"]),
+        case("repacked type", one().tensor("t", &[32], 31, 0).data(32, 128), "TensorType", &["q4_0_4_4", "load time"]),
+        case(
+            "part of a block",
+            one().tensor("t", &[33], Q4_0, 0).data(32, 64),
+            "Row",
+            &["found 33 values", "q4_0", "of 32"],
+        ),
+        case(
+            "row of 128 in q4_K",
+            one().tensor("t", &[128, 2], Q4_K, 0).data(32, 144),
+            "Row",
+            &["q4_K", "multiple of 256"],
+        ),
+        case(
+            "offset not aligned",
+            one().tensor("t", &[8], F32, 16).data(32, 64),
+            "Misaligned",
+            &["offset 16", "of 32"],
+        ),
+        case(
+            "offset not aligned to the file's own alignment",
+            Bytes::header(1, 1).kv_u32("general.alignment", 64).tensor("t", &[8], F32, 32).data(64, 96),
+            "Misaligned",
+            &["multiple of 64"],
+        ),
+        case(
+            "data missing",
+            one().tensor("t", &[8], F32, 0),
+            "OutOfFile",
+            &["32 bytes of data at offset 0", "has 0 bytes"],
+        ),
+        case("data cut off", one().tensor("t", &[8], F32, 0).data(32, 31), "OutOfFile", &["which has 31 bytes"]),
+        case(
+            "offset beyond the file",
+            one().tensor("t", &[8], F32, 1 << 40).data(32, 32),
+            "OutOfFile",
+            &["1099511627776"],
+        ),
+        case(
+            "offset + size overflows",
+            one().tensor("t", &[8], F32, u64::MAX - 31).data(32, 32),
+            "OutOfFile",
+            &["\"t\""],
+        ),
+        case(
+            "offset of nothing beyond the file",
+            one().tensor("t", &[0], F32, 64).data(32, 32),
+            "OutOfFile",
+            &["0 bytes"],
+        ),
+        case(
+            "two tensors in one place",
+            two().tensor("a", &[8], F32, 0).tensor("b", &[8], F32, 0).data(32, 64),
+            "Overlap",
+            &["\"a\" and \"b\"", "offset 0"],
+        ),
+        case(
+            "the later one reaches into the earlier",
+            two().tensor("a", &[8], F32, 32).tensor("b", &[16], F32, 0).data(32, 64),
+            "Overlap",
+            &["\"b\" and \"a\"", "offset 32"],
+        ),
+        case(
+            "offset cut off",
+            one().string("tensor").u32(1).u64(8).u32(F32).u32(0),
+            "Truncated",
+            &["offset of tensor \"tensor\""],
+        ),
+        case("type cut off", pad(two().tensor("a", &[8], F32, 0)).raw(&[]), "EmptyName", &["name of tensor 1"]),
+    ]
+}
+
+#[test]
+fn every_malformed_file_is_refused_by_its_own_problem_in_words_that_name_the_place() {
+    let cases: Vec<Case> = [header_cases(), metadata_cases(), tensor_cases()].into_iter().flatten().collect();
+    assert!(cases.len() >= 80, "only {} cases", cases.len());
+    for case in cases {
+        let (_folder, path) = file(&case.bytes);
+        let error = match GgufFile::open(&path) {
+            Ok(file) => panic!("{}: opened as {file:?}", case.name),
+            Err(error) => error,
+        };
+        let variant = format!("{:?}", error.problem);
+        let variant = variant.split([' ', '(', '{']).next().unwrap_or_default();
+        let said = error.to_string();
+        assert_eq!(variant, case.problem, "{}: {said}", case.name);
+        assert!(said.contains("model.gguf: "), "{}: the file is not named: {said}", case.name);
+        for words in case.says {
+            assert!(said.contains(words), "{}: {words:?} is not said: {said}", case.name);
+        }
+        assert!(said.lines().skip(1).all(|line| line.starts_with("hint: ")), "{}: {said}", case.name);
+        assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{}: not escaped: {said:?}", case.name);
+    }
+}
+
+/// A sound file with one of everything, to be damaged.
+fn sound() -> Bytes {
+    Bytes::header(2, 4)
+        .kv_u32("general.alignment", 64)
+        .key("name", STRING)
+        .string("a model")
+        .key("flags", ARRAY)
+        .u32(BOOL)
+        .u64(2)
+        .raw(&[0, 1])
+        .key("tokens", ARRAY)
+        .u32(STRING)
+        .u64(2)
+        .string("the")
+        .string("")
+        .tensor("a", &[32, 2], Q4_0, 0)
+        .tensor("b", &[3], F32, 64)
+        .data(64, 64 + 12)
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_and_never_panics() {
+    let whole = sound().0;
+    let (folder, path) = file(&whole);
+    GgufFile::open(&path).expect("the whole file is sound");
+    for n in 0..whole.len() {
+        std::fs::write(&path, &whole[..n]).expect("a temporary file");
+        let error = GgufFile::open(&path).expect_err("a cut file is refused");
+        assert!(
+            matches!(
+                error.problem,
+                Problem::Empty | Problem::Truncated { .. } | Problem::Count { .. } | Problem::OutOfFile { .. }
+            ),
+            "cut at {n}: {error}"
+        );
+    }
+    drop(folder);
+}
+
+#[test]
+fn a_file_with_any_byte_changed_opens_or_is_refused_but_never_panics() {
+    let whole = sound().0;
+    let (_folder, path) = file(&whole);
+    let mut refused = 0;
+    for i in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[i] ^= flip;
+            std::fs::write(&path, &damaged).expect("a temporary file");
+            match GgufFile::open(&path) {
+                // What is accepted must be readable.
+                Ok(file) => {
+                    for tensor in file.tensors() {
+                        let bytes = file.read_tensor(tensor).expect("checked tensors can be read");
+                        assert_eq!(bytes.len() as u64, tensor.nbytes);
+                    }
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > whole.len(), "only {refused} of {} were refused", 3 * whole.len());
+}
+
+#[test]
+fn a_header_that_claims_gigabytes_is_refused_before_memory_is_asked_for() {
+    // A sparse file has the bytes that the header claims, and costs its maker nothing.
+    let (_folder, path) = file(&Bytes::header(0, 2).key("k", ARRAY).u32(U8).u64(1 << 30).0);
+    let sparse = std::fs::OpenOptions::new().write(true).open(&path).expect("the file");
+    sparse.set_len(1 << 40).expect("a sparse file");
+    let error = GgufFile::open(&path).expect_err("passes the cap of the header");
+    assert!(matches!(error.problem, Problem::HeaderTooLarge { .. }), "{error}");
+}
