@@ -19,7 +19,7 @@ help:
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built and the demo run; tools and models stay'
 
-demo: build models
+demo: models build
 	@echo 'demo: does it matter if the FFN norm weights are held in BF16? (a finished run is re-used)'
 	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --chunks 8 --out runs/demo
 	@echo 'demo: the report is in runs/demo/report'
@@ -48,7 +48,7 @@ lint: tools
 	scripts/check-directions.py
 	scripts/check-links.py
 
-bench: build models
+bench: models build
 	scripts/build-peer.sh
 	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
 
