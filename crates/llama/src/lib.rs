@@ -1,1 +1,11 @@
-//! placeholder
+//! llama.cpp in this process: the [`Engine`](eval::Engine) trait over a loaded model. The only crate that compiles C++.
+//!
+//! [`LlamaEngine`] loads the model and finds its `weights`; each `context` decodes a window, with a visitor at every graph
+//! node (`callback`).
+
+mod callback;
+mod context;
+mod engine;
+mod weights;
+
+pub use engine::{LlamaEngine, build};

@@ -1,0 +1,190 @@
+//! One llama.cpp context: an empty KV cache, its own threads, and a [`Visitor`] at every graph node.
+
+use crate::callback::{Pass, Visitor, eval_callback};
+use crate::weights::Weights;
+use eval::{EngineError, EngineSettings, Prefix, Token};
+use llama_cpp_sys_2 as sys;
+use std::ptr::NonNull;
+
+/// Frees on drop; the order of fields in [`Context`] decides the order of freeing.
+struct RawContext(NonNull<sys::llama_context>);
+struct RawThreads(NonNull<sys::ggml_threadpool>);
+
+impl Drop for RawContext {
+    fn drop(&mut self) {
+        // SAFETY: we own the context.
+        unsafe { sys::llama_free(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for RawThreads {
+    fn drop(&mut self) {
+        // SAFETY: we own the pool, and the context that used it is gone.
+        unsafe { sys::ggml_threadpool_free(self.0.as_ptr()) }
+    }
+}
+
+/// A context for one window at a time.
+pub(crate) struct Context {
+    raw: RawContext,
+    _threads: RawThreads,
+    /// Boxed: the context holds its address.
+    visitor: Box<Visitor>,
+    n_ctx: usize,
+    max_outputs: usize,
+    n_vocab: usize,
+}
+
+// SAFETY: a llama_context may be used from any thread, one at a time; `&mut self` guarantees that. Contexts of one model
+// share its weights, which nobody writes while any of them decodes.
+unsafe impl Send for Context {}
+
+fn type_of_cache(name: &str) -> Result<sys::ggml_type, EngineError> {
+    crate::weights::type_by_name(name).ok_or_else(|| EngineError::Failed(format!("no ggml type is called {name:?}")))
+}
+
+/// Rows of logits that a window of `n_ctx` tokens yields at most: from the first scored position to the end.
+pub(crate) fn max_outputs(n_ctx: usize) -> usize {
+    n_ctx - eval::window::first_scored(n_ctx)
+}
+
+impl Context {
+    /// # Safety
+    /// `model` is live and outlives the context.
+    pub(crate) unsafe fn new(
+        model: NonNull<sys::llama_model>,
+        settings: &EngineSettings,
+        n_threads: usize,
+        n_vocab: usize,
+    ) -> Result<Self, EngineError> {
+        let n_ctx = settings.n_ctx as usize;
+        let mut visitor = Box::new(Visitor::Discover(Weights::default()));
+        // SAFETY: plain defaults.
+        let mut params = unsafe { sys::llama_context_default_params() };
+        params.n_ctx = settings.n_ctx;
+        params.n_batch = settings.n_ctx;
+        params.n_ubatch = settings.n_ubatch;
+        params.n_seq_max = settings.n_seq;
+        params.n_outputs_max = max_outputs(n_ctx) as u32;
+        params.n_threads = n_threads as i32;
+        params.n_threads_batch = n_threads as i32;
+        params.flash_attn_type =
+            if settings.flash_attn { sys::LLAMA_FLASH_ATTN_TYPE_ENABLED } else { sys::LLAMA_FLASH_ATTN_TYPE_DISABLED };
+        params.type_k = type_of_cache(&settings.type_k)?;
+        params.type_v = type_of_cache(&settings.type_v)?;
+        params.no_perf = true;
+        params.cb_eval = Some(eval_callback);
+        params.cb_eval_user_data = std::ptr::from_mut(visitor.as_mut()).cast();
+        // SAFETY: the model is live by contract, and the visitor outlives the context (field order).
+        let raw = NonNull::new(unsafe { sys::llama_init_from_model(model.as_ptr(), params) })
+            .map(RawContext)
+            .ok_or_else(|| EngineError::Failed("llama.cpp could not make a context".into()))?;
+        // One pool for the life of the context: without it, ggml starts threads anew for every part of a graph.
+        // SAFETY: the parameters are read during the call only.
+        let pool = unsafe {
+            let mut params = sys::ggml_threadpool_params_default(n_threads as i32);
+            sys::ggml_threadpool_new(&raw mut params)
+        };
+        let threads = NonNull::new(pool)
+            .map(RawThreads)
+            .ok_or_else(|| EngineError::Failed("no threads could be started".into()))?;
+        // SAFETY: both are live, and the pool outlives the context (field order).
+        unsafe { sys::llama_attach_threadpool(raw.0.as_ptr(), pool, pool) };
+        Ok(Context { raw, _threads: threads, visitor, n_ctx, max_outputs: max_outputs(n_ctx), n_vocab })
+    }
+
+    /// One tiny pass over the whole graph that finds the weights it reads.
+    pub(crate) fn discover(&mut self, start: Token) -> Result<Weights, EngineError> {
+        self.run(&[start, start], 1)?;
+        match std::mem::replace(self.visitor.as_mut(), Visitor::Work(Pass::default())) {
+            Visitor::Discover(weights) => Ok(weights),
+            Visitor::Work(_) => Err(EngineError::Failed("weights are looked for once, by the first pass".into())),
+        }
+    }
+
+    pub(crate) fn set_pass(&mut self, pass: Pass) {
+        *self.visitor = Visitor::Work(pass);
+    }
+
+    pub(crate) fn pass(&self) -> Option<&Pass> {
+        match self.visitor.as_ref() {
+            Visitor::Work(pass) => Some(pass),
+            Visitor::Discover(_) => None,
+        }
+    }
+
+    pub(crate) fn pass_mut(&mut self) -> Option<&mut Pass> {
+        match self.visitor.as_mut() {
+            Visitor::Work(pass) => Some(pass),
+            Visitor::Discover(_) => None,
+        }
+    }
+
+    /// Logits `[window.len() - first_output][n_vocab]` of a window in an empty context.
+    pub(crate) fn decode(
+        &mut self,
+        window: &[Token],
+        first_output: usize,
+        prefix: Prefix,
+    ) -> Result<&[f32], EngineError> {
+        let pass =
+            self.pass_mut().ok_or_else(|| EngineError::Failed("decoding before the weights are known".into()))?;
+        if !pass.begin(prefix) {
+            return Err(EngineError::Failed(format!("{prefix:?}: no hidden state was recorded there")));
+        }
+        self.run(window, first_output)?;
+        if self.pass().is_some_and(|pass| !pass.completed()) {
+            return Err(EngineError::Failed(format!("{prefix:?}: the graph has no node to continue from")));
+        }
+        let n_outputs = window.len() - first_output;
+        // SAFETY: after a successful decode the buffer holds one row per output, valid until the next decode.
+        unsafe {
+            let rows = sys::llama_get_logits(self.raw.0.as_ptr());
+            if rows.is_null() {
+                return Err(EngineError::Failed("llama.cpp returned no logits".into()));
+            }
+            Ok(std::slice::from_raw_parts(rows, n_outputs * self.n_vocab))
+        }
+    }
+
+    fn run(&mut self, window: &[Token], first_output: usize) -> Result<(), EngineError> {
+        let n_outputs = window.len().saturating_sub(first_output);
+        if window.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
+            return Err(EngineError::Failed(format!(
+                "a window of {} tokens with {n_outputs} outputs does not fit a context of {} with {}",
+                window.len(),
+                self.n_ctx,
+                self.max_outputs
+            )));
+        }
+        let n = window.len();
+        let mut tokens = window.to_vec();
+        let mut pos: Vec<i32> = (0..n as i32).collect();
+        let mut n_seq_id = vec![1i32; n];
+        let mut sequence = 0i32;
+        let mut seq_id: Vec<*mut i32> = vec![&raw mut sequence; n];
+        let mut logits: Vec<i8> = (0..n).map(|i| i8::from(i >= first_output)).collect();
+        let batch = sys::llama_batch {
+            n_tokens: n as i32,
+            token: tokens.as_mut_ptr(),
+            embd: std::ptr::null_mut(),
+            pos: pos.as_mut_ptr(),
+            n_seq_id: n_seq_id.as_mut_ptr(),
+            seq_id: seq_id.as_mut_ptr(),
+            logits: logits.as_mut_ptr(),
+        };
+        let context = self.raw.0.as_ptr();
+        // SAFETY: every array of the batch has `n_tokens` entries and outlives the call; the context is live, and its
+        // visitor is touched by the callback alone until the call returns.
+        let status = unsafe {
+            sys::llama_memory_clear(sys::llama_get_memory(context), true);
+            let status = sys::llama_decode(context, batch);
+            sys::llama_synchronize(context);
+            status
+        };
+        if status != 0 {
+            return Err(EngineError::Failed(format!("llama_decode returned {status}")));
+        }
+        Ok(())
+    }
+}
