@@ -1,6 +1,7 @@
 # `make demo` and `make test` are the two commands to know; each does all of its own set-up:
 # build tools into .tools, models into a cache folder outside git, the release build.
-# Everything builds in the one release profile, so that the engine's C++ is compiled once.
+# Everything builds the whole workspace in the one release profile: then build, test and clippy share
+# the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
 .PHONY: help demo test build tools models fmt lint bench clean
