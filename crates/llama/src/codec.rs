@@ -1,0 +1,296 @@
+//! ggml's own conversions between F32 and its types, behind [`BlockCodec`]: the bits of llama.cpp itself.
+
+use crate::weights::type_by_name;
+use llama_cpp_sys_2 as sys;
+use numerics::{BlockCodec, BlockLayout, CodecError};
+use std::sync::OnceLock;
+
+/// Conversion through `ggml_quantize_chunk` and the type's `to_float`.
+///
+/// # Source
+/// `ggml_quantize_chunk` and `ggml_get_type_traits` in ggml.c.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GgmlCodec;
+
+/// Values a thread converts at a time, in whole rows.
+const CHUNK_VALUES: usize = 1 << 20;
+
+fn find(ty: &str) -> Result<sys::ggml_type, CodecError> {
+    static READY: OnceLock<()> = OnceLock::new();
+    // ggml fills its F16 tables and starts its back ends on first use; the type table itself is static.
+    // SAFETY: idempotent initialisation, once a process.
+    READY.get_or_init(|| unsafe { sys::llama_backend_init() });
+    type_by_name(ty).ok_or_else(|| CodecError::UnknownType { ty: ty.into() })
+}
+
+fn layout_of(ty: sys::ggml_type) -> BlockLayout {
+    // SAFETY: `ty` came from `type_by_name`, so it indexes ggml's tables.
+    unsafe {
+        BlockLayout {
+            blck_size: sys::ggml_blck_size(ty).max(1) as usize,
+            type_size: sys::ggml_type_size(ty),
+            requires_imatrix: sys::ggml_quantize_requires_imatrix(ty),
+        }
+    }
+}
+
+impl BlockCodec for GgmlCodec {
+    fn layout(&self, ty: &str) -> Option<BlockLayout> {
+        find(ty).ok().map(layout_of)
+    }
+
+    fn dequantize(&self, ty: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
+        let ggml_type = find(ty)?;
+        let layout = layout_of(ggml_type);
+        let wanted = layout.row_size(out.len()).ok_or_else(|| CodecError::PartialBlock {
+            ty: ty.into(),
+            blck_size: layout.blck_size,
+            n_per_row: out.len(),
+        })?;
+        if bytes.len() != wanted {
+            return Err(CodecError::ByteCount { ty: ty.into(), n: out.len(), found: bytes.len(), wanted });
+        }
+        if ggml_type == sys::GGML_TYPE_F32 {
+            for (value, raw) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                *value = f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
+            }
+            return Ok(());
+        }
+        // SAFETY: `ggml_type` indexes the table of traits, which is static.
+        let to_float = unsafe { (*sys::ggml_get_type_traits(ggml_type)).to_float }
+            .ok_or_else(|| CodecError::Unsupported { ty: ty.into(), what: "ggml cannot restore its values".into() })?;
+        let step = CHUNK_VALUES - CHUNK_VALUES % layout.blck_size;
+        let step_bytes = step / layout.blck_size * layout.type_size;
+        std::thread::scope(|scope| {
+            let n_threads = threads_for(out.len());
+            let per_thread = out.len().div_ceil(step).div_ceil(n_threads).max(1);
+            for (values, raw) in out.chunks_mut(step * per_thread).zip(bytes.chunks(step_bytes * per_thread)) {
+                scope.spawn(move || {
+                    // SAFETY: `raw` holds exactly the blocks of `values`, both of whole blocks; ggml reads the one
+                    // and fills the other.
+                    unsafe { to_float(raw.as_ptr().cast(), values.as_mut_ptr(), values.len() as i64) }
+                });
+            }
+        });
+        Ok(())
+    }
+
+    fn quantize(
+        &self,
+        ty: &str,
+        values: &[f32],
+        n_per_row: usize,
+        imatrix: Option<&[f32]>,
+    ) -> Result<Vec<u8>, CodecError> {
+        let ggml_type = find(ty)?;
+        let layout = layout_of(ggml_type);
+        if values.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shape = |what, found, wanted| CodecError::Shape { ty: ty.into(), what, found, wanted };
+        if n_per_row == 0 || !values.len().is_multiple_of(n_per_row) {
+            return Err(shape("the tensor", values.len(), format!("whole rows of {n_per_row}")));
+        }
+        if let Some(importance) = imatrix.filter(|m| m.len() != n_per_row) {
+            return Err(shape(
+                "the importance matrix",
+                importance.len(),
+                format!("{n_per_row}, one for each value of a row"),
+            ));
+        }
+        let row_size = layout.row_size(n_per_row).ok_or_else(|| CodecError::PartialBlock {
+            ty: ty.into(),
+            blck_size: layout.blck_size,
+            n_per_row,
+        })?;
+        if layout.requires_imatrix && imatrix.is_none() {
+            return Err(CodecError::RequiresImatrix { ty: ty.into() });
+        }
+        if ggml_type == sys::GGML_TYPE_F32 {
+            return Ok(values.iter().flat_map(|x| x.to_le_bytes()).collect());
+        }
+        // What is not in its switch, `ggml_quantize_chunk` asserts on; what is not finite, some of its searches do.
+        if !quantizes(ggml_type) {
+            return Err(CodecError::Unsupported { ty: ty.into(), what: "ggml cannot quantize to it".into() });
+        }
+        let blocks = layout.blck_size > 1;
+        if let Some(index) = values.iter().position(|x| blocks && !x.is_finite()) {
+            let what = format!("value {index} is {}, which ggml cannot quantize", values[index]);
+            return Err(CodecError::Unsupported { ty: ty.into(), what });
+        }
+        // SAFETY: builds the type's lookup tables once; ggml guards it with a lock of its own.
+        unsafe { sys::ggml_quantize_init(ggml_type) };
+        let importance = imatrix.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        let n_rows = values.len() / n_per_row;
+        let mut bytes = vec![0u8; n_rows * row_size];
+        let rows_each = n_rows.div_ceil(threads_for(values.len()));
+        std::thread::scope(|scope| {
+            for (values, bytes) in values.chunks(rows_each * n_per_row).zip(bytes.chunks_mut(rows_each * row_size)) {
+                // Addresses travel as numbers: a raw pointer is not Send, and the importances outlive the scope.
+                let importance = importance.expose_provenance();
+                scope.spawn(move || {
+                    let importance = std::ptr::with_exposed_provenance::<f32>(importance);
+                    let rows = (values.len() / n_per_row) as i64;
+                    // SAFETY: `values` and `bytes` hold exactly `rows` rows of this type, the importances one value for
+                    // each column or null, which the type allows (checked above).
+                    unsafe {
+                        sys::ggml_quantize_chunk(
+                            ggml_type,
+                            values.as_ptr(),
+                            bytes.as_mut_ptr().cast(),
+                            0,
+                            rows,
+                            n_per_row as i64,
+                            importance,
+                        );
+                    }
+                });
+            }
+        });
+        Ok(bytes)
+    }
+}
+
+/// The types that the switch of `ggml_quantize_chunk` has.
+fn quantizes(ty: sys::ggml_type) -> bool {
+    matches!(
+        ty,
+        sys::GGML_TYPE_F16
+            | sys::GGML_TYPE_BF16
+            | sys::GGML_TYPE_Q1_0
+            | sys::GGML_TYPE_Q2_0
+            | sys::GGML_TYPE_Q4_0
+            | sys::GGML_TYPE_Q4_1
+            | sys::GGML_TYPE_Q5_0
+            | sys::GGML_TYPE_Q5_1
+            | sys::GGML_TYPE_Q8_0
+            | sys::GGML_TYPE_MXFP4
+            | sys::GGML_TYPE_NVFP4
+            | sys::GGML_TYPE_Q2_K
+            | sys::GGML_TYPE_Q3_K
+            | sys::GGML_TYPE_Q4_K
+            | sys::GGML_TYPE_Q5_K
+            | sys::GGML_TYPE_Q6_K
+            | sys::GGML_TYPE_TQ1_0
+            | sys::GGML_TYPE_TQ2_0
+            | sys::GGML_TYPE_IQ1_S
+            | sys::GGML_TYPE_IQ1_M
+            | sys::GGML_TYPE_IQ2_XXS
+            | sys::GGML_TYPE_IQ2_XS
+            | sys::GGML_TYPE_IQ2_S
+            | sys::GGML_TYPE_IQ3_XXS
+            | sys::GGML_TYPE_IQ3_S
+            | sys::GGML_TYPE_IQ4_NL
+            | sys::GGML_TYPE_IQ4_XS
+    )
+}
+
+/// As many threads as there are cores, and chunks of a useful size to give them.
+fn threads_for(n_values: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    cores.min(n_values.div_ceil(CHUNK_VALUES)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numerics::PlainCodec;
+
+    /// Deterministic values between −2 and 2, with zeros and a few outliers.
+    fn values(n: usize) -> Vec<f32> {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        (0..n)
+            .map(|i| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let unit = (state >> 40) as f32 / (1u64 << 24) as f32;
+                if i % 97 == 0 { 0.0 } else { (unit - 0.5) * if i % 301 == 0 { 40.0 } else { 4.0 } }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn plain_floats_agree_with_the_codec_that_needs_no_ggml() {
+        let x = values(4096);
+        for ty in ["f32", "f16", "bf16"] {
+            let ggml = GgmlCodec.quantize(ty, &x, 512, None).unwrap();
+            assert_eq!(ggml, PlainCodec.quantize(ty, &x, 512, None).unwrap(), "{ty}");
+            let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            GgmlCodec.dequantize(ty, &ggml, &mut a).unwrap();
+            PlainCodec.dequantize(ty, &ggml, &mut b).unwrap();
+            assert_eq!(a, b, "{ty}");
+        }
+    }
+
+    #[test]
+    fn a_large_tensor_converts_to_the_same_bits_in_pieces_as_whole() {
+        // More than CHUNK_VALUES, so that several threads share it; row by row is the unsplit truth.
+        let x = values(512 * 4100);
+        let whole = GgmlCodec.quantize("q4_K", &x, 512, None).unwrap();
+        let rows: Vec<u8> = x.chunks(512).flat_map(|row| GgmlCodec.quantize("Q4_k", row, 512, None).unwrap()).collect();
+        assert_eq!(whole, rows);
+        let mut back = vec![0.0; x.len()];
+        GgmlCodec.dequantize("q4_K", &whole, &mut back).unwrap();
+        let row_bytes = whole.len() / 4100;
+        for (raw, values) in whole.chunks(row_bytes).zip(back.chunks(512)) {
+            let mut row = vec![0.0; 512];
+            GgmlCodec.dequantize("q4_K", raw, &mut row).unwrap();
+            assert_eq!(row, values);
+        }
+    }
+
+    #[test]
+    fn every_type_round_trips_or_says_why_not() {
+        let x = values(1024);
+        let importance = vec![1.0f32; 256];
+        let mut converted = Vec::new();
+        for id in 0..sys::GGML_TYPE_COUNT {
+            // SAFETY: below GGML_TYPE_COUNT; removed types have a null or empty name.
+            let raw = unsafe { sys::ggml_type_name(id) };
+            if raw.is_null() {
+                continue;
+            }
+            // SAFETY: static C string.
+            let name = unsafe { std::ffi::CStr::from_ptr(raw) }.to_str().unwrap();
+            let Some(layout) = GgmlCodec.layout(name) else { continue };
+            if layout.type_size == 0 {
+                continue;
+            }
+            match GgmlCodec.quantize(name, &x, 256, Some(&importance)) {
+                Ok(bytes) => {
+                    assert_eq!(bytes.len(), layout.row_size(1024).unwrap(), "{name}");
+                    let mut back = vec![0.0; 1024];
+                    match GgmlCodec.dequantize(name, &bytes, &mut back) {
+                        Ok(()) => {
+                            assert!(back.iter().all(|v| v.is_finite()), "{name}");
+                            converted.push(name);
+                        }
+                        Err(CodecError::Unsupported { .. }) => {}
+                        Err(other) => panic!("{name}: {other}"),
+                    }
+                }
+                Err(CodecError::Unsupported { .. }) => {}
+                Err(other) => panic!("{name}: {other}"),
+            }
+        }
+        for must in
+            ["q4_0", "q4_1", "q5_0", "q8_0", "q2_K", "q6_K", "iq4_nl", "iq4_xs", "iq2_xxs", "iq3_s", "tq1_0", "mxfp4"]
+        {
+            assert!(converted.contains(&must), "{must} is not among {converted:?}");
+        }
+    }
+
+    #[test]
+    fn misfits_are_errors_and_never_reach_ggml() {
+        let x = values(96);
+        assert!(matches!(GgmlCodec.quantize("q4_K", &x, 96, None), Err(CodecError::PartialBlock { .. })));
+        assert!(matches!(GgmlCodec.quantize("q4_0", &x, 64, None), Err(CodecError::Shape { .. })));
+        assert!(matches!(GgmlCodec.quantize("q4_9", &x, 96, None), Err(CodecError::UnknownType { .. })));
+        assert!(matches!(GgmlCodec.quantize("i32", &x, 96, None), Err(CodecError::Unsupported { .. })));
+        assert!(matches!(
+            GgmlCodec.quantize("iq2_xxs", &values(256), 256, None),
+            Err(CodecError::RequiresImatrix { .. })
+        ));
+        assert!(matches!(GgmlCodec.quantize("q4_0", &x, 32, Some(&[1.0; 31])), Err(CodecError::Shape { .. })));
+        assert!(matches!(GgmlCodec.dequantize("q4_0", &[0; 17], &mut [0.0; 32]), Err(CodecError::ByteCount { .. })));
+    }
+}
