@@ -38,8 +38,9 @@ echo "peer: fetching the sources of $package (77 MB)" >&2
 archive="$(find "$work" -maxdepth 1 -name '*.tar.gz' -print -quit)"
 [ -n "$archive" ] || fail "pip brought no source archive of $package" "see pip download --no-binary"
 tar -xzf "$archive" -C "$work"
-sources="$(find "$work" -path '*/vendor/llama.cpp' -type d -print -quit)"
-[ -n "$sources" ] || fail "$(basename "$archive") holds no vendor/llama.cpp" "has the pinned version changed its layout?"
+# With its CMakeLists.txt: the archive also carries a git folder that ends in the same words.
+sources="$(dirname "$(find "$work" -path '*/vendor/llama.cpp/CMakeLists.txt' -print -quit)")"
+[ -f "$sources/CMakeLists.txt" ] || fail "$(basename "$archive") holds no vendor/llama.cpp" "has the pinned version changed its layout?"
 
 echo "peer: building llama-perplexity (about 8 CPU minutes)" >&2
 {
