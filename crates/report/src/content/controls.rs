@@ -8,7 +8,7 @@ const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
 
 /// One model's controls.
 pub(super) fn table(model: &ModelRecord) -> Block {
-    let mut table = Table::new("Controls", &HEADS);
+    let mut table = Table::new("What had to be, and what was", &HEADS);
     for control in &model.controls {
         table.push(row(control));
     }

@@ -60,7 +60,12 @@ fn chain(judged: &JudgedCell) -> Table {
     link(
         "metric",
         "–".into(),
-        judged.cell.measured.as_ref().map_or("none".into(), |m| format!("KLD {} nats per token", words::kld(m))).into(),
+        judged
+            .cell
+            .measured
+            .as_ref()
+            .map_or("none".into(), |m| format!("KLD, nats per token: {}", words::kld(m)))
+            .into(),
     );
     table
 }

@@ -88,10 +88,15 @@ fn census_row(row: &CensusRow) -> Vec<Text> {
         count(row.n).into(),
         row.effective.clone().into(),
         of(row.on_grid, row.n).into(),
-        number(row.evidence_bits, 3).into(),
+        bits(row.evidence_bits).into(),
         predicted.into(),
         row.note.clone().into(),
     ]
+}
+
+/// Evidence runs to millions of bits, so whole bits are enough.
+fn bits(evidence: f64) -> String {
+    if (1.0..1e15).contains(&evidence) { count(evidence.round() as u64) } else { number(evidence, 2) }
 }
 
 /// The cells of a withheld run that may be shown: those that are controls.

@@ -12,7 +12,7 @@ const PLOT: (f64, f64) = (316.0, 690.0);
 const TOP: f64 = 40.0;
 const ROW: f64 = 50.0;
 /// Characters of a label that fit its column.
-const LABEL_CHARS: usize = 34;
+const LABEL_CHARS: usize = 28;
 
 pub(super) fn draw(rows: &[EffectRow]) -> Canvas {
     let bottom = TOP + ROW * rows.len() as f64;
@@ -36,7 +36,8 @@ pub(super) fn draw(rows: &[EffectRow]) -> Canvas {
         c.text("soft", Anchor::Middle, x, bottom + 17.0, &label);
     }
     for (i, row) in rows.iter().enumerate() {
-        draw_row(&mut c, row, TOP + ROW * i as f64, &scale);
+        let new_model = i == 0 || rows[i - 1].label != row.label;
+        draw_row(&mut c, row, TOP + ROW * i as f64, &scale, new_model);
     }
     c.line("axis", ZERO - 14.0, bottom, ZERO + 14.0, bottom);
     c.line("axis", PLOT.0, bottom, PLOT.1, bottom);
@@ -51,7 +52,7 @@ pub(super) fn draw(rows: &[EffectRow]) -> Canvas {
     c
 }
 
-fn draw_row(c: &mut Canvas, row: &EffectRow, top: f64, scale: &LogScale) {
+fn draw_row(c: &mut Canvas, row: &EffectRow, top: f64, scale: &LogScale, labelled: bool) {
     let y = top + ROW / 2.0;
     if let Some(threshold) = row.threshold.filter(|t| *t > 0.0) {
         let x = scale.at(threshold);
@@ -74,8 +75,10 @@ fn draw_row(c: &mut Canvas, row: &EffectRow, top: f64, scale: &LogScale) {
         Mark::Zero => c.dot("zero", ZERO, y, 5.5, &row.value),
         Mark::Failed => c.cross("failed", ZERO, y, 5.5, &row.value),
     }
-    c.text("name", Anchor::End, LABEL, y - 3.0, &shorten(&row.label));
-    c.text("soft", Anchor::End, LABEL, y + 14.0, &row.sublabel);
+    if labelled {
+        c.text("name", Anchor::End, LABEL, y - 3.0, &shorten(&row.label));
+    }
+    c.text("soft", Anchor::End, LABEL, y + if labelled { 14.0 } else { 4.0 }, &row.sublabel);
     c.text("value", Anchor::Start, PLOT.1 + 16.0, y + 4.0, &row.value);
 }
 
@@ -92,8 +95,9 @@ fn legend(c: &mut Canvas) {
     c.text("soft", Anchor::End, ZERO - 11.0, y + 4.0, "exactly zero");
 }
 
-/// Keeps both ends: model names differ at either.
+/// Drops the extension and keeps both ends: model names differ at either.
 fn shorten(label: &str) -> String {
+    let label = label.strip_suffix(".gguf").unwrap_or(label);
     let chars: Vec<char> = label.chars().collect();
     if chars.len() <= LABEL_CHARS {
         return label.to_string();
@@ -110,7 +114,7 @@ mod tests {
     #[test]
     fn a_long_name_keeps_both_ends() {
         let long = shorten("a-very-long-organisation-and-model-name-135M-Instruct.Q4_1.gguf");
-        assert!(long.starts_with("a-very-long") && long.ends_with("Q4_1.gguf") && long.contains('…'));
-        assert_eq!(shorten("short.gguf"), "short.gguf");
+        assert!(long.starts_with("a-very-long") && long.ends_with("Q4_1") && long.contains('…'));
+        assert_eq!(shorten("short.gguf"), "short");
     }
 }
