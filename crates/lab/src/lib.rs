@@ -1,13 +1,53 @@
 //! The method: what is asked, what is run, what it amounts to.
 //!
-//! plan → cells → [`protocol`] jobs → worker → events → store → [`record`] → verdicts
+//! ```text
+//! Plan ── prepare ──▶ Prepared (files hashed, target found) ── run ──▶ RunRecord
+//!                                                               │
+//!   expand → cells → phases → protocol jobs ⇄ worker (link)     │
+//!                                   │                           │
+//!                             samples → store → evidence → verdict, controls → record
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`plan`], [`apply`] | the question; presets; `SELECTOR=SCHEME` |
+//! | `selector`, `target_role`, `layer_set` | which tensors, by role, name, expression and layer |
+//! | [`cell`] | from a plan to cells with keys |
+//! | [`protocol`], [`link`] | what is said to a worker process, and how |
+//! | [`model_file`] | census and prediction, before anything runs |
+//! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
+//! | [`store`], [`lock`], [`journal`] | the run folder |
+//! | [`evidence`], [`verdict`], `controls`, `conclude` | samples to numbers to judgement: pure functions |
+//! | [`record`] | the finished run as plain data |
 
+pub mod apply;
+pub mod cell;
+mod conclude;
+mod controls;
+pub mod evidence;
+pub mod journal;
 mod layer_set;
+pub mod link;
+pub mod lock;
+mod measure;
+pub mod model_file;
+mod phrase;
+pub mod plan;
 pub mod protocol;
 pub mod record;
+pub mod run_event;
+pub mod runner;
 mod selector;
+pub mod store;
 mod target_role;
+pub mod verdict;
 
+pub use apply::{Apply, ApplyError};
 pub use layer_set::LayerSet;
+pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
+pub use plan::{Corpus, PRESETS, Plan, PlanError, Preset};
+pub use run_event::RunEvent;
+pub use runner::{Prepared, RunError, prepare, run};
 pub use selector::{Selection, Selector, SelectorError, n_layer};
+pub use store::StoreError;
 pub use target_role::{TargetRole, TensorId};

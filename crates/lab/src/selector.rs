@@ -30,7 +30,9 @@ pub enum SelectorError {
         hint: String,
     },
     /// A regular expression that does not compile.
-    #[error("selector {pattern:?}: {why}\nhint: the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name")]
+    #[error(
+        "selector {pattern:?}: {why}\nhint: the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name"
+    )]
     BadRegex {
         /// The expression.
         pattern: String,
@@ -165,8 +167,7 @@ fn layer_counts(tensors: &[TensorId]) -> BTreeMap<&str, u32> {
 
 impl Part {
     fn select(&self, tensors: &[TensorId]) -> Result<Vec<usize>, SelectorError> {
-        let candidates: Vec<usize> =
-            (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
+        let candidates: Vec<usize> = (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
         if candidates.is_empty() {
             return Err(self.no_match(tensors, nearest(self.what.text(), tensors)));
         }
@@ -480,8 +481,23 @@ mod tests {
         let long = "x".repeat(MAX_LEN + 1);
         let many = vec!["ffn"; MAX_PARTS + 1].join(",");
         for text in [
-            "", ",", "ffn,", "ffn[", "ffn[layers]", "ffn[layers=]", "ffn[layer=1]", "[layers=1]", "ffn]", "re:/a", "re:/(/",
-            "re:/a/b", "ffn[layers=1]x", "a b", "re:/a\\/", &long, &many,
+            "",
+            ",",
+            "ffn,",
+            "ffn[",
+            "ffn[layers]",
+            "ffn[layers=]",
+            "ffn[layer=1]",
+            "[layers=1]",
+            "ffn]",
+            "re:/a",
+            "re:/(/",
+            "re:/a/b",
+            "ffn[layers=1]x",
+            "a b",
+            "re:/a\\/",
+            &long,
+            &many,
         ] {
             assert!(text.parse::<Selector>().is_err(), "{text:?} was accepted");
         }
@@ -533,9 +549,8 @@ mod tests {
 
     #[test]
     fn a_long_name_and_many_tensors_are_answered_quickly() {
-        let tensors: Vec<TensorId> = (0..100_000)
-            .map(|i| TensorId { name: format!("{i:0>90}"), ty: "f32".into(), ne: vec![1] })
-            .collect();
+        let tensors: Vec<TensorId> =
+            (0..100_000).map(|i| TensorId { name: format!("{i:0>90}"), ty: "f32".into(), ne: vec![1] }).collect();
         let selector: Selector = "y".repeat(MAX_SUGGESTED_LEN).parse().expect("a name");
         let start = std::time::Instant::now();
         assert!(selector.select(&tensors).is_err());

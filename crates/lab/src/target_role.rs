@@ -178,9 +178,7 @@ impl TargetRole {
             Kind::Layer(stems) => weight && language && parts.layer.is_some() && stems.contains(&parts.stem),
             Kind::Global(stems) => weight && language && parts.layer.is_none() && stems.contains(&parts.stem),
             Kind::Norms => weight && language && parts.stem.contains("norm"),
-            Kind::AttnBias => {
-                parts.suffix == "bias" && language && parts.layer.is_some() && ATTN.contains(&parts.stem)
-            }
+            Kind::AttnBias => parts.suffix == "bias" && language && parts.layer.is_some() && ATTN.contains(&parts.stem),
             Kind::Weights => weight && tensor.is_matrix(),
             Kind::Family(family) => parts.family == family,
             Kind::All => true,

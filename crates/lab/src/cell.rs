@@ -1,0 +1,286 @@
+//! From a plan and a model to the list of cells, in the order of the method.
+//!
+//! | stage | cells |
+//! |---|---|
+//! | controls, per arm | A/A, identity write-back, positive control, jitter × seeds; native arm: carrier control |
+//! | one layer | the middle one, first arm of the plan |
+//! | each layer | every one singly, first arm |
+//! | all layers | the whole target, every arm |
+
+use crate::layer_set::LayerSet;
+use crate::plan::Plan;
+use crate::protocol::{Arm, Base, Carrier, CellSpec, Edit};
+use crate::record::{Role, Stage};
+use crate::target_role::TensorId;
+use eval::EngineSettings;
+use numerics::Scheme;
+use serde::Serialize;
+
+/// Version of the meaning of a key: raised when the same inputs would give other numbers.
+const KEY_FORMAT: u32 = 1;
+
+/// One variant to be measured one way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// blake3 of everything that determines the numbers.
+    pub key: String,
+    /// Place in the method.
+    pub stage: Stage,
+    /// Purpose.
+    pub role: Role,
+    /// Selector of the target, layers included.
+    pub target: String,
+    /// Scheme in canonical form.
+    pub scheme: String,
+    /// Layers touched; empty when the target has none.
+    pub layers: Vec<u32>,
+    /// The reference's weights.
+    pub base: Base,
+    /// The edits on top.
+    pub edits: Vec<Edit>,
+    /// Windows to measure, ascending.
+    pub chunks: Vec<usize>,
+}
+
+impl Cell {
+    /// As the worker is asked for it.
+    pub fn spec(&self) -> CellSpec {
+        CellSpec { key: self.key.clone(), edits: self.edits.clone() }
+    }
+}
+
+/// What determines a model's numbers beside the cell.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelKey<'a> {
+    /// blake3 of the file.
+    pub file_blake3: &'a str,
+    /// Engine build.
+    pub engine_build: &'a str,
+    /// Pinned settings.
+    pub settings: &'a EngineSettings,
+    /// Hash of each window's tokens.
+    pub chunk_blake3: &'a [String],
+}
+
+#[derive(Serialize)]
+struct KeyFacts<'a> {
+    format: u32,
+    model: &'a str,
+    engine: &'a str,
+    settings: &'a EngineSettings,
+    base: &'a Base,
+    edits: &'a [Edit],
+    chunks: Vec<(usize, &'a str)>,
+}
+
+impl ModelKey<'_> {
+    /// blake3 over the canonical JSON of everything that determines a cell's numbers. Threads are no part of it.
+    pub fn of_cell(&self, base: &Base, edits: &[Edit], chunks: &[usize]) -> String {
+        let facts = KeyFacts {
+            format: KEY_FORMAT,
+            model: self.file_blake3,
+            engine: self.engine_build,
+            settings: self.settings,
+            base,
+            edits,
+            chunks: chunks.iter().map(|&c| (c, self.chunk_blake3.get(c).map_or("", String::as_str))).collect(),
+        };
+        // Plain structs of strings and integers: nothing in them that JSON cannot hold.
+        blake3::hash(&serde_json::to_vec(&facts).unwrap_or_default()).to_hex().to_string()
+    }
+
+    /// Names the reference's samples. All windows share it, since each line names its own.
+    pub fn of_reference(&self, base: &Base) -> String {
+        let all: Vec<usize> = (0..self.chunk_blake3.len()).collect();
+        format!("reference-{}", self.of_cell(base, &[], &all))
+    }
+}
+
+/// The target of a plan in one model.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// All tensors of the model, in file order.
+    pub tensors: &'a [TensorId],
+    /// Indices of the chosen ones.
+    pub chosen: &'a [usize],
+}
+
+impl Target<'_> {
+    /// Layers of the target, ascending.
+    pub fn layers(&self) -> Vec<u32> {
+        let mut layers: Vec<u32> = self.chosen.iter().filter_map(|&index| self.tensors[index].layer()).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        layers
+    }
+
+    fn names(&self, keep: impl Fn(&TensorId) -> bool) -> Vec<String> {
+        let chosen = self.chosen.iter().map(|&index| &self.tensors[index]);
+        chosen.filter(|tensor| keep(tensor)).map(|tensor| tensor.name.clone()).collect()
+    }
+}
+
+/// All cells of `plan` on one model, measured on the first `chunks` windows.
+///
+/// The native arm is compared with a reference that holds in F32 whatever the cells hold in F32, so that the
+/// change of kernels is not taken for an effect of the scheme; what that change does is the carrier control.
+pub fn expand(plan: &Plan, target: Target<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
+    let layer_chunks = plan.layer_chunks.min(chunks);
+    let layers = target.layers();
+    let all = target.names(|_| true);
+    let mut cells = Vec::new();
+    let mut push = |stage, role, base: &Base, scheme: &Scheme, carrier, tensors: &[String], layer: Option<u32>, n| {
+        let scheme = scheme.to_string();
+        let edits: Vec<Edit> =
+            tensors.iter().map(|tensor| Edit { tensor: tensor.clone(), scheme: scheme.clone(), carrier }).collect();
+        let selector = layer.map_or(plan.target.clone(), |layer| plan.target.narrowed(&LayerSet::one(layer)));
+        let chunks: Vec<usize> = (0..n).collect();
+        cells.push(Cell {
+            key: model.of_cell(base, &edits, &chunks),
+            stage,
+            role,
+            target: selector.to_string(),
+            scheme,
+            layers: layer.map_or(layers.clone(), |layer| vec![layer]),
+            base: base.clone(),
+            edits,
+            chunks,
+        });
+    };
+
+    let identity = Scheme::identity();
+    for &arm in &plan.arms {
+        let carried = match arm {
+            Arm::Exact => Vec::new(),
+            Arm::Native => target.names(|tensor| !tensor.ty.eq_ignore_ascii_case("f32")),
+        };
+        let untouched = Base { arm, carried: Vec::new() };
+        let base = Base { arm, carried };
+        let control = Stage::Controls;
+        if !base.carried.is_empty() {
+            push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &base.carried, None, chunks);
+            push(control, Role::Identity, &untouched, &identity, Carrier::Keep, &all, None, layer_chunks);
+        }
+        push(control, Role::AA, &base, &identity, Carrier::F32, &[], None, layer_chunks);
+        push(control, Role::Identity, &base, &identity, Carrier::F32, &all, None, layer_chunks);
+        push(control, Role::Positive, &base, &plan.positive, Carrier::F32, &all, None, layer_chunks);
+        for &seed in &plan.jitter_seeds {
+            push(control, Role::Jitter { seed }, &base, &Scheme::jitter(seed), Carrier::F32, &all, None, chunks);
+        }
+        if arm == plan.arms[0] {
+            let of_layer = |layer: u32| target.names(|tensor| tensor.layer() == Some(layer));
+            let mut single = |stage, layer| {
+                let tensors = of_layer(layer);
+                push(stage, Role::Variant, &base, &plan.scheme, Carrier::F32, &tensors, Some(layer), layer_chunks);
+            };
+            if let Some(&middle) = layers.get(layers.len() / 2) {
+                single(Stage::OneLayer, middle);
+            }
+            layers.iter().for_each(|&layer| single(Stage::EachLayer, layer));
+        }
+        push(Stage::AllLayers, Role::Variant, &base, &plan.scheme, Carrier::F32, &all, None, chunks);
+    }
+    // Arms are worked stage by stage, so that the controls of all come before the first result.
+    cells.sort_by_key(|cell| cell.stage);
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Corpus;
+    use std::collections::BTreeSet;
+
+    fn plan() -> Plan {
+        let corpus = Corpus { name: "built-in".into(), text: "text".into() };
+        Plan::preset("ffn-norm-bf16", vec!["m.gguf".into()], corpus).expect("preset")
+    }
+
+    fn cells_of(plan: &Plan, ty: &str, n_layer: u32, build: &str) -> Vec<Cell> {
+        let tensors: Vec<TensorId> = (0..n_layer)
+            .map(|layer| TensorId { name: format!("blk.{layer}.ffn_norm.weight"), ty: ty.into(), ne: vec![8] })
+            .collect();
+        let chosen: Vec<usize> = (0..tensors.len()).collect();
+        let hashes: Vec<String> = (0..4).map(|chunk| format!("chunk {chunk}")).collect();
+        let model =
+            ModelKey { file_blake3: "file", engine_build: build, settings: &plan.settings, chunk_blake3: &hashes };
+        expand(plan, Target { tensors: &tensors, chosen: &chosen }, model, 4)
+    }
+
+    #[test]
+    fn the_method_has_its_stages_in_order_and_every_control_in_each_arm() {
+        let cells = cells_of(&plan(), "f32", 3, "engine");
+        assert!(cells.is_sorted_by_key(|cell| cell.stage));
+        for arm in [Arm::Exact, Arm::Native] {
+            let roles: Vec<Role> = cells
+                .iter()
+                .filter(|cell| cell.base.arm == arm && cell.stage == Stage::Controls)
+                .map(|cell| cell.role)
+                .collect();
+            let jitter = [1, 2, 3].map(|seed| Role::Jitter { seed });
+            assert_eq!(roles, [&[Role::AA, Role::Identity, Role::Positive][..], &jitter].concat(), "{arm:?}");
+        }
+        let layers = |stage| -> Vec<u32> {
+            cells.iter().filter(|cell| cell.stage == stage).flat_map(|cell| cell.layers.clone()).collect()
+        };
+        assert_eq!(layers(Stage::OneLayer), [1]);
+        assert_eq!(layers(Stage::EachLayer), [0, 1, 2]);
+        assert_eq!(layers(Stage::AllLayers), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn variant_and_jitter_are_paired_on_the_same_windows() {
+        for ty in ["f32", "q4_K"] {
+            let cells = cells_of(&plan(), ty, 3, "engine");
+            for variant in cells.iter().filter(|cell| cell.stage == Stage::AllLayers) {
+                for jitter in cells.iter().filter(|cell| matches!(cell.role, Role::Jitter { .. })) {
+                    if jitter.base.arm == variant.base.arm {
+                        assert_eq!((&jitter.base, &jitter.chunks), (&variant.base, &variant.chunks));
+                        assert_eq!(jitter.edits.len(), variant.edits.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_quantized_target_gets_a_carried_reference_and_a_carrier_control_in_the_native_arm_only() {
+        let cells = cells_of(&plan(), "q4_K", 2, "engine");
+        let carriers: Vec<&Cell> = cells.iter().filter(|cell| cell.role == Role::CarrierControl).collect();
+        assert_eq!(carriers.len(), 1);
+        assert_eq!((carriers[0].base.arm, carriers[0].base.carried.len()), (Arm::Native, 0));
+        assert_eq!(carriers[0].edits.len(), 2);
+        for cell in cells.iter().filter(|cell| cell.role == Role::Variant) {
+            let carried = if cell.base.arm == Arm::Native { 2 } else { 0 };
+            assert_eq!(cell.base.carried.len(), carried);
+        }
+        assert!(cells_of(&plan(), "f32", 2, "engine").iter().all(|cell| cell.base.carried.is_empty()));
+    }
+
+    #[test]
+    fn a_key_follows_everything_that_determines_the_number_and_nothing_else() {
+        let keys = |plan: &Plan, ty: &str, build: &str| -> BTreeSet<String> {
+            cells_of(plan, ty, 3, build).into_iter().map(|cell| cell.key).collect()
+        };
+        let base = keys(&plan(), "f32", "engine");
+        assert!(base.is_disjoint(&keys(&plan(), "f32", "other engine")));
+        let mut other = plan();
+        other.settings.flash_attn = false;
+        assert!(base.is_disjoint(&keys(&other, "f32", "engine")));
+        let mut threads = plan();
+        threads.n_threads = 7;
+        assert_eq!(base, keys(&threads, "f32", "engine"));
+        // The middle layer is one cell in two stages; nothing else is shared.
+        assert_eq!(base.len() + 1, cells_of(&plan(), "f32", 3, "engine").len());
+    }
+
+    #[test]
+    fn a_target_outside_the_layers_has_no_layer_stages() {
+        let plan = plan();
+        let tensors = [TensorId { name: "output_norm.weight".into(), ty: "f32".into(), ne: vec![8] }];
+        let model =
+            ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
+        let cells = expand(&plan, Target { tensors: &tensors, chosen: &[0] }, model, 1);
+        assert!(cells.iter().all(|cell| matches!(cell.stage, Stage::Controls | Stage::AllLayers)));
+    }
+}

@@ -1,0 +1,139 @@
+//! From finished cells to a model's answer. Pure.
+
+use crate::evidence::floor;
+use crate::phrase::nats;
+use crate::protocol::Arm;
+use crate::record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, Role, Stage, Verdict};
+use crate::store::CellSamples;
+use crate::verdict::judge;
+use std::collections::BTreeMap;
+
+/// Passes judgement on every cell. When a control failed, no variant keeps its class: the results are withheld.
+pub(crate) fn judge_cells(
+    cells: Vec<CellRecord>,
+    samples: &BTreeMap<String, CellSamples>,
+    controls: &[ControlRecord],
+) -> Vec<JudgedCell> {
+    let failed: Vec<&str> =
+        controls.iter().filter(|control| !control.ok).map(|control| control.name.as_str()).collect();
+    let floors: Vec<Option<Floor>> = cells.iter().map(|cell| floor_of(cell, &cells, samples)).collect();
+    cells
+        .into_iter()
+        .zip(floors)
+        .map(|(cell, floor)| {
+            let (verdict, why) = match (cell.role, failed.first()) {
+                (Role::Variant, Some(control)) => {
+                    (Verdict::Broken, format!("withheld, because the control {control:?} failed"))
+                }
+                _ => judge(&cell, floor.as_ref()),
+            };
+            JudgedCell { cell, floor, verdict, why }
+        })
+        .collect()
+}
+
+/// The jitter of the same reference on the same windows: of the cell's own target where that was measured, of the
+/// whole target otherwise.
+fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, CellSamples>) -> Option<Floor> {
+    if cell.role != Role::Variant {
+        return None;
+    }
+    let kld_mean = cell.measured.as_ref()?.kld.mean;
+    let jitter = cells.iter().filter(|other| other.base == cell.base && other.measured.is_some());
+    let seeds: Vec<(u64, &str, &CellSamples)> = jitter
+        .filter_map(|other| match other.role {
+            Role::Jitter { seed } => Some((seed, other.target.as_str(), samples.get(&other.key)?)),
+            _ => None,
+        })
+        .collect();
+    let target = seeds.first().map(|(_, target, _)| *target)?;
+    let seeds: Vec<(u64, &CellSamples)> = seeds.into_iter().map(|(seed, _, samples)| (seed, samples)).collect();
+    floor(&cell.chunks, kld_mean, &seeds, target)
+}
+
+/// The verdict on the whole target, one per arm that was reached.
+pub(crate) fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
+    cells
+        .iter()
+        .filter(|judged| judged.cell.stage == Stage::AllLayers && judged.cell.role == Role::Variant)
+        .map(|judged| ArmVerdict {
+            arm: judged.cell.arm,
+            verdict: judged.verdict,
+            why: judged.why.clone(),
+            cell: judged.cell.key.clone(),
+        })
+        .collect()
+}
+
+/// The answer for a model in one sentence, numbers included.
+pub(crate) fn sentence(
+    requested: (&str, &str),
+    verdicts: &[ArmVerdict],
+    cells: &[JudgedCell],
+    controls: &[ControlRecord],
+) -> String {
+    let (target, scheme) = requested;
+    if let Some(control) = controls.iter().find(|control| !control.ok) {
+        return format!(
+            "Withheld: the control {:?} failed (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
+            control.name, control.expected, control.found
+        );
+    }
+    let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);
+    let words = |verdict: &ArmVerdict| match verdict.verdict {
+        Verdict::Real => "has a real effect",
+        Verdict::NoOp => "changes nothing",
+        Verdict::Substituted => "could not be tested, since the carrier held something else",
+        Verdict::Dead => "cannot matter",
+        Verdict::BelowFloor => "has no effect that stands out from its floor",
+        Verdict::Broken => "could not be measured",
+    };
+    match (of(Arm::Exact), of(Arm::Native)) {
+        (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
+            "Holding {target} in {scheme} changes nothing, with exact weights and with the model's own kernels alike: {}{}.",
+            exact.why,
+            positive_clause(cells)
+        ),
+        (Some(exact), Some(native)) => format!(
+            "Holding {target} in {scheme} {} with exact weights, which is the effect of the scheme ({}: {}); through the \
+             model's own kernels it {} ({}: {}).",
+            words(exact),
+            name(exact.verdict),
+            exact.why,
+            words(native),
+            name(native.verdict),
+            native.why
+        ),
+        (Some(only), None) | (None, Some(only)) => {
+            let kernels = match only.arm {
+                Arm::Exact => "with exact weights",
+                Arm::Native => "through the model's own kernels, floor included,",
+            };
+            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), name(only.verdict), only.why)
+        }
+        (None, None) => format!("Nothing was measured about {scheme} on {target}."),
+    }
+}
+
+/// A no-op is only worth something when destroying the same tensors would have been seen.
+fn positive_clause(cells: &[JudgedCell]) -> String {
+    let positive = cells.iter().find(|judged| judged.cell.role == Role::Positive);
+    positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(
+        String::new,
+        |(judged, measured)| {
+            format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld.mean))
+        },
+    )
+}
+
+/// As printed: `BELOW-FLOOR`.
+pub(crate) fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Real => "REAL",
+        Verdict::NoOp => "NO-OP",
+        Verdict::Substituted => "SUBSTITUTED",
+        Verdict::Dead => "DEAD",
+        Verdict::BelowFloor => "BELOW-FLOOR",
+        Verdict::Broken => "BROKEN",
+    }
+}

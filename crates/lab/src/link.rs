@@ -1,0 +1,275 @@
+//! The line to a worker: jobs go in, events come out, and a worker that dies says its last words.
+
+use crate::protocol::{Event, Job};
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+/// How much of a worker's standard error its last words hold.
+const LAST_WORDS_BYTES: usize = 2048;
+/// How much is kept for the log file until there is one.
+const UNLOGGED_BYTES: usize = 1 << 20;
+/// Longest event line. A sample of the largest usable window is a few MB.
+const MAX_EVENT_BYTES: u64 = 256 << 20;
+
+/// A worker that is gone, or can no longer be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the worker is gone: {last_words}")]
+pub struct WorkerDied {
+    /// How it ended and the end of its standard error.
+    pub last_words: String,
+}
+
+/// A running worker.
+pub trait WorkerLink {
+    /// Hands over a job.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    fn send(&mut self, job: &Job) -> Result<(), WorkerDied>;
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// When the worker is gone, or what it says is no event.
+    fn recv(&mut self) -> Result<Event, WorkerDied>;
+
+    /// From now on, and for all that was said before, standard error goes to this file.
+    fn log_to(&mut self, _path: &Path) {}
+
+    /// Stops the worker and frees what it holds; what it said can still be logged.
+    fn end(&mut self) {}
+}
+
+/// Starts workers.
+pub trait LinkFactory {
+    /// A fresh worker.
+    ///
+    /// # Errors
+    /// When none can be started.
+    fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied>;
+}
+
+/// Starts `program args…` and speaks with it through pipes.
+#[derive(Clone, Debug)]
+pub struct ProcessWorkers {
+    /// Program, usually this one.
+    pub program: PathBuf,
+    /// Arguments, usually `worker`.
+    pub args: Vec<OsString>,
+}
+
+impl LinkFactory for ProcessWorkers {
+    fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
+        let failed = |what: String| WorkerDied { last_words: what };
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(format!("{} cannot be started: {error}", self.program.display())))?;
+        let (Some(stdin), Some(stdout), Some(mut stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(failed("the worker's pipes are missing".into()));
+        };
+        let said = Arc::new(Mutex::new(Said::default()));
+        let listener = {
+            let said = Arc::clone(&said);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = stderr.read(&mut buffer) {
+                    lock(&said).add(&buffer[..n]);
+                }
+            })
+        };
+        Ok(Box::new(ProcessWorker {
+            child,
+            stdin: Some(stdin),
+            stdout: BufReader::new(stdout),
+            said,
+            listener: Some(listener),
+        }))
+    }
+}
+
+/// What a worker said on standard error: the end in memory, all of it in the log.
+#[derive(Default)]
+struct Said {
+    tail: VecDeque<u8>,
+    unlogged: Vec<u8>,
+    log: Option<File>,
+}
+
+impl Said {
+    fn add(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(LAST_WORDS_BYTES);
+        self.tail.drain(..excess);
+        match &mut self.log {
+            // A full disk must not kill the run for a log; the tail is still there.
+            Some(log) => drop(log.write_all(bytes)),
+            None => {
+                let room = UNLOGGED_BYTES.saturating_sub(self.unlogged.len());
+                self.unlogged.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+    }
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker process; killed when dropped.
+struct ProcessWorker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    said: Arc<Mutex<Said>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl ProcessWorker {
+    /// Ends the worker and tells how it ended.
+    fn died(&mut self, what: &str) -> WorkerDied {
+        self.stdin = None;
+        // It closed its pipe, so it is ending by itself; what still runs after that is stopped.
+        let status = (0..50)
+            .find_map(|_| {
+                let status = self.child.try_wait().ok().flatten();
+                if status.is_none() {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                status
+            })
+            .or_else(|| {
+                // Already gone is as good.
+                drop(self.child.kill());
+                self.child.wait().ok()
+            });
+        if let Some(listener) = self.listener.take() {
+            // The listener ends with the pipe; if it panicked there is nothing more to hear.
+            drop(listener.join());
+        }
+        let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
+        let tail = String::from_utf8_lossy(&tail).trim().to_string();
+        let ended = status.map_or_else(|| "unknown".into(), |status| status.to_string());
+        let words = if tail.is_empty() { "it said nothing".into() } else { format!("its last words: {tail}") };
+        WorkerDied { last_words: format!("{what} ({ended}); {words}") }
+    }
+}
+
+impl WorkerLink for ProcessWorker {
+    fn send(&mut self, job: &Job) -> Result<(), WorkerDied> {
+        let sent = serde_json::to_vec(job).map_err(std::io::Error::other).and_then(|mut line| {
+            line.push(b'\n');
+            let stdin = self.stdin.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
+            stdin.write_all(&line)?;
+            stdin.flush()
+        });
+        sent.map_err(|error| self.died(&format!("it takes no job: {error}")))
+    }
+
+    fn recv(&mut self) -> Result<Event, WorkerDied> {
+        let mut line = Vec::new();
+        match (&mut self.stdout).take(MAX_EVENT_BYTES).read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|error| {
+                let start = String::from_utf8_lossy(&line[..line.len().min(200)]).trim().to_string();
+                drop(self.child.kill());
+                self.died(&format!("it said something that is no event: {error}: {start}"))
+            }),
+            Ok(0) => Err(self.died("it ended")),
+            Ok(_) => Err(self.died("it ended in the middle of an event")),
+            Err(error) => Err(self.died(&format!("it cannot be heard: {error}"))),
+        }
+    }
+
+    fn log_to(&mut self, path: &Path) {
+        let mut said = lock(&self.said);
+        if let Ok(mut log) = OpenOptions::new().create(true).append(true).open(path) {
+            // As in `Said::add`: a log that cannot be written is no reason to stop.
+            drop(log.write_all(&said.unlogged));
+            said.unlogged.clear();
+            said.log = Some(log);
+        }
+    }
+
+    fn end(&mut self) {
+        self.stdin = None;
+        // Already gone is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if let Some(listener) = self.listener.take() {
+            drop(listener.join());
+        }
+    }
+}
+
+impl Drop for ProcessWorker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Box<dyn WorkerLink> {
+        ProcessWorkers { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }.start().expect("a shell")
+    }
+
+    #[test]
+    fn a_worker_that_aborts_says_its_last_words_and_the_log_has_all_of_them() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let log = dir.path().join("worker-0.stderr");
+        let mut link = shell("echo early >&2; read line; echo GGML_ASSERT failed >&2; kill -ABRT $$");
+        link.log_to(&log);
+        link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
+        let died = link.recv().expect_err("it aborts");
+        assert!(died.last_words.contains("GGML_ASSERT failed"), "{died}");
+        assert!(died.last_words.contains("signal: 6"), "{died}");
+        assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\nGGML_ASSERT failed\n");
+    }
+
+    #[test]
+    fn what_is_said_before_there_is_a_log_is_not_lost() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let log = dir.path().join("worker-0.stderr");
+        let mut link =
+            shell("echo early >&2; echo '{\"event\":\"cell_failed\",\"cell\":\"c\",\"why\":\"w\"}'; read line");
+        assert!(matches!(link.recv(), Ok(Event::CellFailed { .. })));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        link.log_to(&log);
+        assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\n");
+    }
+
+    #[test]
+    fn noise_and_torn_events_are_a_death_with_the_noise_in_it() {
+        assert!(shell("echo hello").recv().expect_err("no event").last_words.contains("hello"));
+        assert!(shell("printf '{\"event\"'").recv().expect_err("torn").last_words.contains("in the middle"));
+        assert!(shell("exit 7").recv().expect_err("ended").last_words.contains("exit status: 7"));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let factory = ProcessWorkers { program: "/nonexistent/assay".into(), args: vec![] };
+        let died = factory.start().err().expect("no such program");
+        assert!(died.last_words.contains("/nonexistent/assay"));
+    }
+
+    #[test]
+    fn last_words_are_bounded() {
+        let died = shell("head -c 100000 /dev/zero | tr '\\0' x >&2").recv().expect_err("ended");
+        assert!(died.last_words.len() < 2 * LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
+    }
+}

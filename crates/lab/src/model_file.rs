@@ -1,0 +1,222 @@
+//! A model as its file has it: identity, tensors, the target's census, and what schemes would change.
+
+use crate::apply::ApplyError;
+use crate::lock::LockedModel;
+use crate::phrase::count;
+use crate::plan::Plan;
+use crate::record::{CensusRow, Predicted};
+use crate::target_role::TensorId;
+use gguf::{GgufError, GgufFile, TensorInfo};
+use lineage::StoredPrecision;
+use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// Why a model's file cannot be used for a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelFileError {
+    /// Not a sound GGUF file.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
+    /// The file cannot be hashed.
+    #[error("{}: cannot be read: {source}", .path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The plan's target.
+    #[error("{}: {source}", .path.display())]
+    Target {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ApplyError>,
+    },
+    /// A stored tensor cannot be turned into numbers.
+    #[error("{}: tensor {tensor:?}: {source}", .path.display())]
+    Codec {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// A tensor cannot be held in the scheme.
+    #[error("{}: {source}", .path.display())]
+    Scheme {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: FakeQuantError,
+    },
+}
+
+/// An open model file and the plan's target in it.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Identity.
+    pub locked: LockedModel,
+    /// `general.architecture`.
+    pub arch: String,
+    /// All tensors in file order.
+    pub tensors: Vec<TensorId>,
+    /// Tensors per stored type, most first.
+    pub types: Vec<(String, usize)>,
+    /// Indices of the target's tensors.
+    pub target: Vec<usize>,
+    gguf: GgufFile,
+}
+
+/// The target before anything ran.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Census {
+    /// One row per target tensor.
+    pub rows: Vec<CensusRow>,
+    /// In one sentence.
+    pub summary: String,
+    by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
+}
+
+impl Census {
+    /// What `scheme` was predicted to do to these tensors together.
+    pub fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {
+        let by_tensor = self.by_scheme.get(scheme);
+        let mut sum = Predicted { n: 0, changed: 0, zero_sign: 0 };
+        for one in tensors.filter_map(|tensor| by_tensor?.get(tensor)) {
+            sum.n += one.n;
+            sum.changed += one.changed;
+            sum.zero_sign += one.zero_sign;
+        }
+        sum
+    }
+}
+
+impl From<GgufError> for ModelFileError {
+    fn from(error: GgufError) -> Self {
+        ModelFileError::Gguf(Box::new(error))
+    }
+}
+
+impl ModelFile {
+    /// Opens and hashes a file and finds the plan's target in it.
+    ///
+    /// # Errors
+    /// When the file is not sound, or the target is not in it.
+    pub fn open(path: &Path, plan: &Plan) -> Result<ModelFile, ModelFileError> {
+        let gguf = GgufFile::open(path)?;
+        let tensors: Vec<TensorId> = gguf
+            .tensors()
+            .iter()
+            .map(|tensor| TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() })
+            .collect();
+        let target = plan
+            .target
+            .select(&tensors)
+            .map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })?
+            .tensors;
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
+        let mut types: Vec<(String, usize)> = counts.into_iter().map(|(ty, n)| (ty.to_string(), n)).collect();
+        types.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let locked = LockedModel {
+            name: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            file_blake3: hash_file(path)?,
+            file_bytes: gguf.file_bytes(),
+        };
+        let arch = gguf.architecture().unwrap_or_default().to_string();
+        Ok(ModelFile { path: path.into(), locked, arch, types, target, tensors, gguf })
+    }
+
+    /// The file's hash now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn rehash(&self) -> Result<String, ModelFileError> {
+        hash_file(&self.path)
+    }
+
+    /// Reads the target's values: what precision they really have, and what each scheme of the plan would change.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read, restored, or held in a scheme.
+    pub fn census(&self, plan: &Plan, codec: &dyn BlockCodec) -> Result<Census, ModelFileError> {
+        let mut schemes = vec![plan.scheme.clone(), plan.positive.clone(), Scheme::identity()];
+        schemes.extend(plan.jitter_seeds.iter().map(|&seed| Scheme::jitter(seed)));
+        let question = plan.scheme.to_string();
+
+        let mut census = Census::default();
+        for &index in &self.target {
+            let tensor = &self.gguf.tensors()[index];
+            let values = self.values(tensor, codec)?;
+            let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
+            for scheme in &schemes {
+                let prediction = lineage::predict(scheme, &values, &context, codec)
+                    .map_err(|source| ModelFileError::Scheme { path: self.path.clone(), source })?;
+                let predicted =
+                    Predicted { n: prediction.n, changed: prediction.changed, zero_sign: prediction.zero_sign };
+                census.by_scheme.entry(scheme.to_string()).or_default().insert(tensor.name.clone(), predicted);
+            }
+            let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
+            let found = lineage::census(&values, stored);
+            census.rows.push(CensusRow {
+                name: tensor.name.clone(),
+                ty: tensor.ty.name().into(),
+                n: found.n,
+                effective: found.effective.to_string(),
+                evidence_bits: found.evidence_bits,
+                on_grid: found.on_grid,
+                predicted: Some(census.predicted(&question, std::iter::once(tensor.name.as_str()))),
+                note: found.note(),
+            });
+        }
+        census.summary = summary(&census.rows, &plan.target.to_string(), &question);
+        Ok(census)
+    }
+
+    fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, ModelFileError> {
+        let bytes = self.gguf.read_tensor(tensor)?;
+        let mut values = vec![0.0; tensor.n_elements() as usize];
+        codec.dequantize(tensor.ty.name(), &bytes, &mut values).map_err(|source| ModelFileError::Codec {
+            path: self.path.clone(),
+            tensor: tensor.name.clone(),
+            source,
+        })?;
+        Ok(values)
+    }
+}
+
+fn hash_file(path: &Path) -> Result<String, ModelFileError> {
+    let io = |source| ModelFileError::Read { path: path.into(), source };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path).map_err(io)?).map_err(io)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
+fn summary(rows: &[CensusRow], target: &str, scheme: &str) -> String {
+    let tally = |key: fn(&CensusRow) -> &str| {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(key(row)).or_default() += 1);
+        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts.iter().map(|(what, n)| format!("{what} ({n} of {})", rows.len())).collect::<Vec<_>>().join(", ")
+    };
+    let n: u64 = rows.iter().map(|row| row.n).sum();
+    let changed: u64 = rows.iter().filter_map(|row| row.predicted.as_ref()).map(|predicted| predicted.changed).sum();
+    format!(
+        "{} tensors of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
+        count(rows.len() as u64),
+        tally(|row| row.ty.as_str()),
+        tally(|row| row.effective.as_str()),
+        count(changed),
+        count(n)
+    )
+}

@@ -1,0 +1,70 @@
+//! Numbers in sentences.
+
+/// `2,990`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Three significant digits with the unit: `0.00637 nats`, `2.29e-5 nats`, exactly 0 as `0 nats`.
+pub(crate) fn nats(value: f64) -> String {
+    if value == 0.0 {
+        return "0 nats".into();
+    }
+    let magnitude = value.abs().log10().floor();
+    if (-4.0..4.0).contains(&magnitude) {
+        let decimals = (2.0 - magnitude).max(0.0) as usize;
+        format!("{value:.decimals$} nats")
+    } else {
+        format!("{value:.2e} nats")
+    }
+}
+
+/// `95.6 %`; 100 only when it is exact.
+pub(crate) fn share(value: f64) -> String {
+    if value == 1.0 {
+        return "100 %".into();
+    }
+    let percent = (value * 1000.0).floor() / 10.0;
+    format!("{percent:.1} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped_by_thousands() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (11_520, "11,520"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(n), text);
+        }
+    }
+
+    #[test]
+    fn nats_keep_three_digits_and_an_exact_zero() {
+        for (value, text) in [
+            (0.0, "0 nats"),
+            (0.006371, "0.00637 nats"),
+            (-0.5, "-0.500 nats"),
+            (2.29e-5, "2.29e-5 nats"),
+            (12.345, "12.3 nats"),
+            (123_456.0, "1.23e5 nats"),
+        ] {
+            assert_eq!(nats(value), text);
+        }
+    }
+
+    #[test]
+    fn a_share_is_100_only_when_it_is_all() {
+        assert_eq!(share(1.0), "100 %");
+        assert_eq!(share(0.99999), "99.9 %");
+        assert_eq!(share(0.9561), "95.6 %");
+    }
+}
