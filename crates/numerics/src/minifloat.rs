@@ -246,7 +246,7 @@ mod tests {
         let bf16 = |x| Minifloat::Bf16.cast(Rounding::Rne, x);
         assert_eq!(bf16(1.0 + 1.0 / 256.0), 1.0, "tie to even, down");
         assert_eq!(bf16(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0, "tie to even, up");
-        assert_eq!(bf16(3.141_592_7), 3.140_625);
+        assert_eq!(bf16(std::f32::consts::PI), 3.140_625);
         assert_eq!(bf16(f32::MAX), f32::INFINITY, "overflow by rounding");
         assert_eq!(Minifloat::Bf16.cast(Rounding::Trunc, f32::MAX), Minifloat::Bf16.largest());
         let f16 = |x| Minifloat::F16.cast(Rounding::Rne, x);

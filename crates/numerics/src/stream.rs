@@ -79,10 +79,12 @@ mod tests {
 
     #[test]
     fn the_first_draws_are_pinned_so_that_old_runs_can_be_reproduced() {
+        // Worked out by a second implementation, in Python integers.
         let mut rng = stream(1, "blk.0.ffn_norm.weight", 0);
-        assert_eq!([rng.next_u64(), rng.next_u64()], [0, 0]);
+        assert_eq!([rng.next_u64(), rng.next_u64()], [2_505_486_426_023_053_375, 5_548_052_169_732_818_332]);
         let mut g = Gaussian::new(stream(1, "output.weight", 3));
-        assert_eq!([g.draw().to_bits(), g.draw().to_bits()], [0, 0]);
+        // One ulp below what that gave with glibc's logarithm: the reason for having one of our own.
+        assert_eq!([g.draw().to_bits(), g.draw().to_bits()], [0x3ff2_b9ed_f402_e696, 0x3ff9_9f37_6fd3_49da]);
     }
 
     #[test]

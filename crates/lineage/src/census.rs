@@ -1,0 +1,258 @@
+//! The census of one tensor: its effective precision, with the evidence, in numbers and in words.
+
+use crate::grid::{self, MIN_GRID_EVIDENCE_BITS, Scan};
+use crate::offset::{self, Offset};
+use numerics::Minifloat;
+use std::fmt;
+
+/// What a tensor is stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoredPrecision {
+    /// 24 significant bits.
+    F32,
+    /// 11 significant bits.
+    F16,
+    /// 8 significant bits.
+    Bf16,
+    /// Any type of ggml with blocks; values are as dequantized.
+    Quantized,
+}
+
+impl StoredPrecision {
+    /// Of a ggml type in upstream spelling, in either case; `None` for integers and F64, which have no
+    /// census.
+    pub fn of_ggml_type(ty: &str) -> Option<StoredPrecision> {
+        match ty.to_ascii_lowercase().as_str() {
+            "f32" => Some(StoredPrecision::F32),
+            "f16" => Some(StoredPrecision::F16),
+            "bf16" => Some(StoredPrecision::Bf16),
+            "f64" | "i8" | "i16" | "i32" | "i64" => None,
+            _ => Some(StoredPrecision::Quantized),
+        }
+    }
+}
+
+impl fmt::Display for StoredPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StoredPrecision::F32 => "F32",
+            StoredPrecision::F16 => "F16",
+            StoredPrecision::Bf16 => "BF16",
+            StoredPrecision::Quantized => "quantized",
+        })
+    }
+}
+
+/// The coarsest precision that the values are shown to lie on; the stored one where nothing is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effective {
+    /// No grid coarser than F32.
+    F32,
+    /// Every value is a TF32 value.
+    Tf32,
+    /// Every value is an F16 value.
+    F16,
+    /// Every value is a BF16 value.
+    Bf16,
+    /// Values are a constant plus a BF16 value.
+    Offset(Offset),
+    /// Not looked at.
+    NotDecided,
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effective::F32 => f.write_str("F32"),
+            Effective::Tf32 => f.write_str("TF32"),
+            Effective::F16 => f.write_str("F16"),
+            Effective::Bf16 => f.write_str("BF16"),
+            Effective::Offset(offset) => offset.fmt(f),
+            Effective::NotDecided => f.write_str("not decided"),
+        }
+    }
+}
+
+impl From<Minifloat> for Effective {
+    fn from(grid: Minifloat) -> Self {
+        match grid {
+            Minifloat::Bf16 => Effective::Bf16,
+            Minifloat::F16 => Effective::F16,
+            Minifloat::Tf32 => Effective::Tf32,
+        }
+    }
+}
+
+/// What the values of one tensor say about themselves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TensorCensus {
+    /// What the tensor is stored in.
+    pub stored: StoredPrecision,
+    /// Values.
+    pub n: u64,
+    /// NaN and infinite values; they are on no grid and off none.
+    pub nonfinite: u64,
+    /// Values that are ±0: on every grid, evidence for none.
+    pub zeros: u64,
+    /// All values have the same bits.
+    pub constant: bool,
+    /// What they lie on.
+    pub effective: Effective,
+    /// Finite values that do; of a precision that nobody doubts (the stored one), all finite values.
+    pub on_grid: u64,
+    /// Evidence for `effective`, in bits. Where it was too little to be believed, what there was of it;
+    /// 0 where nothing was claimed.
+    pub evidence_bits: f64,
+    /// The converter's constant, if there is one.
+    pub transform: Option<Offset>,
+    /// Finite values that `bf16` would leave alone.
+    pub on_bf16: u64,
+    /// Finite values that `f16` would leave alone.
+    pub on_f16: u64,
+    /// Finite values that `tf32` would leave alone.
+    pub on_tf32: u64,
+    /// Every value was looked at, so counts are counts. Always, in this version.
+    pub exact: bool,
+}
+
+/// Looks at every value of one tensor: `values` as restored to F32 from `stored`.
+pub fn census(values: &[f32], stored: StoredPrecision) -> TensorCensus {
+    let scan = Scan::of(values);
+    let finite = scan.finite();
+    let mut census = TensorCensus {
+        stored,
+        n: scan.n,
+        nonfinite: scan.nonfinite,
+        zeros: scan.zeros,
+        constant: scan.n > 0 && scan.unlike_first == 0,
+        effective: match stored {
+            StoredPrecision::F32 => Effective::F32,
+            StoredPrecision::F16 => Effective::F16,
+            StoredPrecision::Bf16 => Effective::Bf16,
+            StoredPrecision::Quantized => Effective::NotDecided,
+        },
+        on_grid: if stored == StoredPrecision::Quantized { 0 } else { finite },
+        evidence_bits: 0.0,
+        transform: None,
+        on_bf16: finite - scan.off_bf16,
+        on_f16: finite - scan.off_f16,
+        on_tf32: finite - scan.off_tf32,
+        exact: true,
+    };
+    // What cannot be finer than its storage says needs no search, nor do zeros alone.
+    if matches!(stored, StoredPrecision::F32 | StoredPrecision::F16) && scan.zeros < finite {
+        census.search(values, &scan);
+    }
+    census
+}
+
+impl TensorCensus {
+    /// Finds the description with the most evidence. BF16 comes first, being the simplest. Weights of
+    /// Gemma's `1 + BF16` above 16 are all F16 values too, but with fewer bits than that leaves open.
+    fn search(&mut self, values: &[f32], scan: &Scan) {
+        let of_all = |on: Minifloat| grid::evidence_bits(values, self.stored, on);
+        let of_distinct = |on: Minifloat| match grid::few_distinct(values) {
+            Some(distinct) => grid::evidence_bits(&distinct, self.stored, on),
+            None => of_all(on),
+        };
+        let believed = |bits: f64| bits >= MIN_GRID_EVIDENCE_BITS;
+        if scan.off_bf16 == 0 {
+            self.evidence_bits = of_distinct(Minifloat::Bf16);
+            if believed(self.evidence_bits) {
+                self.effective = Effective::Bf16;
+            }
+            return;
+        }
+        // A value of F16 is no news in storage of F16, and TF32 has the same significant bits.
+        let grids: &[Minifloat] = match self.stored {
+            StoredPrecision::F32 => &[Minifloat::F16, Minifloat::Tf32],
+            _ => &[],
+        };
+        // Of F16 and TF32 the one that says more: among F16's subnormals that is F16, else they tie.
+        // Descriptions compete over all values; whether the winner is believed is another matter.
+        let held = grids.iter().copied().filter(|&on| scan.off(on) == 0).map(|on| (on, of_all(on)));
+        let best_grid = held.reduce(|best, next| if next.1 > best.1 { next } else { best });
+        match (best_grid, offset::best_fit(values, self.stored)) {
+            (grid, Some(fit)) if grid.is_none_or(|(_, bits)| fit.evidence_bits > bits) => {
+                self.effective = Effective::Offset(fit.offset);
+                self.transform = Some(fit.offset);
+                self.on_grid = fit.hits;
+                self.evidence_bits = fit.evidence_bits;
+            }
+            (Some((on, _)), _) => {
+                self.evidence_bits = of_distinct(on);
+                if believed(self.evidence_bits) {
+                    self.effective = on.into();
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// The census in one sentence.
+    pub fn note(&self) -> String {
+        let finite = self.n - self.nonfinite;
+        let n = thousands(finite);
+        let stored = self.stored;
+        let would_change = thousands(finite - self.on_bf16);
+        let bf16_is = match self.on_bf16 == finite {
+            true => "BF16 fake quantization is a no-op here".to_owned(),
+            false => format!("BF16 fake quantization is NOT a no-op here ({would_change} of {n} values would change)"),
+        };
+        let sentence = match self.effective {
+            _ if self.n == 0 => "no values".to_owned(),
+            Effective::NotDecided => {
+                "not decidable: stored in quantized blocks, and what lies under them is not looked at in this version"
+                    .to_owned()
+            }
+            _ if finite == 0 => format!("stored {stored}, not decidable: no value is finite"),
+            _ if stored == StoredPrecision::Bf16 => format!("stored BF16, so BF16 by storage: {bf16_is}"),
+            _ if self.zeros == finite => format!("stored {stored}, every value is zero: {bf16_is}"),
+            Effective::Offset(offset) => {
+                format!("stored {stored}, = {offset} ({} of {n}): {bf16_is}", thousands(self.on_grid))
+            }
+            Effective::Bf16 => format!("stored {stored}, effectively BF16 (100 % of {n} values, exact): {bf16_is}"),
+            Effective::F16 | Effective::Tf32 if stored == StoredPrecision::F32 => format!(
+                "stored F32, effectively {0} (100 % of {n} values, exact): {0} fake quantization is a no-op here, {1}",
+                self.effective,
+                bf16_is.trim_end_matches(" here")
+            ),
+            _ if self.evidence_bits > 0.0 => self.too_little_evidence(&bf16_is),
+            _ => format!("stored {stored}, no grid coarser than storage found ({n} values, exact): {bf16_is}"),
+        };
+        match self.nonfinite {
+            0 => sentence,
+            k => format!("{sentence}; {} non-finite values left out", thousands(k)),
+        }
+    }
+
+    fn too_little_evidence(&self, bf16_is: &str) -> String {
+        let finite = self.n - self.nonfinite;
+        let grid = match () {
+            () if self.on_bf16 == finite => "BF16",
+            () if self.on_f16 == finite => "F16",
+            () => "TF32",
+        };
+        let why = if self.constant { "they are one value" } else { "they are too few or too alike" };
+        format!(
+            "stored {}, all {} values lie on the {grid} grid, but {why} ({:.0} bits of evidence, {:.0} wanted): {bf16_is}",
+            self.stored,
+            thousands(finite),
+            self.evidence_bits,
+            MIN_GRID_EVIDENCE_BITS
+        )
+    }
+}
+
+/// 36864 → `36,864`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

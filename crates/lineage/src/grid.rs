@@ -1,0 +1,217 @@
+//! Float grids: which values lie on them, and how many bits of coincidence that would take.
+//!
+//! A value at exponent e has `available(e)` significant bits in the stored format and `allowed(e)` on
+//! the grid. If storage were all there is, each of the bits between would be zero by a coin toss:
+//!
+//! ```text
+//! F32   s eeeeeeee mmmmmmm mmmmmmmmmmmmmmmm      24 significant bits with the implicit one
+//! BF16  s eeeeeeee mmmmmmm 0000000000000000       8: 16 bits of evidence a value
+//! F16,TF32 grid    mmmmmmm mmm0000000000000      11: 13 bits, more among F16's subnormals
+//! ```
+
+use crate::census::StoredPrecision;
+use numerics::{Minifloat, Rounding};
+use rayon::prelude::*;
+
+/// A grid on which all values lie is believed from this many bits on: three values of BF16 in F32.
+pub const MIN_GRID_EVIDENCE_BITS: f64 = 40.0;
+
+/// Values one thread works on at a time. Small enough for u32 counters, which vectorise.
+pub(crate) const CHUNK: usize = 1 << 16;
+
+/// Up to as many distinct magnitudes each is evidence only once. More of them are enough by themselves,
+/// even at the 3 bits a value that BF16 has in F16, so from there on every value may count.
+const FEW: usize = 16;
+
+/// What one pass over all values counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    pub(crate) n: u64,
+    pub(crate) zeros: u64,
+    pub(crate) nonfinite: u64,
+    /// Finite values off the grid.
+    pub(crate) off_bf16: u64,
+    pub(crate) off_f16: u64,
+    pub(crate) off_tf32: u64,
+    /// Values whose bits differ from the first one's.
+    pub(crate) unlike_first: u64,
+}
+
+impl Scan {
+    pub(crate) fn of(values: &[f32]) -> Scan {
+        let first = values.first().map_or(0, |x| x.to_bits());
+        values.par_chunks(CHUNK).map(|part| Scan::of_chunk(part, first)).reduce(Scan::default, Scan::plus)
+    }
+
+    fn of_chunk(values: &[f32], first: u32) -> Scan {
+        let [mut zeros, mut nonfinite, mut off_bf16, mut off_f16, mut off_tf32, mut unlike_first] = [0u32; 6];
+        for &x in values {
+            let bits = x.to_bits();
+            let magnitude = bits & 0x7fff_ffff;
+            let finite = u32::from(magnitude < 0x7f80_0000);
+            zeros += u32::from(magnitude == 0);
+            nonfinite += 1 - finite;
+            off_bf16 += finite & u32::from(bits & 0xffff != 0);
+            off_tf32 += finite & u32::from(bits & 0x1fff != 0);
+            off_f16 += finite & u32::from(Minifloat::F16.cast(Rounding::Rne, x).to_bits() != bits);
+            unlike_first += u32::from(bits != first);
+        }
+        Scan {
+            n: values.len() as u64,
+            zeros: zeros.into(),
+            nonfinite: nonfinite.into(),
+            off_bf16: off_bf16.into(),
+            off_f16: off_f16.into(),
+            off_tf32: off_tf32.into(),
+            unlike_first: unlike_first.into(),
+        }
+    }
+
+    fn plus(self, other: Scan) -> Scan {
+        Scan {
+            n: self.n + other.n,
+            zeros: self.zeros + other.zeros,
+            nonfinite: self.nonfinite + other.nonfinite,
+            off_bf16: self.off_bf16 + other.off_bf16,
+            off_f16: self.off_f16 + other.off_f16,
+            off_tf32: self.off_tf32 + other.off_tf32,
+            unlike_first: self.unlike_first + other.unlike_first,
+        }
+    }
+
+    pub(crate) fn finite(&self) -> u64 {
+        self.n - self.nonfinite
+    }
+
+    pub(crate) fn off(&self, grid: Minifloat) -> u64 {
+        match grid {
+            Minifloat::Bf16 => self.off_bf16,
+            Minifloat::F16 => self.off_f16,
+            Minifloat::Tf32 => self.off_tf32,
+        }
+    }
+}
+
+/// Significant bits that a format has for values at exponent `e`, the implicit one included.
+fn significant_bits(mantissa_bits: u32, min_exponent: i32, max_exponent: i32, e: i32) -> i32 {
+    if e > max_exponent {
+        return 0;
+    }
+    let full = mantissa_bits as i32 + 1;
+    // Below the smallest normal the spacing stays and the bits run out.
+    (full - (min_exponent - e).max(0)).max(0)
+}
+
+impl StoredPrecision {
+    /// Mantissa bits, least and greatest exponent of formats whose values can be finer than a grid.
+    fn shape(self) -> (u32, i32, i32) {
+        match self {
+            StoredPrecision::F16 => (10, -14, 15),
+            _ => (23, -126, 127),
+        }
+    }
+
+    /// Exponent of the distance to the next stored value at exponent `e`.
+    pub(crate) fn spacing_exponent(self, e: i32) -> i32 {
+        let (mantissa_bits, min_exponent, _) = self.shape();
+        e.max(min_exponent) - mantissa_bits as i32
+    }
+}
+
+/// Bits of evidence that one finite nonzero value on `grid` gives.
+fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
+    let (mantissa_bits, min_exponent, max_exponent) = stored.shape();
+    let available = significant_bits(mantissa_bits, min_exponent, max_exponent, e);
+    let allowed = significant_bits(grid.mantissa_bits(), grid.min_exponent(), grid.max_exponent(), e);
+    (available - allowed).max(0) as u64
+}
+
+/// Σ max(0, available − allowed) over the finite nonzero values, which all lie on `grid`.
+pub(crate) fn evidence_bits(values: &[f32], stored: StoredPrecision, grid: Minifloat) -> f64 {
+    let total: u64 = values
+        .par_chunks(CHUNK)
+        .map(|part| {
+            let histogram = Exponents::of(part);
+            histogram.iter().map(|(e, n)| n * evidence_at(stored, grid, e)).sum::<u64>()
+        })
+        .sum();
+    total as f64
+}
+
+/// How many finite nonzero values have which exponent.
+struct Exponents([u32; Self::LEN]);
+
+impl Exponents {
+    /// Exponents of F32, subnormals included: −149 to 127.
+    const LEN: usize = 277;
+    const LEAST: i32 = -149;
+
+    fn of(values: &[f32]) -> Exponents {
+        let mut counts = [0; Self::LEN];
+        for &x in values.iter().filter(|x| **x != 0.0 && x.is_finite()) {
+            counts[(exponent(x) - Self::LEAST) as usize] += 1;
+        }
+        Exponents(counts)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (i32, u64)> {
+        (Self::LEAST..).zip(self.0).filter(|(_, n)| *n > 0).map(|(e, n)| (e, u64::from(n)))
+    }
+}
+
+/// ⌊log2 |x|⌋ of a finite nonzero value.
+pub(crate) fn exponent(x: f32) -> i32 {
+    let magnitude = x.to_bits() & 0x7fff_ffff;
+    match magnitude >> 23 {
+        0 => -149 + (31 - magnitude.leading_zeros() as i32),
+        biased => biased as i32 - 127,
+    }
+}
+
+/// The distinct magnitudes among the finite nonzero values, if they are few: the same value met a
+/// thousand times is one coincidence, not a thousand.
+pub(crate) fn few_distinct(values: &[f32]) -> Option<Vec<f32>> {
+    let mut distinct: Vec<f32> = Vec::with_capacity(FEW);
+    for x in values.iter().map(|x| x.abs()).filter(|x| *x != 0.0 && x.is_finite()) {
+        if !distinct.contains(&x) {
+            if distinct.len() == FEW {
+                return None;
+            }
+            distinct.push(x);
+        }
+    }
+    Some(distinct)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_of_one_value_is_what_the_drawing_says() {
+        let at = |grid, e| evidence_at(StoredPrecision::F32, grid, e);
+        assert_eq!(at(Minifloat::Bf16, 0), 16);
+        assert_eq!(at(Minifloat::Tf32, -100), 13);
+        assert_eq!(at(Minifloat::F16, 3), 13);
+        assert_eq!(at(Minifloat::F16, -24), 23, "one bit left of eleven");
+        assert_eq!(at(Minifloat::Bf16, -130), 16, "both formats lose the same bits");
+        assert_eq!(at(Minifloat::Bf16, -149), 1);
+        let at = |grid, e| evidence_at(StoredPrecision::F16, grid, e);
+        assert_eq!((at(Minifloat::Bf16, 0), at(Minifloat::Bf16, -20), at(Minifloat::Tf32, 0)), (3, 0, 0));
+    }
+
+    #[test]
+    fn exponents_of_the_ends_of_f32_are_found() {
+        assert_eq!(exponent(f32::from_bits(1)), -149);
+        assert_eq!(exponent(-f32::MIN_POSITIVE), -126);
+        assert_eq!(exponent(f32::MIN_POSITIVE.next_down()), -127);
+        assert_eq!((exponent(1.0), exponent(1.999), exponent(f32::MAX)), (0, 0, 127));
+    }
+
+    #[test]
+    fn a_scan_counts_each_kind_of_value_once() {
+        let scan = Scan::of(&[0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1e-10, f32::NAN, f32::INFINITY, 1e6]);
+        let expected = Scan { n: 8, zeros: 2, nonfinite: 2, off_bf16: 3, off_f16: 2, off_tf32: 2, unlike_first: 7 };
+        assert_eq!(scan, expected);
+    }
+}

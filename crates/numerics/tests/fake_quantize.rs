@@ -1,0 +1,230 @@
+//! Fake quantization from outside: the fast paths against the reference, against an integer oracle,
+//! and the promises about order, threads and bad input.
+
+use numerics::{FakeQuantError, PlainCodec, Scheme, TensorContext, difference, reference};
+use proptest::prelude::*;
+
+const SCHEMES: &[&str] = &[
+    "bf16",
+    "bf16:trunc",
+    "f16",
+    "f16:trunc",
+    "tf32",
+    "tf32:trunc",
+    "bf16@row",
+    "f16@tensor",
+    "f16@block32",
+    "f16@col:trunc",
+    "tf32@block7",
+    "int2@tensor",
+    "int3@block32",
+    "int4@block32",
+    "int5@col",
+    "int8@row",
+    "int8@tensor",
+    "int16@row",
+    "int2@block16:asym",
+    "int4@block32:asym",
+    "int8@row:asym",
+    "int8@col:asym",
+    "int16@tensor:asym",
+    "zero",
+    "identity",
+];
+
+fn quantized(scheme: &str, values: &[f32], n_per_row: usize) -> Result<Vec<f32>, FakeQuantError> {
+    let mut out = values.to_vec();
+    let ctx = TensorContext { name: "blk.0.ffn_norm.weight", n_per_row };
+    scheme.parse::<Scheme>().unwrap().fake_quantize(&mut out, &ctx, &PlainCodec).map(|()| out)
+}
+
+fn plainly(scheme: &str, values: &[f32], n_per_row: usize) -> Result<Vec<f32>, FakeQuantError> {
+    let ctx = TensorContext { name: "blk.0.ffn_norm.weight", n_per_row };
+    let scheme: Scheme = scheme.parse().unwrap();
+    reference::fake_quantize(&scheme, values, &ctx).map(|out| out.expect("not one of ggml's"))
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// One value of the kinds that break kernels: any bit pattern, ties, subnormals, ±max, zeros.
+fn hard_value() -> impl Strategy<Value = f32> {
+    let any_finite = any::<u32>().prop_map(f32::from_bits).prop_filter("finite", |x| x.is_finite());
+    let sign = |x: f32, minus: bool| if minus { -x } else { x };
+    prop_oneof![
+        3 => any_finite,
+        4 => -1.0f32..1.0,
+        2 => (any::<i16>(), any::<bool>()).prop_map(move |(k, minus)| sign(f32::from(k) / 2.0, minus)),
+        1 => (0u32..0x0080_0000, any::<bool>()).prop_map(move |(b, minus)| sign(f32::from_bits(b), minus)),
+        1 => (any::<u16>(), any::<bool>()).prop_map(|(h, up)| f32::from_bits(u32::from(h & 0xbf7f) << 16 | if up { 0x8000 } else { 0x7fff })),
+        1 => prop_oneof![Just(0.0f32), Just(-0.0), Just(1.0), Just(f32::MAX), Just(f32::MIN), Just(65_504.0), Just(65_520.0)],
+    ]
+}
+
+/// Rows of any length with the shapes that matter: anything, a constant, zeros with one outlier.
+fn hard_tensor() -> impl Strategy<Value = (Vec<f32>, usize)> {
+    (1usize..80, 1usize..5).prop_flat_map(|(n_per_row, rows)| {
+        let n = n_per_row * rows;
+        let values = prop_oneof![
+            4 => prop::collection::vec(hard_value(), n),
+            2 => prop::collection::vec(-1.0f32..1.0, n),
+            1 => hard_value().prop_map(move |x| vec![x; n]),
+            1 => (hard_value(), 0..n).prop_map(move |(x, at)| { let mut v = vec![0.0; n]; v[at] = x; v }),
+        ];
+        (values, Just(n_per_row))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn the_fast_path_gives_the_references_bits((values, n_per_row) in hard_tensor(), pick in 0..SCHEMES.len()) {
+        let scheme = SCHEMES[pick];
+        match (quantized(scheme, &values, n_per_row), plainly(scheme, &values, n_per_row)) {
+            (Ok(fast), Ok(plain)) => {
+                for (i, (f, p)) in fast.iter().zip(&plain).enumerate() {
+                    prop_assert!(f.to_bits() == p.to_bits(), "{} value {}: {:e} became {:e}, reference {:e}", scheme, i, values[i], f, p);
+                }
+            }
+            (Err(FakeQuantError::RangeOverflow { .. }), Err(FakeQuantError::RangeOverflow { .. })) => {}
+            (fast, plain) => prop_assert!(false, "{}: {:?} against {:?}", scheme, fast, plain),
+        }
+    }
+
+    #[test]
+    fn kept_nonfinite_values_stay_and_do_not_move_the_others((values, n_per_row) in hard_tensor(), at in any::<prop::sample::Index>(), pick in 0..SCHEMES.len()) {
+        let mut values = values;
+        let at = at.index(values.len());
+        values[at] = f32::from_bits(0xffc1_2345);
+        let scheme = format!("{}:nonfinite=keep", SCHEMES[pick]);
+        match (quantized(&scheme, &values, n_per_row), plainly(&scheme, &values, n_per_row)) {
+            (Ok(fast), Ok(plain)) => {
+                prop_assert_eq!(fast[at].to_bits(), 0xffc1_2345);
+                prop_assert_eq!(bits(&fast), bits(&plain), "{}", scheme);
+            }
+            (fast, plain) => prop_assert_eq!(fast.is_err(), plain.is_err(), "{}", scheme),
+        }
+    }
+
+    #[test]
+    fn a_symmetric_integer_is_within_half_a_step_and_the_largest_value_is_kept(values in prop::collection::vec(-8.0f32..8.0, 64), bits in 2u32..=16) {
+        let out = quantized(&format!("int{bits}@tensor"), &values, 64).unwrap();
+        let qmax = f64::from((1u32 << (bits - 1)) - 1);
+        let absmax = values.iter().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
+        let d = absmax / qmax;
+        // d, the quotient and the product are each rounded to F32 once.
+        let slack = 4.0 * absmax * f64::from(f32::EPSILON);
+        for (x, y) in values.iter().zip(&out) {
+            prop_assert!((f64::from(*x) - f64::from(*y)).abs() <= d / 2.0 + slack, "{} became {}", x, y);
+            let q = f64::from(*y) / d;
+            prop_assert!((q - q.round()).abs() <= 1e-6 * qmax && q.abs() <= qmax * (1.0 + 1e-6), "{} is not a level", y);
+        }
+    }
+
+    #[test]
+    fn casting_twice_changes_nothing_more((values, n_per_row) in hard_tensor(), pick in 0usize..6) {
+        let once = quantized(SCHEMES[pick], &values, n_per_row).unwrap();
+        let twice = quantized(&format!("{}:nonfinite=keep", SCHEMES[pick]), &once, n_per_row).unwrap();
+        prop_assert_eq!(bits(&once), bits(&twice));
+    }
+}
+
+/// Where nothing is rounded in F32 (integers up to 2^11 over a d that is a power of two) the symmetric
+/// definition can be carried out in integers alone.
+#[test]
+fn symmetric_integers_agree_with_integer_arithmetic_where_f32_is_exact() {
+    for bits in 2..=8u32 {
+        let qmax = (1i64 << (bits - 1)) - 1;
+        for shift in 0..=4u32 {
+            let top = qmax << shift;
+            let xs: Vec<i64> = (-top..=top).collect();
+            let values: Vec<f32> = xs.iter().map(|&x| x as f32 / 64.0).collect();
+            let out = quantized(&format!("int{bits}@tensor"), &values, values.len()).unwrap();
+            for (&x, y) in xs.iter().zip(&out) {
+                // Nearest multiple of 2^shift, ties to the even quotient.
+                let (floor, rest) = (x >> shift, x & ((1 << shift) - 1));
+                let half = (1i64 << shift) / 2;
+                let up = rest > half || (rest == half && shift > 0 && floor % 2 != 0);
+                let expected = ((floor + i64::from(up)) << shift) as f32 / 64.0;
+                assert_eq!(*y, expected, "int{bits}, {x}/64");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_start_anew_in_each_row_and_the_last_may_be_short() {
+    // Rows of 5 in blocks of 2: |1 2|3 4|8|. int2 has the levels −absmax, 0, absmax.
+    let values = [1.0, 2.0, 3.0, 4.0, 8.0, 0.1, -0.3, 0.0, 0.0, -5.0];
+    let out = quantized("int2@block2", &values, 5).unwrap();
+    assert_eq!(out, [0.0, 2.0, 4.0, 4.0, 8.0, 0.0, -0.3, 0.0, 0.0, -5.0]);
+}
+
+#[test]
+fn columns_share_a_scale_across_rows() {
+    let out = quantized("int2@col", &[1.0, 10.0, -4.0, 4.0], 2).unwrap();
+    assert_eq!(out, [0.0, 10.0, -4.0, 0.0]);
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let n_per_row = 1000;
+    let values: Vec<f32> = (0..400 * n_per_row).map(|i| ((i as f32) * 0.7).sin() * (i % 13) as f32).collect();
+    let extra = ["jitter", "noise(20)", "noise(20)@row", "noise(20)@block32", "ggml:f16"];
+    for scheme in SCHEMES.iter().chain(&extra) {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let out = quantized(scheme, &values, n_per_row).unwrap();
+                let d = difference(&values, &out);
+                (bits(&out), format!("{d:?}"))
+            })
+        };
+        let (one, three) = (with(1), with(3));
+        assert!(one.0 == three.0, "{scheme}: bits differ");
+        assert_eq!(one.1, three.1, "{scheme}");
+    }
+}
+
+#[test]
+fn nonfinite_input_is_an_error_that_names_tensor_and_index_and_changes_nothing() {
+    let mut values = vec![1.1f32; 200_000];
+    values[150_001] = f32::NEG_INFINITY;
+    values[150_002] = f32::NAN;
+    let before = bits(&values);
+    let ctx = TensorContext { name: "blk.3.attn_q.weight", n_per_row: 1000 };
+    for scheme in ["bf16", "int8@row", "jitter", "noise(20)", "zero", "ggml:f16"] {
+        let error = scheme.parse::<Scheme>().unwrap().fake_quantize(&mut values, &ctx, &PlainCodec).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("blk.3.attn_q.weight") && text.contains("value 150001 is -inf") && text.contains("\nhint: "),
+            "{text}"
+        );
+        assert_eq!(bits(&values), before);
+    }
+    let ggml = quantized("ggml:f16:nonfinite=keep", &values, 1000).unwrap();
+    assert!(ggml[150_002].is_nan() && ggml[150_001] == f32::NEG_INFINITY && ggml[0] == 1.099_609_4);
+}
+
+#[test]
+fn values_that_are_not_whole_rows_and_impossible_spans_are_errors() {
+    assert!(matches!(quantized("bf16", &[1.0; 5], 2), Err(FakeQuantError::Shape { n: 5, n_per_row: 2, .. })));
+    assert!(matches!(quantized("bf16", &[1.0; 5], 0), Err(FakeQuantError::Shape { .. })));
+    assert!(matches!(quantized("int8@row:asym", &[f32::MAX, f32::MIN], 2), Err(FakeQuantError::RangeOverflow { .. })));
+    assert!(matches!(quantized("q4_0", &[1.0; 32], 32), Err(FakeQuantError::Codec { .. })));
+    assert_eq!(quantized("int8@row", &[], 0).unwrap(), Vec::<f32>::new());
+}
+
+#[test]
+fn ggmls_plain_floats_equal_our_casts() {
+    let values: Vec<f32> =
+        (0..300_000u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b1))).filter(|x| x.is_finite()).collect();
+    for name in ["bf16", "f16"] {
+        let (ours, ggmls) =
+            (quantized(name, &values, 1).unwrap(), quantized(&format!("ggml:{name}"), &values, 1).unwrap());
+        assert_eq!(bits(&ours), bits(&ggmls), "{name}");
+    }
+    assert_eq!(bits(&quantized("ggml:f32", &values, 1).unwrap()), bits(&values));
+}
