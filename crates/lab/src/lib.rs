@@ -13,7 +13,7 @@
 //! | [`plan`], [`apply`] | the question; presets; `SELECTOR=SCHEME` |
 //! | `selector`, `target_role`, `layer_set` | which tensors, by role, name, expression and layer |
 //! | [`cell`] | from a plan to cells with keys |
-//! | [`protocol`], [`link`] | what is said to a worker process, and how |
+//! | [`protocol`], [`link`], [`worker`] | what is said to a worker process, how, and what it does |
 //! | [`model_file`] | census and prediction, before anything runs |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
@@ -41,6 +41,7 @@ mod selector;
 pub mod store;
 mod target_role;
 pub mod verdict;
+pub mod worker;
 
 pub use apply::{Apply, ApplyError};
 pub use layer_set::LayerSet;

@@ -222,7 +222,7 @@ pub struct TensorEvidence {
     pub zero_sign: u64,
     /// Values that the carrier rounded away from what the scheme asked for.
     pub carrier_rounded: u64,
-    /// Relative RMS error of what the engine now holds against the reference's values.
+    /// Relative RMS error of what the engine now holds against the reference's values; `f64::MAX` against zeros.
     pub rel_rmse: f64,
     /// Bytes in the engine that differ from the reference's (both as F32 when the types differ).
     pub changed_bytes: u64,
