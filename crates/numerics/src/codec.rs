@@ -102,7 +102,10 @@ pub enum CodecError {
         wanted: String,
     },
     /// ggml needs an importance matrix for this type.
-    #[error("ggml type {ty} cannot be quantized to without an importance matrix")]
+    #[error(
+        "ggml type {ty} cannot be quantized to without an importance matrix\n\
+         hint: importance matrices are not read in this version; iq2_s, iq3_xxs and q2_k need none"
+    )]
     RequiresImatrix {
         /// Type.
         ty: String,

@@ -38,8 +38,9 @@ const fn standards_name(name: &'static str, blck_size: usize, type_size: usize) 
     GgmlFormat { name, blck_size, type_size, bare: false }
 }
 
-/// Every type that `ggml_quantize_chunk` writes. Block shapes are a copy of `type_traits`; whoever
-/// implements [`BlockCodec`] over ggml checks them against it.
+/// Every type that `ggml_quantize_chunk` writes, and the plain floats. Block shapes are a copy of
+/// `type_traits`, used for listings and held to the container's table by a test; the kernels go by
+/// [`BlockCodec::layout`].
 ///
 /// # Source
 /// ggml.c, `type_traits` and `ggml_quantize_chunk`; ggml-common.h for the block structs.

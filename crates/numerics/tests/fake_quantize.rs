@@ -228,3 +228,35 @@ fn ggmls_plain_floats_equal_our_casts() {
     }
     assert_eq!(bits(&quantized("ggml:f32", &values, 1).unwrap()), bits(&values));
 }
+
+/// A codec whose one type stores 4 values in a block and wants an importance matrix.
+struct Demanding;
+
+impl numerics::BlockCodec for Demanding {
+    fn layout(&self, _: &str) -> Option<numerics::BlockLayout> {
+        Some(numerics::BlockLayout { blck_size: 4, type_size: 2, requires_imatrix: true })
+    }
+    fn dequantize(&self, _: &str, _: &[u8], _: &mut [f32]) -> Result<(), numerics::CodecError> {
+        unreachable!("nothing was quantized")
+    }
+    fn quantize(&self, _: &str, _: &[f32], _: usize, _: Option<&[f32]>) -> Result<Vec<u8>, numerics::CodecError> {
+        unreachable!("ggml would abort here")
+    }
+}
+
+#[test]
+fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
+    let refusal = |n_per_row: usize| {
+        let mut values = vec![1.0; n_per_row];
+        let ctx = TensorContext { name: "output_norm.weight", n_per_row };
+        let scheme: Scheme = "iq2_xs".parse().unwrap();
+        scheme.fake_quantize(&mut values, &ctx, &Demanding).unwrap_err().to_string()
+    };
+    let partial = refusal(6);
+    assert!(partial.contains("blocks of 4 values, which do not divide a row of 6\nhint: "), "{partial}");
+    let imatrix = refusal(8);
+    assert!(
+        imatrix.contains("\"output_norm.weight\": ggml type iq2_xs cannot") && imatrix.contains("\nhint: "),
+        "{imatrix}"
+    );
+}
