@@ -290,17 +290,3 @@ fn a_folder_that_cannot_be_made_is_named() {
     let error = report::write(&fixture::two_models(), &file).unwrap_err().to_string();
     assert!(error.contains("taken") && error.contains("\nhint: "), "{error}");
 }
-
-/// Writes the fixture's reports where `ASSAY_REPORT_PREVIEW` says, for looking at.
-#[test]
-fn previews_are_written_on_request() {
-    if let Some(dir) = std::env::var_os("ASSAY_REPORT_PREVIEW") {
-        let dir = Path::new(&dir);
-        let large = fixture::record(vec![
-            fixture::no_op("SmolLM2-135M-Instruct.Q4_1.gguf", 30),
-            fixture::below_floor("gemma-3-270m-q4_k_m.gguf", 18),
-        ]);
-        report::write(&large, &dir.join("large")).unwrap();
-        report::write(&fixture::withheld(), &dir.join("withheld")).unwrap();
-    }
-}

@@ -5,6 +5,7 @@ use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
 use crate::number::of;
 use lab::record::{ModelRecord, RunRecord};
+use lab::verdict::FLOOR_FACTOR;
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
     let q = &record.question;
@@ -77,7 +78,7 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
             sublabel: format!("{} arm · {}", words::arm(verdict.arm), words::verdict(verdict.verdict)),
             mark: measured.map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se)),
             jitter: judged.floor.iter().flat_map(|f| f.kld_mean_by_seed.iter().map(|(_, kld)| *kld)).collect(),
-            threshold: judged.floor.as_ref().map(|f| 2.0 * f.kld_mean_max),
+            threshold: judged.floor.as_ref().map(|f| FLOOR_FACTOR * f.kld_mean_max),
             value: measured.map_or("failed".into(), words::kld_mean),
         })
     };

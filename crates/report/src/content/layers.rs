@@ -6,6 +6,7 @@ use crate::figure::{Figure, Form, Layers, Mark};
 use crate::number::{count, number, of};
 use lab::protocol::Arm;
 use lab::record::{JudgedCell, ModelRecord, Role, Stage};
+use lab::verdict::FLOOR_FACTOR;
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -85,7 +86,12 @@ fn common_threshold(cells: &[&JudgedCell]) -> Option<(f64, String)> {
     let same = cells
         .iter()
         .all(|j| j.floor.as_ref().is_some_and(|f| f.kld_mean_max == first.kld_mean_max && f.target == first.target));
-    same.then(|| (2.0 * first.kld_mean_max, format!("below 2 × the largest jitter seed on {}", first.target)))
+    same.then(|| {
+        (
+            FLOOR_FACTOR * first.kld_mean_max,
+            format!("below {FLOOR_FACTOR} × the largest jitter seed on {}", first.target),
+        )
+    })
 }
 
 fn layer_words(judged: &JudgedCell) -> String {

@@ -4,6 +4,7 @@ use super::words;
 use crate::document::{Block, Table, Text};
 use crate::number::count;
 use lab::record::RunRecord;
+use std::collections::BTreeSet;
 
 /// Words that this report uses in a sense of its own.
 const WORDS: [(&str, &str); 9] = [
@@ -73,8 +74,12 @@ fn settings(record: &RunRecord) -> Table {
 fn cells(record: &RunRecord) -> Table {
     let mut table = Table::new("Cells of this report, by key", &["Model", "Cell", "Arm", "Target", "Key"]);
     for model in &record.models {
-        for judged in &model.cells {
-            let cell = &judged.cell;
+        let mut seen = BTreeSet::new();
+        for cell in model.cells.iter().map(|judged| &judged.cell) {
+            // The layer of the one-layer stage comes round again with each layer.
+            if !seen.insert(cell.key.as_str()) {
+                continue;
+            }
             table.push(vec![
                 Text::new().code(&model.name),
                 words::cell(cell).into(),

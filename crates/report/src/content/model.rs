@@ -122,7 +122,8 @@ fn failures(model: &ModelRecord, withheld: bool) -> Vec<Block> {
                 words::cell(cell).into(),
                 words::arm(cell.arm).into(),
                 Text::new().code(&cell.target),
-                Text::new().code(why),
+                // A worker's last words may be several lines.
+                Text::new().code(why.lines().map(str::trim).collect::<Vec<_>>().join(" ⏎ ")),
             ]);
         }
     }

@@ -1,7 +1,7 @@
 //! Enumerations and measurements in words.
 
 use crate::number::{number, percent, signed, times};
-use lab::protocol::Arm;
+use lab::protocol::{Arm, Carrier};
 use lab::record::{CellRecord, Estimate, Floor, Measured, Role, Stage, Verdict};
 
 pub(crate) fn arm(arm: Arm) -> &'static str {
@@ -48,10 +48,13 @@ pub(super) fn cell(cell: &CellRecord) -> String {
     match cell.role {
         Role::Variant => "variant".into(),
         Role::AA => "A/A: reference once more".into(),
-        Role::Identity => "identity write-back".into(),
+        Role::Identity => match cell.edits.first().map(|edit| edit.carrier) {
+            Some(Carrier::Keep) => "identity write-back (stored type)".into(),
+            _ => "identity write-back (F32)".into(),
+        },
         Role::Jitter { seed } => format!("jitter, seed {seed}"),
         Role::Positive => "positive control".into(),
-        Role::CarrierControl => "carrier control".into(),
+        Role::CarrierControl => "carrier control: stored type → F32".into(),
     }
 }
 
