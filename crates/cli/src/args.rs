@@ -1,8 +1,8 @@
 //! The command line as clap reads it.
 
 use crate::failure::Exit;
-use crate::inspect;
 use crate::output;
+use crate::{census, eval, inspect, report, run, selectors, status};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -40,6 +40,25 @@ pub struct OutputArgs {
 pub enum Command {
     /// Show what a GGUF file contains: metadata and tensors
     Inspect(inspect::InspectArgs),
+    /// Find out what precision the weights really have, and what a scheme would change
+    Census(census::CensusArgs),
+    /// Measure perplexity, and with --apply the distance from the untouched model
+    Eval(eval::EvalArgs),
+    /// Ask a question of some models, with all its controls, and write a report
+    Run(run::RunArgs),
+    /// Show how far a run has come
+    Status(status::StatusArgs),
+    /// Write the reports of a finished run again
+    Report(report::ReportArgs),
+    /// List the number formats that schemes are made of
+    Schemes,
+    /// Show what each selector matches in a model
+    Selectors(selectors::SelectorsArgs),
+    /// Check the environment: build, CPU, engine, memory, disk, known answers
+    Doctor,
+    /// Serve jobs of a run
+    #[command(hide = true)]
+    Worker,
 }
 
 /// The parsed command line, or the exit code after help, version or an error has been printed.

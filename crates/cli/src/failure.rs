@@ -1,5 +1,6 @@
 //! Exit codes, and errors on their way to the user.
 
+use gguf::escape_terminal;
 use std::process::ExitCode;
 
 /// How assay ends.
@@ -46,7 +47,7 @@ impl Failure {
         let mut said: Vec<String> = Vec::new();
         let mut hints: Vec<String> = Vec::new();
         for cause in self.error.chain() {
-            let text = cause.to_string();
+            let text = safe(&cause.to_string());
             let (advice, words): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("hint: "));
             let words = words.join("\n");
             // Many errors quote their cause already.
@@ -68,6 +69,13 @@ impl Failure {
     }
 }
 
+/// Text with nothing in it that could steer a terminal, whoever wrote the message. Backslashes stay:
+/// what comes from files has been escaped already, mostly.
+fn safe(text: &str) -> String {
+    let kept = |c: char| matches!(c, '\n' | '\\');
+    text.chars().map(|c| if kept(c) { c.to_string() } else { escape_terminal(c.to_string()) }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +88,11 @@ mod tests {
         let failure = Failure::from(error);
         assert_eq!(failure.render(), "error: saving a.json: cannot write: disk full\nhint: free some space\n");
         assert_eq!(failure.exit, Exit::BadInput);
+    }
+
+    #[test]
+    fn an_error_cannot_steer_the_terminal() {
+        let failure = Failure::from(anyhow!("no \u{1b}[31mred\u{202e} file, a\\b"));
+        assert_eq!(failure.render(), "error: no \\u{1b}[31mred\\u{202e} file, a\\b\n");
     }
 }

@@ -132,7 +132,7 @@ fn types(tensors: &[TensorInfo]) -> Vec<TypeRow> {
             nbytes: of_type.iter().map(|t| t.nbytes).sum(),
         })
         .collect();
-    rows.sort_by(|a, b| b.nbytes.cmp(&a.nbytes));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.nbytes));
     rows
 }
 

@@ -9,14 +9,29 @@
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `json` | values from files as strict JSON |
 //! | `table` | columns of text |
-//! | `inspect` … | one subcommand each |
+//! | `progress` | how far long work is |
+//! | `model`, `corpus`, `settings` | what several subcommands take: a model file, a text, the pinned settings |
+//! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
 mod args;
+mod census;
+mod corpus;
+mod doctor;
+mod eval;
 mod failure;
 mod inspect;
 mod json;
+mod model;
 mod output;
+mod progress;
+mod report;
+mod run;
+mod schemes;
+mod selectors;
+mod settings;
+mod status;
 mod table;
+mod worker;
 
 use args::{Args, Command};
 use failure::Outcome;
@@ -38,5 +53,14 @@ fn main() -> ExitCode {
 fn run(args: Args, output: &Output) -> Outcome {
     match args.command {
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Census(args) => census::run(&args, &llama::GgmlCodec, output),
+        Command::Eval(args) => eval::run(&args, output),
+        Command::Run(args) => run::run(&args, output),
+        Command::Status(args) => status::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
+        Command::Schemes => schemes::run(output),
+        Command::Selectors(args) => selectors::run(&args, output),
+        Command::Doctor => doctor::run(output),
+        Command::Worker => worker::run(),
     }
 }

@@ -10,18 +10,19 @@ use std::io::{self, BufWriter, Write};
 #[derive(Debug)]
 pub struct Output {
     json: bool,
+    quiet: bool,
     verbose: bool,
 }
 
 impl Output {
     /// As asked for on the command line.
     pub fn new(args: &OutputArgs) -> Self {
-        Output { json: args.json, verbose: args.verbose }
+        Output { json: args.json, quiet: args.quiet, verbose: args.verbose }
     }
 
-    /// JSON is wanted.
-    pub fn json(&self) -> bool {
-        self.json
+    /// Only answers and errors are wanted.
+    pub fn quiet(&self) -> bool {
+        self.quiet
     }
 
     /// More detail is wanted.
@@ -40,6 +41,13 @@ impl Output {
             out.write_all(b"\n")?;
             out.flush()
         })
+    }
+
+    /// A line of talk.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{line}\n"));
+        }
     }
 
     /// Says what went wrong and gives the exit code for it.

@@ -1,0 +1,338 @@
+//! `assay census FILE`: what precision the weights really have, and what a scheme would change.
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::json::finite_f64;
+use crate::model::Model;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::table::{self, Align, thousands};
+use anyhow::anyhow;
+use gguf::{TensorInfo, escape_terminal};
+use lab::{Selector, TargetRole};
+use lineage::{Effective, StoredPrecision, TensorCensus};
+use numerics::{BlockCodec, Scheme, TensorContext};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Arguments of `assay census`.
+#[derive(Debug, clap::Args)]
+pub struct CensusArgs {
+    /// A GGUF file
+    file: PathBuf,
+    /// Which tensors: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors FILE`)
+    #[arg(long, value_name = "SEL", default_value = "all")]
+    target: String,
+    /// A scheme such as bf16 or int8@row: predict what it would change (may be repeated)
+    #[arg(long, value_name = "SCHEME")]
+    against: Vec<String>,
+}
+
+/// Runs `assay census`.
+pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
+    let selector: Selector = args.target.parse()?;
+    let schemes = args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?;
+    let model = Model::open(&args.file)?;
+    let selection = selector.select(&model.ids).map_err(|error| model.refuses(error))?;
+
+    let mut progress = Progress::new("census", output.quiet());
+    let mut rows = Vec::with_capacity(selection.tensors.len());
+    let mut predictions: Vec<Prediction> = schemes.iter().map(|s| Prediction::none_yet(s, &selector)).collect();
+    for (done, &index) in selection.tensors.iter().enumerate() {
+        progress.at(done, selection.tensors.len());
+        let tensor = &model.file.tensors()[index];
+        rows.push(look_at(&model, tensor, &schemes, &mut predictions, codec)?);
+    }
+    drop(progress);
+
+    for prediction in &mut predictions {
+        if prediction.n_tensors == 0 && !rows.is_empty() {
+            let why = prediction.refused.first().map_or("", |refused| refused.why.as_str());
+            return Err(anyhow!("{}: {} fits none of the tensors: {why}", model.shown(), prediction.scheme).into());
+        }
+        prediction.noop = prediction.changed == 0 && prediction.refused.is_empty();
+    }
+    let answer = Census {
+        file: model.name(),
+        target: selector.to_string(),
+        n_tensors: rows.len(),
+        skipped: selection.skipped.iter().map(|&i| model.ids[i].name.clone()).collect(),
+        summary: summary(&model, &selection.tensors, &rows),
+        tensors: rows,
+        predictions,
+    };
+    output.answer(&answer, || answer.text())?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Census {
+    file: String,
+    target: String,
+    n_tensors: usize,
+    tensors: Vec<Row>,
+    predictions: Vec<Prediction>,
+    /// Integer tensors, which hold no weights.
+    skipped: Vec<String>,
+    /// One line per role.
+    summary: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    #[serde(rename = "type")]
+    ty: &'static str,
+    n: u64,
+    effective: String,
+    /// The converter's constant, such as `1`.
+    transform: Option<f32>,
+    /// The grid under the transform.
+    grid: Option<&'static str>,
+    /// Values on `effective`.
+    on_grid: Option<u64>,
+    #[serde(serialize_with = "finite_f64")]
+    evidence_bits: f64,
+    coverage: Coverage,
+    /// `null` where the values were not looked at.
+    nonfinite: Option<u64>,
+    note: String,
+    /// Per scheme, in the order asked for.
+    predicted: Vec<Predicted>,
+}
+
+#[derive(Serialize)]
+struct Coverage {
+    /// Values looked at.
+    n: u64,
+    /// They are all the tensor's values.
+    exact: bool,
+}
+
+#[derive(Serialize)]
+struct Predicted {
+    scheme: String,
+    changed: u64,
+    zero_sign: u64,
+    noop: bool,
+}
+
+/// What a scheme would change in the whole target.
+#[derive(Serialize)]
+struct Prediction {
+    scheme: String,
+    target: String,
+    changed: u64,
+    n: u64,
+    noop: bool,
+    /// −0 that would become +0; not among `changed`.
+    zero_sign: u64,
+    n_tensors: usize,
+    /// Tensors that the scheme cannot be applied to.
+    refused: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    name: String,
+    why: String,
+}
+
+impl Prediction {
+    fn none_yet(scheme: &Scheme, target: &Selector) -> Self {
+        Prediction {
+            scheme: scheme.to_string(),
+            target: target.to_string(),
+            changed: 0,
+            n: 0,
+            noop: false,
+            zero_sign: 0,
+            n_tensors: 0,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// One tensor: its census, and its part of each prediction.
+fn look_at(
+    model: &Model,
+    tensor: &TensorInfo,
+    schemes: &[Scheme],
+    predictions: &mut [Prediction],
+    codec: &dyn BlockCodec,
+) -> Result<Row, Failure> {
+    let mut row = Row {
+        name: tensor.name.clone(),
+        ty: tensor.ty.name(),
+        n: tensor.n_elements(),
+        effective: Effective::NotDecided.to_string(),
+        transform: None,
+        grid: None,
+        on_grid: None,
+        evidence_bits: 0.0,
+        coverage: Coverage { n: 0, exact: false },
+        nonfinite: None,
+        note: String::new(),
+        predicted: Vec::new(),
+    };
+    let Some(stored) = StoredPrecision::of_ggml_type(row.ty) else {
+        row.note = format!("not decidable: {} is not looked at in this version", row.ty);
+        for prediction in predictions {
+            prediction.refused.push(Refused { name: row.name.clone(), why: row.note.clone() });
+        }
+        return Ok(row);
+    };
+    // Restoring a quantized tensor would say nothing about what lies under its blocks.
+    if stored == StoredPrecision::Quantized && schemes.is_empty() {
+        row.note = lineage::census(&[0.0], stored).note();
+        return Ok(row);
+    }
+
+    let values = model.values(tensor, codec)?;
+    row.fill(&lineage::census(&values, stored));
+    let context = TensorContext { name: &tensor.name, n_per_row: usize::try_from(tensor.n_per_row())? };
+    for (scheme, prediction) in schemes.iter().zip(predictions) {
+        match lineage::predict(scheme, &values, &context, codec) {
+            Ok(found) => {
+                prediction.n_tensors += 1;
+                prediction.n += found.n;
+                prediction.changed += found.changed;
+                prediction.zero_sign += found.zero_sign;
+                row.predicted.push(Predicted {
+                    scheme: prediction.scheme.clone(),
+                    changed: found.changed,
+                    zero_sign: found.zero_sign,
+                    noop: found.noop,
+                });
+            }
+            Err(error) => prediction.refused.push(Refused { name: row.name.clone(), why: error.to_string() }),
+        }
+    }
+    Ok(row)
+}
+
+impl Row {
+    fn fill(&mut self, found: &TensorCensus) {
+        self.effective = found.effective.to_string();
+        self.transform = found.transform.map(|offset| offset.value);
+        self.grid = match found.effective {
+            Effective::F32 => Some("F32"),
+            Effective::Tf32 => Some("TF32"),
+            Effective::F16 => Some("F16"),
+            Effective::Bf16 | Effective::Offset(_) => Some("BF16"),
+            Effective::NotDecided => None,
+        };
+        self.on_grid = self.grid.map(|_| found.on_grid);
+        self.evidence_bits = found.evidence_bits;
+        self.coverage = Coverage { n: found.n, exact: found.exact };
+        self.nonfinite = Some(found.nonfinite);
+        self.note = found.note();
+    }
+}
+
+/// Roles that split a model without overlap; what is in none of them is listed as such.
+const SUMMED_UP: [&str; 9] =
+    ["norms", "token_embd", "output", "attn", "attn_bias", "ffn", "vision", "audio", "projector"];
+
+/// `norms: 61 of 61 stored f32, effectively BF16`.
+fn summary(model: &Model, tensors: &[usize], rows: &[Row]) -> Vec<String> {
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    let mut lines = Vec::new();
+    for role in SUMMED_UP.iter().filter_map(|name| TargetRole::named(name)) {
+        let (of_role, others) = left.into_iter().partition(|&row| role.holds(&model.ids[tensors[row]]));
+        left = others;
+        lines.extend(sum_up(role.name(), &of_role, rows));
+    }
+    lines.extend(sum_up("others", &left, rows));
+    lines
+}
+
+fn sum_up(role: &str, of_role: &[usize], rows: &[Row]) -> Option<String> {
+    if of_role.is_empty() {
+        return None;
+    }
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for row in of_role.iter().map(|&i| &rows[i]) {
+        let what = match (row.grid, row.transform) {
+            (None, _) => "not decidable".to_owned(),
+            (_, Some(_)) => format!("= {}", row.effective),
+            (Some(_), None) if row.effective.eq_ignore_ascii_case(row.ty) => "no coarser grid found".to_owned(),
+            (Some(_), None) => format!("effectively {}", row.effective),
+        };
+        *counts.entry((row.ty, what)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let parts: Vec<String> =
+        counts.iter().map(|((ty, what), n)| format!("{n} of {} stored {ty}, {what}", of_role.len())).collect();
+    Some(format!("{role}: {}", parts.join("; ")))
+}
+
+impl Census {
+    fn text(&self) -> String {
+        let mut columns = vec![
+            ("name", Align::Left),
+            ("type", Align::Left),
+            ("values", Align::Right),
+            ("effective", Align::Left),
+            ("evidence", Align::Right),
+            ("on grid", Align::Right),
+        ];
+        columns.extend(self.predictions.iter().map(|p| (p.scheme.as_str(), Align::Right)));
+        let rows = self.tensors.iter().map(|row| {
+            let evidence =
+                if row.evidence_bits > 0.0 { format!("{:.0} bits", row.evidence_bits) } else { "–".into() };
+            let mut cells = vec![
+                escape_terminal(&row.name),
+                row.ty.to_owned(),
+                thousands(row.n),
+                row.effective.clone(),
+                evidence,
+                row.on_grid.map_or("–".into(), thousands),
+            ];
+            cells.extend(self.predictions.iter().map(|prediction| {
+                let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
+                found.map_or("refused".into(), |predicted| thousands(predicted.changed))
+            }));
+            cells
+        });
+        let mut out = table::render(&columns, rows);
+        if !self.predictions.is_empty() {
+            out.push_str("\nThe last columns predict how many values the scheme would change.\n");
+        }
+
+        out.push_str("\nsummary\n");
+        for line in &self.summary {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "  {line}");
+        }
+        for row in self.tensors.iter().filter(|row| row.nonfinite.is_some_and(|n| n > 0)) {
+            let _ = writeln!(out, "  {}: {} non-finite values", escape_terminal(&row.name), row.nonfinite.unwrap_or(0));
+        }
+        if !self.skipped.is_empty() {
+            let _ = writeln!(out, "  skipped: {} integer tensors, which hold no weights", self.skipped.len());
+        }
+        for prediction in &self.predictions {
+            let _ = writeln!(out, "  {}", prediction.words());
+        }
+        out
+    }
+}
+
+impl Prediction {
+    fn words(&self) -> String {
+        let is = match (self.noop, self.changed) {
+            (true, _) => ": a no-op",
+            (false, 0) => "",
+            (false, _) => ": not a no-op",
+        };
+        let (changed, n) = (thousands(self.changed), thousands(self.n));
+        let mut words = format!("{} on {}: would change {changed} of {n} values{is}", self.scheme, self.target);
+        if let Some(first) = self.refused.first() {
+            let why = first.why.lines().next().unwrap_or_default();
+            let _ = write!(words, "; {} tensors cannot be held in it ({})", self.refused.len(), escape_terminal(why));
+        }
+        words
+    }
+}

@@ -1,0 +1,212 @@
+//! `assay doctor`: can this machine do what assay does?
+
+use crate::failure::{Exit, Outcome};
+use crate::output::Output;
+use crate::table;
+use llama::GgmlCodec;
+use numerics::{BlockCodec, Scheme, TensorContext};
+use serde::Serialize;
+use std::process::Command;
+
+/// Runs `assay doctor`. A failed check is exit 2 with its hint.
+pub fn run(output: &Output) -> Outcome {
+    let checks = vec![build(), cpu(), engine(), known_answers(&GgmlCodec), memory(), disk(), oracle()];
+    let answer = Diagnosis { ok: checks.iter().all(|check| check.ok), checks };
+    output.answer(&answer, || answer.text())?;
+    Ok(if answer.ok { Exit::Done } else { Exit::BadInput })
+}
+
+#[derive(Serialize)]
+struct Diagnosis {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    /// What to do, or what is lost where the check is optional.
+    hint: Option<String>,
+}
+
+impl Check {
+    fn of(name: &'static str, ok: bool, detail: String, hint: &str) -> Self {
+        Check { name, ok, detail, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+    }
+}
+
+impl Diagnosis {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for check in &self.checks {
+            out.push_str(&format!("{}  {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
+            if let Some(hint) = &check.hint {
+                out.push_str(&format!("hint: {hint}\n"));
+            }
+        }
+        out
+    }
+}
+
+fn build() -> Check {
+    let optimised = !cfg!(debug_assertions);
+    let hint = if optimised { "" } else { "this is a debug build, many times slower; build with --release" };
+    let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    Check::of("build", true, format!("assay {version} for {arch} {os}"), hint)
+}
+
+/// The engine's kernels are built for these; without them the process would end on its first instruction of the kind.
+fn cpu() -> Check {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    #[cfg(target_arch = "x86_64")]
+    let (ok, features) = {
+        let features = [
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+            ("fma", std::arch::is_x86_feature_detected!("fma")),
+            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ];
+        let words: Vec<String> =
+            features.iter().map(|(n, has)| format!("{}{n}", if *has { "" } else { "no " })).collect();
+        (features.iter().all(|(_, has)| *has), words.join(", "))
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let (ok, features) = (true, "features not looked at on this architecture".to_owned());
+    let hint = if ok { "" } else { "the engine is built for x86-64 with AVX2, FMA and F16C; use a newer CPU" };
+    Check::of("cpu", ok, format!("{threads} threads, {features}"), hint)
+}
+
+/// The engine and its type table, which must be the container's.
+fn engine() -> Check {
+    let differs = gguf::GgmlType::ALL.iter().find(|ty| {
+        GgmlCodec
+            .layout(ty.name())
+            .is_none_or(|layout| (layout.blck_size as u64, layout.type_size as u64) != (ty.blck_size(), ty.type_size()))
+    });
+    match differs {
+        None => Check::of(
+            "engine",
+            true,
+            format!("{}, {} tensor types agree", llama::build(), gguf::GgmlType::ALL.len()),
+            "",
+        ),
+        Some(ty) => {
+            let detail = format!("{}: blocks of {ty} are not as the container expects", llama::build());
+            Check::of("engine", false, detail, BROKEN_BUILD)
+        }
+    }
+}
+
+/// A few values whose rounding anybody can check by hand.
+fn known_answers(codec: &dyn BlockCodec) -> Check {
+    // 1 + 2^-8 lies halfway between two BF16 neighbours: even wins. 127 is int8's largest step here.
+    let cases: [(&str, &[f32], &[f32]); 4] = [
+        ("bf16", &[1.003_906_25, 1.011_718_75, -0.0], &[1.0, 1.015_625, -0.0]),
+        ("bf16:trunc", &[1.011_718_75, 1.0, -1.011_718_75], &[1.007_812_5, 1.0, -1.007_812_5]),
+        ("int8@row", &[127.0, 0.4, -2.5], &[127.0, 0.0, -2.0]),
+        ("q8_0", &Q8_0_GIVEN, &Q8_0_WANTED),
+    ];
+    for (text, given, wanted) in cases {
+        let mut values = given.to_vec();
+        let context = TensorContext { name: "self-check", n_per_row: values.len() };
+        let scheme = match text.parse::<Scheme>() {
+            Ok(scheme) => scheme,
+            Err(error) => return Check::of("known answers", false, error.to_string(), BROKEN_BUILD),
+        };
+        if let Err(error) = scheme.fake_quantize(&mut values, &context, codec) {
+            return Check::of("known answers", false, error.to_string(), BROKEN_BUILD);
+        }
+        let same = values.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits());
+        if !same {
+            let detail = format!("{text} of {given:?}: found {values:?}, wanted {wanted:?}");
+            return Check::of("known answers", false, detail, BROKEN_BUILD);
+        }
+    }
+    Check::of("known answers", true, format!("{} schemes round as they must", cases.len()), "")
+}
+
+/// A block of q8_0 whose scale is 1: ggml rounds halves away from zero, unlike the schemes above.
+const Q8_0_GIVEN: [f32; 32] = {
+    let mut values = [0.0; 32];
+    values[0] = 127.0;
+    values[1] = 2.5;
+    values[31] = -0.75;
+    values
+};
+const Q8_0_WANTED: [f32; 32] = {
+    let mut values = [0.0; 32];
+    values[0] = 127.0;
+    values[1] = 3.0;
+    values[31] = -1.0;
+    values
+};
+
+const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and report it";
+
+/// A small model in F32, its logits, and the engine itself.
+const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
+
+fn memory() -> Check {
+    let Some(available) = available_memory() else {
+        return Check::of("memory", true, "not known on this system".into(), "");
+    };
+    let enough = available >= ENOUGH_MEMORY_BYTES;
+    let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
+    Check::of("memory", true, format!("{} available", table::bytes(available)), hint)
+}
+
+/// `MemAvailable` of Linux, or what the control group leaves if that is less.
+fn available_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let available = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.saturating_mul(1024);
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let limit = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    Some(limit.map_or(available, |(max, used)| available.min(max.saturating_sub(used))))
+}
+
+/// A run folder takes a few megabytes.
+const ENOUGH_DISK_BYTES: u64 = 256 << 20;
+
+fn disk() -> Check {
+    match rustix::fs::statvfs(".") {
+        Ok(fs) => {
+            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+            let ok = free >= ENOUGH_DISK_BYTES;
+            let hint = if ok { "" } else { "run folders are written here; free some space, or use --out elsewhere" };
+            Check::of("disk", ok, format!("{} free in this folder", table::bytes(free)), hint)
+        }
+        Err(error) => Check::of("disk", false, format!("this folder cannot be asked: {error}"), "is it still there?"),
+    }
+}
+
+/// The Python package that some tests compare with. Nothing that assay computes needs it.
+fn oracle() -> Check {
+    let python = [".tools/bin/python", "python3"];
+    let version = python.iter().find_map(|python| {
+        let script = "from importlib.metadata import version; print(version('gguf'))";
+        let found = Command::new(python).args(["-I", "-c", script]).output().ok()?;
+        found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
+    });
+    match version {
+        Some(version) => Check::of("oracle", true, format!("gguf-py {version}"), ""),
+        None => Check::of(
+            "oracle",
+            true,
+            "gguf-py not found; only comparisons with it are left out".into(),
+            "`make tools` in the repository brings it",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_known_answers_hold() {
+        let check = known_answers(&GgmlCodec);
+        assert!(check.ok, "{}", check.detail);
+    }
+}

@@ -1,0 +1,407 @@
+//! `assay eval MODEL`: perplexity, and with `--apply` the distance from the untouched model.
+
+use crate::corpus;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::model::Model;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::settings::SettingsArgs;
+use crate::table::thousands;
+use crate::worker;
+use ::eval::EngineSettings;
+use anyhow::anyhow;
+use gguf::escape_terminal;
+use lab::cell::Cell;
+use lab::evidence;
+use lab::protocol::{Arm, Base, Carrier, ChunkWork, Edit, Event, Job, ReferenceSample, Sample};
+use lab::record::{CellRecord, Predicted, Role, Stage};
+use lab::store::CellSamples;
+use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, WorkerDied, WorkerLink};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Arguments of `assay eval`.
+#[derive(Debug, clap::Args)]
+pub struct EvalArgs {
+    /// A GGUF file
+    model: PathBuf,
+    /// Hold tensors in a scheme, such as ffn_norm=bf16, and compare with the untouched model (may be repeated)
+    #[arg(long, value_name = "SEL=SCHEME")]
+    apply: Vec<String>,
+    /// Only these layers, such as 0,3-5 or -1
+    #[arg(long, value_name = "LAYERS", requires = "apply", allow_hyphen_values = true)]
+    layers: Option<String>,
+    /// Kernels: exact holds every weight in F32, native runs the model as shipped
+    #[arg(long, value_enum, default_value_t = ArmArg::Exact)]
+    arm: ArmArg,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ArmArg {
+    Exact,
+    Native,
+}
+
+/// What is to be measured, checked.
+struct Request {
+    model: PathBuf,
+    name: String,
+    corpus: Corpus,
+    settings: EngineSettings,
+    chunks: usize,
+    n_threads: usize,
+    base: Base,
+    applies: Vec<Apply>,
+    edits: Vec<Edit>,
+}
+
+/// Runs `assay eval`.
+pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
+    let request = Request::from_args(args)?;
+    let mut progress = Progress::new(&format!("{} windows", request.chunks), output.quiet());
+    progress.say(&request.words());
+    let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
+    let measured = measure(link.as_mut(), &request, &mut progress)?;
+    drop(progress);
+    let answer = measured.answer(&request)?;
+    output.answer(&answer, || answer.text())?;
+    Ok(Exit::Done)
+}
+
+impl Request {
+    fn from_args(args: &EvalArgs) -> Result<Self, Failure> {
+        let layers = args.layers.as_deref().map(LayerSet::parse).transpose()?;
+        let mut applies = args.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
+        if let Some(layers) = &layers {
+            applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
+        }
+        let corpus = corpus::read(args.settings.text.as_deref())?;
+        let model = Model::open(&args.model)?;
+        let applied = lab::apply::resolve(&applies, &model.ids).map_err(|error| model.refuses(error))?;
+        let edits: Vec<Edit> = applied
+            .tensors
+            .iter()
+            .map(|(index, scheme)| Edit {
+                tensor: model.ids[*index].name.clone(),
+                scheme: scheme.to_string(),
+                carrier: Carrier::F32,
+            })
+            .collect();
+        // As in a run: the native reference holds in F32 what the variant does, so that a change of kernels
+        // is not taken for the effect of the scheme.
+        let (arm, carried) = match args.arm {
+            ArmArg::Exact => (Arm::Exact, Vec::new()),
+            ArmArg::Native => {
+                let tensors = applied.tensors.iter().map(|(index, _)| &model.ids[*index]);
+                let carried = tensors.filter(|id| id.ty != "f32").map(|id| id.name.clone()).collect();
+                (Arm::Native, carried)
+            }
+        };
+        Ok(Request {
+            model: args.model.clone(),
+            name: model.name(),
+            corpus,
+            settings: args.settings.engine(),
+            chunks: args.settings.chunks as usize,
+            n_threads: args.settings.threads as usize,
+            base: Base { arm, carried },
+            applies,
+            edits,
+        })
+    }
+
+    /// The one variant; without edits there is none.
+    fn cell(&self, chunks: usize) -> Option<Cell> {
+        let joined = |words: Vec<String>| words.join(" ");
+        (!self.edits.is_empty()).then(|| Cell {
+            key: "variant".into(),
+            stage: Stage::AllLayers,
+            role: Role::Variant,
+            target: joined(self.applies.iter().map(|apply| apply.selector.to_string()).collect()),
+            scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string()).collect()),
+            layers: Vec::new(),
+            base: self.base.clone(),
+            edits: self.edits.clone(),
+            chunks: (0..chunks).collect(),
+        })
+    }
+
+    fn words(&self) -> String {
+        let arm = match self.base.arm {
+            Arm::Exact => "exact",
+            Arm::Native => "native",
+        };
+        let (n, n_ctx) = (self.chunks, self.settings.n_ctx);
+        let text = escape_terminal(&self.corpus.name);
+        format!("{}: {arm} arm, text {text}, up to {n} windows of {n_ctx} tokens", escape_terminal(&self.name))
+    }
+
+    fn worker_died(&self, died: WorkerDied) -> Failure {
+        let error = RunError::Worker { model: self.name.clone(), died };
+        Failure { exit: Exit::Engine, error: error.into() }
+    }
+}
+
+/// What the worker said.
+struct Measurement {
+    engine: String,
+    arch: String,
+    n_threads: usize,
+    chunks: usize,
+    /// Bytes of text that the scored tokens stand for.
+    scored_bytes: u64,
+    reference: Vec<ReferenceSample>,
+    samples: CellSamples,
+}
+
+fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
+    let unexpected = |event: Event| match event {
+        Event::Failed { why, hint, input } => {
+            let exit = if input { Exit::BadInput } else { Exit::Engine };
+            let error = RunError::Refused { model: request.name.clone(), why, hint, input };
+            Failure { exit, error: error.into() }
+        }
+        other => {
+            let start: String = format!("{other:?}").chars().take(200).collect();
+            request.worker_died(WorkerDied { last_words: format!("it answered out of turn: {start}") })
+        }
+    };
+    let died = |died| request.worker_died(died);
+
+    let (model, settings) = (request.model.clone(), request.settings.clone());
+    link.send(&Job::Open { model, settings, n_threads: request.n_threads }).map_err(died)?;
+    let info = match link.recv().map_err(died)? {
+        Event::Opened { info } => info,
+        other => return Err(unexpected(other)),
+    };
+    link.send(&Job::Corpus { text: request.corpus.text.clone() }).map_err(died)?;
+    let (n_tokens, bytes_by_chunk) = match link.recv().map_err(died)? {
+        Event::Tokenized { n_tokens, chunk_scored_bytes, .. } => (n_tokens, chunk_scored_bytes),
+        other => return Err(unexpected(other)),
+    };
+    let chunks = bytes_by_chunk.len().min(request.chunks);
+    if chunks == 0 {
+        let (corpus, model, n_ctx) = (request.corpus.name.clone(), request.name.clone(), request.settings.n_ctx);
+        return Err(RunError::ShortText { corpus, model, n_tokens, n_ctx }.into());
+    }
+    if chunks < request.chunks {
+        progress.say(&format!("the text has {chunks} windows, {} were asked for; {chunks} are used", request.chunks));
+    }
+
+    let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
+    let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
+    let units = chunks * (1 + cells.len());
+    link.send(&Job::Measure { base: request.base.clone(), cells, chunks: work }).map_err(died)?;
+    let mut measured = Measurement {
+        engine: info.build,
+        arch: info.arch,
+        n_threads: info.n_threads,
+        chunks,
+        scored_bytes: bytes_by_chunk[..chunks].iter().sum(),
+        reference: Vec::new(),
+        samples: CellSamples::default(),
+    };
+    loop {
+        match link.recv().map_err(died)? {
+            Event::Started { .. } => {}
+            Event::Reference(sample) => measured.reference.push(sample),
+            Event::Applied { tensors, .. } => measured.samples.applied = Some(tensors),
+            Event::Sample(sample) => {
+                measured.samples.by_chunk.insert(sample.chunk, sample);
+            }
+            Event::CellFailed { why, .. } => {
+                let error = anyhow!("{}: the variant cannot be measured: {why}", request.name);
+                return Err(Failure { exit: Exit::Engine, error });
+            }
+            Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
+            Event::Measured { .. } => {
+                let error = anyhow!(
+                    "{}: the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it",
+                    request.name
+                );
+                return Err(Failure { exit: Exit::ControlFailed, error });
+            }
+            other => return Err(unexpected(other)),
+        }
+        progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
+    }
+    measured.reference.sort_by_key(|sample| sample.chunk);
+    Ok(measured)
+}
+
+/// The answer in JSON. Without `--apply` everything about a reference is `null`.
+#[derive(Serialize)]
+struct Answer {
+    ppl: f64,
+    /// Clustered by window; `null` below 8 windows.
+    ppl_se: Option<f64>,
+    ppl_se_iid: f64,
+    nll_nats: f64,
+    bits_per_byte: Option<f64>,
+    n_tokens: usize,
+    n_chunks: usize,
+    ppl_ref: Option<f64>,
+    kld_mean: Option<f64>,
+    kld_se: Option<f64>,
+    kld_se_iid: Option<f64>,
+    kld_median: Option<f64>,
+    kld_p99: Option<f64>,
+    kld_max: Option<f64>,
+    same_top: Option<f64>,
+    dlnppl: Option<f64>,
+    dlnppl_se: Option<f64>,
+    dlnppl_se_iid: Option<f64>,
+    logits_changed: Option<usize>,
+    changed: Vec<ChangedRow>,
+    settings: Settings,
+}
+
+/// What `--apply` did to a tensor, as read back from the engine.
+#[derive(Serialize)]
+struct ChangedRow {
+    name: String,
+    scheme: String,
+    n: u64,
+    changed: u64,
+    rel_rmse: f64,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    model: String,
+    arch: String,
+    arm: Arm,
+    apply: Vec<String>,
+    text: String,
+    text_bytes: usize,
+    #[serde(flatten)]
+    engine: EngineSettings,
+    n_threads: usize,
+    build: String,
+    assay_version: &'static str,
+}
+
+impl Measurement {
+    fn answer(&self, request: &Request) -> Result<Answer, Failure> {
+        let variant = request
+            .cell(self.chunks)
+            .map(|cell| evidence::derive(&cell, &self.samples, &Predicted { n: 0, changed: 0, zero_sign: 0 }))
+            .transpose()?;
+        let nll: Vec<&[f64]> = match &variant {
+            Some(_) => self.samples.by_chunk.values().map(|sample: &Sample| sample.nll.as_slice()).collect(),
+            None => self.reference.iter().map(|sample| sample.nll.as_slice()).collect(),
+        };
+        let mean = stats::mean(&nll)?;
+        let ppl = mean.mean.exp();
+        let bits = mean.mean * mean.n as f64 / std::f64::consts::LN_2;
+        let measured = variant.as_ref().and_then(|record: &CellRecord| record.measured.as_ref());
+        let about = |f: fn(&lab::record::Measured) -> f64| measured.map(f);
+        Ok(Answer {
+            ppl,
+            // The exponential's derivative is itself.
+            ppl_se: mean.se.map(|se| ppl * se),
+            ppl_se_iid: ppl * mean.se_iid,
+            nll_nats: mean.mean,
+            bits_per_byte: (self.scored_bytes > 0).then(|| bits / self.scored_bytes as f64),
+            n_tokens: mean.n,
+            n_chunks: mean.n_chunks,
+            ppl_ref: about(|m| m.ppl_ref),
+            kld_mean: about(|m| m.kld.mean),
+            kld_se: measured.and_then(|m| m.kld.se),
+            kld_se_iid: about(|m| m.kld.se_iid),
+            kld_median: about(|m| m.kld_median),
+            kld_p99: about(|m| m.kld_p99),
+            kld_max: about(|m| m.kld_max),
+            same_top: about(|m| m.same_top),
+            dlnppl: about(|m| m.dlnppl.mean),
+            dlnppl_se: measured.and_then(|m| m.dlnppl.se),
+            dlnppl_se_iid: about(|m| m.dlnppl.se_iid),
+            logits_changed: measured.map(|m| m.logits_changed),
+            changed: variant.as_ref().map(|record| changed(record, request)).unwrap_or_default(),
+            settings: Settings {
+                model: request.name.clone(),
+                arch: self.arch.clone(),
+                arm: request.base.arm,
+                apply: request.applies.iter().map(Apply::to_string).collect(),
+                text: request.corpus.name.clone(),
+                text_bytes: request.corpus.text.len(),
+                engine: request.settings.clone(),
+                n_threads: self.n_threads,
+                build: self.engine.clone(),
+                assay_version: env!("CARGO_PKG_VERSION"),
+            },
+        })
+    }
+}
+
+fn changed(record: &CellRecord, request: &Request) -> Vec<ChangedRow> {
+    let tensors = record.evidence.tensors.iter();
+    tensors
+        .map(|tensor| ChangedRow {
+            name: tensor.tensor.clone(),
+            scheme: request
+                .edits
+                .iter()
+                .find(|edit| edit.tensor == tensor.tensor)
+                .map_or(String::new(), |edit| edit.scheme.clone()),
+            n: tensor.n,
+            changed: tensor.changed,
+            rel_rmse: tensor.rel_rmse,
+        })
+        .collect()
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let (n, n_ctx) = (self.n_chunks, self.settings.engine.n_ctx);
+        // Writing to a String cannot fail.
+        let mut line = |words: String| {
+            let _ = writeln!(out, "{words}");
+        };
+        let scored = thousands(self.n_tokens as u64);
+        line(format!("PPL {:.4} {}, {n} windows of {n_ctx} tokens, {scored} scored", self.ppl, self.error()));
+        let bits = self.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
+        line(format!("NLL {:.6} nats a token{bits}", self.nll_nats));
+        let compared = self.ppl_ref.zip(self.kld_mean).zip(self.same_top).zip(self.dlnppl);
+        if let Some((((ppl_ref, kld_mean), same_top), dlnppl)) = compared {
+            let values: u64 = self.changed.iter().map(|row| row.n).sum();
+            let changed: u64 = self.changed.iter().map(|row| row.changed).sum();
+            let applied = escape_terminal(self.settings.apply.join(" "));
+            let (n_tensors, changed, values) = (self.changed.len(), thousands(changed), thousands(values));
+            line(format!("{applied}: {changed} of {values} values changed in {n_tensors} tensors"));
+            line(format!("reference PPL {ppl_ref:.4}, Δ ln PPL {dlnppl:+.6}{}", plus_minus(self.dlnppl_se)));
+            line(format!(
+                "KLD mean {kld_mean:.3e}{}, median {:.3e}, p99 {:.3e}, max {:.3e} nats",
+                plus_minus(self.kld_se),
+                self.kld_median.unwrap_or_default(),
+                self.kld_p99.unwrap_or_default(),
+                self.kld_max.unwrap_or_default(),
+            ));
+            let bits = match self.logits_changed {
+                Some(0) => ", all logits bit-equal".to_owned(),
+                Some(n) => format!(", logits differ at {n} of {scored} positions"),
+                None => String::new(),
+            };
+            line(format!("same top {:.3} %{bits}", 100.0 * same_top));
+            if matches!(self.settings.arm, Arm::Native) {
+                line("the native arm has a perturbation floor; `assay run` measures it".to_owned());
+            }
+        }
+        out
+    }
+
+    fn error(&self) -> String {
+        match self.ppl_se {
+            Some(se) => format!("± {se:.4} (by window)"),
+            None => format!("± {:.4} (i.i.d.; too few windows for more)", self.ppl_se_iid),
+        }
+    }
+}
+
+fn plus_minus(se: Option<f64>) -> String {
+    se.map_or(String::new(), |se| format!(" ± {se:.1e}"))
+}

@@ -1,0 +1,61 @@
+//! A model file as the subcommands use it: opened, with its tensors as selectors see them.
+
+use crate::failure::Failure;
+use anyhow::{Context, anyhow};
+use gguf::{GgufFile, TensorInfo, escape_terminal};
+use lab::TensorId;
+use numerics::BlockCodec;
+use std::error::Error;
+use std::path::Path;
+
+/// An open GGUF file and its tensors' names, types and extents.
+#[derive(Debug)]
+pub struct Model {
+    /// The container.
+    pub file: GgufFile,
+    /// One for each of `file.tensors()`, in that order.
+    pub ids: Vec<TensorId>,
+}
+
+impl Model {
+    /// Opens a file that has tensors.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let file = GgufFile::open(path)?;
+        let ids = file
+            .tensors()
+            .iter()
+            .map(|t| TensorId { name: t.name.clone(), ty: t.ty.name().to_owned(), ne: t.shape().to_vec() })
+            .collect();
+        Ok(Model { file, ids })
+    }
+
+    /// File name without folder.
+    pub fn name(&self) -> String {
+        let path = self.file.path();
+        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// The path as it may be shown.
+    pub fn shown(&self) -> String {
+        escape_terminal(self.file.path().as_os_str().as_encoded_bytes())
+    }
+
+    /// An error that something else found in this file, with the file's name in front.
+    pub fn refuses(&self, error: impl Error + Send + Sync + 'static) -> Failure {
+        anyhow::Error::new(error).context(self.shown()).into()
+    }
+
+    /// A tensor's values in F32, `[n_rows][n_per_row]`.
+    pub fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, Failure> {
+        let bytes = self.file.read_tensor(tensor)?;
+        let place = || format!("{}: tensor \"{}\"", self.shown(), escape_terminal(&tensor.name));
+        let n = usize::try_from(tensor.n_elements()).with_context(place)?;
+        let mut values = Vec::new();
+        values.try_reserve_exact(n).map_err(|_| {
+            anyhow!("{}: no memory for {n} values\nhint: free memory, or name smaller tensors", place())
+        })?;
+        values.resize(n, 0.0);
+        codec.dequantize(tensor.ty.name(), &bytes, &mut values).with_context(place)?;
+        Ok(values)
+    }
+}

@@ -1,0 +1,327 @@
+//! `assay run PRESET MODEL…`: a question, asked of some models with all its controls.
+
+use crate::corpus;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::settings::SettingsArgs;
+use crate::worker;
+use gguf::escape_terminal;
+use lab::protocol::Arm;
+use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
+use lab::{Plan, RunError, RunEvent};
+use llama::GgmlCodec;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `assay run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The question: ffn-norm-bf16, attention-int8 or embedding-4bit
+    #[arg(value_name = "PRESET")]
+    preset: String,
+    /// GGUF files
+    #[arg(value_name = "MODEL", required = true)]
+    models: Vec<PathBuf>,
+    /// Run folder; runs/ID in this folder if left out. A finished run is re-used, an unfinished one goes on
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Windows of the single-layer cells
+    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    layer_chunks: u32,
+}
+
+/// Runs `assay run`.
+pub fn run(args: &RunArgs, output: &Output) -> Outcome {
+    let plan = plan(args)?;
+    let prepared = lab::prepare(plan, &llama::build()).map_err(failure)?;
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
+    announce(prepared.plan(), &dir, output);
+
+    let mut display = Display { progress: Progress::new("starting", output.quiet()) };
+    let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
+        .map_err(failure)?;
+    drop(display);
+    let report = dir.join("report");
+    let files = report::write(&record, &report)?;
+
+    let report = files.first().unwrap_or(&report);
+    let answer = Answer::of(&record, &dir, report);
+    output.answer(&answer, || answer.text())?;
+    let failed_cell = record.models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.failure.is_some());
+    Ok(match (record.controls_ok, failed_cell) {
+        (false, _) => Exit::ControlFailed,
+        (true, true) => Exit::Engine,
+        (true, false) => Exit::Done,
+    })
+}
+
+/// From what was typed to a plan that can be run.
+fn plan(args: &RunArgs) -> Result<Plan, Failure> {
+    let corpus = corpus::read(args.settings.text.as_deref())?;
+    let mut plan = Plan::preset(&args.preset, args.models.clone(), corpus)?;
+    plan.chunks = args.settings.chunks as usize;
+    plan.layer_chunks = args.layer_chunks as usize;
+    plan.settings = args.settings.engine();
+    plan.n_threads = args.settings.threads as usize;
+    Ok(plan)
+}
+
+fn failure(error: RunError) -> Failure {
+    let exit = if error.exit_code() == 2 { Exit::BadInput } else { Exit::Engine };
+    Failure { exit, error: error.into() }
+}
+
+/// The method's settings, defaults included, before anything runs.
+fn announce(plan: &Plan, dir: &Path, output: &Output) {
+    let seeds: Vec<String> = plan.jitter_seeds.iter().map(u64::to_string).collect();
+    let arms: Vec<&str> = plan.arms.iter().map(|arm| arm_name(*arm)).collect();
+    output.say(&format!("{}: {}", plan.name, plan.question));
+    output.say(&format!("hypothesis: {}", plan.hypothesis));
+    output.say(&format!(
+        "method: {} = {} on {} windows of {} tokens ({} per single layer), text {}, {} arm, jitter seeds {}",
+        plan.target,
+        plan.scheme,
+        plan.chunks,
+        plan.settings.n_ctx,
+        plan.layer_chunks,
+        escape_terminal(&plan.corpus.name),
+        arms.join(" and "),
+        seeds.join(", "),
+    ));
+    output.say(&format!("run folder: {}", shown(dir)));
+}
+
+fn shown(path: &Path) -> String {
+    escape_terminal(path.as_os_str().as_encoded_bytes())
+}
+
+fn arm_name(arm: Arm) -> &'static str {
+    match arm {
+        Arm::Exact => "exact",
+        Arm::Native => "native",
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Real => "REAL",
+        Verdict::NoOp => "NO-OP",
+        Verdict::Substituted => "SUBSTITUTED",
+        Verdict::Dead => "DEAD",
+        Verdict::BelowFloor => "BELOW-FLOOR",
+        Verdict::Broken => "BROKEN",
+    }
+}
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Controls => "controls",
+        Stage::OneLayer => "one layer",
+        Stage::EachLayer => "each layer",
+        Stage::AllLayers => "all layers",
+    }
+}
+
+/// Shows a run's events as they come.
+struct Display {
+    progress: Progress,
+}
+
+impl Display {
+    fn show(&mut self, event: &RunEvent) {
+        let model = |name: &str| escape_terminal(name);
+        match event {
+            RunEvent::Begun { resumed: true, cells, finished, .. } => {
+                self.progress.say(&format!("resuming: {finished} of {cells} cells are there already"));
+            }
+            RunEvent::Begun { cells, .. } => self.progress.say(&format!("{cells} cells to measure")),
+            RunEvent::FewerChunks { wanted, used } => {
+                self.progress.say(&format!("the text has {used} windows, {wanted} were asked for; {used} are used"));
+            }
+            RunEvent::Census { model: name, summary } => self.progress.say(&format!("{}: {summary}", model(name))),
+            RunEvent::StageStarted { model: name, stage, cells } => {
+                let label = format!("{}: {}", model(name), stage_name(*stage));
+                self.progress.say(&format!("{label}, {cells} cells"));
+                self.progress.label(&label);
+            }
+            RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
+            RunEvent::CellFailed { model: name, target, why, .. } => {
+                self.progress.say(&format!("{}: {target} failed: {}", model(name), escape_terminal(why)));
+            }
+            RunEvent::WorkerDied { model: name, during, last_words, again } => {
+                let next = if *again { "trying once more" } else { "giving it up" };
+                let words = escape_terminal(last_words);
+                self.progress.say(&format!("{}: the worker died during {during}; {next}. {words}", model(name)));
+            }
+            RunEvent::Fault { model: name, control, found } => {
+                self.progress.say(&format!("{}: control {control} failed: {found}", model(name)));
+            }
+            RunEvent::Gate { model: name, after, go_on: false, why } => {
+                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), stage_name(*after)));
+            }
+            RunEvent::Gate { .. }
+            | RunEvent::Measuring { .. }
+            | RunEvent::CellDone { .. }
+            | RunEvent::Verdict { .. }
+            | RunEvent::Finished { .. } => {}
+        }
+    }
+}
+
+/// The answer in JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    run: String,
+    id: &'a str,
+    controls_ok: bool,
+    answers: Vec<ModelAnswer<'a>>,
+    verdicts: Vec<VerdictRow<'a>>,
+    controls: Vec<&'a ControlRecord>,
+    report: String,
+}
+
+#[derive(Serialize)]
+struct ModelAnswer<'a> {
+    model: &'a str,
+    sentence: &'a str,
+    census: &'a str,
+}
+
+/// One measured variant.
+#[derive(Serialize)]
+struct VerdictRow<'a> {
+    model: &'a str,
+    target: &'a str,
+    scheme: &'a str,
+    layers: &'a [u32],
+    stage: Stage,
+    arm: Arm,
+    chunks: usize,
+    verdict: Verdict,
+    why: &'a str,
+    /// `null` when the cell failed, or results are withheld.
+    effects: Option<Effects>,
+}
+
+#[derive(Serialize)]
+struct Effects {
+    ppl: f64,
+    ppl_ref: f64,
+    dlnppl: f64,
+    dlnppl_se: Option<f64>,
+    kld_mean: f64,
+    kld_se: Option<f64>,
+    kld_median: f64,
+    kld_p99: f64,
+    kld_max: f64,
+    same_top: f64,
+    floor_kld_mean_max: Option<f64>,
+    floor_ratio: Option<f64>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(record: &'a RunRecord, dir: &Path, report: &Path) -> Self {
+        Answer {
+            run: dir.to_string_lossy().into_owned(),
+            id: &record.id,
+            controls_ok: record.controls_ok,
+            answers: record
+                .models
+                .iter()
+                .map(|model| ModelAnswer {
+                    model: &model.name,
+                    sentence: &model.sentence,
+                    census: &model.census_summary,
+                })
+                .collect(),
+            verdicts: record.models.iter().flat_map(verdicts).collect(),
+            controls: record.models.iter().flat_map(|model| &model.controls).collect(),
+            report: report.to_string_lossy().into_owned(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        for answer in &self.answers {
+            let _ = writeln!(out, "{}: {}", escape_terminal(answer.model), answer.sentence);
+            for row in self.verdicts.iter().filter(|row| row.model == answer.model && row.stage == Stage::AllLayers) {
+                let (arm, verdict) = (arm_name(row.arm), verdict_name(row.verdict));
+                let _ = write!(out, "  {verdict:<12} {arm} arm, {} windows", row.chunks);
+                if let Some(effects) = &row.effects {
+                    let _ = write!(out, ": {}", effects.words());
+                }
+                out.push('\n');
+            }
+        }
+        let held = self.controls.iter().filter(|control| control.ok).count();
+        let _ = writeln!(out, "controls: {held} of {} held", self.controls.len());
+        for control in self.controls.iter().filter(|control| !control.ok) {
+            let model = escape_terminal(&control.model);
+            let _ = writeln!(
+                out,
+                "  FAILED {} on {model}: wanted {}, found {}",
+                control.name, control.expected, control.found
+            );
+        }
+        let _ = writeln!(out, "report: {}", escape_terminal(&self.report));
+        out
+    }
+}
+
+/// The variants in the order of the method; controls are told apart.
+fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VerdictRow<'_>> {
+    let withheld = model.controls.iter().any(|control| !control.ok);
+    model.cells.iter().filter(|judged| judged.cell.role == Role::Variant).map(move |judged| VerdictRow {
+        model: &model.name,
+        target: &judged.cell.target,
+        scheme: &judged.cell.scheme,
+        layers: &judged.cell.layers,
+        stage: judged.cell.stage,
+        arm: judged.cell.arm,
+        chunks: judged.cell.chunks.len(),
+        verdict: judged.verdict,
+        why: &judged.why,
+        effects: judged.cell.measured.as_ref().filter(|_| !withheld).map(|measured| Effects::of(measured, judged)),
+    })
+}
+
+impl Effects {
+    fn of(measured: &Measured, judged: &JudgedCell) -> Self {
+        Effects {
+            ppl: measured.ppl,
+            ppl_ref: measured.ppl_ref,
+            dlnppl: measured.dlnppl.mean,
+            dlnppl_se: measured.dlnppl.se,
+            kld_mean: measured.kld.mean,
+            kld_se: measured.kld.se,
+            kld_median: measured.kld_median,
+            kld_p99: measured.kld_p99,
+            kld_max: measured.kld_max,
+            same_top: measured.same_top,
+            floor_kld_mean_max: judged.floor.as_ref().map(|floor| floor.kld_mean_max),
+            floor_ratio: judged.floor.as_ref().and_then(|floor| floor.ratio),
+        }
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!(
+            "KLD {:.3e} nats, PPL {:.4} against {:.4}, same top {:.2} %",
+            self.kld_mean,
+            self.ppl,
+            self.ppl_ref,
+            100.0 * self.same_top
+        );
+        if let Some(floor) = self.floor_kld_mean_max {
+            let _ = write!(words, ", floor {floor:.3e}");
+        }
+        if let Some(ratio) = self.floor_ratio {
+            let _ = write!(words, " (ratio {ratio:.2})");
+        }
+        words
+    }
+}

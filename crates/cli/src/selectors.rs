@@ -1,0 +1,89 @@
+//! `assay selectors MODEL`: what each role of the selector grammar matches in a model.
+
+use crate::failure::{Exit, Outcome};
+use crate::model::Model;
+use crate::output::Output;
+use crate::table::{self, Align};
+use lab::TargetRole;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Arguments of `assay selectors`.
+#[derive(Debug, clap::Args)]
+pub struct SelectorsArgs {
+    /// A GGUF file
+    model: PathBuf,
+}
+
+/// Runs `assay selectors`.
+pub fn run(args: &SelectorsArgs, output: &Output) -> Outcome {
+    let model = Model::open(&args.model)?;
+    let answer = Selectors {
+        model: model.name(),
+        n_tensors: model.ids.len(),
+        n_layer: lab::n_layer(&model.ids),
+        selectors: TargetRole::all().map(|role| Row::of(role, &model)).collect(),
+    };
+    output.answer(&answer, || answer.text())?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Selectors {
+    model: String,
+    n_tensors: usize,
+    n_layer: u32,
+    selectors: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    meaning: &'static str,
+    n_tensors: usize,
+    n_values: u64,
+    /// Stored type and tensors of it.
+    types: BTreeMap<String, usize>,
+}
+
+impl Row {
+    fn of(role: TargetRole, model: &Model) -> Self {
+        let mut row =
+            Row { name: role.name(), meaning: role.meaning(), n_tensors: 0, n_values: 0, types: BTreeMap::new() };
+        let matched = model.file.tensors().iter().zip(&model.ids).filter(|(_, id)| role.holds(id) && !id.is_integer());
+        for (tensor, _) in matched {
+            row.n_tensors += 1;
+            row.n_values = row.n_values.saturating_add(tensor.n_elements());
+            *row.types.entry(tensor.ty.to_string()).or_default() += 1;
+        }
+        row
+    }
+}
+
+impl Selectors {
+    fn text(&self) -> String {
+        let columns = [
+            ("selector", Align::Left),
+            ("tensors", Align::Right),
+            ("values", Align::Right),
+            ("stored as", Align::Left),
+            ("meaning", Align::Left),
+        ];
+        let rows = self.selectors.iter().map(|row| {
+            let types: Vec<String> = row.types.iter().map(|(ty, n)| format!("{n} {ty}")).collect();
+            let types = if types.is_empty() { "–".to_owned() } else { types.join(", ") };
+            vec![
+                row.name.to_owned(),
+                row.n_tensors.to_string(),
+                table::thousands(row.n_values),
+                types,
+                row.meaning.to_owned(),
+            ]
+        });
+        let mut out = format!("{} tensors, {} layers\n\n", self.n_tensors, self.n_layer);
+        out.push_str(&table::render(&columns, rows));
+        out.push_str("\nAlso: a tensor's exact name, re:/REGEX/, several separated by commas; layers in brackets: ffn_norm[layers=0,3-5], attn[layers=-1].\n");
+        out
+    }
+}
