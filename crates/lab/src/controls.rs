@@ -1,5 +1,6 @@
 //! Whether the run's own checks held. Pure functions of cells and faults.
 
+use crate::cell::Cell;
 use crate::evidence::floor;
 use crate::phrase::{count, nats};
 use crate::protocol::{Arm, Carrier};
@@ -28,6 +29,8 @@ pub(crate) struct Checked<'a> {
     pub model: &'a str,
     /// Finished and failed cells, in the order of the method.
     pub cells: &'a [CellRecord],
+    /// All cells of the plan, reached or not.
+    pub planned: &'a [Cell],
     /// By key.
     pub samples: &'a BTreeMap<String, CellSamples>,
     /// Faults of this model.
@@ -64,7 +67,16 @@ impl Checked<'_> {
         };
         let (verdict, why) = judge(cell, None);
         let (ok, found) = match cell.role {
-            Role::AA | Role::Identity => (verdict == Verdict::NoOp && Found::of(&cell.evidence).zero_sign == 0, why),
+            Role::AA | Role::Identity => {
+                let found = Found::of(&cell.evidence);
+                let ok = verdict == Verdict::NoOp && found.zero_sign == 0;
+                let positions = count(cell.evidence.n_scored as u64);
+                let same = format!(
+                    "{} values written back; no byte changes, the logits of all {positions} positions are bit-identical",
+                    count(found.n)
+                );
+                (ok, if ok { same } else { why })
+            }
             Role::Positive => self.positive(cell, verdict, why),
             _ => match &cell.measured {
                 Some(measured) if verdict != Verdict::Broken => {
@@ -82,8 +94,11 @@ impl Checked<'_> {
         }
         let Some(measured) = cell.measured.as_ref().filter(|_| verdict == Verdict::Real) else { return (false, why) };
         let kld = measured.kld.mean;
-        let jitter = self.cells.iter().filter(|other| other.base == cell.base && other.target == cell.target);
-        let seeds: Vec<(u64, &CellSamples)> = jitter
+        // At the first gate the jitter has its first windows only, which are the positive control's.
+        let seeds: Vec<(u64, &CellSamples)> = self
+            .planned
+            .iter()
+            .filter(|other| other.base == cell.base)
             .filter_map(|other| match other.role {
                 Role::Jitter { seed } => Some((seed, self.samples.get(&other.key)?)),
                 _ => None,

@@ -174,7 +174,14 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn controls(&self) -> Vec<ControlRecord> {
         let cells = self.records();
-        Checked { model: self.model(), cells: &cells, samples: &self.samples, faults: &self.faults }.controls()
+        Checked {
+            model: self.model(),
+            cells: &cells,
+            planned: &self.cells,
+            samples: &self.samples,
+            faults: &self.faults,
+        }
+        .controls()
     }
 
     /// Windows of cells and references that are still to be measured if every gate opens.

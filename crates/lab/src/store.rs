@@ -224,9 +224,9 @@ impl Store {
     /// When the folder holds another run (nothing is written then), another process writes there, or the disk fails.
     pub fn open(dir: &Path, lock: &PlanLock) -> Result<Store, StoreError> {
         same_run(dir, lock)?;
-        for folder in [dir.to_path_buf(), dir.join("samples"), dir.join("cells")] {
-            std::fs::create_dir_all(&folder).map_err(|source| StoreError::io("create", &folder, source))?;
-        }
+        let create =
+            |folder: &Path| std::fs::create_dir_all(folder).map_err(|source| StoreError::io("create", folder, source));
+        create(dir)?;
         let path = dir.join(LOCK);
         let held = OpenOptions::new().create(true).append(true).open(&path);
         let held = held.map_err(|source| StoreError::io("open", &path, source))?;
@@ -239,6 +239,9 @@ impl Store {
         if !same_run(dir, lock)? {
             write_json(&dir.join(PLAN_LOCK), lock)?;
         }
+        // Not before the lock is there: a folder with these and no lock would be taken for something else's.
+        create(&dir.join("samples"))?;
+        create(&dir.join("cells"))?;
         Ok(Store { dir: dir.into(), journal: Journal::open(&dir.join("journal.jsonl"))?, _held: held })
     }
 

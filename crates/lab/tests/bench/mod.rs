@@ -1,0 +1,402 @@
+//! A model file small enough to write by hand, and a worker without an engine that measures it: its scores follow
+//! from what the schemes do to the file's values, so its evidence is true unless a fault is planted.
+
+use eval::EngineInfo;
+use lab::protocol::{
+    ActivationEvidence, Arm, Base, Carrier, Edit, Event, Job, ReferenceSample, Sample, TensorEvidence,
+};
+use lab::{Corpus, LinkFactory, Plan, Prepared, RunError, RunEvent, WorkerDied, WorkerLink};
+use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+pub const BUILD: &str = "mock engine 1";
+pub const N_LAYER: usize = 3;
+const N: usize = 32;
+const SCORED: usize = 8;
+const WINDOW_BYTES: usize = 10;
+
+/// Type of the norms in the file, and what their values are.
+#[derive(Clone, Copy, Debug)]
+pub enum Norms {
+    /// F32 that is exactly BF16.
+    OnGrid,
+    /// F32 that is BF16 plus one.
+    OnePlus,
+    /// F16.
+    Half,
+}
+
+/// Writes a GGUF v3 file with three layers of `ffn_norm` and `attn_q`.
+pub fn write_model(path: &Path, norms: Norms) {
+    // Between 1/64 and 1/32, 128 steps: eight significant bits, and four more once 1 is added.
+    let bf16 = |layer: usize, i: usize| f32::from_bits(0x3c80_0000 + ((layer * 37 + i * 11) % 128) as u32 * 0x1_0000);
+    let mut tensors: Vec<(String, u32, Vec<u8>)> = Vec::new();
+    for layer in 0..N_LAYER {
+        let values: Vec<f32> = (0..N)
+            .map(|i| match norms {
+                Norms::OnGrid => bf16(layer, i),
+                Norms::OnePlus | Norms::Half => 1.0 + bf16(layer, i),
+            })
+            .collect();
+        let (id, ty) = if matches!(norms, Norms::Half) { (1, "f16") } else { (0, "f32") };
+        let bytes = PlainCodec.quantize(ty, &values, N, None).expect("plain floats");
+        tensors.push((format!("blk.{layer}.ffn_norm.weight"), id, bytes));
+        tensors.push((format!("blk.{layer}.attn_q.weight"), 0, vec![0; 4 * N]));
+    }
+    let string = |out: &mut Vec<u8>, text: &str| {
+        out.extend((text.len() as u64).to_le_bytes());
+        out.extend(text.as_bytes());
+    };
+    let mut out = Vec::new();
+    out.extend(b"GGUF");
+    out.extend(3u32.to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend(1u64.to_le_bytes());
+    string(&mut out, "general.architecture");
+    out.extend(8u32.to_le_bytes());
+    string(&mut out, "mock");
+    let mut offset = 0u64;
+    for (name, id, bytes) in &tensors {
+        string(&mut out, name);
+        out.extend(1u32.to_le_bytes());
+        out.extend((N as u64).to_le_bytes());
+        out.extend(id.to_le_bytes());
+        out.extend(offset.to_le_bytes());
+        offset += (bytes.len() as u64).next_multiple_of(32);
+    }
+    out.resize(out.len().next_multiple_of(32), 0);
+    for (_, _, bytes) in &tensors {
+        out.extend(bytes);
+        out.resize(out.len().next_multiple_of(32), 0);
+    }
+    std::fs::write(path, out).expect("model written");
+}
+
+/// What goes wrong in the mock.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// The worker dies when it starts on a cell with this scheme (in any arm), this often; `None` in place of the
+    /// scheme is the reference.
+    pub dies: Option<(Option<&'static str>, usize)>,
+    /// The write of these is reported as read back differently.
+    pub bad_read_back: Option<&'static str>,
+    /// Logits differ although nothing was edited.
+    pub restless: bool,
+    /// Identity moves a logit.
+    pub identity_moves: bool,
+    /// The destructive scheme is hardly seen.
+    pub deaf: bool,
+    /// Weights are not restored.
+    pub leaks: bool,
+    /// One more changed value than there is.
+    pub miscounts: bool,
+    /// Samples are compared with another reference than the group's.
+    pub stale: bool,
+    /// The model cannot be used.
+    pub refuses: bool,
+    /// No graph node reads the tensors.
+    pub dead: bool,
+}
+
+/// Starts mock workers and counts them.
+pub struct Workers {
+    pub faults: Faults,
+    pub started: Cell<usize>,
+    /// Panics, as a kill would end the run, before this many events were handed over.
+    pub kill_at: Option<usize>,
+    events: Rc<Cell<usize>>,
+    deaths: Rc<Cell<usize>>,
+    /// Units of work per cell key, over all workers.
+    pub measured: Rc<RefCell<BTreeMap<(String, usize), usize>>>,
+}
+
+impl Workers {
+    pub fn new(faults: Faults) -> Self {
+        Workers {
+            deaths: Rc::new(Cell::new(faults.dies.as_ref().map_or(0, |(_, often)| *often))),
+            faults,
+            started: Cell::new(0),
+            kill_at: None,
+            events: Rc::default(),
+            measured: Rc::default(),
+        }
+    }
+}
+
+impl LinkFactory for Workers {
+    fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
+        self.started.set(self.started.get() + 1);
+        Ok(Box::new(Link {
+            faults: self.faults.clone(),
+            kill_at: self.kill_at,
+            events: Rc::clone(&self.events),
+            deaths: Rc::clone(&self.deaths),
+            measured: Rc::clone(&self.measured),
+            model: PathBuf::new(),
+            queue: VecDeque::new(),
+            dead: false,
+        }))
+    }
+}
+
+struct Link {
+    faults: Faults,
+    kill_at: Option<usize>,
+    events: Rc<Cell<usize>>,
+    deaths: Rc<Cell<usize>>,
+    measured: Rc<RefCell<BTreeMap<(String, usize), usize>>>,
+    model: PathBuf,
+    queue: VecDeque<Event>,
+    dead: bool,
+}
+
+impl WorkerLink for Link {
+    fn send(&mut self, job: &Job) -> Result<(), WorkerDied> {
+        // Through JSON and back: what is tested is what a process would hear.
+        let job: Job = serde_json::from_str(&serde_json::to_string(job).expect("a job prints")).expect("a job parses");
+        match job {
+            Job::Open { .. } if self.faults.refuses => self.queue.push_back(Event::Failed {
+                why: "the model has no tokenizer".into(),
+                hint: "choose a language model".into(),
+                input: true,
+            }),
+            Job::Open { model, .. } => {
+                self.model = model;
+                self.queue.push_back(Event::Opened {
+                    info: EngineInfo {
+                        build: BUILD.into(),
+                        arch: "mock".into(),
+                        n_vocab: 100,
+                        n_layer: N_LAYER,
+                        n_ctx_train: 2048,
+                        bos: None,
+                        n_threads: 2,
+                    },
+                });
+            }
+            Job::Corpus { text } => {
+                let n_chunks = text.len() / WINDOW_BYTES;
+                self.queue.push_back(Event::Tokenized {
+                    n_tokens: text.len(),
+                    n_chunks,
+                    chunk_blake3: (0..n_chunks)
+                        .map(|c| {
+                            blake3::hash(&text.as_bytes()[c * WINDOW_BYTES..][..WINDOW_BYTES]).to_hex().to_string()
+                        })
+                        .collect(),
+                    chunk_scored_bytes: vec![5; n_chunks],
+                });
+            }
+            Job::Measure { base, cells, chunks } => self.measure(&base, &cells, &chunks),
+        }
+        Ok(())
+    }
+
+    fn recv(&mut self) -> Result<Event, WorkerDied> {
+        self.events.set(self.events.get() + 1);
+        if self.kill_at == Some(self.events.get()) {
+            panic!("killed");
+        }
+        match self.queue.pop_front() {
+            Some(event) => Ok(serde_json::from_str(&serde_json::to_string(&event).expect("an event prints"))
+                .expect("an event parses")),
+            None => Err(WorkerDied { last_words: if self.dead { "GGML_ASSERT(planted)" } else { "silence" }.into() }),
+        }
+    }
+}
+
+impl Link {
+    fn measure(&mut self, base: &Base, cells: &[lab::protocol::CellSpec], chunks: &[lab::protocol::ChunkWork]) {
+        let mut applied = Vec::new();
+        for work in chunks {
+            self.queue.push_back(Event::Started { cell: None, chunk: work.chunk });
+            if self.dies(None) {
+                return;
+            }
+            let nll_ref: Vec<f64> = (0..SCORED).map(|i| 2.0 + wave(work.chunk, i)).collect();
+            self.queue.push_back(Event::Reference(ReferenceSample {
+                chunk: work.chunk,
+                nll: nll_ref.clone(),
+                logits_blake3: format!("{:?} {} {}", base.arm, base.carried.len(), work.chunk),
+            }));
+            for &index in &work.cells {
+                let cell = &cells[index];
+                self.queue.push_back(Event::Started { cell: Some(cell.key.clone()), chunk: work.chunk });
+                let scheme = cell.edits.first().map(|edit| edit.scheme.as_str());
+                if scheme.is_some() && self.dies(scheme) {
+                    return;
+                }
+                let tensors: Vec<TensorEvidence> = cell.edits.iter().map(|edit| self.apply(base, edit)).collect();
+                let is_first = !applied.contains(&index);
+                if is_first {
+                    applied.push(index);
+                    self.queue.push_back(Event::Applied { cell: cell.key.clone(), tensors: tensors.clone() });
+                }
+                *self.measured.borrow_mut().entry((cell.key.clone(), work.chunk)).or_default() += 1;
+                let sample = self.sample(base, cell, &tensors, work.chunk, &nll_ref, is_first);
+                self.queue.push_back(Event::Sample(sample));
+            }
+        }
+        let weights_after = if self.faults.leaks { "after" } else { "before" }.into();
+        self.queue.push_back(Event::Measured { weights_before: "before".into(), weights_after });
+    }
+
+    fn sample(
+        &self,
+        base: &Base,
+        cell: &lab::protocol::CellSpec,
+        tensors: &[TensorEvidence],
+        chunk: usize,
+        nll_ref: &[f64],
+        is_first: bool,
+    ) -> Sample {
+        let is_identity = cell.edits.first().is_some_and(|edit| edit.scheme == "identity");
+        let changed: u64 =
+            tensors.iter().map(|tensor| tensor.changed + u64::from(tensor.type_base != tensor.type_variant)).sum();
+        let error: f64 = tensors.iter().map(|tensor| tensor.rel_rmse).sum();
+        let mut kld_mean = match base.arm {
+            Arm::Exact => error,
+            // Kernels that round activations: any change spreads.
+            Arm::Native if changed > 0 => 0.005 + 0.1 * error,
+            Arm::Native => 0.0,
+        };
+        let nudged = (self.faults.restless && cell.edits.is_empty()) || (self.faults.identity_moves && is_identity);
+        if nudged {
+            kld_mean += 1e-9;
+        }
+        if self.faults.deaf {
+            kld_mean = kld_mean.min(2e-7);
+        }
+        if self.faults.dead {
+            kld_mean = 0.0;
+        }
+        let moved = kld_mean > 0.0;
+        let seed = cell.edits.first().map_or(0, |edit| edit.scheme.len());
+        let kld: Vec<f64> = (0..SCORED).map(|i| kld_mean * (1.0 + 0.1 * wave(chunk + seed, i))).collect();
+        let shift = if self.faults.stale { 0.5 } else { 0.0 };
+        Sample {
+            cell: cell.key.clone(),
+            chunk,
+            nll: nll_ref.iter().zip(&kld).map(|(nll, kld)| nll + kld).collect(),
+            nll_ref: nll_ref.iter().map(|nll| nll + shift).collect(),
+            kld,
+            same_top: if kld_mean > 0.1 { 0 } else { SCORED },
+            logits_changed: if moved { SCORED } else { 0 },
+            activations: is_first.then_some(ActivationEvidence {
+                watched: cell.edits.len(),
+                changed: if moved && !nudged { cell.edits.len() } else { 0 },
+            }),
+        }
+    }
+
+    fn dies(&mut self, scheme: Option<&str>) -> bool {
+        let planted = self.faults.dies.as_ref().is_some_and(|(planted, _)| *planted == scheme);
+        if planted && self.deaths.get() > 0 {
+            self.deaths.set(self.deaths.get() - 1);
+            self.dead = true;
+            return true;
+        }
+        false
+    }
+
+    /// Runs the scheme on the file's values, as a worker with an engine would.
+    fn apply(&self, base: &Base, edit: &Edit) -> TensorEvidence {
+        let gguf = gguf::GgufFile::open(&self.model).expect("the mock's model");
+        let tensor = gguf.tensor(&edit.tensor).expect("a tensor");
+        let mut values = vec![0.0; tensor.n_elements() as usize];
+        let bytes = gguf.read_tensor(tensor).expect("bytes");
+        PlainCodec.dequantize(tensor.ty.name(), &bytes, &mut values).expect("plain floats");
+        let before = values.clone();
+        let context = TensorContext { name: &edit.tensor, n_per_row: N };
+        edit.scheme
+            .parse::<Scheme>()
+            .expect("a scheme")
+            .fake_quantize(&mut values, &context, &PlainCodec)
+            .expect("applies");
+        let n_changed = before.iter().zip(&values).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64;
+        let (error, energy) = before.iter().zip(&values).fold((0.0, 0.0), |(error, energy), (a, b)| {
+            (error + (f64::from(*a) - f64::from(*b)).powi(2), energy + f64::from(*a).powi(2))
+        });
+        let is_f32 = base.arm == Arm::Exact || base.carried.contains(&edit.tensor);
+        let stored = tensor.ty.name().to_string();
+        let type_base = if is_f32 { "f32".to_string() } else { stored.clone() };
+        TensorEvidence {
+            tensor: edit.tensor.clone(),
+            type_variant: if edit.carrier == Carrier::F32 { "f32".into() } else { stored },
+            type_base,
+            n: values.len() as u64,
+            changed: n_changed + u64::from(self.faults.miscounts && edit.scheme == "bf16"),
+            zero_sign: 0,
+            carrier_rounded: 0,
+            rel_rmse: (error / energy).sqrt(),
+            changed_bytes: 2 * n_changed,
+            read_back: self.faults.bad_read_back != Some(edit.scheme.as_str()),
+            consumers: usize::from(!self.faults.dead),
+        }
+    }
+}
+
+/// Between −1 and 1, the same for the same place.
+fn wave(chunk: usize, i: usize) -> f64 {
+    ((chunk * 31 + i * 17) as f64).sin()
+}
+
+/// A folder with models and room for runs.
+pub struct Room {
+    pub dir: tempfile::TempDir,
+}
+
+impl Room {
+    pub fn new() -> Self {
+        Room { dir: tempfile::tempdir().expect("temp dir") }
+    }
+
+    pub fn run_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The preset on one model, four windows, two for the layers.
+    pub fn plan(&self, norms: Norms) -> Plan {
+        let path = self.dir.path().join("model.gguf");
+        write_model(&path, norms);
+        let corpus = Corpus { name: "built-in".into(), text: "ten bytes ".repeat(6) + "0123456789abcdefghij" };
+        let mut plan = Plan::preset("ffn-norm-bf16", vec![path], corpus).expect("a preset");
+        plan.chunks = 4;
+        plan
+    }
+
+    pub fn prepare(&self, norms: Norms) -> Prepared {
+        lab::prepare(self.plan(norms), BUILD).expect("a sound plan")
+    }
+}
+
+/// Runs and collects the events.
+pub fn run(
+    prepared: &Prepared,
+    dir: &Path,
+    workers: &Workers,
+) -> (Result<lab::record::RunRecord, RunError>, Vec<RunEvent>) {
+    let mut events = Vec::new();
+    let record = lab::run(prepared, dir, workers, &PlainCodec, &mut |event| events.push(event.clone()));
+    (record, events)
+}
+
+/// Every file of a folder with its bytes, without what may differ between equal runs.
+pub fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in ["cells", "."] {
+        for entry in std::fs::read_dir(dir.join(folder)).expect("a run folder").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let varies = name == "journal.jsonl" || name.starts_with('.') || name.ends_with(".stderr");
+            if entry.path().is_file() && !varies {
+                files.insert(format!("{folder}/{name}"), std::fs::read(entry.path()).expect("a file"));
+            }
+        }
+    }
+    files
+}

@@ -1,0 +1,326 @@
+//! Whole runs through a worker without an engine.
+
+mod bench;
+
+use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
+use lab::protocol::Arm;
+use lab::record::{Role, RunRecord, Stage, Verdict};
+use lab::{RunError, RunEvent};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn clean(room: &Room, norms: Norms) -> (RunRecord, Vec<RunEvent>) {
+    let (record, events) = run(&room.prepare(norms), &room.run_dir("run"), &Workers::new(Faults::default()));
+    (record.expect("the run ends"), events)
+}
+
+fn verdict_of(record: &RunRecord, arm: Arm) -> (Verdict, &str) {
+    let verdict = record.models[0].verdicts.iter().find(|verdict| verdict.arm == arm).expect("an arm");
+    (verdict.verdict, &verdict.why)
+}
+
+#[test]
+fn values_on_the_grid_are_a_no_op_in_both_arms_and_the_sentence_says_why() {
+    let (record, _) = clean(&Room::new(), Norms::OnGrid);
+    assert!(record.controls_ok, "{:#?}", record.models[0].controls);
+    for arm in [Arm::Exact, Arm::Native] {
+        assert_eq!(verdict_of(&record, arm).0, Verdict::NoOp);
+    }
+    let sentence = &record.models[0].sentence;
+    assert!(sentence.contains("all 96 values of 3 tensors are on the grid of bf16 already"), "{sentence}");
+    assert!(sentence.contains("bit-identical") && sentence.contains("zero on them costs KLD"), "{sentence}");
+}
+
+#[test]
+fn the_same_change_is_real_with_exact_weights_and_below_the_floor_natively() {
+    let (record, _) = clean(&Room::new(), Norms::OnePlus);
+    assert!(record.controls_ok, "{:#?}", record.models[0].controls);
+    let (exact, why) = verdict_of(&record, Arm::Exact);
+    assert_eq!(exact, Verdict::Real, "{why}");
+    let (native, why) = verdict_of(&record, Arm::Native);
+    assert_eq!(native, Verdict::BelowFloor, "{why}");
+    assert!(why.contains("× the largest jitter seed") && why.contains("not distinguishable"), "{why}");
+    let sentence = &record.models[0].sentence;
+    assert!(sentence.contains("which is the effect of the scheme (REAL"), "{sentence}");
+}
+
+#[test]
+fn every_stage_is_there_and_single_layers_borrow_the_floor_and_say_so() {
+    let (record, events) = clean(&Room::new(), Norms::OnePlus);
+    let cells = &record.models[0].cells;
+    let of = |stage| cells.iter().filter(|judged| judged.cell.stage == stage).collect::<Vec<_>>();
+    assert_eq!(of(Stage::OneLayer).len(), 1);
+    assert_eq!(of(Stage::EachLayer).len(), N_LAYER);
+    assert_eq!(of(Stage::AllLayers).len(), 2);
+    for layer in of(Stage::EachLayer) {
+        let floor = layer.floor.as_ref().expect("a floor");
+        assert_eq!((floor.target.as_str(), floor.kld_mean_by_seed.len()), ("ffn_norm", 3));
+        assert!(layer.why.contains("its own floor was not measured"), "{}", layer.why);
+        assert_eq!(layer.cell.chunks, [0, 1]);
+    }
+    let gates: Vec<bool> = events
+        .iter()
+        .filter_map(|event| if let RunEvent::Gate { go_on, .. } = event { Some(*go_on) } else { None })
+        .collect();
+    assert_eq!(gates, [true; 4]);
+    let last = events.iter().rev().find_map(|event| match event {
+        RunEvent::Progress { done, total, .. } => Some((*done, *total)),
+        _ => None,
+    });
+    let (done, total) = last.expect("progress");
+    assert_eq!(done, total, "progress ends at its total");
+}
+
+#[test]
+fn the_layer_of_two_stages_is_measured_once() {
+    let room = Room::new();
+    let workers = Workers::new(Faults::default());
+    run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &workers).0.expect("the run ends");
+    assert!(workers.measured.borrow().values().all(|&times| times == 1));
+}
+
+#[test]
+fn a_half_precision_target_is_compared_natively_with_its_carrier_control() {
+    let (record, _) = clean(&Room::new(), Norms::Half);
+    assert!(record.controls_ok, "{:#?}", record.models[0].controls);
+    let names: Vec<&str> = record.models[0].controls.iter().map(|control| control.name.as_str()).collect();
+    for name in ["carrier control (F32)", "identity write-back (stored type)", "identity write-back (F32)"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    let native = record.models[0].cells.iter().find(|judged| {
+        judged.cell.arm == Arm::Native && judged.cell.role == Role::Variant && judged.cell.stage == Stage::AllLayers
+    });
+    assert_eq!(native.expect("a native cell").cell.base.carried.len(), N_LAYER);
+}
+
+#[test]
+fn a_second_run_reads_everything_and_starts_no_worker() {
+    let room = Room::new();
+    let prepared = room.prepare(Norms::OnePlus);
+    let dir = room.run_dir("run");
+    let (first, _) = run(&prepared, &dir, &Workers::new(Faults::default()));
+    let before = results(&dir);
+    let workers = Workers::new(Faults::default());
+    let (second, _) = run(&prepared, &dir, &workers);
+    assert_eq!(workers.started.get(), 0);
+    assert_eq!(second.expect("reads"), first.expect("runs"));
+    assert_eq!(results(&dir), before);
+}
+
+#[test]
+fn two_runs_in_two_folders_give_the_same_bytes() {
+    let room = Room::new();
+    let prepared = room.prepare(Norms::OnePlus);
+    for name in ["a", "b"] {
+        run(&prepared, &room.run_dir(name), &Workers::new(Faults::default())).0.expect("runs");
+    }
+    assert_eq!(results(&room.run_dir("a")), results(&room.run_dir("b")));
+}
+
+#[test]
+fn a_run_killed_at_any_event_and_resumed_equals_an_uninterrupted_one() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    (plan.chunks, plan.layer_chunks) = (2, 1);
+    let prepared = lab::prepare(plan, bench::BUILD).expect("a sound plan");
+    run(&prepared, &room.run_dir("whole"), &Workers::new(Faults::default())).0.expect("runs");
+    let whole = results(&room.run_dir("whole"));
+    let mut kills = 0;
+    for at in (1..).step_by(2) {
+        let dir = room.run_dir(&format!("killed-{at}"));
+        let mut workers = Workers::new(Faults::default());
+        workers.kill_at = Some(at);
+        let killed = catch_unwind(AssertUnwindSafe(|| run(&prepared, &dir, &workers)));
+        if killed.is_ok() {
+            break;
+        }
+        kills += 1;
+        // What a kill in the middle of a write leaves behind.
+        for entry in std::fs::read_dir(dir.join("samples")).into_iter().flatten().flatten() {
+            let mut torn = std::fs::read(entry.path()).expect("samples");
+            torn.extend(b"{\"sample\":{\"cell\":\"");
+            std::fs::write(entry.path(), torn).expect("tears");
+        }
+        run(&prepared, &dir, &Workers::new(Faults::default())).0.expect("resumes");
+        assert_eq!(results(&dir), whole, "killed at event {at}");
+        std::fs::remove_dir_all(&dir).expect("cleans up");
+    }
+    assert!(kills > 30, "only {kills} places were tried");
+}
+
+#[test]
+fn a_worker_that_dies_once_costs_nothing() {
+    let room = Room::new();
+    let prepared = room.prepare(Norms::OnePlus);
+    run(&prepared, &room.run_dir("whole"), &Workers::new(Faults::default())).0.expect("runs");
+    for culprit in [None, Some("bf16"), Some("zero")] {
+        let dir = room.run_dir("dying");
+        let (record, events) =
+            run(&prepared, &dir, &Workers::new(Faults { dies: Some((culprit, 1)), ..Faults::default() }));
+        assert!(record.expect("goes on").controls_ok);
+        let deaths = events.iter().filter(|event| matches!(event, RunEvent::WorkerDied { again: true, .. }));
+        assert_eq!(deaths.count(), 1, "{culprit:?}");
+        assert_eq!(results(&dir), results(&room.run_dir("whole")), "{culprit:?}");
+        std::fs::remove_dir_all(&dir).expect("cleans up");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_twice_costs_the_cell_and_nothing_else() {
+    let room = Room::new();
+    let prepared = room.prepare(Norms::OnePlus);
+    let dir = room.run_dir("run");
+    // The first bf16 cell is the single layer; it dies twice.
+    let (record, _) =
+        run(&prepared, &dir, &Workers::new(Faults { dies: Some((Some("bf16"), 2)), ..Faults::default() }));
+    let record = record.expect("goes on");
+    let failed: Vec<_> = record.models[0].cells.iter().filter(|judged| judged.cell.failure.is_some()).collect();
+    // The middle layer stands in two stages.
+    assert_eq!(failed.len(), 2, "{failed:#?}");
+    for judged in failed {
+        assert_eq!((judged.verdict, judged.cell.layers.as_slice()), (Verdict::Broken, &[1][..]));
+        assert!(judged.why.contains("GGML_ASSERT(planted)"), "{}", judged.why);
+    }
+    assert!(record.controls_ok);
+    assert_eq!(verdict_of(&record, Arm::Exact).0, Verdict::Real);
+
+    // The next run tries it again and ends like one without deaths.
+    run(&prepared, &dir, &Workers::new(Faults::default())).0.expect("resumes");
+    run(&prepared, &room.run_dir("whole"), &Workers::new(Faults::default())).0.expect("runs");
+    assert_eq!(results(&dir), results(&room.run_dir("whole")));
+}
+
+#[test]
+fn a_worker_that_always_dies_at_the_reference_fails_the_group_and_withholds_the_results() {
+    let room = Room::new();
+    let workers = Workers::new(Faults { dies: Some((None, usize::MAX)), ..Faults::default() });
+    let (record, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &workers);
+    let record = record.expect("ends");
+    assert!(!record.controls_ok);
+    assert!(record.models[0].sentence.starts_with("Withheld"), "{}", record.models[0].sentence);
+    assert!(record.models[0].controls.iter().any(|control| control.found.contains("GGML_ASSERT(planted)")));
+}
+
+#[test]
+fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_question() {
+    let fault = Faults::default;
+    for (faults, control) in [
+        (Faults { restless: true, ..fault() }, "A/A"),
+        (Faults { identity_moves: true, ..fault() }, "identity write-back (F32)"),
+        (Faults { bad_read_back: Some("identity"), ..fault() }, "identity write-back (F32)"),
+        (Faults { deaf: true, ..fault() }, "positive control (zero)"),
+        (Faults { leaks: true, ..fault() }, "weights restored"),
+        (Faults { miscounts: true, ..fault() }, "evidence chains"),
+        (Faults { bad_read_back: Some("bf16"), ..fault() }, "evidence chains"),
+        (Faults { stale: true, ..fault() }, "A/A"),
+    ] {
+        let room = Room::new();
+        let (record, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &Workers::new(faults.clone()));
+        let record = record.expect("ends");
+        assert!(!record.controls_ok, "{faults:?}");
+        let model = &record.models[0];
+        assert!(
+            model.controls.iter().any(|found| found.name == control && !found.ok),
+            "{faults:?}: {:#?}",
+            model.controls
+        );
+        assert!(model.sentence.starts_with("Withheld"), "{}", model.sentence);
+        let variants = model.cells.iter().filter(|judged| judged.cell.role == Role::Variant);
+        assert!(variants.clone().all(|judged| judged.verdict == Verdict::Broken), "{faults:?}");
+        assert!(
+            !model.cells.iter().any(|judged| judged.cell.stage == Stage::AllLayers),
+            "the gate stayed open: {faults:?}"
+        );
+
+        // A resumed run knows it too.
+        let (again, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &Workers::new(faults));
+        assert!(!again.expect("ends").controls_ok);
+    }
+}
+
+#[test]
+fn tensors_that_the_graph_does_not_use_are_dead_not_harmless() {
+    let room = Room::new();
+    let workers = Workers::new(Faults { dead: true, ..Faults::default() });
+    let (record, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &workers);
+    let record = record.expect("ends");
+    assert!(record.controls_ok, "{:#?}", record.models[0].controls);
+    assert_eq!(verdict_of(&record, Arm::Exact).0, Verdict::Dead);
+}
+
+#[test]
+fn another_plan_in_the_same_folder_is_refused_and_nothing_is_written() {
+    let room = Room::new();
+    let dir = room.run_dir("run");
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("runs");
+    let everything = || {
+        let mut files = results(&dir);
+        files.insert("journal".into(), std::fs::read(dir.join("journal.jsonl")).expect("journal"));
+        files
+    };
+    let before = everything();
+    let mut other = room.plan(Norms::OnePlus);
+    other.chunks = 3;
+    let other = lab::prepare(other, bench::BUILD).expect("sound");
+    let workers = Workers::new(Faults::default());
+    let error = run(&other, &dir, &workers).0.expect_err("refused");
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("chunks is 4, now asked for is 3"), "{error}");
+    assert_eq!((workers.started.get(), everything()), (0, before));
+
+    let newer_engine = lab::prepare(room.plan(Norms::OnePlus), "mock engine 2").expect("sound");
+    assert!(run(&newer_engine, &dir, &workers).0.expect_err("refused").to_string().contains("engine_build"));
+}
+
+#[test]
+fn what_cannot_be_run_leaves_no_folder() {
+    let room = Room::new();
+    let dir = room.run_dir("run");
+    let refused = |error: RunError, words: &str| {
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains("\nhint: "), "{error}");
+        assert!(!dir.exists(), "{error}");
+    };
+    let faults = Faults { refuses: true, ..Faults::default() };
+    refused(
+        run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(faults)).0.expect_err("no tokenizer"),
+        "no tokenizer",
+    );
+    let mut plan = room.plan(Norms::OnePlus);
+    plan.corpus.text = "short".into();
+    let short = lab::prepare(plan, bench::BUILD).expect("sound");
+    refused(run(&short, &dir, &Workers::new(Faults::default())).0.expect_err("short"), "at least one window");
+    let mut plan = room.plan(Norms::OnePlus);
+    plan.target = "ffn_nrom".parse().expect("a selector");
+    refused(lab::prepare(plan, bench::BUILD).expect_err("no such target"), "did you mean ffn_norm?");
+    let mut plan = room.plan(Norms::OnePlus);
+    std::fs::write(&plan.models[0], "not a model").expect("writes");
+    plan.models.truncate(1);
+    refused(lab::prepare(plan, bench::BUILD).expect_err("not GGUF"), "GGUF");
+}
+
+#[test]
+fn a_shorter_text_gives_fewer_windows_and_the_run_says_so() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    plan.chunks = 100;
+    let prepared = lab::prepare(plan, bench::BUILD).expect("sound");
+    let (record, events) = run(&prepared, &room.run_dir("run"), &Workers::new(Faults::default()));
+    assert_eq!(record.expect("runs").chunks, 8);
+    assert!(events.contains(&RunEvent::FewerChunks { wanted: 100, used: 8 }));
+}
+
+#[test]
+fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    let second = room.dir.path().join("second.gguf");
+    bench::write_model(&second, Norms::OnGrid);
+    plan.models.push(second);
+    let prepared = lab::prepare(plan, bench::BUILD).expect("sound");
+    let (record, _) = run(&prepared, &room.run_dir("run"), &Workers::new(Faults::default()));
+    let record = record.expect("runs");
+    let verdicts: Vec<Verdict> = record.models.iter().map(|model| model.verdicts[0].verdict).collect();
+    assert_eq!(verdicts, [Verdict::Real, Verdict::NoOp]);
+    assert!(record.reproduce.starts_with("assay run ffn-norm-bf16 model.gguf second.gguf --ctx 512 --chunks 4"));
+}
