@@ -128,6 +128,8 @@ struct ActiveCell<'j> {
     /// First layer whose weights it touches, as far as names tell; the prefix before it is the reference's.
     first_layer: usize,
     prepared: Option<Vec<Prepared>>,
+    /// Whether `prepared` stays in memory between rounds.
+    kept: bool,
     applied: bool,
     failed: bool,
 }
@@ -214,6 +216,9 @@ impl<W: Write> Worker<'_, W> {
             self.reference(loaded, round, &references, &first_pass)?;
             let reference_hashes: HashMap<String, String> =
                 loaded.engine.watched(0).into_iter().map(|w| (w.tensor, w.blake3)).collect();
+            if loaded.prefix_is_exact.is_none() && !cells.is_empty() {
+                loaded.prefix_is_exact = Some(prefix_is_exact(loaded, round, &references));
+            }
             for &index in &round[0].cells {
                 let cell = &mut active[index];
                 if cell.failed {
@@ -275,17 +280,6 @@ impl<W: Write> Worker<'_, W> {
             };
             self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, nll, logits_blake3 }))?;
         }
-        if loaded.prefix_is_exact.is_none() {
-            loaded.engine.watch(&[]);
-            loaded.prefix_is_exact = Some(prefix_is_exact(loaded, &inputs_of(loaded, round), references));
-            loaded.engine.watch(watch);
-            // The hashes belong to a full pass of the reference: run it once more if the trial displaced them.
-            if !watch.is_empty() {
-                let inputs = inputs_of(loaded, round);
-                let inputs: Vec<&[Token]> = inputs.iter().map(Vec::as_slice).collect();
-                loaded.engine.decode(&inputs, first_scored(n_ctx), Prefix::Record, &|_, _| {})?;
-            }
-        }
         Ok(())
     }
 
@@ -327,13 +321,12 @@ impl<W: Write> Worker<'_, W> {
             let applied = Event::Applied { cell: cell.spec.key.clone(), tensors: evidence };
             self.say(&applied).map_err(CellOrGone::Gone)?;
         }
-        // Kept for the next round if there is room; otherwise dropped with the swap and computed again.
         let bytes: usize = prepared.iter().map(|p| p.bytes.len()).sum();
         if first_time && *kept_bytes + bytes <= KEPT_EDITS_BYTES {
             *kept_bytes += bytes;
-            cell.prepared = Some(prepared);
-        } else if !first_time && cell.prepared.is_none() && bytes <= KEPT_EDITS_BYTES && *kept_bytes >= bytes {
-            // It was kept before (that is why it was there to take): keep it further.
+            cell.kept = true;
+        }
+        if cell.kept {
             cell.prepared = Some(prepared);
         }
 
@@ -390,7 +383,7 @@ impl<E: Into<CellError>> From<E> for CellOrGone {
 impl<'j> ActiveCell<'j> {
     fn new(spec: &'j CellSpec) -> Self {
         let first_layer = spec.edits.iter().map(|e| first_layer_of(&e.tensor)).min().unwrap_or(0);
-        ActiveCell { spec, first_layer, prepared: None, applied: false, failed: false }
+        ActiveCell { spec, first_layer, prepared: None, kept: false, applied: false, failed: false }
     }
 }
 
@@ -433,10 +426,6 @@ fn no_model() -> JobError {
     JobError::Input { why: "no model is open".into(), hint: "send an `open` job first".into() }
 }
 
-fn inputs_of(loaded: &Loaded, round: &[ChunkWork]) -> Vec<Vec<Token>> {
-    round.iter().map(|w| loaded.windows[w.chunk].clone()).collect()
-}
-
 /// Refuses a job that names what is not there, before anything is swapped.
 fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
     let wrong =
@@ -453,13 +442,14 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
 }
 
 /// Whether a pass that starts from the recorded hidden state of the middle layer has the bits of the full pass.
-fn prefix_is_exact(loaded: &mut Loaded, inputs: &[Vec<Token>], references: &[Mutex<ReferenceWindow>]) -> bool {
+fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex<ReferenceWindow>]) -> bool {
     let middle = loaded.engine.info().n_layer / 2;
     if middle == 0 {
         return false;
     }
+    loaded.engine.watch(&[]);
     let n_ctx = loaded.settings.n_ctx as usize;
-    let inputs: Vec<&[Token]> = inputs.iter().map(Vec::as_slice).collect();
+    let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
     let differing = Mutex::new(0usize);
     let run = loaded.engine.decode(&inputs, first_scored(n_ctx), Prefix::Reuse(middle), &|slot, logits| {
         let reference = lock(&references[slot]);
@@ -480,15 +470,12 @@ fn prefix_is_exact(loaded: &mut Loaded, inputs: &[Vec<Token>], references: &[Mut
 
 fn hash_of_values(values: &[f32]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in values.chunks(1 << 14) {
-        let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
-        hasher.update(&bytes);
-    }
+    hasher.update_rayon(bytemuck::cast_slice(values));
     hasher.finalize().to_hex().to_string()
 }
 
 fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    bytemuck::cast_slice(values).to_vec()
 }
 
 impl Loaded {
@@ -529,8 +516,14 @@ impl Loaded {
 
     fn hold_in_f32(&mut self, names: &[String], codec: &dyn BlockCodec) -> Result<(), JobError> {
         for name in names {
-            let (_, values) = self.values_of(name, codec).map_err(|error| EngineError::Failed(error.to_string()))?;
-            self.swap(&Prepared { tensor: name.clone(), ty: "f32".into(), bytes: Arc::new(bytes_of(&values)) })?;
+            let (ty, stored) = self.engine.read_weight(name)?;
+            let failed = |why: String| EngineError::Failed(format!("{name}: {why}"));
+            // Dequantized straight into the bytes to be swapped in: a token embedding in F32 is too large to hold twice.
+            let mut bytes = vec![0u8; self.n_values(name) * size_of::<f32>()];
+            let values: &mut [f32] =
+                bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
+            codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
+            self.swap(&Prepared { tensor: name.clone(), ty: "f32".into(), bytes: Arc::new(bytes) })?;
         }
         Ok(())
     }
@@ -567,12 +560,15 @@ impl Loaded {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    fn n_values(&self, name: &str) -> usize {
+        let info = self.engine.weights().iter().find(|w| w.name == name);
+        info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
+    }
+
     /// Type now in place, and the values it holds.
     fn values_of(&self, name: &str, codec: &dyn BlockCodec) -> Result<(String, Vec<f32>), CellError> {
         let (ty, bytes) = self.engine.read_weight(name)?;
-        let info = self.engine.weights().iter().find(|w| w.name == name);
-        let n: u64 = info.map_or(0, |w| w.ne.iter().product());
-        let mut values = vec![0.0f32; n as usize];
+        let mut values = vec![0.0f32; self.n_values(name)];
         codec.dequantize(&ty, &bytes, &mut values)?;
         Ok((ty, values))
     }

@@ -1,0 +1,240 @@
+//! The worker's loop over an engine that can be followed by hand.
+
+mod toy;
+
+use eval::Engine;
+use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Sample};
+use lab::worker::serve;
+use numerics::PlainCodec;
+use toy::{Fault, N_LAYER, Toy, norm_name, settings};
+
+const TEXT: &str = "The quick brown fox jumps over the lazy dog, and the dog does not mind it in the least.";
+
+fn cell(key: &str, edits: &[(String, &str, Carrier)]) -> CellSpec {
+    let edits = edits
+        .iter()
+        .map(|(tensor, scheme, carrier)| Edit { tensor: tensor.clone(), scheme: (*scheme).into(), carrier: *carrier })
+        .collect();
+    CellSpec { key: key.into(), edits }
+}
+
+fn all_norms(scheme: &'static str) -> Vec<(String, &'static str, Carrier)> {
+    (0..N_LAYER).map(|layer| (norm_name(layer), scheme, Carrier::F32)).collect()
+}
+
+/// Runs a measure job over five windows and returns what was said after the text was cut.
+fn measure(arm: Arm, n_parallel: usize, fault: Fault, cells: &[CellSpec]) -> Vec<Event> {
+    let base = Base { arm, carried: Vec::new() };
+    let work = (0..5).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
+    let jobs = [
+        Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads: n_parallel },
+        Job::Corpus { text: TEXT.into() },
+        Job::Measure { base, cells: cells.to_vec(), chunks: work },
+    ];
+    let events = say(n_parallel, fault, &jobs);
+    assert!(matches!(&events[1], Event::Tokenized { n_chunks: 5, .. }), "{:?}", events[1]);
+    events[2..].to_vec()
+}
+
+fn say(n_parallel: usize, fault: Fault, jobs: &[Job]) -> Vec<Event> {
+    let mut output = Vec::new();
+    let lines = jobs.iter().map(|job| Ok(serde_json::to_string(job).unwrap()));
+    serve(&|_, _, _| Ok(Box::new(Toy::new(n_parallel, fault))), &PlainCodec, lines, &mut output).unwrap();
+    String::from_utf8(output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
+    events.iter().filter_map(|e| if let Event::Sample(s) = e { (s.cell == key).then_some(s) } else { None }).collect()
+}
+
+fn mean_kld(events: &[Event], key: &str) -> f64 {
+    let klds: Vec<f64> = samples(events, key).iter().flat_map(|s| s.kld.clone()).collect();
+    assert!(!klds.is_empty(), "no samples of {key}");
+    klds.iter().sum::<f64>() / klds.len() as f64
+}
+
+#[test]
+fn the_reference_twice_and_an_identity_write_back_are_bit_equal_in_both_arms() {
+    for arm in [Arm::Exact, Arm::Native] {
+        let cells = [cell("aa", &[]), cell("identity", &all_norms("identity"))];
+        let events = measure(arm, 2, Fault::None, &cells);
+        for key in ["aa", "identity"] {
+            let samples = samples(&events, key);
+            assert_eq!(samples.len(), 5);
+            for sample in samples {
+                assert_eq!(sample.logits_changed, 0);
+                assert_eq!(sample.kld, vec![0.0; sample.kld.len()]);
+                assert_eq!((sample.kld.len(), sample.same_top), (7, 7), "windows of 16 score 7 tokens");
+                assert_eq!(sample.nll, sample.nll_ref);
+            }
+        }
+    }
+}
+
+#[test]
+fn effects_grow_with_the_damage_and_every_link_of_the_evidence_is_reported() {
+    let cells =
+        [cell("jitter", &all_norms("jitter")), cell("bf16", &all_norms("bf16")), cell("zero", &all_norms("zero"))];
+    let events = measure(Arm::Exact, 2, Fault::None, &cells);
+    let (jitter, bf16, zero) = (mean_kld(&events, "jitter"), mean_kld(&events, "bf16"), mean_kld(&events, "zero"));
+    assert!(jitter < bf16 / 10.0 && bf16 < zero / 100.0, "{jitter} {bf16} {zero}");
+    let applied = events.iter().find_map(|e| match e {
+        Event::Applied { cell, tensors } if cell == "bf16" => Some(tensors),
+        _ => None,
+    });
+    for tensor in applied.expect("evidence") {
+        assert_eq!((tensor.n, tensor.changed, tensor.consumers), (8, 8, 1));
+        assert_eq!((tensor.type_base.as_str(), tensor.type_variant.as_str()), ("f32", "f32"));
+        assert!(tensor.read_back && tensor.changed_bytes >= 8 && tensor.rel_rmse > 0.0);
+    }
+    let first = samples(&events, "bf16")[0];
+    assert_eq!(first.activations.as_ref().map(|a| (a.watched, a.changed)), Some((3, 3)));
+    assert!(samples(&events, "bf16")[1..].iter().all(|s| s.activations.is_none()));
+}
+
+#[test]
+fn weights_hash_the_same_before_and_after_a_job() {
+    let events = measure(Arm::Exact, 1, Fault::None, &[cell("zero", &all_norms("zero"))]);
+    let Some(Event::Measured { weights_before, weights_after }) = events.last() else { panic!("{events:?}") };
+    assert_eq!(weights_before, weights_after);
+    assert_eq!(weights_before.len(), 64);
+}
+
+#[test]
+fn results_do_not_depend_on_how_many_windows_run_side_by_side() {
+    let cells = [cell("one", &[(norm_name(2), "int4@row", Carrier::F32)]), cell("all", &all_norms("bf16"))];
+    let alone = measure(Arm::Native, 1, Fault::None, &cells);
+    for n_parallel in [2, 3, 5] {
+        let together = measure(Arm::Native, n_parallel, Fault::None, &cells);
+        for key in ["one", "all"] {
+            assert_eq!(samples(&alone, key), samples(&together, key), "{n_parallel} side by side");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_that_is_not_exact_is_found_out_and_not_used() {
+    let cells = [cell("late", &[(norm_name(2), "bf16", Carrier::F32)])];
+    let exact = measure(Arm::Exact, 2, Fault::None, &cells);
+    let inexact = measure(Arm::Exact, 2, Fault::InexactPrefix, &cells);
+    assert_eq!(samples(&exact, "late"), samples(&inexact, "late"));
+}
+
+#[test]
+fn a_write_that_reads_back_differently_is_reported() {
+    let events = measure(Arm::Exact, 1, Fault::WrongReadBack, &[cell("bf16", &all_norms("bf16"))]);
+    let read_back: Vec<bool> = events
+        .iter()
+        .filter_map(|e| if let Event::Applied { tensors, .. } = e { Some(tensors) } else { None })
+        .flatten()
+        .map(|t| t.read_back)
+        .collect();
+    assert_eq!(read_back, vec![false; 3]);
+}
+
+#[test]
+fn a_cell_that_fails_is_named_and_the_others_go_on() {
+    let cells = [
+        cell("typo", &all_norms("bf61")),
+        cell("missing", &[("blk.9.ffn_norm.weight".into(), "bf16", Carrier::F32)]),
+        cell("overflow", &[("output.weight".into(), "noise(-4000)", Carrier::F32)]),
+        cell("good", &all_norms("bf16")),
+    ];
+    let events = measure(Arm::Exact, 2, Fault::None, &cells);
+    let failures: Vec<(&str, &str)> = events
+        .iter()
+        .filter_map(
+            |e| if let Event::CellFailed { cell, why } = e { Some((cell.as_str(), why.as_str())) } else { None },
+        )
+        .collect();
+    assert_eq!(failures.len(), 3, "{failures:?}");
+    assert!(failures[0].1.contains("bf61"), "{failures:?}");
+    assert!(failures[1].1.contains("blk.9.ffn_norm.weight"), "{failures:?}");
+    assert_eq!(samples(&events, "good").len(), 5);
+    assert!(matches!(events.last(), Some(Event::Measured { .. })));
+}
+
+#[test]
+fn a_carrier_that_rounds_says_how_many_values() {
+    // Kept in F16, values of the scheme int3@row no longer fit: its step is a full F32.
+    let cells = [
+        cell("keep", &[("output.weight".into(), "int3@row", Carrier::Keep)]),
+        cell("f32", &[("output.weight".into(), "int3@row", Carrier::F32)]),
+        cell("same", &[("output.weight".into(), "f16", Carrier::Keep)]),
+    ];
+    for arm in [Arm::Exact, Arm::Native] {
+        let events = measure(arm, 2, Fault::None, &cells);
+        let rounded = |key: &str| {
+            events.iter().find_map(|e| match e {
+                Event::Applied { cell, tensors } if cell == key => Some(tensors[0].carrier_rounded),
+                _ => None,
+            })
+        };
+        assert!(rounded("keep").unwrap() > 0);
+        assert_eq!(rounded("f32"), Some(0));
+        assert_eq!(rounded("same"), Some(0));
+        assert_eq!(mean_kld(&events, "same"), 0.0);
+    }
+}
+
+#[test]
+fn kl_divergence_equals_a_brute_force_sum_over_the_engines_own_logits() {
+    let events = measure(Arm::Native, 1, Fault::None, &[cell("bf16", &all_norms("bf16"))]);
+    let mut engine = Toy::new(1, Fault::None);
+    let tokens = engine.tokenize(TEXT).unwrap();
+    let window = &eval::window::windows(&tokens, 16, Some(0)).unwrap()[3];
+    let mut logits = Vec::new();
+    for scheme in ["identity", "bf16"] {
+        for layer in 0..N_LAYER {
+            let (ty, bytes) = engine.read_weight(&norm_name(layer)).unwrap();
+            let rounded: Vec<u8> = bytes
+                .chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .map(|x| if scheme == "bf16" { half::bf16::from_f32(x).to_f32() } else { x })
+                .flat_map(f32::to_le_bytes)
+                .collect();
+            engine.swap_weight(&norm_name(layer), &ty, rounded.into()).unwrap();
+        }
+        let taken = std::sync::Mutex::new(Vec::new());
+        engine.decode(&[window], 8, eval::Prefix::Full, &|_, l| taken.lock().unwrap().extend_from_slice(l)).unwrap();
+        logits.push(taken.into_inner().unwrap());
+    }
+    let sample = samples(&events, "bf16")[3];
+    for (row, &kld) in sample.kld.iter().enumerate() {
+        let probabilities = |l: &[f32]| {
+            let exp: Vec<f64> = l[row * 11..(row + 1) * 11].iter().map(|&x| f64::from(x).exp()).collect();
+            let sum: f64 = exp.iter().sum();
+            exp.into_iter().map(move |e| e / sum).collect::<Vec<f64>>()
+        };
+        let brute: f64 =
+            probabilities(&logits[0]).iter().zip(probabilities(&logits[1])).map(|(p, q)| p * (p / q).ln()).sum();
+        assert!((kld - brute).abs() < 1e-14, "{kld} against {brute}");
+    }
+}
+
+#[test]
+fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
+    let base = Base { arm: Arm::Native, carried: Vec::new() };
+    let open = Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads: 1 };
+    let out_of_text = Job::Measure {
+        base: base.clone(),
+        cells: Vec::new(),
+        chunks: vec![ChunkWork { chunk: 99, cells: Vec::new() }],
+    };
+    let jobs = [
+        Job::Corpus { text: TEXT.into() },
+        open,
+        Job::Corpus { text: "short".into() },
+        out_of_text,
+        Job::Corpus { text: TEXT.into() },
+    ];
+    let events = say(1, Fault::None, &jobs);
+    let why = |event: &Event| match event {
+        Event::Failed { why, hint, input: true } => format!("{why} / {hint}"),
+        other => panic!("{other:?}"),
+    };
+    assert!(why(&events[0]).contains("no model is open"));
+    assert!(why(&events[2]).contains("6 tokens found, 16 wanted"), "{}", why(&events[2]));
+    assert!(why(&events[3]).contains("chunk 99"));
+    assert!(matches!(events[4], Event::Tokenized { .. }));
+}
