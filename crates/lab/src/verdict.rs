@@ -209,3 +209,202 @@ pub(crate) fn effect(measured: &Measured) -> String {
     };
     format!("KLD {kld}, same top {}", share(measured.same_top))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ActivationEvidence, Arm, Base, Carrier, Edit, TensorEvidence};
+    use crate::record::{Estimate, Predicted, Stage};
+
+    /// Two tensors of 100 values, 10 of them changed in each, seen by activations and logits.
+    fn cell(kld_mean: f64) -> CellRecord {
+        let names = ["blk.0.ffn_norm.weight", "blk.1.ffn_norm.weight"];
+        let tensor = |name: &str| TensorEvidence {
+            tensor: name.into(),
+            type_base: "f32".into(),
+            type_variant: "f32".into(),
+            n: 100,
+            changed: 10,
+            zero_sign: 0,
+            carrier_rounded: 0,
+            rel_rmse: 1e-3,
+            changed_bytes: 20,
+            read_back: true,
+            consumers: 1,
+        };
+        let edit = |name: &str| Edit { tensor: name.into(), scheme: "bf16".into(), carrier: Carrier::F32 };
+        let estimate = |mean| Estimate { mean, se: None, se_iid: 0.0 };
+        CellRecord {
+            key: "key".into(),
+            stage: Stage::AllLayers,
+            role: Role::Variant,
+            arm: Arm::Exact,
+            target: "ffn_norm".into(),
+            scheme: "bf16".into(),
+            layers: vec![0, 1],
+            base: Base { arm: Arm::Exact, carried: vec![] },
+            edits: names.map(edit).to_vec(),
+            chunks: vec![0],
+            measured: Some(Measured {
+                n_chunks: 1,
+                n_tokens: 255,
+                ppl: 10.0,
+                ppl_ref: 10.0,
+                dlnppl: estimate(0.0),
+                kld: estimate(kld_mean),
+                kld_median: kld_mean,
+                kld_p99: kld_mean,
+                kld_max: kld_mean,
+                same_top: 0.956,
+                logits_changed: 255,
+            }),
+            evidence: EvidenceChain {
+                requested: "ffn_norm=bf16".into(),
+                matched: 2,
+                predicted: Predicted { n: 200, changed: 20, zero_sign: 0 },
+                tensors: names.map(tensor).to_vec(),
+                activations: Some(ActivationEvidence { watched: 2, changed: 2 }),
+                logits_changed: 255,
+                n_scored: 255,
+            },
+            failure: None,
+        }
+    }
+
+    /// Nothing changes, nothing differs.
+    fn untouched() -> CellRecord {
+        let mut cell = cell(0.0);
+        for tensor in &mut cell.evidence.tensors {
+            (tensor.changed, tensor.changed_bytes, tensor.rel_rmse) = (0, 0, 0.0);
+        }
+        cell.evidence.predicted.changed = 0;
+        cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 });
+        cell.evidence.logits_changed = 0;
+        if let Some(measured) = &mut cell.measured {
+            (measured.logits_changed, measured.same_top) = (0, 1.0);
+        }
+        cell
+    }
+
+    fn floor(kld_mean_max: f64, cell: &CellRecord, target: &str) -> Floor {
+        let kld = cell.measured.as_ref().expect("measured").kld.mean;
+        let ratio = (kld_mean_max > 0.0).then(|| kld / kld_mean_max);
+        Floor { kld_mean_by_seed: vec![(1, kld_mean_max)], kld_mean_max, ratio, target: target.into() }
+    }
+
+    fn verdict(cell: &CellRecord, kld_floor: f64) -> (Verdict, String) {
+        judge(cell, Some(&floor(kld_floor, cell, "ffn_norm")))
+    }
+
+    #[test]
+    fn an_effect_is_real_from_twice_its_floor_on() {
+        assert_eq!(verdict(&cell(0.0199), 0.01).0, Verdict::BelowFloor);
+        assert_eq!(verdict(&cell(0.02), 0.01).0, Verdict::Real);
+        let (below, why) = verdict(&cell(0.00637), 0.00533);
+        assert_eq!(below, Verdict::BelowFloor);
+        assert_eq!(
+            why,
+            "20 of 200 values change; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 nats): not \
+             distinguishable from moving the same weights by one ulp"
+        );
+    }
+
+    #[test]
+    fn a_floor_of_zero_makes_any_effect_real_and_no_effect_below_it() {
+        assert_eq!(verdict(&cell(1e-9), 0.0).0, Verdict::Real);
+        assert_eq!(verdict(&cell(0.0), 0.0).0, Verdict::BelowFloor);
+    }
+
+    #[test]
+    fn a_variant_without_a_floor_is_not_judged() {
+        assert_eq!(judge(&cell(1.0), None).0, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_borrowed_floor_is_named() {
+        let mut layer = cell(0.001);
+        layer.target = "ffn_norm[layers=1]".into();
+        let (verdict, why) = judge(&layer, Some(&floor(0.005, &layer, "ffn_norm")));
+        assert_eq!(verdict, Verdict::BelowFloor);
+        assert!(why.contains("its own floor was not measured, this is the floor of ffn_norm"), "{why}");
+    }
+
+    #[test]
+    fn values_on_the_grid_are_a_no_op_and_signs_of_zeros_are_told() {
+        let (verdict, why) = judge(&untouched(), None);
+        assert_eq!(verdict, Verdict::NoOp);
+        assert!(why.contains("all 200 values of 2 tensors are on the grid of bf16 already"), "{why}");
+        let mut zeros = untouched();
+        zeros.evidence.predicted.zero_sign = 3;
+        (zeros.evidence.tensors[0].zero_sign, zeros.evidence.tensors[0].changed_bytes) = (3, 3);
+        let (verdict, why) = judge(&zeros, None);
+        assert_eq!(verdict, Verdict::NoOp);
+        assert!(why.contains("3 from −0 to +0"), "{why}");
+    }
+
+    #[test]
+    fn a_carrier_that_rounds_is_substituted_and_an_unused_target_dead() {
+        let mut rounded = cell(1.0);
+        rounded.evidence.tensors[1].carrier_rounded = 7;
+        assert_eq!(verdict(&rounded, 0.0).0, Verdict::Substituted);
+        let mut dead = untouched();
+        dead.evidence.predicted.changed = 20;
+        for tensor in &mut dead.evidence.tensors {
+            (tensor.changed, tensor.changed_bytes, tensor.consumers) = (10, 20, 0);
+        }
+        assert_eq!(verdict(&dead, 0.0).0, Verdict::Dead);
+    }
+
+    #[test]
+    fn a_change_that_no_logit_shows_is_below_the_floor() {
+        let mut absorbed = cell(0.0);
+        absorbed.evidence.logits_changed = 0;
+        assert_eq!(verdict(&absorbed, 0.01).0, Verdict::BelowFloor);
+    }
+
+    #[test]
+    fn every_contradiction_in_the_chain_is_broken_and_named() {
+        type Plant = (fn(&mut CellRecord), &'static str);
+        let plants: [Plant; 9] = [
+            (|cell| cell.evidence.predicted.changed += 1, "were predicted to change"),
+            (|cell| cell.evidence.predicted.n += 1, "the file has 201 values"),
+            (|cell| cell.evidence.tensors[1].read_back = false, "read back of blk.1.ffn_norm.weight"),
+            (|cell| drop(cell.evidence.tensors.pop()), "2 edits were asked for and 1"),
+            (|cell| cell.evidence.tensors[0].tensor = "output.weight".into(), "output.weight was reported"),
+            (
+                |cell| cell.evidence.tensors.iter_mut().for_each(|tensor| tensor.changed_bytes = 0),
+                "yet no byte in the engine does",
+            ),
+            (
+                |cell| cell.evidence.tensors.iter_mut().for_each(|tensor| tensor.consumers = 0),
+                "uses none of the tensors, yet logits differ",
+            ),
+            (
+                |cell| cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 }),
+                "no activation behind the tensors changes",
+            ),
+            (|cell| cell.evidence.logits_changed = 0, "a metric is not zero"),
+        ];
+        for (plant, words) in plants {
+            let mut cell = cell(1.0);
+            assert_eq!(contradiction(&cell), None);
+            plant(&mut cell);
+            let (verdict, why) = verdict(&cell, 0.0);
+            assert_eq!(verdict, Verdict::Broken, "{words}");
+            assert!(why.contains(words), "{why}");
+        }
+    }
+
+    #[test]
+    fn logits_that_move_though_nothing_was_changed_are_broken_unless_the_type_changed() {
+        let mut restless = untouched();
+        restless.evidence.logits_changed = 1;
+        assert_eq!(judge(&restless, None).0, Verdict::Broken);
+        restless.evidence.tensors[0].type_base = "q4_K".into();
+        restless.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 2 });
+        assert_eq!(contradiction(&restless), None);
+        let mut stray = untouched();
+        stray.evidence.tensors[0].changed_bytes = 1;
+        assert!(contradiction(&stray).expect("broken").contains("no value changes, yet 1 bytes"));
+    }
+}
