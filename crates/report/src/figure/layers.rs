@@ -6,10 +6,10 @@ use super::{Layers, Mark};
 
 const WIDTH: f64 = 820.0;
 const PLOT_X: (f64, f64) = (72.0, 800.0);
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 236.0;
-const ZERO: f64 = 262.0;
-const FAILED: f64 = 286.0;
+const TOP: f64 = 32.0;
+const BOTTOM: f64 = 252.0;
+const ZERO: f64 = 278.0;
+const FAILED: f64 = 302.0;
 
 pub(super) fn draw(layers: &Layers) -> Canvas {
     let any_failed = layers.marks.iter().any(|(_, mark, _)| *mark == Mark::Failed);
@@ -23,9 +23,10 @@ pub(super) fn draw(layers: &Layers) -> Canvas {
         let y = scale.at(threshold);
         c.rect("band", PLOT_X.0, y, PLOT_X.1 - PLOT_X.0, BOTTOM - y);
         c.line("edge", PLOT_X.0, y, PLOT_X.1, y);
-        // Above the line unless that would leave the figure.
-        let label_y = if y > TOP + 16.0 { y - 5.0 } else { y + 15.0 };
-        c.text("soft", Anchor::End, PLOT_X.1 - 4.0, label_y, of);
+        // Above the plot, where no mark can lie under it.
+        c.rect("band", PLOT_X.0, 2.0, 18.0, 14.0);
+        c.line("edge", PLOT_X.0, 2.0, PLOT_X.0 + 18.0, 2.0);
+        c.text("soft", Anchor::Start, PLOT_X.0 + 26.0, 13.0, of);
     }
     for (label, y) in scale.ticks() {
         c.line("grid", PLOT_X.0, y, PLOT_X.1, y);
