@@ -119,18 +119,17 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
     };
 
     if chain.logits_changed == 0 && found.changed == 0 && found.carrier_rounded == 0 {
+        let same = format!("the logits of all {} positions are bit-identical", count(chain.n_scored as u64));
+        let n = count(found.n);
         let why = if chain.tensors.is_empty() {
-            "nothing was edited and the logits are bit-identical".to_string()
+            format!("nothing was edited and {same}")
         } else if found.zero_sign > 0 {
-            format!("no value of {} changes but the sign of zeros{zero_sign}; logits are bit-identical", count(found.n))
+            format!("no value of {n} changes but the sign of zeros{zero_sign}; {same}")
+        } else if cell.role == Role::Identity {
+            format!("{n} values written back: no byte changes, {same}")
         } else {
-            format!(
-                "all {} values of {tensors} tensors are on the grid of {} already: no byte changes, the logits of all {} \
-                 positions are bit-identical",
-                count(found.n),
-                cell.scheme,
-                count(chain.n_scored as u64)
-            )
+            let scheme = &cell.scheme;
+            format!("all {n} values of {tensors} tensors are on the grid of {scheme} already: no byte changes, {same}")
         };
         return (Verdict::NoOp, why);
     }

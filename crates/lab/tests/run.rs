@@ -125,7 +125,7 @@ fn a_run_killed_at_any_event_and_resumed_equals_an_uninterrupted_one() {
     run(&prepared, &room.run_dir("whole"), &Workers::new(Faults::default())).0.expect("runs");
     let whole = results(&room.run_dir("whole"));
     let mut kills = 0;
-    for at in (1..).step_by(2) {
+    for at in 1.. {
         let dir = room.run_dir(&format!("killed-{at}"));
         let mut workers = Workers::new(Faults::default());
         workers.kill_at = Some(at);
@@ -144,7 +144,7 @@ fn a_run_killed_at_any_event_and_resumed_equals_an_uninterrupted_one() {
         assert_eq!(results(&dir), whole, "killed at event {at}");
         std::fs::remove_dir_all(&dir).expect("cleans up");
     }
-    assert!(kills > 30, "only {kills} places were tried");
+    assert!(kills > 60, "only {kills} places were tried");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A run folder that was damaged, changed, or is in use.
 
+// Shared with `run`, which uses the rest of it.
+#[allow(dead_code)]
 mod bench;
 
 use bench::{Faults, Norms, Room, Workers, run};

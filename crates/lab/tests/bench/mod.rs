@@ -353,7 +353,10 @@ pub struct Room {
 
 impl Room {
     pub fn new() -> Self {
-        Room { dir: tempfile::tempdir().expect("temp dir") }
+        // Every window is fsynced: thousands of them are quick in memory and slow on a busy disk.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Room { dir: dir.or_else(|_| tempfile::tempdir()).expect("temp dir") }
     }
 
     pub fn run_dir(&self, name: &str) -> PathBuf {
