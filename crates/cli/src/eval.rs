@@ -80,6 +80,7 @@ impl Request {
         }
         let corpus = corpus::read(args.settings.text.as_deref())?;
         let model = Model::open(&args.model)?;
+        model.require_tokenizer()?;
         let applied = lab::apply::resolve(&applies, &model.ids).map_err(|error| model.refuses(error))?;
         let edits: Vec<Edit> = applied
             .tensors

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use anyhow::{Context, anyhow};
-use gguf::{GgufFile, TensorInfo, escape_terminal};
+use gguf::{Array, GgufFile, TensorInfo, Value, escape_terminal};
 use lab::TensorId;
 use numerics::BlockCodec;
 use std::error::Error;
@@ -27,6 +27,20 @@ impl Model {
             .map(|t| TensorId { name: t.name.clone(), ty: t.ty.name().to_owned(), ne: t.shape().to_vec() })
             .collect();
         Ok(Model { file, ids })
+    }
+
+    /// Refuses a file that cannot turn text into tokens, before an engine is started on it.
+    pub fn require_tokenizer(&self) -> Result<(), Failure> {
+        let kind = self.file.get("tokenizer.ggml.model").and_then(Value::as_str);
+        let tokens = self.file.get("tokenizer.ggml.tokens").and_then(Value::as_array).map_or(0, Array::len);
+        let found = match kind {
+            None => "no tokenizer.ggml.model",
+            Some("no_vocab" | "none") => "tokenizer.ggml.model \"no_vocab\"",
+            Some(_) if tokens == 0 => "no tokenizer.ggml.tokens",
+            Some(_) => return Ok(()),
+        };
+        let hint = "use a GGUF file that carries its tokenizer; convert again with its tokenizer files beside it";
+        Err(anyhow!("{}: found {found}, wanted a tokenizer to measure with\nhint: {hint}", self.shown()).into())
     }
 
     /// File name without folder.

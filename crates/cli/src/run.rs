@@ -2,6 +2,7 @@
 
 use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
@@ -62,6 +63,9 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
 /// From what was typed to a plan that can be run.
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let corpus = corpus::read(args.settings.text.as_deref())?;
+    for model in &args.models {
+        Model::open(model)?.require_tokenizer()?;
+    }
     let mut plan = Plan::preset(&args.preset, args.models.clone(), corpus)?;
     plan.chunks = args.settings.chunks as usize;
     plan.layer_chunks = args.layer_chunks as usize;
@@ -262,9 +266,10 @@ impl<'a> Answer<'a> {
         let _ = writeln!(out, "controls: {held} of {} held", self.controls.len());
         for control in self.controls.iter().filter(|control| !control.ok) {
             let model = escape_terminal(&control.model);
+            let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm_name(arm)));
             let _ = writeln!(
                 out,
-                "  FAILED {} on {model}: wanted {}, found {}",
+                "  FAILED {} on {model}{arm}: wanted {}, found {}",
                 control.name, control.expected, control.found
             );
         }

@@ -20,10 +20,13 @@ pub enum Fault {
     WrongReadBack,
 }
 
+/// Type and bytes of a weight, the stored ones first.
+type Stack = Vec<(String, Arc<Vec<u8>>)>;
+
 pub struct Toy {
     info: EngineInfo,
     infos: Vec<WeightInfo>,
-    stacks: BTreeMap<String, Vec<(String, Arc<Vec<u8>>)>>,
+    stacks: BTreeMap<String, Stack>,
     n_parallel: usize,
     fault: Fault,
     watch: Vec<String>,
