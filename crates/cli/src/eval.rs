@@ -159,10 +159,10 @@ struct Measurement {
 }
 
 fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
-    let unexpected = |event: Event| match event {
+    let unexpected = |event: Event, about: &str| match event {
         Event::Failed { why, hint, input } => {
             let exit = if input { Exit::BadInput } else { Exit::Engine };
-            let error = RunError::Refused { model: request.name.clone(), why, hint, input };
+            let error = RunError::Refused { model: about.to_owned(), why, hint, input };
             Failure { exit, error: error.into() }
         }
         other => {
@@ -176,12 +176,13 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     link.send(&Job::Open { model, settings, n_threads: request.n_threads }).map_err(died)?;
     let info = match link.recv().map_err(died)? {
         Event::Opened { info } => info,
-        other => return Err(unexpected(other)),
+        other => return Err(unexpected(other, &request.name)),
     };
+    let about_text = format!("{} with the tokenizer of {}", request.corpus.name, request.name);
     link.send(&Job::Corpus { text: request.corpus.text.clone() }).map_err(died)?;
     let (n_tokens, bytes_by_chunk) = match link.recv().map_err(died)? {
         Event::Tokenized { n_tokens, chunk_scored_bytes, .. } => (n_tokens, chunk_scored_bytes),
-        other => return Err(unexpected(other)),
+        other => return Err(unexpected(other, &about_text)),
     };
     let chunks = bytes_by_chunk.len().min(request.chunks);
     if chunks == 0 {
@@ -225,7 +226,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
                 );
                 return Err(Failure { exit: Exit::ControlFailed, error });
             }
-            other => return Err(unexpected(other)),
+            other => return Err(unexpected(other, &request.name)),
         }
         progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
     }

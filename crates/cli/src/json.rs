@@ -59,7 +59,7 @@ pub fn finite_f64<S: Serializer>(v: &f64, s: S) -> Result<S::Ok, S::Error> {
     if v.is_finite() { s.serialize_f64(*v) } else { s.serialize_str(non_finite(*v)) }
 }
 
-/// In its own width, so that 1e-5 is written as such and not as its neighbour among the doubles.
+/// In its own width, so that 0.1 is written as such and not as its neighbour among the doubles.
 fn finite_f32<S: Serializer>(v: f32, s: S) -> Result<S::Ok, S::Error> {
     if v.is_finite() { s.serialize_f32(v) } else { s.serialize_str(non_finite(v.into())) }
 }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_float_is_written_in_its_own_width() {
-        assert_eq!(json(Value::F32(1e-5)), "1e-5");
+        assert_eq!(json(Value::F32(0.1)), "0.1");
         assert_eq!(json(Value::U64(u64::MAX)), "18446744073709551615");
     }
 

@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
 use crate::worker;
+use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::protocol::Arm;
 use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
@@ -40,6 +41,10 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     let plan = plan(args)?;
     let prepared = lab::prepare(plan, &llama::build()).map_err(failure)?;
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
+    if dir.exists() && !dir.is_dir() {
+        let shown = shown(&dir);
+        return Err(anyhow!("{shown}: is a file, wanted a folder for the run\nhint: choose another --out").into());
+    }
     announce(prepared.plan(), &dir, output);
 
     let mut display = Display { progress: Progress::new("starting", output.quiet()) };
@@ -147,6 +152,8 @@ impl Display {
                 self.progress.say(&format!("the text has {used} windows, {wanted} were asked for; {used} are used"));
             }
             RunEvent::Census { model: name, summary } => self.progress.say(&format!("{}: {summary}", model(name))),
+            // All of the stage's cells are there already.
+            RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
                 let label = format!("{}: {}", model(name), stage_name(*stage));
                 self.progress.say(&format!("{label}, {cells} cells"));

@@ -1,0 +1,174 @@
+//! Bad input ends in exit 2 with one message that names file, place, found and wanted, a hint on its
+//! own line, and nothing written.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use support::bytes::{Bytes, F32};
+use support::{TinyModel, refused, text};
+
+/// The subcommands that take a model, as words in front of and behind its path.
+const TAKING_A_MODEL: [(&[&str], &[&str]); 5] = [
+    (&["inspect"], &[]),
+    (&["census"], &["--against", "bf16"]),
+    (&["selectors"], &[]),
+    (&["eval"], &["--chunks", "1"]),
+    (&["run", "ffn-norm-bf16"], &["--out", "out"]),
+];
+
+fn refused_by_all(folder: &Path, model: &str, says: &[&str]) {
+    for (before, after) in TAKING_A_MODEL {
+        for json in [&[][..], &["--json"]] {
+            let said = refused(folder, &[before, &[model], after, json].concat());
+            for words in says {
+                assert!(said.contains(words), "{before:?}: {words:?} is not said: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_sound_gguf_file_is_refused_by_every_subcommand() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
+    put("empty.gguf", b"");
+    put("text.gguf", b"this is not a model");
+    put("page.gguf", b"<!DOCTYPE html><title>404</title>");
+    let sound = Bytes::header(1, 0).tensor("blk.0.ffn_norm.weight", &[8], F32, 0).data(32, 32).0;
+    put("cut.gguf", &sound[..sound.len() - 1]);
+    put("cut-header.gguf", &sound[..40]);
+    std::fs::create_dir(folder.path().join("folder.gguf")).expect("a folder");
+    assert!(Command::new("mkfifo").arg(folder.path().join("fifo.gguf")).status().expect("mkfifo").success());
+
+    let folder = folder.path();
+    refused_by_all(folder, "absent.gguf", &["absent.gguf: cannot be opened"]);
+    refused_by_all(folder, "empty.gguf", &["empty.gguf: is empty, wanted a GGUF file"]);
+    refused_by_all(folder, "text.gguf", &["byte 0 holds \"this is \", wanted \"GGUF\""]);
+    refused_by_all(folder, "page.gguf", &["hint: it looks like a web page"]);
+    refused_by_all(folder, "cut.gguf", &["tensor \"blk.0.ffn_norm.weight\"", "32 bytes", "which has 31 bytes"]);
+    refused_by_all(folder, "cut-header.gguf", &["cut-header.gguf: ", "hint: the file may be cut short"]);
+    refused_by_all(folder, "folder.gguf", &["folder.gguf: is a directory, wanted a regular file"]);
+    refused_by_all(folder, "fifo.gguf", &["fifo.gguf: is a FIFO (named pipe), wanted a regular file"]);
+    refused_by_all(folder, "/dev/zero", &["/dev/zero: is a character device"]);
+}
+
+#[test]
+fn selectors_and_schemes_that_cannot_be_are_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    let refused = |args: &[&str]| refused(folder.path(), args);
+
+    let said = refused(&["census", "m.gguf", "--target", "ffn_nrm"]);
+    assert!(
+        said.contains("m.gguf") && said.contains("\"ffn_nrm\"") && said.contains("did you mean ffn_norm"),
+        "{said}"
+    );
+    let said = refused(&["census", "m.gguf", "--target", "attn_bias"]);
+    assert!(said.contains("matches none of the model's 20 tensors"), "{said}");
+    let said = refused(&["census", "m.gguf", "--against", "bf61"]);
+    assert!(said.contains("\"bf61\"") && said.contains("bf16"), "{said}");
+    let said = refused(&["census", "m.gguf", "--target", "ffn_norm", "--against", "q4_k"]);
+    assert!(said.contains("blocks of 256 values"), "{said}");
+    let said = refused(&["census", "m.gguf", "--target", "re:/(/"]);
+    assert!(said.contains("hint: "), "{said}");
+
+    for apply in ["nonsense", "ffn_norm", "ffn_norm=", "=bf16", "ffn_norm=int8", "ffn_norm=bf61", "outptu=bf16"] {
+        refused(&["eval", "m.gguf", "--apply", apply]);
+    }
+    let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--apply", "norms=f16"]);
+    assert!(said.contains("chosen by"), "{said}");
+    let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--layers", "2"]);
+    assert!(said.contains("no layer 2: the model has 2 layers"), "{said}");
+    refused(&["eval", "m.gguf", "--layers", "1"]);
+    let said = refused(&["run", "ffn-norm-bf61", "m.gguf", "--out", "out"]);
+    assert!(said.contains("did you mean ffn-norm-bf16"), "{said}");
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    for args in [
+        ["--chunks", "0"],
+        ["--chunks", "-1"],
+        ["--chunks", "many"],
+        ["--ctx", "0"],
+        ["--ctx", "4294967295"],
+        ["--threads", "1000000"],
+    ] {
+        refused(folder.path(), &[&["eval", "m.gguf"], &args[..]].concat());
+        refused(folder.path(), &[&["run", "ffn-norm-bf16", "m.gguf", "--out", "out"], &args[..]].concat());
+    }
+    refused(folder.path(), &["run", "ffn-norm-bf16", "m.gguf", "--layer-chunks", "0"]);
+    refused(folder.path(), &["eval", "m.gguf", "--arm", "both"]);
+}
+
+#[test]
+fn texts_that_cannot_be_measured_on_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
+    put("empty.txt", b"");
+    put("blank.txt", b" \n\n");
+    put("latin1.txt", b"caf\xe9");
+    put("short.txt", text(300).as_bytes());
+    assert!(Command::new("mkfifo").arg(folder.path().join("fifo.txt")).status().expect("mkfifo").success());
+
+    for (text, says) in [
+        ("absent.txt", "absent.txt: cannot be opened"),
+        ("empty.txt", "empty.txt: is empty or blank, wanted text"),
+        ("blank.txt", "blank.txt: is empty or blank, wanted text"),
+        ("latin1.txt", "latin1.txt: byte 3 is \\xe9, wanted UTF-8"),
+        (".", "is a directory, wanted a text file"),
+        ("fifo.txt", "fifo.txt: is a FIFO"),
+        ("short.txt", "512 wanted for one window"),
+    ] {
+        let said = refused(folder.path(), &["--quiet", "eval", "m.gguf", "--text", text]);
+        assert!(said.contains(says), "{text}: {said}");
+        let said =
+            refused(folder.path(), &["--quiet", "run", "ffn-norm-bf16", "m.gguf", "--text", text, "--out", "out"]);
+        assert!(said.contains(says), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_model_without_a_tokenizer_can_be_looked_at_but_not_measured() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: false }.write(folder.path(), "m.gguf");
+    assert!(support::stdout(folder.path(), &["census", "m.gguf"]).contains("ffn_norm"));
+    for args in [&["eval", "m.gguf"][..], &["run", "ffn-norm-bf16", "m.gguf", "--out", "out"]] {
+        let said = refused(folder.path(), args);
+        assert!(said.contains("m.gguf") && said.contains("tokenizer"), "{said}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_run_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("empty")).expect("a folder");
+    std::fs::create_dir(folder.path().join("photos")).expect("a folder");
+    std::fs::write(folder.path().join("photos/cat.jpg"), b"cat").expect("a file");
+    std::fs::write(folder.path().join("file"), b"").expect("a file");
+    for dir in ["absent", "empty", "photos", "file"] {
+        for command in ["status", "report"] {
+            let said = refused(folder.path(), &[command, dir]);
+            assert!(said.contains(dir), "{said}");
+        }
+    }
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    for dir in ["photos", "file"] {
+        refused(folder.path(), &["--quiet", "run", "ffn-norm-bf16", "m.gguf", "--ctx", "32", "--out", dir]);
+    }
+    assert_eq!(support::names_in(&folder.path().join("photos")), ["cat.jpg"]);
+}
+
+#[test]
+fn usage_errors_are_exit_2_with_a_hint() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for args in
+        [&["inspect"][..], &["inspct", "x"], &["inspect", "--jsn", "x"], &["run"], &["--quiet", "--verbose", "doctor"]]
+    {
+        refused(folder.path(), args);
+    }
+}
