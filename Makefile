@@ -22,7 +22,7 @@ help:
 
 demo: models build
 	@echo 'demo: does it matter if the FFN norm weights are held in BF16? (a finished run is re-used)'
-	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --chunks 8 --out runs/demo
+	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --ctx 256 --chunks 8 --out runs/demo
 	@echo 'demo: the report is in runs/demo/report'
 
 test: tools models

@@ -93,10 +93,12 @@ impl ReferenceWindow {
         let rows = self.logits.chunks_exact(n_vocab).zip(logits[..self.logits.len()].chunks_exact(n_vocab));
         for (row, ((reference, variant), (&base, &token))) in rows.zip(self.rows.iter().zip(&self.targets)).enumerate()
         {
-            let summary = summarize(variant).ok_or(NonFinite { row })?;
             let changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
+            // The same bits have the same summary and diverge by exactly 0: nothing is left to compute.
+            let summary = if changed { summarize(variant).ok_or(NonFinite { row })? } else { base };
+            let kld = if changed { kl_divergence(reference, base.lse, variant, summary.lse) } else { 0.0 };
             scores.nll.push(nll(variant, summary, token));
-            scores.kld.push(kl_divergence(reference, base.lse, variant, summary.lse));
+            scores.kld.push(kld);
             scores.same_top += usize::from(base.top == summary.top);
             scores.logits_changed += usize::from(changed);
         }

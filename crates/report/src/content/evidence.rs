@@ -89,7 +89,7 @@ fn by_tensor(tensors: &[TensorEvidence]) -> Table {
         "Measured: the target's tensors as read back from the engine",
         &["Tensor", "held as", "values changed>", "bytes changed>", "relative RMSE>", "read back", "graph nodes>"],
     );
-    for t in tensors {
+    for t in words::by_layer(tensors, |t| &t.tensor) {
         let held = if t.type_base == t.type_variant {
             t.type_base.clone()
         } else {

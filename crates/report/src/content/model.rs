@@ -58,7 +58,7 @@ fn census(record: &RunRecord, model: &ModelRecord) -> Vec<Block> {
             "Note",
         ],
     );
-    for row in &model.census {
+    for row in words::by_layer(&model.census, |row| &row.name) {
         table.push(census_row(row));
     }
     let mut blocks = vec![

@@ -117,3 +117,11 @@ pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
 pub(super) fn plural(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {one}s", crate::number::count(n as u64)) }
 }
+
+/// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
+pub(super) fn by_layer<'a, T>(items: &'a [T], name: impl Fn(&T) -> &str) -> Vec<&'a T> {
+    let layer = |item: &T| name(item).strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    let mut sorted: Vec<&T> = items.iter().collect();
+    sorted.sort_by_key(|item| layer(item));
+    sorted
+}
