@@ -100,10 +100,11 @@ fn engine() -> Check {
 
 /// A few values whose rounding anybody can check by hand.
 fn known_answers(codec: &dyn BlockCodec) -> Check {
-    // 1 + 2^-8 lies halfway between two BF16 neighbours: even wins. 127 is int8's largest step here.
+    // BF16 has steps of 1/128 above 1: 1/256 and 3/256 lie halfway between neighbours, and the even one wins.
+    const PART: f32 = 1.0 / 256.0;
     let cases: [(&str, &[f32], &[f32]); 4] = [
-        ("bf16", &[1.003_906_25, 1.011_718_75, -0.0], &[1.0, 1.015_625, -0.0]),
-        ("bf16:trunc", &[1.011_718_75, 1.0, -1.011_718_75], &[1.007_812_5, 1.0, -1.007_812_5]),
+        ("bf16", &[1.0 + PART, 1.0 + 3.0 * PART, -0.0], &[1.0, 1.0 + 4.0 * PART, -0.0]),
+        ("bf16:trunc", &[1.0 + 3.0 * PART, 1.0, -1.0 - 3.0 * PART], &[1.0 + 2.0 * PART, 1.0, -1.0 - 2.0 * PART]),
         ("int8@row", &[127.0, 0.4, -2.5], &[127.0, 0.0, -2.0]),
         ("q8_0", &Q8_0_GIVEN, &Q8_0_WANTED),
     ];
