@@ -58,10 +58,12 @@ impl SchemeRow {
             },
             built: format.built,
             bits: format.bits,
-            granularity: match format.granularity {
-                Granularities::None => "none",
-                Granularities::Optional => "optional",
-                Granularities::Required => "required",
+            granularity: if format.granularity == Granularities::Required {
+                "required"
+            } else if format.granularity == Granularities::None {
+                "none"
+            } else {
+                "optional"
             },
             options: format.options,
             rounding: format.rounding,
