@@ -1,0 +1,83 @@
+//! The first question on the two models of the demo, at a small size; and the perplexities of llama-perplexity.
+//!
+//! `make test` fetches the models. Where they are missing, a test says so and passes.
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A run that hangs is a failed test; a busy machine is not.
+const TIMEOUT: Duration = Duration::from_secs(1200);
+
+const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
+
+/// The file, or `None` with a word about it.
+fn model(name: &str) -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = std::env::var_os("ASSAY_MODELS").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+        cache.map(|cache| cache.join("assay/models"))
+    });
+    let path = folder?.join(name);
+    if !path.is_file() {
+        eprintln!("skipped: {name} is not there; scripts/fetch-models.sh fetches it");
+        return None;
+    }
+    Some(path)
+}
+
+fn json(args: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    let output = command.args(args).timeout(TIMEOUT).output().expect("assay starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {:?}\n{stderr}", output.status);
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Made with `llama-perplexity -f crates/cli/assets/demo.txt -c 512 -b 512 --chunks 2 --no-repack` of llama.cpp of October
+/// 2026 (scripts/build-peer.sh), which prints four decimals. Without `-b 512` it puts two sequences into one ubatch of 512
+/// tokens where only two or three windows are asked for, and 256 or fewer rows a sequence have other bits.
+#[test]
+fn perplexity_on_real_models_is_llama_perplexitys_to_four_decimals() {
+    for (name, wanted) in [(SMOLLM2, "32.0579"), (GEMMA, "31.5271")] {
+        let Some(path) = model(name) else { continue };
+        let path = path.to_str().expect("UTF-8");
+        let answer = json(&["eval", path, "--arm", "native", "--ctx", "512", "--chunks", "2", "--json", "--quiet"]);
+        let ppl = answer["ppl"].as_f64().expect("a number");
+        assert_eq!(format!("{ppl:.4}"), wanted, "{name}");
+    }
+}
+
+#[test]
+fn bf16_norms_are_a_no_op_on_one_model_and_a_tiny_real_effect_on_the_other() {
+    let (Some(smollm2), Some(gemma)) = (model(SMOLLM2), model(GEMMA)) else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    let (smollm2, gemma) = (smollm2.to_str().expect("UTF-8"), gemma.to_str().expect("UTF-8"));
+    let out = out.to_str().expect("UTF-8");
+    let size = ["--ctx", "64", "--chunks", "2", "--layer-chunks", "1"];
+    let args = [&["run", "ffn-norm-bf16", smollm2, gemma, "--out", out, "--json", "--quiet"], &size[..]].concat();
+    let answer = json(&args);
+
+    let whole = |model: &str, arm: &str| -> Value {
+        let rows = answer["verdicts"].as_array().expect("rows");
+        let found = rows.iter().find(|row| row["model"] == model && row["arm"] == arm && row["stage"] == "all_layers");
+        found.unwrap_or_else(|| panic!("no verdict for {model}, {arm}: {answer}")).clone()
+    };
+    for arm in ["exact", "native"] {
+        let row = whole(SMOLLM2, arm);
+        assert_eq!(row["verdict"], "NO-OP", "{row}");
+        assert_eq!(row["effects"]["kld_mean"].as_f64(), Some(0.0), "{row}");
+    }
+    let exact = whole(GEMMA, "exact");
+    assert_eq!(exact["verdict"], "REAL", "{exact}");
+    assert!(exact["why"].as_str().is_some_and(|why| why.contains("2,990 of 11,520 values change")), "{exact}");
+    let kld = |row: &Value| row["effects"]["kld_mean"].as_f64().expect("a number");
+    // Measured at 512 tokens: 2.6e-5 exact, 0.0063 native. The order of magnitude is what a small size can show.
+    assert!((1e-6..1e-3).contains(&kld(&exact)), "{exact}");
+    assert!(kld(&whole(GEMMA, "native")) > 20.0 * kld(&exact), "{answer}");
+    let controls = answer["controls"].as_array().expect("rows");
+    assert!(controls.len() >= 20 && controls.iter().all(|control| control["ok"] == true), "{answer}");
+}
