@@ -6,7 +6,7 @@ use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
-use crate::table::thousands;
+use crate::table::{scientific, thousands};
 use crate::worker;
 use ::eval::EngineSettings;
 use anyhow::anyhow;
@@ -377,11 +377,12 @@ impl Answer {
             line(format!("{applied}: {changed} of {values} values changed in {n_tensors} tensors"));
             line(format!("reference PPL {ppl_ref:.4}, Δ ln PPL {dlnppl:+.6}{}", plus_minus(self.dlnppl_se)));
             line(format!(
-                "KLD mean {kld_mean:.3e}{}, median {:.3e}, p99 {:.3e}, max {:.3e} nats",
+                "KLD mean {}{}, median {}, p99 {}, max {} nats",
+                scientific(kld_mean),
                 plus_minus(self.kld_se),
-                self.kld_median.unwrap_or_default(),
-                self.kld_p99.unwrap_or_default(),
-                self.kld_max.unwrap_or_default(),
+                scientific(self.kld_median.unwrap_or_default()),
+                scientific(self.kld_p99.unwrap_or_default()),
+                scientific(self.kld_max.unwrap_or_default()),
             ));
             let bits = match self.logits_changed {
                 Some(0) => ", all logits bit-equal".to_owned(),

@@ -6,6 +6,7 @@ use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
+use crate::table::scientific;
 use crate::worker;
 use anyhow::anyhow;
 use gguf::escape_terminal;
@@ -322,14 +323,14 @@ impl Effects {
 
     fn words(&self) -> String {
         let mut words = format!(
-            "KLD {:.3e} nats, PPL {:.4} against {:.4}, same top {:.2} %",
-            self.kld_mean,
+            "KLD {} nats, PPL {:.4} against {:.4}, same top {:.2} %",
+            scientific(self.kld_mean),
             self.ppl,
             self.ppl_ref,
             100.0 * self.same_top
         );
         if let Some(floor) = self.floor_kld_mean_max {
-            let _ = write!(words, ", floor {floor:.3e}");
+            let _ = write!(words, ", floor {}", scientific(floor));
         }
         if let Some(ratio) = self.floor_ratio {
             let _ = write!(words, " (ratio {ratio:.2})");

@@ -103,7 +103,8 @@ impl Status {
 
     fn text(&self) -> String {
         let mut out = String::new();
-        let of = self.cells.map_or(String::new(), |cells| format!(" of {cells}"));
+        // Some cells stand in two stages and are measured once, so the counts differ at the end.
+        let of = self.cells.filter(|_| !self.finished).map_or(String::new(), |cells| format!(" of {cells}"));
         let state = if self.finished { "finished" } else { "not finished" };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{}: {state}, {}{of} cells", escape_terminal(&self.run), self.cells_finished);

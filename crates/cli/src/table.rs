@@ -57,6 +57,11 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
+/// A small number in scientific notation; exactly zero is `0`, since that is a finding.
+pub fn scientific(x: f64) -> String {
+    if x == 0.0 { "0".to_owned() } else { format!("{x:.3e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +76,7 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         assert_eq!([0, 999, 1000, 2990, 1234567].map(thousands), ["0", "999", "1,000", "2,990", "1,234,567"]);
+        assert_eq!([0.0, 2.5993e-5, 1.0].map(scientific), ["0", "2.599e-5", "1.000e0"]);
         assert_eq!(bytes(1023), "1023 bytes");
         assert_eq!(bytes(98_362_432), "93.8 MiB");
     }
