@@ -202,8 +202,7 @@ impl TensorCensus {
         let sentence = match self.effective {
             _ if self.n == 0 => "no values".to_owned(),
             Effective::NotDecided => {
-                "not decidable: stored in quantized blocks, and what lies under them is not looked at in this version"
-                    .to_owned()
+                "not decidable: stored in quantized blocks, whose values do not say what lies under them".to_owned()
             }
             _ if finite == 0 => format!("stored {stored}, not decidable: no value is finite"),
             _ if stored == StoredPrecision::Bf16 => format!("stored BF16, so BF16 by storage: {bf16_is}"),

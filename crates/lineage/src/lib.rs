@@ -6,22 +6,45 @@
 //! values, StoredPrecision ── scan ──▶ counts ── histogram (only where a grid holds all) ──▶ evidence
 //!                                       │                                                     │
 //!                                       └── offsets (only where BF16 does not) ───────────────┴──▶ TensorCensus
+//! values, TensorCensus ── sample ── tables, lattices, few levels, each against surrogates ──▶ Search
+//! bytes of a quantized tensor ── scales ──▶ Under
 //! values, Scheme ── fake_quantize, exactly ──▶ Prediction
 //! ```
 //!
 //! - [`census`] says on which float grid a tensor lies, and whether it is a converter's constant plus
 //!   BF16. It looks at every value: a count it gives is exact.
+//! - [`search`] says on which grid of blocks it lies: integer lattice, codebook, small float. It looks at a
+//!   sample, and claims nothing that blocks made to look alike do as well.
+//! - [`under`] says what the scales of a quantized tensor tell of its source.
+//! - [`distribution`] and [`row_grids`] describe values and rows, all of them.
 //! - [`predict`] says how many values a scheme would change, by running it.
 //!
 //! "Lies on a grid" is a statement about values and is all that is claimed; a false alarm is worse
-//! than a miss. Integer lattices, codebooks and what lies under quantized storage are not looked at yet.
+//! than a miss, and what values cannot tell is "not decidable" with the reason.
 
 mod census;
+mod distribution;
 mod grid;
+mod interval;
+mod lattice;
 mod offset;
 mod predict;
+mod rows;
+mod sample;
+mod search;
+mod table;
+mod under;
 
 pub use census::{Effective, StoredPrecision, TensorCensus, census};
+pub use distribution::{Distribution, OUTLIER_SIGMAS, distribution};
 pub use grid::MIN_GRID_EVIDENCE_BITS;
+pub use lattice::{
+    BlockCount, Lattice, MAX_SURROGATE_SHARE, MIN_HIT_SHARE, MIN_LATTICE_EVIDENCE_BITS, Requantized, ScaleClass,
+};
 pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset};
 pub use predict::{Prediction, predict};
+pub use rows::{RowGrids, row_grids};
+pub use sample::{Axis, Extent};
+pub use search::{FewLevels, Grid, Search, SmallFloat, TableGrid, search};
+pub use table::{CODEBOOKS, Codebook};
+pub use under::{MIN_UNDER_EVIDENCE_BITS, Under, under};

@@ -1,0 +1,93 @@
+//! Rows that lie on a coarser float grid than their tensor: embedding rows that training never touched
+//! keep the precision they were first written in.
+
+use crate::census::StoredPrecision;
+use crate::grid::{self, MIN_GRID_EVIDENCE_BITS};
+use numerics::{Minifloat, Rounding};
+use rayon::prelude::*;
+
+/// How many rows of one tensor lie on a float grid each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowGrids {
+    /// Rows that could have shown a grid: not zeros alone, and finite.
+    pub rows: u64,
+    /// Rows on the BF16 grid.
+    pub bf16: u64,
+    /// Rows on the F16 grid that are not on BF16's.
+    pub f16: u64,
+}
+
+/// Looks at every value of every row of `values`, `[n / n_per_row][n_per_row]`. A row counts only where its
+/// own distinct values are evidence enough, and enough for having looked at every row.
+pub fn row_grids(values: &[f32], n_per_row: usize, stored: StoredPrecision) -> RowGrids {
+    let n_rows = values.len().checked_div(n_per_row).unwrap_or(0);
+    let wanted = MIN_GRID_EVIDENCE_BITS + libm::log2(n_rows.max(1) as f64);
+    let none = RowGrids { rows: 0, bf16: 0, f16: 0 };
+    if !matches!(stored, StoredPrecision::F32 | StoredPrecision::F16) || n_rows == 0 {
+        return none;
+    }
+    let of_row = |row: &[f32]| {
+        if row.iter().any(|x| !x.is_finite()) || row.iter().all(|x| *x == 0.0) {
+            return none;
+        }
+        let lies_on = |on: Minifloat| {
+            row.iter().all(|&x| on.cast(Rounding::Rne, x) == x) && {
+                let distinct = grid::few_distinct(row);
+                grid::evidence_bits(distinct.as_deref().unwrap_or(row), stored, on) >= wanted
+            }
+        };
+        let bf16 = lies_on(Minifloat::Bf16);
+        let f16 = !bf16 && stored == StoredPrecision::F32 && lies_on(Minifloat::F16);
+        RowGrids { rows: 1, bf16: bf16.into(), f16: f16.into() }
+    };
+    values
+        .par_chunks_exact(n_per_row)
+        .map(of_row)
+        .reduce(|| none, |a, b| RowGrids { rows: a.rows + b.rows, bf16: a.bf16 + b.bf16, f16: a.f16 + b.f16 })
+}
+
+impl RowGrids {
+    /// `75 % of rows are F16 (96 of 128)`; `None` where no row is coarser than the rest, or all are.
+    pub fn note(&self) -> Option<String> {
+        let of = |n: u64, grid: &str| {
+            (n > 0 && n < self.rows).then(|| {
+                let percent = 100.0 * n as f64 / self.rows as f64;
+                format!("{percent:.0} % of rows are {grid} ({n} of {})", self.rows)
+            })
+        };
+        match (of(self.bf16, "BF16"), of(self.f16, "F16")) {
+            (Some(a), Some(b)) => Some(format!("{a}, {b}")),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that use all 24 bits.
+    fn noise(i: usize) -> f32 {
+        let bits = (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_246_822_519);
+        f32::from_bits(0x3f00_0000 | bits & 0x007f_ffff) - 0.73
+    }
+
+    #[test]
+    fn three_rows_in_four_that_were_never_updated_are_seen() {
+        let values: Vec<f32> = (0..128 * 32)
+            .map(|i| if (i / 32) % 4 == 0 { noise(i) } else { Minifloat::F16.cast(Rounding::Rne, noise(i)) })
+            .collect();
+        let rows = row_grids(&values, 32, StoredPrecision::F32);
+        assert_eq!(rows, RowGrids { rows: 128, bf16: 0, f16: 96 });
+        assert_eq!(rows.note().as_deref(), Some("75 % of rows are F16 (96 of 128)"));
+    }
+
+    #[test]
+    fn rows_of_noise_of_zeros_and_of_one_value_show_nothing() {
+        let noisy: Vec<f32> = (0..64 * 64).map(noise).collect();
+        assert_eq!(row_grids(&noisy, 64, StoredPrecision::F32), RowGrids { rows: 64, bf16: 0, f16: 0 });
+        let flat: Vec<f32> = (0..64 * 64).map(|i| if i < 2048 { 0.0 } else { 1.5 }).collect();
+        assert_eq!(row_grids(&flat, 64, StoredPrecision::F32), RowGrids { rows: 32, bf16: 0, f16: 0 });
+        assert_eq!(row_grids(&[], 0, StoredPrecision::F32).note(), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Codebooks: blocks whose values are a scale times the entries of a known table.
+
+use crate::interval::{F32_ARITHMETIC, HIT_BITS, Precision};
+
+/// A table that quantizers are known to use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Codebook {
+    /// As printed.
+    pub name: &'static str,
+    /// Entries, ascending; the unit does not matter.
+    pub entries: &'static [f64],
+}
+
+/// Known tables.
+///
+/// # Source
+/// NF4: Dettmers et al., "QLoRA" (2023), appendix E. FP4: bitsandbytes `dDequantizeFP4Tree`, times 192.
+/// IQ4_NL: `kvalues_iq4nl` (ggml-common.h). E2M1: OCP Microscaling Formats 1.0, times 2.
+pub const CODEBOOKS: [Codebook; 4] = [
+    Codebook {
+        name: "NF4",
+        entries: &[
+            -1.0,
+            -0.696_192_800_998_687_7,
+            -0.525_073_051_452_636_7,
+            -0.394_917_488_098_144_53,
+            -0.284_441_381_692_886_35,
+            -0.184_773_430_228_233_34,
+            -0.091_050_036_251_544_95,
+            0.0,
+            0.079_580_299_556_255_34,
+            0.160_930_201_411_247_25,
+            0.246_112_301_945_686_34,
+            0.337_915_241_718_292_24,
+            0.440_709_829_330_444_34,
+            0.562_617_003_917_694_1,
+            0.722_956_836_223_602_3,
+            1.0,
+        ],
+    },
+    Codebook {
+        name: "FP4",
+        entries: &[-192.0, -128.0, -96.0, -64.0, -48.0, -32.0, -1.0, 0.0, 1.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0],
+    },
+    Codebook {
+        name: "IQ4_NL",
+        entries: &[
+            -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
+        ],
+    },
+    Codebook {
+        name: "E2M1",
+        entries: &[-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0],
+    },
+];
+
+/// A block's best explanation by one table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableFit {
+    pub(crate) bits: f64,
+    /// The scale lies between these.
+    pub(crate) lo: f64,
+    pub(crate) hi: f64,
+    /// Entries met, as bits by index.
+    pub(crate) used: u32,
+}
+
+impl TableFit {
+    pub(crate) fn is_hit(&self) -> bool {
+        self.bits >= HIT_BITS
+    }
+}
+
+/// The scale with the most evidence, of either sign, under which all `levels` (distinct values) are entries.
+pub(crate) fn fit(levels: &[f32], precision: Precision, table: &Codebook) -> Option<TableFit> {
+    let top = levels.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).filter(|x| *x != 0.0)?;
+    if levels.len() > table.entries.len() {
+        return None;
+    }
+    let error = |x: f32| precision.half_ulp(x) + f64::from(x.abs()) * 2.0 * F32_ARITHMETIC;
+    let span = table.entries[table.entries.len() - 1] - table.entries[0];
+    let mut best: Option<TableFit> = None;
+    for (index, &entry) in table.entries.iter().enumerate().filter(|(_, entry)| **entry != 0.0) {
+        // The scale may be negative: then the table is met upside down.
+        let (x, h) = (f64::from(top) / entry, error(top) / entry.abs());
+        let (sign, mut lo, mut hi) = (x.signum(), x.abs() - h, x.abs() + h);
+        let mut bits = -libm::log2(2.0 * table.entries.len() as f64);
+        let mut used = 1u32 << index;
+        let all = lo > 0.0
+            && levels.iter().filter(|x| **x != top).all(|&x| {
+                let (value, h, d) = (f64::from(x) * sign, error(x), (lo + hi) / 2.0);
+                let near = |entry: f64| (value - entry * d).abs();
+                let (index, &entry) = table
+                    .entries
+                    .iter()
+                    .enumerate()
+                    .min_by(|a, b| near(*a.1).total_cmp(&near(*b.1)))
+                    .unwrap_or((0, &0.0));
+                let reach = h + entry.abs() * (hi - lo) / 2.0;
+                let chance = table.entries.len() as f64 * 2.0 * reach / (span * d);
+                used |= 1 << index;
+                bits -= libm::log2(chance.min(1.0));
+                if near(entry) > reach {
+                    return false;
+                }
+                if entry != 0.0 {
+                    let (a, b) = ((value - h) / entry, (value + h) / entry);
+                    (lo, hi) = (lo.max(a.min(b)), hi.min(a.max(b)));
+                }
+                lo <= hi
+            });
+        if all && best.as_ref().is_none_or(|b| bits > b.bits) {
+            best = Some(TableFit { bits, lo, hi, used });
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interval::{Zero, levels};
+    use numerics::Minifloat;
+
+    #[test]
+    fn a_block_made_from_a_table_is_explained_by_it_and_by_no_other() {
+        for made in CODEBOOKS {
+            let n = made.entries.len();
+            for (precision, scale) in [(Precision::F32, 0.0137), (Precision::of(Minifloat::F16), -0.0219)] {
+                let block: Vec<f32> =
+                    (0..40).map(|i| precision.round((made.entries[i * 7 % n] as f32 * scale).into())).collect();
+                for tried in CODEBOOKS {
+                    let found = fit(&levels(&block, Zero::AtLeast), precision, &tried);
+                    let hit = found.as_ref().is_some_and(TableFit::is_hit);
+                    assert_eq!(hit, tried.name == made.name, "{} tried as {}: {found:?}", made.name, tried.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tables_are_ascending_and_reach_their_known_ends() {
+        for table in CODEBOOKS {
+            assert!(table.entries.windows(2).all(|w| w[0] < w[1]), "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn zeros_alone_fit_nothing() {
+        assert_eq!(fit(&[0.0], Precision::F32, &CODEBOOKS[0]), None);
+        assert_eq!(fit(&[], Precision::F32, &CODEBOOKS[0]), None);
+    }
+}

@@ -1,0 +1,162 @@
+//! What lies under quantized storage: the block's own scale still tells of the precision of the weights
+//! that it was computed from.
+//!
+//! ```text
+//! Q4_0  d = max / −8      Q5_0  d = max / −16     Q8_0  d = absmax / 127      in F32, then stored as F16
+//! Q4_1, Q5_1  m = min
+//! ```
+//!
+//! With weights in BF16 the numerator has 8 significant bits, so of the 1024 F16 values of an octave the
+//! scale can only take 128: 3 bits of evidence a distinct scale. Quantizers that search for the scale
+//! (k-quants, importance matrices) leave no such trace, and then nothing is claimed.
+//!
+//! # Source
+//! `quantize_row_q4_0_ref`, `_q4_1_ref`, `_q5_0_ref`, `_q5_1_ref`, `_q8_0_ref` (ggml-quants.c).
+
+use numerics::{Minifloat, Rounding};
+
+/// A source precision is believed from this many bits on.
+pub const MIN_UNDER_EVIDENCE_BITS: f64 = 48.0;
+
+/// What the scales of a quantized tensor say about the weights before quantization.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Under {
+    /// Every block's scale is one that BF16 weights give.
+    Bf16 {
+        /// Blocks, all of which agree.
+        blocks: u64,
+        /// 3 bits for each distinct scale.
+        evidence_bits: f64,
+    },
+    /// Scales were looked at and no coarser source shows.
+    NotShown {
+        /// Blocks whose scale BF16 weights could give.
+        agree: u64,
+        /// Blocks that could have disagreed.
+        blocks: u64,
+    },
+    /// Nothing can be read from this type's scales.
+    NotDecidable(&'static str),
+}
+
+/// Where a block keeps what is derived from one weight, and by what it was divided.
+struct Trace {
+    type_size: usize,
+    at: usize,
+    divisor: f32,
+}
+
+fn trace(ty: &str) -> Option<Trace> {
+    let (type_size, at, divisor) = match ty.to_ascii_lowercase().as_str() {
+        "q4_0" => (18, 0, -8.0),
+        "q4_1" => (20, 2, 1.0),
+        "q5_0" => (22, 0, -16.0),
+        "q5_1" => (24, 2, 1.0),
+        "q8_0" => (34, 0, 127.0),
+        _ => return None,
+    };
+    Some(Trace { type_size, at, divisor })
+}
+
+/// Reads the scales of a tensor of ggml type `ty` from all its `bytes`.
+pub fn under(ty: &str, bytes: &[u8]) -> Under {
+    let Some(trace) = trace(ty) else {
+        return Under::NotDecidable(
+            "this type's scales are searched for or coded, so they keep no trace of the source",
+        );
+    };
+    let mut scales: Vec<u16> = bytes
+        .chunks_exact(trace.type_size)
+        .map(|block| u16::from_le_bytes([block[trace.at], block[trace.at + 1]]) & 0x7fff)
+        // Among F16's subnormals the bits run out, and zero, infinity and NaN are no evidence.
+        .filter(|bits| (0x0400..0x7c00).contains(bits))
+        .collect();
+    let blocks = scales.len() as u64;
+    let agrees = |bits: u16| {
+        let d = f16_to_f32(bits);
+        let source = Minifloat::Bf16.cast(Rounding::Rne, d * trace.divisor);
+        Minifloat::F16.cast(Rounding::Rne, source / trace.divisor) == d
+    };
+    let agree = scales.iter().filter(|bits| agrees(**bits)).count() as u64;
+    scales.sort_unstable();
+    scales.dedup();
+    let evidence_bits = 3.0 * scales.len() as f64;
+    match agree == blocks && evidence_bits >= MIN_UNDER_EVIDENCE_BITS {
+        true => Under::Bf16 { blocks, evidence_bits },
+        false if blocks == 0 || agree == blocks => Under::NotDecidable("too few distinct scales"),
+        false => Under::NotShown { agree, blocks },
+    }
+}
+
+/// A positive normal F16.
+fn f16_to_f32(bits: u16) -> f32 {
+    f32::from_bits((u32::from(bits) << 13) + ((127 - 15) << 23))
+}
+
+impl Under {
+    /// In words, after the stored type.
+    pub fn note(&self) -> String {
+        match self {
+            Under::Bf16 { blocks, evidence_bits } => format!(
+                "all {blocks} block scales are ones that BF16 weights give ({evidence_bits:.0} bits of evidence): \
+                 a BF16 source lies under it"
+            ),
+            Under::NotShown { agree, blocks } => {
+                format!("no coarser source shows in its scales ({agree} of {blocks} are ones that BF16 weights give)")
+            }
+            Under::NotDecidable(why) => format!("not decidable: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One deterministic value in 0.5 … 1 with all bits of the significand in play.
+    fn noise(i: u32) -> f32 {
+        let bits = i.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519);
+        f32::from_bits(0x3f00_0000 | bits & 0x007f_ffff)
+    }
+
+    /// Blocks of a type as its reference quantizer would head them; the codes do not matter here.
+    fn blocks(ty: &str, source: impl Fn(u32) -> f32) -> Vec<u8> {
+        let trace = trace(ty).unwrap();
+        (0..200)
+            .flat_map(|i| {
+                let scale = Minifloat::F16.cast(Rounding::Rne, source(i) / trace.divisor);
+                let mut block = vec![0xaa; trace.type_size];
+                let bits = half::f16::from_f32(scale).to_le_bytes();
+                block[trace.at..trace.at + 2].copy_from_slice(&bits);
+                block
+            })
+            .collect()
+    }
+
+    #[test]
+    fn scales_made_from_bf16_weights_are_told_from_scales_made_from_finer_ones() {
+        for ty in ["q4_0", "Q4_1", "q5_0", "q5_1", "q8_0"] {
+            let bf16 = under(ty, &blocks(ty, |i| Minifloat::Bf16.cast(Rounding::Rne, noise(i))));
+            assert!(matches!(bf16, Under::Bf16 { blocks: 200, .. }), "{ty}: {bf16:?}");
+            for finer in [|i| noise(i), |i| Minifloat::F16.cast(Rounding::Rne, noise(i))] {
+                let found = under(ty, &blocks(ty, finer));
+                let Under::NotShown { agree, blocks } = found else { panic!("{ty}: {found:?}") };
+                assert!(blocks == 200 && (5..60).contains(&agree), "one in eight by chance; {ty}: {agree}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_scale_repeated_and_types_without_a_trace_are_not_decidable() {
+        assert!(matches!(under("q8_0", &blocks("q8_0", |_| 0.75)), Under::NotDecidable("too few distinct scales")));
+        assert!(matches!(under("q4_0", &[]), Under::NotDecidable(_)));
+        assert!(under("q4_K", &[0; 144]).note().starts_with("not decidable: "));
+    }
+
+    #[test]
+    fn a_normal_f16_reads_as_what_it_is() {
+        for bits in 0x0400..0x7c00u16 {
+            assert_eq!(f16_to_f32(bits), half::f16::from_bits(bits).to_f32());
+        }
+    }
+}

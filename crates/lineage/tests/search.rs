@@ -1,0 +1,266 @@
+//! The search for grids on tensors whose origin is known because the test made them.
+
+use half::{bf16, f16};
+use lineage::{Axis, CODEBOOKS, Extent, Grid, Lattice, Search, StoredPrecision, census, search};
+use rand_pcg::Pcg64;
+use rand_pcg::rand_core::RngCore;
+
+const ROWS: usize = 128;
+const N_PER_ROW: usize = 512;
+
+fn uniform(rng: &mut Pcg64) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn gaussian(rng: &mut Pcg64) -> f64 {
+    (0..12).map(|_| uniform(rng)).sum::<f64>() - 6.0
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Gaussian,
+    /// Gaussian over the root of a mean of four squares: Student's t with four degrees of freedom.
+    StudentT,
+    /// Some columns twenty times as large.
+    OutlierChannels,
+}
+
+const SHAPES: [Shape; 3] = [Shape::Gaussian, Shape::StudentT, Shape::OutlierChannels];
+
+fn weights(shape: Shape, seed: u64) -> Vec<f32> {
+    let mut rng = Pcg64::new(seed.into(), 1);
+    (0..ROWS * N_PER_ROW)
+        .map(|i| {
+            let x = 0.02 * gaussian(&mut rng);
+            let x = match shape {
+                Shape::Gaussian => x,
+                Shape::StudentT => x / ((0..4).map(|_| gaussian(&mut rng).powi(2)).sum::<f64>() / 4.0).sqrt(),
+                Shape::OutlierChannels => x * if i % N_PER_ROW % 97 == 5 { 20.0 } else { 1.0 },
+            };
+            x as f32
+        })
+        .collect()
+}
+
+fn half(x: f32) -> f32 {
+    f16::from_f32(x).to_f32()
+}
+
+fn per_block(values: &[f32], size: usize, f: impl Fn(&[f32]) -> Vec<f32>) -> Vec<f32> {
+    values.chunks(size).flat_map(f).collect()
+}
+
+/// Signed value of the largest magnitude.
+fn extreme(block: &[f32]) -> f32 {
+    block.iter().copied().fold(0.0, |m: f32, x| if x.abs() > m.abs() { x } else { m })
+}
+
+fn q4_0(values: &[f32]) -> Vec<f32> {
+    per_block(values, 32, |b| {
+        let d = extreme(b) / -8.0;
+        b.iter().map(|x| half(d) * (x / d).round().clamp(-8.0, 7.0)).collect()
+    })
+}
+
+fn q4_1(values: &[f32]) -> Vec<f32> {
+    per_block(values, 32, |b| {
+        let (least, most) = b.iter().fold((f32::MAX, f32::MIN), |(a, z), x| (a.min(*x), z.max(*x)));
+        let d = (most - least) / 15.0;
+        b.iter().map(|x| half(d) * ((x - least) / d).round().clamp(0.0, 15.0) + half(least)).collect()
+    })
+}
+
+fn symmetric(values: &[f32], size: usize, top: f32, scale: fn(f32) -> f32) -> Vec<f32> {
+    per_block(values, size, |b| {
+        let d = extreme(b).abs() / top;
+        b.iter().map(|x| scale(d) * (x / d).round()).collect()
+    })
+}
+
+fn q8_0(values: &[f32]) -> Vec<f32> {
+    symmetric(values, 32, 127.0, half)
+}
+
+fn codebook(values: &[f32], size: usize, name: &str, scale: fn(f32) -> f32) -> Vec<f32> {
+    let table = CODEBOOKS.iter().find(|t| t.name == name).unwrap();
+    let most = table.entries[table.entries.len() - 1] as f32;
+    per_block(values, size, |b| {
+        let d = scale(extreme(b).abs() / most);
+        let nearest = |x: f32| {
+            let entries = table.entries.iter().map(|e| *e as f32);
+            entries.min_by(|a, b| (x - a * d).abs().total_cmp(&(x - b * d).abs())).unwrap()
+        };
+        b.iter().map(|&x| nearest(x) * d).collect()
+    })
+}
+
+use StoredPrecision::{Bf16, F16, F32};
+
+fn store(values: &[f32], stored: StoredPrecision) -> Vec<f32> {
+    let to = |x: &f32| match stored {
+        F16 => half(*x),
+        Bf16 => bf16::from_f32(*x).to_f32(),
+        _ => *x,
+    };
+    values.iter().map(to).collect()
+}
+
+fn look(values: &[f32], stored: StoredPrecision) -> Search {
+    let held = store(values, stored);
+    search(&held, N_PER_ROW, &census(&held, stored))
+}
+
+fn lattice(found: &Search) -> Lattice {
+    match &found.grid {
+        Grid::Lattice(l) => *l,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn upcast_block_formats_are_named_in_every_storage() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let w = weights(shape, seed as u64);
+        for stored in [F32, F16, Bf16] {
+            let names = [q4_0(&w), q4_1(&w), q8_0(&w)].map(|made| look(&made, stored).name());
+            assert_eq!(names, ["Q4_0-like", "Q4_1-like", "Q8_0-like"], "{shape:?} in {stored}");
+        }
+    }
+}
+
+#[test]
+fn the_note_names_block_symmetry_bits_sample_and_surrogate() {
+    let found = look(&q4_1(&weights(Shape::Gaussian, 1)), F16);
+    let note = found.note();
+    assert!(note.starts_with("lies on a Q4_1-like grid: 32-blocks, asymmetric, 4 bits"), "{note}");
+    assert!(note.ends_with("(192 of 192 sampled blocks, surrogate 0)"), "{note}");
+    assert!(found.evidence_bits() > 1000.0 && found.bits() == Some(4.0));
+}
+
+#[test]
+fn steps_per_row_and_per_tensor_are_told_from_blocks() {
+    let w = weights(Shape::Gaussian, 3);
+    for stored in [F32, F16, Bf16] {
+        let l = lattice(&look(&symmetric(&w, N_PER_ROW, 127.0, |d| d), stored));
+        assert_eq!((l.extent, l.bits, l.symmetric), (Extent::Whole, 8, true), "{stored}");
+    }
+    let l = lattice(&look(&symmetric(&w, w.len(), 127.0, |d| d), F32));
+    assert_eq!((l.extent, l.bits), (Extent::Tensor, 8));
+    let l = lattice(&look(&symmetric(&w, 64, 7.0, |d| d), F16));
+    assert_eq!((l.extent, l.bits), (Extent::Block(64), 4));
+}
+
+#[test]
+fn a_grid_made_on_the_transposed_tensor_is_found_down_the_columns() {
+    let w = weights(Shape::Gaussian, 4);
+    let transposed: Vec<f32> = (0..w.len()).map(|i| w[i % ROWS * N_PER_ROW + i / ROWS]).collect();
+    let made = symmetric(&transposed, 32, 7.0, half);
+    let back: Vec<f32> = (0..w.len()).map(|i| made[i % N_PER_ROW * ROWS + i / N_PER_ROW]).collect();
+    let l = lattice(&look(&back, F16));
+    assert_eq!((l.axis, l.extent, l.bits), (Axis::Column, Extent::Block(32), 4));
+}
+
+#[test]
+fn one_value_in_a_block_kept_out_of_the_grid_does_not_hide_it() {
+    let mut made = q4_0(&weights(Shape::Gaussian, 5));
+    made.iter_mut().enumerate().filter(|(i, _)| i % 32 == 11).for_each(|(i, x)| *x = 0.31 + i as f32 * 1.7e-5);
+    assert_eq!(look(&made, F32).name(), "Q4_0-like");
+    assert_eq!(look(&made, F16).name(), "Q4_0-like");
+}
+
+#[test]
+fn codebooks_are_told_by_their_tables() {
+    let w = weights(Shape::Gaussian, 6);
+    for stored in [F32, F16, Bf16] {
+        let of = |made: Vec<f32>| look(&made, stored).name();
+        assert_eq!(of(codebook(&w, 64, "NF4", |d| d)), "NF4 codebook", "{stored}");
+        assert_eq!(of(codebook(&w, 64, "FP4", |d| d)), "FP4 codebook", "{stored}");
+        assert_eq!(of(codebook(&w, 32, "IQ4_NL", half)), "IQ4_NL codebook", "{stored}");
+        let e4m3 = |d: f32| f32::from_bits((d.to_bits() + 0x0008_0000) & 0xfff0_0000);
+        assert_eq!(of(codebook(&w, 16, "E2M1", e4m3)), "E2M1 codebook", "{stored}");
+        let power_of_two = |d: f32| f32::from_bits(d.to_bits() & 0x7f80_0000);
+        assert_eq!(of(codebook(&w, 32, "E2M1", power_of_two)), "E2M1-like", "{stored}");
+    }
+}
+
+#[test]
+fn a_coarser_lattice_inside_a_finer_one_is_requantized_and_a_fine_one_alone_is_not() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let w = weights(shape, 10 + seed as u64);
+        for stored in [F32, F16] {
+            let l = lattice(&look(&q8_0(&q4_0(&w)), stored));
+            let inner = l.requantized.unwrap_or_else(|| panic!("{shape:?} in {stored}: {l:?}"));
+            assert_eq!((l.like().as_str(), inner.about_bits), ("Q8_0", Some(4)), "{shape:?} in {stored}: {l:?}");
+            assert!(inner.expected > 1.12 * inner.levels);
+            assert_eq!(lattice(&look(&q8_0(&w), stored)).requantized, None, "{shape:?} in {stored}");
+        }
+    }
+    let note = look(&q8_0(&q4_0(&weights(Shape::Gaussian, 10))), F16).note();
+    assert!(note.contains("expected levels: looks requantized from about 4 bits"), "{note}");
+}
+
+#[test]
+fn native_weights_of_any_shape_and_storage_lie_on_no_grid() {
+    for seed in 0..12 {
+        for shape in SHAPES {
+            let w = weights(shape, 1000 + seed);
+            // As they are, rounded to each precision, and one of them held in another.
+            let natives =
+                [(w.clone(), F32), (w.clone(), F16), (w.clone(), Bf16), (store(&w, Bf16), F32), (store(&w, Bf16), F16)];
+            for (values, stored) in natives {
+                let found = look(&values, stored);
+                assert_eq!(found.grid, Grid::NoneFound, "{shape:?} in {stored}, seed {seed}: {}", found.note());
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_sparse_tensors_and_repeated_rows_lie_on_no_grid() {
+    let mut rng = Pcg64::new(77, 1);
+    for n in [192, 576, 640, 1024, 4096] {
+        for (mean, sigma) in [(1.0, 0.1), (0.0, 0.3), (3.0, 1.0), (0.1, 0.02)] {
+            let norm: Vec<f32> = (0..n).map(|_| (mean + sigma * gaussian(&mut rng)) as f32).collect();
+            for stored in [F32, F16, Bf16] {
+                let held = store(&norm, stored);
+                let found = search(&held, n, &census(&held, stored));
+                assert!(!found.is_found(), "{n} around {mean} in {stored}: {}", found.note());
+            }
+        }
+    }
+    let sparse: Vec<f32> =
+        weights(Shape::Gaussian, 20).iter().enumerate().map(|(i, x)| if i * 7 % 10 < 9 { 0.0 } else { *x }).collect();
+    let repeated: Vec<f32> = weights(Shape::Gaussian, 21)[..N_PER_ROW].repeat(ROWS);
+    for stored in [F32, F16, Bf16] {
+        for made in [&sparse, &repeated] {
+            let found = look(made, stored);
+            assert!(!found.is_found(), "{stored}: {}", found.note());
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_not_decidable_with_the_reason() {
+    let why = |values: &[f32]| search(values, values.len().max(1), &census(values, F32)).note();
+    assert_eq!(why(&[0.5; 20]), "not decidable: too few values for a grid of blocks to show");
+    assert_eq!(why(&[0.0; 2000]), "not decidable: every value is zero");
+    assert_eq!(why(&[0.5; 2000]), "not decidable: all values are one");
+    assert_eq!(why(&[]), "not decidable: too few values for a grid of blocks to show");
+    assert!(why(&[f32::NAN; 2000]).starts_with("not decidable: "));
+    let gemma: Vec<f32> =
+        weights(Shape::Gaussian, 9)[..640].iter().map(|g| bf16::from_f32(*g).to_f32() + 1.0).collect();
+    assert!(why(&gemma).starts_with("not decidable: the converter's constant"));
+}
+
+#[test]
+fn ternary_weights_have_few_levels() {
+    let w = weights(Shape::Gaussian, 30);
+    let ternary = per_block(&w, 256, |b| {
+        let d = half(b.iter().map(|x| x.abs()).sum::<f32>() / 256.0);
+        b.iter().map(|x| d * (x / d).round().clamp(-1.0, 1.0)).collect()
+    });
+    for stored in [F32, F16, Bf16] {
+        let found = look(&ternary, stored);
+        assert!(matches!(&found.grid, Grid::FewLevels(f) if f.levels == 3), "{stored}: {}", found.note());
+    }
+}
