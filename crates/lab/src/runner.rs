@@ -352,6 +352,10 @@ fn open_once(
             }
             Ok((link, LockedEngine { info, n_tokens, chunk_blake3 }))
         }
+        Event::Failed { why, hint, input } => {
+            let text_and_model = format!("{}, with the tokenizer of {}", plan.corpus.name, model());
+            Err(RunError::Refused { model: text_and_model, why, hint, input })
+        }
         other => Err(unexpected(other)),
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn plural(n: usize, one: &str) -> String {
 }
 
 /// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
-pub(super) fn by_layer<'a, T>(items: &'a [T], name: impl Fn(&T) -> &str) -> Vec<&'a T> {
+pub(super) fn by_layer<T>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<&T> {
     let layer = |item: &T| name(item).strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     let mut sorted: Vec<&T> = items.iter().collect();
     sorted.sort_by_key(|item| layer(item));
