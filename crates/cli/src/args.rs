@@ -2,7 +2,7 @@
 
 use crate::failure::Exit;
 use crate::output;
-use crate::{census, eval, inspect, report, run, selectors, status};
+use crate::{census, diff, eval, inspect, quantize, report, run, selectors, status};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -42,6 +42,10 @@ pub enum Command {
     Inspect(inspect::InspectArgs),
     /// Find out what precision the weights really have, and what a scheme would change
     Census(census::CensusArgs),
+    /// Write a new file with some tensors held in a number format
+    Quantize(quantize::QuantizeArgs),
+    /// Compare two files value by value
+    Diff(diff::DiffArgs),
     /// Measure perplexity, and with --apply the distance from the untouched model
     Eval(eval::EvalArgs),
     /// Ask a question of some models, with all its controls, and write a report

@@ -33,7 +33,7 @@ pub struct CensusArgs {
 pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
     let selector: Selector = args.target.parse()?;
     let schemes = args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?;
-    let model = Model::open(&args.file)?;
+    let model = Model::open_either_endian(&args.file)?;
     let selection = selector.select(&model.ids).map_err(|error| model.refuses(error))?;
 
     let mut progress = Progress::new("census", output.quiet());

@@ -102,7 +102,8 @@ impl Request {
             }
         };
         Ok(Request {
-            model: args.model.clone(),
+            // Of a split model the first shard, whichever was named: the engine opens no other.
+            model: model.file.path().to_owned(),
             name: model.name(),
             corpus,
             settings: args.settings.engine(),

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Done = 0,
+    /// A gate that was asked for found a difference.
+    Difference = 1,
     /// Usage or bad input.
     BadInput = 2,
     /// A control failed; results are withheld.

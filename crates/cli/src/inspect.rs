@@ -19,7 +19,7 @@ pub struct InspectArgs {
 
 /// Runs `assay inspect`.
 pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
-    let file = GgufFile::open(&args.file)?;
+    let file = GgufFile::open_either_endian(&args.file)?;
     output.answer(&Inspection::of(&file), || text(&file, output.verbose()))?;
     Ok(Exit::Done)
 }
@@ -33,7 +33,7 @@ struct Inspection<'a> {
     endian: &'static str,
     alignment: u32,
     data_offset: u64,
-    shards: u32,
+    shards: usize,
     n_metadata: usize,
     n_tensors: usize,
     n_values: u64,
@@ -59,7 +59,7 @@ struct TensorRow<'a> {
     /// From the start of the data section, as in the file.
     offset: u64,
     nbytes: u64,
-    shard: u32,
+    shard: usize,
 }
 
 /// What is stored in one type.
@@ -78,10 +78,10 @@ impl<'a> Inspection<'a> {
             file: file_name(file),
             file_bytes: file.file_bytes(),
             version: file.version(),
-            endian: "little",
+            endian: file.endian().name(),
             alignment: file.alignment(),
             data_offset: file.data_offset(),
-            shards: 1,
+            shards: file.shards().len(),
             n_metadata: file.metadata().len(),
             n_tensors: file.tensors().len(),
             n_values: n_values(file.tensors()),
@@ -100,7 +100,7 @@ impl<'a> Inspection<'a> {
                     ne: t.shape(),
                     offset: t.offset,
                     nbytes: t.nbytes,
-                    shard: 0,
+                    shard: t.shard,
                 })
                 .collect(),
         }
@@ -141,13 +141,25 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "{}: GGUF version {}, little-endian, alignment {}, {} ({} bytes), 1 shard",
+        "{}: GGUF version {}, {}-endian, alignment {}, {} ({} bytes), {}",
         escape_terminal(file.path().as_os_str().as_encoded_bytes()),
         file.version(),
+        file.endian().name(),
         file.alignment(),
         table::bytes(file.file_bytes()),
         table::thousands(file.file_bytes()),
+        match file.shards().len() {
+            1 => "1 shard".to_owned(),
+            n => format!("{n} shards"),
+        },
     );
+    if file.shards().len() > 1 {
+        for (no, shard) in file.shards().iter().enumerate() {
+            let name = escape_terminal(shard.path().as_os_str().as_encoded_bytes());
+            let (n, bytes) = (shard.n_tensors(), table::bytes(shard.file_bytes()));
+            let _ = writeln!(out, "  shard {no}: {name}, {n} tensors, {bytes}, data from byte {}", shard.data_offset());
+        }
+    }
 
     let _ = writeln!(out, "\nmetadata: {} keys", file.metadata().len());
     let rows = file.metadata().iter().map(|(key, value)| {

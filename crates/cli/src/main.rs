@@ -16,6 +16,7 @@
 mod args;
 mod census;
 mod corpus;
+mod diff;
 mod doctor;
 mod eval;
 mod failure;
@@ -24,6 +25,7 @@ mod json;
 mod model;
 mod output;
 mod progress;
+mod quantize;
 mod report;
 mod run;
 mod schemes;
@@ -54,6 +56,8 @@ fn run(args: Args, output: &Output) -> Outcome {
     match args.command {
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Census(args) => census::run(&args, &llama::GgmlCodec, output),
+        Command::Quantize(args) => quantize::run(&args, &llama::GgmlCodec, output),
+        Command::Diff(args) => diff::run(&args, &llama::GgmlCodec, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Status(args) => status::run(&args, output),

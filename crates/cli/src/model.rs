@@ -18,15 +18,23 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a file that has tensors.
+    /// Opens a little-endian file, as engines and writers want it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let file = GgufFile::open(path)?;
+        Ok(Self::of(GgufFile::open(path)?))
+    }
+
+    /// Opens a file in either byte order, to look at its values.
+    pub fn open_either_endian(path: &Path) -> Result<Self, Failure> {
+        Ok(Self::of(GgufFile::open_either_endian(path)?))
+    }
+
+    fn of(file: GgufFile) -> Self {
         let ids = file
             .tensors()
             .iter()
             .map(|t| TensorId { name: t.name.clone(), ty: t.ty.name().to_owned(), ne: t.shape().to_vec() })
             .collect();
-        Ok(Model { file, ids })
+        Model { file, ids }
     }
 
     /// Refuses a file that cannot turn text into tokens, before an engine is started on it.

@@ -9,10 +9,12 @@ use support::bytes::{Bytes, F32};
 use support::{TinyModel, refused, text};
 
 /// The subcommands that take a model, as words in front of and behind its path.
-const TAKING_A_MODEL: [(&[&str], &[&str]); 5] = [
+const TAKING_A_MODEL: [(&[&str], &[&str]); 7] = [
     (&["inspect"], &[]),
     (&["census"], &["--against", "bf16"]),
     (&["selectors"], &[]),
+    (&["quantize"], &["out.gguf", "--target", "all", "--scheme", "bf16"]),
+    (&["diff"], &["other.gguf"]),
     (&["eval"], &["--chunks", "1"]),
     (&["run", "ffn-norm-bf16"], &["--out", "out"]),
 ];

@@ -1,4 +1,4 @@
-//! GGUF, the container: metadata and tensors of one file, read by bounded `pread`.
+//! GGUF, the container: metadata and tensors of a model, read by bounded `pread` and written as a stream.
 //!
 //! The flow: [`GgufFile::open`] looks at what the path is, then makes one pass over the untrusted
 //! header in which every length, count, type and offset is checked before it is used; what it
@@ -8,6 +8,8 @@
 //! ```text
 //! path ─▶ source (what is it? bounded pread) ─▶ parse (one validation pass) ─▶ GgufFile
 //!                                                 limits, ggml_type, value       read_tensor
+//!
+//! metadata, TensorSpecs ─▶ Layout ─▶ GgufWriter (bounded memory) ─▶ OutputFile (no name until complete) ─▶ commit_all
 //! ```
 //!
 //! | module | holds |
@@ -18,23 +20,38 @@
 //! | `tensor` | what the header says about a tensor |
 //! | `source` | the open file: bounded reads, and a buffered cursor for the header |
 //! | `parse` | the validation pass |
+//! | `split` | models in several files |
+//! | `endian` | byte orders |
 //! | `file` | [`GgufFile`] |
+//! | `encode`, `write` | the reverse: [`Layout`], [`GgufWriter`] |
+//! | `output` | [`OutputFile`]: appears whole or not at all |
+//! | `file_type` | `general.file_type` |
 //! | `problem` | every way in which a file can be wrong |
 //! | `escape` | text from files made safe for a terminal |
 
+mod encode;
+mod endian;
 mod escape;
 mod file;
+mod file_type;
 mod ggml_type;
 pub mod limits;
+mod output;
 mod parse;
 mod problem;
 mod source;
+pub mod split;
 mod tensor;
 mod value;
+mod write;
 
+pub use endian::Endian;
 pub use escape::escape_terminal;
-pub use file::GgufFile;
+pub use file::{GgufFile, Shard};
+pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
+pub use output::{OutputError, OutputFile, OutputProblem, check_output, commit_all};
 pub use problem::{GgufError, Problem};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
+pub use write::{GgufWriter, Layout, LayoutError, TensorSpec, cut_into_shards};

@@ -18,6 +18,9 @@ pub const GGML_MAX_NAME: u64 = 64;
 /// Alignment of tensor data where `general.alignment` is absent (`GGUF_DEFAULT_ALIGNMENT`).
 pub const GGUF_DEFAULT_ALIGNMENT: u32 = 32;
 
+/// The key that states another one (`GGUF_KEY_GENERAL_ALIGNMENT`), a u32.
+pub const GENERAL_ALIGNMENT: &str = "general.alignment";
+
 /// Newest version that is read (`GGUF_VERSION`).
 pub const GGUF_VERSION: u32 = 3;
 

@@ -11,6 +11,7 @@
 //! # Source
 //! The GGUF specification (`docs/gguf.md` of ggml) and `gguf_init_from_reader` in `ggml/src/gguf.cpp`.
 
+use crate::endian::Endian;
 use crate::escape::escape_terminal;
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
@@ -18,17 +19,24 @@ use crate::problem::Problem;
 use crate::source::{Cursor, Field, Source};
 use crate::tensor::TensorInfo;
 use crate::value::{Array, StringArray, Value, ValueType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Everything a header says.
 pub(crate) struct Header {
     pub(crate) version: u32,
+    pub(crate) endian: Endian,
     pub(crate) alignment: u32,
     pub(crate) metadata: Vec<(String, Value)>,
     pub(crate) key_index: HashMap<String, usize>,
     pub(crate) tensors: Vec<TensorInfo>,
-    pub(crate) tensor_index: HashMap<String, usize>,
     pub(crate) data_offset: u64,
+}
+
+impl Header {
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.key_index.get(key).map(|&i| &self.metadata[i].1)
+    }
 }
 
 /// The fewest bytes of a metadata pair: a key of one byte, a type, a value of one byte.
@@ -36,10 +44,12 @@ const LEAST_KV_BYTES: u64 = 8 + 1 + 4 + 1;
 /// The fewest bytes of a tensor info: a name of one byte, no dimensions.
 const LEAST_TENSOR_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
 
-pub(crate) fn header(source: &Source) -> Result<Header, Problem> {
+/// Reads and checks the whole header. Big-endian files are refused unless `big_endian_too`.
+pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Problem> {
     let mut cursor = Cursor::new(source);
     magic(&mut cursor)?;
-    let version = version(&mut cursor)?;
+    let (version, endian) = version(&mut cursor, big_endian_too)?;
+    cursor.set_endian(endian);
     let n_tensors = count(&mut cursor, "number of tensors", LEAST_TENSOR_BYTES)?;
     let n_kv = count(&mut cursor, "number of metadata pairs", LEAST_KV_BYTES)?;
 
@@ -55,14 +65,14 @@ pub(crate) fn header(source: &Source) -> Result<Header, Problem> {
         let value = value(&mut cursor, ty, Field::Value(&key))?;
         metadata.push((key, value));
     }
-    let alignment = alignment(key_index.get("general.alignment").map(|&i| &metadata[i].1))?;
+    let alignment = alignment(key_index.get(GENERAL_ALIGNMENT).map(|&i| &metadata[i].1))?;
 
     let mut tensors = Vec::new();
-    let mut tensor_index = HashMap::new();
+    let mut names = HashSet::new();
     for index in 0..n_tensors {
         let offset = cursor.position();
         let tensor = tensor(&mut cursor, index, alignment)?;
-        if tensor_index.insert(tensor.name.clone(), tensors.len()).is_some() {
+        if !names.insert(tensor.name.clone()) {
             return Err(Problem::DuplicateTensor { index, offset, name: escape_terminal(tensor.name) });
         }
         tensors.push(tensor);
@@ -74,7 +84,7 @@ pub(crate) fn header(source: &Source) -> Result<Header, Problem> {
         _ => cursor.position().next_multiple_of(alignment.into()),
     };
     data_fits(&tensors, data_offset, source.bytes())?;
-    Ok(Header { version, alignment, metadata, key_index, tensors, tensor_index, data_offset })
+    Ok(Header { version, endian, alignment, metadata, key_index, tensors, data_offset })
 }
 
 fn magic(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
@@ -117,10 +127,12 @@ fn looks_like(first: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn version(cursor: &mut Cursor<'_>) -> Result<u32, Problem> {
+/// The version, which alone tells the byte order: it is small in one of the two.
+fn version(cursor: &mut Cursor<'_>, big_endian_too: bool) -> Result<(u32, Endian), Problem> {
     let found = cursor.u32(Field::Header("version"))?;
     match (found, found.swap_bytes()) {
-        (2..=GGUF_VERSION, _) => Ok(found),
+        (2..=GGUF_VERSION, _) => Ok((found, Endian::Little)),
+        (_, swapped @ 2..=GGUF_VERSION) if big_endian_too => Ok((swapped, Endian::Big)),
         (_, swapped @ 1..=0xffff) if found & 0xffff == 0 => Err(Problem::BigEndian { version: swapped }),
         _ => Err(Problem::Version { found }),
     }
@@ -254,7 +266,7 @@ fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringAr
     Ok(strings)
 }
 
-fn alignment(value: Option<&Value>) -> Result<u32, Problem> {
+pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, Problem> {
     match value {
         None => Ok(GGUF_DEFAULT_ALIGNMENT),
         Some(&Value::U32(found)) if found.is_power_of_two() => Ok(found),
@@ -300,7 +312,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     if !offset.is_multiple_of(alignment.into()) {
         return Err(Problem::Misaligned { name: safe_name(), found: offset, alignment });
     }
-    Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes })
+    Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 })
 }
 
 /// Every tensor lies in the file, and no two share a byte.

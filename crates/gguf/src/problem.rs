@@ -333,7 +333,71 @@ pub enum Problem {
         offset: u64,
     },
 
+    // Files of one model.
+    /// A key that ties shards together cannot be.
+    #[error("metadata \"{key}\": found {found}, wanted {wanted}")]
+    SplitKey {
+        /// `split.no`, `split.count` or `split.tensors.count`.
+        key: &'static str,
+        /// Its value, escaped.
+        found: String,
+        /// What it would have to be.
+        wanted: String,
+    },
+    /// A shard whose name does not say which one it is, so that the others cannot be found.
+    #[error("is one of several files of a model: found name \"{found}\", wanted {wanted}")]
+    SplitName {
+        /// The name, escaped.
+        found: String,
+        /// Its form.
+        wanted: String,
+    },
+    /// A shard that is not there.
+    #[error("is shard {no} of {count} of the model and cannot be opened: {source}")]
+    ShardMissing {
+        /// From 1, as in its name.
+        no: u64,
+        /// Shards in all.
+        count: u64,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Two shards that contradict each other.
+    #[error("{what}: found {found}, wanted {wanted} as in the first shard")]
+    ShardDisagrees {
+        /// What they disagree about.
+        what: String,
+        /// In this file, escaped.
+        found: String,
+        /// In the first, escaped.
+        wanted: String,
+    },
+    /// A tensor in two shards.
+    #[error("tensor \"{name}\": found in this file and in shard {no}, wanted it once")]
+    TensorInTwoShards {
+        /// The tensor, escaped.
+        name: String,
+        /// The other shard, from 1.
+        no: usize,
+    },
+    /// More or fewer tensors than the shards say there are.
+    #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {found} tensors together")]
+    SplitTensors {
+        /// Tensors there are.
+        found: u64,
+        /// Tensors there should be.
+        wanted: u64,
+    },
+
     // The caller.
+    /// Values of a big-endian file in a type whose byte order is laid down nowhere.
+    #[error("tensor \"{name}\": found {ty} in a big-endian file, wanted a type whose byte order is laid down")]
+    ByteOrder {
+        /// The tensor, escaped.
+        name: String,
+        /// The type.
+        ty: &'static str,
+    },
     /// Bytes were asked for that are not the tensor's.
     #[error("tensor \"{name}\": {wanted} bytes wanted at byte {offset} of its {nbytes}")]
     Range {
@@ -376,6 +440,17 @@ impl Problem {
                 "quantize the model again with a current llama.cpp; repacked types are now made at load time"
             }
             Self::TensorType { .. } => "the file may be from a newer or a forked llama.cpp, or damaged",
+            Self::ShardMissing { .. } => {
+                "put all files of the model into one folder, under the names they were published with"
+            }
+            Self::SplitName { .. } => "give the file the name it was published with, and the other shards beside it",
+            Self::SplitKey { .. }
+            | Self::ShardDisagrees { .. }
+            | Self::TensorInTwoShards { .. }
+            | Self::SplitTensors { .. } => {
+                "the files may be of different models; fetch all of them again from one place"
+            }
+            Self::ByteOrder { .. } => "inspect shows the file; its values can be had from the little-endian original",
             Self::Range { .. } => return None,
             _ => "the file is damaged, or its writer is at fault; llama.cpp would refuse or misread it too",
         };

@@ -1,5 +1,6 @@
 //! The open file: bounded reads at stated places, and a buffered cursor over the header.
 
+use crate::endian::Endian;
 use crate::limits::MAX_HEADER_BYTES;
 use crate::problem::Problem;
 use std::fmt;
@@ -31,6 +32,12 @@ impl Source {
         let metadata = file.metadata().map_err(Problem::Open)?;
         require_regular(&metadata)?;
         Ok(Source { file, bytes: metadata.len() })
+    }
+
+    /// A file of our own that has no name yet.
+    pub(crate) fn of(file: File) -> Result<Self, Problem> {
+        let bytes = file.metadata().map_err(Problem::Open)?.len();
+        Ok(Source { file, bytes })
     }
 
     /// Size at opening.
@@ -102,6 +109,8 @@ pub(crate) struct Cursor<'a> {
     buffer: Vec<u8>,
     buffer_start: u64,
     position: u64,
+    /// Of every number from here on.
+    endian: Endian,
 }
 
 /// Bytes read at once. A multiple of 8, so numbers of an array never straddle two pieces.
@@ -109,7 +118,12 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(source: &'a Source) -> Self {
-        Cursor { source, buffer: Vec::new(), buffer_start: 0, position: 0 }
+        Cursor { source, buffer: Vec::new(), buffer_start: 0, position: 0, endian: Endian::Little }
+    }
+
+    /// Reads numbers in this byte order from here on.
+    pub(crate) fn set_endian(&mut self, endian: Endian) {
+        self.endian = endian;
     }
 
     /// Next byte's place in the file.
@@ -156,10 +170,13 @@ impl<'a> Cursor<'a> {
         self.position = position;
     }
 
-    /// The next `N` bytes.
+    /// The next number of `N` bytes, least significant byte first.
     pub(crate) fn array<const N: usize>(&mut self, field: Field<'_>) -> Result<[u8; N], Problem> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N, field)?);
+        if self.endian == Endian::Big {
+            out.reverse();
+        }
         Ok(out)
     }
 
@@ -196,8 +213,15 @@ impl<'a> Cursor<'a> {
         let mut left = n as usize;
         while left > 0 {
             let piece = left.min(BUFFER_BYTES / N);
+            let endian = self.endian;
             let (numbers, _) = self.take(piece * N, field)?.as_chunks::<N>();
-            out.extend(numbers.iter().map(|bytes| from_le_bytes(*bytes)));
+            out.extend(numbers.iter().map(|bytes| {
+                let mut bytes = *bytes;
+                if endian == Endian::Big {
+                    bytes.reverse();
+                }
+                from_le_bytes(bytes)
+            }));
             left -= piece;
         }
         Ok(out)

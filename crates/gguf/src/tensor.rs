@@ -18,6 +18,8 @@ pub struct TensorInfo {
     pub offset: u64,
     /// Bytes.
     pub nbytes: u64,
+    /// The file that holds its data, from 0; always 0 where the model is one file.
+    pub shard: usize,
 }
 
 impl TensorInfo {

@@ -118,6 +118,20 @@ impl StringArray {
         (0..self.len()).filter_map(|i| self.get(i))
     }
 
+    /// These strings; `None` when they have more than 2^32 − 1 bytes together.
+    pub fn of<S: AsRef<[u8]>>(strings: impl IntoIterator<Item = S>) -> Option<Self> {
+        let mut array = Self::default();
+        for string in strings {
+            let append = |bytes: &mut Vec<u8>| -> Result<(), std::convert::Infallible> {
+                bytes.extend_from_slice(string.as_ref());
+                Ok(())
+            };
+            let Ok(pushed) = array.push_with(append);
+            pushed?;
+        }
+        Some(array)
+    }
+
     pub(crate) fn with_capacity(n: usize) -> Self {
         StringArray { bytes: Vec::new(), ends: Vec::with_capacity(n) }
     }

@@ -2,20 +2,21 @@
 
 mod support;
 
-use gguf::{GgufFile, Problem, limits};
+use gguf::{GgmlType, GgufFile, Problem, ValueType, limits};
 use support::*;
 
 struct Case {
-    name: &'static str,
+    name: String,
     bytes: Vec<u8>,
     /// Variant of `Problem`, as its `Debug` begins.
     problem: &'static str,
     /// Each must be said: field, place, found, wanted.
-    says: &'static [&'static str],
+    says: Vec<String>,
 }
 
-fn case(name: &'static str, bytes: Bytes, problem: &'static str, says: &'static [&'static str]) -> Case {
-    Case { name, bytes: bytes.0, problem, says }
+fn case(name: impl Into<String>, bytes: Bytes, problem: &'static str, says: &[&str]) -> Case {
+    let says = says.iter().map(|words| words.to_string()).collect();
+    Case { name: name.into(), bytes: bytes.0, problem, says }
 }
 
 fn header_cases() -> Vec<Case> {
@@ -302,10 +303,53 @@ fn tensor_cases() -> Vec<Case> {
     ]
 }
 
+/// Each value type cut within its value, and each block type with a row that is no whole number of blocks.
+fn cases_by_type() -> Vec<Case> {
+    let cut = ValueType::ALL.into_iter().map(|ty| {
+        let bytes = Bytes::header(0, 1).key("key", ty as u32).raw(&[0; 16][..ty.least_bytes() as usize - 1]);
+        case(format!("value of type {ty} cut off"), bytes, "Truncated", &["\"key\"", "wants"])
+    });
+    let blocks = GgmlType::ALL.iter().filter(|ty| ty.is_quantized()).flat_map(|ty| {
+        let (id, blck_size) = (ty.id(), ty.blck_size());
+        let says = [format!("row of {ty}"), format!("multiple of {blck_size}")];
+        [blck_size - 1, blck_size + 1].map(|n| {
+            let bytes = Bytes::header(1, 0).tensor("t", &[n], id, 0).data(32, 1024);
+            case(format!("row of {n} in {ty}"), bytes, "Row", &[&says[0], &says[1]])
+        })
+    });
+    cut.chain(blocks).collect()
+}
+
+/// Files that say they are one of several, wrongly.
+fn split_cases() -> Vec<Case> {
+    let count = |n_kv, value: u16| Bytes::header(0, n_kv).key("split.count", 2).raw(&value.to_le_bytes());
+    let whole = |no: u16| count(3, 3).key("split.no", 2).raw(&no.to_le_bytes()).kv_u32("split.tensors.count", 0);
+    vec![
+        case("split count of text", Bytes::header(0, 1).key("split.count", STRING).string("3"), "SplitKey", &["str"]),
+        case("2^31 shards", Bytes::header(0, 1).kv_u32("split.count", 1 << 31), "SplitKey", &["0 to 65535"]),
+        case("no shard number", count(1, 3), "SplitKey", &["\"split.no\": found nothing", "of the 3"]),
+        case("shard number beyond", count(2, 3).kv_u32("split.no", 3), "SplitKey", &["found 3"]),
+        case(
+            "no number of tensors",
+            count(2, 3).kv_u32("split.no", 0),
+            "SplitKey",
+            &["\"split.tensors.count\": found nothing"],
+        ),
+        case("shard that is named otherwise", whole(1), "SplitName", &["NAME-00002-of-00003.gguf", "hint: "]),
+        case(
+            "control characters in a split key",
+            count(2, 3).key("split.no", STRING).string("\x1b[2J"),
+            "SplitKey",
+            &["\\u{1b}[2J"],
+        ),
+    ]
+}
+
 #[test]
 fn every_malformed_file_is_refused_by_its_own_problem_in_words_that_name_the_place() {
-    let cases: Vec<Case> = [header_cases(), metadata_cases(), tensor_cases()].into_iter().flatten().collect();
-    assert!(cases.len() >= 80, "only {} cases", cases.len());
+    let cases = [header_cases(), metadata_cases(), tensor_cases(), cases_by_type(), split_cases()];
+    let cases: Vec<Case> = cases.into_iter().flatten().collect();
+    assert!(cases.len() >= 120, "only {} cases", cases.len());
     for case in cases {
         let (_folder, path) = file(&case.bytes);
         let error = match GgufFile::open(&path) {
@@ -317,8 +361,8 @@ fn every_malformed_file_is_refused_by_its_own_problem_in_words_that_name_the_pla
         let said = error.to_string();
         assert_eq!(variant, case.problem, "{}: {said}", case.name);
         assert!(said.contains("model.gguf: "), "{}: the file is not named: {said}", case.name);
-        for words in case.says {
-            assert!(said.contains(words), "{}: {words:?} is not said: {said}", case.name);
+        for words in &case.says {
+            assert!(said.contains(words.as_str()), "{}: {words:?} is not said: {said}", case.name);
         }
         assert!(said.lines().skip(1).all(|line| line.starts_with("hint: ")), "{}: {said}", case.name);
         assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{}: not escaped: {said:?}", case.name);

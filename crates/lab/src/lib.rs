@@ -15,6 +15,8 @@
 //! | [`cell`] | from a plan to cells with keys |
 //! | [`protocol`], [`link`], [`worker`] | what is said to a worker process, how, and what it does |
 //! | [`model_file`] | census and prediction, before anything runs |
+//! | [`file_rewrite`], `file_header`, `rewrite_error` | a new file from an old one, with tensors held in schemes |
+//! | [`file_diff`], [`tensor_values`] | two files, value by value; values in pieces |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
 //! | [`evidence`], [`verdict`], `controls`, `conclude` | samples to numbers to judgement: pure functions |
@@ -25,6 +27,9 @@ pub mod cell;
 mod conclude;
 mod controls;
 pub mod evidence;
+pub mod file_diff;
+mod file_header;
+pub mod file_rewrite;
 pub mod journal;
 mod layer_set;
 pub mod link;
@@ -35,11 +40,13 @@ mod phrase;
 pub mod plan;
 pub mod protocol;
 pub mod record;
+mod rewrite_error;
 pub mod run_event;
 pub mod runner;
 mod selector;
 pub mod store;
 mod target_role;
+pub mod tensor_values;
 pub mod verdict;
 pub mod worker;
 

@@ -6,7 +6,7 @@ use crate::phrase::count;
 use crate::plan::Plan;
 use crate::record::{CensusRow, Predicted};
 use crate::target_role::TensorId;
-use gguf::{GgufError, GgufFile, TensorInfo};
+use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::StoredPrecision;
 use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext};
 use std::{
@@ -126,13 +126,15 @@ impl ModelFile {
         tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
         let mut types: Vec<(String, usize)> = counts.into_iter().map(|(ty, n)| (ty.to_string(), n)).collect();
         types.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        // Of a split model the first file, whichever was named: the engine opens no other.
+        let path = gguf.path().to_path_buf();
         let locked = LockedModel {
             name: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            file_blake3: hash_file(path)?,
+            file_blake3: hash_files(&gguf)?,
             file_bytes: gguf.file_bytes(),
         };
         let arch = gguf.architecture().unwrap_or_default().to_string();
-        Ok(ModelFile { path: path.into(), locked, arch, types, target, tensors, gguf })
+        Ok(ModelFile { path, locked, arch, types, target, tensors, gguf })
     }
 
     /// The file's hash now.
@@ -140,7 +142,7 @@ impl ModelFile {
     /// # Errors
     /// When it cannot be read.
     pub fn rehash(&self) -> Result<String, ModelFileError> {
-        hash_file(&self.path)
+        hash_files(&self.gguf)
     }
 
     /// Reads the target's values: what precision they really have, and what each scheme of the plan would change.
@@ -193,10 +195,13 @@ impl ModelFile {
     }
 }
 
-fn hash_file(path: &Path) -> Result<String, ModelFileError> {
-    let io = |source| ModelFileError::Read { path: path.into(), source };
+/// BLAKE3 over the files of a model as they are now, one after the other.
+fn hash_files(gguf: &GgufFile) -> Result<String, ModelFileError> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path).map_err(io)?).map_err(io)?;
+    for path in gguf.shards().iter().map(Shard::path) {
+        let io = |source| ModelFileError::Read { path: path.into(), source };
+        hasher.update_reader(File::open(path).map_err(io)?).map_err(io)?;
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 

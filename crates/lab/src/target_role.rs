@@ -154,6 +154,13 @@ impl TargetRole {
         ROLES.iter().map(TargetRole)
     }
 
+    /// Roles that split a model without overlap; a tensor belongs to the first that holds it.
+    pub fn groups() -> impl Iterator<Item = TargetRole> {
+        ["norms", "token_embd", "output", "attn", "attn_bias", "ffn", "vision", "audio", "projector"]
+            .into_iter()
+            .filter_map(TargetRole::named)
+    }
+
     /// The role of that name.
     pub fn named(name: &str) -> Option<TargetRole> {
         ROLES.iter().find(|facts| facts.name == name).map(TargetRole)

@@ -1,0 +1,387 @@
+//! `assay quantize` and `assay diff` through the program: what is written is what was asked for, and loads.
+
+mod support;
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::bytes::{Bytes, F32};
+use support::{TinyModel, assay, json, names_in, refused, stdout, text};
+
+const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "4"];
+
+fn room() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("text.txt"), text(600)).expect("a file");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "m.gguf");
+    folder
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).expect("a file")
+}
+
+fn quantize(folder: &Path, out: &str, args: &[&str]) -> Value {
+    json(folder, &[&["quantize", "m.gguf", out, "--json"], args].concat())
+}
+
+fn metadata(folder: &Path, file: &str) -> Vec<(String, Value)> {
+    let answer = json(folder, &["inspect", "--json", file]);
+    let rows = answer["metadata"].as_array().expect("rows").iter();
+    rows.map(|row| (row["key"].as_str().expect("a key").to_owned(), row["value"].clone())).collect()
+}
+
+#[test]
+fn identity_in_the_stored_types_is_the_input_byte_for_byte() {
+    let room = room();
+    let answer = quantize(room.path(), "out.gguf", &["--target", "all", "--scheme", "identity", "--carrier", "keep"]);
+    assert_eq!(read(room.path(), "out.gguf"), read(room.path(), "m.gguf"));
+    assert_eq!(answer["verbatim"], true);
+    let rows = answer["changed"].as_array().expect("rows");
+    assert_eq!(rows.len(), 20);
+    assert!(rows.iter().all(|row| row["changed"] == 0 && row["n"].as_u64() > Some(0)), "{answer}");
+    let sum = Command::new("sha256sum").arg(room.path().join("out.gguf")).output().expect("sha256sum");
+    let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
+    assert!(sum.starts_with(answer["out_sha256"].as_str().expect("a hash")), "{sum}: {answer}");
+}
+
+#[test]
+fn a_written_file_measures_to_the_bits_of_the_same_scheme_in_memory() {
+    let room = room();
+    let ppl = |args: &[&str]| json(room.path(), &[&["eval", "--json"], args, &SMALL].concat())["ppl"].clone();
+    let untouched = ppl(&["m.gguf"]);
+    for (i, (apply, carrier)) in [
+        ("ffn_norm=bf16", "f32"),
+        ("attn_v=bf16", "bf16"),
+        ("attn=int8@row", "f32"),
+        ("weights=q4_0", "q4_0"),
+        ("ffn[layers=1]=int4@block32", "f32"),
+        ("token_embd=identity", "keep"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("{i}.gguf");
+        quantize(room.path(), &out, &["--apply", apply, "--carrier", carrier]);
+        let in_memory = ppl(&["m.gguf", "--apply", apply]);
+        assert_eq!(ppl(&[&out]), in_memory, "{apply} in {carrier}");
+        assert_eq!(in_memory == untouched, apply.ends_with("identity"), "{apply}");
+    }
+}
+
+#[test]
+fn what_is_stored_for_real_says_so_in_its_types_and_its_metadata() {
+    let room = room();
+    let args = ["--target", "weights", "--scheme", "q8_0", "--carrier", "q8_0"];
+    let answer = quantize(room.path(), "out.gguf", &args);
+    let row = &answer["changed"][0];
+    assert_eq!(
+        (&row["type_source"], &row["type_requested"], &row["type_realised"]),
+        (&"f32".into(), &"q8_0".into(), &"q8_0".into())
+    );
+    assert_eq!((&row["fallback"], &row["carrier_rounded"]), (&false.into(), &0.into()));
+    let (before, after) = (metadata(room.path(), "m.gguf"), metadata(room.path(), "out.gguf"));
+    assert_eq!(after[..before.len()], before[..]);
+    let new = &after[before.len()..];
+    let value = |key: &str| new.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
+    // 7 is LLAMA_FTYPE_MOSTLY_Q8_0.
+    assert_eq!(value("general.file_type"), Some(7.into()));
+    assert_eq!(value("general.quantization_version"), Some(2.into()));
+    assert_eq!(value("assay.0.apply"), Some(serde_json::json!(["weights=q8_0"])));
+    assert_eq!(value("assay.0.source_blake3").and_then(|v| v.as_str().map(str::len)), Some(64));
+
+    // Again on top of that: both steps are told, and the same command gives the same bytes.
+    let again =
+        ["quantize", "out.gguf", "twice.gguf", "--json", "--apply", "ffn_norm=bf16", "--apply", "attn_norm=f16"];
+    json(room.path(), &again);
+    let twice = metadata(room.path(), "twice.gguf");
+    assert_eq!(twice[..after.len()], after[..]);
+    assert!(twice.iter().any(|(key, value)| key == "assay.1.apply" && value.as_array().map(Vec::len) == Some(2)));
+    let bytes = read(room.path(), "twice.gguf");
+    json(room.path(), &[&again[..], &["--force"]].concat());
+    assert_eq!(read(room.path(), "twice.gguf"), bytes);
+    assert_eq!(names_in(room.path()), ["m.gguf", "out.gguf", "text.txt", "twice.gguf"]);
+}
+
+#[test]
+fn a_type_that_does_not_fit_is_refused_or_named_and_the_two_stand_side_by_side() {
+    let room = room();
+    let args = ["quantize", "m.gguf", "out.gguf", "--target", "attn_q", "--scheme", "q4_k", "--carrier", "q4_k"];
+    let said = refused(room.path(), &args);
+    assert!(said.contains("blk.0.attn_q.weight") && said.contains("--allow-fallback takes q5_0"), "{said}");
+    let answer = quantize(room.path(), "out.gguf", &[&args[3..], &["--allow-fallback"]].concat());
+    let row = &answer["changed"][0];
+    assert_eq!((&row["type_requested"], &row["type_realised"]), (&"q4_K".into(), &"q5_0".into()));
+    assert_eq!((&row["scheme_requested"], &row["scheme_realised"]), (&"q4_k".into(), &"q5_0".into()));
+    let text = stdout(room.path(), &[&args[..], &["--allow-fallback", "--force"]].concat());
+    assert!(text.contains("q4_k in q4_K") && text.contains("q5_0 in q5_0"), "{text}");
+    assert!(text.contains("fallback: blk.0.attn_q.weight is q5_0 in q5_0, not q4_k in q4_K"), "{text}");
+    let told = metadata(room.path(), "out.gguf");
+    assert!(told.iter().any(|(key, value)| key == "assay.0.fallback" && value.as_array().map(Vec::len) == Some(2)));
+}
+
+#[test]
+fn a_vector_is_not_stored_in_a_type_that_llama_cpp_would_abort_on() {
+    let room = room();
+    let args = ["--apply", "all=q8_0", "--carrier", "q8_0"];
+    let said = refused(room.path(), &[&["quantize", "m.gguf", "out.gguf"], &args[..]].concat());
+    assert!(said.contains("blk.0.attn_norm.weight") && said.contains("wanted f32"), "{said}");
+    let answer = quantize(room.path(), "out.gguf", &[&args[..], &["--allow-fallback"]].concat());
+    let rows = answer["changed"].as_array().expect("rows");
+    let stored = |ty: &str| rows.iter().filter(|row| row["type_realised"] == ty).count();
+    assert_eq!((stored("f32"), stored("q8_0")), (5, 15));
+    assert_eq!(rows.iter().filter(|row| row["fallback"] == true).count(), 5);
+    let ppl = |args: &[&str]| json(room.path(), &[&["eval", "--json"], args, &SMALL].concat())["ppl"].clone();
+    assert_eq!(ppl(&["out.gguf"]), ppl(&["m.gguf", "--apply", "all=q8_0"]));
+}
+
+#[test]
+fn a_carrier_that_rounds_says_how_many_values() {
+    let room = room();
+    let answer = quantize(room.path(), "out.gguf", &["--apply", "attn_q=int8@row", "--carrier", "bf16"]);
+    let row = &answer["changed"][0];
+    assert!(row["carrier_rounded"].as_u64() > Some(0), "{row}");
+    let exact = quantize(room.path(), "exact.gguf", &["--apply", "attn_q=int8@row"]);
+    assert_eq!(exact["changed"][0]["carrier_rounded"], 0);
+    // What keep cannot hold apart from what it holds already is copied: bf16 changes no block of bf16.
+    json(room.path(), &["quantize", "out.gguf", "kept.gguf", "--apply", "attn_q=bf16", "--carrier", "keep", "--json"]);
+    assert_eq!(json(room.path(), &["diff", "out.gguf", "kept.gguf", "--json"])["same"], true);
+}
+
+#[test]
+fn a_model_is_split_on_request_and_opens_from_any_shard() {
+    let room = room();
+    let answer = quantize(room.path(), "out.gguf", &["--apply", "ffn_norm=bf16", "--split-max-size", "40K"]);
+    let files = answer["files"].as_array().expect("rows");
+    assert!(files.len() > 2, "{answer}");
+    assert!(files.iter().all(|file| file["bytes"].as_u64() <= Some(40 << 10)), "{answer}");
+    quantize(room.path(), "whole.gguf", &["--apply", "ffn_norm=bf16"]);
+    let last = files.last().and_then(|file| file["file"].as_str()).expect("a name");
+    let diff = json(room.path(), &["diff", "whole.gguf", last, "--json"]);
+    assert_eq!((&diff["same"], diff["tensors"].as_array().map(Vec::len)), (&true.into(), Some(20)), "{diff}");
+    let shown = json(room.path(), &["inspect", last, "--json"]);
+    assert_eq!(shown["shards"].as_u64(), Some(files.len() as u64));
+    assert_eq!(shown["tensors"][19]["shard"].as_u64(), Some(files.len() as u64 - 1));
+    // llama.cpp loads it, whichever shard is named, and reads the same model.
+    let ppl = |model: &str| json(room.path(), &[&["eval", "--json", model], &SMALL[..]].concat())["ppl"].clone();
+    assert_eq!(ppl(last), ppl("whole.gguf"));
+
+    let merged = ["quantize", last, "merged.gguf", "--apply", "all=identity", "--carrier", "keep", "--json"];
+    json(room.path(), &merged);
+    assert_eq!(json(room.path(), &["diff", "whole.gguf", "merged.gguf", "--json"])["same"], true);
+    assert!(!metadata(room.path(), "merged.gguf").iter().any(|(key, _)| key.starts_with("split.")));
+    let said = refused(room.path(), &["quantize", "m.gguf", "x.gguf", "--apply", "all=bf16", "--split-max-size", "9K"]);
+    assert!(said.contains("does not fit a file of 9216 bytes"), "{said}");
+}
+
+#[test]
+fn the_input_by_any_name_an_existing_file_and_nonsense_are_refused_and_nothing_is_written() {
+    let room = room();
+    let folder = room.path();
+    std::os::unix::fs::symlink(folder.join("m.gguf"), folder.join("link.gguf")).expect("a link");
+    std::fs::hard_link(folder.join("m.gguf"), folder.join("hard.gguf")).expect("a link");
+    std::fs::write(folder.join("there.gguf"), b"precious").expect("a file");
+    let before = read(folder, "m.gguf");
+    let with = |out: &str, more: &[&str]| {
+        refused(folder, &[&["quantize", "m.gguf", out, "--target", "ffn_norm", "--scheme", "bf16"], more].concat())
+    };
+    for alias in ["m.gguf", "./m.gguf", "link.gguf", "hard.gguf"] {
+        let said = with(alias, &["--force"]);
+        assert!(said.contains("is the input itself"), "{said}");
+    }
+    assert!(with("there.gguf", &[]).contains("exists already"));
+    with(".", &["--force"]);
+    with("/dev/null", &["--force"]);
+    with("no/such/folder/out.gguf", &[]);
+    with("out.gguf", &["--carrier", "q4_9"]);
+    with("out.gguf", &["--carrier", "i32"]);
+    with("out.gguf", &["--carrier", "iq2_xxs"]);
+    with("out.gguf", &["--layers", "7"]);
+    with("out.gguf", &["--split-max-size", "0"]);
+    refused(folder, &["quantize", "m.gguf", "out.gguf"]);
+    refused(folder, &["quantize", "m.gguf", "out.gguf", "--target", "ffn_norm"]);
+    refused(folder, &["quantize", "m.gguf", "out.gguf", "--scheme", "bf16"]);
+    refused(folder, &["quantize", "m.gguf", "out.gguf", "--apply", "ffn_norm=bf16", "--apply", "norms=f16"]);
+    assert_eq!(read(folder, "m.gguf"), before);
+    assert_eq!(read(folder, "there.gguf"), b"precious");
+}
+
+#[test]
+fn values_that_are_not_finite_are_named_by_tensor_and_index() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bytes = Bytes::header(1, 0).tensor("w.weight", &[32, 4], F32, 0).data(32, 0);
+    (0..128).for_each(|i| bytes.0.extend(if i == 100 { f32::NAN } else { i as f32 }.to_le_bytes()));
+    std::fs::write(folder.path().join("m.gguf"), bytes.0).expect("a file");
+    for more in [&["--scheme", "bf16"][..], &["--scheme", "identity", "--carrier", "q8_0"]] {
+        let args = [&["quantize", "m.gguf", "out.gguf", "--target", "all"], more].concat();
+        let said = refused(folder.path(), &args);
+        assert!(said.contains("w.weight") && said.contains("value 100 is NaN"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_size_limit_is_found_before_anything_is_written() {
+    let room = room();
+    let script = "ulimit -f 8; exec \"$0\" quantize m.gguf out.gguf --target ffn_norm --scheme bf16";
+    let output = Command::new("sh")
+        .current_dir(room.path())
+        .args(["-c", script, env!("CARGO_BIN_EXE_assay")])
+        .output()
+        .expect("sh");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("out.gguf: would have") && said.contains("hint: raise the limit"), "{said}");
+    assert_eq!(names_in(room.path()), ["m.gguf", "text.txt"]);
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_nothing_or_the_whole_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    const N: u64 = 4 << 20;
+    let header = Bytes::header(2, 0).tensor("a.weight", &[1024, N / 1024], F32, 0).tensor("b.weight", &[N], F32, 4 * N);
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, header.data(32, 0).0).expect("a file");
+    let sparse = std::fs::OpenOptions::new().write(true).open(&path).expect("the file");
+    sparse.set_len(8 * N + 1024).expect("a sparse file");
+    let mut killed = 0;
+    for delay_ms in [5, 15, 30, 45, 60, 90, 120, 160] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_assay"))
+            .current_dir(folder.path())
+            .args(["quantize", "m.gguf", "out.gguf", "--target", "all", "--scheme", "bf16"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("assay starts");
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        child.kill().expect("SIGKILL");
+        let ended_well = child.wait().expect("it ends").success();
+        killed += u32::from(!ended_well);
+        let names = names_in(folder.path());
+        if names == ["m.gguf", "out.gguf"] {
+            stdout(folder.path(), &["inspect", "out.gguf"]);
+            std::fs::remove_file(folder.path().join("out.gguf")).expect("a whole file");
+        } else {
+            assert!(!ended_well);
+            assert_eq!(names, ["m.gguf"], "after {delay_ms} ms");
+        }
+    }
+    assert!(killed > 0, "every run was over in 5 ms");
+}
+
+#[test]
+fn a_difference_is_told_by_tensor_role_and_layer_and_only_values_count() {
+    let room = room();
+    quantize(room.path(), "out.gguf", &["--apply", "ffn_norm[layers=1]=bf16", "--apply", "attn_q=q4_0"]);
+    let diff = json(room.path(), &["diff", "m.gguf", "out.gguf", "--json"]);
+    let row = |list: &str, name: &str| {
+        let rows = diff[list].as_array().expect("rows");
+        rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{list} {name}: {diff}")).clone()
+    };
+    let norm = row("tensors", "blk.1.ffn_norm.weight");
+    assert_eq!((&norm["n"], &norm["type_a"], &norm["type_b"]), (&32.into(), &"f32".into(), &"f32".into()));
+    // BF16 keeps eight significant bits: an error of at most one part in 2^9 of the value.
+    assert!(norm["rel_rmse"].as_f64().is_some_and(|x| x > 0.0 && x < 1.0 / 512.0), "{norm}");
+    assert!(norm["cosine"].as_f64().is_some_and(|x| x > 0.9999), "{norm}");
+    let untouched = row("tensors", "blk.0.ffn_norm.weight");
+    assert_eq!((&untouched["changed"], &untouched["sqnr_db"]), (&0.into(), &"Infinity".into()));
+    let q = row("tensors", "blk.0.attn_q.weight");
+    assert_eq!(q["n"], 1024);
+    assert!(q["sqnr_db"].as_f64().is_some_and(|db| db > 15.0 && db < 30.0), "{q}");
+    for (list, name, n_tensors) in
+        [("roles", "norms", 5), ("roles", "attn", 8), ("layers", "blk.0", 9), ("layers", "outside the layers", 2)]
+    {
+        assert_eq!(row(list, name)["n_tensors"], n_tensors, "{list} {name}");
+    }
+    assert_eq!(row("layers", "blk.0")["changed"], q["changed"]);
+    assert_eq!(diff["total"]["n_tensors"], 20);
+    assert_eq!((&diff["only_a"], &diff["only_b"]), (&serde_json::json!([]), &serde_json::json!([])));
+
+    let text = stdout(room.path(), &["diff", "m.gguf", "out.gguf"]);
+    assert!(text.contains("17 of 20 tensors have the same values in both"), "{text}");
+    assert!(text.contains("\nrole") && text.contains("\nlayer"), "{text}");
+    assert_eq!(assay(room.path(), &["diff", "m.gguf", "out.gguf", "--exit-code"]).status.code(), Some(1));
+    // The same values in another type are the same values.
+    json(room.path(), &["quantize", "out.gguf", "copy.gguf", "--apply", "attn_q=q4_0", "--carrier", "q4_0", "--json"]);
+    let again = assay(room.path(), &["diff", "copy.gguf", "copy.gguf", "--exit-code"]);
+    assert_eq!(again.status.code(), Some(0));
+}
+
+#[test]
+fn tensors_that_cannot_be_paired_are_listed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let put = |name: &str, bytes: Bytes| std::fs::write(folder.path().join(name), bytes.0).expect("a file");
+    const I32: u32 = 26;
+    let tensors = |ne: u64, last: &str, table: u8| {
+        let b = Bytes::header(3, 0).tensor("a.weight", &[ne], F32, 0).tensor("t\u{7}", &[2], I32, 32);
+        b.tensor(last, &[2], F32, 64).data(32, 32).data(32, 0).raw(&[table; 8]).data(32, 8)
+    };
+    put("a.gguf", tensors(8, "x", 0));
+    put("b.gguf", tensors(4, "y", 1));
+    let diff = json(folder.path(), &["diff", "a.gguf", "b.gguf", "--json"]);
+    assert_eq!((&diff["only_a"], &diff["only_b"]), (&serde_json::json!(["x"]), &serde_json::json!(["y"])));
+    let why: Vec<&str> =
+        diff["incomparable"].as_array().expect("rows").iter().filter_map(|row| row["why"].as_str()).collect();
+    assert_eq!(why, ["their extents differ", "2 of 2 values differ, of a type without error metrics"]);
+    let text = stdout(folder.path(), &["diff", "a.gguf", "b.gguf"]);
+    assert!(text.contains("only in a.gguf: x") && text.contains("t\\u{7}") && !text.contains('\u{7}'), "{text}");
+}
+
+/// gguf-py reads what is written, and restores its blocks to the bits that assay restores them to.
+const ORACLE: &str = r#"
+import sys, numpy
+from gguf import GGUFReader, dequantize
+blocks, floats = (GGUFReader(name) for name in sys.argv[1:3])
+plain = {t.name: t for t in floats.tensors}
+for t in blocks.tensors:
+    ours = numpy.asarray(plain[t.name].data, dtype=numpy.float32).reshape(-1)
+    theirs = dequantize(t.data, t.tensor_type).astype(numpy.float32).reshape(-1)
+    assert ours.tobytes() == theirs.tobytes(), t.name
+print(len(blocks.tensors), blocks.tensors[1].tensor_type.name)
+"#;
+
+#[test]
+fn gguf_py_reads_the_same_values_from_what_is_written() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
+    if !python.exists() {
+        eprintln!("skipped: {} is missing, which scripts/setup-tools.sh installs", python.display());
+        return;
+    }
+    let room = room();
+    for carrier in ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16", "iq4_nl", "mxfp4"] {
+        let args = ["--apply", "attn=identity", "--apply", "ffn=identity", "--carrier", carrier, "--force"];
+        quantize(room.path(), "blocks.gguf", &args);
+        let back = ["quantize", "blocks.gguf", "floats.gguf", "--apply", "all=identity", "--force", "--json"];
+        json(room.path(), &back);
+        let checked = Command::new(&python)
+            .current_dir(room.path())
+            .args(["-c", ORACLE, "blocks.gguf", "floats.gguf"])
+            .output()
+            .expect("python");
+        let said = String::from_utf8_lossy(&checked.stderr);
+        if said.contains("No module named") {
+            eprintln!("skipped: gguf-py is not installed beside the build tools");
+            return;
+        }
+        assert!(checked.status.success(), "{carrier}: {said}");
+        assert!(String::from_utf8_lossy(&checked.stdout).starts_with("20 "), "{carrier}");
+    }
+}
+
+#[test]
+fn a_big_endian_file_is_inspected_and_counted_but_not_rewritten_or_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut b = b"GGUF".to_vec();
+    b.extend([3u32.to_be_bytes().as_slice(), &1u64.to_be_bytes(), &0u64.to_be_bytes()].concat());
+    let name = b"blk.0.ffn_norm.weight";
+    b.extend([&(name.len() as u64).to_be_bytes()[..], name, &1u32.to_be_bytes(), &8u64.to_be_bytes()].concat());
+    b.extend([&0u32.to_be_bytes()[..], &0u64.to_be_bytes()].concat());
+    b.resize(b.len().next_multiple_of(32), 0);
+    (0..8).for_each(|i| b.extend((1.0 + i as f32 / 64.0).to_be_bytes()));
+    std::fs::write(folder.path().join("big.gguf"), b).expect("a file");
+    assert_eq!(json(folder.path(), &["inspect", "big.gguf", "--json"])["endian"], "big");
+    let census = json(folder.path(), &["census", "big.gguf", "--against", "bf16", "--json"]);
+    assert_eq!(census["predictions"][0]["changed"], 0, "{census}");
+    let said = refused(folder.path(), &["quantize", "big.gguf", "out.gguf", "--apply", "all=bf16"]);
+    assert!(said.contains("big-endian"), "{said}");
+}

@@ -1,0 +1,307 @@
+//! [`OutputFile`]: a file that has no name until it is complete.
+//!
+//! It is written without a name in the folder it will be in (`O_TMPFILE`), so that whatever ends the program, a full
+//! disk or a kill, leaves nothing behind. Only when all of it is on the disk and its header has passed the reader's checks
+//! does it get its name. Where the file system cannot do that, a hidden file takes its place and is removed on failure.
+
+use crate::escape::escape_terminal;
+use crate::parse;
+use crate::problem::Problem;
+use crate::source::Source;
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
+use rustix::process::{Resource, getrlimit};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Why an output cannot be written. Displays with the path in front, and a `hint:` line where there is advice.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}{}", escape_terminal(.path.as_os_str().as_encoded_bytes()), .problem.hint())]
+pub struct OutputError {
+    /// The file that was to be.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: OutputProblem,
+}
+
+/// What is wrong with an output.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputProblem {
+    /// It is one of the files that are read.
+    #[error("is the input itself ({input}), wanted another file")]
+    IsInput {
+        /// The input, escaped.
+        input: String,
+    },
+    /// Something of that name is there, and replacing it was not asked for.
+    #[error("exists already, wanted a new name")]
+    Exists,
+    /// Something of that name is there that is no regular file.
+    #[error("is a {found}, wanted a new name or a regular file")]
+    NotAFile {
+        /// What it is.
+        found: &'static str,
+    },
+    /// The path ends in no file name.
+    #[error("has no file name, wanted the path of a file")]
+    NoName,
+    /// Nothing can be made in the folder.
+    #[error("cannot be made: {0}")]
+    Create(#[source] io::Error),
+    /// The process may not write so large a file.
+    #[error("would have {wanted} bytes, found a file-size limit of {limit} bytes")]
+    SizeLimit {
+        /// Bytes of the file.
+        wanted: u64,
+        /// Bytes the system allows.
+        limit: u64,
+    },
+    /// The system failed to write.
+    #[error("cannot be written: {0}; nothing is left behind")]
+    Write(#[source] io::Error),
+    /// The system failed to give the finished file its name.
+    #[error("cannot be given its name: {0}; nothing is left behind")]
+    Name(#[source] io::Error),
+    /// The finished file has its name, but the folder could not be put on the disk.
+    #[error("is there and complete, but its folder cannot be put on the disk: {0}")]
+    Folder(#[source] io::Error),
+    /// What was written would not be read: a fault of the writer.
+    #[error("what was written is no sound GGUF file: {0}; nothing is left behind")]
+    Malformed(Problem),
+}
+
+impl OutputProblem {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::IsInput { .. } => "\nhint: give the output another name; a model is never changed in place",
+            Self::Exists => "\nhint: choose another name, or replace the file with --force",
+            Self::NotAFile { .. } | Self::NoName => "\nhint: name a .gguf file that does not exist yet",
+            Self::Create(_) => "\nhint: check that the folder exists and may be written to",
+            Self::SizeLimit { .. } => {
+                "\nhint: raise the limit with ulimit -f, or write smaller files with --split-max-size"
+            }
+            Self::Write(e) if e.kind() == io::ErrorKind::StorageFull => "\nhint: free some space on the disk",
+            Self::Write(_) | Self::Name(_) | Self::Folder(_) => {
+                "\nhint: check the disk or the network share that the folder is on"
+            }
+            Self::Malformed(_) => "\nhint: this is a fault of assay; please report it",
+        }
+    }
+}
+
+fn error(path: &Path, problem: OutputProblem) -> OutputError {
+    OutputError { path: path.to_owned(), problem }
+}
+
+/// Refuses an output that is one of the inputs by whatever name, that exists (unless `replace`), or that could not be
+/// replaced. Opens nothing.
+///
+/// # Errors
+/// As said.
+pub fn check_output<'a>(
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+    replace: bool,
+) -> Result<(), OutputError> {
+    if path.file_name().is_none() {
+        return Err(error(path, OutputProblem::NoName));
+    }
+    let Ok(link) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    // A link that leads nowhere is a name that is taken.
+    if let Ok(there) = std::fs::metadata(path) {
+        let same = |input: &&Path| {
+            std::fs::metadata(input).is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
+        };
+        if let Some(input) = inputs.into_iter().find(same) {
+            let input = escape_terminal(input.as_os_str().as_encoded_bytes());
+            return Err(error(path, OutputProblem::IsInput { input }));
+        }
+        if let Some(found) = not_a_file(&there) {
+            return Err(error(path, OutputProblem::NotAFile { found }));
+        }
+    }
+    match replace || !(link.is_file() || link.is_symlink()) {
+        true => Ok(()),
+        false => Err(error(path, OutputProblem::Exists)),
+    }
+}
+
+fn not_a_file(metadata: &Metadata) -> Option<&'static str> {
+    let ty = metadata.file_type();
+    match ty {
+        _ if ty.is_file() => None,
+        _ if ty.is_dir() => Some("directory"),
+        _ if ty.is_fifo() => Some("FIFO (named pipe)"),
+        _ if ty.is_socket() => Some("socket"),
+        _ => Some("device"),
+    }
+}
+
+/// A file in the making. Dropped before [`commit_all`], it was never there.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: File,
+    path: PathBuf,
+    /// The name it goes by meanwhile, where the file system knows no nameless files.
+    hidden: Option<PathBuf>,
+}
+
+impl OutputFile {
+    /// Begins a file that will be `path` and have `file_bytes` bytes.
+    ///
+    /// # Errors
+    /// When nothing can be made in its folder, or the system allows no file of that size.
+    pub fn create(path: &Path, file_bytes: u64) -> Result<Self, OutputError> {
+        // Found out beforehand: at the limit the system would end the process.
+        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| limit < file_bytes) {
+            return Err(error(path, OutputProblem::SizeLimit { wanted: file_bytes, limit }));
+        }
+        let nameless = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o666)
+            .custom_flags(libc::O_TMPFILE)
+            .open(folder_of(path))
+            .and_then(|file| std::fs::metadata(fd_path(&file)).map(|_| file));
+        let (file, hidden) = match nameless {
+            Ok(file) => (file, None),
+            Err(e) if is_unsupported(&e) => {
+                let hidden = hidden_name(path);
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).mode(0o666);
+                let file = options.open(&hidden).map_err(|e| error(path, OutputProblem::Create(e)))?;
+                (file, Some(hidden))
+            }
+            Err(e) => return Err(error(path, OutputProblem::Create(e))),
+        };
+        Ok(OutputFile { file, path: path.to_owned(), hidden })
+    }
+
+    /// The name it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Turns an I/O error met while writing into one that names the file.
+    pub fn failed(path: &Path, source: io::Error) -> OutputError {
+        error(path, OutputProblem::Write(source))
+    }
+
+    /// Puts every byte on the disk and reads the header back.
+    fn seal(&self) -> Result<(), OutputError> {
+        self.file.sync_all().map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
+        let file = self.file.try_clone().map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
+        let sound = Source::of(file).and_then(|source| parse::header(&source, false));
+        sound.map(|_| ()).map_err(|problem| error(&self.path, OutputProblem::Malformed(problem)))
+    }
+
+    /// Gives the file its name, in place of another of that name if `replace`.
+    fn name(&mut self, replace: bool) -> Result<(), OutputError> {
+        let path = self.path.clone();
+        let named = match (self.hidden.take(), replace) {
+            (None, false) => link(&self.file, &path),
+            (None, true) => {
+                // A link cannot replace; a rename can.
+                let hidden = hidden_name(&path);
+                let linked = link(&self.file, &hidden);
+                linked.and_then(|()| std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)))
+            }
+            (Some(hidden), true) => std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)),
+            (Some(hidden), false) => rename_to_new(&hidden, &path).inspect_err(|_| remove(&hidden)),
+        };
+        named.map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => error(&path, OutputProblem::Exists),
+            _ => error(&path, OutputProblem::Name(e)),
+        })
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if let Some(hidden) = &self.hidden {
+            remove(hidden);
+        }
+    }
+}
+
+/// Makes finished files appear: all bytes of all of them on the disk first, then the names, then the folder. If one
+/// cannot have its name, those of this call that did not replace anything lose theirs again.
+///
+/// # Errors
+/// When the disk fails, a name has been taken meanwhile, or a file is not sound.
+pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
+    files.iter().try_for_each(OutputFile::seal)?;
+    let mut named: Vec<PathBuf> = Vec::new();
+    for file in &mut files {
+        let is_new = std::fs::symlink_metadata(&file.path).is_err();
+        if let Err(error) = file.name(replace) {
+            named.iter().for_each(|path| remove(path));
+            return Err(error);
+        }
+        if is_new {
+            named.push(file.path.clone());
+        }
+    }
+    for file in &files {
+        let synced = File::open(folder_of(&file.path)).and_then(|folder| folder.sync_all());
+        synced.map_err(|e| error(&file.path, OutputProblem::Folder(e)))?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A name of our own beside `path`; short, so that it fits where a long `path` just does.
+fn hidden_name(path: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".assay-{}-{n}.tmp", std::process::id()))
+}
+
+fn fd_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The folder's file system, or the kernel, has no nameless files, or /proc is not there to name them by.
+fn is_unsupported(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+        || (e.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/fd").exists())
+}
+
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    Ok(linkat(CWD, fd_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without that flag: look first. Another process may come in between; nothing better exists there.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match std::fs::symlink_metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => std::fs::rename(from, to),
+        },
+        other => Ok(other?),
+    }
+}
+
+/// Removes a file of our own; there is nothing to be done if that fails.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}

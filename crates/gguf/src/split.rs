@@ -1,0 +1,136 @@
+//! Models in several files: `NAME-00001-of-00003.gguf`, tied together by the `split.*` keys.
+//!
+//! The first shard carries the model's metadata, the others only what ties them; tensors are spread over all.
+//!
+//! # Source
+//! `llama_split_path`, `llama_split_prefix` (llama.cpp) and the checks of `llama_model_loader` and `gguf-split`.
+
+use crate::encode;
+use crate::escape::escape_terminal;
+use crate::limits::GENERAL_ALIGNMENT;
+use crate::parse::Header;
+use crate::problem::Problem;
+use crate::value::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Place of this file among the shards, from 0.
+pub const SPLIT_NO: &str = "split.no";
+/// Shards in all.
+pub const SPLIT_COUNT: &str = "split.count";
+/// Tensors in all shards together.
+pub const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
+
+/// Most shards: `split.count` is a u16.
+pub const MAX_SHARDS: usize = u16::MAX as usize;
+
+/// What a header says about the split it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// From 0.
+    pub(crate) no: u64,
+    pub(crate) count: u64,
+    pub(crate) n_tensors: u64,
+}
+
+impl Split {
+    /// `None` for a model in one file.
+    pub(crate) fn declared(header: &Header) -> Result<Option<Split>, Problem> {
+        let number = |key: &'static str, max: u64| -> Result<Option<u64>, Problem> {
+            let Some(value) = header.get(key) else { return Ok(None) };
+            match value.as_u64().filter(|&n| n <= max) {
+                Some(n) => Ok(Some(n)),
+                None => {
+                    let found = format!("{} of type {}", value, value.type_name());
+                    Err(Problem::SplitKey { key, found, wanted: format!("an integer from 0 to {max}") })
+                }
+            }
+        };
+        let Some(count) = number(SPLIT_COUNT, MAX_SHARDS as u64)?.filter(|&count| count > 1) else { return Ok(None) };
+        let missing = |key, wanted: String| Problem::SplitKey { key, found: "nothing".into(), wanted };
+        let in_split = format!("a shard of the {count} that {SPLIT_COUNT} says there are, from 0");
+        let no = number(SPLIT_NO, u64::MAX)?.ok_or_else(|| missing(SPLIT_NO, in_split.clone()))?;
+        if no >= count {
+            return Err(Problem::SplitKey { key: SPLIT_NO, found: no.to_string(), wanted: in_split });
+        }
+        let n_tensors = number(SPLIT_TENSORS_COUNT, u64::MAX)?
+            .ok_or_else(|| missing(SPLIT_TENSORS_COUNT, "the number of tensors in all shards".into()))?;
+        Ok(Some(Split { no, count, n_tensors }))
+    }
+
+    /// The paths of all shards, from the path of this one.
+    pub(crate) fn paths(&self, path: &Path) -> Result<Vec<PathBuf>, Problem> {
+        let ending = ending(self.no, self.count);
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let Some(prefix) = name.strip_suffix(ending.as_bytes()) else {
+            return Err(Problem::SplitName { found: escape_terminal(name), wanted: format!("NAME{ending}") });
+        };
+        Ok((0..self.count).map(|no| path.with_file_name(named(prefix, no, self.count))).collect())
+    }
+
+    /// Whether `other`, at place `no`, belongs to the same split.
+    pub(crate) fn check(&self, no: u64, other: Option<Split>) -> Result<(), Problem> {
+        let found = |key, found: u64, wanted: u64| {
+            if found == wanted {
+                return Ok(());
+            }
+            let wanted = format!("{wanted}, as the other shards and its name say");
+            Err(Problem::SplitKey { key, found: found.to_string(), wanted })
+        };
+        let other = other.ok_or_else(|| Problem::SplitKey {
+            key: SPLIT_COUNT,
+            found: "no split of several files".into(),
+            wanted: format!("{}, as the other shards say", self.count),
+        })?;
+        found(SPLIT_COUNT, other.count, self.count)?;
+        found(SPLIT_NO, other.no, no)?;
+        found(SPLIT_TENSORS_COUNT, other.n_tensors, self.n_tensors)
+    }
+}
+
+/// Takes up what a later shard's metadata has beyond the first's. Where both have a key, the values must be one, but for
+/// what each file says about itself.
+pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), Problem> {
+    for (key, value) in &later.metadata {
+        if key.starts_with("split.") || key == GENERAL_ALIGNMENT {
+            continue;
+        }
+        match first.get(key) {
+            Some(known) if encode::same(known, value) => {}
+            Some(known) => {
+                let (key, found, wanted) = (escape_terminal(key), value.to_string(), known.to_string());
+                return Err(Problem::ShardDisagrees { what: format!("metadata \"{key}\""), found, wanted });
+            }
+            None => {
+                first.key_index.insert(key.clone(), first.metadata.len());
+                first.metadata.push((key.clone(), value.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys that tie shard `no` of `count` to the others, as llama.cpp writes them.
+pub fn split_keys(no: usize, count: usize, n_tensors: usize) -> Vec<(String, Value)> {
+    vec![
+        (SPLIT_NO.into(), Value::U16(no as u16)),
+        (SPLIT_COUNT.into(), Value::U16(count as u16)),
+        (SPLIT_TENSORS_COUNT.into(), Value::I32(n_tensors as i32)),
+    ]
+}
+
+/// The path of shard `no` (from 0) of `count`, for a model that would be `path` in one piece.
+pub fn split_path(path: &Path, no: usize, count: usize) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    path.with_file_name(named(name.strip_suffix(b".gguf").unwrap_or(name), no as u64, count as u64))
+}
+
+/// `-00002-of-00003.gguf` for shard 1 of 3.
+fn ending(no: u64, count: u64) -> String {
+    format!("-{:05}-of-{count:05}.gguf", no + 1)
+}
+
+fn named(prefix: &[u8], no: u64, count: u64) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(&[prefix, ending(no, count).as_bytes()].concat()))
+}

@@ -1,0 +1,91 @@
+//! A stored tensor's values in pieces, so that memory does not grow with the file.
+
+use gguf::{GgufError, GgufFile, TensorInfo};
+use numerics::{BlockCodec, CodecError};
+
+/// Values read at once. A multiple of every type's block, and of the parts in which differences are summed.
+pub(crate) const PIECE_VALUES: u64 = 1 << 22;
+
+/// Why values cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ValuesError {
+    /// The file.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
+    /// The type.
+    #[error("tensor \"{tensor}\": {source}")]
+    Codec {
+        /// Tensor, escaped.
+        tensor: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// The memory.
+    #[error(
+        "tensor \"{tensor}\": no memory for {n} values\nhint: free memory, or choose a scheme that goes row by row"
+    )]
+    Memory {
+        /// Tensor, escaped.
+        tensor: String,
+        /// Values at once.
+        n: u64,
+    },
+}
+
+impl From<GgufError> for ValuesError {
+    fn from(error: GgufError) -> Self {
+        ValuesError::Gguf(Box::new(error))
+    }
+}
+
+/// Buffers for one piece of one tensor, used again for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    /// As stored.
+    pub(crate) bytes: Vec<u8>,
+    /// In F32.
+    pub(crate) values: Vec<f32>,
+}
+
+impl Piece {
+    /// Reads `n` values of a tensor from value `start` on; both whole blocks.
+    pub(crate) fn read(
+        &mut self,
+        file: &GgufFile,
+        tensor: &TensorInfo,
+        start: u64,
+        n: u64,
+        codec: &dyn BlockCodec,
+    ) -> Result<(), ValuesError> {
+        let (Some(offset), Some(nbytes)) = (tensor.ty.bytes_of(start), tensor.ty.bytes_of(n)) else {
+            let (ty, blck_size) = (tensor.ty.name().into(), tensor.ty.blck_size() as usize);
+            let source = CodecError::PartialBlock { ty, blck_size, n_per_row: n as usize };
+            return Err(ValuesError::Codec { tensor: shown(tensor), source });
+        };
+        let memory = |_| ValuesError::Memory { tensor: shown(tensor), n };
+        resize(&mut self.bytes, nbytes).map_err(memory)?;
+        resize(&mut self.values, n).map_err(memory)?;
+        file.read_at(tensor, offset, &mut self.bytes)?;
+        codec
+            .dequantize(tensor.ty.name(), &self.bytes, &mut self.values)
+            .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })
+    }
+}
+
+/// The tensor's name as it may be shown.
+pub(crate) fn shown(tensor: &TensorInfo) -> String {
+    gguf::escape_terminal(&tensor.name)
+}
+
+pub(crate) fn resize<T: Clone + Default>(buffer: &mut Vec<T>, n: u64) -> Result<(), std::collections::TryReserveError> {
+    let n = n as usize;
+    buffer.try_reserve_exact(n.saturating_sub(buffer.len()))?;
+    buffer.resize(n, T::default());
+    Ok(())
+}
+
+/// Where pieces of at most `piece` values begin and how long they are.
+pub(crate) fn pieces(n: u64, piece: u64) -> impl Iterator<Item = (u64, u64)> {
+    let piece = piece.max(1);
+    (0..n.div_ceil(piece)).map(move |i| (i * piece, piece.min(n - i * piece)))
+}
