@@ -17,6 +17,8 @@ use lab::protocol::{Arm, Base, Carrier, ChunkWork, Edit, Event, Job, ReferenceSa
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, WorkerDied, WorkerLink};
+use llama::GgmlCodec;
+use numerics::TensorContext;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -82,6 +84,13 @@ impl Request {
         let model = Model::open(&args.model)?;
         model.require_tokenizer()?;
         let applied = lab::apply::resolve(&applies, &model.ids).map_err(|error| model.refuses(error))?;
+        for (index, scheme) in &applied.tensors {
+            let id = &model.ids[*index];
+            // One row of zeros asks all that can be asked without the values: block sizes, importance matrices.
+            let mut row = vec![0.0; id.ne[0] as usize];
+            let context = TensorContext { name: &id.name, n_per_row: row.len() };
+            scheme.fake_quantize(&mut row, &context, &GgmlCodec).map_err(|error| model.refuses(error))?;
+        }
         let edits: Vec<Edit> = applied
             .tensors
             .iter()

@@ -7,16 +7,40 @@ use lab::ProcessWorkers;
 use llama::{GgmlCodec, LlamaEngine};
 use std::io::{self, BufWriter};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a worker whose input has ended may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs `assay worker`: jobs come on standard input, events go to standard output, until the input ends.
 pub fn run() -> Outcome {
-    let served = lab::worker::serve(&open, &GgmlCodec, io::stdin().lines(), BufWriter::new(io::stdout()));
+    let served = lab::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(io::stdout()));
     match served {
         Ok(()) => Ok(Exit::Done),
         // Whoever asked has gone: there is nobody left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure { exit: Exit::Engine, error: error.into() }),
     }
+}
+
+/// Lines of standard input, read by a thread of their own: when they end, whoever asked is gone, and a worker must not
+/// compute on for minutes in its absence.
+fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+        // A worker without work ends by itself now.
+        drop(sender);
+        std::thread::sleep(LAST_WORDS);
+        // One in the middle of a pass cannot be asked to stop, and leaves nothing behind that a signal could break.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    });
+    receiver.into_iter()
 }
 
 fn open(model: &Path, settings: &EngineSettings, n_threads: usize) -> Result<Box<dyn Engine>, EngineError> {

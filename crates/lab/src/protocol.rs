@@ -75,6 +75,7 @@ pub enum Job {
     /// Load a model. Answered by [`Event::Opened`].
     Open {
         /// A GGUF file.
+        #[serde(with = "path_bytes")]
         model: PathBuf,
         /// Pinned settings.
         settings: EngineSettings,
@@ -95,6 +96,35 @@ pub enum Job {
         /// The windows, in the order to be worked.
         chunks: Vec<ChunkWork>,
     },
+}
+
+/// A path as text, or as its bytes where it is no UTF-8: JSON must not decide which files can be measured.
+mod path_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::{Path, PathBuf};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => text.serialize(serializer),
+            None => path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into(),
+            Form::Bytes(bytes) => OsStr::from_bytes(&bytes).into(),
+        })
+    }
 }
 
 /// What a worker says.
@@ -230,4 +260,21 @@ pub struct TensorEvidence {
     pub read_back: bool,
     /// Graph nodes that read the tensor.
     pub consumers: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn any_path_survives_the_way_to_the_worker() {
+        for name in [&b"plain.gguf"[..], b"\xff\xfe.gguf", "gr\u{fc}n.gguf".as_bytes()] {
+            let model = PathBuf::from(OsStr::from_bytes(name));
+            let job = Job::Open { model, settings: EngineSettings::pinned(512), n_threads: 0 };
+            let line = serde_json::to_string(&job).expect("JSON");
+            assert_eq!(serde_json::from_str::<Job>(&line).expect("a job"), job, "{line}");
+        }
+    }
 }

@@ -49,7 +49,8 @@ pub fn serve(
                 worker.say(&Event::Failed { why: what, hint, input: true })?;
             }
             Err(JobError::Engine(error)) => {
-                let hint = "the worker's stderr, kept in the run folder, has what llama.cpp said".into();
+                let hint = "`assay doctor` checks the engine; of a run, worker-N.stderr in its folder has all that llama.cpp said";
+                let hint = hint.into();
                 worker.say(&Event::Failed { why: error.to_string(), hint, input: false })?;
             }
         }

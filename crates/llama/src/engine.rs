@@ -2,7 +2,7 @@
 
 use crate::callback::Pass;
 use crate::context::{Context, max_outputs};
-use crate::weights::Weights;
+use crate::weights::{Addresses, Weights};
 use eval::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Token, WatchedActivation, WeightInfo};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
@@ -16,6 +16,9 @@ const LOGITS_BUDGET_BYTES: usize = 2 << 30;
 /// More contexts than this gain nothing: each has at least one core and shares the memory bus with the others.
 const MAX_CONTEXTS: usize = 8;
 
+/// llama.cpp pads a context to 256 tokens, so a smaller one saves nothing.
+const SMALL_N_CTX: u32 = 256;
+
 struct Model(NonNull<sys::llama_model>);
 
 impl Drop for Model {
@@ -27,8 +30,13 @@ impl Drop for Model {
 
 /// A model loaded by llama.cpp, with its weights found and a context for each window worked on at once.
 pub struct LlamaEngine {
+    /// Made when the first window comes: until then nobody knows that the text fills one.
     contexts: Vec<Context>,
+    n_contexts: usize,
+    threads_each: usize,
+    settings: EngineSettings,
     weights: Weights,
+    addresses: Arc<Addresses>,
     watched: Vec<String>,
     info: EngineInfo,
     model: Model,
@@ -72,8 +80,9 @@ impl LlamaEngine {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
+        crate::log::listen();
         // A graph that is reused would keep views into weights that have been swapped since.
-        // SAFETY: a worker opens its model before it starts any other thread that reads the environment.
+        // SAFETY: no thread of a worker reads the environment while it opens a model.
         unsafe { std::env::set_var("LLAMA_GRAPH_REUSE_DISABLE", "1") };
         // SAFETY: idempotent initialisation.
         unsafe { sys::llama_backend_init() };
@@ -82,20 +91,40 @@ impl LlamaEngine {
         let mut info = describe(&model, path)?;
         let (n_contexts, threads_each) = contexts_and_threads(n_threads, settings.n_ctx as usize, info.n_vocab);
         info.n_threads = n_contexts * threads_each;
-        let mut contexts = Vec::with_capacity(n_contexts);
-        for _ in 0..n_contexts {
-            // SAFETY: the model is live and outlives the contexts (field order).
-            contexts.push(unsafe { Context::new(model.0, settings, threads_each, info.n_vocab) }?);
-        }
-        let mut weights = contexts[0].discover(info.bos.unwrap_or(0))?;
+        // A window of the smallest size is enough to walk the graph.
+        let small =
+            EngineSettings { n_ctx: settings.n_ctx.min(SMALL_N_CTX), n_ubatch: SMALL_N_CTX, ..settings.clone() };
+        // SAFETY: the model is live and outlives the context, which ends with this function.
+        let mut scout = unsafe { Context::new(model.0, &small, threads_each, info.n_vocab) }?;
+        let mut weights = scout.discover(info.bos.unwrap_or(0))?;
         if weights.infos().is_empty() {
             return Err(EngineError::Failed(format!("{}: no weights found in the graph", path.display())));
         }
         let addresses = Arc::new(weights.take_addresses());
-        for context in &mut contexts {
-            context.set_pass(Pass::new(addresses.clone()));
+        Ok(LlamaEngine {
+            contexts: Vec::new(),
+            n_contexts,
+            threads_each,
+            settings: settings.clone(),
+            weights,
+            addresses,
+            watched: Vec::new(),
+            info,
+            model,
+        })
+    }
+
+    fn make_contexts(&mut self) -> Result<(), EngineError> {
+        while self.contexts.len() < self.n_contexts {
+            // SAFETY: the model is live and outlives the contexts (field order).
+            let mut context =
+                unsafe { Context::new(self.model.0, &self.settings, self.threads_each, self.info.n_vocab) }?;
+            context.set_pass(Pass::new(self.addresses.clone()));
+            self.contexts.push(context);
         }
-        Ok(LlamaEngine { contexts, weights, watched: Vec::new(), info, model })
+        let watched = std::mem::take(&mut self.watched);
+        self.watch(&watched);
+        Ok(())
     }
 }
 
@@ -108,10 +137,19 @@ fn load(path: &Path) -> Result<Model, EngineError> {
     params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
     params.use_extra_bufts = false;
     params.n_gpu_layers = 0;
+    crate::log::forget_errors();
     // SAFETY: `file` outlives the call.
-    NonNull::new(unsafe { sys::llama_model_load_from_file(file.as_ptr(), params) })
-        .map(Model)
-        .ok_or_else(|| EngineError::Failed(format!("{}: llama.cpp could not load the model", path.display())))
+    NonNull::new(unsafe { sys::llama_model_load_from_file(file.as_ptr(), params) }).map(Model).ok_or_else(|| {
+        let why = match crate::log::first_error() {
+            reason if reason.is_empty() => "it gave no reason".into(),
+            reason => reason,
+        };
+        unsupported(
+            path,
+            &format!("llama.cpp cannot load the model: {why}"),
+            "the engine must know the architecture and find every tensor that it wants, and memory must hold the file",
+        )
+    })
 }
 
 /// What the model is, or why it cannot be scored. `n_threads` is not known yet.
@@ -216,7 +254,7 @@ impl Engine for LlamaEngine {
     }
 
     fn n_parallel(&self) -> usize {
-        self.contexts.len()
+        self.n_contexts
     }
 
     fn watch(&mut self, tensors: &[String]) {
@@ -244,12 +282,12 @@ impl Engine for LlamaEngine {
         prefix: Prefix,
         score: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
-        if windows.len() > self.contexts.len() {
-            return Err(EngineError::Failed(format!(
-                "{} windows at once, {} contexts",
-                windows.len(),
-                self.contexts.len()
-            )));
+        if windows.len() > self.n_contexts {
+            let n_contexts = self.n_contexts;
+            return Err(EngineError::Failed(format!("{} windows at once, {n_contexts} contexts", windows.len())));
+        }
+        if self.contexts.is_empty() {
+            self.make_contexts()?;
         }
         // The first failure in slot order, whichever thread finished first.
         let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());

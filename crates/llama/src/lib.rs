@@ -7,6 +7,7 @@ mod callback;
 mod codec;
 mod context;
 mod engine;
+mod log;
 mod weights;
 
 pub use codec::GgmlCodec;

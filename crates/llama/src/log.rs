@@ -1,0 +1,104 @@
+//! What llama.cpp and ggml say: debug chatter is dropped, the rest goes to standard error, and errors are remembered so
+//! that a refusal can give its reason.
+
+use llama_cpp_sys_2 as sys;
+use std::ffi::{CStr, c_char, c_void};
+use std::io::Write;
+use std::sync::{Mutex, Once, PoisonError};
+
+/// Error lines kept; a failing load says two or three.
+const KEPT_ERRORS: usize = 8;
+
+#[derive(Default)]
+struct Heard {
+    /// Level of the line that continuations belong to.
+    level: sys::ggml_log_level,
+    errors: Vec<String>,
+}
+
+static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new() });
+
+/// Takes over llama.cpp's log. Once a process is enough.
+pub(crate) fn listen() {
+    static READY: Once = Once::new();
+    // SAFETY: the callback is a plain function and lives as long as the process.
+    READY.call_once(|| unsafe { sys::llama_log_set(Some(hear), std::ptr::null_mut()) });
+}
+
+/// Forgets the errors heard so far.
+pub(crate) fn forget_errors() {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner).errors.clear();
+}
+
+/// Why something failed, in one line: the first error heard since [`forget_errors`], without the name of the C++ function
+/// that said it. Empty when nothing was said.
+pub(crate) fn first_error() -> String {
+    let heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+    heard.errors.first().map_or(String::new(), |line| reason(line).to_string())
+}
+
+/// `llama_model_load: error loading model: missing tensor 'x'` → `missing tensor 'x'`.
+fn reason(line: &str) -> &str {
+    let line = line.trim();
+    let after_function = match line.split_once(": ") {
+        Some((function, rest)) if !function.contains(' ') => rest,
+        _ => line,
+    };
+    after_function.strip_prefix("error loading model: ").unwrap_or(after_function)
+}
+
+/// # Safety
+/// Called by llama.cpp with a NUL-terminated text.
+unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _user: *mut c_void) {
+    if text.is_null() {
+        return;
+    }
+    // SAFETY: not null, and NUL-terminated by contract.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+    let continues = level == sys::GGML_LOG_LEVEL_CONT;
+    if !continues {
+        heard.level = level;
+    }
+    if heard.level == sys::GGML_LOG_LEVEL_DEBUG {
+        return;
+    }
+    if heard.level == sys::GGML_LOG_LEVEL_ERROR {
+        let room = heard.errors.len() < KEPT_ERRORS;
+        match heard.errors.last_mut() {
+            Some(line) if continues => line.push_str(&text),
+            _ if room => heard.errors.push(text.clone().into_owned()),
+            _ => {}
+        }
+    }
+    // A log that cannot be written must not end the work it tells about.
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_what_remains_without_the_function_that_gave_it() {
+        assert_eq!(reason("llama_model_load: error loading model: missing tensor 'x'\n"), "missing tensor 'x'");
+        assert_eq!(reason("gguf_init_from_file: failed to open"), "failed to open");
+        assert_eq!(reason("just words: and more"), "just words: and more");
+    }
+
+    #[test]
+    fn errors_are_kept_whole_and_debug_chatter_is_not() {
+        forget_errors();
+        let say = |level, text: &CStr| {
+            // SAFETY: a C string literal.
+            unsafe { hear(level, text.as_ptr(), std::ptr::null_mut()) }
+        };
+        say(sys::GGML_LOG_LEVEL_DEBUG, c"load: a detail\n");
+        say(sys::GGML_LOG_LEVEL_ERROR, c"load: bad ");
+        say(sys::GGML_LOG_LEVEL_CONT, c"tensor\n");
+        say(sys::GGML_LOG_LEVEL_ERROR, c"load: failed\n");
+        assert_eq!(first_error(), "bad tensor");
+        forget_errors();
+        assert_eq!(first_error(), "");
+    }
+}
