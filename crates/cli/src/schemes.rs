@@ -1,9 +1,9 @@
-//! `assay schemes`: every number format of the grammar, and which of them can be used.
+//! `assay schemes`: every number format of the grammar, from its table.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::table::{self, Align};
-use numerics::formats::{FORMATS, Family, FormatInfo, Granularities};
+use numerics::formats::{FORMATS, FormatInfo, Granularities};
 use numerics::ggml::{GGML_FORMATS, GgmlFormat};
 use serde::Serialize;
 
@@ -27,11 +27,15 @@ struct Schemes {
 struct SchemeRow {
     name: &'static str,
     family: &'static str,
-    built: bool,
     bits: &'static str,
+    /// The scheme that `bits_per_weight` is of, for a tensor of 4096 rows of 4096.
+    example: &'static str,
+    bits_per_weight: Option<f64>,
+    parameters: &'static str,
     granularity: &'static str,
     options: &'static [&'static str],
     rounding: &'static str,
+    overflow: &'static str,
     source: &'static str,
 }
 
@@ -48,25 +52,19 @@ impl SchemeRow {
     fn of(format: &FormatInfo) -> Self {
         SchemeRow {
             name: format.name,
-            family: match format.family {
-                Family::Minifloat => "minifloat",
-                Family::Integer => "integer",
-                Family::Codebook => "codebook",
-                Family::Block => "block",
-                Family::Ggml => "ggml",
-                Family::Control => "control",
-            },
-            built: format.built,
+            family: format.family.name(),
             bits: format.bits,
-            granularity: if format.granularity == Granularities::Required {
-                "required"
-            } else if format.granularity == Granularities::None {
-                "none"
-            } else {
-                "optional"
+            example: format.example,
+            bits_per_weight: format.example_bits(),
+            parameters: format.parameters,
+            granularity: match format.granularity {
+                Granularities::None => "none",
+                Granularities::Default | Granularities::Optional => "optional",
+                Granularities::Required => "required",
             },
             options: format.options,
             rounding: format.rounding,
+            overflow: format.overflow,
             source: format.source,
         }
     }
@@ -91,19 +89,28 @@ impl Schemes {
             ("format", Align::Left),
             ("family", Align::Left),
             ("bits", Align::Left),
+            ("of a weight", Align::Right),
             ("@granularity", Align::Left),
             (":options", Align::Left),
             ("rounding", Align::Left),
+            ("overflow", Align::Left),
         ];
-        let rows = self.schemes.iter().filter(|row| row.built).map(|row| {
-            [row.name, row.family, row.bits, row.granularity, &row.options.join(", "), row.rounding]
+        let rows = self.schemes.iter().map(|row| {
+            let of_a_weight = row.bits_per_weight.map_or(String::new(), |bits| format!("{bits:.4}"));
+            let options = row.options.join(", ");
+            [row.name, row.family, row.bits, &of_a_weight, row.granularity, &options, row.rounding, row.overflow]
                 .map(str::to_owned)
                 .to_vec()
         });
         let mut out = String::from(
-            "A scheme is FORMAT[@GRANULARITY][:OPTION…]: bf16, bf16:trunc, int8@row, int4@block32:asym, q4_k.\n",
+            "A scheme is FORMAT[@GRANULARITY][:OPTION…]: bf16, bf16:trunc, int8@row, int4@block32:asym, mxfp4, q4_k.\n",
         );
-        out.push_str("Granularities: @tensor, @row (output channel), @blockN along the contiguous dimension.\n\n");
+        out.push_str(
+            "Granularities: @tensor, @row (output channel), @col (input channel), @blockN along the contiguous dimension,\n\
+             @NxM (N rows by M contiguous values).\n\
+             FORMAT of a scale: f32, f16, bf16, e8m0, pow2. RANGE of clip: absmax, mse, pQ (a percentile).\n\
+             Bits of a weight count scales, for a tensor of 4096 rows of 4096. docs/formats.md has more.\n\n",
+        );
         out.push_str(&table::render(&columns, rows));
         out.push_str("\nggml's types, through ggml's own functions:\n");
         let columns = [
@@ -121,10 +128,6 @@ impl Schemes {
             ]
         });
         out.push_str(&table::render(&columns, rows));
-        let later: Vec<&str> = self.schemes.iter().filter(|row| !row.built).map(|row| row.name).collect();
-        if !later.is_empty() {
-            out.push_str(&format!("\nIn the grammar, not built yet: {}.\n", later.join(", ")));
-        }
         out
     }
 }

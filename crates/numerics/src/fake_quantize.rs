@@ -1,9 +1,15 @@
 //! Fake quantization: values become what they would read as after being held in the scheme's format.
 
+use crate::codebook::Codebook;
 use crate::codec::{BlockCodec, CodecError};
-use crate::groups::{self, RangeOverflow};
+use crate::exmy::{ExMy, Scaled};
+use crate::groups::{self, GroupKernel, Range, RangeOverflow};
 use crate::integer::{Asymmetric, Symmetric};
-use crate::minifloat::Scaled;
+use crate::minifloat::Minifloat;
+use crate::mx::{MX_BLCK_SIZE, MxElement};
+use crate::nvfp4::{NVFP4_BLCK_SIZE, Nvfp4};
+use crate::rounding::{Rounding, RoundingMode, with_rounding};
+use crate::scale::ScaleFormat;
 use crate::scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
 use crate::{control, ggml};
 use rayon::prelude::*;
@@ -88,35 +94,59 @@ impl Scheme {
             return Ok(());
         }
         let kept = self.set_aside_nonfinite(values, ctx)?;
-        let overflow =
-            |RangeOverflow { min, max }| FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max };
         let groups_of = self.granularity.unwrap_or(Granularity::Tensor);
         match self.format {
             Format::Identity => {}
-            Format::Minifloat { minifloat, rounding } => match self.granularity {
-                None => values.par_chunks_mut(BATCH).for_each(|part| minifloat.cast_slice(rounding, part)),
-                Some(granularity) => {
-                    let kernel = Scaled { format: minifloat, rounding };
-                    groups::apply(&kernel, granularity, values, ctx.n_per_row).map_err(overflow)?;
+            Format::Minifloat { exmy, rounding } if self.granularity.is_none() => cast(exmy, rounding, values, ctx),
+            Format::Minifloat { exmy, rounding } => with_rounding!(rounding, ctx.name, round => {
+                self.by_group(&Scaled::new(exmy, self.scale, round), groups_of, values, ctx)?
+            }),
+            Format::Int { bits, symmetry: Symmetry::Sym, rounding } => with_rounding!(rounding, ctx.name, round => {
+                self.by_group(&Symmetric::new(bits, self.scale, round), groups_of, values, ctx)?
+            }),
+            Format::Int { bits, symmetry: Symmetry::Asym, rounding } => with_rounding!(rounding, ctx.name, round => {
+                self.by_group(&Asymmetric::new(bits, self.scale, round), groups_of, values, ctx)?
+            }),
+            Format::Codebook(codebook) => {
+                self.by_group(&Codebook::new(codebook, self.scale), groups_of, values, ctx)?;
+            }
+            Format::Mx { format, rounding } => with_rounding!(rounding, ctx.name, round => {
+                let blocks = Granularity::block(MX_BLCK_SIZE);
+                match format.element {
+                    MxElement::Float(float) => {
+                        self.by_group(&Scaled::new(float, ScaleFormat::E8m0, round), blocks, values, ctx)?
+                    }
+                    MxElement::Int8 => self.by_group(&Symmetric::mxint8(round), blocks, values, ctx)?,
                 }
-            },
-            Format::Int { bits, symmetry: Symmetry::Sym } => {
-                groups::apply(&Symmetric::new(bits), groups_of, values, ctx.n_per_row).map_err(overflow)?;
-            }
-            Format::Int { bits, symmetry: Symmetry::Asym } => {
-                groups::apply(&Asymmetric::new(bits), groups_of, values, ctx.n_per_row).map_err(overflow)?;
-            }
+            }),
+            Format::Nvfp4 { rounding } => with_rounding!(rounding, ctx.name, round => {
+                let kernel = Nvfp4::new(Range::of(values).absmax(), round);
+                self.by_group(&kernel, Granularity::block(NVFP4_BLCK_SIZE), values, ctx)?
+            }),
             Format::Ggml(format) => ggml::apply(format, values, ctx, codec)?,
             Format::Jitter { seed } => control::jitter(seed, ctx.name, values),
             Format::Noise { sqnr_db, seed } => {
                 control::noise(sqnr_db, seed, groups_of, ctx.name, values, ctx.n_per_row);
             }
+            Format::Shuffle { seed } => control::shuffle(seed, groups_of, ctx.name, values, ctx.n_per_row),
             Format::Zero => values.fill(0.0),
         }
         for (index, value) in kept {
             values[index] = value;
         }
         Ok(())
+    }
+
+    fn by_group<K: GroupKernel>(
+        &self,
+        kernel: &K,
+        granularity: Granularity,
+        values: &mut [f32],
+        ctx: &TensorContext<'_>,
+    ) -> Result<(), FakeQuantError> {
+        groups::apply(kernel, granularity, self.clip, values, ctx.n_per_row).map_err(|RangeOverflow { min, max }| {
+            FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max }
+        })
     }
 
     /// Checks shape and finiteness. Under `:nonfinite=keep` returns what has to be put back; ggml gets
@@ -148,6 +178,17 @@ impl Scheme {
         }
         Ok(kept)
     }
+}
+
+/// A plain cast of every value; the wide formats have kernels of their own.
+fn cast(exmy: ExMy, rounding: RoundingMode, values: &mut [f32], ctx: &TensorContext<'_>) {
+    let wide = Minifloat::ALL.into_iter().find(|&m| ExMy::from(m) == exmy);
+    if let (Some(minifloat), RoundingMode::Value(rounding @ (Rounding::Rne | Rounding::Trunc))) = (wide, rounding) {
+        return values.par_chunks_mut(BATCH).for_each(|part| minifloat.cast_slice(rounding, part));
+    }
+    with_rounding!(rounding, ctx.name, round => {
+        values.par_chunks_mut(BATCH).enumerate().for_each(|(i, part)| exmy.cast_slice(round, part, i * BATCH));
+    });
 }
 
 fn all_finite(values: &[f32]) -> bool {

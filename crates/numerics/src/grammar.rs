@@ -1,9 +1,14 @@
 //! The parser of `FORMAT[@GRANULARITY][:OPTION…]`. Case is ignored; the printer is in `scheme`.
 
-use crate::formats::{self, FORMATS, Granularities};
+use crate::clip::Clip;
+use crate::codebook::CodebookFormat;
+use crate::exmy::{ExMy, MAX_EXPONENT_BITS, MAX_MANTISSA_BITS, Specials};
+use crate::formats::{self, FORMATS, FormatInfo, Granularities};
 use crate::ggml::GgmlFormat;
-use crate::minifloat::{Minifloat, Rounding};
-use crate::scheme::{DEFAULT_SEED, Format, Granularity, Nonfinite, Scheme, Symmetry};
+use crate::mx::MxFormat;
+use crate::rounding::{Rounding, RoundingMode};
+use crate::scale::ScaleFormat;
+use crate::scheme::{DEFAULT_SEED, Format, Granularity, Nonfinite, Scheme, Symmetry, default_granularity};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
@@ -22,16 +27,6 @@ pub enum SchemeError {
         format: String,
         /// Names that are near.
         nearest: Vec<String>,
-    },
-    /// A format of the grammar that this version does not have.
-    #[error("scheme {scheme:?}: the format {format:?} is not built in this version\nhint: {hint}")]
-    NotBuilt {
-        /// As given.
-        scheme: String,
-        /// The part at fault.
-        format: String,
-        /// What there is.
-        hint: String,
     },
     /// An option of the grammar that this version does not have.
     #[error("scheme {scheme:?}: the option {option:?} is not built in this version\nhint: {hint}")]
@@ -65,7 +60,7 @@ pub enum SchemeError {
     /// `intN` needs to know which values share a scale.
     #[error(
         "scheme {scheme:?}: no granularity, and {format} needs one\n\
-         hint: {format}@tensor, {format}@row, {format}@col or {format}@blockN, for example {format}@block32"
+         hint: {format}@tensor, {format}@row, {format}@col, {format}@blockN or {format}@NxM, for example {format}@block32"
     )]
     NeedsGranularity {
         /// As given.
@@ -84,23 +79,34 @@ pub enum SchemeError {
         granularity: String,
     },
     /// Not a granularity.
-    #[error("scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col or blockN with N ≥ 1")]
+    #[error("scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1")]
     Granularity {
         /// As given.
         scheme: String,
         /// The part at fault.
         found: String,
     },
-    /// `@NxM`.
-    #[error(
-        "scheme {scheme:?}: the granularity @{found} is not built in this version\n\
-         hint: @tensor, @row, @col or @blockN"
-    )]
-    GranularityNotBuilt {
+    /// `eXmY` that is no format, or none that F32 can hold.
+    #[error("scheme {scheme:?}: found {found}, {wanted}")]
+    ExMy {
         /// As given.
         scheme: String,
         /// The part at fault.
         found: String,
+        /// What could stand there, in words.
+        wanted: String,
+    },
+    /// Options that exclude each other or miss what they need.
+    #[error("scheme {scheme:?}: the option {option:?} {why}\nhint: {hint}")]
+    Combination {
+        /// As given.
+        scheme: String,
+        /// The part at fault.
+        option: String,
+        /// What is wrong with it here.
+        why: &'static str,
+        /// What to do.
+        hint: String,
     },
     /// Not an option of this format.
     #[error("scheme {scheme:?}: {format} has no option {found:?}\nhint: it has {options}")]
@@ -136,7 +142,7 @@ pub enum SchemeError {
 
 fn did_you_mean(nearest: &[String]) -> String {
     match nearest {
-        [] => format!("formats are {}", formats::built_names()),
+        [] => format!("formats are {}", formats::names_in_words()),
         names => format!("did you mean {}? `assay schemes` lists all", names.join(", ")),
     }
 }
@@ -150,9 +156,14 @@ impl FromStr for Scheme {
             return Err(SchemeError::Empty);
         }
         let parts = Parts::split(&lower);
-        let (format, rules) = parse_format(&parts)?;
-        let granularity = parse_granularity(&parts, rules)?;
-        Scheme { format, granularity, nonfinite: Nonfinite::Error }.with_options(&parts)
+        let (format, row) = parse_format(&parts)?;
+        let granularity = parse_granularity(&parts, row.granularity)?;
+        let granularity = match format {
+            // These are per tensor when nothing is said, so saying it is the same scheme.
+            Format::Noise { .. } | Format::Shuffle { .. } => granularity.filter(|&g| g != Granularity::Tensor),
+            _ => granularity.or(default_granularity(format)),
+        };
+        Scheme { granularity, ..Scheme::plain(format) }.with_options(&parts, row)
     }
 }
 
@@ -180,43 +191,100 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn parse_format(parts: &Parts<'_>) -> Result<(Format, Granularities), SchemeError> {
+fn row(name: &str) -> Option<&'static FormatInfo> {
+    FORMATS.iter().find(|f| f.name == name)
+}
+
+/// The format, with its defaults, and its row of the table.
+fn parse_format(parts: &Parts<'_>) -> Result<(Format, &'static FormatInfo), SchemeError> {
     let name = parts.format;
-    if let Some(minifloat) = Minifloat::ALL.into_iter().find(|m| m.name() == name) {
-        return Ok((Format::Minifloat { minifloat, rounding: Rounding::default() }, Granularities::Optional));
+    let (format, row_name) = if let Some(bits) = name.strip_prefix("int").filter(|n| is_number(n)) {
+        (parse_int(parts, bits)?, "intN")
+    } else if let Some((x, y)) = exmy_fields(name) {
+        (parse_exmy(parts, x, y)?, "eXmY")
+    } else if let Some(rest) = name.strip_prefix("noise") {
+        (parse_noise(parts, rest)?, "noise(SQNR_DB)")
+    } else if let Some(ggml) = name.strip_prefix("ggml:") {
+        (Format::Ggml(GgmlFormat::find(ggml).ok_or_else(|| unknown(parts, ggml))?), "ggml:NAME")
+    } else if let Some(format) = GgmlFormat::find(name).filter(|f| f.bare) {
+        (Format::Ggml(format), "ggml:NAME")
+    } else {
+        (parse_named(name).ok_or_else(|| unknown(parts, name))?, name)
+    };
+    row(row_name).map(|row| (format, row)).ok_or_else(|| unknown(parts, name))
+}
+
+fn parse_named(name: &str) -> Option<Format> {
+    let rounding = RoundingMode::default();
+    if let Some(exmy) = ExMy::named(name) {
+        return Some(Format::Minifloat { exmy, rounding });
     }
-    if let Some(bits) = name.strip_prefix("int").filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {
-        return match bits.parse() {
-            Ok(bits @ 2..=16u8) => Ok((Format::Int { bits, symmetry: Symmetry::default() }, Granularities::Required)),
-            _ => Err(SchemeError::IntBits { scheme: parts.scheme(), found: bits.to_owned() }),
-        };
+    if let Some(codebook) = CodebookFormat::find(name) {
+        return Some(Format::Codebook(codebook));
+    }
+    if let Some(format) = MxFormat::find(name) {
+        return Some(Format::Mx { format, rounding });
     }
     match name {
-        "identity" => return Ok((Format::Identity, Granularities::None)),
-        "jitter" => return Ok((Format::Jitter { seed: DEFAULT_SEED }, Granularities::None)),
-        "zero" => return Ok((Format::Zero, Granularities::None)),
-        _ => {}
+        "nvfp4" => Some(Format::Nvfp4 { rounding }),
+        "identity" => Some(Format::Identity),
+        "jitter" => Some(Format::Jitter { seed: DEFAULT_SEED }),
+        "shuffle" => Some(Format::Shuffle { seed: DEFAULT_SEED }),
+        "zero" => Some(Format::Zero),
+        _ => None,
     }
-    if let Some(rest) = name.strip_prefix("noise") {
-        return parse_noise(parts, rest);
+}
+
+fn parse_int(parts: &Parts<'_>, bits: &str) -> Result<Format, SchemeError> {
+    match bits.parse() {
+        Ok(bits @ 2..=16u8) => {
+            Ok(Format::Int { bits, symmetry: Symmetry::default(), rounding: RoundingMode::default() })
+        }
+        _ => Err(SchemeError::IntBits { scheme: parts.scheme(), found: bits.to_owned() }),
     }
-    if let Some(ggml) = name.strip_prefix("ggml:") {
-        return match GgmlFormat::find(ggml) {
-            Some(format) => Ok((Format::Ggml(format), Granularities::None)),
-            None => Err(unknown(parts, ggml)),
-        };
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// X and Y of `eXmY`, as written.
+fn exmy_fields(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix('e')?.split_once('m').filter(|(x, y)| is_number(x) && is_number(y))
+}
+
+/// `eXmY` with the options that say which; they belong to the format, wherever they stand.
+fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError> {
+    let refuse = |wanted: String| SchemeError::ExMy { scheme: parts.scheme(), found: parts.format.to_owned(), wanted };
+    let exponent_bits = x.parse().ok().filter(|x| (1..=MAX_EXPONENT_BITS).contains(x));
+    let mantissa_bits = y.parse().ok().filter(|&y| y <= MAX_MANTISSA_BITS);
+    let (Some(exponent_bits), Some(mantissa_bits)) = (exponent_bits, mantissa_bits) else {
+        return Err(refuse(format!(
+            "wanted eXmY with X from 1 to {MAX_EXPONENT_BITS} and Y from 0 to {MAX_MANTISSA_BITS}\n\
+             hint: a format must fit into F32 with its sign"
+        )));
+    };
+    let (mut specials, mut bias) = (Specials::Ieee, ExMy::default_bias(exponent_bits));
+    for option in &parts.options {
+        match parse_setting(option) {
+            Some(Ok((_, Setting::Specials(given)))) => specials = given,
+            Some(Ok((_, Setting::Bias(given)))) => bias = given,
+            _ => {}
+        }
     }
-    if let Some(format) = GgmlFormat::find(name).filter(|f| f.bare) {
-        return Ok((Format::Ggml(format), Granularities::None));
-    }
-    if FORMATS.iter().any(|f| !f.built && f.name == name) || is_exmy(name) {
-        let hint = match GgmlFormat::find(name) {
-            Some(_) => format!("bare {name} is the standard's format; for ggml's write ggml:{name}"),
-            None => format!("formats are {}", formats::built_names()),
-        };
-        return Err(SchemeError::NotBuilt { scheme: parts.scheme(), format: name.to_owned(), hint });
-    }
-    Err(unknown(parts, name))
+    let (least, greatest) = ExMy::biases(exponent_bits, specials);
+    let format = ExMy::new(exponent_bits, mantissa_bits, specials, bias).ok_or_else(|| match specials {
+        _ if least > greatest => refuse(
+            "which with this meaning of its last codes reaches beyond F32 whatever the bias\n\
+             hint: leave out :fn and :finite"
+                .to_owned(),
+        ),
+        _ if !(least..=greatest).contains(&bias) => {
+            refuse(format!("whose bias of {bias} takes it beyond F32\nhint: :bias=N with N from {least} to {greatest}"))
+        }
+        _ => refuse("which has no codes to spare for infinity or NaN\nhint: add :finite".to_owned()),
+    })?;
+    Ok(Format::Minifloat { exmy: format, rounding: RoundingMode::default() })
 }
 
 fn unknown(parts: &Parts<'_>, name: &str) -> SchemeError {
@@ -227,18 +295,12 @@ fn unknown(parts: &Parts<'_>, name: &str) -> SchemeError {
     }
 }
 
-/// `e4m3`, and the like.
-fn is_exmy(name: &str) -> bool {
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    name.strip_prefix('e').and_then(|rest| rest.split_once('m')).is_some_and(|(e, m)| digits(e) && digits(m))
-}
-
-fn parse_noise(parts: &Parts<'_>, rest: &str) -> Result<(Format, Granularities), SchemeError> {
+fn parse_noise(parts: &Parts<'_>, rest: &str) -> Result<Format, SchemeError> {
     let number = rest.strip_prefix('(').and_then(|r| r.strip_suffix(')'));
     let sqnr_db = number.and_then(|n| n.trim().parse::<f64>().ok()).filter(|db| db.abs() <= 200.0);
     match sqnr_db {
         // −0 and 0 are one ratio and must print alike.
-        Some(db) => Ok((Format::Noise { sqnr_db: db + 0.0, seed: DEFAULT_SEED }, Granularities::Optional)),
+        Some(db) => Ok(Format::Noise { sqnr_db: db + 0.0, seed: DEFAULT_SEED }),
         None => Err(SchemeError::NoiseRatio { scheme: parts.scheme(), found: parts.format.to_owned() }),
     }
 }
@@ -254,97 +316,186 @@ fn parse_granularity(parts: &Parts<'_>, rules: Granularities) -> Result<Option<G
     if rules == Granularities::None {
         return Err(SchemeError::TakesNoGranularity { scheme, format, granularity: text.to_owned() });
     }
+    let number = |n: &str| n.parse::<NonZeroU32>().ok().filter(|_| is_number(n));
     let granularity = match text {
         "tensor" => Some(Granularity::Tensor),
         "row" => Some(Granularity::Row),
         "col" => Some(Granularity::Col),
-        _ => text
-            .strip_prefix("block")
-            .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|n| n.parse::<NonZeroU32>().ok())
-            .map(Granularity::Block),
+        _ => match (text.strip_prefix("block"), text.split_once('x')) {
+            (Some(n), _) => number(n).map(Granularity::Block),
+            (None, Some((n, m))) => number(n).zip(number(m)).map(|(rows, cols)| Granularity::Tile { rows, cols }),
+            (None, None) => None,
+        },
     };
-    let tile = text.split_once('x').is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok());
-    match granularity {
-        None if tile => Err(SchemeError::GranularityNotBuilt { scheme, found: text.to_owned() }),
-        None => Err(SchemeError::Granularity { scheme, found: text.to_owned() }),
-        // Noise is per tensor when nothing is said, so saying it is the same scheme.
-        Some(Granularity::Tensor) if parts.format.starts_with("noise") => Ok(None),
-        some => Ok(some),
+    granularity.map(Some).ok_or_else(|| SchemeError::Granularity { scheme, found: text.to_owned() })
+}
+
+/// One option, understood.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Setting {
+    Rounding(RoundingMode),
+    Symmetry(Symmetry),
+    Specials(Specials),
+    Bias(i16),
+    Scale(ScaleFormat),
+    Clip(Clip),
+    Seed(u64),
+    Nonfinite(Nonfinite),
+}
+
+/// The option as the table of formats has it and what it sets; what could stand there if only its value is
+/// at fault; `None` for a word that is no option of any format.
+fn parse_setting(option: &str) -> Option<Result<(&'static str, Setting), &'static str>> {
+    let plain = |rounding| Setting::Rounding(RoundingMode::Value(rounding));
+    let setting = match option {
+        "rne" => ("rne", plain(Rounding::Rne)),
+        "trunc" => ("trunc", plain(Rounding::Trunc)),
+        "away" => ("away", plain(Rounding::Away)),
+        "sym" => ("sym", Setting::Symmetry(Symmetry::Sym)),
+        "asym" => ("asym", Setting::Symmetry(Symmetry::Asym)),
+        "ieee" => ("ieee", Setting::Specials(Specials::Ieee)),
+        "fn" => ("fn", Setting::Specials(Specials::Fn)),
+        "finite" => ("finite", Setting::Specials(Specials::Finite)),
+        _ => return parse_valued(option),
+    };
+    Some(Ok(setting))
+}
+
+fn parse_valued(option: &str) -> Option<Result<(&'static str, Setting), &'static str>> {
+    if let Some(rest) = option.strip_prefix("stochastic") {
+        let seed = match rest {
+            "" => Some(DEFAULT_SEED),
+            _ => rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')).and_then(|n| n.trim().parse().ok()),
+        };
+        let setting = seed.map(|seed| ("stochastic(SEED)", Setting::Rounding(RoundingMode::Stochastic { seed })));
+        return Some(setting.ok_or("stochastic or stochastic(SEED) with SEED from 0 to 18446744073709551615"));
+    }
+    let (key, value) = option.split_once('=')?;
+    Some(match key {
+        "bias" => value.parse().map(|bias| ("bias=N", Setting::Bias(bias))).map_err(|_| "bias=N with an integer N"),
+        "seed" => value
+            .parse()
+            .map(|seed| ("seed=N", Setting::Seed(seed)))
+            .map_err(|_| "seed=N with N from 0 to 18446744073709551615"),
+        "nonfinite" => match value {
+            "error" => Ok(("nonfinite=keep", Setting::Nonfinite(Nonfinite::Error))),
+            "keep" => Ok(("nonfinite=keep", Setting::Nonfinite(Nonfinite::Keep))),
+            _ => Err("nonfinite=error or nonfinite=keep"),
+        },
+        "scale" => ScaleFormat::ALL
+            .iter()
+            .find(|(name, _)| *name == value)
+            .map(|&(_, format)| ("scale=FORMAT", Setting::Scale(format)))
+            .ok_or("scale=f32, f16, bf16, e8m0 or pow2"),
+        "clip" => parse_clip(value)
+            .map(|clip| ("clip=RANGE", Setting::Clip(clip)))
+            .ok_or("clip=absmax, clip=mse or clip=pQ with Q above 0 and up to 100, such as clip=p99.9"),
+        _ => return None,
+    })
+}
+
+fn parse_clip(value: &str) -> Option<Clip> {
+    match value {
+        "absmax" => Some(Clip::Absmax),
+        "mse" => Some(Clip::Mse),
+        _ => match value.strip_prefix('p')?.parse::<f64>().ok().filter(|q| *q > 0.0 && *q <= 100.0)? {
+            // The greatest magnitude itself.
+            100.0 => Some(Clip::Absmax),
+            percent => Some(Clip::Quantile(percent)),
+        },
     }
 }
 
-/// Options of the grammar that come later, by their name before `=` or `(`.
-const LATER_OPTIONS: &[&str] = &["away", "stochastic", "scale", "clip", "bias", "fn", "ieee", "imatrix"];
+/// Options of the grammar that come later, with what there is instead.
+const LATER_OPTIONS: &[(&str, &str)] = &[
+    ("imatrix=", "importance matrices are not read in this version"),
+    ("scale=f16hier", "scale=f16, or nvfp4 for two levels"),
+];
 
 impl Scheme {
-    fn with_options(mut self, parts: &Parts<'_>) -> Result<Scheme, SchemeError> {
-        let mut format_option_seen = false;
-        let mut nonfinite_seen = false;
+    fn with_options(mut self, parts: &Parts<'_>, row: &FormatInfo) -> Result<Scheme, SchemeError> {
+        let mut seen = Vec::new();
         for &option in &parts.options {
-            let scheme = parts.scheme();
-            let found = option.to_owned();
-            if let Some(value) = option.strip_prefix("nonfinite=") {
-                if std::mem::replace(&mut nonfinite_seen, true) {
-                    return Err(SchemeError::Repeated { scheme, found });
+            let (scheme, found) = (parts.scheme(), option.to_owned());
+            if let Some((_, hint)) = LATER_OPTIONS.iter().find(|(later, _)| option.starts_with(later)) {
+                return Err(SchemeError::OptionNotBuilt { scheme, option: found, hint: (*hint).to_owned() });
+            }
+            let setting = match parse_setting(option) {
+                Some(Ok((name, setting))) if name == "nonfinite=keep" || row.options.contains(&name) => setting,
+                Some(Err(wanted)) if offers(row, option) => {
+                    return Err(SchemeError::OptionValue { scheme, found, wanted });
                 }
-                self.nonfinite = match value {
-                    "error" => Nonfinite::Error,
-                    "keep" => Nonfinite::Keep,
-                    _ => {
-                        return Err(SchemeError::OptionValue {
-                            scheme,
-                            found,
-                            wanted: "nonfinite=error or nonfinite=keep",
-                        });
-                    }
-                };
-                continue;
-            }
-            if !self.set_format_option(option, &scheme)? {
-                let name = option.split(['=', '(']).next().unwrap_or(option);
-                let options = self.options_in_words().to_owned();
-                return Err(match LATER_OPTIONS.contains(&name) {
-                    true => {
-                        let hint = format!("{} has {options}", parts.format);
-                        SchemeError::OptionNotBuilt { scheme, option: found, hint }
-                    }
-                    false => SchemeError::UnknownOption { scheme, format: parts.format.to_owned(), found, options },
-                });
-            }
-            if std::mem::replace(&mut format_option_seen, true) {
+                _ => {
+                    let options = row.options.iter().copied().chain(["nonfinite=keep"]).collect::<Vec<_>>().join(", ");
+                    return Err(SchemeError::UnknownOption { scheme, format: parts.format.to_owned(), found, options });
+                }
+            };
+            let kind = std::mem::discriminant(&setting);
+            if seen.contains(&kind) {
                 return Err(SchemeError::Repeated { scheme, found });
             }
+            seen.push(kind);
+            self.set(setting);
         }
+        self.check_combination(parts)?;
         Ok(self)
     }
 
-    /// Sets an option of this format; false when it has no such option. No format has two kinds yet.
-    fn set_format_option(&mut self, option: &str, scheme: &str) -> Result<bool, SchemeError> {
-        match (&mut self.format, option) {
-            (Format::Minifloat { rounding, .. }, "rne") => *rounding = Rounding::Rne,
-            (Format::Minifloat { rounding, .. }, "trunc") => *rounding = Rounding::Trunc,
-            (Format::Int { symmetry, .. }, "sym") => *symmetry = Symmetry::Sym,
-            (Format::Int { symmetry, .. }, "asym") => *symmetry = Symmetry::Asym,
-            (Format::Jitter { seed } | Format::Noise { seed, .. }, _) => {
-                let Some(value) = option.strip_prefix("seed=") else { return Ok(false) };
-                *seed = value.parse().map_err(|_| SchemeError::OptionValue {
-                    scheme: scheme.to_owned(),
-                    found: option.to_owned(),
-                    wanted: "seed=N with N from 0 to 18446744073709551615",
-                })?;
+    fn set(&mut self, setting: Setting) {
+        match (setting, &mut self.format) {
+            (
+                Setting::Rounding(given),
+                Format::Minifloat { rounding, .. }
+                | Format::Int { rounding, .. }
+                | Format::Mx { rounding, .. }
+                | Format::Nvfp4 { rounding },
+            ) => *rounding = given,
+            (Setting::Symmetry(given), Format::Int { symmetry, .. }) => *symmetry = given,
+            (Setting::Seed(given), Format::Jitter { seed } | Format::Noise { seed, .. } | Format::Shuffle { seed }) => {
+                *seed = given;
             }
-            _ => return Ok(false),
+            (Setting::Scale(given), _) => self.scale = given,
+            (Setting::Clip(given), _) => self.clip = given,
+            (Setting::Nonfinite(given), _) => self.nonfinite = given,
+            // `parse_exmy` has read these; the others the row of the table does not offer.
+            (
+                Setting::Specials(_)
+                | Setting::Bias(_)
+                | Setting::Rounding(_)
+                | Setting::Symmetry(_)
+                | Setting::Seed(_),
+                _,
+            ) => {}
         }
-        Ok(true)
     }
 
-    fn options_in_words(&self) -> &'static str {
-        match self.format {
-            Format::Minifloat { .. } => "rne, trunc, nonfinite=keep",
-            Format::Int { .. } => "sym, asym, nonfinite=keep",
-            Format::Jitter { .. } | Format::Noise { .. } => "seed=N, nonfinite=keep",
-            Format::Ggml(_) | Format::Identity | Format::Zero => "nonfinite=keep",
+    fn check_combination(&self, parts: &Parts<'_>) -> Result<(), SchemeError> {
+        let refuse = |option: &str, why, hint: &str| {
+            let (scheme, option, hint) = (parts.scheme(), option.to_owned(), hint.to_owned());
+            Err(SchemeError::Combination { scheme, option, why, hint })
+        };
+        let given = |prefix: &str| parts.options.iter().find(|o| o.starts_with(prefix)).copied();
+        if self.granularity.is_none()
+            && let Some(option) = given("scale=").or(given("clip="))
+        {
+            let hint = format!("for example {}@row:{option}", parts.format);
+            return refuse(option, "needs a granularity: a plain cast has no scale", &hint);
         }
+        if matches!(self.format, Format::Int { symmetry: Symmetry::Asym, .. }) {
+            if self.clip != Clip::Absmax {
+                return refuse(given("clip=").unwrap_or("clip"), "is for symmetric formats", "leave out asym or clip");
+            }
+            if matches!(self.scale, ScaleFormat::E8m0 | ScaleFormat::Pow2) {
+                let option = given("scale=").unwrap_or("scale");
+                return refuse(option, "cannot hold the minimum of asym", "scale=f32, scale=f16 or scale=bf16");
+            }
+        }
+        Ok(())
     }
+}
+
+/// Whether the row has an option of that key.
+fn offers(row: &FormatInfo, option: &str) -> bool {
+    let key = |o: &str| o.split(['=', '(']).next().unwrap_or_default().to_owned();
+    key(option) == "nonfinite" || row.options.iter().any(|o| key(o) == key(option))
 }

@@ -1,6 +1,7 @@
 //! Groups of values that share a scale: how they lie in a tensor, what is measured in each, and how
 //! the work is spread over threads without the result depending on them.
 
+use crate::clip::Clip;
 use crate::scheme::Granularity;
 use rayon::prelude::*;
 
@@ -15,8 +16,17 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    pub(crate) fn of(values: &[f32]) -> Range {
+        Keys::of(values).range()
+    }
+
     pub(crate) fn absmax(self) -> f32 {
         self.min.abs().max(self.max.abs())
+    }
+
+    /// Cut off at ±`limit`, which is not negative.
+    pub(crate) fn within(self, limit: f32) -> Range {
+        Range { min: self.min.clamp(-limit, limit), max: self.max.clamp(-limit, limit) }
     }
 }
 
@@ -27,6 +37,47 @@ pub(crate) struct RangeOverflow {
     pub(crate) max: f32,
 }
 
+/// Where the values of a group stand in their tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Of the group's first value.
+    start: usize,
+    /// Values that stand side by side.
+    width: usize,
+    /// From one such run to the next.
+    pitch: usize,
+    /// Values of the group before the ones at hand.
+    offset: usize,
+}
+
+impl Places {
+    pub(crate) fn contiguous(start: usize) -> Places {
+        Places { start, width: usize::MAX, pitch: 0, offset: 0 }
+    }
+
+    /// One below the other.
+    fn column(start: usize, n_per_row: usize) -> Places {
+        Places { start, width: 1, pitch: n_per_row, offset: 0 }
+    }
+
+    /// Rows of `width`.
+    fn tile(start: usize, width: usize, n_per_row: usize) -> Places {
+        Places { start, width, pitch: n_per_row, offset: 0 }
+    }
+
+    /// Those of the same group from its `offset`-th value on.
+    pub(crate) fn from(self, offset: usize) -> Places {
+        Places { offset: self.offset + offset, ..self }
+    }
+
+    /// Of the i-th value at hand.
+    #[inline(always)]
+    pub(crate) fn of(self, i: usize) -> usize {
+        let i = i + self.offset;
+        self.start + i / self.width * self.pitch + i % self.width
+    }
+}
+
 /// What a scheme with a scale does to one group.
 pub(crate) trait GroupKernel: Sync {
     /// What the group shares.
@@ -35,7 +86,8 @@ pub(crate) trait GroupKernel: Sync {
     fn scale(&self, range: Range) -> Result<Self::Scale, RangeOverflow>;
 
     /// Quantizes and restores in place. Non-finite values may become anything: the caller puts them back.
-    fn apply(&self, scale: Self::Scale, values: &mut [f32]);
+    /// A group may come in several parts.
+    fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
 }
 
 /// Runs a kernel over all groups of `values`, rows of `n_per_row`.
@@ -45,43 +97,110 @@ pub(crate) trait GroupKernel: Sync {
 pub(crate) fn apply<K: GroupKernel>(
     kernel: &K,
     granularity: Granularity,
+    clip: Clip,
     values: &mut [f32],
     n_per_row: usize,
 ) -> Result<(), RangeOverflow> {
     match granularity {
         Granularity::Tensor => {
-            let keys: Vec<Keys> = values.par_chunks(BATCH).map(Keys::of).collect();
-            let scale = kernel.scale(keys.into_iter().fold(Keys::EMPTY, Keys::merge).range())?;
-            values.par_chunks_mut(BATCH).for_each(|part| kernel.apply(scale, part));
+            let range = match clip {
+                Clip::Absmax => {
+                    let keys: Vec<Keys> = values.par_chunks(BATCH).map(Keys::of).collect();
+                    keys.into_iter().fold(Keys::EMPTY, Keys::merge).range()
+                }
+                _ => clip.range(kernel, values, Places::contiguous(0))?,
+            };
+            let scale = kernel.scale(range)?;
+            values
+                .par_chunks_mut(BATCH)
+                .enumerate()
+                .for_each(|(i, part)| kernel.apply(scale, part, Places::contiguous(i * BATCH)));
             Ok(())
         }
-        Granularity::Row => blocks(kernel, values, n_per_row, n_per_row),
-        Granularity::Block(n) => blocks(kernel, values, n_per_row, n.get() as usize),
+        _ => for_each(granularity, values, n_per_row, |group, at| {
+            let scale = kernel.scale(clip.range(kernel, group, at)?)?;
+            kernel.apply(scale, group, at);
+            Ok(())
+        }),
+    }
+}
+
+/// Hands each group to `work`, its values side by side in the order of their places; groups may be at
+/// work at once.
+///
+/// # Errors
+/// The first failing group, in order of position; the others are done.
+pub(crate) fn for_each<E: Send>(
+    granularity: Granularity,
+    values: &mut [f32],
+    n_per_row: usize,
+    work: impl Fn(&mut [f32], Places) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    match granularity {
+        Granularity::Tensor => work(values, Places::contiguous(0)),
+        Granularity::Row => blocks(values, n_per_row, n_per_row, |row, start| work(row, Places::contiguous(start))),
+        Granularity::Block(n) => {
+            blocks(values, n_per_row, n.get() as usize, |block, start| work(block, Places::contiguous(start)))
+        }
         Granularity::Col => {
             let rows = values.len() / n_per_row;
             let mut columns = transposed(values, n_per_row);
-            let result = blocks(kernel, &mut columns, rows, rows);
+            let result =
+                blocks(&mut columns, rows, rows, |col, start| work(col, Places::column(start / rows, n_per_row)));
             values.copy_from_slice(&transposed(&columns, rows));
             result
         }
+        Granularity::Tile { rows, cols } => tiles(values, n_per_row, rows.get() as usize, cols.get() as usize, work),
     }
 }
 
 /// Blocks start anew in each row; a row's last block may be short.
-fn blocks<K: GroupKernel>(
-    kernel: &K,
+fn blocks<E: Send>(
     values: &mut [f32],
     n_per_row: usize,
     n_per_block: usize,
-) -> Result<(), RangeOverflow> {
+    work: impl Fn(&mut [f32], usize) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let rows_at_once = (BATCH / n_per_row).max(1);
     let results: Vec<_> = values
         .par_chunks_mut(rows_at_once * n_per_row)
-        .map(|rows| {
+        .enumerate()
+        .map(|(batch, rows)| {
+            let mut start = batch * rows_at_once * n_per_row;
             for row in rows.chunks_mut(n_per_row) {
                 for block in row.chunks_mut(n_per_block) {
-                    let scale = kernel.scale(Keys::of(block).range())?;
-                    kernel.apply(scale, block);
+                    let n = block.len();
+                    work(block, start)?;
+                    start += n;
+                }
+            }
+            Ok(())
+        })
+        .collect();
+    results.into_iter().collect()
+}
+
+/// Tiles of `rows` by `cols` from the first value on; the last ones in either direction may be short.
+fn tiles<E: Send>(
+    values: &mut [f32],
+    n_per_row: usize,
+    rows: usize,
+    cols: usize,
+    work: impl Fn(&mut [f32], Places) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let n_per_band = rows.saturating_mul(n_per_row);
+    let results: Vec<_> = values
+        .par_chunks_mut(n_per_band)
+        .enumerate()
+        .map(|(band, values)| {
+            let mut tile = Vec::new();
+            for first in (0..n_per_row).step_by(cols) {
+                let columns = first..first.saturating_add(cols).min(n_per_row);
+                tile.clear();
+                values.chunks(n_per_row).for_each(|row| tile.extend_from_slice(&row[columns.clone()]));
+                work(&mut tile, Places::tile(band * n_per_band + first, columns.len(), n_per_row))?;
+                for (row, held) in values.chunks_mut(n_per_row).zip(tile.chunks(columns.len())) {
+                    row[columns.clone()].copy_from_slice(held);
                 }
             }
             Ok(())
@@ -91,7 +210,7 @@ fn blocks<K: GroupKernel>(
 }
 
 /// `[rows][n_per_row]` → `[n_per_row][rows]`.
-pub(crate) fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
+fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
     let rows = values.len() / n_per_row;
     let mut out = vec![0.0; values.len()];
     out.par_chunks_mut(rows).enumerate().for_each(|(col, column)| {
@@ -152,6 +271,7 @@ fn ordered(bits: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
     #[test]
     fn the_range_is_that_of_the_finite_values_in_any_order() {
@@ -161,6 +281,32 @@ mod tests {
         assert_eq!(range(&[-f32::NAN]), Range { min: 0.0, max: 0.0 });
         assert_eq!(range(&[f32::MAX, f32::MIN]).absmax(), f32::MAX);
         assert_eq!(range(&[0.0, -0.0]).min.to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn every_value_is_handed_out_once_and_with_its_own_place() {
+        let (rows, n_per_row) = (5usize, 7usize);
+        let n = |n| NonZeroU32::new(n).unwrap();
+        for granularity in [
+            Granularity::Tensor,
+            Granularity::Row,
+            Granularity::Col,
+            Granularity::Block(n(3)),
+            Granularity::Tile { rows: n(2), cols: n(3) },
+            Granularity::Tile { rows: n(9), cols: n(u32::MAX) },
+        ] {
+            let mut values: Vec<f32> = (0..rows * n_per_row).map(|i| i as f32).collect();
+            let result: Result<(), ()> = for_each(granularity, &mut values, n_per_row, |group, at| {
+                for (i, x) in group.iter_mut().enumerate() {
+                    assert_eq!(at.of(i), *x as usize, "{granularity}");
+                    assert_eq!(at.from(i).of(0), *x as usize, "{granularity}");
+                    *x += 100.0;
+                }
+                Ok(())
+            });
+            result.unwrap();
+            assert!(values.iter().enumerate().all(|(i, x)| *x == i as f32 + 100.0), "{granularity}: {values:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! ```
 //!
 //! - [`Scheme`] is a format with granularity and options; [`str::parse`] reads it and `Display` prints it canonically.
-//! - [`formats::FORMATS`] is the one table of formats; each family has a file: `minifloat`, `integer`, `control`, [`ggml`].
+//! - [`formats::FORMATS`] is the one table of formats; each family has a file, with a drawing of its bits where it has
+//!   any: `exmy` (and `minifloat`, its fast casts), `integer`, `codebook`, `mx`, `nvfp4`, `control`, [`ggml`].
+//! - What the families share: `groups` (granularity), `scale`, `clip`, `rounding`.
 //! - [`BlockCodec`] is what is needed from ggml; [`PlainCodec`] does its plain floats without any C++.
 //! - [`reference`](mod@reference) is the obvious scalar form of every scheme of our own; the fast paths are compared with it for ever.
 //! - [`Difference`] is what the values of one tensor lost.
@@ -17,23 +19,38 @@
 //! Every result is the same bits whatever the number of threads, and on every machine: seeds are
 //! arguments, sums run in a fixed order in f64, and no system mathematics library is used.
 
+mod clip;
+mod codebook;
 mod codec;
 mod control;
 mod difference;
+mod exmy;
 mod fake_quantize;
 pub mod formats;
+mod formats_page;
 pub mod ggml;
 mod grammar;
 mod groups;
 mod integer;
 mod minifloat;
+mod mx;
+mod nvfp4;
 pub mod reference;
+mod rounding;
+mod scale;
 mod scheme;
 mod stream;
 
+pub use clip::Clip;
+pub use codebook::{CODEBOOKS, CodebookFormat};
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
+pub use exmy::{ExMy, Specials};
 pub use fake_quantize::{FakeQuantError, TensorContext};
 pub use grammar::SchemeError;
-pub use minifloat::{Minifloat, Rounding};
+pub use minifloat::Minifloat;
+pub use mx::{MX_BLCK_SIZE, MX_FORMATS, MxElement, MxFormat};
+pub use nvfp4::NVFP4_BLCK_SIZE;
+pub use rounding::{Rounding, RoundingMode};
+pub use scale::ScaleFormat;
 pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};

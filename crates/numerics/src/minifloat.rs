@@ -1,6 +1,7 @@
-//! Small floats: a plain cast of every value, or, with a granularity, of every value over its group's scale.
+//! The wide small floats by bit tricks of their own; any other format, and any other rounding, is [`ExMy`]'s.
 
-use crate::groups::{GroupKernel, Range, RangeOverflow};
+use crate::exmy::ExMy;
+use crate::rounding::{NearestAway, Rounding};
 
 /// A binary float format below F32.
 ///
@@ -14,16 +15,6 @@ pub enum Minifloat {
     F16,
     /// NVIDIA's TensorFloat-32: sign, 8 exponent bits, 10 mantissa bits, held in 32.
     Tf32,
-}
-
-/// How a value between two of the format's is brought to one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Rounding {
-    /// To nearest, ties to even; beyond the largest finite value to infinity as IEEE 754 rounds.
-    #[default]
-    Rne,
-    /// Towards zero; never to infinity.
-    Trunc,
 }
 
 impl Minifloat {
@@ -91,6 +82,7 @@ impl Minifloat {
             (Minifloat::Tf32, Rounding::Trunc) => drop_bits::<13>(x),
             (Minifloat::F16, Rounding::Rne) => f16_rne(x),
             (Minifloat::F16, Rounding::Trunc) => f16_trunc(x),
+            (_, Rounding::Away) => ExMy::from(self).cast(Rounding::Away, x),
         }
     }
 
@@ -104,6 +96,7 @@ impl Minifloat {
             (Minifloat::Tf32, Rounding::Trunc) => each(values, drop_bits::<13>),
             (Minifloat::F16, Rounding::Rne) => each(values, f16_rne),
             (Minifloat::F16, Rounding::Trunc) => each(values, f16_trunc),
+            (_, Rounding::Away) => ExMy::from(self).cast_slice(NearestAway, values, 0),
         }
     }
 }
@@ -157,33 +150,6 @@ fn f16_trunc(x: f32) -> f32 {
     // Below 2^−14 the product is below 2^10: the cast to an integer drops the fraction exactly.
     let subnormal = ((f32::from_bits(abs) * TWO_POW_24) as i32 as f32 / TWO_POW_24).to_bits();
     f32::from_bits(sign | if abs < F16_SMALLEST_NORMAL { subnormal } else { normal })
-}
-
-/// A minifloat scaled by group: d = absmax / largest finite value in F32, value = cast(x / d)·d.
-///
-/// The quotient of a group's largest value may exceed the largest finite value by the rounding of d;
-/// it is held there, not at infinity. d = 0 gives 0 with the sign of x.
-pub(crate) struct Scaled {
-    pub(crate) format: Minifloat,
-    pub(crate) rounding: Rounding,
-}
-
-impl GroupKernel for Scaled {
-    type Scale = f32;
-
-    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
-        Ok(range.absmax() / self.format.largest())
-    }
-
-    fn apply(&self, d: f32, values: &mut [f32]) {
-        if d == 0.0 {
-            return each(values, |x| f32::from_bits(x.to_bits() & SIGN));
-        }
-        let largest = self.format.largest();
-        each(values, |x| (x / d).clamp(-largest, largest));
-        self.format.cast_slice(self.rounding, values);
-        each(values, |q| q * d);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
 //! A scheme: a number format with granularity and options, valid by construction.
 
+use crate::clip::Clip;
+use crate::codebook::CodebookFormat;
+use crate::exmy::ExMy;
 use crate::ggml::GgmlFormat;
-use crate::minifloat::{Minifloat, Rounding};
+use crate::mx::{MX_BLCK_SIZE, MxFormat};
+use crate::nvfp4::NVFP4_BLCK_SIZE;
+use crate::rounding::RoundingMode;
+use crate::scale::ScaleFormat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -16,6 +22,8 @@ pub const DEFAULT_SEED: u64 = 1;
 pub struct Scheme {
     pub(crate) format: Format,
     pub(crate) granularity: Option<Granularity>,
+    pub(crate) scale: ScaleFormat,
+    pub(crate) clip: Clip,
     pub(crate) nonfinite: Nonfinite,
 }
 
@@ -25,9 +33,9 @@ pub enum Format {
     /// A plain cast, or a scaled one when the scheme has a granularity.
     Minifloat {
         /// Which.
-        minifloat: Minifloat,
+        exmy: ExMy,
         /// How.
-        rounding: Rounding,
+        rounding: RoundingMode,
     },
     /// `intN`, always with a granularity.
     Int {
@@ -35,6 +43,22 @@ pub enum Format {
         bits: u8,
         /// Around zero or from least to greatest.
         symmetry: Symmetry,
+        /// How.
+        rounding: RoundingMode,
+    },
+    /// The nearest entry of a table, always with a granularity.
+    Codebook(&'static CodebookFormat),
+    /// One of the OCP MX formats.
+    Mx {
+        /// Which.
+        format: &'static MxFormat,
+        /// Of the elements.
+        rounding: RoundingMode,
+    },
+    /// NVIDIA's two-level four-bit format.
+    Nvfp4 {
+        /// Of the elements.
+        rounding: RoundingMode,
     },
     /// One of ggml's own types.
     Ggml(&'static GgmlFormat),
@@ -50,6 +74,11 @@ pub enum Format {
         /// Signal to noise in dB.
         sqnr_db: f64,
         /// Of the draws.
+        seed: u64,
+    },
+    /// Control: the values of each group in another order.
+    Shuffle {
+        /// Of the order.
         seed: u64,
     },
     /// Control: every value +0.0.
@@ -77,6 +106,34 @@ pub enum Granularity {
     Col,
     /// N contiguous values of a row; a row's last block may be shorter.
     Block(NonZeroU32),
+    /// `rows` output channels by `cols` contiguous values; the last tiles may be shorter. Rows are
+    /// counted through all matrices of a tensor.
+    Tile {
+        /// N of `@NxM`.
+        rows: NonZeroU32,
+        /// M of `@NxM`.
+        cols: NonZeroU32,
+    },
+}
+
+impl Granularity {
+    /// `@blockN` for an N that is known to be one.
+    pub(crate) fn block(n: u32) -> Granularity {
+        NonZeroU32::new(n).map_or(Granularity::Tensor, Granularity::Block)
+    }
+
+    /// Groups of a tensor of `rows` rows of `n_per_row`.
+    fn groups(self, rows: u64, n_per_row: u64) -> u64 {
+        match self {
+            Granularity::Tensor => 1,
+            Granularity::Row => rows,
+            Granularity::Col => n_per_row,
+            Granularity::Block(n) => rows * n_per_row.div_ceil(u64::from(n.get())),
+            Granularity::Tile { rows: n, cols: m } => {
+                rows.div_ceil(u64::from(n.get())) * n_per_row.div_ceil(u64::from(m.get()))
+            }
+        }
+    }
 }
 
 /// What happens to NaN and infinity in the input.
@@ -92,12 +149,18 @@ pub enum Nonfinite {
 impl Scheme {
     /// The `identity` control.
     pub fn identity() -> Self {
-        Scheme { format: Format::Identity, granularity: None, nonfinite: Nonfinite::Error }
+        Scheme::plain(Format::Identity)
     }
 
     /// The `jitter` control.
     pub fn jitter(seed: u64) -> Self {
-        Scheme { format: Format::Jitter { seed }, granularity: None, nonfinite: Nonfinite::Error }
+        Scheme::plain(Format::Jitter { seed })
+    }
+
+    /// A format with nothing else said.
+    pub(crate) fn plain(format: Format) -> Self {
+        let scale = default_scale(format);
+        Scheme { format, granularity: None, scale, clip: Clip::Absmax, nonfinite: Nonfinite::Error }
     }
 
     /// What values are held in.
@@ -108,6 +171,16 @@ impl Scheme {
     /// Which values share a scale; `None` where the format has none or its own.
     pub fn granularity(&self) -> Option<Granularity> {
         self.granularity
+    }
+
+    /// What holds the scale, where there is one to choose.
+    pub fn scale(&self) -> ScaleFormat {
+        self.scale
+    }
+
+    /// Which range the scale covers.
+    pub fn clip(&self) -> Clip {
+        self.clip
     }
 
     /// What happens to NaN and infinity.
@@ -124,39 +197,57 @@ impl Scheme {
     }
 
     /// Bits a value of an `n`-value tensor in rows of `n_per_row` would take if stored in this format,
-    /// F32 scales and minima included. Controls are stored as F32, but for `zero`, which takes none.
+    /// scales and minima included. Controls are stored as F32, but for `zero`, which takes none.
     pub fn bits_per_weight(&self, n: u64, n_per_row: u64) -> f64 {
-        const F32_BITS: f64 = 32.0;
-        let scales = |each: f64| match self.granularity {
-            None => 0.0,
-            Some(_) if n == 0 || n_per_row == 0 => 0.0,
-            Some(granularity) => {
-                let rows = n / n_per_row;
-                let groups = match granularity {
-                    Granularity::Tensor => 1,
-                    Granularity::Row => rows,
-                    Granularity::Col => n_per_row,
-                    Granularity::Block(b) => rows * n_per_row.div_ceil(u64::from(b.get())),
-                };
-                each * groups as f64 / n as f64
-            }
+        const F32_BITS: u32 = 32;
+        let shared = |granularity: Granularity, bits: u32| match n_per_row {
+            0 => 0.0,
+            _ if n == 0 => 0.0,
+            _ => f64::from(bits) * granularity.groups(n / n_per_row, n_per_row) as f64 / n as f64,
         };
+        let scales = |each: u32| self.granularity.map_or(0.0, |g| shared(g, each * self.scale.bits()));
         match self.format {
-            Format::Minifloat { minifloat, .. } => f64::from(minifloat.bits()) + scales(F32_BITS),
-            Format::Int { bits, symmetry: Symmetry::Sym } => f64::from(bits) + scales(F32_BITS),
-            Format::Int { bits, symmetry: Symmetry::Asym } => f64::from(bits) + scales(2.0 * F32_BITS),
+            Format::Minifloat { exmy, .. } => f64::from(exmy.bits()) + scales(1),
+            Format::Int { bits, symmetry: Symmetry::Sym, .. } => f64::from(bits) + scales(1),
+            Format::Int { bits, symmetry: Symmetry::Asym, .. } => f64::from(bits) + scales(2),
+            Format::Codebook(codebook) => f64::from(codebook.bits) + scales(1),
+            Format::Mx { format, .. } => f64::from(format.element_bits()) + shared(Granularity::block(MX_BLCK_SIZE), 8),
+            Format::Nvfp4 { .. } => {
+                4.0 + shared(Granularity::block(NVFP4_BLCK_SIZE), 8) + shared(Granularity::Tensor, F32_BITS)
+            }
             Format::Ggml(format) => format.bits_per_weight(),
-            Format::Identity | Format::Jitter { .. } | Format::Noise { .. } => F32_BITS,
+            Format::Identity | Format::Jitter { .. } | Format::Noise { .. } | Format::Shuffle { .. } => {
+                f64::from(F32_BITS)
+            }
             Format::Zero => 0.0,
         }
+    }
+}
+
+/// The granularity of a format that needs one and is given none.
+pub(crate) fn default_granularity(format: Format) -> Option<Granularity> {
+    match format {
+        Format::Codebook(codebook) => Some(Granularity::block(codebook.blck_size)),
+        _ => None,
+    }
+}
+
+/// What holds the scale when nothing is said.
+pub(crate) fn default_scale(format: Format) -> ScaleFormat {
+    match format {
+        Format::Codebook(codebook) => codebook.scale,
+        _ => ScaleFormat::F32,
     }
 }
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.format {
-            Format::Minifloat { minifloat, .. } => f.write_str(minifloat.name())?,
+            Format::Minifloat { exmy, .. } => write!(f, "{exmy}")?,
             Format::Int { bits, .. } => write!(f, "int{bits}")?,
+            Format::Codebook(codebook) => f.write_str(codebook.name)?,
+            Format::Mx { format, .. } => f.write_str(format.name)?,
+            Format::Nvfp4 { .. } => f.write_str("nvfp4")?,
             Format::Ggml(format) => {
                 let prefix = if format.bare { "" } else { "ggml:" };
                 write!(f, "{prefix}{}", format.name.to_ascii_lowercase())?;
@@ -164,16 +255,36 @@ impl fmt::Display for Scheme {
             Format::Identity => f.write_str("identity")?,
             Format::Jitter { .. } => f.write_str("jitter")?,
             Format::Noise { sqnr_db, .. } => write!(f, "noise({sqnr_db})")?,
+            Format::Shuffle { .. } => f.write_str("shuffle")?,
             Format::Zero => f.write_str("zero")?,
         }
-        if let Some(granularity) = self.granularity {
+        if let Some(granularity) = self.granularity.filter(|_| self.granularity != default_granularity(self.format)) {
             write!(f, "@{granularity}")?;
         }
         match self.format {
-            Format::Minifloat { rounding: Rounding::Trunc, .. } => f.write_str(":trunc")?,
+            Format::Minifloat { exmy, .. } => f.write_str(&exmy.options())?,
             Format::Int { symmetry: Symmetry::Asym, .. } => f.write_str(":asym")?,
-            Format::Jitter { seed } | Format::Noise { seed, .. } if seed != DEFAULT_SEED => write!(f, ":seed={seed}")?,
             _ => {}
+        }
+        match self.format {
+            Format::Minifloat { rounding, .. }
+            | Format::Int { rounding, .. }
+            | Format::Mx { rounding, .. }
+            | Format::Nvfp4 { rounding }
+                if rounding != RoundingMode::default() =>
+            {
+                write!(f, ":{rounding}")?;
+            }
+            Format::Jitter { seed } | Format::Noise { seed, .. } | Format::Shuffle { seed } if seed != DEFAULT_SEED => {
+                write!(f, ":seed={seed}")?;
+            }
+            _ => {}
+        }
+        if self.scale != default_scale(self.format) {
+            write!(f, ":scale={}", self.scale)?;
+        }
+        if self.clip != Clip::Absmax {
+            write!(f, ":clip={}", self.clip)?;
         }
         match self.nonfinite {
             Nonfinite::Error => Ok(()),
@@ -189,6 +300,7 @@ impl fmt::Display for Granularity {
             Granularity::Row => f.write_str("row"),
             Granularity::Col => f.write_str("col"),
             Granularity::Block(n) => write!(f, "block{n}"),
+            Granularity::Tile { rows, cols } => write!(f, "{rows}x{cols}"),
         }
     }
 }
@@ -221,6 +333,13 @@ mod tests {
         // 100 = 32 + 32 + 32 + 4: four scales a row.
         assert_eq!(bpw("int4@block32", 200, 100), 4.0 + 8.0 * 32.0 / 200.0);
         assert_eq!(bpw("q4_k", 256, 256), 4.5);
+        assert_eq!(bpw("mxfp4", 64, 64), 4.25);
+        assert_eq!(bpw("mxfp8_e5m2", 100, 100), 8.0 + 4.0 * 8.0 / 100.0);
+        assert_eq!(bpw("nvfp4", 64, 64), 4.0 + 0.5 + 0.5);
+        assert_eq!(bpw("nf4", 128, 128), 4.5);
+        assert_eq!(bpw("iq4_nl", 64, 64), 4.5);
+        assert_eq!(bpw("fp8_e4m3@128x128:scale=bf16", 256 * 192, 192), 8.0 + 4.0 * 16.0 / (256.0 * 192.0));
+        assert_eq!(bpw("int4@block32:scale=e8m0", 64, 64), 4.25);
     }
 
     #[test]

@@ -14,14 +14,42 @@ const PCG_STREAM: u128 = 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96;
 /// The generator for one part (chunk or row) of one tensor under one seed.
 pub(crate) fn stream(seed: u64, tensor: &str, part: u64) -> Pcg64 {
     // FNV-1a over the three, then SplitMix64's finalizer twice for 128 well-mixed bits.
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    let bytes = seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes());
-    for b in bytes {
-        h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let h = fnv(seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes()));
     let high = splitmix64(h);
-    let low = splitmix64(h.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    let low = splitmix64(h.wrapping_add(GOLDEN));
     Pcg64::new(u128::from(high) << 64 | u128::from(low), PCG_STREAM)
+}
+
+/// 2^64 over the golden ratio, SplitMix64's increment.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// One draw for each place of a tensor, found without going through those before it: SplitMix64
+/// started from seed and name.
+#[derive(Clone, Copy)]
+pub(crate) struct Draws {
+    start: u64,
+}
+
+impl Draws {
+    pub(crate) fn new(seed: u64, tensor: &str) -> Self {
+        Draws { start: splitmix64(fnv(seed.to_le_bytes().into_iter().chain(tensor.bytes()))) }
+    }
+
+    /// 32 random bits.
+    #[inline(always)]
+    pub(crate) fn bits(self, place: usize) -> u32 {
+        (splitmix64(self.start.wrapping_add((place as u64).wrapping_mul(GOLDEN))) >> 32) as u32
+    }
+
+    /// Uniform on a grid of 2^32 points in [0, 1).
+    #[inline(always)]
+    pub(crate) fn unit(self, place: usize) -> f64 {
+        f64::from(self.bits(place)) / 4_294_967_296.0
+    }
 }
 
 /// # Source

@@ -30,6 +30,88 @@ const SCHEMES: &[&str] = &[
     "int16@tensor:asym",
     "zero",
     "identity",
+    "bf16:away",
+    "f16:stochastic",
+    "tf32:away",
+    "bf16:stochastic(3)",
+    "fp8_e4m3",
+    "fp8_e4m3:trunc",
+    "fp8_e5m2",
+    "fp8_e5m2:away",
+    "fp8_e5m2:stochastic(2)",
+    "fp6_e2m3",
+    "fp6_e3m2:away",
+    "fp4_e2m1",
+    "fp4_e2m1:stochastic(9)",
+    "e3m0:finite",
+    "e3m0:finite:bias=4",
+    "e1m3:finite",
+    "e5m10:fn:bias=20",
+    "e7m22",
+    "e8m1:stochastic",
+    "e4m3:bias=120:trunc",
+    "e6m4:bias=-60:away",
+    "fp8_e4m3@row",
+    "fp8_e5m2@tensor:trunc",
+    "fp6_e2m3@col:away",
+    "fp4_e2m1@block16:stochastic(5)",
+    "fp4_e2m1@3x5:scale=f16",
+    "fp8_e4m3@2x16:scale=bf16:clip=p90",
+    "fp4_e2m1@block32:clip=mse",
+    "bf16@tensor:clip=p50",
+    "e3m0@row:finite:scale=pow2",
+    "int8@row:trunc",
+    "int4@block32:away",
+    "int4@3x7",
+    "int3@2x100:stochastic(4)",
+    "int4@col:stochastic",
+    "int8@tensor:scale=f16",
+    "int4@block32:scale=bf16",
+    "int8@block16:scale=e8m0",
+    "int5@row:scale=pow2",
+    "int4@tensor:clip=mse",
+    "int3@row:clip=mse:stochastic(2)",
+    "int4@block32:clip=p99",
+    "int2@col:clip=p75:scale=f16",
+    "int4@block32:asym:scale=f16",
+    "int8@row:asym:away",
+    "int6@2x9:asym:trunc:scale=bf16",
+    "int4@row:asym:stochastic",
+    "nf4",
+    "nf4@row:scale=bf16",
+    "nf4@2x3:clip=mse",
+    "fp4@block16",
+    "fp4@tensor:scale=e8m0",
+    "iq4_nl",
+    "iq4_nl@col:scale=f32",
+    "iq4_nl@row:clip=p80:scale=pow2",
+    "mxfp4",
+    "mxfp6_e2m3",
+    "mxfp6_e3m2:trunc",
+    "mxfp8_e4m3",
+    "mxfp8_e5m2:stochastic",
+    "mxint8",
+    "mxint8:away",
+    "nvfp4",
+    "nvfp4:stochastic(6)",
+    "shuffle@row",
+];
+
+/// Plain casts: a value of the format is its own image under every rounding.
+const CASTS: &[&str] = &[
+    "bf16",
+    "bf16:trunc",
+    "f16",
+    "f16:trunc",
+    "tf32",
+    "tf32:away",
+    "f16:stochastic",
+    "fp8_e4m3:stochastic",
+    "fp8_e5m2",
+    "fp6_e3m2:trunc",
+    "fp4_e2m1:away",
+    "e3m0:finite",
+    "e7m22",
 ];
 
 fn quantized(scheme: &str, values: &[f32], n_per_row: usize) -> Result<Vec<f32>, FakeQuantError> {
@@ -77,7 +159,7 @@ fn hard_tensor() -> impl Strategy<Value = (Vec<f32>, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn the_fast_path_gives_the_references_bits((values, n_per_row) in hard_tensor(), pick in 0..SCHEMES.len()) {
@@ -124,9 +206,10 @@ proptest! {
     }
 
     #[test]
-    fn casting_twice_changes_nothing_more((values, n_per_row) in hard_tensor(), pick in 0usize..6) {
-        let once = quantized(SCHEMES[pick], &values, n_per_row).unwrap();
-        let twice = quantized(&format!("{}:nonfinite=keep", SCHEMES[pick]), &once, n_per_row).unwrap();
+    fn casting_twice_changes_nothing_more((values, n_per_row) in hard_tensor(), pick in any::<prop::sample::Index>()) {
+        let scheme = pick.get(CASTS);
+        let once = quantized(scheme, &values, n_per_row).unwrap();
+        let twice = quantized(&format!("{scheme}:nonfinite=keep"), &once, n_per_row).unwrap();
         prop_assert_eq!(bits(&once), bits(&twice));
     }
 }
@@ -172,7 +255,7 @@ fn columns_share_a_scale_across_rows() {
 fn results_do_not_depend_on_the_number_of_threads() {
     let n_per_row = 1000;
     let values: Vec<f32> = (0..400 * n_per_row).map(|i| ((i as f32) * 0.7).sin() * (i % 13) as f32).collect();
-    let extra = ["jitter", "noise(20)", "noise(20)@row", "noise(20)@block32", "ggml:f16"];
+    let extra = ["shuffle", "shuffle@block7", "jitter", "noise(20)", "noise(20)@row", "noise(20)@block32", "ggml:f16"];
     for scheme in SCHEMES.iter().chain(&extra) {
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -195,7 +278,7 @@ fn nonfinite_input_is_an_error_that_names_tensor_and_index_and_changes_nothing()
     values[150_002] = f32::NAN;
     let before = bits(&values);
     let ctx = TensorContext { name: "blk.3.attn_q.weight", n_per_row: 1000 };
-    for scheme in ["bf16", "int8@row", "jitter", "noise(20)", "zero", "ggml:f16"] {
+    for scheme in ["bf16", "int8@row", "mxfp4", "nvfp4", "nf4", "jitter", "noise(20)", "shuffle", "zero", "ggml:f16"] {
         let error = scheme.parse::<Scheme>().unwrap().fake_quantize(&mut values, &ctx, &PlainCodec).unwrap_err();
         let text = error.to_string();
         assert!(

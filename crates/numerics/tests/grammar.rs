@@ -37,6 +37,39 @@ fn defaults_are_left_out_and_case_is_ignored() {
         ("noise( 30.50 )@block32:seed=2", "noise(30.5)@block32:seed=2"),
         ("noise(-0)@tensor", "noise(0)"),
         ("zero", "zero"),
+        ("bf16:away", "bf16:away"),
+        ("bf16:stochastic", "bf16:stochastic"),
+        ("bf16:stochastic(1)", "bf16:stochastic"),
+        ("int4@row:stochastic( 7 ):asym", "int4@row:asym:stochastic(7)"),
+        ("FP8_E4M3@ROW", "fp8_e4m3@row"),
+        ("e4m3:fn", "fp8_e4m3"),
+        ("e4m3:bias=7:fn", "fp8_e4m3"),
+        ("e5m2:ieee", "fp8_e5m2"),
+        ("e2m1:finite", "fp4_e2m1"),
+        ("e8m7", "bf16"),
+        ("e5m10:trunc", "f16:trunc"),
+        ("e4m3", "e4m3"),
+        ("e04m03", "e4m3"),
+        ("e4m3:bias=8:finite", "e4m3:finite:bias=8"),
+        ("e3m4@row:bias=-2:trunc", "e3m4@row:bias=-2:trunc"),
+        ("fp8_e4m3@128x128:scale=bf16", "fp8_e4m3@128x128:scale=bf16"),
+        ("int4@block32:clip=mse:scale=f16", "int4@block32:scale=f16:clip=mse"),
+        ("int4@block32:clip=absmax:scale=f32", "int4@block32"),
+        ("int4@tensor:clip=p99.90", "int4@tensor:clip=p99.9"),
+        ("int4@tensor:clip=p100", "int4@tensor"),
+        ("nf4", "nf4"),
+        ("nf4@block64", "nf4"),
+        ("nf4@block32", "nf4@block32"),
+        ("iq4_nl:scale=f16", "iq4_nl"),
+        ("iq4_nl:scale=f32", "iq4_nl:scale=f32"),
+        ("fp4@row", "fp4@row"),
+        ("MXFP4", "mxfp4"),
+        ("mxfp8_e5m2:trunc", "mxfp8_e5m2:trunc"),
+        ("mxint8:rne", "mxint8"),
+        ("nvfp4", "nvfp4"),
+        ("shuffle", "shuffle"),
+        ("shuffle@tensor:seed=3", "shuffle:seed=3"),
+        ("shuffle@4x4", "shuffle@4x4"),
         ("Q4_K", "q4_k"),
         ("ggml:Q4_K", "q4_k"),
         ("ggml:mxfp4", "ggml:mxfp4"),
@@ -76,18 +109,36 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("ggml:q4_k_m", &["unknown format", "q4_k"]),
         ("ggml:", &["unknown format"]),
         ("utter nonsense", &["unknown format", "\nhint: formats are bf16"]),
-        ("mxfp4", &["not built", "\nhint: ", "ggml:mxfp4"]),
-        ("nvfp4", &["not built", "ggml:nvfp4"]),
-        ("iq4_nl", &["not built", "ggml:iq4_nl"]),
-        ("fp8_e4m3", &["\"fp8_e4m3\" is not built", "bf16, f16, tf32, intN"]),
-        ("e4m3@row", &["\"e4m3\" is not built"]),
-        ("nf4", &["not built"]),
-        ("shuffle", &["not built"]),
-        ("bf16:stochastic(3)", &["option \"stochastic(3)\" is not built", "rne, trunc"]),
-        ("int8@row:scale=f16", &["option \"scale=f16\" is not built"]),
+        ("mxfp5", &["unknown format \"mxfp5\"", "mxfp4"]),
+        ("fp8", &["unknown format \"fp8\""]),
+        ("e9m3", &["found e9m3", "X from 1 to 8", "\nhint: "]),
+        ("e0m3", &["X from 1 to 8"]),
+        ("e4m23", &["Y from 0 to 22"]),
+        ("e99999999999m3", &["X from 1 to 8"]),
+        ("e1m2", &["no codes to spare", "\nhint: add :finite"]),
+        ("e3m0:fn", &["no codes to spare", "\nhint: add :finite"]),
+        ("e8m3:finite", &["beyond F32", "\nhint: leave out :fn and :finite"]),
+        ("e4m3:bias=128", &["bias of 128", "N from -113 to 127"]),
+        ("e4m3:bias=x", &["found \"bias=x\", wanted bias=N"]),
+        ("e4m3:fn:ieee", &["\"ieee\" sets what an earlier option has set"]),
+        ("fp8_e4m3:bias=8", &["fp8_e4m3 has no option \"bias=8\""]),
+        ("bf16:stochastic(-3)", &["stochastic(SEED)"]),
+        ("bf16:stochastic[3]", &["stochastic(SEED)"]),
+        ("bf16:scale=f16", &["\"scale=f16\" needs a granularity", "\nhint: for example bf16@row:scale=f16"]),
+        ("fp8_e4m3:clip=mse", &["needs a granularity"]),
+        ("int8@row:scale=f8", &["wanted scale=f32, f16, bf16, e8m0 or pow2"]),
+        ("int8@row:scale=f16hier", &["option \"scale=f16hier\" is not built", "\nhint: "]),
+        ("int8@row:clip=p0", &["wanted clip=absmax"]),
+        ("int8@row:clip=p101", &["wanted clip=absmax"]),
+        ("int8@row:clip=pnan", &["wanted clip=absmax"]),
+        ("int8@row:asym:clip=mse", &["\"clip=mse\" is for symmetric formats", "\nhint: "]),
+        ("int8@row:asym:scale=e8m0", &["cannot hold the minimum", "scale=bf16"]),
+        ("mxfp4@row", &["mxfp4 takes no granularity"]),
+        ("mxfp4:scale=f16", &["mxfp4 has no option \"scale=f16\""]),
+        ("nf4:trunc", &["nf4 has no option \"trunc\""]),
         ("q4_0:imatrix=f.gguf", &["\"imatrix=f.gguf\" is not built"]),
         ("bf16:asym", &["bf16 has no option \"asym\"", "\nhint: it has rne, trunc"]),
-        ("int8@row:trunc", &["no option \"trunc\"", "sym, asym"]),
+        ("int8@row:bias=3", &["no option \"bias=3\"", "sym, asym"]),
         ("bf16:", &["no option \"\""]),
         ("bf16:rne:trunc", &["\"trunc\" sets what an earlier option has set"]),
         ("bf16:nonfinite=keep:nonfinite=keep", &["earlier option"]),
@@ -100,7 +151,8 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("int8@block", &["found granularity \"block\""]),
         ("int8@block+3", &["found granularity"]),
         ("int8@", &["found granularity \"\""]),
-        ("int8@128x128", &["@128x128 is not built"]),
+        ("int8@128x", &["found granularity \"128x\"", "NxM"]),
+        ("int8@0x4", &["found granularity \"0x4\""]),
         ("noise", &["noise(SQNR_DB)", "\nhint: for example noise(30)"]),
         ("noise(nan)", &["noise(SQNR_DB)"]),
         ("noise(1e9)", &["−200 to 200"]),
@@ -124,6 +176,7 @@ fn a_granularity_is_what_was_asked_for() {
 fn any_scheme() -> impl Strategy<Value = String> {
     let granularity = || {
         prop_oneof![
+            (1u32.., 1u32..).prop_map(|(n, m)| format!("@{n}x{m}")),
             Just("@tensor".to_owned()),
             Just("@row".to_owned()),
             Just("@col".to_owned()),
@@ -133,6 +186,36 @@ fn any_scheme() -> impl Strategy<Value = String> {
     let optional = || prop_oneof![Just(String::new()), granularity()];
     let nonfinite = prop_oneof![Just(""), Just(":nonfinite=keep"), Just(":nonfinite=error")];
     let seed = || prop_oneof![Just(String::new()), any::<u64>().prop_map(|s| format!(":seed={s}"))];
+    let rounding = || {
+        prop_oneof![
+            Just(String::new()),
+            Just(":rne".to_owned()),
+            Just(":trunc".to_owned()),
+            Just(":away".to_owned()),
+            any::<u64>().prop_map(|s| format!(":stochastic({s})")),
+        ]
+    };
+    let scale = || {
+        let name = prop_oneof![Just("f32"), Just("f16"), Just("bf16"), Just("e8m0"), Just("pow2")];
+        prop_oneof![Just(String::new()), name.prop_map(|s| format!(":scale={s}"))]
+    };
+    let clip = || {
+        prop_oneof![
+            Just(String::new()),
+            Just(":clip=mse".to_owned()),
+            (0.001f64..100.0).prop_map(|q| format!(":clip=p{q}")),
+        ]
+    };
+    // X up to 7 leaves room for every meaning of the last codes; the bias stays in what all of them allow.
+    let float = || {
+        let specials = prop_oneof![Just(""), Just(":ieee"), Just(":fn"), Just(":finite")];
+        let bias = prop_oneof![Just(String::new()), (1i16..127).prop_map(|b| format!(":bias={b}"))];
+        prop_oneof![
+            (2u8..=7, 1u8..=22, specials, bias).prop_map(|(x, y, s, b)| (format!("e{x}m{y}"), format!("{s}{b}"))),
+            Just(("fp8_e4m3".to_owned(), String::new())),
+            Just(("fp6_e2m3".to_owned(), String::new())),
+        ]
+    };
     let body = prop_oneof![
         (
             prop_oneof![Just("bf16"), Just("F16"), Just("tf32")],
@@ -142,6 +225,16 @@ fn any_scheme() -> impl Strategy<Value = String> {
             .prop_map(|(f, g, o)| format!("{f}{g}{o}")),
         (2u8..=16, granularity(), prop_oneof![Just(""), Just(":sym"), Just(":asym")])
             .prop_map(|(n, g, o)| format!("int{n}{g}{o}")),
+        (2u8..=16, granularity(), rounding(), scale(), clip())
+            .prop_map(|(n, g, r, s, c)| format!("int{n}{g}{c}{r}{s}")),
+        (float(), granularity(), rounding(), scale(), clip())
+            .prop_map(|((f, o), g, r, s, c)| format!("{f}{g}{s}{o}{r}{c}")),
+        (float(), rounding()).prop_map(|((f, o), r)| format!("{f}{o}{r}")),
+        (prop_oneof![Just("nf4"), Just("fp4"), Just("iq4_nl")], optional(), scale(), clip())
+            .prop_map(|(f, g, s, c)| format!("{f}{g}{s}{c}")),
+        (prop_oneof![Just("mxfp4"), Just("mxfp6_e3m2"), Just("mxint8"), Just("nvfp4")], rounding())
+            .prop_map(|(f, r)| format!("{f}{r}")),
+        (optional(), seed()).prop_map(|(g, s)| format!("shuffle{g}{s}")),
         (0..GGML_FORMATS.len()).prop_map(|i| format!("ggml:{}", GGML_FORMATS[i].name)),
         Just("identity".to_owned()),
         Just("zero".to_owned()),

@@ -1,0 +1,131 @@
+//! Clipping: from which range of a group's values its scale is made. What lies beyond is held at the
+//! format's largest value.
+
+use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
+use rayon::prelude::*;
+use std::fmt;
+
+/// How the range that a scale covers is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Clip {
+    /// All values: nothing is cut off.
+    #[default]
+    Absmax,
+    /// That hundredth of the greatest magnitude (0.01 to 1.00) that gives the least sum of squared
+    /// errors; the greater of two that give the same.
+    Mse,
+    /// The Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n.
+    Quantile(f64),
+}
+
+/// Fractions of the greatest magnitude that [`Clip::Mse`] tries.
+const CANDIDATES: u32 = 100;
+
+/// Values of a group at which its candidates are worth spreading over threads.
+const LARGE: usize = 1 << 15;
+
+/// Values that are quantized at once for a sum of errors.
+const PART: usize = 4096;
+
+impl Clip {
+    /// The range that this choice makes of one group. The same bits for any number of threads.
+    pub(crate) fn range<K: GroupKernel>(self, kernel: &K, values: &[f32], at: Places) -> Result<Range, RangeOverflow> {
+        let all = Range::of(values);
+        match self {
+            Clip::Absmax => Ok(all),
+            Clip::Quantile(percent) => Ok(all.within(percentile(values, percent))),
+            Clip::Mse => {
+                let try_one = |k: u32| Ok((squared_error(kernel, candidate(all, k), values, at)?, k));
+                let errors: Vec<Result<(f64, u32), RangeOverflow>> = match values.len() {
+                    LARGE.. => (1..=CANDIDATES).into_par_iter().map(try_one).collect(),
+                    _ => (1..=CANDIDATES).map(try_one).collect(),
+                };
+                let mut best = (f64::INFINITY, CANDIDATES);
+                for error in errors {
+                    let (error, k) = error?;
+                    if error <= best.0 {
+                        best = (error, k);
+                    }
+                }
+                Ok(candidate(all, best.1))
+            }
+        }
+    }
+}
+
+fn candidate(all: Range, k: u32) -> Range {
+    let share = k as f32 / CANDIDATES as f32;
+    Range { min: all.min * share, max: all.max * share }
+}
+
+/// Nearest rank, so that the answer is one of the magnitudes; 0 when there are none.
+fn percentile(values: &[f32], percent: f64) -> f32 {
+    let mut magnitudes: Vec<f32> = values.iter().filter(|x| x.is_finite()).map(|x| x.abs()).collect();
+    if magnitudes.is_empty() {
+        return 0.0;
+    }
+    let rank = (percent / 100.0 * magnitudes.len() as f64).ceil() as usize;
+    let index = rank.clamp(1, magnitudes.len()) - 1;
+    *magnitudes.select_nth_unstable_by(index, f32::total_cmp).1
+}
+
+/// Σ (x − value)² over the finite values, in their order.
+fn squared_error<K: GroupKernel>(kernel: &K, range: Range, values: &[f32], at: Places) -> Result<f64, RangeOverflow> {
+    let scale = kernel.scale(range)?;
+    let mut sum = 0.0;
+    let mut buffer = [0.0f32; PART];
+    for (part, original) in values.chunks(PART).enumerate() {
+        let held = &mut buffer[..original.len()];
+        held.copy_from_slice(original);
+        kernel.apply(scale, held, at.from(part * PART));
+        for (x, y) in original.iter().zip(held).filter(|(x, _)| x.is_finite()) {
+            sum += (f64::from(*x) - f64::from(*y)).powi(2);
+        }
+    }
+    Ok(sum)
+}
+
+impl fmt::Display for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Clip::Absmax => f.write_str("absmax"),
+            Clip::Mse => f.write_str("mse"),
+            Clip::Quantile(percent) => write!(f, "p{percent}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::integer::Symmetric;
+    use crate::rounding::NearestEven;
+    use crate::scale::ScaleFormat;
+
+    #[test]
+    fn a_percentile_is_the_magnitude_at_the_nearest_rank() {
+        let values = [4.0, -1.0, f32::NAN, 3.0, -2.0, 0.0];
+        for (percent, wanted) in [(100.0, 4.0), (80.0, 3.0), (80.1, 4.0), (20.0, 0.0), (1e-9, 0.0)] {
+            assert_eq!(percentile(&values, percent), wanted, "p{percent}");
+        }
+        assert_eq!(percentile(&[f32::NAN], 50.0), 0.0);
+    }
+
+    #[test]
+    fn mse_gives_up_an_outlier_that_costs_the_others_more() {
+        // 1000 values at ±1 and one at 4: with three levels the ones are lost unless the four is cut.
+        let mut values = vec![1.0f32; 1000];
+        values.push(4.0);
+        let kernel = Symmetric::new(2, ScaleFormat::F32, NearestEven);
+        let range = Clip::Mse.range(&kernel, &values, Places::contiguous(0)).unwrap();
+        // Σ = 1000·(1 − c)² + (4 − c)², least at c = 1004/1001 = 1.003; in steps of 0.04: 1.00.
+        assert_eq!(range.absmax(), 1.0);
+    }
+
+    #[test]
+    fn mse_keeps_the_whole_range_of_values_that_are_all_levels() {
+        let values: Vec<f32> = (-7..=7).map(|q| q as f32 * 0.5).collect();
+        let kernel = Symmetric::new(4, ScaleFormat::F32, NearestEven);
+        assert_eq!(Clip::Mse.range(&kernel, &values, Places::contiguous(0)).unwrap().absmax(), 3.5);
+    }
+}

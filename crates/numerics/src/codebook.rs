@@ -1,0 +1,199 @@
+//! Codebooks: a table of values, a scale for each group, and the nearest entry.
+//!
+//! ```text
+//! d = absmax / |E|      value = (entry nearest to x / d)·d      (d = 0 → 0)
+//! ```
+//!
+//! E is the entry of greatest magnitude. Where −E is no entry, d takes the sign that brings the group's
+//! value of greatest magnitude onto E (the positive one of two). Halfway between two entries the one
+//! with the even index in the sorted table is taken.
+
+use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
+use crate::scale::{Levels, ScaleFormat};
+
+/// A table of values and how it is used when a scheme says nothing else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodebookFormat {
+    /// Scheme name.
+    pub name: &'static str,
+    /// Bits of a code.
+    pub bits: u32,
+    /// Ascending, each value once.
+    pub entries: &'static [f32],
+    /// Values that share a scale where no granularity is given.
+    pub blck_size: u32,
+    /// What holds the scale where nothing is said.
+    pub scale: ScaleFormat,
+}
+
+/// # Source
+/// `nf4`: Dettmers et al., "QLoRA" (2023), appendix E; bitsandbytes `create_normal_map` and `dQuantizeNF4`.
+/// `fp4`: bitsandbytes `dDequantizeFP4Tree`; its code 1 is 1/192. `iq4_nl`: `kvalues_iq4nl` in ggml-common.h.
+pub const CODEBOOKS: &[CodebookFormat] = &[
+    CodebookFormat { name: "nf4", bits: 4, entries: &NF4, blck_size: 64, scale: ScaleFormat::F32 },
+    CodebookFormat { name: "fp4", bits: 4, entries: &FP4, blck_size: 64, scale: ScaleFormat::F32 },
+    CodebookFormat { name: "iq4_nl", bits: 4, entries: &IQ4_NL, blck_size: 32, scale: ScaleFormat::F16 },
+];
+
+/// Quantiles of the normal distribution, as far out of the middle as sixteen codes reach.
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// Fifteen values: the codes for +0 and −0 are one.
+const FP4: [f32; 15] = [
+    -1.0,
+    -2.0 / 3.0,
+    -0.5,
+    -1.0 / 3.0,
+    -0.25,
+    -1.0 / 6.0,
+    -1.0 / 192.0,
+    0.0,
+    1.0 / 192.0,
+    1.0 / 6.0,
+    0.25,
+    1.0 / 3.0,
+    0.5,
+    2.0 / 3.0,
+    1.0,
+];
+
+const IQ4_NL: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+
+impl CodebookFormat {
+    /// The codebook of that name.
+    pub fn find(name: &str) -> Option<&'static CodebookFormat> {
+        CODEBOOKS.iter().find(|c| c.name == name)
+    }
+
+    /// The entry of greatest magnitude: the last one, unless the first lies farther out.
+    pub fn extreme(&self) -> f32 {
+        let (first, last) = (self.entries[0], self.entries[self.entries.len() - 1]);
+        if -first > last { first } else { last }
+    }
+}
+
+pub(crate) struct Codebook {
+    entries: &'static [f32],
+    /// The least F32 that goes to the next entry, for each entry but the last.
+    up_from: Vec<f32>,
+    extreme: f32,
+    symmetric: bool,
+    scale: ScaleFormat,
+}
+
+impl Codebook {
+    pub(crate) fn new(format: &CodebookFormat, scale: ScaleFormat) -> Self {
+        let extreme = format.extreme();
+        Codebook {
+            entries: format.entries,
+            up_from: format.entries.windows(2).enumerate().map(|(i, e)| first_above(e[0], e[1], i)).collect(),
+            extreme,
+            symmetric: format.entries.contains(&-extreme),
+            scale,
+        }
+    }
+}
+
+/// The least F32 nearer to `high` than to `low`, the entries i and i + 1; or their middle, if the even one is `high`.
+fn first_above(low: f32, high: f32, i: usize) -> f32 {
+    // Exact in f64: two F32 of like size.
+    let middle = (f64::from(low) + f64::from(high)) / 2.0;
+    let rounded = middle as f32;
+    let wins = f64::from(rounded) > middle || (f64::from(rounded) == middle && i % 2 == 1);
+    if wins { rounded } else { rounded.next_up() }
+}
+
+impl GroupKernel for Codebook {
+    type Scale = f32;
+
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        let d = self.scale.step(range.absmax(), Levels::up_to(self.extreme.abs()));
+        let negative = range.absmax() > range.max;
+        let turned = !self.symmetric && negative != (self.extreme < 0.0);
+        Ok(if turned { -d } else { d })
+    }
+
+    fn apply(&self, d: f32, values: &mut [f32], _: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        for x in values {
+            let q = *x / d;
+            let mut entry = self.entries[0];
+            for (&from, &next) in self.up_from.iter().zip(&self.entries[1..]) {
+                entry = if q >= from { next } else { entry };
+            }
+            *x = entry * d;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_ascend_fit_their_codes_and_map_each_entry_to_itself() {
+        for format in CODEBOOKS {
+            assert!(format.entries.windows(2).all(|e| e[0] < e[1]), "{}", format.name);
+            assert!(format.entries.len() <= 1 << format.bits, "{}", format.name);
+            let mut values = format.entries.to_vec();
+            let kernel = Codebook::new(format, ScaleFormat::F32);
+            let d = kernel.scale(Range::of(&values)).unwrap();
+            kernel.apply(d, &mut values, Places::contiguous(0));
+            assert_eq!((d, &values[..]), (1.0, format.entries), "{}", format.name);
+        }
+    }
+
+    #[test]
+    fn nf4_is_the_table_of_the_paper_to_its_printed_digits() {
+        // Appendix E prints sixteen digits; these are the first, a middle and the last three.
+        for (i, printed) in
+            [(1, -0.6961928009986877), (6, -0.09105003625154495), (12, 0.44070982933044434), (14, 0.7229568362236023)]
+        {
+            assert_eq!(NF4[i], printed as f32);
+        }
+    }
+
+    #[test]
+    fn a_block_of_iq4_nl_is_turned_so_that_its_greatest_magnitude_is_the_first_entry() {
+        let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
+        let kernel = Codebook::new(iq4_nl, ScaleFormat::F32);
+        for sign in [1.0f32, -1.0] {
+            let mut values = [127.0 * sign, -113.0 * sign, 60.0 * sign, 0.0];
+            let d = kernel.scale(Range::of(&values)).unwrap();
+            assert_eq!(d, -sign);
+            kernel.apply(d, &mut values, Places::contiguous(0));
+            // −60 is nearest to −65; 0 has no entry and goes to 1.
+            assert_eq!(values, [127.0 * sign, -113.0 * sign, 65.0 * sign, -sign]);
+        }
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_entry_with_the_even_index() {
+        let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
+        let kernel = Codebook::new(iq4_nl, ScaleFormat::F32);
+        // (38 + 53)/2 between entries 11 and 12; (25 + 38)/2 between 10 and 11.
+        let mut values = [45.5, 31.5, 45.5f32.next_down(), 31.5f32.next_up()];
+        kernel.apply(1.0, &mut values, Places::contiguous(0));
+        assert_eq!(values, [53.0, 25.0, 38.0, 38.0]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Scales: what a group's step becomes in the format that the scale is held in.
+
+use crate::minifloat::Minifloat;
+use crate::rounding::Rounding;
+use std::fmt;
+
+/// The format that a group's scale is held in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ScaleFormat {
+    /// As computed.
+    #[default]
+    F32,
+    /// Rounded to nearest even, held at 65504.
+    F16,
+    /// Rounded to nearest even, held at the largest finite value.
+    Bf16,
+    /// An E8M0 power of two by the rule of the OCP MX specification: the exponent of the group's
+    /// greatest magnitude less that of the format's, −127 to 127. What is then beyond the format's
+    /// largest value is held there.
+    E8m0,
+    /// The least power of two, 2^−126 to 2^127, that is not below the step: nothing is cut off.
+    Pow2,
+}
+
+/// What a scale needs to know of a format's values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Levels {
+    /// Greatest magnitude.
+    pub(crate) largest: f32,
+    /// Its exponent.
+    pub(crate) max_exponent: i32,
+    /// Of integers that the format takes as fixed-point numbers: the point is before these bits, so
+    /// the scale that is stored is 2^fraction_bits times the step.
+    pub(crate) fraction_bits: i32,
+}
+
+impl Levels {
+    pub(crate) fn up_to(largest: f32) -> Levels {
+        Levels { largest, max_exponent: floor_log2(largest), fraction_bits: 0 }
+    }
+}
+
+impl ScaleFormat {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, ScaleFormat); 5] = [
+        ("f32", ScaleFormat::F32),
+        ("f16", ScaleFormat::F16),
+        ("bf16", ScaleFormat::Bf16),
+        ("e8m0", ScaleFormat::E8m0),
+        ("pow2", ScaleFormat::Pow2),
+    ];
+
+    /// Bits that one scale takes.
+    pub fn bits(self) -> u32 {
+        match self {
+            ScaleFormat::F32 => 32,
+            ScaleFormat::F16 | ScaleFormat::Bf16 => 16,
+            ScaleFormat::E8m0 | ScaleFormat::Pow2 => 8,
+        }
+    }
+
+    /// d for a group whose greatest magnitude is `absmax`; 0 when that is 0 or too small for a scale.
+    pub(crate) fn step(self, absmax: f32, levels: Levels) -> f32 {
+        match self {
+            _ if absmax == 0.0 => 0.0,
+            ScaleFormat::E8m0 => {
+                let stored = floor_log2(absmax) - (levels.max_exponent - levels.fraction_bits);
+                pow2(stored.clamp(-127, 127) - levels.fraction_bits)
+            }
+            _ => self.hold(absmax / levels.largest),
+        }
+    }
+
+    /// A computed scale as the format holds it.
+    pub(crate) fn hold(self, d: f32) -> f32 {
+        let saturated = |format: Minifloat| {
+            let cast = format.cast(Rounding::Rne, d);
+            if cast.is_infinite() { format.largest().copysign(d) } else { cast }
+        };
+        match self {
+            ScaleFormat::F32 => d,
+            ScaleFormat::F16 => saturated(Minifloat::F16),
+            ScaleFormat::Bf16 => saturated(Minifloat::Bf16),
+            ScaleFormat::E8m0 | ScaleFormat::Pow2 if d == 0.0 => 0.0,
+            ScaleFormat::E8m0 | ScaleFormat::Pow2 => {
+                let floor = floor_log2(d);
+                pow2((floor + i32::from(pow2(floor) < d)).clamp(-126, 127))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ScaleFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = ScaleFormat::ALL.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// Exponent of a positive finite value, subnormals included: 2^e ≤ x < 2^(e+1).
+pub(crate) fn floor_log2(x: f32) -> i32 {
+    let bits = x.to_bits();
+    match bits >> 23 {
+        0 => 31 - bits.leading_zeros() as i32 - 149,
+        e => e as i32 - 127,
+    }
+}
+
+/// 2^e for −149 ≤ e ≤ 127.
+pub(crate) fn pow2(e: i32) -> f32 {
+    debug_assert!((-149..=127).contains(&e));
+    f32::from_bits(if e >= -126 { ((e + 127) as u32) << 23 } else { 1 << (e + 149) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponents_are_exact_over_all_of_f32() {
+        for e in -149..=127 {
+            let x = pow2(e);
+            assert_eq!(f64::from(x), 2f64.powi(e));
+            assert_eq!(floor_log2(x), e);
+            assert_eq!(floor_log2(x.next_up()), if e == -149 { -148 } else { e });
+            if e > -149 {
+                assert_eq!(floor_log2(x.next_down()), e - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn scales_are_what_was_worked_out_by_hand() {
+        let int8 = Levels::up_to(127.0);
+        assert_eq!(ScaleFormat::F32.step(254.0, int8), 2.0);
+        // 100/127 = 0.7874…: F16 has a spacing of 2^−11 there, BF16 of 2^−8.
+        assert_eq!(ScaleFormat::F16.step(100.0, int8), 1613.0 / 2048.0);
+        assert_eq!(ScaleFormat::Bf16.step(100.0, int8), 202.0 / 256.0);
+        // 2^6 ≤ 100 < 2^7 and 2^6 ≤ 127 < 2^7.
+        assert_eq!(ScaleFormat::E8m0.step(100.0, int8), 1.0);
+        assert_eq!(ScaleFormat::E8m0.step(128.0, int8), 2.0);
+        assert_eq!(ScaleFormat::E8m0.step(127.9, int8), 1.0, "cuts off: 127.9 is held at 127");
+        assert_eq!(ScaleFormat::Pow2.step(127.9, int8), 2.0, "does not");
+        assert_eq!(ScaleFormat::Pow2.step(127.0, int8), 1.0);
+        assert_eq!(ScaleFormat::F16.step(f32::MAX, int8), 65_504.0);
+        assert_eq!(ScaleFormat::F16.step(1e-6, int8), 0.0, "too small for F16");
+        assert_eq!(ScaleFormat::E8m0.step(1e-45, int8), pow2(-127));
+        for (_, format) in ScaleFormat::ALL {
+            assert_eq!(format.step(0.0, int8), 0.0);
+        }
+    }
+}

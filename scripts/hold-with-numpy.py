@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Holds F32 values in a format by numpy and ml_dtypes: the oracle of crates/numerics/tests/python_oracle.rs.
+
+Reads little-endian F32 from standard input and writes as many to standard output. FORMAT is
+  cast:DTYPE      a plain cast to a dtype of ml_dtypes or numpy and back
+  mx:DTYPE        blocks of 32 with a power-of-two scale (OCP MX); mx:int8 for MXINT8
+  nvfp4           blocks of 16 with an E4M3 scale and an F32 scale for everything
+  int:BITS:N      symmetric integers with an F32 scale for each N values, the quotient taken in float64
+"""
+
+import sys
+
+import ml_dtypes
+import numpy as np
+
+
+def dtype(name):
+    return np.dtype(getattr(ml_dtypes, name, None) or name)
+
+
+def largest(name):
+    return float(ml_dtypes.finfo(dtype(name)).max)
+
+
+def cast(values, name):
+    with np.errstate(all="ignore"):
+        return values.astype(dtype(name)).astype(np.float32)
+
+
+def saturated(values, name):
+    return cast(np.clip(values, -largest(name), largest(name)), name)
+
+
+def mx(values, name):
+    blocks = values.reshape(-1, 32)
+    absmax = np.abs(blocks).max(axis=1, keepdims=True)
+    # frexp has its mantissa in [0.5, 1).
+    exponent = np.frexp(absmax)[1] - 1
+    element_exponent = 6 if name == "int8" else np.frexp(largest(name))[1] - 1
+    scale = np.ldexp(np.float64(1), np.clip(exponent - element_exponent, -127, 127))
+    quotient = blocks.astype(np.float64) / scale
+    if name == "int8":
+        held = np.clip(np.rint(quotient), -127, 127)
+    else:
+        held = saturated(quotient.astype(np.float32), name).astype(np.float64)
+    return np.where(absmax == 0, 0, held * scale).astype(np.float32).ravel()
+
+
+def nvfp4(values):
+    one, six = np.float32(1), np.float32(6)
+    absmax = np.abs(values).max()
+    encode = np.minimum(six * np.float32(448) / absmax, np.finfo(np.float32).max)
+    decode = one / encode
+    blocks = values.reshape(-1, 16)
+    scale = saturated(np.abs(blocks).max(axis=1, keepdims=True) / six * encode, "float8_e4m3fn")
+    with np.errstate(all="ignore"):
+        factor = np.minimum(one / (scale * decode), np.finfo(np.float32).max)
+        held = saturated(blocks * factor, "float4_e2m1fn")
+        return np.where(scale == 0, np.float32(0), held * scale * decode).ravel()
+
+
+def symmetric(values, bits, n):
+    groups = values.reshape(-1, n)
+    qmax = 2 ** (bits - 1) - 1
+    step = np.abs(groups).max(axis=1, keepdims=True) / np.float32(qmax)
+    with np.errstate(all="ignore"):
+        steps = np.rint(groups.astype(np.float64) / step.astype(np.float64))
+        held = np.clip(steps, -qmax, qmax).astype(np.float32) * step
+    return np.where(step == 0, np.float32(0), held).ravel()
+
+
+def main():
+    kind, *arguments = sys.argv[1].split(":")
+    values = np.frombuffer(sys.stdin.buffer.read(), dtype="<f4")
+    kinds = {
+        "cast": lambda: cast(values, *arguments),
+        "mx": lambda: mx(values, *arguments),
+        "nvfp4": lambda: nvfp4(values),
+        "int": lambda: symmetric(values, *map(int, arguments)),
+    }
+    sys.stdout.buffer.write(kinds[kind]().astype("<f4").tobytes())
+
+
+if __name__ == "__main__":
+    main()
