@@ -236,6 +236,53 @@ fn a_file_size_limit_is_found_before_anything_is_written() {
 }
 
 #[test]
+fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
+    let room = room();
+    std::fs::create_dir(room.path().join("disk")).expect("a folder");
+    // A file system of 64 KiB in a name space of its own, where the system lets everybody have one.
+    let script = "mount -t tmpfs -o size=64k none disk || exit 77
+        \"$0\" quantize m.gguf disk/out.gguf --target ffn_norm --scheme bf16; code=$?
+        test -z \"$(ls -A disk)\" || exit 78
+        exit $code";
+    let output = Command::new("unshare")
+        .current_dir(room.path())
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
+        .output();
+    let Ok(output) = output.inspect_err(|e| eprintln!("skipped: unshare: {e}")) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || said.starts_with("unshare: ") {
+        eprintln!("skipped: no file system of one's own here: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("disk/out.gguf: cannot be written") && said.contains("hint: free some space"), "{said}");
+}
+
+#[test]
+fn a_multimodal_projector_is_rewritten_and_compared_like_any_other_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let names = ["v.blk.0.attn_q.weight", "v.blk.0.ln1.weight", "a.blk.1.ffn_up.weight", "mm.0.weight"];
+    let infos = (0..).zip(names).fold(Bytes::header(4, 1).kv_u32("clip.vision.block_count", 1), |b, (i, name)| {
+        let ne: &[u64] = if name.contains("ln1") { &[64] } else { &[32, 2] };
+        b.tensor(name, ne, F32, 256 * i)
+    });
+    let mut bytes = infos.data(32, 0);
+    (0..256).for_each(|i| bytes.0.extend((i as f32 / 7.0).to_le_bytes()));
+    std::fs::write(folder.path().join("m.gguf"), bytes.0).expect("a file");
+    let apply = ["--apply", "vision=bf16", "--apply", "audio=q8_0", "--apply", "projector=int8@row"];
+    let answer = quantize(folder.path(), "out.gguf", &apply);
+    assert_eq!(answer["changed"].as_array().map(Vec::len), Some(4), "{answer}");
+    let diff = json(folder.path(), &["diff", "m.gguf", "out.gguf", "--json"]);
+    let groups = |list: &str| -> Vec<String> {
+        let rows = diff[list].as_array().expect("rows").iter();
+        rows.filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(groups("roles"), ["vision", "audio", "projector"]);
+    assert_eq!(groups("layers"), ["v.blk.0", "a.blk.1", "outside the layers"]);
+    assert_eq!(json(folder.path(), &["census", "out.gguf", "--json"])["n_tensors"], 4);
+}
+
+#[test]
 fn killed_at_any_moment_it_leaves_nothing_or_the_whole_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     const N: u64 = 4 << 20;

@@ -305,3 +305,37 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
 fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as it is made where the file system knows no nameless ones.
+    fn with_hidden_name(path: &Path) -> OutputFile {
+        let hidden = hidden_name(path);
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&hidden).expect("a file");
+        file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
+        OutputFile { file, path: path.to_owned(), hidden: Some(hidden) }
+    }
+
+    #[test]
+    fn without_nameless_files_the_hidden_one_is_renamed_or_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.gguf");
+        let n_files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+        drop(with_hidden_name(&path));
+        assert_eq!(n_files(), 0);
+        commit_all(vec![with_hidden_name(&path)], false).expect("a new name");
+        let error = commit_all(vec![with_hidden_name(&path)], false).expect_err("the name is taken");
+        assert!(matches!(error.problem, OutputProblem::Exists), "{error}");
+        commit_all(vec![with_hidden_name(&path)], true).expect("replaced");
+        assert_eq!((n_files(), path.exists()), (1, true));
+    }
+
+    #[test]
+    fn a_relative_name_is_in_the_folder_one_is_in() {
+        assert_eq!(folder_of(Path::new("out.gguf")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/out.gguf")), Path::new("a"));
+        assert_eq!(hidden_name(Path::new("a/out.gguf")).parent(), Some(Path::new("a")));
+    }
+}
