@@ -533,17 +533,16 @@ fn unchanged(tensor: &TensorInfo) -> Difference {
 /// Whether a row comes out the same whatever the other rows are and wherever it stands. The rest needs the whole tensor
 /// at once.
 fn goes_row_by_row(scheme: &Scheme) -> bool {
-    // A coin that is drawn by place, and scales that have a scale of their own, look beyond the row.
-    let text = scheme.to_string();
-    if text.contains("stochastic") || text.contains("hier") {
+    // A coin that is drawn by place is another one in another row.
+    if scheme.to_string().contains("stochastic") {
         return false;
     }
+    let within_rows = matches!(scheme.granularity(), Some(Granularity::Row | Granularity::Block(_)));
     match scheme.format() {
-        Format::Minifloat { .. } | Format::Int { .. } => {
-            matches!(scheme.granularity(), None | Some(Granularity::Row | Granularity::Block(_)))
-        }
-        Format::Ggml(_) | Format::Identity | Format::Zero => true,
-        _ => false,
+        Format::Minifloat { .. } => within_rows || scheme.granularity().is_none(),
+        Format::Int { .. } | Format::Codebook(_) => within_rows,
+        Format::Mx { .. } | Format::Ggml(_) | Format::Identity | Format::Zero => true,
+        Format::Nvfp4 { .. } | Format::Jitter { .. } | Format::Noise { .. } | Format::Shuffle { .. } => false,
     }
 }
 
@@ -579,5 +578,46 @@ fn counted_from(start: u64, error: FakeQuantError) -> FakeQuantError {
             FakeQuantError::Nonfinite { tensor, index: start as usize + index, value }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numerics::PlainCodec;
+
+    #[test]
+    fn schemes_that_go_row_by_row_give_what_they_give_to_the_whole_tensor() {
+        const N_PER_ROW: usize = 64;
+        let values: Vec<f32> = (0..16 * N_PER_ROW).map(|i| (i as f32 * 0.37).sin() * (1.0 + (i % 7) as f32)).collect();
+        let context = TensorContext { name: "t", n_per_row: N_PER_ROW };
+        let fake = |scheme: &Scheme, part: &[f32]| {
+            let mut out = part.to_vec();
+            scheme.fake_quantize(&mut out, &context, &PlainCodec).expect("finite values");
+            out
+        };
+        let by_row = ["bf16", "bf16:trunc", "fp8_e4m3@row", "int8@row", "int4@block32:asym", "int4@block32:clip=mse"];
+        for text in by_row.iter().chain(&["nf4@block64", "mxfp4", "mxint8", "ggml:f16", "zero", "identity"]) {
+            let scheme: Scheme = text.parse().expect(text);
+            assert!(goes_row_by_row(&scheme), "{text}");
+            let rows: Vec<f32> = values.chunks(N_PER_ROW).flat_map(|row| fake(&scheme, row)).collect();
+            assert_eq!(rows, fake(&scheme, &values), "{text}");
+        }
+        for text in ["int8@tensor", "int8@col", "int8@2x32", "bf16:stochastic(3)", "nvfp4", "jitter", "noise(20)"] {
+            assert!(!goes_row_by_row(&text.parse().expect(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_fallback_is_a_scheme_and_pieces_are_whole_rows() {
+        for &ty in GgmlType::ALL {
+            let fallback = fallback_of(ty);
+            let scheme = scheme_of(fallback, &Scheme::identity());
+            assert_eq!(scheme.ggml_format().and_then(|f| GgmlType::from_name(f.name)), Some(fallback), "{ty}");
+        }
+        for (n_per_row, wanted) in [(576, 4_128_768), (2048, 1 << 22), (1, 1 << 22), (2049, 2047 * 2049)] {
+            assert_eq!(piece_of_rows(n_per_row), wanted, "{n_per_row}");
+        }
+        assert_eq!(piece_of_rows(u64::MAX), u64::MAX);
     }
 }
