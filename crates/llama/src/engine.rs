@@ -62,7 +62,7 @@ fn unsupported(path: &Path, what: &str, hint: &str) -> EngineError {
 fn contexts_and_threads(n_threads: usize, n_ctx: usize, n_vocab: usize) -> (usize, usize) {
     let bytes_each = 3 * max_outputs(n_ctx) * n_vocab * size_of::<f32>();
     let fit = (LOGITS_BUDGET_BYTES / bytes_each.max(1)).max(1);
-    let contexts = n_threads.min(fit).min(MAX_CONTEXTS).max(1);
+    let contexts = n_threads.min(fit).clamp(1, MAX_CONTEXTS);
     (contexts, (n_threads / contexts).max(1))
 }
 
