@@ -151,12 +151,24 @@ pub(crate) fn find(lines: &Lines<'_>, axis: Axis, precision: Precision) -> Optio
             Some((explained.cost(extent, zero), extent, zero, explained))
         })
         .collect();
-    let (_, extent, zero, explained) = found.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a })?;
-    let extent = if extent == Extent::Whole && explained.has_one_step() { Extent::Tensor } else { extent };
+    let cheapest = (0..found.len()).reduce(|a, b| if found[b].0 < found[a].0 { b } else { a })?;
+    let chosen = (cheapest + 1..found.len()).fold(cheapest, |chosen, larger| {
+        let ((_, extent, zero, _), (_, larger_extent, _, whole)) = (&found[chosen], &found[larger]);
+        // Small blocks of few levels can be cheaper; but one step for more values says more.
+        let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision);
+        if stays { larger } else { chosen }
+    });
+    let (_, extent, zero, explained) = &found[chosen];
+    let (mut extent, zero) = (*extent, *zero);
+    let mut top = explained.top(extent);
+    if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
+        extent = Extent::Tensor;
+        top = top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
+    }
     Some(Lattice {
         symmetric: zero == Zero::AtZero,
-        bits: bits_of(explained.top(), zero),
-        top: explained.top(),
+        bits: bits_of(top, zero),
+        top,
         extent,
         axis,
         scales: explained.scale_class(),
@@ -207,11 +219,14 @@ impl Explained {
         count.is_accepted().then_some(Explained { hits, count })
     }
 
-    /// The largest multiple in 95 % of the blocks; the rest may have found a multiple of their step.
-    fn top(&self) -> u32 {
+    /// The largest multiple in 95 % of the blocks, since the rest may have found a multiple of their step; of
+    /// rows, which have values enough not to, the largest of all.
+    fn top(&self, extent: Extent) -> u32 {
         let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
         tops.sort_unstable();
-        tops[(tops.len() - 1) * 95 / 100]
+        let last = tops.len().saturating_sub(1);
+        let at = if matches!(extent, Extent::Block(_)) { last * 95 / 100 } else { last };
+        tops.get(at).copied().unwrap_or(1)
     }
 
     /// Bits a value, the scale included.
@@ -221,17 +236,32 @@ impl Explained {
             Extent::Block(size) => size as f64,
             Extent::Whole | Extent::Tensor => 1e6,
         };
-        f64::from(bits_of(self.top(), zero)) + scale_bits / values
+        f64::from(bits_of(self.top(extent), zero)) + scale_bits / values
     }
 
-    /// Whether the step of the block that tells it best is a step of nearly all.
-    fn has_one_step(&self) -> bool {
+    /// The step of the block that tells it best, if it is a step of nearly all.
+    fn one_step(&self) -> Option<f64> {
         let width = |fit: &Fit| (fit.hi - fit.lo) / fit.step();
-        let best = self.hits.iter().map(|(_, fit)| fit).min_by(|a, b| width(a).total_cmp(&width(b)));
-        best.is_some_and(|best| {
-            let same = self.hits.iter().filter(|(_, f)| f.lo <= best.hi && best.lo <= f.hi).count();
-            same as f64 >= MIN_HIT_SHARE * self.hits.len() as f64
-        })
+        let best = self.hits.iter().map(|(_, fit)| fit).min_by(|a, b| width(a).total_cmp(&width(b)))?;
+        let same = self.hits.iter().filter(|(_, f)| f.lo <= best.hi && best.lo <= f.hi).count();
+        (same as f64 >= MIN_HIT_SHARE * self.hits.len() as f64).then(|| best.step())
+    }
+
+    /// Whether blocks of `extent` within these have the same step as the whole of them, for the most part.
+    fn step_stays_in_parts(&self, extent: Extent, zero: Zero, precision: Precision) -> bool {
+        let Extent::Block(size) = extent else { return false };
+        let (mut same, mut parts) = (0, 0);
+        for (block, whole) in &self.hits {
+            for part in block.chunks(size) {
+                let points = points(&levels(part, zero), zero, precision);
+                let fit = interval::fit(&points, max_top(extent, zero)).filter(|fit| fit.bits >= HIT_BITS);
+                if let Some(fit) = fit.filter(|_| can_tell(&points)) {
+                    parts += 1;
+                    same += usize::from(fit.lo <= whole.hi && whole.lo <= fit.hi);
+                }
+            }
+        }
+        parts > 0 && same as f64 >= MIN_SAME_STEP * parts as f64
     }
 
     fn scale_class(&self) -> ScaleClass {
@@ -298,6 +328,9 @@ fn can_tell(points: &[Point]) -> bool {
     let step = top.a / STEPS_AT_STAKE;
     rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)).sum::<f64>() >= MIN_BITS_AT_STAKE
 }
+
+/// Least share of the parts that have the step of the whole; a part of few levels may find a multiple of it.
+const MIN_SAME_STEP: f64 = 0.6;
 
 /// Redrawing is only looked at on lattices of six bits and more, in blocks spread over some steps.
 const MIN_TOP_TO_REDRAW: u32 = 20;

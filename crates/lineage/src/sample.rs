@@ -66,6 +66,16 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The greatest finite magnitude, or the greatest distance between finite values.
+    pub(crate) fn range(&self, from_zero: bool) -> f64 {
+        let finite = self.values.iter().copied().filter(|x| x.is_finite());
+        let (least, most) = finite.fold((0.0f32, 0.0f32), |(a, z), x| (a.min(x), z.max(x)));
+        match from_zero {
+            true => f64::from(most.max(-least)),
+            false => f64::from(most) - f64::from(least),
+        }
+    }
+
     fn at(&self, line: usize, i: usize) -> f32 {
         match self.axis {
             Axis::Row => self.values[line * self.n_per_row + i],
