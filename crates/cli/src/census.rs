@@ -1,5 +1,7 @@
 //! `assay census FILE`: what precision the weights really have, and what a scheme would change.
 
+mod verdict;
+
 use crate::failure::{Exit, Failure, Outcome};
 use crate::json::finite_f64;
 use crate::model::Model;
@@ -9,7 +11,7 @@ use crate::table::{self, Align, thousands};
 use anyhow::anyhow;
 use gguf::{TensorInfo, escape_terminal};
 use lab::{Selector, TargetRole};
-use lineage::{Effective, StoredPrecision, TensorCensus};
+use lineage::{Distribution, Effective, Grid, Search, StoredPrecision, TensorCensus, Under};
 use numerics::{BlockCodec, Scheme, TensorContext};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,6 +60,7 @@ pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcom
         target: selector.to_string(),
         n_tensors: rows.len(),
         skipped: selection.skipped.iter().map(|&i| model.ids[i].name.clone()).collect(),
+        verdict: verdict::verdict(&rows),
         summary: summary(&model, &selection.tensors, &rows),
         tensors: rows,
         predictions,
@@ -75,6 +78,8 @@ struct Census {
     predictions: Vec<Prediction>,
     /// Integer tensors, which hold no weights.
     skipped: Vec<String>,
+    /// What the tensors say together.
+    verdict: Vec<String>,
     /// One line per role.
     summary: Vec<String>,
 }
@@ -98,8 +103,98 @@ struct Row {
     /// `null` where the values were not looked at.
     nonfinite: Option<u64>,
     note: String,
+    /// The grid of blocks that the values lie on, if any.
+    blocks: Blocks,
+    /// The scales of a quantized tensor are such as BF16 weights give; `null` where they cannot tell.
+    under_bf16: Option<bool>,
+    /// `null` where no value is finite or none was looked at.
+    distribution: Option<Spread>,
+    /// Rows of a coarser precision than the tensor.
+    row_note: Option<String>,
     /// Per scheme, in the order asked for.
     predicted: Vec<Predicted>,
+}
+
+/// A search for a grid of blocks.
+#[derive(Default, Serialize)]
+struct Blocks {
+    /// `Q4_1-like`, `none found`, `not decidable`.
+    grid: String,
+    /// Bits that name a level.
+    bits: Option<f64>,
+    #[serde(serialize_with = "finite_f64")]
+    evidence_bits: f64,
+    /// Values that went into the search.
+    sampled: u64,
+    /// A coarser lattice shows inside.
+    requantized: bool,
+    note: String,
+    /// The values could have shown a grid.
+    #[serde(skip)]
+    could_tell: bool,
+}
+
+impl Blocks {
+    fn of(found: &Search) -> Self {
+        Blocks {
+            grid: found.name(),
+            bits: found.bits(),
+            evidence_bits: found.evidence_bits(),
+            sampled: found.sampled,
+            requantized: matches!(&found.grid, Grid::Lattice(lattice) if lattice.requantized.is_some()),
+            note: found.note(),
+            could_tell: !matches!(found.grid, Grid::NotDecidable(_)),
+        }
+    }
+
+    /// A quantized tensor lies on its own grid, which is no news; only what lies inside that is.
+    fn inside_storage(found: &Search) -> Self {
+        match &found.grid {
+            Grid::Lattice(lattice) if lattice.requantized.is_some() => Blocks::of(found),
+            _ => Blocks { grid: "its own".into(), sampled: found.sampled, ..Blocks::default() },
+        }
+    }
+}
+
+/// How a tensor's values are spread.
+#[derive(Serialize)]
+struct Spread {
+    min: f32,
+    max: f32,
+    absmax: f32,
+    #[serde(serialize_with = "finite_f64")]
+    mean: f64,
+    #[serde(serialize_with = "finite_f64")]
+    std: f64,
+    #[serde(serialize_with = "finite_f64")]
+    kurtosis: f64,
+    /// Share of values beyond six standard deviations.
+    #[serde(serialize_with = "finite_f64")]
+    outlier_share: f64,
+    zeros: u64,
+    constant: bool,
+    rows: u64,
+    zero_rows: u64,
+    duplicate_rows: u64,
+}
+
+impl Spread {
+    fn of(d: &Distribution, census: &TensorCensus) -> Self {
+        Spread {
+            min: d.min,
+            max: d.max,
+            absmax: d.absmax,
+            mean: d.mean,
+            std: d.std,
+            kurtosis: d.kurtosis,
+            outlier_share: d.outliers as f64 / d.n as f64,
+            zeros: census.zeros,
+            constant: census.constant,
+            rows: d.rows,
+            zero_rows: d.zero_rows,
+            duplicate_rows: d.duplicate_rows,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -115,6 +210,8 @@ struct Predicted {
     scheme: String,
     changed: u64,
     zero_sign: u64,
+    overflowed: u64,
+    zeroed: u64,
     noop: bool,
 }
 
@@ -128,6 +225,10 @@ struct Prediction {
     noop: bool,
     /// −0 that would become +0; not among `changed`.
     zero_sign: u64,
+    /// Finite values that would become infinite.
+    overflowed: u64,
+    /// Nonzero values that would become zero.
+    zeroed: u64,
     n_tensors: usize,
     /// Tensors that the scheme cannot be applied to.
     refused: Vec<Refused>,
@@ -148,6 +249,8 @@ impl Prediction {
             n: 0,
             noop: false,
             zero_sign: 0,
+            overflowed: 0,
+            zeroed: 0,
             n_tensors: 0,
             refused: Vec::new(),
         }
@@ -174,6 +277,10 @@ fn look_at(
         coverage: Coverage { n: 0, exact: false },
         nonfinite: None,
         note: String::new(),
+        blocks: Blocks { grid: "not decidable".into(), ..Blocks::default() },
+        under_bf16: None,
+        distribution: None,
+        row_note: None,
         predicted: Vec::new(),
     };
     let Some(stored) = StoredPrecision::of_ggml_type(row.ty) else {
@@ -183,15 +290,18 @@ fn look_at(
         }
         return Ok(row);
     };
-    // Restoring a quantized tensor would say nothing about what lies under its blocks.
-    if stored == StoredPrecision::Quantized && schemes.is_empty() {
-        row.note = lineage::census(&[0.0], stored).note();
-        return Ok(row);
+    let bytes = model.file.read_tensor(tensor)?;
+    let values = model.values(tensor, &bytes, codec)?;
+    let n_per_row = usize::try_from(tensor.n_per_row())?;
+    let found = lineage::census(&values, stored);
+    let grid = lineage::search(&values, n_per_row, &found);
+    row.fill(&found);
+    row.distribution = lineage::distribution(&values, n_per_row).map(|d| Spread::of(&d, &found));
+    match stored {
+        StoredPrecision::Quantized => row.look_under(&lineage::under(row.ty, &bytes), &grid),
+        _ => row.add_grid(&grid, &found, lineage::row_grids(&values, n_per_row, stored).note()),
     }
-
-    let values = model.values(tensor, codec)?;
-    row.fill(&lineage::census(&values, stored));
-    let context = TensorContext { name: &tensor.name, n_per_row: usize::try_from(tensor.n_per_row())? };
+    let context = TensorContext { name: &tensor.name, n_per_row };
     for (scheme, prediction) in schemes.iter().zip(predictions) {
         match lineage::predict(scheme, &values, &context, codec) {
             Ok(found) => {
@@ -199,10 +309,14 @@ fn look_at(
                 prediction.n += found.n;
                 prediction.changed += found.changed;
                 prediction.zero_sign += found.zero_sign;
+                prediction.overflowed += found.overflowed;
+                prediction.zeroed += found.zeroed;
                 row.predicted.push(Predicted {
                     scheme: prediction.scheme.clone(),
                     changed: found.changed,
                     zero_sign: found.zero_sign,
+                    overflowed: found.overflowed,
+                    zeroed: found.zeroed,
                     noop: found.noop,
                 });
             }
@@ -228,6 +342,37 @@ impl Row {
         self.coverage = Coverage { n: found.n, exact: found.exact };
         self.nonfinite = Some(found.nonfinite);
         self.note = found.note();
+    }
+
+    /// What the blocks of a float tensor lie on, and rows that are coarser than the tensor.
+    fn add_grid(&mut self, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
+        self.blocks = Blocks::of(grid);
+        if grid.is_found() {
+            self.note = format!("stored {}, {}; as floats: {}", census.stored, grid.note(), self.note);
+        }
+        // Rows say nothing new where the whole tensor is on their grid.
+        let effective_is_storage = matches!(
+            (census.stored, census.effective),
+            (StoredPrecision::F32, Effective::F32) | (StoredPrecision::F16, Effective::F16)
+        );
+        self.row_note = row_note.filter(|_| effective_is_storage);
+        if let Some(note) = &self.row_note {
+            self.note = format!("{}; {note}", self.note);
+        }
+    }
+
+    /// What lies under the blocks of a quantized tensor.
+    fn look_under(&mut self, under: &Under, grid: &Search) {
+        self.blocks = Blocks::inside_storage(grid);
+        self.under_bf16 = match under {
+            Under::Bf16 { .. } => Some(true),
+            Under::NotShown { .. } => Some(false),
+            Under::NotDecidable(_) => None,
+        };
+        self.note = format!("stored {}, {}", self.ty, under.note());
+        if self.blocks.requantized {
+            self.note = format!("{}; {}", self.note, self.blocks.note);
+        }
     }
 }
 
@@ -255,7 +400,12 @@ fn sum_up(role: &str, of_role: &[usize], rows: &[Row]) -> Option<String> {
     let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for row in of_role.iter().map(|&i| &rows[i]) {
         let what = match (row.grid, row.transform) {
-            (None, _) => "not decidable".to_owned(),
+            (None, _) => match row.under_bf16 {
+                Some(true) => "a BF16 source under it".to_owned(),
+                Some(false) => "no coarser source shown".to_owned(),
+                None => "not decidable".to_owned(),
+            },
+            _ if row.blocks.bits.is_some() => format!("on a {} grid", row.blocks.grid),
             (_, Some(_)) => format!("= {}", row.effective),
             (Some(_), None) if row.effective.eq_ignore_ascii_case(row.ty) => "no coarser grid found".to_owned(),
             (Some(_), None) => format!("effectively {}", row.effective),
@@ -278,6 +428,7 @@ impl Census {
             ("effective", Align::Left),
             ("evidence", Align::Right),
             ("on grid", Align::Right),
+            ("block grid", Align::Left),
         ];
         columns.extend(self.predictions.iter().map(|p| (p.scheme.as_str(), Align::Right)));
         let rows = self.tensors.iter().map(|row| {
@@ -290,6 +441,7 @@ impl Census {
                 row.effective.clone(),
                 evidence,
                 row.on_grid.map_or("–".into(), thousands),
+                row.blocks.grid.clone(),
             ];
             cells.extend(self.predictions.iter().map(|prediction| {
                 let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
@@ -302,6 +454,13 @@ impl Census {
             out.push_str("\nThe last columns predict how many values the scheme would change.\n");
         }
 
+        if !self.verdict.is_empty() {
+            out.push_str("\nverdict\n");
+        }
+        for line in &self.verdict {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "  {line}");
+        }
         out.push_str("\nsummary\n");
         for line in &self.summary {
             // Writing to a String cannot fail.
@@ -329,6 +488,11 @@ impl Prediction {
         };
         let (changed, n) = (thousands(self.changed), thousands(self.n));
         let mut words = format!("{} on {}: would change {changed} of {n} values{is}", self.scheme, self.target);
+        for (n, what) in [(self.overflowed, "overflow to infinity"), (self.zeroed, "are flushed to zero")] {
+            if n > 0 {
+                let _ = write!(words, "; {} {what}", thousands(n));
+            }
+        }
         if let Some(first) = self.refused.first() {
             let why = first.why.lines().next().unwrap_or_default();
             let _ = write!(words, "; {} tensors cannot be held in it ({})", self.refused.len(), escape_terminal(why));

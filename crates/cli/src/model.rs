@@ -67,9 +67,8 @@ impl Model {
         anyhow::Error::new(error).context(self.shown()).into()
     }
 
-    /// A tensor's values in F32, `[n_rows][n_per_row]`.
-    pub fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, Failure> {
-        let bytes = self.file.read_tensor(tensor)?;
+    /// A tensor's values in F32, `[n_rows][n_per_row]`, from its bytes as read.
+    pub fn values(&self, tensor: &TensorInfo, bytes: &[u8], codec: &dyn BlockCodec) -> Result<Vec<f32>, Failure> {
         let place = || format!("{}: tensor \"{}\"", self.shown(), escape_terminal(&tensor.name));
         let n = usize::try_from(tensor.n_elements()).with_context(place)?;
         let mut values = Vec::new();
@@ -77,7 +76,7 @@ impl Model {
             anyhow!("{}: no memory for {n} values\nhint: free memory, or name smaller tensors", place())
         })?;
         values.resize(n, 0.0);
-        codec.dequantize(tensor.ty.name(), &bytes, &mut values).with_context(place)?;
+        codec.dequantize(tensor.ty.name(), bytes, &mut values).with_context(place)?;
         Ok(values)
     }
 }

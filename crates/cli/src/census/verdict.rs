@@ -1,0 +1,100 @@
+//! What the tensors say together: a few sentences about the whole file, and the tensors that disagree.
+
+use super::Row;
+use gguf::escape_terminal;
+use std::collections::BTreeMap;
+
+/// Names of tensors that disagree are listed up to this many.
+const NAMED: usize = 3;
+
+/// Sentences about the file, the most telling first; empty where nothing is to be said beyond the summary.
+pub(super) fn verdict(rows: &[Row]) -> Vec<String> {
+    [upcast(rows), requantized(rows), sources(rows), finer_than_stored(rows)].into_iter().flatten().collect()
+}
+
+/// `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`
+fn upcast(rows: &[Row]) -> Vec<String> {
+    let floats = |row: &&Row| matches!(row.ty, "f32" | "f16" | "bf16") && row.blocks.could_tell;
+    let mut by_type: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    rows.iter().filter(floats).for_each(|row| by_type.entry(row.ty).or_default().push(row));
+    let mut lines = Vec::new();
+    for (ty, of_type) in by_type {
+        let mut grids: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        for row in of_type.iter().filter(|row| row.blocks.bits.is_some()) {
+            grids.entry(row.blocks.grid.as_str()).or_default().push(row);
+        }
+        for (grid, on) in &grids {
+            let mean_bits = on.iter().filter_map(|row| row.blocks.bits).sum::<f64>() / on.len() as f64;
+            let others = of_type.iter().filter(|row| row.blocks.grid != *grid).map(|row| row.name.as_str());
+            lines.push(format!(
+                "{} of {} {ty} tensors that can tell lie on a {grid} grid: stored in {ty}, they hold about {mean_bits:.0} bits a value{}",
+                on.len(),
+                of_type.len(),
+                but(others)
+            ));
+        }
+    }
+    lines
+}
+
+fn requantized(rows: &[Row]) -> Vec<String> {
+    let mut by_type: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.blocks.requantized && !matches!(row.ty, "f32" | "f16" | "bf16")) {
+        by_type.entry(row.ty).or_default().push(row);
+    }
+    by_type
+        .into_iter()
+        .map(|(ty, found)| {
+            let of = rows.iter().filter(|row| row.ty == ty).count();
+            let bits = found.iter().filter_map(|row| row.blocks.bits).fold(0.0, f64::max);
+            let names = named(found.iter().map(|row| row.name.as_str()));
+            format!(
+                "{} of {of} {ty} tensors look requantized: {ty} over a lattice of about {bits:.0} bits ({names})",
+                found.len()
+            )
+        })
+        .collect()
+}
+
+/// `210 of 210 q4_1 tensors: a BF16 source lies under them`.
+fn sources(rows: &[Row]) -> Vec<String> {
+    let mut by_type: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
+    for row in rows {
+        if let Some(bf16) = row.under_bf16 {
+            let (yes, no) = by_type.entry(row.ty).or_default();
+            if bf16 { *yes += 1 } else { no.push(&row.name) }
+        }
+    }
+    let told = by_type.into_iter().filter(|(_, (yes, _))| *yes > 0);
+    told.map(|(ty, (yes, no))| {
+        let of = yes + no.len();
+        format!(
+            "{yes} of {of} {ty} tensors: their scales are ones that BF16 weights give, a BF16 source lies under them{}",
+            but(no.into_iter())
+        )
+    })
+    .collect()
+}
+
+/// Rows of a coarser precision than their tensor.
+fn finer_than_stored(rows: &[Row]) -> Vec<String> {
+    let notes = rows.iter().filter_map(|row| row.row_note.as_ref().map(|note| (row, note)));
+    notes.map(|(row, note)| format!("{}: {note}", escape_terminal(&row.name))).collect()
+}
+
+/// `; not a, b, c and 4 more`, or nothing.
+fn but<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    match named(names) {
+        none if none.is_empty() => none,
+        names => format!("; not {names}"),
+    }
+}
+
+fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(escape_terminal).collect();
+    let shown = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,131 @@
+//! `assay census` on files made on the spot: what it says of upcast, requantized and native tensors.
+
+mod support;
+
+use std::path::Path;
+use support::bytes::{Bytes, F32};
+use support::{json, stdout};
+
+const BF16: u32 = 30;
+const Q8_0: u32 = 8;
+const NE: [u64; 2] = [256, 96];
+
+/// Sums of three pseudo-random numbers (Knuth's 64-bit linear congruential generator).
+fn noise(mut state: u64) -> Vec<f32> {
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..NE[0] * NE[1]).map(|_| 0.05 * (draw() + draw() + draw())).collect()
+}
+
+fn bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+/// Multiples −8 … 7 of a step for each 32 values.
+fn four_bits(values: &[f32]) -> Vec<f32> {
+    let of = |block: &[f32]| {
+        let top = block.iter().fold(0.0f32, |m, x| if x.abs() > m.abs() { *x } else { m });
+        let d = bf16(top / -8.0);
+        block.iter().map(|x| d * (x / d).round().clamp(-8.0, 7.0)).collect::<Vec<f32>>()
+    };
+    values.chunks(32).flat_map(of).collect()
+}
+
+/// Blocks as `quantize_row_q8_0_ref` makes them, the scale with BF16's bits so that it needs no rounding.
+fn q8_0(values: &[f32]) -> Vec<u8> {
+    let of = |block: &[f32]| {
+        let d = bf16(block.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0);
+        let exponent = (d.to_bits() >> 23) as u16 - 127 + 15;
+        let f16 = exponent << 10 | (d.to_bits() >> 13 & 0x3ff) as u16;
+        let codes = block.iter().map(|x| (x / d).round().clamp(-127.0, 127.0) as i8 as u8);
+        f16.to_le_bytes().into_iter().chain(codes).collect::<Vec<u8>>()
+    };
+    values.chunks(32).flat_map(of).collect()
+}
+
+fn f32s(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// A file of matrices by name, type and bytes.
+fn write(folder: &Path, tensors: &[(&str, u32, Vec<u8>)]) {
+    let mut bytes = Bytes::header(tensors.len() as u64, 0);
+    let mut offset = 0;
+    for (name, ty, data) in tensors {
+        bytes = bytes.tensor(name, &NE, *ty, offset);
+        offset += data.len().next_multiple_of(32) as u64;
+    }
+    for (_, _, data) in tensors {
+        bytes = bytes.data(32, 0).raw(data);
+    }
+    std::fs::write(folder.join("m.gguf"), bytes.data(32, 0).0).expect("a temporary file");
+}
+
+#[test]
+fn an_upcast_file_is_named_with_the_tensors_that_disagree() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let upper_half =
+        |values: &[f32]| values.iter().flat_map(|x| bf16(*x).to_bits().to_le_bytes()[2..].to_vec()).collect();
+    write(
+        folder.path(),
+        &[
+            ("blk.0.ffn_up.weight", BF16, upper_half(&four_bits(&noise(1)))),
+            ("blk.1.ffn_up.weight", BF16, upper_half(&four_bits(&noise(2)))),
+            ("blk.2.ffn_up.weight", BF16, upper_half(&noise(3))),
+        ],
+    );
+    let answer = json(folder.path(), &["census", "m.gguf", "--json"]);
+    let verdict = answer["verdict"].as_array().expect("verdicts");
+    assert_eq!(verdict.len(), 1, "{verdict:?}");
+    let said = verdict[0].as_str().expect("a sentence");
+    assert!(said.starts_with("2 of 3 bf16 tensors that can tell lie on a Q4_0-like grid"), "{said}");
+    assert!(said.contains("about 4 bits a value; not blk.2.ffn_up.weight"), "{said}");
+    let upcast = &answer["tensors"][0];
+    assert_eq!((&upcast["blocks"]["grid"], &upcast["blocks"]["bits"]), (&"Q4_0-like".into(), &4.0.into()));
+    assert!(upcast["note"].as_str().is_some_and(|note| note.contains("lies on a Q4_0-like grid")), "{upcast}");
+    assert_eq!(answer["tensors"][2]["blocks"]["grid"], "none found");
+    let text = stdout(folder.path(), &["census", "m.gguf"]);
+    assert!(text.contains("\nverdict\n  2 of 3 bf16 tensors"), "{text}");
+    assert!(!text.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
+}
+
+#[test]
+fn a_finer_format_over_a_coarser_lattice_is_called_requantized_and_one_over_noise_is_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tensors =
+        [("blk.0.ffn_up.weight", Q8_0, q8_0(&four_bits(&noise(4)))), ("blk.1.ffn_up.weight", Q8_0, q8_0(&noise(5)))];
+    write(folder.path(), &tensors);
+    let answer = json(folder.path(), &["census", "m.gguf", "--json"]);
+    let requantized = |i: usize| answer["tensors"][i]["blocks"]["requantized"].clone();
+    assert_eq!((requantized(0), requantized(1)), (true.into(), false.into()), "{answer}");
+    let verdict = answer["verdict"].to_string();
+    assert!(
+        verdict.contains(
+            "1 of 2 q8_0 tensors look requantized: q8_0 over a lattice of about 4 bits (blk.0.ffn_up.weight)"
+        ),
+        "{verdict}"
+    );
+}
+
+#[test]
+fn spread_rows_overflow_and_flushes_are_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut values = noise(6);
+    values[..256].fill(0.0);
+    let row: Vec<f32> = values[256..512].to_vec();
+    values[512..768].copy_from_slice(&row);
+    values[1000] = 70_000.0;
+    values[1001] = 1e-9;
+    write(folder.path(), &[("blk.0.ffn_up.weight", F32, f32s(&values))]);
+    let answer = json(folder.path(), &["census", "m.gguf", "--against", "f16", "--json"]);
+    let spread = &answer["tensors"][0]["distribution"];
+    assert_eq!((&spread["rows"], &spread["zero_rows"], &spread["duplicate_rows"]), (&96.into(), &1.into(), &1.into()));
+    assert_eq!((&spread["absmax"], &spread["zeros"]), (&70_000.0.into(), &256.into()));
+    let prediction = &answer["predictions"][0];
+    assert_eq!((&prediction["overflowed"], &prediction["zeroed"]), (&1.into(), &1.into()), "{prediction}");
+    let text = stdout(folder.path(), &["census", "m.gguf", "--against", "f16"]);
+    assert!(text.contains("; 1 overflow to infinity; 1 are flushed to zero"), "{text}");
+}
