@@ -12,18 +12,17 @@ SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 GEMMA := $(MODELS)/gemma-3-270m-q4_k_m.gguf
 
 help:
-	@echo 'make demo    the first question, answered on two small models; the report is in runs/demo'
+	@echo 'make demo    the first question, answered on two small models; the report is in a folder of runs/'
 	@echo 'make test    every test, with real models'
 	@echo 'make build   the release binary, $(TARGET)/release/assay'
 	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
-	@echo 'make clean   remove what was built and the demo run; tools and models stay'
+	@echo 'make clean   remove what was built; tools, models and runs stay'
 
 demo: models build
 	@echo 'demo: does it matter if the FFN norm weights are held in BF16? (a finished run is re-used)'
-	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --ctx 256 --chunks 8 --out runs/demo
-	@echo 'demo: the report is in runs/demo/report'
+	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --ctx 256 --chunks 8
 
 test: tools models
 	@echo 'test: building and running every test of the workspace'
@@ -54,4 +53,4 @@ bench: models build
 	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
 
 clean:
-	rm -rf '$(TARGET)' runs/demo
+	rm -rf '$(TARGET)'
