@@ -207,6 +207,9 @@ struct ModelAnswer<'a> {
 #[derive(Serialize)]
 struct VerdictRow<'a> {
     model: &'a str,
+    /// Place of the model among the answers.
+    #[serde(skip)]
+    model_index: usize,
     target: &'a str,
     scheme: &'a str,
     layers: &'a [u32],
@@ -250,7 +253,7 @@ impl<'a> Answer<'a> {
                     census: &model.census_summary,
                 })
                 .collect(),
-            verdicts: record.models.iter().flat_map(verdicts).collect(),
+            verdicts: record.models.iter().enumerate().flat_map(verdicts).collect(),
             controls: record.models.iter().flat_map(|model| &model.controls).collect(),
             report: report.to_string_lossy().into_owned(),
         }
@@ -259,9 +262,10 @@ impl<'a> Answer<'a> {
     fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        for answer in &self.answers {
+        for (index, answer) in self.answers.iter().enumerate() {
             let _ = writeln!(out, "{}: {}", escape_terminal(answer.model), answer.sentence);
-            for row in self.verdicts.iter().filter(|row| row.model == answer.model && row.stage == Stage::AllLayers) {
+            let whole = |row: &&VerdictRow<'_>| row.model_index == index && row.stage == Stage::AllLayers;
+            for row in self.verdicts.iter().filter(whole) {
                 let (arm, verdict) = (arm_name(row.arm), verdict_name(row.verdict));
                 let _ = write!(out, "  {verdict:<12} {arm} arm, {} windows", row.chunks);
                 if let Some(effects) = &row.effects {
@@ -287,10 +291,11 @@ impl<'a> Answer<'a> {
 }
 
 /// The variants in the order of the method; controls are told apart.
-fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VerdictRow<'_>> {
+fn verdicts((model_index, model): (usize, &ModelRecord)) -> impl Iterator<Item = VerdictRow<'_>> {
     let withheld = model.controls.iter().any(|control| !control.ok);
     model.cells.iter().filter(|judged| judged.cell.role == Role::Variant).map(move |judged| VerdictRow {
         model: &model.name,
+        model_index,
         target: &judged.cell.target,
         scheme: &judged.cell.scheme,
         layers: &judged.cell.layers,

@@ -92,7 +92,7 @@ impl Status {
             id: lock.identity.id(),
             finished: record.is_some(),
             question: lock.identity.question.question.clone(),
-            models: lock.identity.models.iter().map(|model| model.name.clone()).collect(),
+            models: lock.identity.model_names(),
             chunks: lock.chunks,
             cells_finished: store::finished_cells(dir)?.len(),
             cells: begun.and_then(|line| line.entry.get("cells")?.as_u64()),
@@ -103,8 +103,7 @@ impl Status {
 
     fn text(&self) -> String {
         let mut out = String::new();
-        // Some cells stand in two stages and are measured once, so the counts differ at the end.
-        let of = self.cells.filter(|_| !self.finished).map_or(String::new(), |cells| format!(" of {cells}"));
+        let of = self.cells.map_or(String::new(), |cells| format!(" of {cells}"));
         let state = if self.finished { "finished" } else { "not finished" };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{}: {state}, {}{of} cells", escape_terminal(&self.run), self.cells_finished);

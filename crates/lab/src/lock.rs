@@ -129,6 +129,17 @@ impl PlanLock {
 }
 
 impl RunIdentity {
+    /// What the models are called wherever they are shown, in the plan's order: the file name, and for files that share
+    /// one with another the start of the hash as well.
+    pub fn model_names(&self) -> Vec<String> {
+        let names = |name: &str| self.models.iter().filter(|model| model.name == name).count();
+        let shown = |model: &LockedModel| match names(&model.name) {
+            1 => model.name.clone(),
+            _ => format!("{} ({})", model.name, model.file_blake3.get(..8).unwrap_or(&model.file_blake3)),
+        };
+        self.models.iter().map(shown).collect()
+    }
+
     /// The first thing in which two identities differ, in words.
     pub fn difference(&self, other: &RunIdentity) -> Option<String> {
         let (a, b) = (serde_json::to_value(self).ok()?, serde_json::to_value(other).ok()?);

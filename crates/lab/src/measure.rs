@@ -143,11 +143,12 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn model(&self) -> &str {
-        &self.prepared.models()[self.index].locked.name
+        self.prepared.name(self.index)
     }
 
-    pub(crate) fn cells(&self) -> &[Cell] {
-        &self.cells
+    /// Cells to be measured; one that stands in two stages counts once.
+    pub(crate) fn n_cells(&self) -> usize {
+        self.first_cells().count()
     }
 
     pub(crate) fn samples(&self) -> &BTreeMap<String, CellSamples> {
@@ -164,7 +165,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn n_finished(&self) -> usize {
-        self.cells.iter().filter(|cell| self.is_complete(cell)).count()
+        self.first_cells().filter(|cell| self.is_complete(cell)).count()
     }
 
     /// Cells that are finished or have failed, in the order of the method.

@@ -16,7 +16,7 @@ pub enum RunEvent {
         command: String,
         /// The folder held this run already.
         resumed: bool,
-        /// Cells of all models.
+        /// Cells of all models; one that stands in two stages counts once.
         cells: usize,
         /// Of those, finished before.
         finished: usize,

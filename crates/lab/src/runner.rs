@@ -24,7 +24,7 @@ use crate::run_event::RunEvent;
 use crate::store::{self, Fault, Store, StoreError};
 use eval::EngineInfo;
 use numerics::BlockCodec;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Version of [`RunRecord`].
 pub const RECORD_FORMAT: u32 = 1;
@@ -38,6 +38,18 @@ pub enum RunError {
     /// A model file.
     #[error(transparent)]
     Model(Box<ModelFileError>),
+    /// One file twice.
+    #[error(
+        "{} and {}: the same file, wanted each model once (blake3 {file_blake3})\nhint: name it only once", .first.display(), .second.display()
+    )]
+    SameModel {
+        /// As given.
+        first: PathBuf,
+        /// As given after it.
+        second: PathBuf,
+        /// Hash of both.
+        file_blake3: String,
+    },
     /// The run folder.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,7 +122,7 @@ impl RunError {
     /// 2 for bad input, 4 for an engine or disk that failed.
     pub fn exit_code(&self) -> u8 {
         let input = match self {
-            RunError::Plan(_) | RunError::Model(_) | RunError::ShortText { .. } => true,
+            RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::ShortText { .. } => true,
             RunError::Refused { input, .. } => *input,
             RunError::Store(error) => error.is_input(),
             RunError::Worker { .. } | RunError::OtherEngine { .. } => false,
@@ -124,6 +136,7 @@ impl RunError {
 pub struct Prepared {
     plan: Plan,
     models: Vec<ModelFile>,
+    names: Vec<String>,
     identity: RunIdentity,
 }
 
@@ -142,18 +155,30 @@ impl Prepared {
     pub fn models(&self) -> &[ModelFile] {
         &self.models
     }
+
+    /// What model `index` is called in events and in the record.
+    pub(crate) fn name(&self, index: usize) -> &str {
+        &self.names[index]
+    }
 }
 
 /// Checks a plan against its files. Writes nothing and starts nothing.
 ///
 /// # Errors
-/// When the plan's numbers, a file or the target in it cannot be used.
+/// When the plan's numbers, a file or the target in it cannot be used, or two models are the same file.
 pub fn prepare(plan: Plan, engine_build: &str) -> Result<Prepared, RunError> {
     plan.check()?;
     let models = plan.models.iter().map(|path| ModelFile::open(path, &plan)).collect::<Result<Vec<_>, _>>()?;
+    for (index, second) in models.iter().enumerate() {
+        let file_blake3 = &second.locked.file_blake3;
+        if let Some(first) = models[..index].iter().find(|first| first.locked.file_blake3 == *file_blake3) {
+            let (first, second) = (first.path.clone(), second.path.clone());
+            return Err(RunError::SameModel { first, second, file_blake3: file_blake3.clone() });
+        }
+    }
     let locked = models.iter().map(|model| model.locked.clone()).collect();
     let identity = RunIdentity::new(&plan, locked, engine_build);
-    Ok(Prepared { plan, models, identity })
+    Ok(Prepared { plan, models, names: identity.model_names(), identity })
 }
 
 /// Runs, resumes or re-reads the run in `dir` and writes its record there.
@@ -167,7 +192,7 @@ pub fn run(
     codec: &dyn BlockCodec,
     sink: &mut dyn FnMut(&RunEvent),
 ) -> Result<RunRecord, RunError> {
-    let Prepared { plan, models, identity } = prepared;
+    let Prepared { plan, models, identity, .. } = prepared;
     let there = store::peek(dir)?;
     if let Some(difference) = there.as_ref().and_then(|lock| lock.identity.difference(identity)) {
         return Err(StoreError::OtherRun { path: dir.into(), difference }.into());
@@ -205,7 +230,7 @@ pub fn run(
         id: prepared.id(),
         command: command.clone(),
         resumed,
-        cells: benches.iter().map(|bench| bench.cells().len()).sum(),
+        cells: benches.iter().map(Bench::n_cells).sum(),
         finished: benches.iter().map(Bench::n_finished).sum(),
         chunks: lock.chunks,
     })?;
@@ -216,7 +241,8 @@ pub fn run(
     let mut records = Vec::new();
     for (index, model) in models.iter().enumerate() {
         let Some((bench, later)) = benches[index..].split_first_mut() else { continue };
-        outlet.say(RunEvent::Census { model: model.locked.name.clone(), summary: censuses[index].summary.clone() })?;
+        outlet
+            .say(RunEvent::Census { model: prepared.name(index).into(), summary: censuses[index].summary.clone() })?;
         outlet.later = later.iter().map(Bench::units_left).sum();
         stages(bench, workers, link.take(), &mut outlet)?;
         if bench.has_measured() && model.rehash()? != model.locked.file_blake3 {
@@ -323,7 +349,7 @@ fn open_once(
     workers: &dyn LinkFactory,
 ) -> Result<(Box<dyn WorkerLink>, LockedEngine), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
-    let model = || file.locked.name.clone();
+    let model = || prepared.name(index).to_string();
     let died = |died| RunError::Worker { model: model(), died };
     let unexpected = |event: Event| match event {
         Event::Failed { why, hint, input } => RunError::Refused { model: model(), why, hint, input },
@@ -373,7 +399,7 @@ fn model_record(
     let question = &prepared.identity.question;
     let sentence = conclude::sentence((&question.target, &question.scheme), &verdicts, &cells, &controls);
     ModelRecord {
-        name: model.locked.name.clone(),
+        name: bench.model().into(),
         arch: model.arch.clone(),
         file_blake3: model.locked.file_blake3.clone(),
         file_bytes: model.locked.file_bytes,

@@ -324,3 +324,37 @@ fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     assert_eq!(verdicts, [Verdict::Real, Verdict::NoOp]);
     assert!(record.reproduce.starts_with("assay run ffn-norm-bf16 model.gguf second.gguf --ctx 512 --chunks 4"));
 }
+
+#[test]
+fn models_that_share_a_file_name_are_told_apart_by_their_hash_and_one_file_twice_is_refused() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    let name = plan.models[0].file_name().expect("a name").to_owned();
+    let other = room.dir.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    bench::write_model(&other.join(&name), Norms::OnGrid);
+    plan.models.push(other.join(&name));
+    let prepared = lab::prepare(plan.clone(), bench::BUILD).expect("sound");
+    let (record, events) = run(&prepared, &room.run_dir("run"), &Workers::new(Faults::default()));
+    let record = record.expect("runs");
+    let names: Vec<&str> = record.models.iter().map(|model| model.name.as_str()).collect();
+    for model in &record.models {
+        assert_eq!(model.name, format!("model.gguf ({})", &model.file_blake3[..8]));
+        assert!(model.controls.iter().all(|control| control.model == model.name));
+    }
+    assert_ne!(names[0], names[1]);
+    let of_census = events.iter().filter_map(|event| match event {
+        RunEvent::Census { model, .. } => Some(model.as_str()),
+        _ => None,
+    });
+    assert_eq!(of_census.collect::<Vec<_>>(), names);
+    assert!(record.reproduce.contains("model.gguf model.gguf --ctx"), "{}", record.reproduce);
+
+    bench::write_model(&other.join("copy.gguf"), Norms::OnePlus);
+    plan.models[1] = other.join("copy.gguf");
+    let error = lab::prepare(plan, bench::BUILD).expect_err("one file twice");
+    assert_eq!(error.exit_code(), 2);
+    let said = error.to_string();
+    assert!(said.contains("model.gguf and ") && said.contains("copy.gguf: the same file"), "{said}");
+    assert!(said.contains("\nhint: "), "{said}");
+}
