@@ -58,12 +58,20 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     let report = files.first().unwrap_or(&report);
     let answer = Answer::of(&record, &dir, report);
     output.answer(&answer, || answer.text())?;
-    let failed_cell = record.models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.failure.is_some());
-    Ok(match (record.controls_ok, failed_cell) {
-        (false, _) => Exit::ControlFailed,
-        (true, true) => Exit::Engine,
-        (true, false) => Exit::Done,
-    })
+    Ok(exit_of(&record))
+}
+
+/// A control that was measured and failed is told from one that could not be measured.
+fn exit_of(record: &RunRecord) -> Exit {
+    let models = &record.models;
+    let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.failure.is_some());
+    if models.iter().flat_map(|model| &model.controls).any(ControlRecord::has_failed) {
+        Exit::ControlFailed
+    } else if failed_cell || !record.controls_ok {
+        Exit::Engine
+    } else {
+        Exit::Done
+    }
 }
 
 /// From what was typed to a plan that can be run.
@@ -162,6 +170,7 @@ impl Display {
             }
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
             RunEvent::CellFailed { model: name, target, why, .. } => {
+                let why = why.lines().next().unwrap_or_default();
                 self.progress.say(&format!("{}: {target} failed: {}", model(name), escape_terminal(why)));
             }
             RunEvent::WorkerDied { model: name, during, last_words, again } => {
@@ -281,8 +290,11 @@ impl<'a> Answer<'a> {
             let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm_name(arm)));
             let _ = writeln!(
                 out,
-                "  FAILED {} on {model}{arm}: wanted {}, found {}",
-                control.name, control.expected, control.found
+                "  {} {} on {model}{arm}: wanted {}, found {}",
+                if control.has_failed() { "FAILED" } else { "NOT MEASURED" },
+                control.name,
+                control.expected,
+                control.found
             );
         }
         let _ = writeln!(out, "report: {}", escape_terminal(&self.report));

@@ -112,7 +112,7 @@ impl Status {
         let _ = writeln!(out, "models: {}; {} windows", models.join(", "), self.chunks);
         match self.controls_ok {
             Some(true) => out.push_str("controls: all held\n"),
-            Some(false) => out.push_str("controls: some failed, results are withheld\n"),
+            Some(false) => out.push_str("controls: not all held, results are withheld\n"),
             None => {}
         }
         if let Some(last) = &self.last {

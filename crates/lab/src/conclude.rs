@@ -1,5 +1,6 @@
 //! From finished cells to a model's answer. Pure.
 
+use crate::controls::withholding;
 use crate::evidence::floor;
 use crate::phrase::nats;
 use crate::protocol::Arm;
@@ -8,22 +9,21 @@ use crate::store::CellSamples;
 use crate::verdict::judge;
 use std::collections::BTreeMap;
 
-/// Passes judgement on every cell. When a control failed, no variant keeps its class: the results are withheld.
+/// Passes judgement on every cell. When a control did not hold, no variant keeps its class: the results are withheld.
 pub(crate) fn judge_cells(
     cells: Vec<CellRecord>,
     samples: &BTreeMap<String, CellSamples>,
     controls: &[ControlRecord],
 ) -> Vec<JudgedCell> {
-    let failed: Vec<&str> =
-        controls.iter().filter(|control| !control.ok).map(|control| control.name.as_str()).collect();
+    let withholding = withholding(controls);
     let floors: Vec<Option<Floor>> = cells.iter().map(|cell| floor_of(cell, &cells, samples)).collect();
     cells
         .into_iter()
         .zip(floors)
         .map(|(cell, floor)| {
-            let (verdict, why) = match (cell.role, failed.first()) {
+            let (verdict, why) = match (cell.role, withholding) {
                 (Role::Variant, Some(control)) => {
-                    (Verdict::Broken, format!("withheld, because the control {control:?} failed"))
+                    (Verdict::Broken, format!("withheld, because the control {:?} {}", control.name, control.outcome()))
                 }
                 _ => judge(&cell, floor.as_ref()),
             };
@@ -73,10 +73,13 @@ pub(crate) fn sentence(
     controls: &[ControlRecord],
 ) -> String {
     let (target, scheme) = requested;
-    if let Some(control) = controls.iter().find(|control| !control.ok) {
+    if let Some(control) = withholding(controls) {
         return format!(
-            "Withheld: the control {:?} failed (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
-            control.name, control.expected, control.found
+            "Withheld: the control {:?} {} (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
+            control.name,
+            control.outcome(),
+            control.expected,
+            control.found
         );
     }
     let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);

@@ -2,9 +2,9 @@
 
 use crate::cell::Cell;
 use crate::evidence::floor;
-use crate::phrase::{count, nats};
+use crate::phrase::{count, first_line, nats};
 use crate::protocol::{Arm, Carrier};
-use crate::record::{CellRecord, ControlRecord, Role, Verdict};
+use crate::record::{CellRecord, ControlRecord, Measured, Role, Verdict};
 use crate::store::{CellSamples, Fault};
 use crate::verdict::{Found, contradiction, effect, judge};
 use std::collections::BTreeMap;
@@ -22,6 +22,27 @@ pub(crate) const REFERENCE_REPEATS: (&str, &str) =
     ("reference repeats", "the reference's logits hash the same whenever a window is measured");
 pub(crate) const FILE_UNCHANGED: (&str, &str) =
     ("model file unchanged", "the model file hashes the same before and after the run");
+
+/// What a control came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Held,
+    Failed,
+    NotMeasured,
+}
+
+impl Outcome {
+    /// Of one that was measured.
+    fn of(held: bool) -> Outcome {
+        if held { Outcome::Held } else { Outcome::Failed }
+    }
+}
+
+/// Why the results are withheld: the first control that failed, or else the first that was not measured.
+pub(crate) fn withholding(controls: &[ControlRecord]) -> Option<&ControlRecord> {
+    let failed = controls.iter().find(|control| control.has_failed());
+    failed.or_else(|| controls.iter().find(|control| !control.ok))
+}
 
 /// Cells of one model with what is needed to check them.
 pub(crate) struct Checked<'a> {
@@ -66,24 +87,27 @@ impl Checked<'_> {
             Role::Variant | Role::Jitter { .. } => return None,
         };
         let (verdict, why) = judge(cell, None);
-        let (ok, found) = match cell.role {
-            Role::AA | Role::Identity => (verdict == Verdict::NoOp && Found::of(&cell.evidence).zero_sign == 0, why),
-            Role::Positive => self.positive(cell, verdict, why),
-            _ => match &cell.measured {
-                Some(measured) if verdict != Verdict::Broken => {
-                    (Found::of(&cell.evidence).changed == 0, format!("the runtime's part: {}", effect(measured)))
-                }
-                _ => (false, why),
-            },
+        let (outcome, found) = match (cell.role, &cell.measured) {
+            (_, None) => (Outcome::NotMeasured, why),
+            (Role::AA | Role::Identity, _) => {
+                (Outcome::of(verdict == Verdict::NoOp && Found::of(&cell.evidence).zero_sign == 0), why)
+            }
+            (Role::Positive, Some(measured)) => self.positive(cell, measured, verdict, why),
+            (_, Some(measured)) if verdict != Verdict::Broken => {
+                let found = format!("the runtime's part: {}", effect(measured));
+                (Outcome::of(Found::of(&cell.evidence).changed == 0), found)
+            }
+            _ => (Outcome::Failed, why),
         };
-        Some(self.record(name, Some(cell.arm), ok, expected, found, vec![cell.key.clone()]))
+        Some(self.record(name, Some(cell.arm), outcome, expected, found, vec![cell.key.clone()]))
     }
 
-    fn positive(&self, cell: &CellRecord, verdict: Verdict, why: String) -> (bool, String) {
-        if verdict == Verdict::Dead {
-            return (true, format!("nothing to be seen: {why}"));
+    fn positive(&self, cell: &CellRecord, measured: &Measured, verdict: Verdict, why: String) -> (Outcome, String) {
+        match verdict {
+            Verdict::Dead => return (Outcome::Held, format!("nothing to be seen: {why}")),
+            Verdict::Real => {}
+            _ => return (Outcome::Failed, why),
         }
-        let Some(measured) = cell.measured.as_ref().filter(|_| verdict == Verdict::Real) else { return (false, why) };
         let kld = measured.kld.mean;
         // At the first gate the jitter has its first windows only, which are the positive control's.
         let seeds: Vec<(u64, &CellSamples)> = self
@@ -96,10 +120,11 @@ impl Checked<'_> {
             })
             .collect();
         let Some(floor) = floor(&cell.chunks, kld, &seeds, &cell.target) else {
-            return (false, "the floor it is held against was not measured".into());
+            return (Outcome::NotMeasured, "the floor it is held against was not measured".into());
         };
         let found = format!("{}, floor {}", effect(measured), nats(floor.kld_mean_max));
-        (kld >= POSITIVE_MIN_KLD_NATS && kld >= POSITIVE_MIN_FLOOR_RATIO * floor.kld_mean_max, found)
+        let seen = kld >= POSITIVE_MIN_KLD_NATS && kld >= POSITIVE_MIN_FLOOR_RATIO * floor.kld_mean_max;
+        (Outcome::of(seen), found)
     }
 
     /// One record per arm.
@@ -124,14 +149,20 @@ impl Checked<'_> {
                 .iter()
                 .map(|(seed, cell)| match (&cell.measured, &cell.failure) {
                     (Some(measured), _) => format!("seed {seed}: KLD {}", nats(measured.kld.mean)),
-                    (None, Some(failure)) => format!("seed {seed}: {failure}"),
+                    (None, Some(failure)) => format!("seed {seed}: not measured: {}", first_line(failure)),
                     (None, None) => format!("seed {seed}: not measured"),
                 })
                 .collect();
-            let ok = cells.iter().all(|(_, cell)| cell.measured.is_some() && contradiction(cell).is_none());
+            let outcome = if cells.iter().any(|(_, cell)| cell.measured.is_some() && contradiction(cell).is_some()) {
+                Outcome::Failed
+            } else if cells.iter().any(|(_, cell)| cell.measured.is_none()) {
+                Outcome::NotMeasured
+            } else {
+                Outcome::Held
+            };
             let keys = cells.iter().map(|(_, cell)| cell.key.clone()).collect();
             let expected = "every seed measured, on the variant's own windows".to_string();
-            Some(self.record("jitter floor".into(), Some(arm), ok, expected, found.join("; "), keys))
+            Some(self.record("jitter floor".into(), Some(arm), outcome, expected, found.join("; "), keys))
         };
         arms.into_iter().filter_map(of_arm).collect()
     }
@@ -140,7 +171,7 @@ impl Checked<'_> {
         let faults: Vec<&str> =
             self.faults.iter().filter(|fault| fault.control == name).map(|fault| fault.found.as_str()).collect();
         let found = if faults.is_empty() { "as expected".to_string() } else { faults.join("; ") };
-        self.record(name.into(), None, faults.is_empty(), expected.into(), found, Vec::new())
+        self.record(name.into(), None, Outcome::of(faults.is_empty()), expected.into(), found, Vec::new())
     }
 
     /// A chain that contradicts itself means the apparatus is at fault, whichever cell it was.
@@ -156,18 +187,19 @@ impl Checked<'_> {
         };
         let keys = broken.iter().map(|(key, _)| (*key).to_string()).collect();
         let expected = "prediction, bytes, activations, logits and metrics agree in every cell".to_string();
-        self.record("evidence chains".into(), None, broken.is_empty(), expected, found, keys)
+        self.record("evidence chains".into(), None, Outcome::of(broken.is_empty()), expected, found, keys)
     }
 
     fn record(
         &self,
         name: String,
         arm: Option<Arm>,
-        ok: bool,
+        outcome: Outcome,
         expected: String,
         found: String,
         cells: Vec<String>,
     ) -> ControlRecord {
-        ControlRecord { name, model: self.model.into(), arm, ok, expected, found, cells }
+        let (ok, measured) = (outcome == Outcome::Held, outcome != Outcome::NotMeasured);
+        ControlRecord { name, model: self.model.into(), arm, ok, measured, expected, found, cells }
     }
 }

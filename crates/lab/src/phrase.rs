@@ -36,6 +36,18 @@ pub(crate) fn share(value: f64) -> String {
     format!("{percent:.1} %")
 }
 
+/// Longest part of a failure that goes into a sentence, characters.
+const MAX_LINE: usize = 200;
+
+/// The first line of a failure, for a sentence; a worker's last words run over many.
+pub(crate) fn first_line(failure: &str) -> String {
+    let line = failure.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    match line.char_indices().nth(MAX_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +71,14 @@ mod tests {
         ] {
             assert_eq!(nats(value), text);
         }
+    }
+
+    #[test]
+    fn of_a_failure_one_short_line_is_told() {
+        assert_eq!(first_line("\nabort: GGML_ASSERT(n > 0)\nat ggml.c:1"), "abort: GGML_ASSERT(n > 0)");
+        assert_eq!(first_line(""), "");
+        let told = first_line(&"ü".repeat(5000));
+        assert!(told.ends_with('…') && told.chars().count() == MAX_LINE + 1, "{told}");
     }
 
     #[test]

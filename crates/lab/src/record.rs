@@ -207,12 +207,37 @@ pub struct ControlRecord {
     pub arm: Option<Arm>,
     /// Held.
     pub ok: bool,
+    /// Decided by a measurement. One that is not, because a worker died or scores were not finite, says nothing about
+    /// the apparatus; results are withheld all the same.
+    #[serde(default = "decided")]
+    pub measured: bool,
     /// What had to be.
     pub expected: String,
     /// What was.
     pub found: String,
     /// Keys of the cells behind it.
     pub cells: Vec<String>,
+}
+
+impl ControlRecord {
+    /// It was measured, and what was found is not what had to be.
+    pub fn has_failed(&self) -> bool {
+        self.measured && !self.ok
+    }
+
+    /// `held`, `failed` or `was not measured`.
+    pub fn outcome(&self) -> &'static str {
+        match (self.ok, self.measured) {
+            (true, _) => "held",
+            (false, true) => "failed",
+            (false, false) => "was not measured",
+        }
+    }
+}
+
+/// Records from before the field was there.
+fn decided() -> bool {
+    true
 }
 
 /// One row of the baseline census.

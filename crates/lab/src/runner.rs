@@ -12,7 +12,7 @@
 
 use crate::cell::{ModelKey, Target, expand};
 use crate::conclude;
-use crate::controls::FILE_UNCHANGED;
+use crate::controls::{FILE_UNCHANGED, withholding};
 use crate::link::{LinkFactory, WorkerDied, WorkerLink};
 use crate::lock::{LockedEngine, PlanLock, RunIdentity};
 use crate::measure::{Bench, Outlet, Phase};
@@ -296,9 +296,10 @@ fn stages(
         }
         bench.measure(phase, workers, &mut link, outlet)?;
         let controls = bench.controls();
-        let failed = controls.iter().find(|control| !control.ok);
-        let (go_on, why) = match failed {
-            Some(control) => (false, format!("{} failed: {}; results are withheld", control.name, control.found)),
+        let (go_on, why) = match withholding(&controls) {
+            Some(control) => {
+                (false, format!("{} {}: {}; results are withheld", control.name, control.outcome(), control.found))
+            }
             None => (true, format!("all {} controls that can be decided so far hold", controls.len())),
         };
         outlet.say(RunEvent::Gate { model: bench.model().into(), after: phase.stage(), go_on, why })?;

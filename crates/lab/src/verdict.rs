@@ -3,7 +3,7 @@
 //! The chain is walked from request to logits. A link that contradicts another makes the cell `BROKEN`, whatever
 //! the metric says; only a chain that holds is classified.
 
-use crate::phrase::{count, nats, share};
+use crate::phrase::{count, first_line, nats, share};
 use crate::record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
 
 /// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
@@ -104,7 +104,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<String> {
 /// `floor` is `None` for controls; one of another target than the cell's is said to be borrowed.
 pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
     if let Some(failure) = &cell.failure {
-        return (Verdict::Broken, format!("not measured: {failure}"));
+        return (Verdict::Broken, format!("not measured: {}", first_line(failure)));
     }
     let Some(measured) = &cell.measured else { return (Verdict::Broken, "not measured".into()) };
     if let Some(link) = contradiction(cell) {

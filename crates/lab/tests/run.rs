@@ -198,6 +198,9 @@ fn a_worker_that_always_dies_at_the_reference_fails_the_group_and_withholds_the_
     assert!(!record.controls_ok);
     assert!(record.models[0].sentence.starts_with("Withheld"), "{}", record.models[0].sentence);
     assert!(record.models[0].controls.iter().any(|control| control.found.contains("GGML_ASSERT(planted)")));
+    // Nothing was measured, so nothing can have failed.
+    assert!(record.models[0].controls.iter().all(|control| !control.has_failed()), "{:#?}", record.models[0].controls);
+    assert!(record.models[0].sentence.contains("was not measured (expected: "), "{}", record.models[0].sentence);
 }
 
 #[test]
@@ -223,6 +226,8 @@ fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_qu
             "{faults:?}: {:#?}",
             model.controls
         );
+        // A sample held against a strange reference is no measurement; the others were measured and failed.
+        assert_eq!(model.controls.iter().any(|found| found.has_failed()), !faults.stale, "{:#?}", model.controls);
         assert!(model.sentence.starts_with("Withheld"), "{}", model.sentence);
         let variants = model.cells.iter().filter(|judged| judged.cell.role == Role::Variant);
         assert!(variants.clone().all(|judged| judged.verdict == Verdict::Broken), "{faults:?}");

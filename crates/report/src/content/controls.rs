@@ -15,15 +15,19 @@ pub(super) fn table(model: &ModelRecord) -> Block {
     Block::Table(table)
 }
 
-/// Every model's controls, those that failed first and in a table of their own.
+/// Every model's controls, those that failed first, each outcome in a table of its own.
 pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
     let mut tables = Vec::new();
-    for (ok, caption) in [(false, "Controls that failed"), (true, "Controls that held")] {
+    for (outcome, caption) in [
+        ("failed", "Controls that failed"),
+        ("was not measured", "Controls that were not measured"),
+        ("held", "Controls that held"),
+    ] {
         let mut heads = vec!["Model"];
         heads.extend(HEADS);
         let mut table = Table::new(caption, &heads);
         for model in &record.models {
-            for control in model.controls.iter().filter(|c| c.ok == ok) {
+            for control in model.controls.iter().filter(|c| c.outcome() == outcome) {
                 let mut cells = vec![Text::new().code(&model.name)];
                 cells.extend(row(control));
                 table.push(cells);
@@ -42,6 +46,10 @@ fn row(control: &ControlRecord) -> Vec<Text> {
         control.arm.map_or("–", words::arm).into(),
         control.expected.clone().into(),
         control.found.clone().into(),
-        if control.ok { "yes".into() } else { Text::new().strong("NO") },
+        match (control.ok, control.measured) {
+            (true, _) => "yes".into(),
+            (false, true) => Text::new().strong("NO"),
+            (false, false) => Text::new().strong("not measured"),
+        },
     ]
 }

@@ -29,10 +29,16 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
         ),
     ];
     if withheld {
-        blocks.push(Block::Notice(Text::new().strong("Results are withheld: a control failed.").plain(
-            " What the run measured cannot be believed until the failed control below is explained, so nothing that would \
-             answer the question is shown here. The cells themselves are kept in the run folder.",
-        )));
+        let has_failed = record.models.iter().flat_map(|m| &m.controls).any(|c| c.has_failed());
+        let (what, which) = if has_failed {
+            ("Results are withheld: a control failed.", "the failed control below is explained")
+        } else {
+            ("Results are withheld: a control was not measured.", "the control below is measured")
+        };
+        blocks.push(Block::Notice(Text::new().strong(what).plain(format!(
+            " What the run measured cannot be believed until {which}, so nothing that would answer the question is shown \
+             here. The cells themselves are kept in the run folder."
+        ))));
         blocks.extend(controls::failed_first(record));
         return blocks;
     }
