@@ -20,7 +20,7 @@
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
 //! | [`evidence`], [`verdict`], `controls`, `conclude` | samples to numbers to judgement: pure functions |
-//! | [`record`] | the finished run as plain data |
+//! | [`record`], [`phrase`] | the finished run as plain data; its numbers in words |
 
 pub mod apply;
 pub mod cell;
@@ -36,7 +36,7 @@ pub mod link;
 pub mod lock;
 mod measure;
 pub mod model_file;
-mod phrase;
+pub mod phrase;
 pub mod plan;
 pub mod protocol;
 pub mod record;

@@ -2,7 +2,7 @@
 
 use crate::apply::ApplyError;
 use crate::lock::LockedModel;
-use crate::phrase::count;
+use crate::phrase::{count, plural};
 use crate::plan::Plan;
 use crate::record::{CensusRow, Predicted};
 use crate::target_role::TensorId;
@@ -217,8 +217,8 @@ fn summary(rows: &[CensusRow], target: &str, scheme: &str) -> String {
     let n: u64 = rows.iter().map(|row| row.n).sum();
     let changed: u64 = rows.iter().filter_map(|row| row.predicted.as_ref()).map(|predicted| predicted.changed).sum();
     format!(
-        "{} tensors of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
-        count(rows.len() as u64),
+        "{} of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
+        plural(rows.len(), "tensor"),
         tally(|row| row.ty.as_str()),
         tally(|row| row.effective.as_str()),
         count(changed),

@@ -1,7 +1,7 @@
-//! Numbers in sentences.
+//! Numbers in sentences, the same in every place that shows them.
 
 /// `2,990`.
-pub(crate) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// Three significant digits with the unit: `0.00637 nats`, `2.29e-5 nats`, exactly 0 as `0 nats`.
-pub(crate) fn nats(value: f64) -> String {
+pub fn nats(value: f64) -> String {
     if value == 0.0 {
         return "0 nats".into();
     }
@@ -27,13 +27,22 @@ pub(crate) fn nats(value: f64) -> String {
     }
 }
 
-/// `95.6 %`; 100 only when it is exact.
-pub(crate) fn share(value: f64) -> String {
-    if value == 1.0 {
-        return "100 %".into();
+/// A share in percent, two decimals: `98.39 %`. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; what comes
+/// close keeps clear of both.
+pub fn share(value: f64) -> String {
+    if value == 1.0 || value == 0.0 {
+        return format!("{} %", 100.0 * value);
     }
-    let percent = (value * 1000.0).floor() / 10.0;
-    format!("{percent:.1} %")
+    match format!("{:.2}", 100.0 * value).as_str() {
+        "100.00" => "> 99.99 %".into(),
+        "0.00" => "< 0.01 %".into(),
+        percent => format!("{percent} %"),
+    }
+}
+
+/// `1 window`, `2,990 windows`.
+pub fn plural(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) }
 }
 
 /// Longest part of a failure that goes into a sentence, characters.
@@ -84,7 +93,16 @@ mod tests {
     #[test]
     fn a_share_is_100_only_when_it_is_all() {
         assert_eq!(share(1.0), "100 %");
-        assert_eq!(share(0.99999), "99.9 %");
-        assert_eq!(share(0.9561), "95.6 %");
+        assert_eq!(share(0.99999), "> 99.99 %");
+        assert_eq!(share(0.9839), "98.39 %");
+        assert_eq!(share(1e-9), "< 0.01 %");
+        assert_eq!(share(0.0), "0 %");
+    }
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!(plural(1, "window"), "1 window");
+        assert_eq!(plural(0, "window"), "0 windows");
+        assert_eq!(plural(1234, "cell"), "1,234 cells");
     }
 }

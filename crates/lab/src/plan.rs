@@ -75,7 +75,7 @@ pub enum PlanError {
     UnknownPreset {
         /// As given.
         name: String,
-        /// The nearest, or all.
+        /// The nearest that is built, or all of those.
         hint: String,
     },
     /// A preset that is planned and not built.
@@ -152,10 +152,11 @@ impl Plan {
     /// When there is no such preset, or it is not built yet.
     pub fn preset(name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
-            let near = PRESETS.iter().map(|preset| preset.name).min_by_key(|near| edit_distance(near, name));
+            let built = PRESETS.iter().filter(|preset| preset.missing.is_none()).map(|preset| preset.name);
+            let near = built.clone().min_by_key(|near| edit_distance(near, name));
             let hint = match near {
                 Some(near) if name.len() <= 64 && edit_distance(near, name) <= 4 => format!("did you mean {near}?"),
-                _ => format!("there are {}", PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")),
+                _ => format!("there are {}", built.collect::<Vec<_>>().join(" and ")),
             };
             return Err(PlanError::UnknownPreset { name: name.into(), hint });
         };
@@ -255,7 +256,8 @@ mod tests {
     fn an_unknown_preset_names_the_nearest_and_an_unbuilt_one_what_is_missing() {
         let error = |name: &str| Plan::preset(name, vec![], corpus()).expect_err(name).to_string();
         assert!(error("ffn-norm-bf61").contains("did you mean ffn-norm-bf16"));
-        assert!(error("x").contains("attention-int8"));
+        assert!(error("x").contains("hint: there are ffn-norm-bf16 and attention-int8"));
+        assert!(!error("embedding-4bti").contains("embedding-4bit"));
         assert!(error("embedding-4bit").contains("virtual untying"));
     }
 

@@ -24,7 +24,10 @@ use crate::run_event::RunEvent;
 use crate::store::{self, Fault, Store, StoreError};
 use eval::EngineInfo;
 use numerics::BlockCodec;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Version of [`RunRecord`].
 pub const RECORD_FORMAT: u32 = 1;
@@ -197,6 +200,9 @@ pub fn run(
     if let Some(difference) = there.as_ref().and_then(|lock| lock.identity.difference(identity)) {
         return Err(StoreError::OtherRun { path: dir.into(), difference }.into());
     }
+    if let Err(error) = store::check_writable(dir) {
+        return if there.is_some() && store::is_finished(dir) { reread(dir, sink) } else { Err(error.into()) };
+    }
     let censuses = models.iter().map(|model| model.census(plan, codec)).collect::<Result<Vec<_>, _>>()?;
     let resumed = there.is_some();
     let (lock, mut links) = match there {
@@ -280,6 +286,22 @@ pub fn run(
     let cells = record.models.iter().flat_map(|model| &model.cells);
     let failed_cells = cells.filter(|judged| judged.cell.failure.is_some()).count();
     outlet.say(RunEvent::Finished { controls_ok, failed_cells })?;
+    Ok(record)
+}
+
+/// The record of a finished run in a folder that can only be read.
+fn reread(dir: &Path, sink: &mut dyn FnMut(&RunEvent)) -> Result<RunRecord, RunError> {
+    let record = store::read_run(dir)?;
+    let cells = record.models.iter().flat_map(|model| &model.cells);
+    let cells = cells.map(|judged| judged.cell.key.as_str()).collect::<BTreeSet<_>>().len();
+    sink(&RunEvent::Begun {
+        id: record.id.clone(),
+        command: record.reproduce.clone(),
+        resumed: true,
+        cells,
+        finished: cells,
+        chunks: record.chunks,
+    });
     Ok(record)
 }
 

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
-    io::Write,
+    io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -39,7 +40,7 @@ const RUN: &str = "run.json";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("{}: cannot {doing}: {source}", .path.display())]
+    #[error("{}: cannot {doing}: {source}{}", .path.display(), io_hint(.source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -49,7 +50,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A file that does not hold what it should.
-    #[error("{}: {why}\nhint: the folder was changed from outside; remove this file to measure it again", .path.display())]
+    #[error("{}: {why}\nhint: {}", .path.display(), corrupt_hint(.path))]
     Corrupt {
         /// File.
         path: PathBuf,
@@ -75,7 +76,7 @@ pub enum StoreError {
         found: StoreFormat,
     },
     /// Another plan's run.
-    #[error("{}: holds another run: {difference}\nhint: choose another --out folder, or repeat the run that is there", .path.display())]
+    #[error("{}: holds another run: {difference}\nhint: choose another folder with --out, remove that one, or repeat the run that is there", .path.display())]
     OtherRun {
         /// Folder.
         path: PathBuf,
@@ -83,7 +84,7 @@ pub enum StoreError {
         difference: String,
     },
     /// A folder with something else in it.
-    #[error("{}: holds {found:?} and no plan.lock.json, so it is no run folder\nhint: choose an empty or new --out folder", .path.display())]
+    #[error("{}: holds {found:?} and no plan.lock.json, so it is no run folder\nhint: choose an empty or new folder with --out, or remove that one", .path.display())]
     NotARun {
         /// Folder.
         path: PathBuf,
@@ -113,9 +114,43 @@ impl StoreError {
         StoreError::Corrupt { path: path.into(), why: source.to_string() }
     }
 
-    /// The user's choice of folder is at fault rather than the disk.
+    /// The user can mend it: the choice of folder, its permissions, or the room on the disk.
     pub fn is_input(&self) -> bool {
-        !matches!(self, StoreError::Io { .. })
+        match self {
+            StoreError::Io { source, .. } => advice(source.kind()).is_some(),
+            _ => true,
+        }
+    }
+}
+
+/// What the user can do about an error of the operating system; `None` when the disk is at fault.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("choose another folder with --out, or make this one writable")
+        }
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename
+        | ErrorKind::Unsupported => Some("choose another folder with --out; a run cannot be kept there"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            Some("make room and run it again: it goes on where it was; or choose another folder with --out")
+        }
+        _ => None,
+    }
+}
+
+fn io_hint(source: &std::io::Error) -> String {
+    advice(source.kind()).map_or_else(String::new, |advice| format!("\nhint: {advice}"))
+}
+
+fn corrupt_hint(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(PLAN_LOCK) => "the folder was changed from outside; restore the file, or remove the folder",
+        Some(RUN) => "the folder was changed from outside; remove this file, and the same run writes it again",
+        _ => "the folder was changed from outside; remove this file to measure it again",
     }
 }
 
@@ -174,10 +209,10 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
             }
             serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::json(&path, source))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries = match std::fs::read_dir(dir) {
                 Ok(entries) => entries,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(StoreError::io("list", dir, error)),
             };
             // A run that was killed before its lock was written leaves dot files only.
@@ -191,6 +226,20 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
         }
         Err(error) => Err(StoreError::io("read", &path, error)),
     }
+}
+
+/// Whether a run could be kept in `dir`, which need not be there yet. Leaves nothing behind.
+///
+/// # Errors
+/// When no file can be made where the folder is or would be.
+pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
+    let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(there).map(drop).map_err(|source| StoreError::io("write there", dir, source))
+}
+
+/// Whether the run in `dir` has come to its end.
+pub fn is_finished(dir: &Path) -> bool {
+    dir.join(RUN).is_file()
 }
 
 /// The record of a finished run.
@@ -331,7 +380,7 @@ impl Store {
         match std::fs::read(&path) {
             Ok(there) if there == json_bytes(&path, cell)? => Ok(()),
             Ok(_) => Err(StoreError::CellDiffers { path }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_json(&path, cell),
+            Err(error) if error.kind() == ErrorKind::NotFound => write_json(&path, cell),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
     }
@@ -392,7 +441,9 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let io = |source| StoreError::io("write", path, source);
     let bytes = json_bytes(path, value)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    // Temporary files are private unless told otherwise; the umask still counts.
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(io)?;
     temp.write_all(&bytes).and_then(|()| temp.as_file().sync_all()).map_err(io)?;
     temp.persist(path).map_err(|error| io(error.error))?;
     sync_folder(folder)
@@ -416,7 +467,7 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
 fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read", path, error)),
     };
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);

@@ -3,7 +3,7 @@
 //! The chain is walked from request to logits. A link that contradicts another makes the cell `BROKEN`, whatever
 //! the metric says; only a chain that holds is classified.
 
-use crate::phrase::{count, first_line, nats, share};
+use crate::phrase::{count, first_line, nats, plural, share};
 use crate::record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
 
 /// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
@@ -112,7 +112,7 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
     }
     let chain = &cell.evidence;
     let found = Found::of(chain);
-    let tensors = count(chain.tensors.len() as u64);
+    let tensors = plural(chain.tensors.len(), "tensor");
     let zero_sign = match found.zero_sign {
         0 => String::new(),
         n => format!(" ({} from −0 to +0)", count(n)),
@@ -129,12 +129,12 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
             format!("{n} values written back: no byte changes, {same}")
         } else {
             let scheme = &cell.scheme;
-            format!("all {n} values of {tensors} tensors are on the grid of {scheme} already: no byte changes, {same}")
+            format!("all {n} values of {tensors} are on the grid of {scheme} already: no byte changes, {same}")
         };
         return (Verdict::NoOp, why);
     }
     if !chain.tensors.is_empty() && found.unused == chain.tensors.len() {
-        return (Verdict::Dead, format!("the graph uses none of the {tensors} tensors, so their values do not matter"));
+        return (Verdict::Dead, format!("the graph uses none of the {tensors}, so their values do not matter"));
     }
     if found.carrier_rounded > 0 {
         let why = format!(

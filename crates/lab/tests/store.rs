@@ -109,3 +109,53 @@ fn cells_and_record_hold_no_time_host_or_path() {
         assert!(!text.contains("time_unix") && !text.contains("\"host\""), "{name} holds time or host");
     }
 }
+
+#[test]
+fn a_cut_lock_names_what_mends_it() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let lock = dir.join("plan.lock.json");
+    let text = std::fs::read(&lock).expect("a lock");
+    std::fs::write(&lock, &text[..text.len() / 2]).expect("writes");
+    let said = again(&room, &dir);
+    assert!(said.contains("plan.lock.json: ") && said.contains("restore the file, or remove the folder"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_refused_before_a_worker_starts() {
+    let room = Room::new();
+    let file = room.dir.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    for dir in [file.join("run"), file.join("deep/run"), "/proc/run".into(), file.join("x".repeat(300))] {
+        let workers = Workers::new(Faults::default());
+        let error = run(&room.prepare(Norms::OnePlus), &dir, &workers).0.expect_err("no place for a run");
+        assert_eq!((error.exit_code(), workers.started.get()), (2, 0), "{error}");
+        assert!(error.to_string().contains("\nhint: choose another folder with --out"), "{error}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_the_users_and_a_broken_one_is_not() {
+    let error =
+        |kind: std::io::ErrorKind| lab::StoreError::Io { doing: "write", path: "run.json".into(), source: kind.into() };
+    use std::io::ErrorKind as Kind;
+    for kind in [Kind::StorageFull, Kind::QuotaExceeded, Kind::PermissionDenied, Kind::ReadOnlyFilesystem] {
+        assert!(error(kind).is_input() && error(kind).to_string().contains("\nhint: "), "{kind}");
+    }
+    assert!(!error(Kind::Other).is_input() && !error(Kind::Other).to_string().contains("hint"));
+}
+
+#[test]
+fn everyone_may_read_the_files_of_a_run_as_far_as_the_umask_lets_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new();
+    let dir = finished(&room);
+    // A file made in the ordinary way shows what the umask leaves.
+    let plain = room.dir.path().join("plain");
+    std::fs::write(&plain, "").expect("a file");
+    let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o644;
+    let cell = std::fs::read_dir(dir.join("cells")).expect("cells").flatten().next().expect("a cell").path();
+    for path in [dir.join("plan.lock.json"), dir.join("run.json"), cell] {
+        assert_eq!(mode(&path), mode(&plain), "{}", path.display());
+    }
+}

@@ -60,18 +60,10 @@ pub fn of(part: u64, whole: u64) -> String {
 /// A share in percent. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; everything between
 /// keeps clear of both, however close.
 pub fn percent(share: f64) -> String {
-    if share == 1.0 {
-        return "100 %".into();
-    }
-    if !share.is_finite() || share <= 0.0 || share > 1.0 {
+    if !(0.0..=1.0).contains(&share) {
         return format!("{} %", number(share * 100.0, 4));
     }
-    let text = format!("{:.2}", share * 100.0);
-    match text.as_str() {
-        "100.00" => "> 99.99 %".into(),
-        "0.00" => "< 0.01 %".into(),
-        _ => format!("{text} %"),
-    }
+    lab::phrase::share(share)
 }
 
 /// A ratio, as in `1.19 ×`.

@@ -5,6 +5,7 @@ use crate::{content, csv, html, markdown};
 use lab::record::RunRecord;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Folder of the figures, beside the Markdown that shows them.
@@ -59,20 +60,15 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<PathBuf, ReportError> {
     let path = dir.join(name);
     let mut file = tempfile::Builder::new()
         .prefix(".report-")
+        // Temporary files are private unless told otherwise, and a report is for others to read; the umask still counts.
+        .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(dir)
         .map_err(failed("making a temporary file", &path))?;
     file.write_all(text.as_bytes()).map_err(failed("writing", &path))?;
     file.as_file().sync_all().map_err(failed("syncing", &path))?;
-    readable_by_all(file.as_file()).map_err(failed("setting permissions", &path))?;
     file.persist(&path).map_err(|e| failed("renaming into place", &path)(e.error))?;
     File::open(dir).and_then(|d| d.sync_all()).map_err(failed("syncing the folder", dir))?;
     Ok(path)
-}
-
-/// Temporary files are private; a report is for others to read.
-fn readable_by_all(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

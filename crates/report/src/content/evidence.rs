@@ -45,16 +45,8 @@ fn chain(judged: &JudgedCell) -> Table {
     link("−0 → +0", count(e.predicted.zero_sign).into(), if_reached(count(sum(|t| t.zero_sign))).into());
     link("values the carrier rounded", "–".into(), if_reached(count(sum(|t| t.carrier_rounded))).into());
     link("bytes changed", "–".into(), if_reached(count(sum(|t| t.changed_bytes))).into());
-    link(
-        "read back as written",
-        "–".into(),
-        if_reached(format!("{} tensors", of(holding(|t| t.read_back), tensors))).into(),
-    );
-    link(
-        "used by the graph",
-        "–".into(),
-        if_reached(format!("{} tensors", of(holding(|t| t.consumers > 0), tensors))).into(),
-    );
+    link("read back as written", "–".into(), if_reached(words::of_tensors(holding(|t| t.read_back), tensors)).into());
+    link("used by the graph", "–".into(), if_reached(words::of_tensors(holding(|t| t.consumers > 0), tensors)).into());
     link("activations changed", "–".into(), activations(e).into());
     link("logits changed", "–".into(), logits(e, judged).into());
     link(

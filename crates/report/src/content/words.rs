@@ -118,6 +118,11 @@ pub(super) fn plural(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {one}s", crate::number::count(n as u64)) }
 }
 
+/// `2 of 3 tensors`, `1 of 1 tensor`.
+pub(super) fn of_tensors(part: u64, whole: u64) -> String {
+    format!("{} tensor{}", crate::number::of(part, whole), if whole == 1 { "" } else { "s" })
+}
+
 /// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
 pub(super) fn by_layer<T>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<&T> {
     let layer = |item: &T| name(item).strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
