@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::cell::Cell;
 use lab::evidence;
+use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, Carrier, ChunkWork, Edit, Event, Job, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
@@ -63,7 +64,7 @@ struct Request {
 /// Runs `assay eval`.
 pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     let request = Request::from_args(args)?;
-    let mut progress = Progress::new(&format!("{} windows", request.chunks), output.quiet());
+    let mut progress = Progress::new(&plural(request.chunks, "window"), output.quiet());
     progress.say(&request.words());
     let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
     let measured = measure(link.as_mut(), &request, &mut progress)?;
@@ -145,9 +146,9 @@ impl Request {
             Arm::Exact => "exact",
             Arm::Native => "native",
         };
-        let (n, n_ctx) = (self.chunks, self.settings.n_ctx);
+        let (n, n_ctx) = (plural(self.chunks, "window"), self.settings.n_ctx);
         let text = escape_terminal(&self.corpus.name);
-        format!("{}: {arm} arm, text {text}, up to {n} windows of {n_ctx} tokens", escape_terminal(&self.name))
+        format!("{}: {arm} arm, text {text}, up to {n} of {n_ctx} tokens", escape_terminal(&self.name))
     }
 
     fn worker_died(&self, died: WorkerDied) -> Failure {
@@ -200,7 +201,8 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         return Err(RunError::ShortText { corpus, model, n_tokens, n_ctx }.into());
     }
     if chunks < request.chunks {
-        progress.say(&format!("the text has {chunks} windows, {} were asked for; {chunks} are used", request.chunks));
+        let there = plural(chunks, "window");
+        progress.say(&format!("the text has {there}, {} were asked for; all of it is used", request.chunks));
     }
 
     let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
@@ -369,13 +371,13 @@ fn changed(record: &CellRecord, request: &Request) -> Vec<ChangedRow> {
 impl Answer {
     fn text(&self) -> String {
         let mut out = String::new();
-        let (n, n_ctx) = (self.n_chunks, self.settings.engine.n_ctx);
+        let (n, n_ctx) = (plural(self.n_chunks, "window"), self.settings.engine.n_ctx);
         // Writing to a String cannot fail.
         let mut line = |words: String| {
             let _ = writeln!(out, "{words}");
         };
         let scored = thousands(self.n_tokens as u64);
-        line(format!("PPL {:.4} {}, {n} windows of {n_ctx} tokens, {scored} scored", self.ppl, self.error()));
+        line(format!("PPL {:.4} {}, {n} of {n_ctx} tokens, {scored} scored", self.ppl, self.error()));
         let bits = self.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
         line(format!("NLL {:.6} nats a token{bits}", self.nll_nats));
         let compared = self.ppl_ref.zip(self.kld_mean).zip(self.same_top).zip(self.dlnppl);
@@ -383,8 +385,9 @@ impl Answer {
             let values: u64 = self.changed.iter().map(|row| row.n).sum();
             let changed: u64 = self.changed.iter().map(|row| row.changed).sum();
             let applied = escape_terminal(self.settings.apply.join(" "));
-            let (n_tensors, changed, values) = (self.changed.len(), thousands(changed), thousands(values));
-            line(format!("{applied}: {changed} of {values} values changed in {n_tensors} tensors"));
+            let (n_tensors, changed, values) =
+                (plural(self.changed.len(), "tensor"), thousands(changed), thousands(values));
+            line(format!("{applied}: {changed} of {values} values changed in {n_tensors}"));
             line(format!("reference PPL {ppl_ref:.4}, Δ ln PPL {dlnppl:+.6}{}", plus_minus(self.dlnppl_se)));
             line(format!(
                 "KLD mean {}{}, median {}, p99 {}, max {} nats",
@@ -399,7 +402,7 @@ impl Answer {
                 Some(n) => format!(", logits differ at {n} of {scored} positions"),
                 None => String::new(),
             };
-            line(format!("same top {:.3} %{bits}", 100.0 * same_top));
+            line(format!("same top {}{bits}", share(same_top)));
             if matches!(self.settings.arm, Arm::Native) {
                 line("the native arm has a perturbation floor; `assay run` measures it".to_owned());
             }

@@ -8,7 +8,7 @@
 //! | `failure` | exit codes, and how an error is shown |
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `json` | values from files as strict JSON |
-//! | `table` | columns of text |
+//! | `table`, `time` | columns of text, dates |
 //! | `progress` | how far long work is |
 //! | `model`, `corpus`, `settings` | what several subcommands take: a model file, a text, the pinned settings |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -33,6 +33,7 @@ mod selectors;
 mod settings;
 mod status;
 mod table;
+mod time;
 mod worker;
 
 use args::{Args, Command};

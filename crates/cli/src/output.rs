@@ -43,13 +43,6 @@ impl Output {
         })
     }
 
-    /// A line of talk.
-    pub fn say(&self, line: &str) {
-        if !self.quiet {
-            to_stderr(&format!("{line}\n"));
-        }
-    }
-
     /// Says what went wrong and gives the exit code for it.
     pub fn fail(&self, failure: &Failure) -> Exit {
         to_stderr(&failure.render());

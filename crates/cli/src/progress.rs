@@ -1,5 +1,5 @@
-//! Progress of long work on standard error: a bar with the time left on a terminal, now and then a
-//! line elsewhere, nothing at all when quiet or when the work is short.
+//! Progress of long work on standard error: a bar with the time left, on a terminal only. Elsewhere what
+//! begins and what is found is said and how far it is is not; nothing at all when quiet.
 
 use crate::output::to_stderr;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 
 /// Work shorter than this shows no progress.
 const SHORT: Duration = Duration::from_secs(2);
-/// How often a line is printed where there is no terminal.
-const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// Progress of one piece of work, in units of about equal size.
 pub struct Progress {
     shown: Shown,
     label: String,
     begun: Instant,
-    last_line: Instant,
 }
 
 enum Shown {
@@ -34,8 +31,7 @@ impl Progress {
             (false, true) => Shown::Bar(None),
             (false, false) => Shown::Lines,
         };
-        let now = Instant::now();
-        Progress { shown, label: label.to_owned(), begun: now, last_line: now }
+        Progress { shown, label: label.to_owned(), begun: Instant::now() }
     }
 
     /// What is being done now.
@@ -52,21 +48,10 @@ impl Progress {
         if taken < SHORT {
             return;
         }
-        match &mut self.shown {
-            Shown::Nothing => {}
-            Shown::Bar(bar) => {
-                let bar = bar.get_or_insert_with(|| new_bar(&self.label, taken));
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-            }
-            Shown::Lines => {
-                if self.last_line.elapsed() >= BETWEEN_LINES {
-                    self.last_line = Instant::now();
-                    let left =
-                        time_left(taken, done, total).map_or(String::new(), |left| format!(", about {left} left"));
-                    to_stderr(&format!("{}: {done} of {total}{left}\n", self.label));
-                }
-            }
+        if let Shown::Bar(bar) = &mut self.shown {
+            let bar = bar.get_or_insert_with(|| new_bar(&self.label, taken));
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
         }
     }
 
@@ -94,26 +79,4 @@ fn new_bar(label: &str, taken: Duration) -> ProgressBar {
     let bar = ProgressBar::new(0).with_style(style).with_message(label.to_owned()).with_elapsed(taken);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
-}
-
-/// The rest at the pace so far, in words.
-fn time_left(taken: Duration, done: usize, total: usize) -> Option<String> {
-    let pace = taken.as_secs_f64() / (done > 0).then_some(done as f64)?;
-    let seconds = (pace * total.saturating_sub(done) as f64).round() as u64;
-    Some(match seconds {
-        0..=99 => format!("{seconds} s"),
-        _ => format!("{} min", seconds.div_ceil(60)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_left_follows_from_the_pace_so_far() {
-        assert_eq!(time_left(Duration::from_secs(30), 3, 9).as_deref(), Some("60 s"));
-        assert_eq!(time_left(Duration::from_secs(300), 1, 4).as_deref(), Some("15 min"));
-        assert_eq!(time_left(Duration::from_secs(5), 0, 4), None);
-    }
 }

@@ -10,6 +10,7 @@ use crate::table::scientific;
 use crate::worker;
 use anyhow::anyhow;
 use gguf::escape_terminal;
+use lab::phrase::{plural, share};
 use lab::protocol::Arm;
 use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
 use lab::{Plan, RunError, RunEvent};
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The question: ffn-norm-bf16, attention-int8 or embedding-4bit
+    /// The question: ffn-norm-bf16 or attention-int8
     #[arg(value_name = "PRESET")]
     preset: String,
     /// GGUF files
@@ -33,7 +34,7 @@ pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
     /// Windows of the single-layer cells
-    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     layer_chunks: u32,
 }
 
@@ -46,19 +47,25 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
         let shown = shown(&dir);
         return Err(anyhow!("{shown}: is a file, wanted a folder for the run\nhint: choose another --out").into());
     }
-    announce(prepared.plan(), &dir, output);
 
-    let mut display = Display { progress: Progress::new("starting", output.quiet()) };
+    let mut display = Display { plan: prepared.plan(), dir: &dir, progress: Progress::new("starting", output.quiet()) };
     let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
         .map_err(failure)?;
     drop(display);
-    let report = dir.join("report");
-    let files = report::write(&record, &report)?;
-
-    let report = files.first().unwrap_or(&report);
-    let answer = Answer::of(&record, &dir, report);
+    let answer = Answer::of(&record, &dir, &report(&record, &dir)?);
     output.answer(&answer, || answer.text())?;
     Ok(exit_of(&record))
+}
+
+/// Writes the reports and gives the path of the first. In a folder that can only be read, those that are there count.
+fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
+    let folder = dir.join("report");
+    let there = folder.join("report.md");
+    match report::write(record, &folder) {
+        Ok(files) => Ok(files.into_iter().next().unwrap_or(there)),
+        Err(_) if there.is_file() && lab::store::check_writable(dir).is_err() => Ok(there),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A control that was measured and failed is told from one that could not be measured.
@@ -93,24 +100,27 @@ fn failure(error: RunError) -> Failure {
     Failure { exit, error: error.into() }
 }
 
-/// The method's settings, defaults included, before anything runs.
-fn announce(plan: &Plan, dir: &Path, output: &Output) {
+/// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.
+fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
     let seeds: Vec<String> = plan.jitter_seeds.iter().map(u64::to_string).collect();
     let arms: Vec<&str> = plan.arms.iter().map(|arm| arm_name(*arm)).collect();
-    output.say(&format!("{}: {}", plan.name, plan.question));
-    output.say(&format!("hypothesis: {}", plan.hypothesis));
-    output.say(&format!(
-        "method: {} = {} on {} windows of {} tokens ({} per single layer), text {}, {} arm, jitter seeds {}",
+    let method = format!(
+        "method: {} = {} on {} of {} tokens ({} per single layer), text {}, {} arm, jitter seeds {}",
         plan.target,
         plan.scheme,
-        plan.chunks,
+        plural(chunks, "window"),
         plan.settings.n_ctx,
-        plan.layer_chunks,
+        plan.layer_chunks.min(chunks),
         escape_terminal(&plan.corpus.name),
         arms.join(" and "),
         seeds.join(", "),
-    ));
-    output.say(&format!("run folder: {}", shown(dir)));
+    );
+    [
+        format!("{}: {}", plan.name, plan.question),
+        format!("hypothesis: {}", plan.hypothesis),
+        method,
+        format!("run folder: {}", shown(dir)),
+    ]
 }
 
 fn shown(path: &Path) -> String {
@@ -145,27 +155,36 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 /// Shows a run's events as they come.
-struct Display {
+struct Display<'a> {
+    plan: &'a Plan,
+    dir: &'a Path,
     progress: Progress,
 }
 
-impl Display {
+impl Display<'_> {
     fn show(&mut self, event: &RunEvent) {
         let model = |name: &str| escape_terminal(name);
         match event {
-            RunEvent::Begun { resumed: true, cells, finished, .. } => {
-                self.progress.say(&format!("resuming: {finished} of {cells} cells are there already"));
+            RunEvent::Begun { resumed, cells, finished, chunks, .. } => {
+                for line in announcement(self.plan, *chunks, self.dir) {
+                    self.progress.say(&line);
+                }
+                let all = plural(*cells, "cell");
+                self.progress.say(&match resumed {
+                    true => format!("resuming: {finished} of {all} there already"),
+                    false => format!("{all} to measure"),
+                });
             }
-            RunEvent::Begun { cells, .. } => self.progress.say(&format!("{cells} cells to measure")),
             RunEvent::FewerChunks { wanted, used } => {
-                self.progress.say(&format!("the text has {used} windows, {wanted} were asked for; {used} are used"));
+                let there = plural(*used, "window");
+                self.progress.say(&format!("the text has {there}, {wanted} were asked for; all of it is used"));
             }
             RunEvent::Census { model: name, summary } => self.progress.say(&format!("{}: {summary}", model(name))),
             // All of the stage's cells are there already.
             RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
                 let label = format!("{}: {}", model(name), stage_name(*stage));
-                self.progress.say(&format!("{label}, {cells} cells"));
+                self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
             }
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
@@ -276,7 +295,7 @@ impl<'a> Answer<'a> {
             let whole = |row: &&VerdictRow<'_>| row.model_index == index && row.stage == Stage::AllLayers;
             for row in self.verdicts.iter().filter(whole) {
                 let (arm, verdict) = (arm_name(row.arm), verdict_name(row.verdict));
-                let _ = write!(out, "  {verdict:<12} {arm} arm, {} windows", row.chunks);
+                let _ = write!(out, "  {verdict:<12} {arm} arm, {}", plural(row.chunks, "window"));
                 if let Some(effects) = &row.effects {
                     let _ = write!(out, ": {}", effects.words());
                 }
@@ -340,11 +359,11 @@ impl Effects {
 
     fn words(&self) -> String {
         let mut words = format!(
-            "KLD {} nats, PPL {:.4} against {:.4}, same top {:.2} %",
+            "KLD {} nats, PPL {:.4} against {:.4}, same top {}",
             scientific(self.kld_mean),
             self.ppl,
             self.ppl_ref,
-            100.0 * self.same_top
+            share(self.same_top)
         );
         if let Some(floor) = self.floor_kld_mean_max {
             let _ = write!(words, ", floor {}", scientific(floor));

@@ -5,6 +5,7 @@ use crate::model::Model;
 use crate::output::Output;
 use crate::table::{self, Align};
 use lab::TargetRole;
+use lab::phrase::plural;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,7 +82,7 @@ impl Selectors {
                 row.meaning.to_owned(),
             ]
         });
-        let mut out = format!("{} tensors, {} layers\n\n", self.n_tensors, self.n_layer);
+        let mut out = format!("{}, {}\n\n", plural(self.n_tensors, "tensor"), plural(self.n_layer as usize, "layer"));
         out.push_str(&table::render(&columns, rows));
         out.push_str("\nAlso: a tensor's exact name, re:/REGEX/, several separated by commas; layers in brackets: ffn_norm[layers=0,3-5], attn[layers=-1].\n");
         out

@@ -10,13 +10,13 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Window length in tokens
-    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     pub ctx: u32,
     /// Windows to measure, at most; a short text has fewer
-    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: u32,
     /// Threads, 0 for one per core; results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     pub threads: u32,
 }
 

@@ -2,8 +2,10 @@
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
+use crate::time::utc;
 use anyhow::anyhow;
 use gguf::escape_terminal;
+use lab::phrase::plural;
 use lab::record::RunRecord;
 use lab::{journal, store};
 use serde::Serialize;
@@ -106,17 +108,17 @@ impl Status {
         let of = self.cells.map_or(String::new(), |cells| format!(" of {cells}"));
         let state = if self.finished { "finished" } else { "not finished" };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}: {state}, {}{of} cells", escape_terminal(&self.run), self.cells_finished);
+        let _ = writeln!(out, "{}: {state}, cells: {}{of}", escape_terminal(&self.run), self.cells_finished);
         let _ = writeln!(out, "question: {}", escape_terminal(&self.question));
         let models: Vec<String> = self.models.iter().map(escape_terminal).collect();
-        let _ = writeln!(out, "models: {}; {} windows", models.join(", "), self.chunks);
+        let _ = writeln!(out, "models: {}; {}", models.join(", "), plural(self.chunks, "window"));
         match self.controls_ok {
             Some(true) => out.push_str("controls: all held\n"),
             Some(false) => out.push_str("controls: not all held, results are withheld\n"),
             None => {}
         }
         if let Some(last) = &self.last {
-            let _ = writeln!(out, "last: {} at {} (Unix time)", escape_terminal(&last.what), last.time_unix_s);
+            let _ = writeln!(out, "last: {} at {}", escape_terminal(&last.what), utc(last.time_unix_s));
         }
         out
     }

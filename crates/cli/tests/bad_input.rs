@@ -102,6 +102,10 @@ fn numbers_out_of_range_are_refused() {
         refused(folder.path(), &[&["eval", "m.gguf"], &args[..]].concat());
         refused(folder.path(), &[&["run", "ffn-norm-bf16", "m.gguf", "--out", "out"], &args[..]].concat());
     }
+    for (option, range) in [("--ctx", "8..=1048576"), ("--chunks", "1..="), ("--threads", "0..=4096")] {
+        let said = refused(folder.path(), &["eval", "m.gguf", option, "-1"]);
+        assert!(said.contains(&format!("-1 is not in {range}")), "{said}");
+    }
     refused(folder.path(), &["run", "ffn-norm-bf16", "m.gguf", "--layer-chunks", "0"]);
     refused(folder.path(), &["eval", "m.gguf", "--arm", "both"]);
 }
@@ -128,9 +132,8 @@ fn texts_that_cannot_be_measured_on_are_refused() {
     ] {
         let said = refused(folder.path(), &["--quiet", "eval", "m.gguf", "--text", text]);
         assert!(said.contains(says), "{text}: {said}");
-        let said =
-            refused(folder.path(), &["--quiet", "run", "ffn-norm-bf16", "m.gguf", "--text", text, "--out", "out"]);
-        assert!(said.contains(says), "{text}: {said}");
+        let said = refused(folder.path(), &["run", "ffn-norm-bf16", "m.gguf", "--text", text, "--out", "out"]);
+        assert!(said.contains(says) && said.starts_with("error: "), "{text}: {said}");
     }
 }
 
@@ -159,8 +162,14 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
         }
     }
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
-    for dir in ["photos", "file"] {
-        refused(folder.path(), &["--quiet", "run", "ffn-norm-bf16", "m.gguf", "--ctx", "32", "--out", dir]);
+    for (dir, hint) in [
+        ("photos", "or remove that one"),
+        ("file", "another --out"),
+        ("file/deep", "with --out"),
+        ("/proc/run", "with --out"),
+    ] {
+        let said = refused(folder.path(), &["run", "ffn-norm-bf16", "m.gguf", "--ctx", "32", "--out", dir]);
+        assert!(said.starts_with("error: ") && said.contains(hint), "{dir}: {said}");
     }
     assert_eq!(support::names_in(&folder.path().join("photos")), ["cat.jpg"]);
 }

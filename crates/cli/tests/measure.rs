@@ -87,11 +87,12 @@ fn a_run_answers_for_both_models_and_a_second_one_only_reads() {
     assert_eq!(cells(), before);
     let again = assay(room.path(), &args);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(said.contains("resuming: 34 of 34 cells are there already"), "{said}");
+    assert!(said.contains("resuming: 32 of 32 cells there already"), "{said}");
     assert!(!said.contains("all layers"), "something was measured again: {said}");
 
     let status = json(room.path(), &["status", "out", "--json"]);
     assert_eq!((&status["finished"], &status["controls_ok"]), (&true.into(), &true.into()), "{status}");
+    assert_eq!((&status["cells_finished"], &status["cells"]), (&32.into(), &32.into()), "{status}");
     std::fs::remove_dir_all(room.path().join("out/report")).expect("the report goes");
     stdout(room.path(), &["report", "out"]);
     let rewritten = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
@@ -117,4 +118,58 @@ fn quiet_runs_say_nothing_but_the_answer() {
     let output = assay(room.path(), &[&["--quiet", "eval", "on.gguf"], &SMALL[..]].concat());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("PPL "));
+}
+
+#[test]
+fn models_of_one_file_name_keep_their_own_verdicts() {
+    let room = room();
+    for folder in ["a", "b"] {
+        std::fs::create_dir(room.path().join(folder)).expect("a folder");
+    }
+    std::fs::rename(room.path().join("on.gguf"), room.path().join("a/m.gguf")).expect("moves");
+    std::fs::rename(room.path().join("off.gguf"), room.path().join("b/m.gguf")).expect("moves");
+    let run = |models: [&str; 2]| {
+        assay(room.path(), &[&["run", "ffn-norm-bf16", models[0], models[1], "--out", "out"], &SMALL[..]].concat())
+    };
+    let answer = String::from_utf8(run(["a/m.gguf", "b/m.gguf"]).stdout).expect("UTF-8");
+    let lines: Vec<&str> = answer.lines().filter(|line| line.contains("m.gguf (") || line.starts_with("  ")).collect();
+    let starts = ["m.gguf (", "  NO-OP ", "  NO-OP ", "m.gguf (", "  REAL ", "  REAL "];
+    assert_eq!(lines.len(), starts.len(), "{answer}");
+    assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{answer}");
+
+    let twice = run(["a/m.gguf", "a/m.gguf"]);
+    let said = String::from_utf8_lossy(&twice.stderr);
+    assert_eq!(twice.status.code(), Some(2), "{said}");
+    assert!(said.contains("the same file") && said.contains("\nhint: "), "{said}");
+}
+
+#[test]
+fn scores_that_are_not_finite_are_not_measured_rather_than_a_failed_control() {
+    let room = room();
+    let path = room.path().join("off.gguf");
+    let mut bytes = std::fs::read(&path).expect("a model");
+    // The file ends in output_norm.
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).expect("writes");
+    let output = assay(room.path(), &[&["run", "ffn-norm-bf16", "off.gguf", "--out", "out"], &SMALL[..]].concat());
+    let (said, answer) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(4), "{said}{answer}");
+    assert!(answer.contains("Withheld: the control \"A/A\" was not measured"), "{answer}");
+    assert!(answer.contains("  NOT MEASURED A/A on off.gguf") && !answer.contains("FAILED "), "{answer}");
+}
+
+#[test]
+fn a_run_off_a_terminal_says_its_stages_and_no_progress() {
+    let room = room();
+    let output = assay(room.path(), &[&["run", "ffn-norm-bf16", "on.gguf", "--out", "out"], &SMALL[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in [
+        "method: ffn_norm = bf16 on 8 windows of 32 tokens (2 per single layer)",
+        "run folder: out\n16 cells to measure\n",
+        "on.gguf: all layers, 8 cells\n",
+    ] {
+        assert!(said.contains(line), "{line:?} is not said: {said}");
+    }
+    assert!(!said.contains(" left") && !said.contains('\r'), "{said}");
 }
