@@ -125,6 +125,16 @@ impl Said {
     }
 }
 
+/// The end of a log, its most telling line first: the last that names an assertion or an error, else the last of all.
+/// What comes before the first line break is left out where the end of the log is cut in the middle of a line.
+fn last_words(tail: &str) -> String {
+    let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
+    let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let tells = |line: &&str| ["GGML_ASSERT", "error", "failed"].iter().any(|word| line.contains(word));
+    let Some(telling) = lines.iter().copied().rfind(tells).or(lines.last().copied()) else { return String::new() };
+    if lines.len() == 1 { telling.into() } else { format!("{telling}\n{}", lines.join("\n")) }
+}
+
 fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -161,9 +171,11 @@ impl ProcessWorker {
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
-        let tail = String::from_utf8_lossy(&tail).trim().to_string();
         let ended = status.map_or_else(|| "unknown".into(), |status| status.to_string());
-        let words = if tail.is_empty() { "it said nothing".into() } else { format!("its last words: {tail}") };
+        let words = match last_words(&String::from_utf8_lossy(&tail)) {
+            words if words.is_empty() => "it said nothing".into(),
+            words => format!("its last words: {words}"),
+        };
         WorkerDied { last_words: format!("{what} ({ended}); {words}") }
     }
 }
@@ -265,6 +277,18 @@ mod tests {
         let factory = ProcessWorkers { program: "/nonexistent/assay".into(), args: vec![] };
         let died = factory.start().err().expect("no such program");
         assert!(died.last_words.contains("/nonexistent/assay"));
+    }
+
+    #[test]
+    fn the_most_telling_of_the_last_words_comes_first_and_half_a_line_is_left_out() {
+        assert_eq!(
+            last_words("a\nGGML_ASSERT(x) failed\nframe 1\n"),
+            "GGML_ASSERT(x) failed\na\nGGML_ASSERT(x) failed\nframe 1"
+        );
+        assert_eq!(last_words("one\n two \n"), "two\none\ntwo");
+        assert_eq!((last_words("alone\n"), last_words("\n")), ("alone".to_string(), String::new()));
+        let cut = format!("{}\nwhole", "x".repeat(LAST_WORDS_BYTES));
+        assert_eq!(last_words(&cut), "whole");
     }
 
     #[test]
