@@ -263,22 +263,24 @@ impl<W: Write> Worker<'_, W> {
         let n_vocab = loaded.engine.info().n_vocab;
         let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
         let failures: Mutex<BTreeMap<usize, NonFinite>> = Mutex::default();
-        let prefix = if loaded.prefix_is_exact == Some(false) { Prefix::Full } else { Prefix::Record };
+        // Hidden states are recorded for cells to start from; without cells there is nobody to use them.
+        let record = loaded.prefix_is_exact != Some(false) && !round[0].cells.is_empty();
+        let prefix = if record { Prefix::Record } else { Prefix::Full };
+        let hashes: Mutex<BTreeMap<usize, String>> = Mutex::default();
         loaded.engine.decode(&inputs, first_scored(n_ctx), prefix, &|slot, logits| {
             let targets = &inputs[slot][first_scored(n_ctx) + 1..];
             if let Err(bad) = lock(&references[slot]).set(logits, n_vocab, targets) {
                 lock(&failures).insert(slot, bad);
             }
+            let hash = hash_of_values(&logits[..targets.len() * n_vocab]);
+            lock(&hashes).insert(slot, hash);
         })?;
         if let Some((slot, bad)) = lock(&failures).first_key_value() {
             let why = format!("the untouched model: chunk {}: {bad}", round[*slot].chunk);
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
-        for (work, reference) in round.iter().zip(references) {
-            let (nll, logits_blake3) = {
-                let reference = lock(reference);
-                (reference.nll(), hash_of_values(reference.logits()))
-            };
+        for ((work, reference), logits_blake3) in round.iter().zip(references).zip(lock(&hashes).values().cloned()) {
+            let nll = lock(reference).nll();
             self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, nll, logits_blake3 }))?;
         }
         Ok(())
@@ -471,7 +473,7 @@ fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex
 
 fn hash_of_values(values: &[f32]) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_rayon(bytemuck::cast_slice(values));
+    hasher.update(bytemuck::cast_slice(values));
     hasher.finalize().to_hex().to_string()
 }
 
