@@ -437,10 +437,10 @@ fn model_record(
     }
 }
 
-/// The command that repeats the run, with file names but no folders.
+/// The command that repeats the run, with file names but no folders; files of one name are told apart by their hash.
 fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
     let mut words = vec!["assay".to_string(), "run".into(), quoted(&plan.name)];
-    words.extend(identity.models.iter().map(|model| quoted(&model.name)));
+    words.extend(identity.model_names().iter().map(|name| quoted(name)));
     let n_ctx = plan.settings.n_ctx;
     words.push(format!("--ctx {n_ctx} --chunks {chunks} --layer-chunks {}", plan.layer_chunks.min(chunks)));
     if plan.corpus.name != "built-in" {

@@ -67,6 +67,12 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// Something was measured, and nothing says when and how.
+    #[error("{}: is missing or empty, though samples are there\nhint: restore the file, or start again in another folder", .path.display())]
+    JournalMissing {
+        /// The journal's place.
+        path: PathBuf,
+    },
     /// Written by a newer program.
     #[error("{}: store format {}, this program knows {}\nhint: use the newer assay, or another --out folder", .path.display(), .found.0, STORE_FORMAT.0)]
     Newer {
@@ -291,7 +297,13 @@ impl Store {
         // Not before the lock is there: a folder with these and no lock would be taken for something else's.
         create(&dir.join("samples"))?;
         create(&dir.join("cells"))?;
-        Ok(Store { dir: dir.into(), journal: Journal::open(&dir.join("journal.jsonl"))?, _held: held })
+        let path = dir.join("journal.jsonl");
+        // The journal's first line is older than the first sample.
+        let begun = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+        if !begun && has_entries(&dir.join("samples"))? {
+            return Err(StoreError::JournalMissing { path });
+        }
+        Ok(Store { dir: dir.into(), journal: Journal::open(&path)?, _held: held })
     }
 
     /// The folder.
@@ -412,6 +424,11 @@ impl Store {
     fn samples_path(&self, key: &str) -> PathBuf {
         self.dir.join("samples").join(format!("{key}.jsonl"))
     }
+}
+
+fn has_entries(folder: &Path) -> Result<bool, StoreError> {
+    let mut entries = std::fs::read_dir(folder).map_err(|source| StoreError::io("list", folder, source))?;
+    Ok(entries.next().is_some())
 }
 
 /// Whether the folder holds this run already; refuses when it holds another.

@@ -353,7 +353,8 @@ fn models_that_share_a_file_name_are_told_apart_by_their_hash_and_one_file_twice
         _ => None,
     });
     assert_eq!(of_census.collect::<Vec<_>>(), names);
-    assert!(record.reproduce.contains("model.gguf model.gguf --ctx"), "{}", record.reproduce);
+    let both = format!("'{}' '{}' --ctx", names[0], names[1]);
+    assert!(record.reproduce.contains(&both), "{}", record.reproduce);
 
     bench::write_model(&other.join("copy.gguf"), Norms::OnePlus);
     plan.models[1] = other.join("copy.gguf");

@@ -99,6 +99,19 @@ fn the_journal_keeps_every_decision_and_no_progress() {
 }
 
 #[test]
+fn samples_without_a_journal_are_refused_and_kept() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let before = bench::results(&dir);
+    let journal = dir.join("journal.jsonl");
+    std::fs::remove_file(&journal).expect("removes");
+    assert!(again(&room, &dir).contains("journal.jsonl: is missing or empty, though samples are there"));
+    std::fs::write(&journal, "").expect("writes");
+    assert!(again(&room, &dir).contains("is missing or empty"));
+    assert_eq!(bench::results(&dir), before);
+}
+
+#[test]
 fn cells_and_record_hold_no_time_host_or_path() {
     let room = Room::new();
     let dir = finished(&room);
