@@ -163,6 +163,34 @@ pub trait Engine {
         prefix: Prefix,
         score: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError>;
+
+    /// Runs sequences of any lengths, each alone in an empty context in a full pass, and hands their logits to `score`
+    /// as `(index, logits)`, perhaps from several threads at once: what tasks need, whose texts are of all lengths.
+    ///
+    /// Every sequence holds at most `n_ctx` ids. Logits are row-major `[tokens.len() - first_output][n_vocab]`; row `i`
+    /// predicts the token after position `first_output + i`. Recorded prefixes are forgotten.
+    ///
+    /// # Errors
+    /// When a sequence is empty, too long or asks for no output, and when the engine fails.
+    fn decode_each(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        for (index, sequence) in sequences.iter().enumerate() {
+            self.decode(&[sequence.tokens], sequence.first_output, Prefix::Full, &|_, logits| score(index, logits))?;
+        }
+        Ok(())
+    }
+}
+
+/// Tokens to be run alone, and the first position whose prediction is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence<'a> {
+    /// From the start of the context, BOS included where the vocabulary asks for one.
+    pub tokens: &'a [Token],
+    /// Position of the first row of logits; less than `tokens.len()`.
+    pub first_output: usize,
 }
 
 /// What a pass does with the hidden states that enter each layer.

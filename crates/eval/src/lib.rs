@@ -8,5 +8,7 @@ pub mod score;
 pub mod softmax;
 pub mod window;
 
-pub use engine::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Token, WatchedActivation, WeightInfo};
+pub use engine::{
+    Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
+};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

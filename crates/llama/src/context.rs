@@ -49,6 +49,8 @@ pub(crate) fn max_outputs(n_ctx: usize) -> usize {
 }
 
 impl Context {
+    /// A context that gives up to `max_outputs` rows of logits a pass.
+    ///
     /// # Safety
     /// `model` is live and outlives the context.
     pub(crate) unsafe fn new(
@@ -56,6 +58,7 @@ impl Context {
         settings: &EngineSettings,
         n_threads: usize,
         n_vocab: usize,
+        max_outputs: usize,
     ) -> Result<Self, EngineError> {
         let n_ctx = settings.n_ctx as usize;
         let mut visitor = Box::new(Visitor::Discover(Weights::default()));
@@ -65,7 +68,7 @@ impl Context {
         params.n_batch = settings.n_ctx;
         params.n_ubatch = settings.n_ubatch;
         params.n_seq_max = settings.n_seq;
-        params.n_outputs_max = max_outputs(n_ctx) as u32;
+        params.n_outputs_max = max_outputs as u32;
         params.n_threads = n_threads as i32;
         params.n_threads_batch = n_threads as i32;
         params.flash_attn_type =
@@ -90,7 +93,7 @@ impl Context {
             .ok_or_else(|| EngineError::Failed("no threads could be started".into()))?;
         // SAFETY: both are live, and the pool outlives the context (field order).
         unsafe { sys::llama_attach_threadpool(raw.0.as_ptr(), pool, pool) };
-        Ok(Context { raw, _threads: threads, visitor, n_ctx, max_outputs: max_outputs(n_ctx), n_vocab })
+        Ok(Context { raw, _threads: threads, visitor, n_ctx, max_outputs, n_vocab })
     }
 
     /// One tiny pass over the whole graph that finds the weights it reads.
@@ -118,6 +121,11 @@ impl Context {
             Visitor::Work(pass) => Some(pass),
             Visitor::Discover(_) => None,
         }
+    }
+
+    /// Rows of logits that one pass can give.
+    pub(crate) fn max_outputs(&self) -> usize {
+        self.max_outputs
     }
 
     /// Logits `[window.len() - first_output][n_vocab]` of a window in an empty context.

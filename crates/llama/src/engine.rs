@@ -3,11 +3,12 @@
 use crate::callback::Pass;
 use crate::context::{Context, max_outputs};
 use crate::weights::{Addresses, Weights};
-use eval::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Token, WatchedActivation, WeightInfo};
+use eval::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory that contexts side by side may take for logits (llama.cpp's own, its graph's, and the reference's copy).
@@ -95,7 +96,8 @@ impl LlamaEngine {
         let small =
             EngineSettings { n_ctx: settings.n_ctx.min(SMALL_N_CTX), n_ubatch: SMALL_N_CTX, ..settings.clone() };
         // SAFETY: the model is live and outlives the context, which ends with this function.
-        let mut scout = unsafe { Context::new(model.0, &small, threads_each, info.n_vocab) }?;
+        let mut scout =
+            unsafe { Context::new(model.0, &small, threads_each, info.n_vocab, max_outputs(small.n_ctx as usize)) }?;
         let mut weights = scout.discover(info.bos.unwrap_or(0))?;
         if weights.infos().is_empty() {
             return Err(EngineError::Failed(format!("{}: no weights found in the graph", path.display())));
@@ -114,11 +116,20 @@ impl LlamaEngine {
         })
     }
 
-    fn make_contexts(&mut self) -> Result<(), EngineError> {
+    /// Contexts that give at least `n_outputs` rows of logits a pass; those that give fewer are replaced, and with them
+    /// go the prefixes that they recorded.
+    fn make_contexts(&mut self, n_outputs: usize) -> Result<(), EngineError> {
+        let n_outputs = n_outputs.max(max_outputs(self.settings.n_ctx as usize));
+        if self.contexts.iter().any(|context| context.max_outputs() < n_outputs) {
+            self.contexts.clear();
+        }
+        if self.contexts.len() == self.n_contexts {
+            return Ok(());
+        }
         while self.contexts.len() < self.n_contexts {
             // SAFETY: the model is live and outlives the contexts (field order).
             let mut context =
-                unsafe { Context::new(self.model.0, &self.settings, self.threads_each, self.info.n_vocab) }?;
+                unsafe { Context::new(self.model.0, &self.settings, self.threads_each, self.info.n_vocab, n_outputs) }?;
             context.set_pass(Pass::new(self.addresses.clone()));
             self.contexts.push(context);
         }
@@ -286,9 +297,7 @@ impl Engine for LlamaEngine {
             let n_contexts = self.n_contexts;
             return Err(EngineError::Failed(format!("{} windows at once, {n_contexts} contexts", windows.len())));
         }
-        if self.contexts.is_empty() {
-            self.make_contexts()?;
-        }
+        self.make_contexts(max_outputs(self.settings.n_ctx as usize))?;
         // The first failure in slot order, whichever thread finished first.
         let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -302,5 +311,38 @@ impl Engine for LlamaEngine {
         });
         let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.into_iter().min_by_key(|(slot, _)| *slot).map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    fn decode_each(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        let n_outputs = |sequence: &Sequence<'_>| sequence.tokens.len().saturating_sub(sequence.first_output);
+        let most = sequences.iter().map(n_outputs).max().unwrap_or(0).min(self.settings.n_ctx as usize);
+        self.make_contexts(most)?;
+        // Each context takes the next sequence when it is done with one; which context that is changes no bits.
+        let next = AtomicUsize::new(0);
+        let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for context in &mut self.contexts {
+                let (next, failures) = (&next, &failures);
+                scope.spawn(move || {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(sequence) = sequences.get(index) else { return };
+                        match context.decode(sequence.tokens, sequence.first_output, Prefix::Full) {
+                            Ok(logits) => score(index, logits),
+                            Err(error) => {
+                                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failures.into_iter().min_by_key(|(index, _)| *index).map_or(Ok(()), |(_, error)| Err(error))
     }
 }
