@@ -142,10 +142,7 @@ impl Request {
     }
 
     fn words(&self) -> String {
-        let arm = match self.base.arm {
-            Arm::Exact => "exact",
-            Arm::Native => "native",
-        };
+        let arm = self.base.arm.name();
         let (n, n_ctx) = (plural(self.chunks, "window"), self.settings.n_ctx);
         let text = escape_terminal(&self.corpus.name);
         format!("{}: {arm} arm, text {text}, up to {n} of {n_ctx} tokens", escape_terminal(&self.name))

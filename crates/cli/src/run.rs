@@ -103,7 +103,7 @@ fn failure(error: RunError) -> Failure {
 /// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.
 fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
     let seeds: Vec<String> = plan.jitter_seeds.iter().map(u64::to_string).collect();
-    let arms: Vec<&str> = plan.arms.iter().map(|arm| arm_name(*arm)).collect();
+    let arms: Vec<&str> = plan.arms.iter().map(|arm| arm.name()).collect();
     let method = format!(
         "method: {} = {} on {} of {} tokens ({} per single layer), text {}, {} arm, jitter seeds {}",
         plan.target,
@@ -125,33 +125,6 @@ fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
 
 fn shown(path: &Path) -> String {
     escape_terminal(path.as_os_str().as_encoded_bytes())
-}
-
-fn arm_name(arm: Arm) -> &'static str {
-    match arm {
-        Arm::Exact => "exact",
-        Arm::Native => "native",
-    }
-}
-
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Real => "REAL",
-        Verdict::NoOp => "NO-OP",
-        Verdict::Substituted => "SUBSTITUTED",
-        Verdict::Dead => "DEAD",
-        Verdict::BelowFloor => "BELOW-FLOOR",
-        Verdict::Broken => "BROKEN",
-    }
-}
-
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Controls => "controls",
-        Stage::OneLayer => "one layer",
-        Stage::EachLayer => "each layer",
-        Stage::AllLayers => "all layers",
-    }
 }
 
 /// Shows a run's events as they come.
@@ -183,7 +156,7 @@ impl Display<'_> {
             // All of the stage's cells are there already.
             RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
-                let label = format!("{}: {}", model(name), stage_name(*stage));
+                let label = format!("{}: {}", model(name), stage.name());
                 self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
             }
@@ -201,7 +174,7 @@ impl Display<'_> {
                 self.progress.say(&format!("{}: control {control} failed: {found}", model(name)));
             }
             RunEvent::Gate { model: name, after, go_on: false, why } => {
-                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), stage_name(*after)));
+                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), after.name()));
             }
             RunEvent::Gate { .. }
             | RunEvent::Measuring { .. }
@@ -294,7 +267,7 @@ impl<'a> Answer<'a> {
             let _ = writeln!(out, "{}: {}", escape_terminal(answer.model), answer.sentence);
             let whole = |row: &&VerdictRow<'_>| row.model_index == index && row.stage == Stage::AllLayers;
             for row in self.verdicts.iter().filter(whole) {
-                let (arm, verdict) = (arm_name(row.arm), verdict_name(row.verdict));
+                let (arm, verdict) = (row.arm.name(), row.verdict.name());
                 let _ = write!(out, "  {verdict:<12} {arm} arm, {}", plural(row.chunks, "window"));
                 if let Some(effects) = &row.effects {
                     let _ = write!(out, ": {}", effects.words());
@@ -306,7 +279,7 @@ impl<'a> Answer<'a> {
         let _ = writeln!(out, "controls: {held} of {} held", self.controls.len());
         for control in self.controls.iter().filter(|control| !control.ok) {
             let model = escape_terminal(&control.model);
-            let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm_name(arm)));
+            let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
             let _ = writeln!(
                 out,
                 "  {} {} on {model}{arm}: wanted {}, found {}",

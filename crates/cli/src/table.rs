@@ -1,6 +1,7 @@
 //! Columns of text, aligned by display width.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+pub use lab::phrase::count as thousands;
 
 /// Which way a column leans.
 #[derive(Clone, Copy)]
@@ -44,19 +45,6 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// A number with its thousands set apart: 2,990.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// A small number in scientific notation; exactly zero is `0`, since that is a finding.
 pub fn scientific(x: f64) -> String {
     if x == 0.0 { "0".to_owned() } else { format!("{x:.3e}") }
@@ -75,7 +63,6 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!([0, 999, 1000, 2990, 1234567].map(thousands), ["0", "999", "1,000", "2,990", "1,234,567"]);
         assert_eq!([0.0, 2.5993e-5, 1.0].map(scientific), ["0", "2.599e-5", "1.000e0"]);
         assert_eq!(bytes(1023), "1023 bytes");
         assert_eq!(bytes(98_362_432), "93.8 MiB");

@@ -101,10 +101,10 @@ pub(crate) fn sentence(
             "Holding {target} in {scheme} {} with exact weights, which is the effect of the scheme ({}: {}); through the \
              model's own kernels it {} ({}: {}).",
             words(exact),
-            name(exact.verdict),
+            exact.verdict.name(),
             exact.why,
             words(native),
-            name(native.verdict),
+            native.verdict.name(),
             native.why
         ),
         (Some(only), None) | (None, Some(only)) => {
@@ -112,7 +112,7 @@ pub(crate) fn sentence(
                 Arm::Exact => "with exact weights",
                 Arm::Native => "through the model's own kernels, floor included,",
             };
-            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), name(only.verdict), only.why)
+            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
         }
         (None, None) => format!("Nothing was measured about {scheme} on {target}."),
     }
@@ -127,16 +127,4 @@ fn positive_clause(cells: &[JudgedCell]) -> String {
             format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld.mean))
         },
     )
-}
-
-/// As printed: `BELOW-FLOOR`.
-pub(crate) fn name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Real => "REAL",
-        Verdict::NoOp => "NO-OP",
-        Verdict::Substituted => "SUBSTITUTED",
-        Verdict::Dead => "DEAD",
-        Verdict::BelowFloor => "BELOW-FLOOR",
-        Verdict::Broken => "BROKEN",
-    }
 }

@@ -1,4 +1,43 @@
-//! Numbers in sentences, the same in every place that shows them.
+//! Numbers as text, the same in every place that shows them: a stated number of significant digits, no SI prefixes, no locale.
+
+/// Below this magnitude a number is printed in scientific notation.
+const SCIENTIFIC_BELOW: f64 = 1e-3;
+/// From this magnitude on, too.
+const SCIENTIFIC_FROM: f64 = 1e7;
+
+/// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
+///
+/// Non-finite values are named, never hidden: `NaN`, `inf`, `-inf`.
+pub fn number(x: f64, digits: usize) -> String {
+    if x == 0.0 {
+        return "0".into();
+    }
+    if !x.is_finite() {
+        return if x.is_nan() {
+            "NaN".into()
+        } else if x > 0.0 {
+            "inf".into()
+        } else {
+            "-inf".into()
+        };
+    }
+    let digits = digits.max(1);
+    // Let the formatter round once, in scientific form, and read the exponent after rounding: 9.996 to
+    // three digits is 10.0, not 10.00.
+    let scientific = format!("{x:.*e}", digits - 1);
+    let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+    if x.abs() < SCIENTIFIC_BELOW || x.abs() >= SCIENTIFIC_FROM {
+        return scientific;
+    }
+    let decimals = usize::try_from(digits as i32 - 1 - exponent).unwrap_or(0);
+    format!("{x:.decimals$}")
+}
+
+/// As [`number`], with a `+` before positive values: for differences.
+pub fn signed(x: f64, digits: usize) -> String {
+    let text = number(x, digits);
+    if x > 0.0 { format!("+{text}") } else { text }
+}
 
 /// `2,990`.
 pub fn count(n: u64) -> String {
@@ -13,23 +52,27 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// `part of whole`: `2,990 of 11,520`.
+pub fn of(part: u64, whole: u64) -> String {
+    format!("{} of {}", count(part), count(whole))
+}
+
+/// A ratio, as in `1.19 ×`.
+pub fn times(ratio: f64) -> String {
+    format!("{} ×", number(ratio, 3))
+}
+
 /// Three significant digits with the unit: `0.00637 nats`, `2.29e-5 nats`, exactly 0 as `0 nats`.
 pub fn nats(value: f64) -> String {
-    if value == 0.0 {
-        return "0 nats".into();
-    }
-    let magnitude = value.abs().log10().floor();
-    if (-4.0..4.0).contains(&magnitude) {
-        let decimals = (2.0 - magnitude).max(0.0) as usize;
-        format!("{value:.decimals$} nats")
-    } else {
-        format!("{value:.2e} nats")
-    }
+    format!("{} nats", number(value, 3))
 }
 
 /// A share in percent, two decimals: `98.39 %`. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; what comes
 /// close keeps clear of both.
 pub fn share(value: f64) -> String {
+    if !(0.0..=1.0).contains(&value) {
+        return format!("{} %", number(100.0 * value, 4));
+    }
     if value == 1.0 || value == 0.0 {
         return format!("{} %", 100.0 * value);
     }
@@ -62,6 +105,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn significant_digits_are_kept_whatever_the_magnitude() {
+        for (x, digits, text) in [
+            (0.006_374, 3, "0.00637"),
+            (2.314e-5, 3, "2.31e-5"),
+            (25.585_353, 6, "25.5854"),
+            (9.996, 3, "10.0"),
+            (0.000_999_9, 2, "1.0e-3"),
+            (123_456.0, 3, "123456"),
+            (1.0, 3, "1.00"),
+            (-0.001_8, 2, "-0.0018"),
+            (1e-300, 2, "1.0e-300"),
+            (2.5e7, 2, "2.5e7"),
+        ] {
+            assert_eq!(number(x, digits), text, "{x} to {digits} digits");
+        }
+    }
+
+    #[test]
+    fn zero_of_either_sign_is_zero_and_the_non_finite_is_named() {
+        assert_eq!(number(0.0, 3), "0");
+        assert_eq!(number(-0.0, 3), "0");
+        assert_eq!(number(f64::NAN, 3), "NaN");
+        assert_eq!(number(f64::NEG_INFINITY, 3), "-inf");
+        assert_eq!(signed(f64::INFINITY, 3), "+inf");
+        assert_eq!(signed(0.0, 3), "0");
+    }
+
+    #[test]
     fn counts_are_grouped_by_thousands() {
         for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (11_520, "11,520"), (1_234_567, "1,234,567")] {
             assert_eq!(count(n), text);
@@ -76,7 +147,7 @@ mod tests {
             (-0.5, "-0.500 nats"),
             (2.29e-5, "2.29e-5 nats"),
             (12.345, "12.3 nats"),
-            (123_456.0, "1.23e5 nats"),
+            (123_456.0, "123456 nats"),
         ] {
             assert_eq!(nats(value), text);
         }
@@ -97,6 +168,7 @@ mod tests {
         assert_eq!(share(0.9839), "98.39 %");
         assert_eq!(share(1e-9), "< 0.01 %");
         assert_eq!(share(0.0), "0 %");
+        assert_eq!(share(f64::NAN), "NaN %");
     }
 
     #[test]

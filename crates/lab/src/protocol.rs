@@ -15,6 +15,16 @@ pub enum Arm {
     Native,
 }
 
+impl Arm {
+    /// As typed and printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arm::Exact => "exact",
+            Arm::Native => "native",
+        }
+    }
+}
+
 /// The ggml type that holds fake-quantized values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -19,6 +19,18 @@ pub enum Stage {
     AllLayers,
 }
 
+impl Stage {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Controls => "controls",
+            Stage::OneLayer => "one layer",
+            Stage::EachLayer => "each layer",
+            Stage::AllLayers => "all layers",
+        }
+    }
+}
+
 /// What a cell is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +145,20 @@ pub enum Verdict {
     /// Non-finite, failed control, a link of the chain that contradicts another, or no measurement.
     #[serde(rename = "BROKEN")]
     Broken,
+}
+
+impl Verdict {
+    /// As printed: `BELOW-FLOOR`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Real => "REAL",
+            Verdict::NoOp => "NO-OP",
+            Verdict::Substituted => "SUBSTITUTED",
+            Verdict::Dead => "DEAD",
+            Verdict::BelowFloor => "BELOW-FLOOR",
+            Verdict::Broken => "BROKEN",
+        }
+    }
 }
 
 /// The perturbation floor a cell is held against.

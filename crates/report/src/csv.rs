@@ -1,9 +1,8 @@
 //! Every cell as one row, at full precision, for pandas or polars.
 
-use crate::content::words::{arm, stage, verdict};
-use crate::content::{is_withheld, words::role};
+use crate::content::is_withheld;
 use crate::escape::csv_text;
-use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Role, RunRecord};
+use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage};
 
 const COLUMNS: [&str; 39] = [
     "model",
@@ -69,7 +68,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
     let layers: Vec<String> = cell.layers.iter().map(u32::to_string).collect();
     let mut row = vec![
         csv_text(&model.name),
-        arm(cell.arm).into(),
+        cell.arm.name().into(),
         stage(cell.stage).into(),
         role(cell.role).into(),
         if let Role::Jitter { seed } = cell.role { seed.to_string() } else { String::new() },
@@ -77,7 +76,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         csv_text(&cell.scheme),
         layers.join(" "),
         withheld.to_string(),
-        if withheld { String::new() } else { verdict(judged.verdict).into() },
+        if withheld { String::new() } else { judged.verdict.name().into() },
         if withheld { String::new() } else { csv_text(&judged.why) },
         csv_text(cell.failure.as_deref().unwrap_or_default()),
     ];
@@ -122,4 +121,24 @@ fn measured(measured: Option<&Measured>) -> Vec<String> {
 /// The shortest digits that read back as the same double.
 fn number(x: f64) -> String {
     format!("{x:?}")
+}
+
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Controls => "controls",
+        Stage::OneLayer => "one_layer",
+        Stage::EachLayer => "each_layer",
+        Stage::AllLayers => "all_layers",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Variant => "variant",
+        Role::AA => "aa",
+        Role::Identity => "identity",
+        Role::Jitter { .. } => "jitter",
+        Role::Positive => "positive",
+        Role::CarrierControl => "carrier_control",
+    }
 }

@@ -14,7 +14,6 @@ pub mod escape;
 pub mod figure;
 pub mod html;
 pub mod markdown;
-pub mod number;
-mod write;
+pub mod write;
 
 pub use write::{ReportError, write};

@@ -2,7 +2,7 @@
 
 use super::{answer_cell, words};
 use crate::document::{Block, Table, Text};
-use crate::number::number;
+use lab::phrase::number;
 use lab::protocol::Arm;
 use lab::record::{ArmVerdict, ModelRecord, RunRecord, Verdict};
 
@@ -26,13 +26,13 @@ pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
             let floor = judged.and_then(|j| j.floor.as_ref());
             table.push(vec![
                 Text::new().code(&model.name),
-                words::arm(verdict.arm).into(),
-                words::verdict(verdict.verdict).into(),
+                verdict.arm.name().into(),
+                verdict.verdict.name().into(),
                 measured.map_or("failed".into(), words::kld).into(),
                 floor.map_or("–".into(), |f| number(f.kld_mean_max, 3)).into(),
                 words::floor_ratio(floor).into(),
                 measured.map_or("–".into(), words::same_top).into(),
-                measured.map_or("–".into(), |m| crate::number::count(m.n_tokens as u64)).into(),
+                measured.map_or("–".into(), |m| lab::phrase::count(m.n_tokens as u64)).into(),
             ]);
         }
     }
@@ -41,16 +41,16 @@ pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
 }
 
 fn agreement(arm: Arm, answers: &[(&ModelRecord, &ArmVerdict)]) -> Text {
-    let start = Text::new().strong(format!("{} arm", capital(words::arm(arm))));
+    let start = Text::new().strong(format!("{} arm", capital(arm.name())));
     let mut classes: Vec<Verdict> = answers.iter().map(|(_, v)| v.verdict).collect();
     classes.sort();
     classes.dedup();
     if let [class] = classes[..] {
-        return start.plain(format!(": all {} models agree: {}.", answers.len(), words::verdict(class)));
+        return start.plain(format!(": all {} models agree: {}.", answers.len(), class.name()));
     }
     let mut text = start.plain(": the verdicts differ. ");
     for (i, class) in classes.iter().enumerate() {
-        text = text.plain(if i > 0 { "; " } else { "" }).plain(format!("{}: ", words::verdict(*class)));
+        text = text.plain(if i > 0 { "; " } else { "" }).plain(format!("{}: ", class.name()));
         for (k, (model, _)) in answers.iter().filter(|(_, v)| v.verdict == *class).enumerate() {
             text = text.plain(if k > 0 { ", " } else { "" }).code(&model.name);
         }

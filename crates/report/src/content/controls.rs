@@ -1,7 +1,7 @@
 //! Controls: what had to be, what was, and whether it held.
 
-use super::words;
 use crate::document::{Block, Table, Text};
+use lab::protocol::Arm;
 use lab::record::{ControlRecord, ModelRecord, RunRecord};
 
 const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
@@ -43,7 +43,7 @@ pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
 fn row(control: &ControlRecord) -> Vec<Text> {
     vec![
         control.name.clone().into(),
-        control.arm.map_or("–", words::arm).into(),
+        control.arm.map_or("–", Arm::name).into(),
         control.expected.clone().into(),
         control.found.clone().into(),
         match (control.ok, control.measured) {

@@ -2,7 +2,7 @@
 
 use super::{answer_cell, words};
 use crate::document::{Block, Table, Text};
-use crate::number::{count, number, of};
+use lab::phrase::{count, number, of, plural};
 use lab::protocol::{Arm, TensorEvidence};
 use lab::record::{EvidenceChain, JudgedCell, ModelRecord};
 
@@ -27,16 +27,12 @@ fn chain(judged: &JudgedCell) -> Table {
     let if_reached = |words: String| if e.tensors.is_empty() { "not reached".into() } else { words };
 
     let mut table = Table::new(
-        format!("Evidence chain, {} arm: from request to metric", words::arm(judged.cell.arm)),
+        format!("Evidence chain, {} arm: from request to metric", judged.cell.arm.name()),
         &["Link", "Predicted from the file", "Measured in the engine"],
     );
     let mut link = |name: &str, predicted: Text, measured: Text| table.push(vec![name.into(), predicted, measured]);
     link("requested", Text::new().code(&e.requested), "–".into());
-    link(
-        "matched",
-        words::plural(e.matched, "tensor").into(),
-        if_reached(words::plural(e.tensors.len(), "tensor")).into(),
-    );
+    link("matched", plural(e.matched, "tensor").into(), if_reached(plural(e.tensors.len(), "tensor")).into());
     link(
         "values changed",
         of(e.predicted.changed, e.predicted.n).into(),

@@ -3,7 +3,7 @@
 use super::{answer_cell, controls, words};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
-use crate::number::of;
+use lab::phrase::{of, plural};
 use lab::record::{ModelRecord, RunRecord};
 use lab::verdict::FLOOR_FACTOR;
 
@@ -17,11 +17,7 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
                 .code(&q.target)
                 .plain(", scheme ")
                 .code(&q.scheme)
-                .plain(format!(
-                    "; {} of {} tokens from ",
-                    words::plural(record.chunks, "window"),
-                    record.settings.n_ctx
-                ))
+                .plain(format!("; {} of {} tokens from ", plural(record.chunks, "window"), record.settings.n_ctx))
                 .code(&record.corpus.name)
                 .plain("; run ")
                 .code(&record.id)
@@ -48,7 +44,7 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
             badges: model
                 .verdicts
                 .iter()
-                .map(|v| Badge { arm: format!("{} arm", words::arm(v.arm)), class: words::verdict(v.verdict).into() })
+                .map(|v| Badge { arm: format!("{} arm", v.arm.name()), class: v.verdict.name().into() })
                 .collect(),
             sentence: model.sentence.clone(),
         }
@@ -81,7 +77,7 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
         let measured = judged.cell.measured.as_ref();
         Some(EffectRow {
             label: model.name.clone(),
-            sublabel: format!("{} arm · {}", words::arm(verdict.arm), words::verdict(verdict.verdict)),
+            sublabel: format!("{} arm · {}", verdict.arm.name(), verdict.verdict.name()),
             mark: measured.map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se)),
             jitter: judged.floor.iter().flat_map(|f| f.kld_mean_by_seed.iter().map(|(_, kld)| *kld)).collect(),
             threshold: judged.floor.as_ref().map(|f| FLOOR_FACTOR * f.kld_mean_max),

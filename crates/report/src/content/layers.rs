@@ -3,7 +3,7 @@
 use super::{arms, words};
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
-use crate::number::{count, number, of};
+use lab::phrase::{count, number, of, plural};
 use lab::protocol::Arm;
 use lab::record::{JudgedCell, ModelRecord, Role, Stage};
 use lab::verdict::FLOOR_FACTOR;
@@ -15,8 +15,8 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
         if cells.is_empty() {
             continue;
         }
-        blocks.push(Block::Heading { level: 3, text: format!("Layer by layer, {} arm", words::arm(arm)).into() });
-        blocks.push(figure(&cells, format!("layers-{nth}-{}", words::arm(arm))));
+        blocks.push(Block::Heading { level: 3, text: format!("Layer by layer, {} arm", arm.name()).into() });
+        blocks.push(figure(&cells, format!("layers-{nth}-{}", arm.name())));
         blocks.push(Block::Table(table(&cells).folded_if_long()));
     }
     blocks
@@ -47,7 +47,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
             let mark = j.cell.measured.as_ref().map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se));
             let value = j.cell.measured.as_ref().map_or("failed".to_string(), words::kld);
             let layer = j.cell.layers.first().copied().unwrap_or_default();
-            (layer, mark, format!("layer {layer}: KLD {value}, {}", words::verdict(j.verdict)))
+            (layer, mark, format!("layer {layer}: KLD {value}, {}", j.verdict.name()))
         })
         .collect();
     let zeros = marks.iter().filter(|(_, m, _)| *m == Mark::Zero).count();
@@ -62,7 +62,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
         });
     let summary = format!(
         "KLD of {}, one at a time: {zeros} exactly zero, {failed} failed; {largest}.",
-        words::plural(marks.len(), "layer")
+        plural(marks.len(), "layer")
     );
     let threshold = common_threshold(cells);
     let of_floor = match &threshold {
@@ -71,7 +71,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     };
     let chunks = cells.iter().filter_map(|j| j.cell.measured.as_ref()).map(|m| (m.n_chunks, m.n_tokens)).max();
     let n = chunks.map_or(String::new(), |(chunks, n)| {
-        format!(" n = {} scored tokens in {} per layer.", count(n as u64), words::plural(chunks, "chunk"))
+        format!(" n = {} scored tokens in {} per layer.", count(n as u64), plural(chunks, "chunk"))
     });
     Block::Figure {
         figure: Figure { alt: summary.clone(), form: Form::Layers(Layers { marks, threshold }) },
@@ -137,7 +137,7 @@ fn table(cells: &[&JudgedCell]) -> Table {
             ],
             None => ["failed", "–", "–", "–", "–"].map(Text::from),
         });
-        row.push(words::verdict(judged.verdict).into());
+        row.push(judged.verdict.name().into());
         table.push(row);
     }
     table

@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::document::{Block, Table, Text};
-use crate::number::count;
+use lab::phrase::count;
 use lab::record::RunRecord;
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ fn cells(record: &RunRecord) -> Table {
             table.push(vec![
                 Text::new().code(&model.name),
                 words::cell(cell).into(),
-                words::arm(cell.arm).into(),
+                cell.arm.name().into(),
                 Text::new().code(&cell.target),
                 Text::new().code(&cell.key),
             ]);

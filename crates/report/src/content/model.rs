@@ -2,7 +2,7 @@
 
 use super::{arms, controls, evidence, layers, whole_target, words};
 use crate::document::{Block, Table, Text};
-use crate::number::{count, number, of};
+use lab::phrase::{count, number, of, plural};
 use lab::record::{CensusRow, JudgedCell, ModelRecord, Role, RunRecord};
 
 pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withheld: bool) -> Vec<Block> {
@@ -35,7 +35,7 @@ fn identity(model: &ModelRecord) -> Text {
         .code(&model.arch)
         .plain(format!(
             ", {}, {} vocabulary entries; ",
-            words::plural(model.engine.n_layer, "layer"),
+            plural(model.engine.n_layer, "layer"),
             count(model.engine.n_vocab as u64)
         ))
         .plain(format!("tensors by stored type: {}; ", types.join(", ")))
@@ -120,7 +120,7 @@ fn failures(model: &ModelRecord, withheld: bool) -> Vec<Block> {
         {
             table.push(vec![
                 words::cell(cell).into(),
-                words::arm(cell.arm).into(),
+                cell.arm.name().into(),
                 Text::new().code(&cell.target),
                 // A worker's last words may be several lines.
                 Text::new().code(why.lines().map(str::trim).collect::<Vec<_>>().join(" ⏎ ")),

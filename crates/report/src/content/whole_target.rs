@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::document::{Block, Table, Text};
-use crate::number::{count, number};
+use lab::phrase::{count, number};
 use lab::protocol::Arm;
 use lab::record::{Floor, JudgedCell, ModelRecord, Role, Stage};
 
@@ -15,13 +15,12 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     // The variant first; the rest in the order of the method.
     cells.sort_by_key(|j| j.cell.role != Role::Variant);
     let mut blocks = vec![
-        Block::Heading { level: 3, text: format!("The whole target, {} arm", words::arm(arm)).into() },
+        Block::Heading { level: 3, text: format!("The whole target, {} arm", arm.name()).into() },
         Block::Paragraph(words::arm_explained(arm).into()),
     ];
     if let Some(verdict) = model.verdicts.iter().find(|v| v.arm == arm) {
-        blocks.push(Block::Paragraph(
-            Text::new().strong(words::verdict(verdict.verdict)).plain(": ").plain(verdict.why.clone()),
-        ));
+        blocks
+            .push(Block::Paragraph(Text::new().strong(verdict.verdict.name()).plain(": ").plain(verdict.why.clone())));
     }
     if cells.is_empty() {
         return blocks;
@@ -53,7 +52,7 @@ pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
             row[1] = "–".into();
         }
         if arm {
-            row.insert(1, words::arm(cell.arm).into());
+            row.insert(1, cell.arm.name().into());
         }
         row.extend::<[Text; 6]>(match &cell.measured {
             Some(m) => [
@@ -97,7 +96,7 @@ fn distribution(cells: &[&JudgedCell]) -> Table {
                 number(m.ppl, 6).into(),
                 number(m.ppl_ref, 6).into(),
                 words::ppl_ratio(m).into(),
-                crate::number::of(m.logits_changed as u64, m.n_tokens as u64).into(),
+                lab::phrase::of(m.logits_changed as u64, m.n_tokens as u64).into(),
             ]);
         }
     }

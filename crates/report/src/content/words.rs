@@ -1,15 +1,8 @@
 //! Enumerations and measurements in words.
 
-use crate::number::{number, percent, signed, times};
+use lab::phrase::{number, share, signed, times};
 use lab::protocol::{Arm, Carrier};
-use lab::record::{CellRecord, Estimate, Floor, Measured, Role, Stage, Verdict};
-
-pub(crate) fn arm(arm: Arm) -> &'static str {
-    match arm {
-        Arm::Exact => "exact",
-        Arm::Native => "native",
-    }
-}
+use lab::record::{CellRecord, Estimate, Floor, Measured, Role};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -20,26 +13,6 @@ pub(super) fn arm_explained(arm: Arm) -> &'static str {
         Arm::Native => {
             "The model as shipped, only the targets changed: this is what the runtime makes of it, its own rounding included."
         }
-    }
-}
-
-pub(crate) fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Controls => "controls",
-        Stage::OneLayer => "one_layer",
-        Stage::EachLayer => "each_layer",
-        Stage::AllLayers => "all_layers",
-    }
-}
-
-pub(crate) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Variant => "variant",
-        Role::AA => "aa",
-        Role::Identity => "identity",
-        Role::Jitter { .. } => "jitter",
-        Role::Positive => "positive",
-        Role::CarrierControl => "carrier_control",
     }
 }
 
@@ -55,17 +28,6 @@ pub(super) fn cell(cell: &CellRecord) -> String {
         Role::Jitter { seed } => format!("jitter, seed {seed}"),
         Role::Positive => "positive control".into(),
         Role::CarrierControl => "carrier control: stored type → F32".into(),
-    }
-}
-
-pub(crate) fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Real => "REAL",
-        Verdict::NoOp => "NO-OP",
-        Verdict::Substituted => "SUBSTITUTED",
-        Verdict::Dead => "DEAD",
-        Verdict::BelowFloor => "BELOW-FLOOR",
-        Verdict::Broken => "BROKEN",
     }
 }
 
@@ -96,7 +58,7 @@ pub(super) fn difference(e: Estimate) -> String {
 
 /// Share of scored positions with the same most probable token.
 pub(super) fn same_top(m: &Measured) -> String {
-    percent(m.same_top)
+    share(m.same_top)
 }
 
 /// Perplexity of the variant over that of the reference.
@@ -113,14 +75,9 @@ pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
     }
 }
 
-/// `1 tensor`, `2 tensors`.
-pub(super) fn plural(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", crate::number::count(n as u64)) }
-}
-
 /// `2 of 3 tensors`, `1 of 1 tensor`.
 pub(super) fn of_tensors(part: u64, whole: u64) -> String {
-    format!("{} tensor{}", crate::number::of(part, whole), if whole == 1 { "" } else { "s" })
+    format!("{} tensor{}", lab::phrase::of(part, whole), if whole == 1 { "" } else { "s" })
 }
 
 /// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
