@@ -20,7 +20,8 @@ ALLOWED = {
     "llama": {"eval", "numerics"},
     "lab": {"gguf", "numerics", "lineage", "stats", "eval"},
     "report": {"lab", "stats"},
-    "cli": {"gguf", "numerics", "lineage", "stats", "eval", "llama", "lab", "report"},
+    "synth": {"gguf", "numerics"},
+    "cli": {"gguf", "numerics", "lineage", "stats", "eval", "llama", "lab", "report", "synth"},
 }
 # Tests may read real files where the room itself must not know them, and a report's tests build
 # the records that it reads, which hold plain data of eval's.

@@ -83,7 +83,7 @@ impl Request {
         }
         let corpus = corpus::read(args.settings.text.as_deref())?;
         let model = Model::open(&args.model)?;
-        model.require_tokenizer()?;
+        model.require_scorable()?;
         let applied = lab::apply::resolve(&applies, &model.ids).map_err(|error| model.refuses(error))?;
         for (index, scheme) in &applied.tensors {
             let id = &model.ids[*index];

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use anyhow::{Context, anyhow};
-use gguf::{Array, GgufFile, TensorInfo, Value, escape_terminal};
+use gguf::{GgufFile, TensorInfo, escape_terminal};
 use lab::TensorId;
 use numerics::BlockCodec;
 use std::error::Error;
@@ -37,18 +37,9 @@ impl Model {
         Model { file, ids }
     }
 
-    /// Refuses a file that cannot turn text into tokens, before an engine is started on it.
-    pub fn require_tokenizer(&self) -> Result<(), Failure> {
-        let kind = self.file.get("tokenizer.ggml.model").and_then(Value::as_str);
-        let tokens = self.file.get("tokenizer.ggml.tokens").and_then(Value::as_array).map_or(0, Array::len);
-        let found = match kind {
-            None => "no tokenizer.ggml.model",
-            Some("no_vocab" | "none") => "tokenizer.ggml.model \"no_vocab\"",
-            Some(_) if tokens == 0 => "no tokenizer.ggml.tokens",
-            Some(_) => return Ok(()),
-        };
-        let hint = "use a GGUF file that carries its tokenizer; convert again with its tokenizer files beside it";
-        Err(anyhow!("{}: found {found}, wanted a tokenizer to measure with\nhint: {hint}", self.shown()).into())
+    /// Refuses a file that holds nothing that predicts the next token, before an engine is started on it.
+    pub fn require_scorable(&self) -> Result<(), Failure> {
+        lab::check_scorable(&self.file).map_err(|error| self.refuses(error))
     }
 
     /// File name without folder.

@@ -85,7 +85,7 @@ fn exit_of(record: &RunRecord) -> Exit {
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let corpus = corpus::read(args.settings.text.as_deref())?;
     for model in &args.models {
-        Model::open(model)?.require_tokenizer()?;
+        Model::open(model)?.require_scorable()?;
     }
     let mut plan = Plan::preset(&args.preset, args.models.clone(), corpus)?;
     plan.chunks = args.settings.chunks as usize;

@@ -2,31 +2,18 @@
 //!
 //! `make test` fetches the models. Where they are missing, a test says so and passes.
 
+mod support;
+
 use assert_cmd::Command;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::time::Duration;
+use support::real_model;
 
 /// A run that hangs is a failed test; a busy machine is not.
 const TIMEOUT: Duration = Duration::from_secs(1200);
 
 const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
-
-/// The file, or `None` with a word about it.
-fn model(name: &str) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let folder = std::env::var_os("ASSAY_MODELS").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-        cache.map(|cache| cache.join("assay/models"))
-    });
-    let path = folder?.join(name);
-    if !path.is_file() {
-        eprintln!("skipped: {name} is not there; scripts/fetch-models.sh fetches it");
-        return None;
-    }
-    Some(path)
-}
 
 fn json(args: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
@@ -42,7 +29,7 @@ fn json(args: &[&str]) -> Value {
 #[test]
 fn perplexity_on_real_models_is_llama_perplexitys_to_four_decimals() {
     for (name, wanted) in [(SMOLLM2, "32.0579"), (GEMMA, "31.5271")] {
-        let Some(path) = model(name) else { continue };
+        let Some(path) = real_model(name) else { continue };
         let path = path.to_str().expect("UTF-8");
         let answer = json(&["eval", path, "--arm", "native", "--ctx", "512", "--chunks", "2", "--json", "--quiet"]);
         let ppl = answer["ppl"].as_f64().expect("a number");
@@ -52,7 +39,7 @@ fn perplexity_on_real_models_is_llama_perplexitys_to_four_decimals() {
 
 #[test]
 fn bf16_norms_are_a_no_op_on_one_model_and_a_tiny_real_effect_on_the_other() {
-    let (Some(smollm2), Some(gemma)) = (model(SMOLLM2), model(GEMMA)) else { return };
+    let (Some(smollm2), Some(gemma)) = (real_model(SMOLLM2), real_model(GEMMA)) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("run");
     let (smollm2, gemma) = (smollm2.to_str().expect("UTF-8"), gemma.to_str().expect("UTF-8"));

@@ -15,6 +15,7 @@
 //! | [`cell`] | from a plan to cells with keys |
 //! | [`protocol`], [`link`], [`worker`] | what is said to a worker process, how, and what it does |
 //! | [`model_file`] | census and prediction, before anything runs |
+//! | `scorable` | whether a file can be scored at all |
 //! | [`file_rewrite`], `file_header`, `rewrite_error` | a new file from an old one, with tensors held in schemes |
 //! | [`file_diff`], [`tensor_values`] | two files, value by value; values in pieces |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
@@ -43,6 +44,7 @@ pub mod record;
 mod rewrite_error;
 pub mod run_event;
 pub mod runner;
+mod scorable;
 mod selector;
 pub mod store;
 mod target_role;
@@ -56,6 +58,7 @@ pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
 pub use plan::{Corpus, PRESETS, Plan, PlanError, Preset};
 pub use run_event::RunEvent;
 pub use runner::{Prepared, RunError, prepare, run};
+pub use scorable::{NotScorable, check_scorable};
 pub use selector::{Selection, Selector, SelectorError, n_layer};
 pub use store::StoreError;
 pub use target_role::{TargetRole, TensorId};

@@ -57,6 +57,21 @@ pub fn refused(folder: &Path, args: &[&str]) -> String {
     stderr
 }
 
+/// A model that `scripts/fetch-models.sh` fetches, or `None` with a word about it.
+pub fn real_model(name: &str) -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = std::env::var_os("ASSAY_MODELS").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+        cache.map(|cache| cache.join("assay/models"))
+    });
+    let path = folder?.join(name);
+    if !path.is_file() {
+        eprintln!("skipped: {name} is not there; scripts/fetch-models.sh fetches it");
+        return None;
+    }
+    Some(path)
+}
+
 /// A pseudo-random number from −1 to 1 (Knuth's 64-bit linear congruential generator).
 struct Draw(u64);
 

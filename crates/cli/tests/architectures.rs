@@ -1,0 +1,174 @@
+//! Every kind of architecture through the real engine and a real worker process, on small models made from a seed.
+
+mod support;
+
+use eval::{Engine, EngineSettings};
+use gguf::{GgmlType, GgufFile};
+use llama::{GgmlCodec, LlamaEngine};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use support::{assay, json, refused, stdout, text};
+use synth::{Architecture, SmallModel, Vocabulary};
+
+const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "8"];
+
+fn room() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("text.txt"), text(600)).expect("a file");
+    folder
+}
+
+fn write(model: SmallModel, vocabulary: &Vocabulary, folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    model.recipe(vocabulary).write(&path, &GgmlCodec, |_| {}).expect("written");
+    path
+}
+
+fn eval(folder: &Path, args: &[&str]) -> Value {
+    json(folder, &[&["eval", "--json", "--quiet"], args, &SMALL].concat())
+}
+
+fn number(answer: &Value, key: &str) -> f64 {
+    answer[key].as_f64().unwrap_or_else(|| panic!("{key} is no number: {answer}"))
+}
+
+#[test]
+fn every_tensor_of_the_file_is_found_in_the_graph() {
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        let model = SmallModel { matrices: GgmlType::Q4_0, ..SmallModel::new(architecture) };
+        let path = write(model, &Vocabulary::bytes(true), room.path(), "m.gguf");
+        let file = GgufFile::open(&path).expect("a sound file");
+        let wanted: BTreeSet<(String, String)> =
+            file.tensors().iter().map(|t| (t.name.clone(), t.ty.name().to_owned())).collect();
+        let engine = LlamaEngine::open(&path, &EngineSettings::pinned(64), 1).expect("loads");
+        let found: BTreeSet<(String, String)> =
+            engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
+        assert_eq!(found, wanted, "{architecture:?}");
+    }
+}
+
+#[test]
+fn weights_swapped_in_memory_score_as_the_file_that_quantize_writes() {
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        let model = SmallModel { matrices: GgmlType::Q8_0, ..SmallModel::new(architecture) };
+        write(model, &Vocabulary::bytes(true), room.path(), "m.gguf");
+        let scheme = ["--apply", "weights=int4@block32", "--apply", "norms=bf16"];
+        stdout(room.path(), &[&["--quiet", "quantize", "m.gguf", "q.gguf", "--force"], &scheme[..]].concat());
+        let swapped = eval(room.path(), &[&["m.gguf"], &scheme[..]].concat());
+        let written = eval(room.path(), &["q.gguf"]);
+        assert_eq!(swapped["nll_nats"], written["nll_nats"], "{architecture:?}");
+        assert_eq!(swapped["ppl_ref"], eval(room.path(), &["m.gguf"])["ppl"], "{architecture:?}");
+        assert!(number(&swapped, "kld_mean") > 1e-4, "{architecture:?}: {swapped}");
+    }
+}
+
+#[test]
+fn identity_leaves_every_logit_alone_in_either_arm() {
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        let model = SmallModel { matrices: GgmlType::Q4_1, ..SmallModel::new(architecture) };
+        write(model, &Vocabulary::bytes(true), room.path(), "m.gguf");
+        for arm in ["exact", "native"] {
+            let answer = eval(room.path(), &["m.gguf", "--apply", "all=identity", "--arm", arm]);
+            let found = (&answer["kld_mean"], &answer["logits_changed"]);
+            assert_eq!(found, (&0.0.into(), &0.into()), "{architecture:?}, {arm}");
+            assert_eq!(answer["ppl"], answer["ppl_ref"], "{architecture:?}, {arm}");
+        }
+    }
+}
+
+/// The verdict on the whole target in the exact arm, after all controls held.
+fn verdict(folder: &Path, preset: &str, model: &str) -> String {
+    let out = format!("{model}-{preset}");
+    let answer = json(folder, &[&["run", preset, model, "--out", &out, "--json", "--quiet"], &SMALL[..]].concat());
+    let controls = answer["controls"].as_array().expect("rows");
+    assert!(controls.iter().all(|control| control["ok"] == true), "{preset} on {model}: {answer}");
+    let rows = answer["verdicts"].as_array().expect("rows");
+    let whole = rows.iter().find(|row| row["stage"] == "all_layers" && row["arm"] == "exact");
+    whole.expect("a verdict on the whole target")["verdict"].as_str().expect("a word").to_owned()
+}
+
+#[test]
+fn presets_come_to_a_verdict_wherever_the_architecture_has_their_target() {
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        let name = format!("{architecture:?}.gguf");
+        write(SmallModel::new(architecture), &Vocabulary::bytes(true), room.path(), &name);
+        let missing = match architecture {
+            Architecture::Mamba => ["ffn_norm", "attn_q"],
+            Architecture::Gpt2 => ["", "attn_q"],
+            _ => ["", ""],
+        };
+        for (preset, missing) in ["ffn-norm-bf16", "attention-int8"].into_iter().zip(missing) {
+            if missing.is_empty() {
+                assert_eq!(verdict(room.path(), preset, &name), "REAL", "{preset} on {architecture:?}");
+            } else {
+                let said = refused(room.path(), &[&["run", preset, &name], &SMALL[..]].concat());
+                assert!(said.contains(&format!("selector \"{missing}\" matches none")), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_taken_from_a_real_model_serves_every_architecture() {
+    let Some(path) = support::real_model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let vocabulary = Vocabulary::of(&GgufFile::open(path).expect("a sound file")).expect("a tokenizer");
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        let model = SmallModel { n_layer: 1, matrices: GgmlType::F16, ..SmallModel::new(architecture) };
+        write(model, &vocabulary, room.path(), "m.gguf");
+        let answer = json(
+            room.path(),
+            &["eval", "m.gguf", "--json", "--quiet", "--ctx", "64", "--chunks", "1", "--apply", "all=bf16"],
+        );
+        // Untrained: worse than guessing among 49,152 tokens, most so where the head repeats a large embedding.
+        assert!((1e4..1e9).contains(&number(&answer, "ppl_ref")), "{architecture:?}: {answer}");
+        assert!(number(&answer, "kld_mean") > 0.0, "{architecture:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_split_model_is_measured_as_the_whole_one_is() {
+    let room = room();
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    stdout(
+        room.path(),
+        &["--quiet", "quantize", "m.gguf", "s.gguf", "--apply", "all=identity", "--split-max-size", "120K"],
+    );
+    let shards: Vec<String> =
+        support::names_in(room.path()).into_iter().filter(|name| name.starts_with("s-")).collect();
+    assert!(shards.len() > 2, "{shards:?}");
+    let scheme = ["--apply", "attn_q=int4@block32"];
+    let whole = eval(room.path(), &[&["m.gguf"], &scheme[..]].concat());
+    for shard in &shards {
+        let split = eval(room.path(), &[&[shard.as_str()], &scheme[..]].concat());
+        assert_eq!((&split["nll_nats"], &split["kld_mean"]), (&whole["nll_nats"], &whole["kld_mean"]), "{shard}");
+    }
+    assert_eq!(verdict(room.path(), "ffn-norm-bf16", &shards[1]), "REAL");
+}
+
+#[test]
+fn what_predicts_no_next_token_is_refused_by_name_before_anything_runs() {
+    let room = room();
+    write(SmallModel::new(Architecture::Bert), &Vocabulary::bytes(true), room.path(), "bert.gguf");
+    write(SmallModel::new(Architecture::Projector), &Vocabulary::bytes(true), room.path(), "mmproj.gguf");
+    let mut recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
+    recipe.tensors.clear();
+    recipe.write(&room.path().join("vocab.gguf"), &GgmlCodec, |_| {}).expect("written");
+    for (name, said) in [
+        ("bert.gguf", "an embedding model"),
+        ("mmproj.gguf", "a multimodal projector"),
+        ("vocab.gguf", "a vocabulary without a model"),
+    ] {
+        for command in [&["eval", name][..], &["run", "ffn-norm-bf16", name]] {
+            let found = refused(room.path(), &[command, &SMALL].concat());
+            assert!(found.contains(name) && found.contains(said), "{command:?}: {found}");
+        }
+        // Their files can be looked at all the same.
+        assert!(assay(room.path(), &["inspect", name]).status.success(), "{name}");
+    }
+}

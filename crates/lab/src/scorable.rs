@@ -1,0 +1,83 @@
+//! Whether a sound file holds something that predicts the next token, read from its header: an engine that is started on
+//! anything else fails late, in its own words, or not at all.
+
+use gguf::{Array, GgufFile, Value};
+
+/// Why a sound file cannot be scored token by token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotScorable {
+    /// The other half of a multimodal model.
+    #[error(
+        "found a multimodal projector (general.architecture \"clip\"), wanted a language model\nhint: name the language \
+         model's own file; census, quantize and diff take this one too"
+    )]
+    Projector,
+    /// Metadata and no weights.
+    #[error(
+        "found a vocabulary without a model (no tensors), wanted a language model\nhint: name a file with weights; files \
+         called ggml-vocab-* are for testing tokenizers"
+    )]
+    NoWeights,
+    /// An encoder.
+    #[error(
+        "found an embedding model ({found}), wanted one that predicts the next token\nhint: perplexity and KL divergence \
+         are not defined for it; census, quantize and diff take it"
+    )]
+    Embedding {
+        /// What says so.
+        found: String,
+    },
+    /// Nothing to turn text into tokens with.
+    #[error(
+        "found {found}, wanted a tokenizer to measure with\nhint: use a GGUF file that carries its tokenizer; convert again \
+         with its tokenizer files beside it"
+    )]
+    NoTokenizer {
+        /// What is there instead.
+        found: &'static str,
+    },
+}
+
+/// Architectures of llama.cpp that only encode.
+const ENCODERS: [&str; 11] = [
+    "bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "modern-bert",
+    "neo-bert",
+    "eurobert",
+    "gemma-embedding",
+    "t5encoder",
+    "wavtokenizer-dec",
+];
+
+/// Looks at a file's header.
+///
+/// # Errors
+/// When no engine could score it, and why.
+pub fn check_scorable(file: &GgufFile) -> Result<(), NotScorable> {
+    let arch = file.architecture().unwrap_or_default();
+    if arch == "clip" || file.get("general.type").and_then(Value::as_str) == Some("mmproj") {
+        return Err(NotScorable::Projector);
+    }
+    if file.tensors().is_empty() {
+        return Err(NotScorable::NoWeights);
+    }
+    let causal = format!("{arch}.attention.causal");
+    if file.get(&causal).and_then(Value::as_bool) == Some(false) {
+        return Err(NotScorable::Embedding { found: format!("{causal} is false") });
+    }
+    if ENCODERS.contains(&arch) {
+        return Err(NotScorable::Embedding { found: format!("general.architecture {arch:?}") });
+    }
+    let tokens = file.get("tokenizer.ggml.tokens").and_then(Value::as_array).map_or(0, Array::len);
+    let found = match file.get("tokenizer.ggml.model").and_then(Value::as_str) {
+        None => "no tokenizer.ggml.model",
+        Some("no_vocab" | "none") => "tokenizer.ggml.model \"no_vocab\"",
+        Some(_) if tokens == 0 => "no tokenizer.ggml.tokens",
+        Some(_) => return Ok(()),
+    };
+    Err(NotScorable::NoTokenizer { found })
+}

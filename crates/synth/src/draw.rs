@@ -1,0 +1,158 @@
+//! Values of a tensor, each found from seed, name and place alone: any piece can be made at any time, in any order.
+
+/// The float grid that values lie on, whatever type stores them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grid {
+    /// All 24 bits of a float.
+    #[default]
+    F32,
+    /// The upper 16 bits of a float, the rest zero: what a BF16 checkpoint leaves behind.
+    Bf16,
+}
+
+/// How a tensor's values are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Values {
+    /// Bell-shaped around `mean` with standard deviation `std`, never further away than 3.47 of them.
+    Bell {
+        /// Centre.
+        mean: f32,
+        /// Standard deviation.
+        std: f32,
+        /// Grid that the values are cut to.
+        grid: Grid,
+    },
+    /// The frequency factors that Llama 3 models carry in `rope_freqs.weight`, for a head of twice as many values.
+    ///
+    /// # Source
+    /// `LlamaModel.generate_extra_tensors` in llama.cpp's `conversion` (`rope_type` llama3): factor 32, low 1, high 4, 8192
+    /// positions, base 500000, as in Llama-3.2-1B's `config.json`.
+    Llama3RopeFactors,
+}
+
+impl Values {
+    /// Bell-shaped around 0.
+    pub fn spread(std: f32) -> Self {
+        Values::Bell { mean: 0.0, std, grid: Grid::F32 }
+    }
+
+    /// Bell-shaped around 1, as the weights of a norm are.
+    pub fn around_one(std: f32) -> Self {
+        Values::Bell { mean: 1.0, std, grid: Grid::F32 }
+    }
+
+    /// Values `first … first + out.len() − 1` of the tensor called `name`, which has `n` in all.
+    pub(crate) fn fill(self, seed: u64, name: &str, n: u64, first: u64, out: &mut [f32]) {
+        match self {
+            Values::Bell { mean, std, grid } => {
+                let start = start(seed, name);
+                let mask = match grid {
+                    Grid::F32 => u32::MAX,
+                    Grid::Bf16 => 0xffff_0000,
+                };
+                for (place, value) in (first..).zip(out) {
+                    let drawn = mean + std * bell(mix(start.wrapping_add(place.wrapping_mul(GOLDEN))));
+                    *value = f32::from_bits(drawn.to_bits() & mask);
+                }
+            }
+            Values::Llama3RopeFactors => {
+                for (place, value) in (first..).zip(out) {
+                    *value = llama3_rope_factor(place, n);
+                }
+            }
+        }
+    }
+}
+
+/// 2^64 over the golden ratio, SplitMix64's increment.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where a tensor's draws begin: FNV-1a over seed and name, mixed.
+fn start(seed: u64, name: &str) -> u64 {
+    let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());
+    mix(bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)))
+}
+
+/// # Source
+/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014), `mix64` variant 13.
+fn mix(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Sum of four 16-bit uniforms, centred and of variance 1 (Irwin and Hall): exact in F32's 24 bits, so the same on every
+/// machine, and near enough to a normal for weights that nobody trained.
+fn bell(bits: u64) -> f32 {
+    // 4 · 65535 / 2, and √((65536² − 1) / 12 · 4).
+    const CENTRE: i32 = 131_070;
+    const STD: f32 = 37_837.227;
+    let sum: i32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as i32).sum();
+    (sum - CENTRE) as f32 / STD
+}
+
+fn llama3_rope_factor(i: u64, n: u64) -> f32 {
+    const BASE: f64 = 500_000.0;
+    const FACTOR: f64 = 32.0;
+    const ORIGINAL_N_CTX: f64 = 8192.0;
+    let (low_freq, high_freq) = (1.0, 4.0);
+    // ln and exp differ in the last bit between platforms; rounding to F32 hides it but for a tie in 2^29.
+    let wavelength = 2.0 * std::f64::consts::PI * (BASE.ln() * i as f64 / n as f64).exp();
+    let factor = if wavelength < ORIGINAL_N_CTX / high_freq {
+        1.0
+    } else if wavelength > ORIGINAL_N_CTX / low_freq {
+        FACTOR
+    } else {
+        let smooth = (ORIGINAL_N_CTX / wavelength - low_freq) / (high_freq - low_freq);
+        1.0 / ((1.0 - smooth) / FACTOR + smooth)
+    };
+    factor as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(values: Values, seed: u64, name: &str, n: u64) -> Vec<f32> {
+        let mut out = vec![0.0; n as usize];
+        values.fill(seed, name, n, 0, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_piece_is_the_piece_of_the_whole() {
+        let whole = drawn(Values::spread(0.1), 7, "t", 1000);
+        let mut piece = vec![0.0; 300];
+        Values::spread(0.1).fill(7, "t", 1000, 450, &mut piece);
+        assert_eq!(piece, whole[450..750]);
+    }
+
+    #[test]
+    fn seed_and_name_decide_and_mean_and_deviation_are_as_asked() {
+        let values = drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 1, "a", 100_000);
+        assert_ne!(values[..8], drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 2, "a", 8)[..]);
+        assert_ne!(values[..8], drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 1, "b", 8)[..]);
+        let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e5;
+        let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / 1e5;
+        // Standard errors: 0.5 / √1e5 = 0.0016 and 0.5 / √2e5 = 0.0011; five of each.
+        assert!((mean - 2.0).abs() < 0.008, "{mean}");
+        assert!((variance.sqrt() - 0.5).abs() < 0.006, "{variance}");
+        assert!(values.iter().all(|x| (x - 2.0).abs() <= 0.5 * 3.47));
+    }
+
+    #[test]
+    fn values_on_the_bf16_grid_have_no_low_bits() {
+        let values = drawn(Values::Bell { mean: 1.0, std: 0.3, grid: Grid::Bf16 }, 1, "n", 1000);
+        assert!(values.iter().all(|x| x.to_bits() & 0xffff == 0));
+    }
+
+    #[test]
+    fn rope_factors_go_from_1_to_32_as_in_llama_3() {
+        let factors = drawn(Values::Llama3RopeFactors, 1, "rope_freqs.weight", 32);
+        assert_eq!((factors[0], factors[31]), (1.0, 32.0));
+        assert!(factors.is_sorted());
+        // Wavelength of place 17: 2π · 500000^(17/32) = 6703; smooth = (8192/6703 − 1)/3 = 0.0741;
+        // 1 / (0.9259/32 + 0.0741) = 9.7.
+        assert!((factors[17] - 9.7).abs() < 0.1, "{}", factors[17]);
+    }
+}
