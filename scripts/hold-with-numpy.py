@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Holds F32 values in a format by numpy and ml_dtypes: the oracle of crates/numerics/tests/python_oracle.rs.
+"""Holds F32 values in a format by numpy and ml_dtypes: the oracle of crates/numerics/tests/python_oracle.rs, and the
+third implementation of `assay verify`.
 
 Reads little-endian F32 from standard input and writes as many to standard output. FORMAT is
   cast:DTYPE      a plain cast to a dtype of ml_dtypes or numpy and back
   mx:DTYPE        blocks of 32 with a power-of-two scale (OCP MX); mx:int8 for MXINT8
   nvfp4           blocks of 16 with an E4M3 scale and an F32 scale for everything
   int:BITS:N      symmetric integers with an F32 scale for each N values, the quotient taken in float64
+  quantize:TYPE   to a ggml type by gguf-py, as bytes
+  restore:TYPE    bytes of a ggml type to F32 by gguf-py
+  serve           questions `FORMAT NBYTES` with their bytes behind, answers `NBYTES` with theirs, or one line that says why not
 """
 
 import sys
@@ -69,16 +73,62 @@ def symmetric(values, bits, n):
     return np.where(step == 0, np.float32(0), held).ravel()
 
 
-def main():
-    kind, *arguments = sys.argv[1].split(":")
-    values = np.frombuffer(sys.stdin.buffer.read(), dtype="<f4")
+def ggml_type(name):
+    import gguf
+
+    return gguf.GGMLQuantizationType[name.upper()]
+
+
+def restore(data, name):
+    from gguf import quants
+
+    return quants.dequantize(np.frombuffer(data, dtype=np.uint8), ggml_type(name))
+
+
+def quantize(data, name):
+    from gguf import quants
+
+    return quants.quantize(np.frombuffer(data, dtype="<f4"), ggml_type(name)).tobytes()
+
+
+def answer(question, data):
+    kind, *arguments = question.split(":")
+    if kind == "quantize":
+        return quantize(data, *arguments)
+    if kind == "restore":
+        return restore(data, *arguments).astype("<f4").tobytes()
+    values = np.frombuffer(data, dtype="<f4")
     kinds = {
         "cast": lambda: cast(values, *arguments),
         "mx": lambda: mx(values, *arguments),
         "nvfp4": lambda: nvfp4(values),
         "int": lambda: symmetric(values, *map(int, arguments)),
     }
-    sys.stdout.buffer.write(kinds[kind]().astype("<f4").tobytes())
+    return kinds[kind]().astype("<f4").tobytes()
+
+
+def serve():
+    from importlib.metadata import version
+
+    out = sys.stdout.buffer
+    out.write(("ready " + " ".join(f"{p}={version(p)}" for p in ("numpy", "ml_dtypes", "gguf")) + "\n").encode())
+    out.flush()
+    while line := sys.stdin.buffer.readline():
+        question, length = line.decode().split()
+        data = sys.stdin.buffer.read(int(length))
+        try:
+            result = answer(question, data)
+            out.write(f"{len(result)}\n".encode() + result)
+        except Exception as error:
+            out.write((" ".join(f"{type(error).__name__}: {error}".split()) + "\n").encode())
+        out.flush()
+
+
+def main():
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        sys.stdout.buffer.write(answer(sys.argv[1], sys.stdin.buffer.read()))
 
 
 if __name__ == "__main__":

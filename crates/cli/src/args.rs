@@ -2,7 +2,7 @@
 
 use crate::failure::Exit;
 use crate::output;
-use crate::{census, diff, eval, inspect, quantize, report, run, selectors, status};
+use crate::{census, diff, eval, inspect, quantize, report, run, selectors, status, verify};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -60,6 +60,8 @@ pub enum Command {
     Selectors(selectors::SelectorsArgs),
     /// Check the environment: build, CPU, engine, memory, disk, known answers
     Doctor,
+    /// Prove that this build computes what it says, on this machine
+    Verify(verify::VerifyArgs),
     /// Serve jobs of a run
     #[command(hide = true)]
     Worker,

@@ -34,6 +34,7 @@ mod settings;
 mod status;
 mod table;
 mod time;
+mod verify;
 mod worker;
 
 use args::{Args, Command};
@@ -66,6 +67,7 @@ fn run(args: Args, output: &Output) -> Outcome {
         Command::Schemes => schemes::run(output),
         Command::Selectors(args) => selectors::run(&args, output),
         Command::Doctor => doctor::run(output),
+        Command::Verify(args) => verify::run(&args, output),
         Command::Worker => worker::run(),
     }
 }

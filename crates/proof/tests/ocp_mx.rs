@@ -1,54 +1,7 @@
-//! The MX formats against the conversion of the OCP Microscaling Formats specification 1.0, section 6.3,
-//! written here a second time from its text: in f64, with logarithms and powers, and nothing of the crate.
+//! The MX formats against the conversion of the OCP Microscaling Formats specification 1.0, section 6.3.
 
 use numerics::{PlainCodec, Scheme, TensorContext};
-
-/// An element format as the tables of section 5.3 have it.
-struct Element {
-    scheme: &'static str,
-    /// Exponent of the largest normal value.
-    emax: i32,
-    /// Exponent of the smallest normal value, below which the spacing stays; the integer has one spacing.
-    emin: i32,
-    /// Bits below the binary point at that exponent.
-    mantissa_bits: i32,
-    max: f64,
-}
-
-const ELEMENTS: [Element; 6] = [
-    Element { scheme: "mxfp4", emax: 2, emin: 0, mantissa_bits: 1, max: 6.0 },
-    Element { scheme: "mxfp6_e2m3", emax: 2, emin: 0, mantissa_bits: 3, max: 7.5 },
-    Element { scheme: "mxfp6_e3m2", emax: 4, emin: -2, mantissa_bits: 2, max: 28.0 },
-    Element { scheme: "mxfp8_e4m3", emax: 8, emin: -6, mantissa_bits: 3, max: 448.0 },
-    Element { scheme: "mxfp8_e5m2", emax: 15, emin: -14, mantissa_bits: 2, max: 57_344.0 },
-    // Two's complement with an implicit scale of 2^−6: 1.984375 at most, and one spacing everywhere.
-    Element { scheme: "mxint8", emax: 0, emin: 0, mantissa_bits: 6, max: 127.0 / 64.0 },
-];
-
-/// floor(log2 x), which `log2` alone misses by rounding just below a power of two.
-fn exponent(x: f64) -> i32 {
-    let guess = x.log2().floor() as i32;
-    (guess - 1..=guess + 1).rev().find(|&e| 2f64.powi(e) <= x).expect("a guess that is off by one at most")
-}
-
-fn element(format: &Element, v: f64) -> f64 {
-    if v == 0.0 {
-        return 0.0;
-    }
-    let e = if format.scheme == "mxint8" { 0 } else { exponent(v.abs()).max(format.emin) };
-    let spacing = 2f64.powi(e - format.mantissa_bits);
-    ((v / spacing).round_ties_even() * spacing).clamp(-format.max, format.max)
-}
-
-fn convert(format: &Element, block: &[f32]) -> Vec<f32> {
-    let greatest = block.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max);
-    if greatest == 0.0 {
-        return vec![0.0; block.len()];
-    }
-    let shared = (exponent(greatest) - format.emax).clamp(-127, 127);
-    let x = 2f64.powi(shared);
-    block.iter().map(|&v| (element(format, f64::from(v) / x) * x) as f32).collect()
-}
+use proof::oracle::ocp_mx::{ELEMENTS, convert_rows};
 
 fn by_assay(scheme: &str, values: &[f32], n_per_row: usize) -> Vec<f32> {
     let mut out = values.to_vec();
@@ -92,10 +45,7 @@ fn every_mx_format_equals_the_conversion_of_the_specification() {
     let values = rows();
     for format in &ELEMENTS {
         let ours = by_assay(format.scheme, &values, 80);
-        let theirs: Vec<f32> = values
-            .chunks(80)
-            .flat_map(|row| row.chunks(32).flat_map(|b| convert(format, b)).collect::<Vec<_>>())
-            .collect();
+        let theirs = convert_rows(format, &values, 80);
         for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
             // Only the sign of a zero is left open by the specification.
             assert!(a == b, "{} value {i}: {:e} became {a:e}, by the specification {b:e}", format.scheme, values[i]);

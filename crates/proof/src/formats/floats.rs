@@ -1,0 +1,74 @@
+//! Small floats without a scale, one value at a time.
+
+use crate::check::{Area, Check, Tally};
+use crate::inputs::Draw;
+use crate::oracle::Ladder;
+use crate::quantizer::Quantizer;
+use half::{bf16, f16};
+use numerics::{ExMy, PlainCodec, Rounding, Scheme, Specials, TensorContext};
+
+const ROUNDINGS: [(Rounding, &str); 3] = [(Rounding::Rne, ""), (Rounding::Trunc, ":trunc"), (Rounding::Away, ":away")];
+
+fn scheme_of(format: ExMy, rounding: &str) -> Option<Scheme> {
+    let specials = match format.specials() {
+        Specials::Ieee => "",
+        Specials::Fn => ":fn",
+        Specials::Finite => ":finite",
+    };
+    let (x, y, bias) = (format.exponent_bits(), format.mantissa_bits(), format.bias());
+    format!("e{x}m{y}{specials}:bias={bias}{rounding}").parse().ok()
+}
+
+fn against_list(quantizer: &dyn Quantizer, format: ExMy, inputs: &[f32], tally: &mut Tally) {
+    let Some(ladder) = Ladder::of(format) else { return tally.hold(false, || format!("{format} has no list")) };
+    for (rounding, text) in ROUNDINGS {
+        let Some(scheme) = scheme_of(format, text) else {
+            tally.hold(false, || format!("{format}{text} is no scheme"));
+            continue;
+        };
+        let mut held = inputs.to_vec();
+        let ctx = TensorContext { name: "output.weight", n_per_row: 1 };
+        match quantizer.hold(&scheme, &mut held, &ctx, &PlainCodec) {
+            Ok(()) => {
+                let listed: Vec<f32> = inputs.iter().map(|&x| ladder.cast(rounding, x)).collect();
+                tally.same_bits(&scheme.to_string(), inputs, &held, &listed);
+            }
+            Err(error) => tally.hold(false, || format!("{scheme}: {error}")),
+        }
+    }
+}
+
+/// Every float format of up to eight bits, exhaustively: each value, each middle of two, and their neighbours in F32.
+pub(super) fn every_code_and_tie(quantizer: &dyn Quantizer) -> Check {
+    let mut tally = Tally::default();
+    for bits in 2..=8u8 {
+        for x in 1..bits {
+            let y = bits - 1 - x;
+            for specials in [Specials::Ieee, Specials::Fn, Specials::Finite] {
+                let Some(format) = ExMy::new(x, y, specials, ExMy::default_bias(x)) else { continue };
+                let corners = Ladder::of(format).map_or(Vec::new(), |ladder| ladder.corners());
+                against_list(quantizer, format, &corners, &mut tally);
+            }
+        }
+    }
+    tally.check(Area::Formats, "floats of 8 bits and less: every code and every tie", &["fast", "list of values"])
+}
+
+/// All 65,536 patterns of BF16 and of F16 in every named format, all ties of BF16 and F16 in those, and random F32.
+pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer) -> Check {
+    const RANDOM: usize = 200_000;
+    let mut draw = Draw::new(5);
+    let patterns = (0..=u16::MAX).flat_map(|bits| [bf16::from_bits(bits).to_f32(), f16::from_bits(bits).to_f32()]);
+    let random = std::iter::repeat_with(|| draw.finite()).take(RANDOM);
+    let inputs: Vec<f32> = patterns.filter(|x| x.is_finite()).chain(random).collect();
+    let mut tally = Tally::default();
+    for format in [ExMy::FP8_E4M3, ExMy::FP8_E5M2, ExMy::FP6_E2M3, ExMy::FP6_E3M2, ExMy::FP4_E2M1] {
+        against_list(quantizer, format, &inputs, &mut tally);
+    }
+    for format in [ExMy::BF16, ExMy::F16] {
+        against_list(quantizer, format, &inputs, &mut tally);
+        let corners = Ladder::of(format).map_or(Vec::new(), |ladder| ladder.corners());
+        against_list(quantizer, format, &corners, &mut tally);
+    }
+    tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties, random F32", &["fast", "list of values"])
+}

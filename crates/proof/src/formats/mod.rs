@@ -1,0 +1,121 @@
+//! The number formats: every row of the table against its plain form, against its definition written a second time,
+//! and, where there is a Python, against numpy and ml_dtypes.
+
+mod controls;
+mod floats;
+pub mod rows;
+
+use crate::check::{Area, Check, Tally};
+use crate::inputs::{Input, edges};
+use crate::oracle;
+use crate::python::Python;
+use crate::quantizer::{Plain, Quantizer};
+use numerics::formats::{FORMATS, Family, FormatInfo};
+use numerics::{FakeQuantError, PlainCodec, Scheme, TensorContext};
+
+/// Name under which inputs are held: seeds depend on it, and a norm is what tools like to leave out.
+const TENSOR: &str = "blk.0.ffn_norm.weight";
+
+/// Checks that are made over all formats together.
+pub(crate) const N_OVER_ALL: usize = 4;
+
+/// All checks of formats, in the order of the table.
+pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+    let inputs = edges();
+    for row in FORMATS {
+        match row.family {
+            Family::Ggml => {}
+            Family::Control => put(controls::row(row, quantizer)),
+            _ => put(format(row, quantizer, &inputs, python.as_deref_mut())),
+        }
+    }
+    put(floats::every_code_and_tie(quantizer));
+    put(floats::every_sixteen_bit_pattern(quantizer));
+    put(nonfinite_is_refused(quantizer));
+    put(controls::seeds_matter(quantizer));
+}
+
+/// One row: its schemes on all inputs.
+fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python: Option<&mut Python>) -> Check {
+    let mut tally = Tally::default();
+    let (mut defined, mut third) = (false, None);
+    match rows::schemes(row) {
+        Err(why) => tally.hold(false, || why),
+        Ok(schemes) => {
+            for scheme in &schemes {
+                for input in inputs {
+                    defined |= against_plain_and_definition(quantizer, scheme, input, &mut tally);
+                }
+            }
+            third = Some(match python {
+                Some(python) => rows::third(row, &schemes, quantizer, python, &mut tally),
+                None => Err("numpy and ml_dtypes: no Python".to_owned()),
+            });
+        }
+    }
+    let mut compared = vec!["fast", "plain"];
+    if defined {
+        compared.push("definition in F64");
+    }
+    let mut check = tally.check(Area::Formats, format!("format {}", row.name), &compared);
+    match third {
+        Some(Ok(name)) => check.compared.push(name),
+        Some(Err(why)) => check.not_compared.push(why),
+        None => {}
+    }
+    check
+}
+
+/// Whether the definition had something to say.
+fn against_plain_and_definition(quantizer: &dyn Quantizer, scheme: &Scheme, input: &Input, tally: &mut Tally) -> bool {
+    let what = || format!("{scheme} on {}", input.kind);
+    match (held(quantizer, scheme, input), held(&Plain, scheme, input)) {
+        (Ok(fast), Ok(plain)) => {
+            tally.same_bits(&what(), &input.values, &fast, &plain);
+            let Some(defined) = oracle::hold(scheme, &input.values, input.n_per_row) else { return false };
+            tally.same_bits(&format!("{}, by definition", what()), &input.values, &fast, &defined);
+            true
+        }
+        (Err(FakeQuantError::RangeOverflow { .. }), Err(FakeQuantError::RangeOverflow { .. })) => {
+            tally.agree(1);
+            false
+        }
+        (fast, plain) => {
+            let words =
+                |result: Result<Vec<f32>, FakeQuantError>| result.err().map_or("values".into(), |e| e.to_string());
+            tally.hold(false, || format!("{}: {} against {}", what(), words(fast), words(plain)));
+            false
+        }
+    }
+}
+
+/// `input` in `scheme`.
+pub(crate) fn held(quantizer: &dyn Quantizer, scheme: &Scheme, input: &Input) -> Result<Vec<f32>, FakeQuantError> {
+    let mut values = input.values.clone();
+    let ctx = TensorContext { name: TENSOR, n_per_row: input.n_per_row };
+    quantizer.hold(scheme, &mut values, &ctx, &PlainCodec).map(|()| values)
+}
+
+/// NaN and infinity are an error that names tensor and place, and stay as they are under `nonfinite=keep`.
+fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
+    let mut tally = Tally::default();
+    for row in FORMATS.iter().filter(|row| row.family != Family::Ggml && row.name != "identity") {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut input = Input { kind: "one bad value", values: vec![0.75; 64], n_per_row: 64 };
+            input.values[41] = bad;
+            let Ok(scheme) = row.example.parse::<Scheme>() else {
+                tally.hold(false, || format!("{} is no scheme", row.example));
+                continue;
+            };
+            let refused = held(quantizer, &scheme, &input);
+            let named =
+                matches!(&refused, Err(FakeQuantError::Nonfinite { tensor, index: 41, .. }) if tensor == TENSOR);
+            tally.hold(named, || format!("{scheme}: value 41 of {TENSOR} is {bad}, and it was said: {refused:?}"));
+            let Ok(keeping) = format!("{scheme}:nonfinite=keep").parse::<Scheme>() else { continue };
+            let kept = held(quantizer, &keeping, &input);
+            let stays = matches!(&kept, Ok(values) if values[41].to_bits() == bad.to_bits());
+            tally.hold(stays, || format!("{keeping}: value 41 was {bad} and did not stay"));
+        }
+    }
+    tally.check(Area::Formats, "non-finite values are refused or kept", &["fast", "its contract"])
+}

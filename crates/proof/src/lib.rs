@@ -1,0 +1,59 @@
+//! Proof that assay computes what it says: on the user's machine, against other implementations, and by mutation.
+//!
+//! ```text
+//! known answers   formats, ggml_types, canary, worked ──┐
+//!                    ▲ oracle, python                   ├─▶ Check… ─▶ Report
+//! a model         model (engine and worker on a file) ──┘
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`check`] | what a check is and what comes of it |
+//! | [`known_answers`] | all checks that need no model |
+//! | [`formats`], [`ggml_types`], [`canary`], [`worked`] | those, by subject |
+//! | [`oracle`] | formats and ggml's blocks written a second time; nothing of the kernels is used |
+//! | [`python`] | the third implementation, where the user has one |
+//! | [`inputs`] | values that break kernels |
+//! | [`quantizer`], [`scorer`] | boundaries at which implementations, and planted faults, are put in |
+//!
+//! A check knows what is right, never what may be wrong: planted faults are found by the checks that a user runs.
+
+pub mod canary;
+pub mod check;
+pub mod formats;
+pub mod ggml_types;
+pub mod inputs;
+pub mod oracle;
+pub mod python;
+pub mod quantizer;
+pub mod scorer;
+pub mod worked;
+
+pub use check::{Area, Check, Report, Status};
+pub use python::Python;
+pub use quantizer::{Fast, Quantizer};
+pub use scorer::{Scorer, Scores};
+
+use numerics::BlockCodec;
+
+/// How many checks [`known_answers`] makes.
+pub fn n_known_answers() -> usize {
+    let ggml_row = 1;
+    let formats = numerics::formats::FORMATS.len() - ggml_row + formats::N_OVER_ALL;
+    let ggml = numerics::ggml::GGML_FORMATS.len() + oracle::ggml::QUANTIZED.len() + 1;
+    canary::N_CANARIES + formats + ggml + 1
+}
+
+/// Every check that needs no model, in a fixed order.
+pub fn known_answers(
+    quantizer: &dyn Quantizer,
+    codec: &dyn BlockCodec,
+    scorer: &dyn Scorer,
+    mut python: Option<&mut Python>,
+    put: &mut dyn FnMut(Check),
+) {
+    canary::checks(codec, put);
+    formats::checks(quantizer, python.as_deref_mut(), put);
+    ggml_types::checks(codec, python, put);
+    put(worked::check(scorer));
+}

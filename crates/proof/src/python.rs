@@ -1,0 +1,110 @@
+//! The third implementation: numpy, ml_dtypes and gguf-py in a Python of the user's. Nothing needs it; what it would have
+//! said is then listed as not compared.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// The program that answers, the same that the tests use.
+const SCRIPT: &str = include_str!("../../../scripts/hold-with-numpy.py");
+
+/// A Python that has the packages, waiting for questions.
+#[derive(Debug)]
+pub struct Python {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    /// Versions by package, `name=version`.
+    versions: Vec<String>,
+}
+
+impl Python {
+    /// Starts `program`.
+    ///
+    /// # Errors
+    /// When it does not start, or lacks a package; in words.
+    pub fn start(program: &Path) -> Result<Python, String> {
+        let shown = program.display();
+        let child = Command::new(program)
+            .args(["-I", "-c", SCRIPT, "serve"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.map_err(|error| format!("{shown} does not start: {error}"))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let stdout = stdout.ok_or_else(|| format!("{shown} has no output"))?;
+        let mut python = Python { child, stdin, stdout: BufReader::new(stdout), versions: Vec::new() };
+        let mut line = String::new();
+        let read = python.stdout.read_line(&mut line);
+        match (read, line.trim().strip_prefix("ready ")) {
+            (Ok(_), Some(versions)) => python.versions = versions.split(' ').map(str::to_owned).collect(),
+            _ => return Err(format!("{shown} has no numpy, ml_dtypes and gguf, or is no Python")),
+        }
+        Ok(python)
+    }
+
+    /// `package version`.
+    pub fn name(&self, package: &str) -> String {
+        let version = self.versions.iter().find_map(|entry| entry.strip_prefix(package)?.strip_prefix('='));
+        format!("{package} {}", version.unwrap_or("of unknown version"))
+    }
+
+    /// `values` held in a format that the script knows.
+    ///
+    /// # Errors
+    /// When Python cannot, or is gone.
+    pub fn floats(&mut self, kind: &str, values: &[f32]) -> Result<Vec<f32>, String> {
+        Ok(floats_of(&self.ask(kind, bytemuck::cast_slice(values))?))
+    }
+
+    /// Blocks of a ggml type restored.
+    ///
+    /// # Errors
+    /// When gguf-py cannot, or is gone.
+    pub fn restore(&mut self, ty: &str, bytes: &[u8]) -> Result<Vec<f32>, String> {
+        Ok(floats_of(&self.ask(&format!("restore:{ty}"), bytes)?))
+    }
+
+    /// Values quantized to a ggml type.
+    ///
+    /// # Errors
+    /// When gguf-py cannot, or is gone.
+    pub fn quantize(&mut self, ty: &str, values: &[f32]) -> Result<Vec<u8>, String> {
+        self.ask(&format!("quantize:{ty}"), bytemuck::cast_slice(values))
+    }
+
+    fn ask(&mut self, kind: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let gone = |error: std::io::Error| format!("Python is gone: {error}");
+        let stdin = self.stdin.as_mut().ok_or("Python takes no questions")?;
+        writeln!(stdin, "{kind} {}", bytes.len()).map_err(gone)?;
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).map_err(gone)?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).map_err(gone)?;
+        let line = line.trim();
+        match line.parse::<usize>() {
+            Ok(n) => {
+                let mut answer = Vec::new();
+                (&mut self.stdout).take(n as u64).read_to_end(&mut answer).map_err(gone)?;
+                if answer.len() == n {
+                    Ok(answer)
+                } else {
+                    Err(format!("Python ended {} bytes early", n - answer.len()))
+                }
+            }
+            Err(_) => Err(if line.is_empty() { "Python ended".into() } else { line.to_owned() }),
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        // Its input ends, and it with it; if it is gone already there is nothing to wait for.
+        self.stdin = None;
+        drop(self.child.wait());
+    }
+}
+
+fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}

@@ -1,0 +1,51 @@
+//! The boundary behind the logits: scores of a window, and what a cell's samples amount to.
+
+use eval::{NonFinite, ReferenceWindow, Token, VariantScores};
+use lab::cell::Cell;
+use lab::evidence::{self, EvidenceError};
+use lab::record::{CellRecord, Predicted};
+use lab::store::CellSamples;
+
+/// Turns logits into scores and scores into a record.
+pub trait Scorer: Sync {
+    /// Scores of a variant's logits against its reference's, both `[targets.len()][n_vocab]`, and the reference's own
+    /// negative log-likelihoods.
+    ///
+    /// # Errors
+    /// At the first row that is not finite.
+    fn compare(
+        &self,
+        n_vocab: usize,
+        targets: &[Token],
+        reference: &[f32],
+        variant: &[f32],
+    ) -> Result<(Vec<f64>, VariantScores), NonFinite>;
+
+    /// A cell's numbers from its samples.
+    ///
+    /// # Errors
+    /// As [`evidence::derive`].
+    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError>;
+}
+
+/// What the worker and the runner use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scores;
+
+impl Scorer for Scores {
+    fn compare(
+        &self,
+        n_vocab: usize,
+        targets: &[Token],
+        reference: &[f32],
+        variant: &[f32],
+    ) -> Result<(Vec<f64>, VariantScores), NonFinite> {
+        let mut window = ReferenceWindow::default();
+        window.set(reference, n_vocab, targets)?;
+        Ok((window.nll(), window.compare(variant)?))
+    }
+
+    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError> {
+        evidence::derive(cell, samples, predicted)
+    }
+}

@@ -1,0 +1,192 @@
+//! The worked values of docs/metrics.md, computed by the code that a run uses.
+
+use crate::check::{Area, Check, Tally};
+use crate::scorer::Scorer;
+use lab::cell::Cell;
+use lab::evidence::floor;
+use lab::protocol::{Arm, Base, Sample};
+use lab::record::{Measured, Predicted, Role, Stage};
+use lab::store::CellSamples;
+use std::collections::BTreeMap;
+
+/// The page, whose lines `Worked: … `name` = value, …` are the claims.
+const PAGE: &str = include_str!("../../../docs/metrics.md");
+
+/// Half a unit of the sixth digit, which is what the page prints, and F32 logits: 1e-7.
+const RELATIVE_TOLERANCE: f64 = 5e-6;
+
+const N_CHUNKS: usize = 8;
+
+/// Logits of the reference and of the variant over two tokens; only differences between logits matter.
+fn position(kind: Kind) -> ([f32; 2], [f32; 2]) {
+    // ln 3, nearest in F32.
+    let three = 1.098_612_3;
+    match kind {
+        Kind::A => ([three, 0.0], [0.0, 0.0]),
+        Kind::B => ([0.0, 0.0], [0.0, 0.0]),
+        Kind::C => ([three, 0.0], [0.0, three]),
+    }
+}
+
+/// The page's three kinds of position.
+#[derive(Clone, Copy)]
+enum Kind {
+    A,
+    B,
+    C,
+}
+
+fn kinds(chunk: usize) -> [Kind; 2] {
+    match chunk {
+        7 => [Kind::C, Kind::A],
+        c if c % 2 == 0 => [Kind::A, Kind::B],
+        _ => [Kind::A, Kind::A],
+    }
+}
+
+fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<Sample, String> {
+    let rows: Vec<_> = kinds.iter().map(|&kind| position(kind)).collect();
+    let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
+    let variant: Vec<f32> = rows.iter().flat_map(|row| row.1).collect();
+    let scored = scorer.compare(2, &vec![0; kinds.len()], &reference, &variant);
+    let (nll_ref, scores) = scored.map_err(|error| error.to_string())?;
+    Ok(Sample {
+        cell: "example".into(),
+        chunk,
+        nll: scores.nll,
+        nll_ref,
+        kld: scores.kld,
+        same_top: scores.same_top,
+        logits_changed: scores.logits_changed,
+        activations: None,
+    })
+}
+
+fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
+    let chunks: Vec<usize> = (0..N_CHUNKS).collect();
+    let cell = Cell {
+        key: "example".into(),
+        stage: Stage::AllLayers,
+        role: Role::Variant,
+        target: "ffn_norm".into(),
+        scheme: "bf16".into(),
+        layers: Vec::new(),
+        base: Base { arm: Arm::Exact, carried: Vec::new() },
+        edits: Vec::new(),
+        chunks: chunks.clone(),
+    };
+    let by_chunk = chunks.iter().map(|&chunk| Ok((chunk, scored(scorer, chunk, &kinds(chunk))?)));
+    let samples = CellSamples { applied: None, by_chunk: by_chunk.collect::<Result<_, String>>()? };
+    let predicted = Predicted { n: 0, changed: 0, zero_sign: 0 };
+    let record = scorer.derive(&cell, &samples, &predicted).map_err(|error| error.to_string())?;
+    record.measured.ok_or_else(|| "nothing was measured".to_owned())
+}
+
+/// A seed whose KLD is the same everywhere.
+fn jitter(scorer: &dyn Scorer, kld: f64) -> Result<CellSamples, String> {
+    let sample = |chunk| Ok((chunk, Sample { kld: vec![kld; 2], ..scored(scorer, chunk, &[Kind::A, Kind::A])? }));
+    Ok(CellSamples { applied: None, by_chunk: (0..N_CHUNKS).map(sample).collect::<Result<_, String>>()? })
+}
+
+/// What the code makes of the page's example, by the names of the page.
+///
+/// # Errors
+/// When it makes nothing of it.
+pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, String> {
+    let m = measured(scorer)?;
+    let chunks: Vec<usize> = (0..N_CHUNKS).collect();
+    let seeds = [(1, &jitter(scorer, 0.01)?), (2, &jitter(scorer, 0.02)?)];
+    let floor = floor(&chunks, m.kld.mean, &seeds, "ffn_norm").ok_or("no floor")?;
+    let difference = numerics::difference(&[3.0, 4.0], &[3.0, 3.5]);
+    let census = lineage::census(&[1.5, -0.75, 3.0], lineage::StoredPrecision::F32);
+    let first = |kind| scored(scorer, 0, &[kind]).map(|sample| sample.kld.first().copied().unwrap_or(f64::NAN));
+    Ok(BTreeMap::from([
+        ("nll_mean", m.ppl.ln()),
+        ("ppl", m.ppl),
+        ("ppl_ref", m.ppl_ref),
+        ("dlnppl", m.dlnppl.mean),
+        ("dlnppl_se", m.dlnppl.se.unwrap_or(f64::NAN)),
+        ("dlnppl_se_iid", m.dlnppl.se_iid),
+        ("ppl_ratio", m.dlnppl.mean.exp()),
+        ("kld_at_a", first(Kind::A)?),
+        ("kld_at_c", first(Kind::C)?),
+        ("kld_mean", m.kld.mean),
+        ("kld_se", m.kld.se.unwrap_or(f64::NAN)),
+        ("kld_se_iid", m.kld.se_iid),
+        ("kld_median", m.kld_median),
+        ("kld_p99", m.kld_p99),
+        ("kld_max", m.kld_max),
+        ("same_top", m.same_top),
+        ("logits_changed", m.logits_changed as f64),
+        ("floor_kld_mean_max", floor.kld_mean_max),
+        ("floor_ratio", floor.ratio.unwrap_or(f64::NAN)),
+        ("changed", difference.changed as f64),
+        ("rmse", difference.rmse),
+        ("rel_rmse", difference.rel_rmse),
+        ("sqnr_db", difference.sqnr_db),
+        ("cosine", difference.cosine),
+        ("evidence_bits", census.evidence_bits),
+    ]))
+}
+
+/// Every `` `name` = value `` of the page's `Worked:` lines.
+///
+/// # Errors
+/// The first that is no number, or stands there twice.
+pub fn claimed() -> Result<BTreeMap<String, f64>, String> {
+    let mut claims = BTreeMap::new();
+    for line in PAGE.lines().filter_map(|line| line.strip_prefix("Worked: ")) {
+        let mut parts = line.split('`').skip(1);
+        while let (Some(name), Some(rest)) = (parts.next(), parts.next()) {
+            let value = rest.trim_start_matches(" = ").split([',', ';', ' ']).next().unwrap_or_default();
+            let value = value.parse().map_err(|_| format!("{name}: {rest:?} is no number"))?;
+            if claims.insert(name.to_string(), value).is_some() {
+                return Err(format!("{name} is claimed twice"));
+            }
+        }
+    }
+    Ok(claims)
+}
+
+/// The page's values against the code's.
+pub fn check(scorer: &dyn Scorer) -> Check {
+    let mut tally = Tally::default();
+    match (computed(scorer), claimed()) {
+        (Ok(computed), Ok(claimed)) => {
+            for name in claimed.keys().filter(|name| !computed.contains_key(name.as_str())) {
+                tally.hold(false, || format!("the page has a worked {name}, which nothing computes"));
+            }
+            for (name, value) in computed {
+                let claim = claimed.get(name).copied().unwrap_or(f64::NAN);
+                let near = (value - claim).abs() <= RELATIVE_TOLERANCE * claim.abs();
+                tally.hold(near, || format!("{name}: the page says {claim}, the code {value}"));
+            }
+        }
+        (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),
+    }
+    let bit_equal = scored(scorer, 0, &[Kind::B]);
+    tally.hold(matches!(&bit_equal, Ok(sample) if sample.kld == [0.0] && sample.logits_changed == 0), || {
+        format!("a position without any changed bit: {bit_equal:?}")
+    });
+    tally.check(Area::Metrics, "worked values of docs/metrics.md", &["what a run uses", "worked by hand"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Status;
+    use crate::scorer::Scores;
+
+    #[test]
+    fn every_worked_value_of_the_page_is_what_the_code_computes() {
+        let check = check(&Scores);
+        assert_eq!(check.status, Status::Passed, "{}", check.detail);
+        let (computed, claimed) = (computed(&Scores).expect("computes"), claimed().expect("numbers"));
+        let names: Vec<&str> = claimed.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            computed.keys().copied().collect::<Vec<_>>(),
+            "the page and this module name the same values"
+        );
+    }
+}
