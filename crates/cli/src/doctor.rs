@@ -149,22 +149,12 @@ const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and 
 const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
 
 fn memory() -> Check {
-    let Some(available) = available_memory() else {
+    let Some(available) = crate::settings::available_memory() else {
         return Check::of("memory", true, "not known on this system".into(), "");
     };
     let enough = available >= ENOUGH_MEMORY_BYTES;
     let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
     Check::of("memory", true, format!("{} available", table::bytes(available)), hint)
-}
-
-/// `MemAvailable` of Linux, or what the control group leaves if that is less.
-fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let available = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.saturating_mul(1024);
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let limit = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
-    Some(limit.map_or(available, |(max, used)| available.min(max.saturating_sub(used))))
 }
 
 /// A run folder takes a few megabytes.

@@ -8,19 +8,20 @@ use crate::progress::Progress;
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
 use crate::worker;
-use ::eval::EngineSettings;
+use ::eval::{EngineSettings, LayerError};
 use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::cell::Cell;
 use lab::evidence;
 use lab::phrase::{plural, share};
-use lab::protocol::{Arm, Base, Carrier, ChunkWork, Edit, Event, Job, ReferenceSample, Sample};
+use lab::protocol::{Arm, Base, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, WorkerDied, WorkerLink};
 use llama::GgmlCodec;
-use numerics::TensorContext;
+use numerics::{Scheme, TensorContext};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub struct EvalArgs {
     /// Kernels: exact holds every weight in F32, native runs the model as shipped
     #[arg(long, value_enum, default_value_t = ArmArg::Exact)]
     arm: ArmArg,
+    /// Show how far the residual stream is from the reference's after each layer; every pass is a full one then
+    #[arg(long, requires = "apply")]
+    trace: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -57,8 +61,12 @@ struct Request {
     chunks: usize,
     n_threads: usize,
     base: Base,
+    max_memory_bytes: Option<u64>,
     applies: Vec<Apply>,
     edits: Vec<Edit>,
+    trace: bool,
+    /// The whole matrix is edited, which is lookup table and head in one.
+    both_uses: bool,
 }
 
 /// Runs `assay eval`.
@@ -66,6 +74,10 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.chunks, "window"), output.quiet());
     progress.say(&request.words());
+    if request.both_uses {
+        progress
+            .say("token_embd.weight is the output head too: both uses change; token_embd[use=lookup] is one of them");
+    }
     let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
     let measured = measure(link.as_mut(), &request, &mut progress)?;
     drop(progress);
@@ -84,33 +96,30 @@ impl Request {
         let corpus = corpus::read(args.settings.text.as_deref())?;
         let model = Model::open(&args.model)?;
         model.require_scorable()?;
-        let applied = lab::apply::resolve(&applies, &model.ids).map_err(|error| model.refuses(error))?;
-        for (index, scheme) in &applied.tensors {
-            let id = &model.ids[*index];
+        let edits = lab::apply::edits(&applies, &model.ids).map_err(|error| model.refuses(error))?;
+        let weight = |edit: &Edit| match edit.place {
+            Place::Activation => None,
+            _ => model.ids.iter().find(|id| id.name == edit.tensor),
+        };
+        for (edit, id) in edits.iter().filter_map(|edit| Some((edit, weight(edit)?))) {
             // One row of zeros asks all that can be asked without the values: block sizes, importance matrices.
+            let scheme: Scheme = edit.scheme.parse()?;
             let mut row = vec![0.0; id.ne[0] as usize];
             let context = TensorContext { name: &id.name, n_per_row: row.len() };
             scheme.fake_quantize(&mut row, &context, &GgmlCodec).map_err(|error| model.refuses(error))?;
         }
-        let edits: Vec<Edit> = applied
-            .tensors
-            .iter()
-            .map(|(index, scheme)| Edit {
-                tensor: model.ids[*index].name.clone(),
-                scheme: scheme.to_string(),
-                carrier: Carrier::F32,
-            })
-            .collect();
         // As in a run: the native reference holds in F32 what the variant does, so that a change of kernels
         // is not taken for the effect of the scheme.
         let (arm, carried) = match args.arm {
             ArmArg::Exact => (Arm::Exact, Vec::new()),
             ArmArg::Native => {
-                let tensors = applied.tensors.iter().map(|(index, _)| &model.ids[*index]);
-                let carried = tensors.filter(|id| id.ty != "f32").map(|id| id.name.clone()).collect();
-                (Arm::Native, carried)
+                let tensors: BTreeSet<&str> =
+                    edits.iter().filter_map(weight).filter(|id| id.ty != "f32").map(|id| id.name.as_str()).collect();
+                (Arm::Native, tensors.into_iter().map(str::to_owned).collect())
             }
         };
+        let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";
+        let both_uses = lab::is_tied(&model.ids) && edits.iter().any(is_shared);
         Ok(Request {
             // Of a split model the first shard, whichever was named: the engine opens no other.
             model: model.file.path().to_owned(),
@@ -119,9 +128,12 @@ impl Request {
             settings: args.settings.engine(),
             chunks: args.settings.chunks as usize,
             n_threads: args.settings.threads as usize,
+            max_memory_bytes: args.settings.max_memory_bytes(),
             base: Base { arm, carried },
             applies,
             edits,
+            trace: args.trace,
+            both_uses,
         })
     }
 
@@ -181,7 +193,8 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     let died = |died| request.worker_died(died);
 
     let (model, settings) = (request.model.clone(), request.settings.clone());
-    link.send(&Job::Open { model, settings, n_threads: request.n_threads }).map_err(died)?;
+    let (n_threads, max_memory_bytes) = (request.n_threads, request.max_memory_bytes);
+    link.send(&Job::Open { model, settings, n_threads, max_memory_bytes }).map_err(died)?;
     let info = match link.recv().map_err(died)? {
         Event::Opened { info } => info,
         other => return Err(unexpected(other, &request.name)),
@@ -205,7 +218,8 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
     let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let units = chunks * (1 + cells.len());
-    link.send(&Job::Measure { base: request.base.clone(), cells, chunks: work }).map_err(died)?;
+    let (base, trace) = (request.base.clone(), request.trace);
+    link.send(&Job::Measure { base, cells, chunks: work, trace }).map_err(died)?;
     let mut measured = Measurement {
         engine: info.build,
         arch: info.arch,
@@ -218,6 +232,8 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     loop {
         match link.recv().map_err(died)? {
             Event::Started { .. } => {}
+            Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
+            Event::Note { text } => progress.say(&text),
             Event::Reference(sample) => measured.reference.push(sample),
             Event::Applied { tensors, .. } => measured.samples.applied = Some(tensors),
             Event::Sample(sample) => {
@@ -267,16 +283,29 @@ struct Answer {
     dlnppl_se_iid: Option<f64>,
     logits_changed: Option<usize>,
     changed: Vec<ChangedRow>,
+    /// With `--trace`: after each layer, √(Σ (variant − reference)² / Σ reference²) of the residual stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    residual: Option<Vec<ResidualRow>>,
     settings: Settings,
 }
 
-/// What `--apply` did to a tensor, as read back from the engine.
+/// The residual stream as it leaves a layer.
+#[derive(Serialize)]
+struct ResidualRow {
+    layer: usize,
+    rel_rmse: f64,
+}
+
+/// What `--apply` did to a tensor, as read back from the engine, or to a node's values in the first window.
 #[derive(Serialize)]
 struct ChangedRow {
     name: String,
+    place: Place,
     scheme: String,
     n: u64,
     changed: u64,
+    /// Values that are not held as the scheme left them: the KV cache rounds to its own type.
+    carrier_rounded: u64,
     rel_rmse: f64,
 }
 
@@ -332,6 +361,7 @@ impl Measurement {
             dlnppl_se_iid: about(|m| m.dlnppl.se_iid),
             logits_changed: measured.map(|m| m.logits_changed),
             changed: variant.as_ref().map(|record| changed(record, request)).unwrap_or_default(),
+            residual: if request.trace { Some(self.residual(request)?) } else { None },
             settings: Settings {
                 model: request.name.clone(),
                 arch: self.arch.clone(),
@@ -348,19 +378,57 @@ impl Measurement {
     }
 }
 
+impl Measurement {
+    /// Over all windows. What lies before the first layer that was touched must be the reference's, bit for bit.
+    fn residual(&self, request: &Request) -> Result<Vec<ResidualRow>, Failure> {
+        let windows: Vec<&[LayerError]> =
+            self.samples.by_chunk.values().map(|sample| sample.residual.as_slice()).collect();
+        let n_layer = windows.iter().map(|layers| layers.len()).max().unwrap_or(0);
+        if n_layer == 0 {
+            let error = anyhow!(
+                "{}: the graph of {} names no layers, so there is nothing to trace\nhint: leave --trace out",
+                request.name,
+                self.arch
+            );
+            return Err(Failure { exit: Exit::BadInput, error });
+        }
+        let first = request.edits.iter().map(Edit::first_layer).min().unwrap_or(usize::MAX);
+        let rows = (0..n_layer).map(|layer| {
+            let mut sum = LayerError::default();
+            for error in windows.iter().filter_map(|layers| layers.get(layer)) {
+                sum.squared_error += error.squared_error;
+                sum.squared_reference += error.squared_reference;
+            }
+            ResidualRow { layer, rel_rmse: sum.relative().min(f64::MAX) }
+        });
+        let rows: Vec<ResidualRow> = rows.collect();
+        match rows.iter().find(|row| row.layer < first && row.rel_rmse != 0.0) {
+            None => Ok(rows),
+            Some(row) => {
+                let error = anyhow!(
+                    "{}: the residual stream differs after layer {} ({:e}), before anything was touched; results are withheld\nhint: this is a fault of assay; please report it",
+                    request.name,
+                    row.layer,
+                    row.rel_rmse
+                );
+                Err(Failure { exit: Exit::ControlFailed, error })
+            }
+        }
+    }
+}
+
 fn changed(record: &CellRecord, request: &Request) -> Vec<ChangedRow> {
-    let tensors = record.evidence.tensors.iter();
-    tensors
-        .map(|tensor| ChangedRow {
-            name: tensor.tensor.clone(),
-            scheme: request
-                .edits
-                .iter()
-                .find(|edit| edit.tensor == tensor.tensor)
-                .map_or(String::new(), |edit| edit.scheme.clone()),
-            n: tensor.n,
-            changed: tensor.changed,
-            rel_rmse: tensor.rel_rmse,
+    // The evidence comes in the order of the edits.
+    let edits = request.edits.iter().zip(&record.evidence.tensors);
+    edits
+        .map(|(edit, found)| ChangedRow {
+            name: found.tensor.clone(),
+            place: edit.place,
+            scheme: edit.scheme.clone(),
+            n: found.n,
+            changed: found.changed,
+            carrier_rounded: found.carrier_rounded,
+            rel_rmse: found.rel_rmse,
         })
         .collect()
 }
@@ -382,9 +450,13 @@ impl Answer {
             let values: u64 = self.changed.iter().map(|row| row.n).sum();
             let changed: u64 = self.changed.iter().map(|row| row.changed).sum();
             let applied = escape_terminal(self.settings.apply.join(" "));
-            let (n_tensors, changed, values) =
-                (plural(self.changed.len(), "tensor"), thousands(changed), thousands(values));
-            line(format!("{applied}: {changed} of {values} values changed in {n_tensors}"));
+            let is_node = |row: &&ChangedRow| row.place == Place::Activation;
+            let nodes = self.changed.iter().filter(is_node).count();
+            let places = [(self.changed.len() - nodes, "tensor"), (nodes, "graph node")];
+            let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
+            let (places, changed, values) =
+                (places.collect::<Vec<_>>().join(" and "), thousands(changed), thousands(values));
+            line(format!("{applied}: {changed} of {values} values changed in {places}"));
             line(format!("reference PPL {ppl_ref:.4}, Δ ln PPL {dlnppl:+.6}{}", plus_minus(self.dlnppl_se)));
             line(format!(
                 "KLD mean {}{}, median {}, p99 {}, max {} nats",
@@ -400,6 +472,13 @@ impl Answer {
                 None => String::new(),
             };
             line(format!("same top {}{bits}", share(same_top)));
+            if let Some(residual) = &self.residual {
+                line("residual stream after each layer, relative error:".to_owned());
+                for rows in residual.chunks(6) {
+                    let cells = rows.iter().map(|row| format!("{:>4} {:<9}", row.layer, scientific(row.rel_rmse)));
+                    line(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
+                }
+            }
             if matches!(self.settings.arm, Arm::Native) {
                 line("the native arm has a perturbation floor; `assay run` measures it".to_owned());
             }

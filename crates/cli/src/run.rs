@@ -16,6 +16,7 @@ use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRec
 use lab::{Plan, RunError, RunEvent};
 use llama::GgmlCodec;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,12 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
         return Err(anyhow!("{shown}: is a file, wanted a folder for the run\nhint: choose another --out").into());
     }
 
-    let mut display = Display { plan: prepared.plan(), dir: &dir, progress: Progress::new("starting", output.quiet()) };
+    let mut display = Display {
+        plan: prepared.plan(),
+        dir: &dir,
+        progress: Progress::new("starting", output.quiet()),
+        memory: BTreeMap::new(),
+    };
     let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
         .map_err(failure)?;
     drop(display);
@@ -92,6 +98,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     plan.layer_chunks = args.layer_chunks as usize;
     plan.settings = args.settings.engine();
     plan.n_threads = args.settings.threads as usize;
+    plan.max_memory_bytes = args.settings.max_memory_bytes();
     Ok(plan)
 }
 
@@ -132,6 +139,8 @@ struct Display<'a> {
     plan: &'a Plan,
     dir: &'a Path,
     progress: Progress,
+    /// The most that was said to be needed, by model and arm.
+    memory: BTreeMap<(String, Arm), u64>,
 }
 
 impl Display<'_> {
@@ -159,6 +168,17 @@ impl Display<'_> {
                 let label = format!("{}: {}", model(name), stage.name());
                 self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
+            }
+            RunEvent::Memory { model: name, arm, plan } => {
+                // The stages of an arm take much the same; the most is what has to fit.
+                let most = self.memory.entry((name.clone(), *arm)).or_default();
+                if plan.total_bytes > *most {
+                    *most = plan.total_bytes;
+                    self.progress.say(&format!("{}: {} arm, memory {}", model(name), arm.name(), plan.words()));
+                }
+            }
+            RunEvent::Note { model: name, text } => {
+                self.progress.say(&format!("{}: {}", model(name), escape_terminal(text)));
             }
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
             RunEvent::CellFailed { model: name, target, why, .. } => {

@@ -1,7 +1,7 @@
 //! Columns of text, aligned by display width.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-pub use lab::phrase::count as thousands;
+pub use lab::phrase::{bytes, count as thousands};
 
 /// Which way a column leans.
 #[derive(Clone, Copy)]
@@ -34,15 +34,6 @@ pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Stri
         out.push('\n');
     }
     out
-}
-
-/// A count of bytes for people, and exactly.
-pub fn bytes(n: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(size, _)| n >= *size) {
-        Some((size, unit)) => format!("{:.1} {unit}", n as f64 / *size as f64),
-        None => format!("{n} bytes"),
-    }
 }
 
 /// A small number in scientific notation; exactly zero is `0`, since that is a finding.

@@ -2,10 +2,10 @@
 
 mod support;
 
-use eval::{Engine, EngineError, EngineSettings, Prefix, Sequence, Token};
-use llama::LlamaEngine;
+use eval::{Engine, EngineError, EngineSettings, Hook, Prefix, Sequence, Token, WeightUse};
+use llama::{LlamaEngine, Writes};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use support::TinyModel;
 
 const N_CTX: u32 = 32;
@@ -64,4 +64,214 @@ fn sequences_that_do_not_fit_are_refused_and_the_engine_goes_on() {
     }
     let fits = Sequence { tokens: &window[..4], first_output: 3 };
     assert!(decode_each(&mut engine, &[fits]).is_ok());
+}
+
+/// Logits of the second half of one window.
+fn logits(
+    engine: &mut dyn Engine,
+    window: &[Token],
+    prefix: Prefix,
+    hooks: &[Hook<'_>],
+) -> Result<Vec<f32>, EngineError> {
+    let taken = Mutex::new(Vec::new());
+    engine.decode_hooked(&[window], N_CTX as usize / 2, prefix, hooks, &|_, logits| {
+        *taken.lock().expect("no panic") = logits.to_vec();
+    })?;
+    Ok(taken.into_inner().expect("no panic"))
+}
+
+fn full(engine: &mut dyn Engine) -> Vec<f32> {
+    logits(engine, &tokens(N_CTX as usize), Prefix::Full, &[]).expect("decodes")
+}
+
+fn scaled(bytes: &[u8], factor: f32) -> Arc<Vec<u8>> {
+    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes")) * factor);
+    Arc::new(values.flat_map(f32::to_le_bytes).collect())
+}
+
+#[test]
+fn a_shared_matrix_is_swapped_for_one_use_and_the_other_goes_on_as_before() {
+    let (_folder, mut engine) = engine(2);
+    let name = "token_embd.weight";
+    let info = engine.weights().iter().find(|weight| weight.name == name).expect("it is used").clone();
+    assert_eq!((info.consumers, info.lookups), (2, 1));
+    let before = full(&mut engine);
+    let (ty, bytes) = engine.read_weight(name).expect("reads");
+    let mut seen = Vec::new();
+    for uses in [&[WeightUse::Lookup][..], &[WeightUse::Head], &[WeightUse::Lookup, WeightUse::Head]] {
+        // Untied and unquantized: not one bit differs.
+        for &used_as in uses {
+            engine.swap_use(name, used_as, &ty, Arc::new(bytes.clone())).expect("swaps");
+        }
+        assert_eq!(full(&mut engine), before, "{uses:?}");
+        for &used_as in uses {
+            engine.swap_use(name, used_as, &ty, scaled(&bytes, 0.5)).expect("swaps");
+            assert_eq!(engine.read_use(name, used_as).expect("reads").1, *scaled(&bytes, 0.5));
+        }
+        assert_eq!(engine.read_weight(name).expect("reads").1, bytes, "the shared matrix itself is as it was");
+        seen.push(full(&mut engine));
+        for &used_as in uses.iter().chain(uses) {
+            engine.restore_use(name, used_as).expect("restores");
+        }
+        assert_eq!(full(&mut engine), before, "{uses:?}");
+    }
+    // Half the head is half the logits; norms undo what the lookup does but for the first residual.
+    assert_eq!(seen[1], before.iter().map(|x| x * 0.5).collect::<Vec<_>>());
+    assert!(seen[0] != before && seen[0] != seen[1]);
+    engine.swap_weight(name, &ty, scaled(&bytes, 0.5)).expect("swaps");
+    assert_eq!(full(&mut engine), seen[2], "both uses are the whole matrix");
+    engine.restore_weight(name).expect("restores");
+    assert!(engine.swap_use("output_norm.weight", WeightUse::Lookup, "f32", Arc::default()).is_err());
+    assert!(engine.restore_use(name, WeightUse::Head).is_err(), "nothing is swapped any more");
+}
+
+#[test]
+fn weights_written_through_the_back_end_give_the_same_bits_as_by_pointer() {
+    let (_folder, mut by_pointer) = engine(2);
+    let (_other, other) = engine(2);
+    let mut through = other.writing(Writes::ThroughBackend);
+    let before = full(&mut by_pointer);
+    for name in ["blk.1.ffn_down.weight", "blk.0.attn_norm.weight", "token_embd.weight"] {
+        let (ty, bytes) = by_pointer.read_weight(name).expect("reads");
+        for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
+            engine.swap_weight(name, &ty, scaled(&bytes, 0.75)).expect("swaps");
+            assert_eq!(engine.read_weight(name).expect("reads").1, *scaled(&bytes, 0.75));
+        }
+        let changed = full(&mut by_pointer);
+        assert_ne!(changed, before, "{name}");
+        assert_eq!(full(&mut through), changed, "{name}");
+        for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
+            engine.restore_weight(name).expect("restores");
+            assert_eq!(engine.read_weight(name).expect("reads").1, bytes);
+            assert_eq!(full(engine), before, "{name}");
+        }
+    }
+    let (ty, bytes) = through.read_weight("token_embd.weight").expect("reads");
+    let half = scaled(&bytes, 0.5);
+    for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
+        engine.swap_use("token_embd.weight", WeightUse::Head, &ty, half.clone()).expect("swaps");
+    }
+    assert_eq!(full(&mut through), full(&mut by_pointer));
+}
+
+#[test]
+fn every_role_of_activations_can_be_replaced_and_leaving_it_alone_changes_no_bit() {
+    let (_folder, mut engine) = engine(1);
+    let window = tokens(N_CTX as usize);
+    let before = full(&mut engine);
+    let n_embd = TinyModel::N_EMBD;
+    for (node, n_per_row, n) in [
+        ("attn_norm-1", n_embd, 32),
+        ("Qcur-0", n_embd, 32),
+        ("Kcur-0", n_embd, 32),
+        ("Vcur-1", n_embd, 32),
+        ("cache_k_l1", n_embd, 32),
+        ("cache_v_l0", n_embd, 32),
+        ("attn_out-1", n_embd, 32),
+        ("ffn_norm-0", n_embd, 32),
+        ("ffn_up-0", 2 * n_embd, 32),
+        ("ffn_out-0", n_embd, 32),
+        ("l_out-0", n_embd, 32),
+        // Behind the last attention there are only the tokens whose logits are wanted.
+        ("l_out-1", n_embd, 16),
+        ("result_norm", n_embd, 16),
+        ("embd", n_embd, 32),
+    ] {
+        let met = Mutex::new(Vec::new());
+        let look = |slot: usize, values: &mut [f32], n_per_row: usize| {
+            met.lock().expect("no panic").push((slot, values.len() / n_per_row, n_per_row));
+            Ok(())
+        };
+        let same = logits(&mut engine, &window, Prefix::Full, &[Hook { node, replace: &look }]).expect(node);
+        assert_eq!(same, before, "{node}");
+        assert_eq!(met.into_inner().expect("no panic"), [(0, n, n_per_row)], "{node}");
+        let damp = |_: usize, values: &mut [f32], _: usize| {
+            values.iter_mut().enumerate().for_each(|(i, x)| *x *= if i % 3 == 0 { 0.5 } else { 1.0 });
+            Ok(())
+        };
+        let other = logits(&mut engine, &window, Prefix::Full, &[Hook { node, replace: &damp }]).expect(node);
+        assert_ne!(other, before, "{node} is replaced and nothing happens");
+        assert_eq!(full(&mut engine), before, "{node} leaves something behind");
+    }
+    let fails = |_: usize, _: &mut [f32], _: usize| Err("not today".to_string());
+    let error = logits(&mut engine, &window, Prefix::Full, &[Hook { node: "l_out-0", replace: &fails }]);
+    assert!(error.expect_err("fails").to_string().contains("l_out-0: not today"));
+    let keep = |_: usize, _: &mut [f32], _: usize| Ok(());
+    let error = logits(&mut engine, &window, Prefix::Full, &[Hook { node: "ffn_nrom-1", replace: &keep }]);
+    let error = error.expect_err("no such node").to_string();
+    assert!(error.contains("\"ffn_nrom-1\"") && error.contains("ffn_norm-1"), "{error}");
+}
+
+#[test]
+fn a_hook_behind_the_recorded_prefix_gives_the_bits_of_a_full_pass_and_one_before_it_is_an_error() {
+    let (_folder, mut engine) = engine(1);
+    let window = tokens(N_CTX as usize);
+    logits(&mut engine, &window, Prefix::Record, &[]).expect("records");
+    let halve = |_: usize, values: &mut [f32], _: usize| {
+        values.iter_mut().for_each(|x| *x *= 0.5);
+        Ok(())
+    };
+    for node in ["ffn_norm-1", "cache_v_l1", "l_out-1"] {
+        let hooks = [Hook { node, replace: &halve }];
+        let full = logits(&mut engine, &window, Prefix::Full, &hooks).expect(node);
+        assert_eq!(logits(&mut engine, &window, Prefix::Reuse(1), &hooks).expect(node), full, "{node}");
+    }
+    let early = logits(&mut engine, &window, Prefix::Reuse(1), &[Hook { node: "ffn_norm-0", replace: &halve }]);
+    assert!(early.expect_err("it is skipped").to_string().contains("the part that is skipped"));
+}
+
+#[test]
+fn a_window_longer_than_what_is_computed_at_once_can_start_from_its_prefix_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
+    let settings = EngineSettings { n_ubatch: 16, ..EngineSettings::pinned(64) };
+    let mut engine = LlamaEngine::open(&path, &settings, 1).expect("a sound model");
+    let window = tokens(64);
+    let run = |engine: &mut LlamaEngine, prefix| {
+        let taken = Mutex::new(Vec::new());
+        engine.decode(&[&window], 32, prefix, &|_, logits| *taken.lock().expect("no panic") = logits.to_vec())?;
+        Ok::<_, EngineError>(taken.into_inner().expect("no panic"))
+    };
+    let recorded = run(&mut engine, Prefix::Record).expect("records");
+    assert_eq!(recorded.len(), 32 * engine.info().n_vocab);
+    assert_eq!(run(&mut engine, Prefix::Reuse(1)).expect("reuses"), recorded);
+    assert_eq!(run(&mut engine, Prefix::Full).expect("decodes"), recorded);
+}
+
+#[test]
+fn the_first_value_that_is_not_finite_is_found_with_its_token_and_its_weight() {
+    let (_folder, mut engine) = engine(2);
+    let window = tokens(N_CTX as usize);
+    assert_eq!(engine.first_non_finite(&window, &[]).expect("looks"), None);
+    let (ty, mut bytes) = engine.read_weight("blk.1.ffn_down.weight").expect("reads");
+    bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    engine.swap_weight("blk.1.ffn_down.weight", &ty, Arc::new(bytes)).expect("swaps");
+    let found = engine.first_non_finite(&window, &[]).expect("looks").expect("it is there");
+    assert_eq!((found.node.as_str(), found.token), ("ffn_out-1", 16), "only the second half has outputs");
+    assert_eq!(found.weights, ["blk.1.ffn_down.weight"]);
+    engine.restore_weight("blk.1.ffn_down.weight").expect("restores");
+    // One row of the lookup: the token that has it is named.
+    let (ty, mut bytes) = engine.read_weight("token_embd.weight").expect("reads");
+    let row = TinyModel::N_EMBD * 4 * window[9] as usize;
+    bytes[row..row + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    engine.swap_use("token_embd.weight", WeightUse::Lookup, &ty, Arc::new(bytes)).expect("swaps");
+    let found = engine.first_non_finite(&window, &[]).expect("looks").expect("it is there");
+    assert_eq!((found.node.as_str(), found.token), ("embd", 9));
+    engine.restore_use("token_embd.weight", WeightUse::Lookup).expect("restores");
+    assert_eq!(engine.first_non_finite(&window, &[]).expect("looks"), None);
+}
+
+#[test]
+fn memory_is_what_the_model_and_its_buffers_take() {
+    let (_folder, mut engine) = engine(2);
+    let memory = engine.memory().expect("a context");
+    let weights: u64 = engine.weights().iter().map(|weight| weight.ne.iter().product::<u64>() * 4).sum();
+    assert_eq!(memory.model_bytes, weights);
+    assert_eq!(memory.prefix_bytes, (TinyModel::N_LAYER * N_CTX as usize * TinyModel::N_EMBD * 4) as u64);
+    let logits = 16 * engine.info().n_vocab as u64 * 4;
+    assert!(memory.context_bytes > logits && memory.context_bytes < 16 << 20, "{memory:?}");
+    engine.limit_parallel(1);
+    assert_eq!(engine.n_parallel(), 1);
+    engine.limit_parallel(9);
+    assert_eq!(engine.n_parallel(), 2);
 }

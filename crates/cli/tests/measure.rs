@@ -173,3 +173,122 @@ fn a_run_off_a_terminal_says_its_stages_and_no_progress() {
     }
     assert!(!said.contains(" left") && !said.contains('\r'), "{said}");
 }
+
+#[test]
+fn activations_left_alone_change_no_bit_and_coarser_ones_cost_more() {
+    let room = room();
+    for selector in ["ffn_norm[where=activation,layers=0-1]", "attn_norm[where=activation]", "residual", "kv"] {
+        let with = |scheme: &str| eval(room.path(), &["off.gguf", "--apply", &format!("{selector}={scheme}")]);
+        let identity = with("identity");
+        assert_eq!((&identity["logits_changed"], &identity["kld_max"]), (&0.into(), &0.0.into()), "{selector}");
+        let kld = |scheme: &str| with(scheme)["kld_mean"].as_f64().expect("a number");
+        let (int8, int4, tensor) = (kld("int8@row"), kld("int4@row"), kld("int4@tensor"));
+        assert!(0.0 < int8 && int8 < int4 / 4.0, "{selector}: {int8} {int4}");
+        assert!(tensor > int8 && tensor != int4, "{selector}: per tensor is not per token: {tensor} {int4}");
+        let blocks = with("ggml:q8_0");
+        let rows = blocks["changed"].as_array().expect("rows");
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["place"] == "activation"), "{blocks}");
+        assert!(rows.iter().all(|row| row["changed"].as_u64() > Some(0)), "{blocks}");
+    }
+}
+
+#[test]
+fn the_cache_rounds_what_enters_it_and_says_how_much() {
+    let room = room();
+    let answer = eval(room.path(), &["off.gguf", "--apply", "kv[layers=1]=int8@row"]);
+    let rows = answer["changed"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+    assert_eq!(names, ["cache_k_l1", "cache_v_l1"]);
+    assert!(rows.iter().all(|row| row["carrier_rounded"].as_u64() > Some(0)), "F16 holds no INT8 scales: {answer}");
+    let f16 = eval(room.path(), &["off.gguf", "--apply", "kv=f16"]);
+    assert_eq!(f16["logits_changed"], 0, "the cache is F16 already: {f16}");
+    assert!(f16["changed"][0]["changed"].as_u64() > Some(0), "{f16}");
+}
+
+#[test]
+fn the_shared_embedding_is_lookup_head_or_both() {
+    let room = room();
+    let with = |applies: &[&str]| {
+        let applies: Vec<&str> = applies.iter().flat_map(|apply| ["--apply", apply]).collect();
+        eval(room.path(), &[&["off.gguf"][..], &applies].concat())
+    };
+    for selector in ["token_embd[use=lookup]", "output[use=head]", "token_embd"] {
+        let identity = with(&[&format!("{selector}=identity")]);
+        assert_eq!((&identity["kld_max"], &identity["logits_changed"]), (&0.0.into(), &0.into()), "{selector}");
+    }
+    let kld = |applies: &[&str]| with(applies)["kld_mean"].as_f64().expect("a number");
+    let (lookup, head) = (kld(&["token_embd[use=lookup]=int4@block32"]), kld(&["output[use=head]=int4@block32"]));
+    let both = kld(&["token_embd=int4@block32"]);
+    assert!(lookup > 0.0 && head > 0.0 && lookup != head && both > lookup.min(head), "{lookup} {head} {both}");
+    assert_eq!(kld(&["token_embd[use=lookup]=int4@block32", "output[use=head]=int4@block32"]), both);
+    assert!(kld(&["token_embd[use=lookup]=int8@row", "output[use=head]=int4@block32"]) < both);
+}
+
+#[test]
+fn the_trace_is_zero_before_the_first_touched_layer_and_the_same_run_without_it() {
+    let room = room();
+    let apply = ["off.gguf", "--apply", "ffn_up[layers=1]=int4@row"];
+    let plain = eval(room.path(), &apply);
+    let traced = eval(room.path(), &[&apply[..], &["--trace"]].concat());
+    assert_eq!(plain["kld_mean"], traced["kld_mean"]);
+    assert!(plain.get("residual").is_none());
+    let rows: Vec<f64> = traced["residual"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["rel_rmse"].as_f64().expect("a number"))
+        .collect();
+    assert_eq!((rows.len(), rows[0]), (TinyModel::N_LAYER, 0.0));
+    assert!(rows[1] > 0.0 && rows[1] < 1.0, "{rows:?}");
+}
+
+#[test]
+fn one_and_two_threads_give_the_same_answer_whatever_is_edited() {
+    let room = room();
+    let with = |threads: &str| {
+        let applies = [
+            "--apply",
+            "ffn_down[layers=1]=int4@row",
+            "--apply",
+            "kv=int8@row",
+            "--apply",
+            "output[use=head]=int4@row",
+        ];
+        let mut answer = eval(room.path(), &[&["off.gguf", "--trace", "--threads", threads][..], &applies].concat());
+        answer["settings"]["n_threads"].take();
+        answer
+    };
+    assert_eq!(with("1"), with("2"));
+}
+
+#[test]
+fn a_budget_is_printed_and_one_that_is_too_small_is_refused_with_what_is_needed() {
+    let room = room();
+    let said = |args: &[&str]| {
+        let output = assay(room.path(), &[&["eval", "off.gguf"], args, &SMALL].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, words) = said(&["--apply", "ffn_norm=bf16", "--max-memory", "2G"]);
+    assert_eq!(code, Some(0), "{words}");
+    for part in ["memory ", " of 2.0 GiB: model ", "contexts ", "reference logits ", "hidden states ", "kept edits "] {
+        assert!(words.contains(part), "{part:?} is not in {words}");
+    }
+    let (code, words) = said(&["--apply", "ffn_norm=bf16", "--max-memory", "1K"]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains(" needed at least (model ") && words.contains("1.0 KiB allowed"), "{words}");
+    assert!(words.contains("\nhint: "), "{words}");
+}
+
+#[test]
+fn a_variant_that_goes_bad_names_chunk_token_node_and_weight() {
+    let room = room();
+    let output = assay(
+        room.path(),
+        &[&["eval", "off.gguf", "--apply", "ffn_down[layers=1]=e4m3:ieee:bias=40"], &SMALL[..]].concat(),
+    );
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{words}");
+    let found = "chunk 0: non-finite logits at scored position 0 of the window; the first value that is not finite is in \
+                 graph node ffn_out-1 at token 16, which reads blk.1.ffn_down.weight";
+    assert!(words.contains(found), "{words}");
+}

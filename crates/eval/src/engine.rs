@@ -1,7 +1,9 @@
 //! What evaluation needs from an engine. The trait lives here, with its user, so that everything
 //! above it is tested without a C++ build; `llama` implements it.
 
+use crate::observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, WeightUse};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -71,6 +73,8 @@ pub struct WeightInfo {
     pub ne: [u64; 4],
     /// Graph nodes that read this tensor in a full pass. 0 means the graph does not use it.
     pub consumers: usize,
+    /// Of those, nodes that look rows up by token.
+    pub lookups: usize,
 }
 
 /// Output of the graph nodes that read one watched tensor, as a hash.
@@ -99,6 +103,22 @@ pub enum EngineError {
     /// No such weight in the model's graph.
     #[error("the engine's graph has no weight named {0:?}")]
     NoSuchWeight(String),
+    /// A weight that no node uses so.
+    #[error("{name}: the model's graph does not use it as {}", match .used_as { WeightUse::Lookup => "a lookup table", WeightUse::Head => "the output head" })]
+    NotUsedSo {
+        /// GGUF tensor name.
+        name: String,
+        /// The use asked for.
+        used_as: WeightUse,
+    },
+    /// No such node in the model's graph.
+    #[error("the model's graph has no node named {name:?}; near it are {}", .near.join(", "))]
+    NoSuchNode {
+        /// As asked for.
+        name: String,
+        /// Names of the same layer, or of the ends of the graph.
+        near: Vec<String>,
+    },
 }
 
 /// A loaded model that can be run over a window of tokens with weights swapped in place.
@@ -131,7 +151,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// When the graph has no such weight, the type is unknown, or the byte count does not fit `ne`.
-    fn swap_weight(&mut self, name: &str, ty: &str, bytes: std::sync::Arc<Vec<u8>>) -> Result<(), EngineError>;
+    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError>;
 
     /// Undoes the last [`swap_weight`](Engine::swap_weight) of that tensor.
     ///
@@ -139,8 +159,39 @@ pub trait Engine {
     /// When the graph has no such weight or nothing is swapped.
     fn restore_weight(&mut self, name: &str) -> Result<(), EngineError>;
 
+    /// Puts other bytes in a weight's place for the nodes that use it so (virtual untying); other nodes go on reading what
+    /// [`swap_weight`](Engine::swap_weight) left there. A stack of its own.
+    ///
+    /// # Errors
+    /// As [`swap_weight`](Engine::swap_weight), and when no node uses the weight so.
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError>;
+
+    /// The type and bytes that the nodes which use a weight so read now.
+    ///
+    /// # Errors
+    /// When the graph has no such weight, or no node uses it so.
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError>;
+
+    /// Undoes the last [`swap_use`](Engine::swap_use).
+    ///
+    /// # Errors
+    /// When the graph has no such weight or nothing is swapped.
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError>;
+
+    /// Named nodes of the graph, in graph order; a name that several nodes have stands for the last of them.
+    fn nodes(&self) -> &[NodeInfo];
+
     /// Windows that [`decode`](Engine::decode) works on side by side; give it that many where there are as many.
     fn n_parallel(&self) -> usize;
+
+    /// Works on no more than `n` windows side by side from now on, at least one.
+    fn limit_parallel(&mut self, n: usize);
+
+    /// What the engine needs of main memory with these settings. May make the first context to find out.
+    ///
+    /// # Errors
+    /// When not even one context can be made.
+    fn memory(&mut self) -> Result<EngineMemory, EngineError>;
 
     /// From now on, hash the outputs of the nodes that read these weights; an empty list ends it.
     fn watch(&mut self, tensors: &[String]);
@@ -162,7 +213,38 @@ pub trait Engine {
         first_output: usize,
         prefix: Prefix,
         score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        self.decode_hooked(windows, first_output, prefix, &[], score)
+    }
+
+    /// [`decode`](Engine::decode) with the values of some nodes replaced as soon as they are computed. In the order of
+    /// the graph; at one node: skipped with the prefix, replaced, compared or recorded, hashed for
+    /// [`watched`](Engine::watched).
+    ///
+    /// # Errors
+    /// As [`decode`](Engine::decode), when the graph has no such node or its values are no F32, and when a hook fails.
+    fn decode_hooked(
+        &mut self,
+        windows: &[&[Token]],
+        first_output: usize,
+        prefix: Prefix,
+        hooks: &[Hook<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError>;
+
+    /// From now on, compare the hidden state that leaves each layer with the one of the last [`Prefix::Record`] pass of
+    /// the same slot.
+    fn trace(&mut self, on: bool);
+
+    /// What that comparison found in the last decode of window `slot`, layer by layer; empty where the graph names its
+    /// layers otherwise.
+    fn traced(&self, slot: usize) -> Vec<LayerError>;
+
+    /// Runs a window once more and looks at every node for the first value that is not finite.
+    ///
+    /// # Errors
+    /// As [`decode_hooked`](Engine::decode_hooked).
+    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError>;
 
     /// Runs sequences of any lengths, each alone in an empty context in a full pass, and hands their logits to `score`
     /// as `(index, logits)`, perhaps from several threads at once: what tasks need, whose texts are of all lengths.
@@ -194,9 +276,10 @@ pub struct Sequence<'a> {
 }
 
 /// What a pass does with the hidden states that enter each layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prefix {
     /// A full pass.
+    #[default]
     Full,
     /// A full pass that records the hidden states, per slot.
     Record,

@@ -4,6 +4,7 @@
 //! over the vocabulary ([`softmax`])
 
 pub mod engine;
+pub mod observe;
 pub mod score;
 pub mod softmax;
 pub mod window;
@@ -11,4 +12,5 @@ pub mod window;
 pub use engine::{
     Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
 };
+pub use observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Replace, WeightUse};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

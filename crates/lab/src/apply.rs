@@ -1,7 +1,9 @@
 //! `SELECTOR=SCHEME`: which tensors are to be held in what.
 
 use crate::layer_set::LayerSet;
+use crate::protocol::{Carrier, Edit, Place};
 use crate::selector::{Selection, Selector, SelectorError, outside_groups};
+use crate::target::Target;
 use crate::target_role::TensorId;
 use numerics::{Scheme, SchemeError};
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -103,6 +105,32 @@ pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, Apply
     Ok(Applied { tensors: chosen.into_iter().map(|(index, apply)| (index, apply.scheme.clone())).collect(), skipped })
 }
 
+/// What is edited under several applications, in their order; of one application in the order of [`Selector::targets`].
+///
+/// # Errors
+/// When a selector matches nothing, or two applications meet on a tensor or node.
+pub fn edits(applies: &[Apply], tensors: &[TensorId]) -> Result<Vec<Edit>, ApplyError> {
+    let mut chosen: BTreeMap<String, Vec<(Place, &Apply)>> = BTreeMap::new();
+    let mut edits = Vec::new();
+    for apply in applies {
+        for target in apply.selector.targets(tensors)?.targets {
+            let (tensor, place) = match target {
+                Target::Weight(index, place) => (tensors[index].name.clone(), place),
+                Target::Node(name) => (name, Place::Activation),
+            };
+            let there = chosen.entry(tensor.clone()).or_default();
+            // A matrix may be held in one scheme as lookup and in another as head; as a whole it meets both.
+            let meets = |other: Place| other == place || other == Place::Weight || place == Place::Weight;
+            if let Some((_, first)) = there.iter().find(|(other, _)| meets(*other)) {
+                return Err(ApplyError::Overlap { tensor, first: first.to_string(), second: apply.to_string() });
+            }
+            there.push((place, apply));
+            edits.push(Edit { tensor, scheme: apply.scheme.to_string(), carrier: Carrier::F32, place });
+        }
+    }
+    Ok(edits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +163,19 @@ mod tests {
             ["ffn_norm=bf16", "re:/blk.1/=f16"].iter().map(|text| text.parse().expect(text)).collect();
         let error = resolve(&applies, &tensors()).expect_err("overlap").to_string();
         assert!(error.contains("blk.1.ffn_norm.weight") && error.contains("ffn_norm=bf16"), "{error}");
+    }
+
+    #[test]
+    fn the_uses_of_one_matrix_may_be_held_in_different_schemes_but_not_twice_in_one() {
+        let model = [TensorId { name: "token_embd.weight".into(), ty: "f16".into(), ne: vec![8, 8] }];
+        let of = |applies: &[&str]| {
+            let applies: Vec<Apply> = applies.iter().map(|text| text.parse().expect(text)).collect();
+            edits(&applies, &model)
+        };
+        let both = of(&["token_embd[use=lookup]=int4@row", "output[use=head]=bf16"]).expect("two uses");
+        assert_eq!(both.iter().map(|edit| edit.place).collect::<Vec<_>>(), [Place::Lookup, Place::Head]);
+        assert!(of(&["token_embd=bf16", "output[use=head]=f16"]).is_err());
+        assert!(of(&["token_embd[use=head]=bf16", "output[use=head]=f16"]).is_err());
     }
 
     #[test]

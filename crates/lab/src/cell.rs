@@ -131,8 +131,7 @@ pub fn expand(plan: &Plan, target: Target<'_>, model: ModelKey<'_>, chunks: usiz
     let mut cells = Vec::new();
     let mut push = |stage, role, base: &Base, scheme: &Scheme, carrier, tensors: &[String], layer: Option<u32>, n| {
         let scheme = scheme.to_string();
-        let edits: Vec<Edit> =
-            tensors.iter().map(|tensor| Edit { tensor: tensor.clone(), scheme: scheme.clone(), carrier }).collect();
+        let edits: Vec<Edit> = tensors.iter().map(|tensor| Edit::of_weight(tensor, &scheme, carrier)).collect();
         let selector = layer.map_or(plan.target.clone(), |layer| plan.target.narrowed(&LayerSet::one(layer)));
         let chunks: Vec<usize> = (0..n).collect();
         cells.push(Cell {

@@ -12,8 +12,10 @@
 //! |---|---|
 //! | [`plan`], [`apply`] | the question; presets; `SELECTOR=SCHEME` |
 //! | `selector`, `target_role`, `layer_set` | which tensors, by role, name, expression and layer |
+//! | `target`, `activation_role` | what that means in a model: weights, single uses of one, nodes of the graph |
 //! | [`cell`] | from a plan to cells with keys |
 //! | [`protocol`], [`link`], [`worker`] | what is said to a worker process, how, and what it does |
+//! | [`memory`] | what a measurement needs of main memory, and what is given up when it does not fit |
 //! | [`model_file`] | census and prediction, before anything runs |
 //! | `scorable` | whether a file can be scored at all |
 //! | [`file_rewrite`], `file_header`, `rewrite_error` | a new file from an old one, with tensors held in schemes |
@@ -23,6 +25,7 @@
 //! | [`evidence`], [`verdict`], `controls`, `conclude` | samples to numbers to judgement: pure functions |
 //! | [`record`], [`phrase`] | the finished run as plain data; its numbers in words |
 
+mod activation_role;
 pub mod apply;
 pub mod cell;
 mod conclude;
@@ -36,6 +39,7 @@ mod layer_set;
 pub mod link;
 pub mod lock;
 mod measure;
+pub mod memory;
 pub mod model_file;
 pub mod phrase;
 pub mod plan;
@@ -47,11 +51,13 @@ pub mod runner;
 mod scorable;
 mod selector;
 pub mod store;
+mod target;
 mod target_role;
 pub mod tensor_values;
 pub mod verdict;
 pub mod worker;
 
+pub use activation_role::ActivationRole;
 pub use apply::{Apply, ApplyError};
 pub use layer_set::LayerSet;
 pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
@@ -61,4 +67,5 @@ pub use runner::{Prepared, RunError, prepare, run};
 pub use scorable::{NotScorable, check_scorable};
 pub use selector::{Selection, Selector, SelectorError, n_layer};
 pub use store::StoreError;
+pub use target::{Target, Targets, is_tied};
 pub use target_role::{TargetRole, TensorId};

@@ -258,7 +258,8 @@ impl<'a> Bench<'a> {
                 Err(error) => return Err(error),
             };
             self.has_measured = true;
-            let job = Job::Measure { base: base.clone(), cells: cells.iter().map(Cell::spec).collect(), chunks };
+            let cells = cells.iter().map(Cell::spec).collect();
+            let job = Job::Measure { base: base.clone(), cells, chunks, trace: false };
             let mut culprit = None;
             match self.converse(phase, &job, worker, &mut culprit, outlet)? {
                 Ok(()) => {
@@ -321,7 +322,7 @@ impl<'a> Bench<'a> {
         culprit: &mut Option<String>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Result<(), WorkerDied>, RunError> {
-        let Job::Measure { base, cells, chunks } = job else { return Ok(Ok(())) };
+        let Job::Measure { base, cells, chunks, .. } = job else { return Ok(Ok(())) };
         let reference = self.key.of_reference(base);
         let is_asked = |key: &str, chunk: usize| {
             let index = cells.iter().position(|cell| cell.key == key);
@@ -337,6 +338,10 @@ impl<'a> Bench<'a> {
                 Err(died) => return Ok(Err(died)),
             };
             match event {
+                Event::Memory(plan) => {
+                    outlet.say(RunEvent::Memory { model: self.model().into(), arm: base.arm, plan })?;
+                }
+                Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text })?,
                 Event::Started { cell, .. } => *culprit = cell,
                 Event::Reference(sample) => {
                     self.take_reference(&reference, sample, outlet)?;

@@ -143,6 +143,8 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// Worker threads, 0 for one per core. Results do not depend on it.
     pub n_threads: usize,
+    /// Main memory that a worker may use, bytes; without it there is no limit. Results do not depend on it.
+    pub max_memory_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -179,6 +181,7 @@ impl Plan {
             settings: EngineSettings::pinned(DEFAULT_N_CTX),
             arms: vec![Arm::Exact, Arm::Native],
             n_threads: 0,
+            max_memory_bytes: None,
         })
     }
 

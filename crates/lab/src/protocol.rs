@@ -1,7 +1,8 @@
 //! What a run and its worker process say to each other: jobs go in, events come out, one JSON
 //! object a line. Everything here is plain data; the loop that serves it is [`crate::worker`].
 
-use eval::{EngineInfo, EngineSettings};
+use crate::memory::MemoryPlan;
+use eval::{EngineInfo, EngineSettings, LayerError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -36,16 +37,70 @@ pub enum Carrier {
     Keep,
 }
 
-/// One tensor to be held in one scheme.
+/// What of a model an edit acts on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A weight, wherever the graph uses it.
+    #[default]
+    Weight,
+    /// A weight where its rows are looked up by token, and there only (virtual untying).
+    Lookup,
+    /// A weight where it is multiplied with hidden states, and there only.
+    Head,
+    /// The values of a graph node, as they are computed.
+    Activation,
+}
+
+impl Place {
+    fn is_weight(&self) -> bool {
+        *self == Place::Weight
+    }
+}
+
+/// One tensor, or one node of the graph, to be held in one scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// GGUF tensor name.
+    /// GGUF tensor name, or the engine's name of a graph node (`ffn_norm-7`).
     pub tensor: String,
     /// Scheme in canonical form.
     pub scheme: String,
-    /// What holds the result.
+    /// What holds the result. Activations are F32, and the KV cache rounds to its own type whatever enters it.
     pub carrier: Carrier,
+    /// Where it acts.
+    #[serde(default, skip_serializing_if = "Place::is_weight")]
+    pub place: Place,
+}
+
+impl Edit {
+    /// A weight held in a scheme, wherever the graph uses it.
+    pub fn of_weight(tensor: impl Into<String>, scheme: impl Into<String>, carrier: Carrier) -> Self {
+        Edit { tensor: tensor.into(), scheme: scheme.into(), carrier, place: Place::Weight }
+    }
+
+    /// First layer that it can act in, as far as names tell: its own, or 0 where the name tells none. The head and its
+    /// norm come after every layer, and every model has fewer than `usize::MAX`.
+    pub fn first_layer(&self) -> usize {
+        let name = self.tensor.as_str();
+        let after_all = match self.place {
+            Place::Weight => name.starts_with("output.") || name.starts_with("output_norm."),
+            Place::Lookup => false,
+            Place::Head => true,
+            Place::Activation => name == "result_norm" || name == "result_output",
+        };
+        if after_all {
+            return usize::MAX;
+        }
+        let layer = match self.place {
+            Place::Activation => {
+                let cached = name.strip_prefix("cache_k_l").or_else(|| name.strip_prefix("cache_v_l"));
+                cached.or_else(|| name.rsplit_once('-').map(|(_, layer)| layer))
+            }
+            _ => name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()),
+        };
+        layer.and_then(|layer| layer.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// What a group of cells is compared with: the reference's weights.
@@ -91,6 +146,9 @@ pub enum Job {
         settings: EngineSettings,
         /// Threads; 0 for one per core.
         n_threads: usize,
+        /// Main memory that may be used, bytes; without it there is no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_memory_bytes: Option<u64>,
     },
     /// Tokenize a text and cut it into windows. Answered by [`Event::Tokenized`].
     Corpus {
@@ -105,6 +163,10 @@ pub enum Job {
         cells: Vec<CellSpec>,
         /// The windows, in the order to be worked.
         chunks: Vec<ChunkWork>,
+        /// Compare the hidden state that leaves each layer with the reference's ([`Sample::residual`]). Every pass is a
+        /// full one then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        trace: bool,
     },
 }
 
@@ -156,6 +218,13 @@ pub enum Event {
         chunk_blake3: Vec<String>,
         /// Bytes of UTF-8 text that each window's scored tokens stand for (for bits per byte).
         chunk_scored_bytes: Vec<u64>,
+    },
+    /// What a measure job needs of main memory, before it begins.
+    Memory(MemoryPlan),
+    /// Something that changes no number but should be known.
+    Note {
+        /// In one line.
+        text: String,
     },
     /// Work on a cell begins. The last one before silence names the culprit.
     Started {
@@ -232,6 +301,9 @@ pub struct Sample {
     pub logits_changed: usize,
     /// Watched activations whose bits differ from the reference's, of those watched; on a cell's first window only.
     pub activations: Option<ActivationEvidence>,
+    /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residual: Vec<LayerError>,
 }
 
 /// How many of the watched activations moved.
@@ -244,11 +316,11 @@ pub struct ActivationEvidence {
     pub changed: usize,
 }
 
-/// What one edit did, as seen by the worker.
+/// What one edit did, as seen by the worker; of an activation, on the cell's first window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorEvidence {
-    /// GGUF tensor name.
+    /// GGUF tensor name, or that of a graph node.
     pub tensor: String,
     /// Type the reference holds it in.
     pub type_base: String,
@@ -268,7 +340,7 @@ pub struct TensorEvidence {
     pub changed_bytes: u64,
     /// The bytes read back from the engine are the bytes that were meant.
     pub read_back: bool,
-    /// Graph nodes that read the tensor.
+    /// Graph nodes that read the tensor in the way that was edited; 1 for a node's own values.
     pub consumers: usize,
 }
 
@@ -282,9 +354,29 @@ mod tests {
     fn any_path_survives_the_way_to_the_worker() {
         for name in [&b"plain.gguf"[..], b"\xff\xfe.gguf", "gr\u{fc}n.gguf".as_bytes()] {
             let model = PathBuf::from(OsStr::from_bytes(name));
-            let job = Job::Open { model, settings: EngineSettings::pinned(512), n_threads: 0 };
+            let job = Job::Open { model, settings: EngineSettings::pinned(512), n_threads: 0, max_memory_bytes: None };
             let line = serde_json::to_string(&job).expect("JSON");
             assert_eq!(serde_json::from_str::<Job>(&line).expect("a job"), job, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_first_layer_touched_is_read_from_the_name_and_the_place() {
+        let first = |tensor: &str, place| Edit { place, ..Edit::of_weight(tensor, "bf16", Carrier::F32) }.first_layer();
+        for (name, layer) in [
+            ("blk.7.ffn_norm.weight", 7),
+            ("token_embd.weight", 0),
+            ("output.weight", usize::MAX),
+            ("output_norm.weight", usize::MAX),
+        ] {
+            assert_eq!(first(name, Place::Weight), layer, "{name}");
+        }
+        assert_eq!(first("token_embd.weight", Place::Lookup), 0);
+        assert_eq!(first("token_embd.weight", Place::Head), usize::MAX);
+        for (name, layer) in
+            [("ffn_norm-7", 7), ("cache_k_l12", 12), ("cache_v_l0", 0), ("embd", 0), ("result_norm", usize::MAX)]
+        {
+            assert_eq!(first(name, Place::Activation), layer, "{name}");
         }
     }
 }

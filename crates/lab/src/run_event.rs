@@ -1,5 +1,6 @@
 //! What happens in a run, as it happens: one stream, read by the display and by the journal.
 
+use crate::memory::MemoryPlan;
 use crate::protocol::Arm;
 use crate::record::{Role, Stage, Verdict};
 use serde::Serialize;
@@ -56,6 +57,22 @@ pub enum RunEvent {
         cells: usize,
         /// Windows.
         chunks: usize,
+    },
+    /// What a measurement takes of main memory, before it begins.
+    Memory {
+        /// Model.
+        model: String,
+        /// Kernels.
+        arm: Arm,
+        /// Its parts, and what was given up.
+        plan: MemoryPlan,
+    },
+    /// Something that changes no number but should be known.
+    Note {
+        /// Model.
+        model: String,
+        /// In one line.
+        text: String,
     },
     /// A window of a cell or of a reference is done. Not in the journal.
     Progress {

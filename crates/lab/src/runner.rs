@@ -383,7 +383,8 @@ fn open_once(
     };
     let mut link = workers.start().map_err(died)?;
     let settings = plan.settings.clone();
-    link.send(&Job::Open { model: file.path.clone(), settings, n_threads: plan.n_threads }).map_err(died)?;
+    let (n_threads, max_memory_bytes) = (plan.n_threads, plan.max_memory_bytes);
+    link.send(&Job::Open { model: file.path.clone(), settings, n_threads, max_memory_bytes }).map_err(died)?;
     let info: EngineInfo = match link.recv().map_err(died)? {
         Event::Opened { info } => info,
         other => return Err(unexpected(other)),

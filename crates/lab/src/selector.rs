@@ -1,9 +1,13 @@
-//! Which tensors: `ROLE`, `re:/REGEX/` or an exact name, each with `[layers=…]`, joined by commas.
+//! Which tensors: `ROLE`, `re:/REGEX/` or an exact name, each with `[layers=…]`, joined by commas. With
+//! `[where=activation]` the values that are computed instead, with `[use=lookup]` or `[use=head]` one use of the token
+//! embedding: those are found by [`Selector::targets`].
 //!
 //! text → [`Selector`] (canonical when printed) → [`Selector::select`] over a model's tensors → indices
 
+use crate::activation_role::ActivationRole;
 use crate::layer_set::LayerSet;
 use crate::target_role::{NameParts, TargetRole, TensorId};
+use eval::WeightUse;
 use regex::Regex;
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -72,19 +76,25 @@ pub enum SelectorError {
 /// A set of tensors, described independently of any model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    what: What,
+pub(crate) struct Part {
+    pub(crate) what: What,
     /// All of them must hold the layer.
-    layers: Vec<LayerSet>,
+    pub(crate) layers: Vec<LayerSet>,
+    /// The values that are computed, not the weights.
+    pub(crate) is_activation: bool,
+    /// The matrix in this use only.
+    pub(crate) used_as: Option<WeightUse>,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+pub(crate) enum What {
     Role(TargetRole),
+    /// A role that only activations have.
+    Activation(ActivationRole),
     Regex(Regex),
     Name(String),
 }
@@ -93,6 +103,7 @@ impl PartialEq for What {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (What::Role(a), What::Role(b)) => a == b,
+            (What::Activation(a), What::Activation(b)) => a == b,
             (What::Regex(a), What::Regex(b)) => a.as_str() == b.as_str(),
             (What::Name(a), What::Name(b)) => a == b,
             _ => false,
@@ -123,13 +134,20 @@ impl Selector {
         Selector { parts }
     }
 
-    /// Finds the tensors.
+    /// Finds the tensors, for what can only be done to a file's tensors as they are.
     ///
     /// # Errors
-    /// When a part matches nothing, or names a layer that the model does not have.
+    /// When a part matches nothing, names a layer that the model does not have, or means something else than tensors.
     pub fn select(&self, tensors: &[TensorId]) -> Result<Selection, SelectorError> {
         let mut chosen = vec![false; tensors.len()];
         for part in &self.parts {
+            if part.is_activation || part.used_as.is_some() {
+                return Err(SelectorError::NotYet {
+                    part: part.to_string(),
+                    missing: "only whole tensors can be chosen here: activations and single uses of a matrix are no part of a file".into(),
+                    hint: "`assay eval --apply` measures them in the running model".into(),
+                });
+            }
             for index in part.select(tensors)? {
                 chosen[index] = true;
             }
@@ -205,7 +223,7 @@ impl Part {
         Ok(kept)
     }
 
-    fn no_match(&self, tensors: &[TensorId], hint: String) -> SelectorError {
+    pub(crate) fn no_match(&self, tensors: &[TensorId], hint: String) -> SelectorError {
         SelectorError::NoMatch { part: self.to_string(), searched: tensors.len(), hint }
     }
 }
@@ -214,14 +232,16 @@ impl What {
     fn matches(&self, tensor: &TensorId) -> bool {
         match self {
             What::Role(role) => role.holds(tensor),
+            What::Activation(_) => false,
             What::Regex(regex) => regex.is_match(&tensor.name),
             What::Name(name) => *name == tensor.name,
         }
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             What::Role(role) => role.name(),
+            What::Activation(role) => role.name(),
             What::Regex(regex) => regex.as_str(),
             What::Name(name) => name,
         }
@@ -232,7 +252,8 @@ impl What {
 fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
     let tied = tensors.iter().any(|t| t.name == "token_embd.weight");
     if wanted == "output" && tied {
-        return "this model has no output matrix of its own; it shares token_embd".into();
+        return "this model has no output matrix of its own; it shares token_embd: output[use=head] is that use of it"
+            .into();
     }
     // A third of the letters wrong is still recognisable; more is another name.
     let tolerance = (wanted.len() / 3).max(2);
@@ -372,23 +393,73 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || "]=\"'".contains(c)) {
             return Err(syntax(format!("{name:?}"), "a role, re:/REGEX/ or a tensor name"));
         }
-        let what = TargetRole::named(name).map_or_else(|| What::Name(name.into()), What::Role);
+        let what = match (TargetRole::named(name), ActivationRole::named(name)) {
+            (Some(role), _) => What::Role(role),
+            (None, Some(role)) => What::Activation(role),
+            (None, None) => What::Name(name.into()),
+        };
         (what, &text[end..])
     };
-    let mut layers = Vec::new();
+    let is_activation = matches!(what, What::Activation(_));
+    let mut part = Part { what, layers: Vec::new(), is_activation, used_as: None };
     while !brackets.is_empty() {
         let inner = brackets.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-        let Some((qualifier, rest)) = inner else {
-            return Err(syntax(format!("{brackets:?} after {what}"), "[layers=…]"));
+        let Some((qualifiers, rest)) = inner else {
+            return Err(syntax(format!("{brackets:?} after {}", part.what), "[layers=…]"));
         };
         brackets = rest.trim_start();
+        for qualifier in split_qualifiers(qualifiers) {
+            part.qualify(text, &qualifier, syntax)?;
+        }
+    }
+    if part.is_activation && part.used_as.is_some() {
+        return Err(syntax(format!("{text:?}"), "either [where=activation] or [use=…]"));
+    }
+    if part.is_activation && matches!(part.what, What::Regex(_)) {
+        return Err(SelectorError::NotYet {
+            part: text.into(),
+            missing:
+                "activations cannot be chosen by an expression: which nodes there are is known to the engine alone"
+                    .into(),
+            hint: "use a role, such as ffn_norm[where=activation], or a node's name, such as Kcur-3[where=activation]"
+                .into(),
+        });
+    }
+    Ok(part)
+}
+
+/// `where=activation,layers=0,3-5` → `where=activation` and `layers=0,3-5`: a comma in front of `key=` begins another.
+fn split_qualifiers(text: &str) -> Vec<String> {
+    let mut qualifiers: Vec<String> = Vec::new();
+    for item in text.split(',') {
+        match qualifiers.last_mut() {
+            Some(last) if !item.contains('=') => {
+                last.push(',');
+                last.push_str(item);
+            }
+            _ => qualifiers.push(item.to_string()),
+        }
+    }
+    qualifiers
+}
+
+impl Part {
+    fn qualify(
+        &mut self,
+        text: &str,
+        qualifier: &str,
+        syntax: &dyn Fn(String, &str) -> SelectorError,
+    ) -> Result<(), SelectorError> {
         match qualifier.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
             Some(("layers", list)) => {
                 let set = LayerSet::parse(list)?;
-                if !layers.contains(&set) {
-                    layers.push(set);
+                if !self.layers.contains(&set) {
+                    self.layers.push(set);
                 }
             }
+            Some(("where", "activation")) => self.is_activation = true,
+            Some(("use", "lookup")) => self.used_as = Some(WeightUse::Lookup),
+            Some(("use", "head")) => self.used_as = Some(WeightUse::Head),
             Some(("experts", _)) => {
                 return Err(SelectorError::NotYet {
                     part: text.into(),
@@ -396,17 +467,13 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
                     hint: "leave the qualifier out to take all experts of the layer".into(),
                 });
             }
-            Some(("where", "activation")) => {
-                return Err(SelectorError::NotYet {
-                    part: text.into(),
-                    missing: "activations cannot be fake-quantized yet: the engine swaps weights only".into(),
-                    hint: "leave the qualifier out to take the weights".into(),
-                });
+            _ => {
+                let wanted = "[layers=…], [where=activation], [use=lookup] or [use=head]";
+                return Err(syntax(format!("qualifier [{qualifier}]"), wanted));
             }
-            _ => return Err(syntax(format!("qualifier [{qualifier}]"), "[layers=…]")),
         }
+        Ok(())
     }
-    Ok(Part { what, layers })
 }
 
 impl fmt::Display for What {
@@ -421,6 +488,14 @@ impl fmt::Display for What {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.what)?;
+        if self.is_activation && !matches!(self.what, What::Activation(_)) {
+            f.write_str("[where=activation]")?;
+        }
+        match self.used_as {
+            Some(WeightUse::Lookup) => f.write_str("[use=lookup]")?,
+            Some(WeightUse::Head) => f.write_str("[use=head]")?,
+            None => {}
+        }
         self.layers.iter().try_for_each(|set| write!(f, "[layers={set}]"))
     }
 }
@@ -469,6 +544,9 @@ mod tests {
             (r"re:/a\/b/", r"re:/a\/b/"),
             ("blk.3.ffn_norm.weight", "blk.3.ffn_norm.weight"),
             ("ffn_norm,ffn_norm", "ffn_norm"),
+            ("ffn_norm[where=activation,layers=0,2-3]", "ffn_norm[where=activation][layers=0,2-3]"),
+            ("kv[where=activation]", "kv"),
+            ("output[ use = head ]", "output[use=head]"),
         ] {
             let selector: Selector = text.parse().expect(text);
             assert_eq!(selector.to_string(), canonical);
@@ -494,6 +572,9 @@ mod tests {
             "re:/(/",
             "re:/a/b",
             "ffn[layers=1]x",
+            "ffn[where=weights]",
+            "token_embd[use=both]",
+            "token_embd[use=head][where=activation]",
             "a b",
             "re:/a\\/",
             &long,
@@ -505,9 +586,9 @@ mod tests {
 
     #[test]
     fn qualifiers_that_are_not_built_say_what_is_missing() {
-        let error = "ffn_norm[where=activation]".parse::<Selector>().expect_err("not built").to_string();
-        assert!(error.contains("activations cannot be fake-quantized yet") && error.contains("\nhint: "), "{error}");
-        assert!("experts[experts=3]".parse::<Selector>().is_err());
+        let error = "experts[experts=3]".parse::<Selector>().expect_err("not built").to_string();
+        assert!(error.contains("single experts cannot be chosen yet") && error.contains("\nhint: "), "{error}");
+        assert!("re:/ffn/[where=activation]".parse::<Selector>().is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) struct NameParts<'a> {
     /// Layer, where the name has one.
     pub layer: Option<u32>,
     /// What is left without family, layer and suffix: `attn_q`.
-    stem: &'a str,
+    pub stem: &'a str,
     /// `weight`, `bias`, or empty.
     suffix: &'a str,
 }

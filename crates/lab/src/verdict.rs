@@ -231,7 +231,7 @@ mod tests {
             read_back: true,
             consumers: 1,
         };
-        let edit = |name: &str| Edit { tensor: name.into(), scheme: "bf16".into(), carrier: Carrier::F32 };
+        let edit = |name: &str| Edit::of_weight(name, "bf16", Carrier::F32);
         let estimate = |mean| Estimate { mean, se: None, se_iid: 0.0 };
         CellRecord {
             key: "key".into(),

@@ -1,23 +1,30 @@
 //! The worker's side of the [`protocol`](crate::protocol): one model, one job at a time, events as they happen.
 //!
 //! A measure job works in rounds of as many windows as the engine takes side by side. In each round the reference runs
-//! once, and its logits stay in memory; then every cell runs on the same windows with its edits swapped in, and is
-//! undone. Memory beyond the model is the logits of one round and the weights of one cell.
+//! once, and its logits stay in memory; then every cell runs on the same windows with its edits swapped in and its hooks
+//! set, and is undone. Memory beyond the model is the logits of one round and the weights of one cell; what else is kept
+//! is a matter of the budget ([`crate::memory`]).
+//!
+//! `loaded` is the model with what is swapped in it, `edit` what one edit does.
 
+mod edit;
+mod loaded;
+
+use crate::memory::{MemoryNeeds, MemoryPlan};
 use crate::protocol::{
-    ActivationEvidence, Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, ReferenceSample, Sample,
-    TensorEvidence,
+    ActivationEvidence, Base, CellSpec, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample, TensorEvidence,
 };
-use eval::window::{first_scored, windows, without_trailing_newline};
-use eval::{Engine, EngineError, EngineSettings, NonFinite, Prefix, ReferenceWindow, Token, VariantScores};
-use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use edit::{ActivationEdit, EditError, KeptEdits};
+use eval::window::{first_scored, n_scored};
+use eval::{
+    Engine, EngineError, EngineSettings, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Token, VariantScores,
+};
+use loaded::Loaded;
+use numerics::BlockCodec;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Edited weights kept between rounds; what does not fit is computed anew in each.
-const KEPT_EDITS_BYTES: usize = 512 << 20;
+use std::sync::{Mutex, PoisonError};
 
 /// Opens a model: path, settings, threads.
 pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
@@ -32,7 +39,7 @@ pub fn serve(
     lines: impl Iterator<Item = io::Result<String>>,
     output: impl Write,
 ) -> io::Result<()> {
-    let mut worker = Worker { codec, output, loaded: None };
+    let mut worker = Worker { codec, output, loaded: None, kept: KeptEdits::default() };
     for line in lines {
         let answer = match serde_json::from_str::<Job>(&line?) {
             Ok(job) => worker.work(open, job),
@@ -87,52 +94,40 @@ enum CellError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
-    FakeQuant(#[from] FakeQuantError),
-    #[error("{0}")]
-    Scheme(String),
-    #[error("chunk {chunk}: {source}")]
-    NonFinite { chunk: usize, source: NonFinite },
+    Edit(#[from] EditError),
+    #[error("chunk {chunk}: {source}{}", origin_clause(.origin))]
+    NonFinite { chunk: usize, source: NonFinite, origin: Option<NonFiniteNode> },
 }
 
-/// A model with a text cut into windows.
-struct Loaded {
-    engine: Box<dyn Engine>,
-    settings: EngineSettings,
-    /// ggml type of each weight in the file.
-    stored: BTreeMap<String, String>,
-    windows: Vec<Vec<Token>>,
-    /// Names of swapped weights, in order: undone from the end.
-    swapped: Vec<String>,
-    /// Whether starting from a recorded prefix gave the bits of a full pass on this model; `None` until tried.
-    prefix_is_exact: Option<bool>,
+/// Where numbers that are not finite came from, as the end of a sentence.
+fn origin_clause(origin: &Option<NonFiniteNode>) -> String {
+    origin.as_ref().map_or(String::new(), |origin| format!("; {origin}"))
 }
 
 struct Worker<'a, W> {
     codec: &'a dyn BlockCodec,
     output: W,
     loaded: Option<Loaded>,
-}
-
-/// An edit ready to be swapped in.
-#[derive(Clone)]
-struct Prepared {
-    tensor: String,
-    ty: String,
-    bytes: Arc<Vec<u8>>,
+    kept: KeptEdits,
 }
 
 /// A cell of the job in hand.
 struct ActiveCell<'j> {
     spec: &'j CellSpec,
-    /// First layer whose weights it touches, as far as names tell; the prefix before it is the reference's.
+    /// First layer that it touches, as far as names tell; the prefix before it is the reference's.
     first_layer: usize,
-    prepared: Option<Vec<Prepared>>,
-    /// Whether `prepared` stays in memory between rounds.
-    kept: bool,
     applied: bool,
     failed: bool,
+}
+
+/// What all windows of a round are worked with.
+struct Round<'a> {
+    base: &'a Base,
+    work: &'a [ChunkWork],
+    references: &'a [Mutex<ReferenceWindow>],
+    /// Of the watched weights' outputs in the reference's pass.
+    reference_hashes: &'a HashMap<String, String>,
+    trace: bool,
 }
 
 impl<W: Write> Worker<'_, W> {
@@ -144,19 +139,12 @@ impl<W: Write> Worker<'_, W> {
 
     fn work(&mut self, open: &OpenEngine<'_>, job: Job) -> Result<(), JobError> {
         match job {
-            Job::Open { model, settings, n_threads } => {
+            Job::Open { model, settings, n_threads, max_memory_bytes } => {
                 self.loaded = None;
+                self.kept = KeptEdits::default();
                 let engine = open(&model, &settings, n_threads)?;
                 let info = engine.info().clone();
-                let stored = engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
-                self.loaded = Some(Loaded {
-                    engine,
-                    settings,
-                    stored,
-                    windows: Vec::new(),
-                    swapped: Vec::new(),
-                    prefix_is_exact: None,
-                });
+                self.loaded = Some(Loaded::new(engine, settings, max_memory_bytes));
                 self.say(&Event::Opened { info })?;
             }
             Job::Corpus { text } => {
@@ -164,35 +152,42 @@ impl<W: Write> Worker<'_, W> {
                 let event = loaded.cut(&text)?;
                 self.say(&event)?;
             }
-            Job::Measure { base, cells, chunks } => self.measure(&base, &cells, &chunks)?,
+            Job::Measure { base, cells, chunks, trace } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.measure(&mut loaded, &base, &cells, &chunks, trace);
+                self.loaded = Some(loaded);
+                result?;
+            }
         }
         Ok(())
     }
 
-    fn measure(&mut self, base: &Base, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
-        let mut loaded = self.loaded.take().ok_or_else(no_model)?;
-        let result = self.measure_on(&mut loaded, base, cells, chunks);
-        self.loaded = Some(loaded);
-        result
-    }
-
-    fn measure_on(
+    fn measure(
         &mut self,
         loaded: &mut Loaded,
         base: &Base,
         cells: &[CellSpec],
         chunks: &[ChunkWork],
+        trace: bool,
     ) -> Result<(), JobError> {
         check(loaded, cells, chunks)?;
         let in_f32 = loaded.held_in_f32(base, self.codec);
+        let memory = memory_plan(loaded, &in_f32, cells)?;
+        self.say(&Event::Memory(memory))?;
+        self.kept.begin(base, memory.kept_edits_bytes);
+        loaded.engine.limit_parallel(memory.n_contexts);
+        loaded.engine.trace(trace);
         let touched: BTreeSet<&str> = cells
             .iter()
             .flat_map(|c| &c.edits)
+            .filter(|e| e.place != Place::Activation)
             .map(|e| e.tensor.as_str())
             .chain(in_f32.iter().map(String::as_str))
             .collect();
         let weights_before = loaded.hash_of(&touched)?;
-        let rounds = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| self.rounds(loaded, base, cells, chunks));
+        let rounds = loaded
+            .hold_in_f32(&in_f32, self.codec)
+            .and_then(|()| self.rounds(loaded, base, cells, chunks, trace, memory.keeps_prefix));
         loaded.unwind(0)?;
         rounds?;
         let weights_after = loaded.hash_of(&touched)?;
@@ -206,29 +201,40 @@ impl<W: Write> Worker<'_, W> {
         base: &Base,
         cells: &[CellSpec],
         chunks: &[ChunkWork],
+        trace: bool,
+        keeps_prefix: bool,
     ) -> Result<(), JobError> {
         let mut active: Vec<ActiveCell<'_>> = cells.iter().map(ActiveCell::new).collect();
-        let mut kept_bytes = 0usize;
         let width = loaded.engine.n_parallel().max(1);
         let mut references: Vec<Mutex<ReferenceWindow>> = Vec::new();
         references.resize_with(width, Mutex::default);
-        for round in rounds_of(chunks, width) {
-            let first_pass: Vec<String> = touched_for_the_first_time(&active, round);
-            self.reference(loaded, round, &references, &first_pass)?;
+        for work in rounds_of(chunks, width) {
+            // Hidden states are recorded for cells to start from, or to be compared with.
+            let is_useful = keeps_prefix && loaded.prefix_is_exact != Some(false);
+            let record = (is_useful || trace) && !work[0].cells.is_empty();
+            let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
+            self.reference(loaded, work, &references, &first_pass, record)?;
             let reference_hashes: HashMap<String, String> =
                 loaded.engine.watched(0).into_iter().map(|w| (w.tensor, w.blake3)).collect();
-            if loaded.prefix_is_exact.is_none() && !cells.is_empty() {
-                loaded.prefix_is_exact = Some(prefix_is_exact(loaded, round, &references));
+            if record && is_useful && loaded.prefix_is_exact.is_none() {
+                let is_exact = prefix_is_exact(loaded, work, &references);
+                loaded.prefix_is_exact = Some(is_exact);
+                if !is_exact {
+                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full".into();
+                    self.say(&Event::Note { text })?;
+                }
             }
-            for &index in &round[0].cells {
+            let round = Round { base, work, references: &references, reference_hashes: &reference_hashes, trace };
+            let may_reuse = record && !trace && loaded.prefix_is_exact == Some(true);
+            for &index in &work[0].cells {
                 let cell = &mut active[index];
                 if cell.failed {
                     continue;
                 }
                 let spec = cell.spec;
-                self.say(&Event::Started { cell: Some(spec.key.clone()), chunk: round[0].chunk })?;
-                let depth = loaded.swapped.len();
-                let scored = self.cell(loaded, base, cell, round, &references, &reference_hashes, &mut kept_bytes);
+                self.say(&Event::Started { cell: Some(spec.key.clone()), chunk: work[0].chunk })?;
+                let depth = loaded.depth();
+                let scored = self.cell(loaded, cell, &round, may_reuse);
                 loaded.unwind(depth)?;
                 match scored {
                     Ok(samples) => {
@@ -254,6 +260,7 @@ impl<W: Write> Worker<'_, W> {
         round: &[ChunkWork],
         references: &[Mutex<ReferenceWindow>],
         watch: &[String],
+        record: bool,
     ) -> Result<(), JobError> {
         for work in round {
             self.say(&Event::Started { cell: None, chunk: work.chunk })?;
@@ -263,8 +270,6 @@ impl<W: Write> Worker<'_, W> {
         let n_vocab = loaded.engine.info().n_vocab;
         let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
         let failures: Mutex<BTreeMap<usize, NonFinite>> = Mutex::default();
-        // Hidden states are recorded for cells to start from; without cells there is nobody to use them.
-        let record = loaded.prefix_is_exact != Some(false) && !round[0].cells.is_empty();
         let prefix = if record { Prefix::Record } else { Prefix::Full };
         let hashes: Mutex<BTreeMap<usize, String>> = Mutex::default();
         loaded.engine.decode(&inputs, first_scored(n_ctx), prefix, &|slot, logits| {
@@ -275,8 +280,10 @@ impl<W: Write> Worker<'_, W> {
             let hash = hash_of_values(&logits[..targets.len() * n_vocab]);
             lock(&hashes).insert(slot, hash);
         })?;
-        if let Some((slot, bad)) = lock(&failures).first_key_value() {
-            let why = format!("the untouched model: chunk {}: {bad}", round[*slot].chunk);
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some((slot, bad)) = failures.into_iter().next() {
+            let origin = loaded.engine.first_non_finite(inputs[slot], &[])?;
+            let why = format!("the untouched model: chunk {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
         for ((work, reference), logits_blake3) in round.iter().zip(references).zip(lock(&hashes).values().cloned()) {
@@ -287,88 +294,136 @@ impl<W: Write> Worker<'_, W> {
     }
 
     /// One cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
-    #[expect(clippy::too_many_arguments, reason = "the round's state, spelled out")]
     fn cell(
         &mut self,
         loaded: &mut Loaded,
-        base: &Base,
         cell: &mut ActiveCell<'_>,
-        round: &[ChunkWork],
-        references: &[Mutex<ReferenceWindow>],
-        reference_hashes: &HashMap<String, String>,
-        kept_bytes: &mut usize,
+        round: &Round<'_>,
+        may_reuse: bool,
     ) -> Result<Vec<Sample>, CellOrGone> {
         let first_time = !cell.applied;
-        let mut evidence = Vec::new();
-        let prepared = match cell.prepared.take() {
-            Some(prepared) => prepared,
-            None => {
-                let mut prepared = Vec::with_capacity(cell.spec.edits.len());
-                for edit in &cell.spec.edits {
-                    let (edit, found) = prepare(loaded, base, edit, self.codec)?;
-                    prepared.push(edit);
-                    evidence.push(found);
-                }
-                prepared
-            }
-        };
-        for (index, edit) in prepared.iter().enumerate() {
-            loaded.swap(edit)?;
+        let is_activation = |edit: &&Edit| edit.place == Place::Activation;
+        let activations = cell
+            .spec
+            .edits
+            .iter()
+            .filter(is_activation)
+            .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut evidence: HashMap<(&str, Place), TensorEvidence> = HashMap::new();
+        for edit in cell.spec.edits.iter().filter(|edit| !is_activation(edit)) {
+            let (prepared, mut found) = self.kept.get(loaded, round.base, edit, self.codec)?;
+            loaded.swap(&prepared)?;
             if first_time {
-                let (ty, bytes) = loaded.engine.read_weight(&edit.tensor)?;
-                evidence[index].read_back = ty == edit.ty && bytes == *edit.bytes;
+                let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
+                found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
+                evidence.insert((&edit.tensor, edit.place), found);
             }
         }
         if first_time {
             cell.applied = true;
-            let applied = Event::Applied { cell: cell.spec.key.clone(), tensors: evidence };
-            self.say(&applied).map_err(CellOrGone::Gone)?;
+            activations.iter().for_each(ActivationEdit::observe);
+            // What an activation became is known after the first pass only.
+            if activations.is_empty() {
+                self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
+            }
         }
-        let bytes: usize = prepared.iter().map(|p| p.bytes.len()).sum();
-        if first_time && *kept_bytes + bytes <= KEPT_EDITS_BYTES {
-            *kept_bytes += bytes;
-            cell.kept = true;
-        }
-        if cell.kept {
-            cell.prepared = Some(prepared);
-        }
+        let closures: Vec<_> = activations
+            .iter()
+            .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
+            .collect();
+        let hooks: Vec<Hook<'_>> =
+            activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
 
-        let names: Vec<String> = cell.spec.edits.iter().map(|e| e.tensor.clone()).collect();
-        loaded.engine.watch(if first_time { &names } else { &[] });
+        let names: Vec<String> =
+            evidence.keys().map(|(tensor, _)| (*tensor).to_string()).collect::<BTreeSet<_>>().into_iter().collect();
+        loaded.engine.watch(&names);
         let n_ctx = loaded.settings.n_ctx as usize;
         let n_layer = loaded.engine.info().n_layer;
-        let prefix = match (loaded.prefix_is_exact, cell.first_layer.min(n_layer)) {
-            (Some(true), layer @ 1..) => Prefix::Reuse(layer),
+        let prefix = match cell.first_layer.min(n_layer) {
+            layer @ 1.. if may_reuse => Prefix::Reuse(layer),
             _ => Prefix::Full,
         };
-        let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+        let inputs: Vec<&[Token]> = round.work.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
         let scores: Mutex<BTreeMap<usize, Result<VariantScores, NonFinite>>> = Mutex::default();
-        loaded.engine.decode(&inputs, first_scored(n_ctx), prefix, &|slot, logits| {
-            let scored = lock(&references[slot]).compare(logits);
+        loaded.engine.decode_hooked(&inputs, first_scored(n_ctx), prefix, &hooks, &|slot, logits| {
+            let scored = lock(&round.references[slot]).compare(logits);
             lock(&scores).insert(slot, scored);
         })?;
-        let activations = first_time.then(|| {
+        let seen = first_time.then(|| {
             let seen = loaded.engine.watched(0);
-            let changed = seen.iter().filter(|w| reference_hashes.get(&w.tensor) != Some(&w.blake3)).count();
-            ActivationEvidence { watched: seen.len(), changed }
+            let changed = seen.iter().filter(|w| round.reference_hashes.get(&w.tensor) != Some(&w.blake3)).count();
+            let mut seen = ActivationEvidence { watched: seen.len(), changed };
+            for edit in &activations {
+                let found = edit.evidence();
+                seen.watched += 1;
+                seen.changed += usize::from(found.changed_bytes > 0);
+                evidence.insert((edit.node(), Place::Activation), found);
+            }
+            seen
         });
-        let mut samples = Vec::with_capacity(round.len());
+        if first_time && !activations.is_empty() {
+            self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
+        }
+        let mut samples = Vec::with_capacity(round.work.len());
         for (slot, scored) in scores.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let chunk = round[slot].chunk;
-            let scores = scored.map_err(|source| CellError::NonFinite { chunk, source })?;
+            let chunk = round.work[slot].chunk;
+            let scores = match scored {
+                Ok(scores) => scores,
+                Err(source) => {
+                    let origin = loaded.engine.first_non_finite(inputs[slot], &hooks)?;
+                    return Err(CellError::NonFinite { chunk, source, origin }.into());
+                }
+            };
             samples.push(Sample {
                 cell: cell.spec.key.clone(),
                 chunk,
                 nll: scores.nll,
-                nll_ref: lock(&references[slot]).nll(),
+                nll_ref: lock(&round.references[slot]).nll(),
                 kld: scores.kld,
                 same_top: scores.same_top,
                 logits_changed: scores.logits_changed,
-                activations: if slot == 0 { activations.clone() } else { None },
+                activations: if slot == 0 { seen.clone() } else { None },
+                residual: if round.trace { loaded.engine.traced(slot) } else { Vec::new() },
             });
         }
         Ok(samples)
     }
+
+    fn say_applied(&mut self, spec: &CellSpec, evidence: &HashMap<(&str, Place), TensorEvidence>) -> io::Result<()> {
+        let found = |edit: &Edit| evidence.get(&(edit.tensor.as_str(), edit.place)).cloned();
+        let tensors = spec.edits.iter().filter_map(found).collect();
+        self.say(&Event::Applied { cell: spec.key.clone(), tensors })
+    }
+}
+
+/// What the job needs and what of it fits.
+fn memory_plan(loaded: &mut Loaded, in_f32: &[String], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
+    const F32_BYTES: u64 = size_of::<f32>() as u64;
+    let engine = loaded.engine.memory()?;
+    let held = |tensor: &str| loaded.n_values(tensor) as u64 * F32_BYTES;
+    let weights = |cell: &CellSpec| -> u64 {
+        cell.edits.iter().filter(|e| e.place != Place::Activation).map(|e| held(&e.tensor)).sum()
+    };
+    let distinct: HashSet<&Edit> =
+        cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != Place::Activation).collect();
+    let n_scored = n_scored(loaded.settings.n_ctx as usize) as u64;
+    let needs = MemoryNeeds {
+        model_bytes: engine.model_bytes,
+        held_in_f32_bytes: in_f32.iter().map(|name| held(name)).sum(),
+        context_bytes: engine.context_bytes,
+        reference_bytes: n_scored * loaded.engine.info().n_vocab as u64 * F32_BYTES,
+        prefix_bytes: engine.prefix_bytes,
+        cell_bytes: cells.iter().map(weights).max().unwrap_or(0),
+        // The reference's values twice while a type is undone.
+        scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
+        edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
+    };
+    loaded.engine.limit_parallel(usize::MAX);
+    let wants_prefix = !cells.is_empty() && loaded.prefix_is_exact != Some(false);
+    needs
+        .fit(loaded.max_memory_bytes, loaded.engine.n_parallel(), wants_prefix)
+        .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
 }
 
 /// A cell's failure, or that nobody listens any more.
@@ -385,22 +440,9 @@ impl<E: Into<CellError>> From<E> for CellOrGone {
 
 impl<'j> ActiveCell<'j> {
     fn new(spec: &'j CellSpec) -> Self {
-        let first_layer = spec.edits.iter().map(|e| first_layer_of(&e.tensor)).min().unwrap_or(0);
-        ActiveCell { spec, first_layer, prepared: None, kept: false, applied: false, failed: false }
+        let first_layer = spec.edits.iter().map(Edit::first_layer).min().unwrap_or(0);
+        ActiveCell { spec, first_layer, applied: false, failed: false }
     }
-}
-
-/// First layer that a weight can act in: its own, or 0 where the name tells none. The head and its norm come after every
-/// layer, and every model has fewer than `usize::MAX`.
-fn first_layer_of(tensor: &str) -> usize {
-    if tensor.starts_with("output.") || tensor.starts_with("output_norm.") {
-        return usize::MAX;
-    }
-    tensor
-        .strip_prefix("blk.")
-        .and_then(|rest| rest.split('.').next())
-        .and_then(|layer| layer.parse().ok())
-        .unwrap_or(0)
 }
 
 /// Rounds of up to `width` windows that have the same cells to be measured.
@@ -416,6 +458,7 @@ fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) ->
         .map(|&index| &active[index])
         .filter(|cell| !cell.applied && !cell.failed)
         .flat_map(|cell| &cell.spec.edits)
+        .filter(|edit| edit.place != Place::Activation)
         .map(|edit| edit.tensor.as_str())
         .collect();
     touched.into_iter().map(str::to_string).collect()
@@ -459,186 +502,11 @@ fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex
         let same = reference.logits().iter().zip(logits).all(|(a, b)| a.to_bits() == b.to_bits());
         *lock(&differing) += usize::from(!same);
     });
-    let verdict = match run {
-        Ok(()) => *lock(&differing) == 0,
-        Err(_) => false,
-    };
-    if !verdict {
-        eprintln!(
-            "assay worker: starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full"
-        );
-    }
-    verdict
+    run.is_ok() && *lock(&differing) == 0
 }
 
 fn hash_of_values(values: &[f32]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(bytemuck::cast_slice(values));
     hasher.finalize().to_hex().to_string()
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    bytemuck::cast_slice(values).to_vec()
-}
-
-impl Loaded {
-    /// Cuts the text into windows as llama-perplexity does, and says what they are.
-    fn cut(&mut self, text: &str) -> Result<Event, JobError> {
-        let n_ctx = self.settings.n_ctx as usize;
-        let tokens = self.engine.tokenize(without_trailing_newline(text))?;
-        self.windows = windows(&tokens, n_ctx, self.engine.info().bos).map_err(|error| JobError::Input {
-            why: error.to_string(),
-            hint: format!("give a longer text, or a shorter window than --ctx {n_ctx}"),
-        })?;
-        let chunk_blake3 = self
-            .windows
-            .iter()
-            .map(|window| {
-                let bytes: Vec<u8> = window.iter().flat_map(|t| t.to_le_bytes()).collect();
-                blake3::hash(&bytes).to_hex().to_string()
-            })
-            .collect();
-        let scored = |window: &Vec<Token>| {
-            window[first_scored(n_ctx) + 1..].iter().map(|&t| self.engine.piece_len(t) as u64).sum()
-        };
-        let chunk_scored_bytes = self.windows.iter().map(scored).collect();
-        Ok(Event::Tokenized { n_tokens: tokens.len(), n_chunks: self.windows.len(), chunk_blake3, chunk_scored_bytes })
-    }
-
-    /// Weights that the reference holds in F32 though they are stored in another type.
-    fn held_in_f32(&self, base: &Base, codec: &dyn BlockCodec) -> Vec<String> {
-        let carried: BTreeSet<&str> = base.carried.iter().map(String::as_str).collect();
-        self.engine
-            .weights()
-            .iter()
-            .filter(|w| base.arm == Arm::Exact || carried.contains(w.name.as_str()))
-            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
-            .map(|w| w.name.clone())
-            .collect()
-    }
-
-    fn hold_in_f32(&mut self, names: &[String], codec: &dyn BlockCodec) -> Result<(), JobError> {
-        for name in names {
-            let (ty, stored) = self.engine.read_weight(name)?;
-            let failed = |why: String| EngineError::Failed(format!("{name}: {why}"));
-            // Dequantized straight into the bytes to be swapped in: a token embedding in F32 is too large to hold twice.
-            let mut bytes = vec![0u8; self.n_values(name) * size_of::<f32>()];
-            let values: &mut [f32] =
-                bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
-            codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
-            self.swap(&Prepared { tensor: name.clone(), ty: "f32".into(), bytes: Arc::new(bytes) })?;
-        }
-        Ok(())
-    }
-
-    fn swap(&mut self, edit: &Prepared) -> Result<(), EngineError> {
-        self.engine.swap_weight(&edit.tensor, &edit.ty, edit.bytes.clone())?;
-        self.swapped.push(edit.tensor.clone());
-        Ok(())
-    }
-
-    /// Undoes swaps until `depth` are left.
-    fn unwind(&mut self, depth: usize) -> Result<(), EngineError> {
-        while self.swapped.len() > depth {
-            if let Some(name) = self.swapped.pop() {
-                self.engine.restore_weight(&name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hash over names, types and bytes now in place.
-    fn hash_of(&self, names: &BTreeSet<&str>) -> Result<String, JobError> {
-        let mut hasher = blake3::Hasher::new();
-        for name in names {
-            // A target that the graph does not use is judged DEAD later; it has no bytes in the engine.
-            match self.engine.read_weight(name) {
-                Ok((ty, bytes)) => {
-                    hasher.update(name.as_bytes()).update(b"\0").update(ty.as_bytes()).update(b"\0").update(&bytes);
-                }
-                Err(EngineError::NoSuchWeight(_)) => {}
-                Err(other) => return Err(other.into()),
-            }
-        }
-        Ok(hasher.finalize().to_hex().to_string())
-    }
-
-    fn n_values(&self, name: &str) -> usize {
-        let info = self.engine.weights().iter().find(|w| w.name == name);
-        info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
-    }
-
-    /// Type now in place, and the values it holds.
-    fn values_of(&self, name: &str, codec: &dyn BlockCodec) -> Result<(String, Vec<f32>), CellError> {
-        let (ty, bytes) = self.engine.read_weight(name)?;
-        let mut values = vec![0.0f32; self.n_values(name)];
-        codec.dequantize(&ty, &bytes, &mut values)?;
-        Ok((ty, values))
-    }
-}
-
-/// Types that hold numbers of a model rather than indices: integers pass through every scheme.
-fn is_numeric(codec: &dyn BlockCodec, ty: &str) -> bool {
-    codec.layout(ty).is_some() && !matches!(ty, "i8" | "i16" | "i32" | "i64" | "f64")
-}
-
-/// Computes what an edit puts in place, and what that changes against the reference.
-fn prepare(
-    loaded: &Loaded,
-    base: &Base,
-    edit: &Edit,
-    codec: &dyn BlockCodec,
-) -> Result<(Prepared, TensorEvidence), CellError> {
-    let name = &edit.tensor;
-    let info = loaded.engine.weights().iter().find(|w| w.name == *name);
-    let info = info.ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
-    let (n_per_row, consumers) = (info.ne[0] as usize, info.consumers);
-    let stored = loaded.stored.get(name).ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
-    let scheme: Scheme = edit.scheme.parse().map_err(|error| CellError::Scheme(format!("{error}")))?;
-
-    let (type_base, reference) = loaded.values_of(name, codec)?;
-    let mut asked = reference.clone();
-    scheme.fake_quantize(&mut asked, &TensorContext { name, n_per_row }, codec)?;
-    let scheme_did = difference(&reference, &asked);
-
-    // Blocks that nothing was asked of are copied: quantizing them again might not give them back.
-    let untouched = scheme_did.changed == 0 && scheme_did.zero_sign == 0;
-    let (ty, bytes, held) = match edit.carrier {
-        Carrier::Keep if untouched => {
-            let (_, bytes) = loaded.engine.read_weight(name)?;
-            (type_base.clone(), bytes, asked.clone())
-        }
-        Carrier::Keep => {
-            let blocks = codec.quantize(stored, &asked, n_per_row, None)?;
-            let mut held = vec![0.0; asked.len()];
-            codec.dequantize(stored, &blocks, &mut held)?;
-            match base.arm {
-                Arm::Native => (stored.clone(), blocks, held),
-                // What the carrier holds, read by the kernels of the exact arm.
-                Arm::Exact => ("f32".into(), bytes_of(&held), held),
-            }
-        }
-        Carrier::F32 => ("f32".into(), bytes_of(&asked), asked.clone()),
-    };
-    let carrier_rounded = asked.iter().zip(&held).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64;
-    let overall = difference(&reference, &held);
-    let changed_bytes = reference
-        .iter()
-        .zip(&held)
-        .map(|(a, b)| a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count() as u64)
-        .sum();
-    let evidence = TensorEvidence {
-        tensor: name.clone(),
-        type_base,
-        type_variant: ty.clone(),
-        n: reference.len() as u64,
-        changed: scheme_did.changed,
-        zero_sign: scheme_did.zero_sign,
-        carrier_rounded,
-        rel_rmse: if overall.rel_rmse.is_finite() { overall.rel_rmse } else { f64::MAX },
-        changed_bytes,
-        read_back: false,
-        consumers,
-    };
-    Ok((Prepared { tensor: name.clone(), ty, bytes: Arc::new(bytes) }, evidence))
 }

@@ -3,7 +3,7 @@
 mod toy;
 
 use eval::Engine;
-use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Sample};
+use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Place, Sample};
 use lab::worker::serve;
 use numerics::PlainCodec;
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
@@ -11,10 +11,7 @@ use toy::{Fault, N_LAYER, Toy, norm_name, settings};
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and the dog does not mind it in the least.";
 
 fn cell(key: &str, edits: &[(String, &str, Carrier)]) -> CellSpec {
-    let edits = edits
-        .iter()
-        .map(|(tensor, scheme, carrier)| Edit { tensor: tensor.clone(), scheme: (*scheme).into(), carrier: *carrier })
-        .collect();
+    let edits = edits.iter().map(|(tensor, scheme, carrier)| Edit::of_weight(tensor, *scheme, *carrier)).collect();
     CellSpec { key: key.into(), edits }
 }
 
@@ -27,13 +24,18 @@ fn measure(arm: Arm, n_parallel: usize, fault: Fault, cells: &[CellSpec]) -> Vec
     let base = Base { arm, carried: Vec::new() };
     let work = (0..5).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let jobs = [
-        Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads: n_parallel },
+        open(n_parallel, None),
         Job::Corpus { text: TEXT.into() },
-        Job::Measure { base, cells: cells.to_vec(), chunks: work },
+        Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: false },
     ];
     let events = say(n_parallel, fault, &jobs);
     assert!(matches!(&events[1], Event::Tokenized { n_chunks: 5, .. }), "{:?}", events[1]);
-    events[2..].to_vec()
+    assert!(matches!(&events[2], Event::Memory(_)), "memory is said before anything is measured");
+    events[3..].to_vec()
+}
+
+fn open(n_threads: usize, max_memory_bytes: Option<u64>) -> Job {
+    Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads, max_memory_bytes }
 }
 
 fn say(n_parallel: usize, fault: Fault, jobs: &[Job]) -> Vec<Event> {
@@ -137,7 +139,7 @@ fn a_cell_that_fails_is_named_and_the_others_go_on() {
     let cells = [
         cell("typo", &all_norms("bf61")),
         cell("missing", &[("blk.9.ffn_norm.weight".into(), "bf16", Carrier::F32)]),
-        cell("overflow", &[("output.weight".into(), "noise(-4000)", Carrier::F32)]),
+        cell("overflow", &[("output.weight".into(), "e4m3:ieee:bias=40", Carrier::F32)]),
         cell("good", &all_norms("bf16")),
     ];
     let events = measure(Arm::Exact, 2, Fault::None, &cells);
@@ -148,6 +150,8 @@ fn a_cell_that_fails_is_named_and_the_others_go_on() {
         )
         .collect();
     assert_eq!(failures.len(), 3, "{failures:?}");
+    let overflow = failures[2].1;
+    assert!(overflow.contains("chunk 0: ") && overflow.contains("which reads output.weight"), "{overflow}");
     assert!(failures[0].1.contains("bf61"), "{failures:?}");
     assert!(failures[1].1.contains("blk.9.ffn_norm.weight"), "{failures:?}");
     assert_eq!(samples(&events, "good").len(), 5);
@@ -215,15 +219,16 @@ fn kl_divergence_equals_a_brute_force_sum_over_the_engines_own_logits() {
 #[test]
 fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
     let base = Base { arm: Arm::Native, carried: Vec::new() };
-    let open = Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads: 1 };
+    let model = open(1, None);
     let out_of_text = Job::Measure {
         base: base.clone(),
         cells: Vec::new(),
         chunks: vec![ChunkWork { chunk: 99, cells: Vec::new() }],
+        trace: false,
     };
     let jobs = [
         Job::Corpus { text: TEXT.into() },
-        open,
+        model,
         Job::Corpus { text: "short".into() },
         out_of_text,
         Job::Corpus { text: TEXT.into() },
@@ -237,4 +242,121 @@ fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
     assert!(why(&events[2]).contains("6 tokens found, 16 wanted"), "{}", why(&events[2]));
     assert!(why(&events[3]).contains("chunk 99"));
     assert!(matches!(events[4], Event::Tokenized { .. }));
+}
+
+fn activation(node: &str, scheme: &str) -> Edit {
+    Edit { place: Place::Activation, ..Edit::of_weight(node, scheme, Carrier::F32) }
+}
+
+#[test]
+fn activations_are_held_in_schemes_and_leave_their_evidence() {
+    let cells = [
+        CellSpec { key: "identity".into(), edits: vec![activation("l_out-1", "identity")] },
+        CellSpec { key: "bf16".into(), edits: vec![activation("l_out-1", "bf16")] },
+        CellSpec {
+            key: "int2".into(),
+            edits: vec![activation("l_out-0", "int2@row"), activation("l_out-2", "int2@row")],
+        },
+        CellSpec { key: "typo".into(), edits: vec![activation("l_out-7", "bf16")] },
+        CellSpec {
+            key: "mixed".into(),
+            edits: vec![activation("l_out-2", "bf16"), Edit::of_weight(norm_name(1), "bf16", Carrier::F32)],
+        },
+    ];
+    for n_parallel in [1, 2] {
+        let events = measure(Arm::Exact, n_parallel, Fault::None, &cells);
+        assert!(samples(&events, "identity").iter().all(|sample| sample.logits_changed == 0));
+        let (fine, coarse) = (mean_kld(&events, "bf16"), mean_kld(&events, "int2"));
+        assert!(fine > 0.0 && fine < coarse / 100.0, "{fine} {coarse}");
+        let applied = |key: &str| {
+            let of = |event: &Event| match event {
+                Event::Applied { cell, tensors } if cell == key => Some(tensors.clone()),
+                _ => None,
+            };
+            events.iter().find_map(of).unwrap_or_else(|| panic!("no evidence of {key}"))
+        };
+        let identity = &applied("identity")[0];
+        assert_eq!((identity.n, identity.changed, identity.read_back, identity.consumers), (16 * 8, 0, true, 1));
+        let bf16 = &applied("bf16")[0];
+        assert!(bf16.changed > 100 && bf16.rel_rmse > 0.0 && bf16.changed_bytes > bf16.changed, "{bf16:?}");
+        let mixed: Vec<String> = applied("mixed").into_iter().map(|found| found.tensor).collect();
+        assert_eq!(mixed, ["l_out-2".to_string(), norm_name(1)], "in the order of the edits");
+        assert_eq!(
+            samples(&events, "mixed")[0].activations.as_ref().map(|seen| (seen.watched, seen.changed)),
+            Some((2, 2))
+        );
+        let failed = events.iter().find_map(|event| match event {
+            Event::CellFailed { cell, why } if cell == "typo" => Some(why),
+            _ => None,
+        });
+        assert!(failed.expect("it fails").contains("no node named \"l_out-7\""), "{failed:?}");
+    }
+}
+
+#[test]
+fn the_residual_stream_is_the_references_before_the_first_touched_layer() {
+    let base = Base { arm: Arm::Exact, carried: Vec::new() };
+    let cells = [cell("late", &[(norm_name(1), "int4@row", Carrier::F32)])];
+    let work = (0..2).map(|chunk| ChunkWork { chunk, cells: vec![0] }).collect();
+    let jobs = [
+        open(2, None),
+        Job::Corpus { text: TEXT.into() },
+        Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: true },
+    ];
+    let events = say(2, Fault::None, &jobs);
+    for sample in samples(&events, "late") {
+        let relative: Vec<f64> = sample.residual.iter().map(eval::LayerError::relative).collect();
+        assert_eq!((relative.len(), relative[0]), (N_LAYER, 0.0));
+        assert!(relative[1] > 0.0 && relative[2] > 0.0, "{relative:?}");
+    }
+}
+
+/// A measure job within a budget: plan and samples, or why not.
+fn within(max_memory_bytes: u64) -> Result<(lab::memory::MemoryPlan, Vec<Sample>), String> {
+    let base = Base { arm: Arm::Exact, carried: Vec::new() };
+    let cells = [cell("late", &[(norm_name(2), "bf16", Carrier::F32)]), cell("all", &all_norms("bf16"))];
+    let work = (0..5).map(|chunk| ChunkWork { chunk, cells: vec![0, 1] }).collect();
+    let jobs = [
+        open(2, Some(max_memory_bytes)),
+        Job::Corpus { text: TEXT.into() },
+        Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: false },
+    ];
+    let events = say(2, Fault::None, &jobs);
+    match &events[2] {
+        Event::Memory(plan) => {
+            let found = ["late", "all"].iter().flat_map(|key| samples(&events, key)).cloned().collect();
+            Ok((*plan, found))
+        }
+        Event::Failed { why, hint, input: true } => Err(format!("{why} / {hint}")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_budget_takes_away_speed_and_never_a_bit() {
+    let (whole, samples) = within(1 << 30).expect("fits");
+    assert_eq!((whole.n_contexts, whole.keeps_prefix), (2, true));
+    // The same three norms in two cells are computed and kept once.
+    assert_eq!(whole.kept_edits_bytes, 3 * 8 * 4);
+    let mut arrangements = std::collections::BTreeSet::new();
+    let mut least = whole.total_bytes;
+    while let Ok((plan, found)) = within(least - 1) {
+        assert!(plan.total_bytes < least, "{plan:?}");
+        assert_eq!(found, samples, "{plan:?}");
+        arrangements.insert((plan.n_contexts, plan.keeps_prefix));
+        least = plan.total_bytes.min(least - 1) - plan.kept_edits_bytes;
+    }
+    assert!(arrangements.contains(&(1, true)) && arrangements.contains(&(1, false)), "{arrangements:?}");
+    let refused = within(1000).expect_err("the model alone has 1000 bytes");
+    assert!(refused.contains("needed at least (model 1000 bytes, weights in F32") && refused.contains("--arm native"));
+}
+
+#[test]
+fn a_prefix_that_is_not_used_is_noted() {
+    let cells = [cell("late", &[(norm_name(2), "bf16", Carrier::F32)])];
+    let notes = |fault| {
+        let events = measure(Arm::Exact, 2, fault, &cells);
+        events.into_iter().filter(|event| matches!(event, Event::Note { .. })).count()
+    };
+    assert_eq!((notes(Fault::None), notes(Fault::InexactPrefix)), (0, 1));
 }

@@ -1,6 +1,7 @@
 //! One llama.cpp context: an empty KV cache, its own threads, and a [`Visitor`] at every graph node.
 
 use crate::callback::{Pass, Visitor, eval_callback};
+use crate::nodes::Nodes;
 use crate::weights::Weights;
 use eval::{EngineError, EngineSettings, Prefix, Token};
 use llama_cpp_sys_2 as sys;
@@ -31,7 +32,10 @@ pub(crate) struct Context {
     /// Boxed: the context holds its address.
     visitor: Box<Visitor>,
     n_ctx: usize,
+    n_ubatch: usize,
     max_outputs: usize,
+    /// Logits of a window that was computed in several parts.
+    rows: Vec<f32>,
     n_vocab: usize,
 }
 
@@ -61,7 +65,7 @@ impl Context {
         max_outputs: usize,
     ) -> Result<Self, EngineError> {
         let n_ctx = settings.n_ctx as usize;
-        let mut visitor = Box::new(Visitor::Discover(Weights::default()));
+        let mut visitor = Box::new(Visitor::Discover(Box::default()));
         // SAFETY: plain defaults.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = settings.n_ctx;
@@ -93,20 +97,32 @@ impl Context {
             .ok_or_else(|| EngineError::Failed("no threads could be started".into()))?;
         // SAFETY: both are live, and the pool outlives the context (field order).
         unsafe { sys::llama_attach_threadpool(raw.0.as_ptr(), pool, pool) };
-        Ok(Context { raw, _threads: threads, visitor, n_ctx, max_outputs, n_vocab })
+        Ok(Context {
+            raw,
+            _threads: threads,
+            visitor,
+            n_ctx,
+            n_ubatch: (settings.n_ubatch as usize).clamp(1, n_ctx.max(1)),
+            max_outputs,
+            rows: Vec::new(),
+            n_vocab,
+        })
     }
 
-    /// One tiny pass over the whole graph that finds the weights it reads.
-    pub(crate) fn discover(&mut self, start: Token) -> Result<Weights, EngineError> {
-        self.run(&[start, start], 1)?;
-        match std::mem::replace(self.visitor.as_mut(), Visitor::Work(Pass::default())) {
-            Visitor::Discover(weights) => Ok(weights),
+    /// One tiny pass over the whole graph that finds the weights it reads and its named nodes.
+    pub(crate) fn discover(&mut self, start: Token) -> Result<(Weights, Nodes), EngineError> {
+        self.run(&[start, start], 1, 0)?;
+        match std::mem::replace(self.visitor.as_mut(), Visitor::Work(Box::default())) {
+            Visitor::Discover(mut found) => {
+                found.1.settle();
+                Ok(*found)
+            }
             Visitor::Work(_) => Err(EngineError::Failed("weights are looked for once, by the first pass".into())),
         }
     }
 
     pub(crate) fn set_pass(&mut self, pass: Pass) {
-        *self.visitor = Visitor::Work(pass);
+        *self.visitor = Visitor::Work(Box::new(pass));
     }
 
     pub(crate) fn pass(&self) -> Option<&Pass> {
@@ -128,23 +144,56 @@ impl Context {
         self.max_outputs
     }
 
-    /// Logits `[window.len() - first_output][n_vocab]` of a window in an empty context.
+    /// Logits `[window.len() - first_output][n_vocab]` of a window in an empty context. The window is computed in parts
+    /// of `n_ubatch` tokens, one graph each: what llama.cpp does by itself, but here the visitor knows which it is.
     pub(crate) fn decode(
         &mut self,
         window: &[Token],
         first_output: usize,
         prefix: Prefix,
     ) -> Result<&[f32], EngineError> {
+        let n_outputs = window.len().saturating_sub(first_output);
+        if window.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
+            return Err(EngineError::Failed(format!(
+                "a window of {} tokens with {n_outputs} outputs does not fit a context of {} with {}",
+                window.len(),
+                self.n_ctx,
+                self.max_outputs
+            )));
+        }
         let pass =
             self.pass_mut().ok_or_else(|| EngineError::Failed("decoding before the weights are known".into()))?;
-        if !pass.begin(prefix) {
-            return Err(EngineError::Failed(format!("{prefix:?}: no hidden state was recorded there")));
+        pass.begin(prefix);
+        // SAFETY: the context is live.
+        unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.0.as_ptr()), true) };
+        let n_parts = window.len().div_ceil(self.n_ubatch);
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        for (part, tokens) in window.chunks(self.n_ubatch).enumerate() {
+            let from = part * self.n_ubatch;
+            let first_output = first_output.saturating_sub(from).min(tokens.len());
+            let n_outputs = tokens.len() - first_output;
+            let is_recorded = self.pass_mut().is_some_and(|pass| pass.begin_part(part, from, tokens.len(), n_outputs));
+            if !is_recorded {
+                return Err(EngineError::Failed(format!("{prefix:?}: no hidden state was recorded there")));
+            }
+            self.run(tokens, first_output, from)?;
+            if self.pass().is_some_and(Pass::has_found) {
+                break;
+            }
+            if let Some(why) = self.pass().and_then(Pass::failure) {
+                return Err(EngineError::Failed(format!("{prefix:?}: {why}")));
+            }
+            if n_parts > 1 && n_outputs > 0 {
+                rows.extend_from_slice(self.logits(n_outputs)?);
+            }
         }
-        self.run(window, first_output)?;
-        if self.pass().is_some_and(|pass| !pass.completed()) {
-            return Err(EngineError::Failed(format!("{prefix:?}: the graph has no node to continue from")));
-        }
-        let n_outputs = window.len() - first_output;
+        self.rows = rows;
+        if n_parts > 1 { Ok(&self.rows) } else { self.logits(n_outputs) }
+    }
+
+    /// Rows of logits of the last part.
+    fn logits(&self, n_outputs: usize) -> Result<&[f32], EngineError> {
         // SAFETY: after a successful decode the buffer holds one row per output, valid until the next decode.
         unsafe {
             let rows = sys::llama_get_logits(self.raw.0.as_ptr());
@@ -155,19 +204,11 @@ impl Context {
         }
     }
 
-    fn run(&mut self, window: &[Token], first_output: usize) -> Result<(), EngineError> {
-        let n_outputs = window.len().saturating_sub(first_output);
-        if window.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
-            return Err(EngineError::Failed(format!(
-                "a window of {} tokens with {n_outputs} outputs does not fit a context of {} with {}",
-                window.len(),
-                self.n_ctx,
-                self.max_outputs
-            )));
-        }
-        let n = window.len();
-        let mut tokens = window.to_vec();
-        let mut pos: Vec<i32> = (0..n as i32).collect();
+    /// Computes the graph for tokens that follow `from` others in this context.
+    fn run(&mut self, part: &[Token], first_output: usize, from: usize) -> Result<(), EngineError> {
+        let n = part.len();
+        let mut tokens = part.to_vec();
+        let mut pos: Vec<i32> = (from as i32..(from + n) as i32).collect();
         let mut n_seq_id = vec![1i32; n];
         let mut sequence = 0i32;
         let mut seq_id: Vec<*mut i32> = vec![&raw mut sequence; n];
@@ -185,7 +226,6 @@ impl Context {
         // SAFETY: every array of the batch has `n_tokens` entries and outlives the call; the context is live, and its
         // visitor is touched by the callback alone until the call returns.
         let status = unsafe {
-            sys::llama_memory_clear(sys::llama_get_memory(context), true);
             let status = sys::llama_decode(context, batch);
             sys::llama_synchronize(context);
             status

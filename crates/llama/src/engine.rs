@@ -1,9 +1,14 @@
 //! A loaded model behind the [`Engine`] trait: one model, several contexts that decode windows side by side.
 
-use crate::callback::Pass;
+use crate::callback::{ActiveHook, Orders, Pass};
 use crate::context::{Context, max_outputs};
+use crate::held::Writes;
+use crate::nodes::Nodes;
 use crate::weights::{Addresses, Weights};
-use eval::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo};
+use eval::{
+    Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
+    Replace, Sequence, Token, WatchedActivation, WeightInfo, WeightUse,
+};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -34,11 +39,18 @@ pub struct LlamaEngine {
     /// Made when the first window comes: until then nobody knows that the text fills one.
     contexts: Vec<Context>,
     n_contexts: usize,
+    /// What `n_contexts` is without a limit.
+    max_contexts: usize,
     threads_each: usize,
     settings: EngineSettings,
     weights: Weights,
     addresses: Arc<Addresses>,
+    nodes: Arc<Nodes>,
     watched: Vec<String>,
+    is_traced: bool,
+    /// Of one context, as llama.cpp said when it was made; 0 before.
+    context_bytes: u64,
+    writes: Writes,
     info: EngineInfo,
     model: Model,
 }
@@ -98,7 +110,7 @@ impl LlamaEngine {
         // SAFETY: the model is live and outlives the context, which ends with this function.
         let mut scout =
             unsafe { Context::new(model.0, &small, threads_each, info.n_vocab, max_outputs(small.n_ctx as usize)) }?;
-        let mut weights = scout.discover(info.bos.unwrap_or(0))?;
+        let (mut weights, nodes) = scout.discover(info.bos.unwrap_or(0))?;
         if weights.infos().is_empty() {
             return Err(EngineError::Failed(format!("{}: no weights found in the graph", path.display())));
         }
@@ -106,37 +118,116 @@ impl LlamaEngine {
         Ok(LlamaEngine {
             contexts: Vec::new(),
             n_contexts,
+            max_contexts: n_contexts,
             threads_each,
             settings: settings.clone(),
             weights,
             addresses,
+            nodes: Arc::new(nodes),
             watched: Vec::new(),
+            is_traced: false,
+            context_bytes: 0,
+            writes: Writes::default(),
             info,
             model,
         })
     }
 
-    /// Contexts that give at least `n_outputs` rows of logits a pass; those that give fewer are replaced, and with them
-    /// go the prefixes that they recorded.
-    fn make_contexts(&mut self, n_outputs: usize) -> Result<(), EngineError> {
+    /// Writes swapped weights in this way from now on.
+    #[must_use]
+    pub fn writing(mut self, writes: Writes) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// `n` contexts, or more, that give at least `n_outputs` rows of logits a pass; those that give fewer are replaced,
+    /// and with them go the prefixes that they recorded.
+    fn make_contexts(&mut self, n: usize, n_outputs: usize) -> Result<(), EngineError> {
         let n_outputs = n_outputs.max(max_outputs(self.settings.n_ctx as usize));
         if self.contexts.iter().any(|context| context.max_outputs() < n_outputs) {
             self.contexts.clear();
         }
-        if self.contexts.len() == self.n_contexts {
-            return Ok(());
-        }
-        while self.contexts.len() < self.n_contexts {
+        while self.contexts.len() < n {
+            crate::log::forget_buffers();
             // SAFETY: the model is live and outlives the contexts (field order).
             let mut context =
                 unsafe { Context::new(self.model.0, &self.settings, self.threads_each, self.info.n_vocab, n_outputs) }?;
-            context.set_pass(Pass::new(self.addresses.clone()));
+            self.context_bytes = crate::log::buffer_bytes() + (n_outputs * self.info.n_vocab * size_of::<f32>()) as u64;
+            let mut pass = Pass::new(self.addresses.clone());
+            pass.watch(&self.watched_indices());
+            pass.trace(self.is_traced);
+            context.set_pass(pass);
             self.contexts.push(context);
         }
-        let watched = std::mem::take(&mut self.watched);
-        self.watch(&watched);
         Ok(())
     }
+
+    fn watched_indices(&self) -> Vec<usize> {
+        self.watched.iter().filter_map(|name| self.weights.index(name).ok()).collect()
+    }
+
+    /// Tells contexts what to do beside computing in the next pass; `slots` are numbered from 0.
+    fn give_orders(&mut self, slots: usize, hooks: &[Hook<'_>], is_hunt: bool) -> Result<(), EngineError> {
+        let places = hooks.iter().map(|hook| self.nodes.place(hook.node)).collect::<Result<Vec<_>, _>>()?;
+        let uses = self.weights.use_swaps();
+        for (slot, pass) in self.contexts.iter_mut().take(slots).filter_map(Context::pass_mut).enumerate() {
+            let hooks = places
+                .iter()
+                .zip(hooks)
+                // SAFETY: only the lifetime is changed; `clear_orders` forgets the pointer before the borrow ends.
+                .map(|(place, hook)| ActiveHook::new(place.clone(), unsafe { forget_lifetime(hook.replace) }))
+                .collect();
+            pass.give(Orders { slot, uses: uses.clone(), hooks, is_hunt });
+        }
+        Ok(())
+    }
+
+    fn clear_orders(&mut self) {
+        for pass in self.contexts.iter_mut().filter_map(Context::pass_mut) {
+            pass.give(Orders::default());
+        }
+    }
+
+    /// Works items side by side, each in the context that is free; the first failure by number is the one that is told.
+    fn side_by_side<T: Sync>(
+        &mut self,
+        items: &[T],
+        is_slot_fixed: bool,
+        work: &(dyn Fn(usize, &mut Context, &T) -> Result<(), EngineError> + Sync),
+    ) -> Result<(), EngineError> {
+        let next = AtomicUsize::new(0);
+        let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for (slot, context) in self.contexts.iter_mut().enumerate() {
+                let (next, failures) = (&next, &failures);
+                let mut mine = items.get(slot).map(|_| slot);
+                scope.spawn(move || {
+                    loop {
+                        let taken =
+                            if is_slot_fixed { mine.take() } else { Some(next.fetch_add(1, Ordering::Relaxed)) };
+                        let Some((index, item)) = taken.and_then(|index| Some((index, items.get(index)?))) else {
+                            return;
+                        };
+                        if let Err(error) = work(index, context, item) {
+                            failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failures.into_iter().min_by_key(|(index, _)| *index).map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+/// A hook's function without the lifetime of what it borrows.
+///
+/// # Safety
+/// The pointer is not followed after that lifetime.
+unsafe fn forget_lifetime(replace: &Replace<'_>) -> *const Replace<'static> {
+    // SAFETY: the types differ in the lifetime alone.
+    unsafe { std::mem::transmute::<*const Replace<'_>, *const Replace<'static>>(std::ptr::from_ref(replace)) }
 }
 
 /// The model with its weights in plain host memory: no mmap, no repacking, so that what is read is what the file holds.
@@ -257,21 +348,53 @@ impl Engine for LlamaEngine {
     }
 
     fn swap_weight(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
-        self.weights.swap(name, ty, bytes)
+        self.weights.swap(name, ty, bytes, self.writes)
     }
 
     fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
         self.weights.restore(name)
     }
 
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+        self.weights.swap_use(name, used_as, ty, bytes, self.writes)
+    }
+
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        self.weights.read_use(name, used_as)
+    }
+
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        self.weights.restore_use(name, used_as)
+    }
+
+    fn nodes(&self) -> &[NodeInfo] {
+        self.nodes.infos()
+    }
+
     fn n_parallel(&self) -> usize {
         self.n_contexts
     }
 
+    fn limit_parallel(&mut self, n: usize) {
+        self.n_contexts = self.max_contexts.min(n.max(1));
+        self.contexts.truncate(self.n_contexts);
+    }
+
+    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
+        let n_ctx = self.settings.n_ctx as usize;
+        self.make_contexts(1, max_outputs(n_ctx))?;
+        // SAFETY: the model is live.
+        let (model_bytes, n_embd) = unsafe {
+            let raw = self.model.0.as_ptr();
+            (sys::llama_model_size(raw), sys::llama_model_n_embd(raw).max(0) as usize)
+        };
+        let prefix_bytes = (self.info.n_layer * n_ctx * n_embd * size_of::<f32>()) as u64;
+        Ok(EngineMemory { model_bytes, context_bytes: self.context_bytes, prefix_bytes })
+    }
+
     fn watch(&mut self, tensors: &[String]) {
-        let (names, indices): (Vec<String>, Vec<usize>) =
-            tensors.iter().filter_map(|name| Some((name.clone(), self.weights.index(name).ok()?))).unzip();
-        self.watched = names;
+        self.watched = tensors.iter().filter(|name| self.weights.index(name).is_ok()).cloned().collect();
+        let indices = self.watched_indices();
         for pass in self.contexts.iter_mut().filter_map(Context::pass_mut) {
             pass.watch(&indices);
         }
@@ -286,31 +409,26 @@ impl Engine for LlamaEngine {
             .collect()
     }
 
-    fn decode(
+    fn decode_hooked(
         &mut self,
         windows: &[&[Token]],
         first_output: usize,
         prefix: Prefix,
+        hooks: &[Hook<'_>],
         score: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         if windows.len() > self.n_contexts {
             let n_contexts = self.n_contexts;
             return Err(EngineError::Failed(format!("{} windows at once, {n_contexts} contexts", windows.len())));
         }
-        self.make_contexts(max_outputs(self.settings.n_ctx as usize))?;
-        // The first failure in slot order, whichever thread finished first.
-        let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for (slot, (context, window)) in self.contexts.iter_mut().zip(windows).enumerate() {
-                let failures = &failures;
-                scope.spawn(move || match context.decode(window, first_output, prefix) {
-                    Ok(logits) => score(slot, logits),
-                    Err(error) => failures.lock().unwrap_or_else(PoisonError::into_inner).push((slot, error)),
-                });
-            }
+        self.make_contexts(windows.len(), max_outputs(self.settings.n_ctx as usize))?;
+        self.give_orders(windows.len(), hooks, false)?;
+        let done = self.side_by_side(windows, true, &|slot, context, window| {
+            score(slot, context.decode(window, first_output, prefix)?);
+            Ok(())
         });
-        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failures.into_iter().min_by_key(|(slot, _)| *slot).map_or(Ok(()), |(_, error)| Err(error))
+        self.clear_orders();
+        done
     }
 
     fn decode_each(
@@ -320,29 +438,42 @@ impl Engine for LlamaEngine {
     ) -> Result<(), EngineError> {
         let n_outputs = |sequence: &Sequence<'_>| sequence.tokens.len().saturating_sub(sequence.first_output);
         let most = sequences.iter().map(n_outputs).max().unwrap_or(0).min(self.settings.n_ctx as usize);
-        self.make_contexts(most)?;
+        self.make_contexts(self.n_contexts.min(sequences.len()), most)?;
+        self.give_orders(self.n_contexts, &[], false)?;
         // Each context takes the next sequence when it is done with one; which context that is changes no bits.
-        let next = AtomicUsize::new(0);
-        let failures: Mutex<Vec<(usize, EngineError)>> = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for context in &mut self.contexts {
-                let (next, failures) = (&next, &failures);
-                scope.spawn(move || {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(sequence) = sequences.get(index) else { return };
-                        match context.decode(sequence.tokens, sequence.first_output, Prefix::Full) {
-                            Ok(logits) => score(index, logits),
-                            Err(error) => {
-                                failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
-                                return;
-                            }
-                        }
-                    }
-                });
-            }
+        let done = self.side_by_side(sequences, false, &|index, context, sequence| {
+            score(index, context.decode(sequence.tokens, sequence.first_output, Prefix::Full)?);
+            Ok(())
         });
-        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failures.into_iter().min_by_key(|(index, _)| *index).map_or(Ok(()), |(_, error)| Err(error))
+        self.clear_orders();
+        done
+    }
+
+    fn trace(&mut self, on: bool) {
+        self.is_traced = on;
+        for pass in self.contexts.iter_mut().filter_map(Context::pass_mut) {
+            pass.trace(on);
+        }
+    }
+
+    fn traced(&self, slot: usize) -> Vec<LayerError> {
+        self.contexts.get(slot).and_then(Context::pass).map_or_else(Vec::new, |pass| pass.traced().to_vec())
+    }
+
+    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
+        let n_ctx = self.settings.n_ctx as usize;
+        self.make_contexts(1, max_outputs(n_ctx))?;
+        self.give_orders(1, hooks, true)?;
+        let first_output = window.len().saturating_sub(max_outputs(n_ctx));
+        let decoded = self.contexts[0].decode(window, first_output, Prefix::Full).map(|_| ());
+        let found = self.contexts[0].pass_mut().and_then(Pass::found);
+        self.clear_orders();
+        match found {
+            Some((mut found, weights)) => {
+                found.weights = weights.iter().map(|&index| self.weights.name(index).to_string()).collect();
+                Ok(Some(found))
+            }
+            None => decoded.map(|()| None),
+        }
     }
 }

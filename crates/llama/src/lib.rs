@@ -1,14 +1,17 @@
 //! llama.cpp in this process: the [`Engine`](eval::Engine) trait over a loaded model. The only crate that compiles C++.
 //!
-//! [`LlamaEngine`] loads the model and finds its `weights`; each `context` decodes a window, with a visitor at every graph
-//! node (`callback`). [`GgmlCodec`] is ggml's own quantization behind [`numerics::BlockCodec`].
+//! [`LlamaEngine`] loads the model and finds its `weights` and `nodes`; each `context` decodes a window, with a visitor at
+//! every graph node (`callback`); swapped bytes are `held` where the back end reads them. [`GgmlCodec`] is ggml's own quantization behind [`numerics::BlockCodec`].
 
 mod callback;
 mod codec;
 mod context;
 mod engine;
+mod held;
 mod log;
+mod nodes;
 mod weights;
 
 pub use codec::GgmlCodec;
 pub use engine::{LlamaEngine, build};
+pub use held::Writes;

@@ -14,9 +14,11 @@ struct Heard {
     /// Level of the line that continuations belong to.
     level: sys::ggml_log_level,
     errors: Vec<String>,
+    /// Sizes of the buffers announced since [`forget_buffers`].
+    buffer_bytes: u64,
 }
 
-static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new() });
+static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new(), buffer_bytes: 0 });
 
 /// Takes over llama.cpp's log. Once a process is enough.
 pub(crate) fn listen() {
@@ -28,6 +30,25 @@ pub(crate) fn listen() {
 /// Forgets the errors heard so far.
 pub(crate) fn forget_errors() {
     HEARD.lock().unwrap_or_else(PoisonError::into_inner).errors.clear();
+}
+
+/// Forgets the buffers announced so far.
+pub(crate) fn forget_buffers() {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner).buffer_bytes = 0;
+}
+
+/// Bytes of the KV cache, recurrent states and compute buffers announced since [`forget_buffers`]. llama.cpp has no public
+/// call that gives them.
+pub(crate) fn buffer_bytes() -> u64 {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner).buffer_bytes
+}
+
+/// `llama_kv_cache:        CPU KV buffer size =    11.25 MiB` → bytes. The output buffer grows with the first pass, so
+/// what is said of it when a context is made does not count.
+fn announced_bytes(line: &str) -> Option<u64> {
+    let (what, size) = line.trim().split_once(" buffer size = ")?;
+    let mib: f64 = size.trim().strip_suffix("MiB")?.trim().parse().ok()?;
+    (!what.ends_with("output")).then_some((mib * f64::from(1 << 20)) as u64)
 }
 
 /// Why something failed, in one line: the first error heard since [`forget_errors`], without the name of the C++ function
@@ -63,6 +84,7 @@ unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _user
     if heard.level == sys::GGML_LOG_LEVEL_DEBUG {
         return;
     }
+    heard.buffer_bytes += announced_bytes(&text).unwrap_or(0);
     if heard.level == sys::GGML_LOG_LEVEL_ERROR {
         let room = heard.errors.len() < KEPT_ERRORS;
         match heard.errors.last_mut() {
@@ -84,6 +106,14 @@ mod tests {
         assert_eq!(reason("llama_model_load: error loading model: missing tensor 'x'\n"), "missing tensor 'x'");
         assert_eq!(reason("gguf_init_from_file: failed to open"), "failed to open");
         assert_eq!(reason("just words: and more"), "just words: and more");
+    }
+
+    #[test]
+    fn announced_buffers_are_read_in_bytes_and_other_lines_are_not() {
+        assert_eq!(announced_bytes("llama_kv_cache:        CPU KV buffer size =    11.25 MiB\n"), Some(11_796_480));
+        assert_eq!(announced_bytes("sched_reserve:        CPU compute buffer size =     1.00 MiB\n"), Some(1 << 20));
+        assert_eq!(announced_bytes("llama_context:        CPU  output buffer size =     0.19 MiB\n"), None);
+        assert_eq!(announced_bytes("load: buffer size = much"), None);
     }
 
     #[test]

@@ -1,27 +1,69 @@
 //! The model's weights as the graph uses them: found by walking the graph, swapped by pointer and type.
 //!
 //! llama.cpp has no public list of a model's tensors, but it hands every graph node to the eval callback. A weight is a
-//! leaf (`op == NONE`) in a buffer of usage WEIGHTS that some node reads. Swapping sets `type`, `nb` and `data` of the
-//! `ggml_tensor`; the model's own bytes are never written, so restoring is exact.
+//! leaf (`op == NONE`) in a buffer of usage WEIGHTS that some node reads. Swapping sets `type`, `nb`, `data` and `buffer`
+//! of the `ggml_tensor`; the model's own bytes are never written, so restoring is exact. A swap for one use alone (virtual
+//! untying) is a tensor of its own, which the callback puts in the place of the weight in the nodes that use it so.
 
-use eval::{EngineError, WeightInfo};
+use crate::held::{Held, Layout, Writes, bytes_of};
+use eval::{EngineError, WeightInfo, WeightUse};
 use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-/// What a swap replaced.
+/// What a swap replaced, and what it put there.
 struct Frame {
-    ty: sys::ggml_type,
-    nb: [usize; 4],
-    data: *mut std::ffi::c_void,
+    before: Layout,
     /// Keeps the bytes that are in place alive for as long as they are.
-    _bytes: Arc<Vec<u8>>,
+    _held: Held,
+}
+
+/// A weight under another address, for the nodes that use it in one way.
+struct UseFrame {
+    /// Boxed: nodes of the graph point at it.
+    tensor: Box<sys::ggml_tensor>,
+    _held: Held,
 }
 
 struct Weight {
     tensor: *mut sys::ggml_tensor,
     frames: Vec<Frame>,
+    lookup: Vec<UseFrame>,
+    head: Vec<UseFrame>,
+}
+
+impl Weight {
+    fn uses(&self, used_as: WeightUse) -> &Vec<UseFrame> {
+        match used_as {
+            WeightUse::Lookup => &self.lookup,
+            WeightUse::Head => &self.head,
+        }
+    }
+
+    fn uses_mut(&mut self, used_as: WeightUse) -> &mut Vec<UseFrame> {
+        match used_as {
+            WeightUse::Lookup => &mut self.lookup,
+            WeightUse::Head => &mut self.head,
+        }
+    }
+}
+
+/// What the nodes that use a weight in one way read instead of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UseSwap {
+    pub(crate) index: usize,
+    pub(crate) used_as: WeightUse,
+    pub(crate) tensor: *mut sys::ggml_tensor,
+}
+
+/// How a node uses the weights that it reads.
+///
+/// # Safety
+/// `node` is live.
+pub(crate) unsafe fn use_of(node: *const sys::ggml_tensor) -> WeightUse {
+    // SAFETY: live by contract.
+    if unsafe { (*node).op } == sys::GGML_OP_GET_ROWS { WeightUse::Lookup } else { WeightUse::Head }
 }
 
 /// Which weight a graph node's source is: index by address. Addresses are compared, never followed, so contexts on
@@ -30,6 +72,11 @@ struct Weight {
 pub(crate) struct Addresses(HashMap<usize, usize>);
 
 impl Addresses {
+    /// Whether a source of a graph node is that very weight, not a view of it.
+    pub(crate) fn is(&self, source: *mut sys::ggml_tensor, index: usize) -> bool {
+        self.0.get(&source.addr()) == Some(&index)
+    }
+
     /// Index of the weight behind a source of a graph node, if it is one.
     ///
     /// # Safety
@@ -53,7 +100,7 @@ pub(crate) struct Weights {
 }
 
 /// The ggml type's name in upstream spelling.
-fn type_name(ty: sys::ggml_type) -> String {
+pub(crate) fn type_name(ty: sys::ggml_type) -> String {
     // SAFETY: `ty` comes from a live tensor or from `type_by_name`, so it indexes ggml's table; the name is static.
     unsafe { CStr::from_ptr(sys::ggml_type_name(ty)) }.to_string_lossy().into_owned()
 }
@@ -72,7 +119,7 @@ pub(crate) fn type_by_name(name: &str) -> Option<sys::ggml_type> {
 ///
 /// # Safety
 /// `tensor` is a live tensor of the graph being computed.
-unsafe fn leaf(mut tensor: *mut sys::ggml_tensor) -> *mut sys::ggml_tensor {
+pub(crate) unsafe fn leaf(mut tensor: *mut sys::ggml_tensor) -> *mut sys::ggml_tensor {
     // SAFETY: `view_src` of a live tensor is null or live.
     unsafe {
         while !(*tensor).view_src.is_null() {
@@ -106,7 +153,9 @@ impl Weights {
             for &source in (*node).src.iter().filter(|s| !s.is_null()) {
                 let tensor = leaf(source);
                 if is_weight(tensor) {
-                    self.note(tensor);
+                    let index = self.note(tensor);
+                    self.infos[index].consumers += 1;
+                    self.infos[index].lookups += usize::from(use_of(node) == WeightUse::Lookup);
                 }
             }
         }
@@ -114,10 +163,9 @@ impl Weights {
 
     /// # Safety
     /// `tensor` is a live weight of the model.
-    unsafe fn note(&mut self, tensor: *mut sys::ggml_tensor) {
+    unsafe fn note(&mut self, tensor: *mut sys::ggml_tensor) -> usize {
         if let Some(&index) = self.addresses.0.get(&tensor.addr()) {
-            self.infos[index].consumers += 1;
-            return;
+            return index;
         }
         // SAFETY: `tensor` is live, and `name` is a NUL-terminated array inside it.
         let (name, ty, ne) =
@@ -129,9 +177,11 @@ impl Weights {
             name: name.into_owned(),
             ty: type_name(ty),
             ne: ne.map(|n| n as u64),
-            consumers: 1,
+            consumers: 0,
+            lookups: 0,
         });
-        self.weights.push(Weight { tensor, frames: Vec::new() });
+        self.weights.push(Weight { tensor, frames: Vec::new(), lookup: Vec::new(), head: Vec::new() });
+        index
     }
 
     pub(crate) fn infos(&self) -> &[WeightInfo] {
@@ -147,77 +197,128 @@ impl Weights {
         self.by_name.get(name).copied().ok_or_else(|| EngineError::NoSuchWeight(name.to_string()))
     }
 
+    /// Name of the weight behind a table entry.
+    pub(crate) fn name(&self, index: usize) -> &str {
+        &self.infos[index].name
+    }
+
     /// Type and bytes now in place.
     pub(crate) fn read(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
         let index = self.index(name)?;
-        let weight = &self.weights[index];
         // SAFETY: the tensor lives as long as the model, which owns `self` through the engine.
-        let n = unsafe { sys::ggml_nbytes(weight.tensor) };
-        let mut bytes = vec![0u8; n];
-        if weight.frames.is_empty() {
-            // SAFETY: `bytes` holds `n` bytes, and the tensor is allocated in its buffer.
-            unsafe { sys::ggml_backend_tensor_get(weight.tensor, bytes.as_mut_ptr().cast(), 0, n) };
-        } else {
-            // SAFETY: swapped data is host memory of exactly `n` bytes, kept alive by the frame.
-            unsafe { std::ptr::copy_nonoverlapping((*weight.tensor).data.cast::<u8>(), bytes.as_mut_ptr(), n) };
-        }
+        let bytes = unsafe { bytes_of(self.weights[index].tensor) };
         Ok((self.infos[index].ty.clone(), bytes))
     }
 
-    pub(crate) fn swap(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+    pub(crate) fn swap(
+        &mut self,
+        name: &str,
+        ty: &str,
+        bytes: Arc<Vec<u8>>,
+        writes: Writes,
+    ) -> Result<(), EngineError> {
         let index = self.index(name)?;
         let tensor = self.weights[index].tensor;
-        let ggml_type =
-            type_by_name(ty).ok_or_else(|| EngineError::Failed(format!("{name}: no ggml type is called {ty:?}")))?;
-        // SAFETY: the tensor is live.
-        let (old, ne) = unsafe {
-            let host = sys::ggml_backend_buffer_is_host((*tensor).buffer);
-            if !host {
-                return Err(EngineError::Failed(format!("{name}: swapping weights on this back end is not supported")));
-            }
-            (((*tensor).type_, (*tensor).nb, (*tensor).data), (*tensor).ne)
+        let held = hold(tensor, name, ty, bytes, writes)?;
+        // SAFETY: the tensor is live and no graph is being computed; the frame keeps the bytes alive until they are
+        // restored. ggml only ever reads weights.
+        let before = unsafe {
+            let before = Layout::of(tensor);
+            held.layout().put(tensor);
+            before
         };
-        // SAFETY: `ggml_type` is a valid type.
-        let (blck, size) = unsafe { (sys::ggml_blck_size(ggml_type), sys::ggml_type_size(ggml_type)) };
-        if blck <= 0 || ne[0] % blck != 0 {
-            return Err(EngineError::Failed(format!(
-                "{name}: rows of {} values are no multiple of {ty}'s {blck}",
-                ne[0]
-            )));
-        }
-        let row = size * (ne[0] / blck) as usize;
-        let nb = [size, row, row * ne[1] as usize, row * (ne[1] * ne[2]) as usize];
-        let wanted = nb[3] * ne[3] as usize;
-        if bytes.len() != wanted {
-            return Err(EngineError::Failed(format!("{name}: {} bytes given, {wanted} wanted for {ty}", bytes.len())));
-        }
-        let frame = Frame { ty: old.0, nb: old.1, data: old.2, _bytes: bytes.clone() };
-        // SAFETY: the tensor is live and no graph is being computed. `bytes` has the length that type and extents ask
-        // for, and the frame keeps it alive until it is restored. ggml only ever reads weights.
-        unsafe {
-            (*tensor).type_ = ggml_type;
-            (*tensor).nb = nb;
-            (*tensor).data = bytes.as_ptr().cast_mut().cast();
-        }
-        self.infos[index].ty = type_name(ggml_type);
-        self.weights[index].frames.push(frame);
+        self.infos[index].ty = type_name(held.layout().ty());
+        self.weights[index].frames.push(Frame { before, _held: held });
         Ok(())
     }
 
     pub(crate) fn restore(&mut self, name: &str) -> Result<(), EngineError> {
         let index = self.index(name)?;
         let weight = &mut self.weights[index];
-        let frame = weight
-            .frames
-            .pop()
-            .ok_or_else(|| EngineError::Failed(format!("{name}: restored more often than swapped")))?;
+        let frame = weight.frames.pop().ok_or_else(|| restored_too_often(name))?;
         // SAFETY: the tensor is live, and what the frame recorded is what was in place before the swap.
-        unsafe {
-            (*weight.tensor).type_ = frame.ty;
-            (*weight.tensor).nb = frame.nb;
-            (*weight.tensor).data = frame.data;
-        }
-        self.infos[index].ty = type_name(frame.ty);
+        unsafe { frame.before.put(weight.tensor) };
+        self.infos[index].ty = type_name(frame.before.ty());
         Ok(())
     }
+
+    /// Index of a weight that some node uses so.
+    fn used(&self, name: &str, used_as: WeightUse) -> Result<usize, EngineError> {
+        let index = self.index(name)?;
+        let info = &self.infos[index];
+        let n = match used_as {
+            WeightUse::Lookup => info.lookups,
+            WeightUse::Head => info.consumers - info.lookups,
+        };
+        if n == 0 { Err(EngineError::NotUsedSo { name: name.into(), used_as }) } else { Ok(index) }
+    }
+
+    pub(crate) fn swap_use(
+        &mut self,
+        name: &str,
+        used_as: WeightUse,
+        ty: &str,
+        bytes: Arc<Vec<u8>>,
+        writes: Writes,
+    ) -> Result<(), EngineError> {
+        let index = self.used(name, used_as)?;
+        let weight = &mut self.weights[index];
+        let held = hold(weight.tensor, name, ty, bytes, writes)?;
+        // SAFETY: the weight is live, so it can be copied; the copy is pointed at bytes that its frame keeps alive.
+        let tensor = unsafe {
+            let mut tensor = Box::new(*weight.tensor);
+            held.layout().put(tensor.as_mut());
+            tensor
+        };
+        weight.uses_mut(used_as).push(UseFrame { tensor, _held: held });
+        Ok(())
+    }
+
+    pub(crate) fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        let index = self.used(name, used_as)?;
+        match self.weights[index].uses(used_as).last() {
+            // SAFETY: the frame keeps what its tensor points at alive.
+            Some(frame) => Ok((type_name(frame.tensor.type_), unsafe { bytes_of(frame.tensor.as_ref()) })),
+            None => self.read(name),
+        }
+    }
+
+    pub(crate) fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        let index = self.used(name, used_as)?;
+        self.weights[index].uses_mut(used_as).pop().map(|_| ()).ok_or_else(|| restored_too_often(name))
+    }
+
+    /// What is in place for single uses now. Valid until the next swap or restore.
+    pub(crate) fn use_swaps(&mut self) -> Vec<UseSwap> {
+        let mut swaps = Vec::new();
+        for (index, weight) in self.weights.iter_mut().enumerate() {
+            for used_as in [WeightUse::Lookup, WeightUse::Head] {
+                if let Some(frame) = weight.uses_mut(used_as).last_mut() {
+                    swaps.push(UseSwap { index, used_as, tensor: frame.tensor.as_mut() });
+                }
+            }
+        }
+        swaps
+    }
+}
+
+fn restored_too_often(name: &str) -> EngineError {
+    EngineError::Failed(format!("{name}: restored more often than swapped"))
+}
+
+/// Bytes to stand in for a weight's own, in the type of that name.
+fn hold(
+    tensor: *const sys::ggml_tensor,
+    name: &str,
+    ty: &str,
+    bytes: Arc<Vec<u8>>,
+    writes: Writes,
+) -> Result<Held, EngineError> {
+    let ggml_type =
+        type_by_name(ty).ok_or_else(|| EngineError::Failed(format!("{name}: no ggml type is called {ty:?}")))?;
+    // SAFETY: the tensor is a live weight: it comes from the table.
+    unsafe { Held::new(tensor, ggml_type, bytes, writes) }.map_err(|error| match error {
+        EngineError::Failed(why) => EngineError::Failed(format!("{name}: as {ty}: {why}")),
+        other => other,
+    })
 }

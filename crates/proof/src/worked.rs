@@ -59,6 +59,7 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<Sample, S
         same_top: scores.same_top,
         logits_changed: scores.logits_changed,
         activations: None,
+        residual: Vec::new(),
     })
 }
 

@@ -192,7 +192,7 @@ impl WorkerLink for Link {
                     chunk_scored_bytes: vec![5; n_chunks],
                 });
             }
-            Job::Measure { base, cells, chunks } => self.measure(&base, &cells, &chunks),
+            Job::Measure { base, cells, chunks, .. } => self.measure(&base, &cells, &chunks),
         }
         Ok(())
     }
@@ -291,6 +291,7 @@ impl Link {
                 watched: cell.edits.len(),
                 changed: if moved && !nudged { cell.edits.len() } else { 0 },
             }),
+            residual: Vec::new(),
         }
     }
 

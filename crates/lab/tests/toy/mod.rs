@@ -1,6 +1,9 @@
 //! An engine small enough to follow by hand: h = Σ embeddings so far, each layer h ← tanh(h · norm), logits = output · h.
 
-use eval::{Engine, EngineError, EngineInfo, EngineSettings, Prefix, Token, WatchedActivation, WeightInfo};
+use eval::{
+    Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
+    Token, WatchedActivation, WeightInfo, WeightUse,
+};
 use half::f16;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +36,9 @@ pub struct Toy {
     seen: Vec<Vec<WatchedActivation>>,
     /// Hidden states entering each layer: `[slot][layer][position][n_embd]`.
     states: Vec<Vec<Vec<[f32; N_EMBD]>>>,
+    nodes: Vec<NodeInfo>,
+    is_traced: bool,
+    errors: Vec<Vec<LayerError>>,
 }
 
 /// Deterministic values between −1 and 1 that are no short binary fractions.
@@ -71,6 +77,7 @@ impl Toy {
                     ty: (*ty).into(),
                     ne: [ne[0] as u64, ne[1] as u64, 1, 1],
                     consumers: 1,
+                    lookups: usize::from(name == "token_embd.weight"),
                 })
                 .collect(),
             stacks: weights
@@ -82,7 +89,20 @@ impl Toy {
             watch: Vec::new(),
             seen: Vec::new(),
             states: vec![Vec::new(); n_parallel],
+            nodes: (0..N_LAYER)
+                .map(|layer| NodeInfo { name: format!("l_out-{layer}"), op: "UNARY".into(), ty: "f32".into() })
+                .collect(),
+            is_traced: false,
+            errors: vec![Vec::new(); n_parallel],
         }
+    }
+
+    fn uses(&self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        let expected = match used_as {
+            WeightUse::Lookup => "token_embd.weight",
+            WeightUse::Head => "output.weight",
+        };
+        if name == expected { Ok(()) } else { Err(EngineError::NotUsedSo { name: name.into(), used_as }) }
     }
 
     fn values(&self, name: &str) -> Vec<f32> {
@@ -99,13 +119,15 @@ impl Toy {
         window: &[Token],
         first_output: usize,
         prefix: Prefix,
+        hooks: &[Hook<'_>],
     ) -> Result<Vec<f32>, EngineError> {
         let from = if let Prefix::Reuse(layer) = prefix { layer } else { 0 };
         let mut hidden: Vec<[f32; N_EMBD]> = if from > 0 {
             let mut state =
                 self.states[slot].get(from).cloned().ok_or_else(|| EngineError::Failed("nothing recorded".into()))?;
             if self.fault == Fault::InexactPrefix {
-                state[0][0] += 1e-3;
+                // In every row: positions do not see each other here, and not all are scored.
+                state.iter_mut().for_each(|row| row[0] += 1e-3);
             }
             state
         } else {
@@ -131,7 +153,26 @@ impl Toy {
                 }
             }
             outputs.insert(norm_name(layer), format!("{hidden:?}"));
+            for hook in hooks.iter().filter(|hook| hook.node == format!("l_out-{layer}")) {
+                let mut values: Vec<f32> = hidden.iter().flatten().copied().collect();
+                (hook.replace)(slot, &mut values, N_EMBD).map_err(EngineError::Failed)?;
+                hidden = values.chunks(N_EMBD).map(|row| row.try_into().expect("a row")).collect();
+            }
             entering.push(hidden.clone());
+        }
+        if self.is_traced && prefix == Prefix::Full {
+            self.errors[slot] = (0..N_LAYER)
+                .map(|layer| {
+                    let mut error = LayerError::default();
+                    for (a, b) in
+                        entering[layer + 1].iter().flatten().zip(self.states[slot][layer + 1].iter().flatten())
+                    {
+                        error.squared_error += f64::from(a - b).powi(2);
+                        error.squared_reference += f64::from(*b).powi(2);
+                    }
+                    error
+                })
+                .collect();
         }
         if prefix == Prefix::Record {
             self.states[slot] = entering;
@@ -210,20 +251,69 @@ impl Engine for Toy {
         self.seen.get(slot).cloned().unwrap_or_default()
     }
 
-    fn decode(
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+        self.uses(name, used_as)?;
+        self.swap_weight(name, ty, bytes)
+    }
+
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        self.uses(name, used_as)?;
+        self.read_weight(name)
+    }
+
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        self.uses(name, used_as)?;
+        self.restore_weight(name)
+    }
+
+    fn nodes(&self) -> &[NodeInfo] {
+        &self.nodes
+    }
+
+    fn limit_parallel(&mut self, n: usize) {
+        self.n_parallel = self.info.n_threads.min(n.max(1));
+    }
+
+    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
+        Ok(EngineMemory { model_bytes: 1000, context_bytes: 100, prefix_bytes: 10 })
+    }
+
+    fn decode_hooked(
         &mut self,
         windows: &[&[Token]],
         first_output: usize,
         prefix: Prefix,
+        hooks: &[Hook<'_>],
         score: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         assert!(windows.len() <= self.n_parallel, "more windows than contexts");
+        let is_there = |hook: &&Hook<'_>| self.nodes.iter().any(|node| node.name == hook.node);
+        if let Some(hook) = hooks.iter().find(|hook| !is_there(hook)) {
+            return Err(EngineError::NoSuchNode { name: hook.node.into(), near: vec!["l_out-0".into()] });
+        }
         self.seen = vec![Vec::new(); windows.len()];
         for (slot, window) in windows.iter().enumerate() {
-            let logits = self.pass(slot, window, first_output, prefix)?;
+            let logits = self.pass(slot, window, first_output, prefix, hooks)?;
             score(slot, &logits);
         }
         Ok(())
+    }
+
+    fn trace(&mut self, on: bool) {
+        self.is_traced = on;
+    }
+
+    fn traced(&self, slot: usize) -> Vec<LayerError> {
+        self.errors[slot].clone()
+    }
+
+    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
+        let logits = self.pass(0, window, 0, Prefix::Full, hooks)?;
+        Ok(logits.iter().position(|value| !value.is_finite()).map(|bad| NonFiniteNode {
+            node: "result_output".into(),
+            token: bad / N_VOCAB,
+            weights: vec!["output.weight".into()],
+        }))
     }
 }
 
