@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{assay, json, refused};
+use proof::mutate::{Mutant, page};
+use support::{TinyModel, assay, json, refused};
 
 #[test]
 fn this_build_computes_what_it_says_on_this_machine() {
@@ -34,4 +35,37 @@ fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
     let said = refused(folder.path(), &["verify", "--python", "/bin/true"]);
     assert!(said.contains("--python: /bin/true has no numpy, ml_dtypes and gguf"), "{said}");
     assert_eq!(assay(folder.path(), &["verify", "--pithon", "x"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_models_own_tensors_and_measurements_hold_by_every_implementation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
+    let report = json(folder.path(), &["verify", "tiny.gguf", "--ctx", "64", "--json"]);
+    assert_eq!(report["failed"].as_u64(), Some(0), "{report}");
+    let names: Vec<&str> =
+        report["checks"].as_array().expect("a list").iter().filter_map(|check| check["name"].as_str()).collect();
+    for name in
+        ["a swapped tensor equals a written file", "scores equal brute force over the logits", "identity is bit-equal"]
+    {
+        assert!(names.contains(&format!("tiny.gguf: {name}").as_str()), "{names:?}");
+    }
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: false }.write(folder.path(), "dumb.gguf");
+    refused(folder.path(), &["verify", "dumb.gguf"]);
+}
+
+#[test]
+fn every_planted_fault_is_caught_by_a_named_check_and_the_page_has_the_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Half a minute of one core: more than other commands are given on a busy machine.
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
+    let command = command.current_dir(folder.path()).args(["verify", "--mutate", "--json"]);
+    let output = command.timeout(std::time::Duration::from_secs(900)).output().expect("assay starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((report["passed"].as_u64(), report["failed"].as_u64()), (Some(1), Some(0)), "{}", report["checks"]);
+    let mutants: Vec<Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
+    assert!(mutants.len() >= 30 && mutants.iter().all(|mutant| !mutant.caught_by.is_empty()));
+    let written = include_str!("../../../docs/verify.md");
+    let table = page(&mutants);
+    assert!(written.ends_with(&table), "docs/verify.md has another catch table; this is the one:\n{table}");
 }

@@ -12,7 +12,7 @@ use crate::protocol::{Base, ChunkWork, Event, Job, ReferenceSample, Sample, Tens
 use crate::record::{CellRecord, ControlRecord, Predicted, Stage};
 use crate::run_event::RunEvent;
 use crate::runner::{Prepared, RunError, open};
-use crate::store::{CellSamples, Fault, Store};
+use crate::store::{CellSamples, Fault, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A worker may die this often over the same work.
@@ -119,6 +119,17 @@ impl<'a> Bench<'a> {
             let reference = key.of_reference(&cell.base);
             if !references.contains_key(&reference) {
                 references.insert(reference.clone(), store.reference(&reference)?);
+            }
+        }
+        for cell in &cells {
+            let reference = key.of_reference(&cell.base);
+            let (there, samples) = (&references[&reference], &samples[&cell.key]);
+            // A reference that is not there is measured again; one that is must be what the cell was compared with.
+            let strange = samples.by_chunk.values().find(|s| there.get(&s.chunk).is_some_and(|r| r.nll != s.nll_ref));
+            if let Some(sample) = strange {
+                let why =
+                    format!("window {}: not the reference that cell {} was compared with", sample.chunk, cell.key);
+                return Err(StoreError::Corrupt { path: store.samples_path(&reference), why }.into());
             }
         }
         let bench = Bench {

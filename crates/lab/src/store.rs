@@ -421,7 +421,7 @@ impl Store {
         read_whole_lines(&self.dir.join("faults.jsonl"))
     }
 
-    fn samples_path(&self, key: &str) -> PathBuf {
+    pub(crate) fn samples_path(&self, key: &str) -> PathBuf {
         self.dir.join("samples").join(format!("{key}.jsonl"))
     }
 }

@@ -39,6 +39,23 @@ fn a_changed_sample_is_noticed_by_its_cell() {
 }
 
 #[test]
+fn a_changed_reference_is_noticed_and_a_finished_run_needs_none() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let before = bench::results(&dir);
+    let mut references: Vec<PathBuf> =
+        std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();
+    references.retain(|path| path.to_string_lossy().contains("reference"));
+    let text = std::fs::read_to_string(&references[0]).expect("a reference");
+    std::fs::write(&references[0], text.replacen("\"nll\":[", "\"nll\":[1", 1)).expect("writes");
+    let said = again(&room, &dir);
+    assert!(said.contains("not the reference that cell ") && said.contains("\nhint: "), "{said}");
+    std::fs::remove_file(&references[0]).expect("removes");
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("a finished run is read");
+    assert_eq!(bench::results(&dir), before);
+}
+
+#[test]
 fn a_damaged_line_in_the_middle_is_named() {
     let room = Room::new();
     let dir = finished(&room);

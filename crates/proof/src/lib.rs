@@ -3,7 +3,8 @@
 //! ```text
 //! known answers   formats, ggml_types, canary, worked ──┐
 //!                    ▲ oracle, python                   ├─▶ Check… ─▶ Report
-//! a model         model (engine and worker on a file) ──┘
+//! a model         model, run (through parts) ───────────┘
+//! mutation        faults planted in parts ─▶ the same checks ─▶ who caught what
 //! ```
 //!
 //! | module | holds |
@@ -11,10 +12,12 @@
 //! | [`check`] | what a check is and what comes of it |
 //! | [`known_answers`] | all checks that need no model |
 //! | [`formats`], [`ggml_types`], [`canary`], [`worked`] | those, by subject |
+//! | [`model`], [`run`] | a model in the engine and through the worker; a run with its controls and its folder |
+//! | [`mutate`] | planted faults, a row each, and what catches them |
 //! | [`oracle`] | formats and ggml's blocks written a second time; nothing of the kernels is used |
 //! | [`python`] | the third implementation, where the user has one |
 //! | [`inputs`] | values that break kernels |
-//! | [`quantizer`], [`scorer`] | boundaries at which implementations, and planted faults, are put in |
+//! | [`parts`], [`quantizer`], [`scorer`], [`tap`] | boundaries at which implementations, and planted faults, are put in |
 //!
 //! A check knows what is right, never what may be wrong: planted faults are found by the checks that a user runs.
 
@@ -23,13 +26,20 @@ pub mod check;
 pub mod formats;
 pub mod ggml_types;
 pub mod inputs;
+pub mod model;
+pub mod mutate;
 pub mod oracle;
+pub mod parts;
 pub mod python;
 pub mod quantizer;
+pub mod run;
 pub mod scorer;
+mod session;
+pub mod tap;
 pub mod worked;
 
 pub use check::{Area, Check, Report, Status};
+pub use parts::Parts;
 pub use python::Python;
 pub use quantizer::{Fast, Quantizer};
 pub use scorer::{Scorer, Scores};
@@ -41,7 +51,7 @@ pub fn n_known_answers() -> usize {
     let ggml_row = 1;
     let formats = numerics::formats::FORMATS.len() - ggml_row + formats::N_OVER_ALL;
     let ggml = numerics::ggml::GGML_FORMATS.len() + oracle::ggml::QUANTIZED.len() + 1;
-    canary::N_CANARIES + formats + ggml + 1
+    canary::N_CANARIES + formats + ggml + worked::N_CHECKS
 }
 
 /// Every check that needs no model, in a fixed order.
@@ -55,5 +65,5 @@ pub fn known_answers(
     canary::checks(codec, put);
     formats::checks(quantizer, python.as_deref_mut(), put);
     ggml_types::checks(codec, python, put);
-    put(worked::check(scorer));
+    worked::checks(scorer, put);
 }

@@ -149,6 +149,31 @@ pub fn claimed() -> Result<BTreeMap<String, f64>, String> {
     Ok(claims)
 }
 
+/// Checks of the numbers that results consist of.
+pub(crate) const N_CHECKS: usize = 2;
+
+/// All of them.
+pub fn checks(scorer: &dyn Scorer, put: &mut dyn FnMut(Check)) {
+    put(check(scorer));
+    put(nonfinite_is_refused(scorer));
+}
+
+/// A logit that is no number has no score: the row is named, whichever side it is on.
+fn nonfinite_is_refused(scorer: &dyn Scorer) -> Check {
+    let mut tally = Tally::default();
+    let whole = [0.5f32; 12];
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut broken = whole;
+        broken[7] = bad;
+        for (reference, variant) in [(&broken, &whole), (&whole, &broken)] {
+            let scored = scorer.compare(4, &[0, 1, 2], reference, variant);
+            let named = scored.as_ref().is_err_and(|error| error.row == 1);
+            tally.hold(named, || format!("a logit of row 1 is {bad}, and it was said: {scored:?}"));
+        }
+    }
+    tally.check(Area::Metrics, "non-finite logits are refused", &["what a run uses", "its contract"])
+}
+
 /// The page's values against the code's.
 pub fn check(scorer: &dyn Scorer) -> Check {
     let mut tally = Tally::default();

@@ -19,8 +19,14 @@ const TENSOR: &str = "blk.0.ffn_norm.weight";
 /// Checks that are made over all formats together.
 pub(crate) const N_OVER_ALL: usize = 4;
 
-/// All checks of formats, in the order of the table.
-pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+/// All checks of formats.
+pub fn checks(quantizer: &dyn Quantizer, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+    by_row(quantizer, python, put);
+    put(floats::every_sixteen_bit_pattern(quantizer));
+}
+
+/// Those that look at every row of the table, without the sweep over all patterns of sixteen bits.
+pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let inputs = edges();
     for row in FORMATS {
         match row.family {
@@ -30,7 +36,6 @@ pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &
         }
     }
     put(floats::every_code_and_tie(quantizer));
-    put(floats::every_sixteen_bit_pattern(quantizer));
     put(nonfinite_is_refused(quantizer));
     put(controls::seeds_matter(quantizer));
 }

@@ -1,6 +1,8 @@
 //! Small floats as the list of their values.
 
 use numerics::{ExMy, Rounding, Specials};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Floats with more bits than this are not listed.
 const MOST_BITS: u32 = 16;
@@ -12,9 +14,22 @@ pub struct Ladder {
     infinity: bool,
 }
 
+/// Lists that have been made: the long ones take a while.
+static MADE: LazyLock<Mutex<HashMap<ExMy, Arc<Ladder>>>> = LazyLock::new(Mutex::default);
+
 impl Ladder {
-    /// The list for a format of at most 16 bits.
-    pub fn of(format: ExMy) -> Option<Ladder> {
+    /// The list for a format of at most 16 bits, made once.
+    pub fn of(format: ExMy) -> Option<Arc<Ladder>> {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ladder) = made.get(&format) {
+            return Some(ladder.clone());
+        }
+        let ladder = Arc::new(Ladder::listed(format)?);
+        made.insert(format, ladder.clone());
+        Some(ladder)
+    }
+
+    fn listed(format: ExMy) -> Option<Ladder> {
         if format.bits() > MOST_BITS {
             return None;
         }

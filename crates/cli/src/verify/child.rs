@@ -1,0 +1,153 @@
+//! The part of `assay verify` that has an engine: a process of its own, since llama.cpp talks and may abort. It says what
+//! it found in lines of JSON; what llama.cpp says is kept for its last words.
+
+use crate::failure::{Exit, Failure};
+use anyhow::anyhow;
+use gguf::escape_terminal;
+use llama::{GgmlCodec, LlamaEngine};
+use proof::mutate::Mutant;
+use proof::{Check, Parts, Python};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// How much of standard error is shown when the process dies.
+const LAST_WORDS_BYTES: usize = 2048;
+
+/// A line.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// A check was made.
+    Check(Check),
+    /// A planted fault was tried.
+    Mutant(Mutant),
+    /// It cannot be done; the user's to mend.
+    Refused(String),
+}
+
+/// What the process is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// The checks of a model.
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Measured on; the built-in text if none.
+        text: Option<PathBuf>,
+        /// Window length.
+        ctx: u32,
+        /// Windows.
+        chunks: u32,
+        /// Third implementation.
+        python: Option<PathBuf>,
+    },
+    /// Planted faults.
+    Mutate,
+}
+
+impl Task {
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["verify".into(), "--child".into()];
+        match self {
+            Task::Mutate => arguments.push("--mutate".into()),
+            Task::Model { path, text, ctx, chunks, python } => {
+                arguments.extend([format!("--ctx={ctx}").into(), format!("--chunks={chunks}").into()]);
+                for (option, value) in [("--text", text), ("--python", python)] {
+                    if let Some(value) = value {
+                        arguments.extend([option.into(), value.into()]);
+                    }
+                }
+                // A name may begin with a dash.
+                arguments.extend(["--".into(), path.into()]);
+            }
+        }
+        arguments
+    }
+}
+
+/// Does a task in a process of its own; `hear` gets each line as it comes.
+pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(task.arguments())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stderr = child.stderr.take();
+    let listener = std::thread::spawn(move || stderr.map_or(String::new(), last_words));
+    let mut refused = None;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            match serde_json::from_str(&line?)? {
+                Said::Refused(why) => refused = Some(why),
+                said => hear(said),
+            }
+        }
+    }
+    let status = child.wait()?;
+    let words = listener.join().unwrap_or_default();
+    match refused {
+        Some(why) => Err(anyhow!(why).into()),
+        None if status.success() => Ok(()),
+        None => {
+            let hint = "`assay doctor` checks the engine; -v tells which check came last";
+            let error = anyhow!(
+                "the engine's process ended ({status}); its last words: {}\nhint: {hint}",
+                escape_terminal(words.trim())
+            );
+            Err(Failure { exit: Exit::Engine, error })
+        }
+    }
+}
+
+fn last_words(mut stderr: impl Read) -> String {
+    let (mut tail, mut buffer) = (VecDeque::with_capacity(LAST_WORDS_BYTES), [0u8; 4096]);
+    while let Ok(n @ 1..) = stderr.read(&mut buffer) {
+        tail.extend(&buffer[..n]);
+        tail.drain(..tail.len().saturating_sub(LAST_WORDS_BYTES));
+    }
+    String::from_utf8_lossy(tail.make_contiguous()).into_owned()
+}
+
+/// The process itself: does the task and says what it found.
+pub fn serve(task: &Task) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let mut failed = None;
+    let mut say = |said: &Said| {
+        // Whoever asked is gone when this fails: end at the next line.
+        let line = serde_json::to_vec(said).map_err(anyhow::Error::new);
+        let written = line.and_then(|line| {
+            Ok(out.write_all(&line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())?)
+        });
+        failed = failed.take().or(written.err());
+    };
+    let parts = Parts::new(
+        Arc::new(|path: &Path, settings: &_, n_threads| {
+            Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
+        }),
+        Arc::new(GgmlCodec),
+    );
+    let result: Result<(), anyhow::Error> = match task {
+        Task::Mutate => {
+            proof::mutate::mutate(parts.open, parts.codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
+                .map(|check| say(&Said::Check(check)))
+                .map_err(anyhow::Error::new)
+        }
+        Task::Model { path, text, ctx, chunks, python } => {
+            let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
+            let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
+            proof::model::Subject::open(&parts, path, &text, *ctx, *chunks as usize)
+                .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
+                .map_err(anyhow::Error::new)
+        }
+    };
+    if let Err(error) = result {
+        say(&Said::Refused(format!("{error:#}")));
+    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,218 @@
+//! `assay verify`: does this build compute, on this machine, what it says?
+//!
+//! Known answers are checked here; whatever needs an engine in a process of its own (`child`).
+
+mod child;
+
+use crate::failure::{Exit, Outcome};
+use crate::model::Model;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::table::{self, Align};
+use child::{Said, Task};
+use gguf::escape_terminal;
+use llama::GgmlCodec;
+use proof::mutate::Mutant;
+use proof::{Check, Fast, Python, Report, Scores, Status};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Arguments of `assay verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Models to be checked on their own tensors; without one, and without --mutate, known answers are
+    models: Vec<PathBuf>,
+    /// Plant faults in the program's own pipeline: each must be caught by a check
+    #[arg(long)]
+    mutate: bool,
+    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: .tools/bin/python or python3, if it has them]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Text that models are measured on; the built-in text if left out
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Window length in tokens
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1 << 16))]
+    ctx: u32,
+    /// Windows
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    chunks: u32,
+    /// Do the work of one task and say it in lines of JSON
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+/// Where a Python is looked for when none is named.
+const PYTHONS: [&str; 2] = [".tools/bin/python", "python3"];
+
+/// Everything that was found.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    report: Report,
+    mutants: Vec<Mutant>,
+}
+
+/// Runs `assay verify`. A check that fails, or a fault that goes uncaught, is exit 1.
+pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
+    if args.child {
+        let path = args.models.first().cloned();
+        let model = |path| task_on(args, path, args.python.clone());
+        child::serve(&path.map_or(Task::Mutate, model))?;
+        return Ok(Exit::Done);
+    }
+    let mut models = Vec::new();
+    for path in &args.models {
+        let model = Model::open(path)?;
+        model.require_scorable()?;
+        models.push((path, escape_terminal(model.name())));
+    }
+    let mut python = python(args)?;
+    let mut answer = Answer { report: Report::default(), mutants: Vec::new() };
+    let mut progress = Progress::new("verify", output.quiet());
+    if args.models.is_empty() && !args.mutate {
+        let total = proof::n_known_answers();
+        proof::known_answers(&Fast, &GgmlCodec, &Scores, python.as_mut().map(|(_, python)| python), &mut |check| {
+            progress.label(&check.name);
+            answer.report.add(check);
+            progress.at(answer.report.checks.len(), total);
+        });
+    }
+    let python = python.map(|(path, _)| path);
+    for (path, shown) in models {
+        progress.label(&shown);
+        child::ask(&task_on(args, path.clone(), python.clone()), &mut |said| {
+            if let Said::Check(mut check) = said {
+                check.name = format!("{shown}: {}", check.name);
+                progress.label(&check.name);
+                answer.report.add(check);
+            }
+        })?;
+    }
+    if args.mutate {
+        let total = proof::mutate::n_steps();
+        progress.label("without a fault");
+        child::ask(&Task::Mutate, &mut |said| match said {
+            Said::Mutant(mutant) => {
+                progress.label(&mutant.name);
+                answer.mutants.push(mutant);
+                progress.at(answer.mutants.len() + 1, total);
+            }
+            Said::Check(check) => answer.report.add(check),
+            Said::Refused(_) => {}
+        })?;
+    }
+    drop(progress);
+    output.answer(&answer, || answer.text(output.verbose()))?;
+    Ok(if answer.report.failed == 0 { Exit::Done } else { Exit::Difference })
+}
+
+fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
+    Task::Model { path, text: args.text.clone(), ctx: args.ctx, chunks: args.chunks, python }
+}
+
+/// The Python that was named, which must do, or the first that is found.
+fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error> {
+    match &args.python {
+        Some(path) => {
+            let hint = "give the interpreter of an environment with numpy, ml_dtypes and gguf; without --python they are left out";
+            Python::start(path)
+                .map(|python| Some((path.clone(), python)))
+                .map_err(|why| anyhow::anyhow!("--python: {}\nhint: {hint}", escape_terminal(why)))
+        }
+        None => {
+            let start = |path: &&str| Python::start(path.as_ref()).ok().map(|python| (PathBuf::from(path), python));
+            Ok(PYTHONS.iter().find_map(start))
+        }
+    }
+}
+
+impl Answer {
+    /// Known answers as a table; models and faults in few words, unless `verbose`.
+    fn text(&self, verbose: bool) -> String {
+        let mut out = String::new();
+        let known = |check: &&Check| !matches!(check.area, proof::Area::Model);
+        let shown: Vec<&Check> = self.report.checks.iter().filter(|check| verbose || known(check)).collect();
+        if !shown.is_empty() {
+            out.push_str(&checks(&shown));
+        }
+        let details = self.report.checks.iter().filter(|check| !check.detail.is_empty());
+        for check in details.filter(|check| verbose || known(check) || check.status != Status::Passed) {
+            out.push_str(&format!("{} {}: {}\n", word(check.status), check.name, escape_terminal(&check.detail)));
+        }
+        out.push_str(&mutants(&self.mutants, verbose));
+        out.push_str(&not_compared(&self.report.checks));
+        let Report { passed, failed, skipped, .. } = self.report;
+        let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
+        let n = table::thousands(n);
+        out.push_str(&format!("{passed} checks passed, {failed} failed, {skipped} skipped; {n} comparisons\n"));
+        out
+    }
+}
+
+fn checks(checks: &[&Check]) -> String {
+    let columns = [
+        ("", Align::Left),
+        ("area", Align::Left),
+        ("check", Align::Left),
+        ("compared", Align::Right),
+        ("with each other", Align::Left),
+    ];
+    let rows = checks.iter().map(|check| {
+        vec![
+            word(check.status).to_owned(),
+            check.area.to_string(),
+            check.name.clone(),
+            table::thousands(check.n),
+            escape_terminal(check.compared.join(", ")),
+        ]
+    });
+    table::render(&columns, rows)
+}
+
+/// The catch table.
+fn mutants(mutants: &[Mutant], verbose: bool) -> String {
+    if mutants.is_empty() {
+        return String::new();
+    }
+    let columns = [("", Align::Left), ("fault", Align::Left), ("place", Align::Left), ("caught by", Align::Left)];
+    let rows = mutants.iter().map(|mutant| {
+        let caught = match mutant.caught_by.as_slice() {
+            [] => "nothing".to_owned(),
+            [only] => only.clone(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        };
+        let state = if mutant.caught_by.is_empty() { "MISS" } else { "ok" };
+        vec![state.to_owned(), mutant.name.clone(), mutant.place.name().to_owned(), caught]
+    });
+    let mut out = table::render(&columns, rows);
+    if verbose {
+        for mutant in mutants {
+            out.push_str(&format!("{}: {}\n", mutant.name, escape_terminal(&mutant.evidence)));
+        }
+    }
+    out
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Passed => "ok",
+        Status::Failed => "FAIL",
+        Status::Skipped => "skip",
+    }
+}
+
+/// Implementations that did not take part, by reason.
+fn not_compared(checks: &[Check]) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for check in checks {
+        check.not_compared.iter().for_each(|why| by_reason.entry(why).or_default().push(&check.name));
+    }
+    let line = |(why, names): (&str, Vec<&str>)| match names.as_slice() {
+        [only] => format!("not compared with {}: {only}\n", escape_terminal(why)),
+        [first, ..] => format!("not compared with {}: {} checks ({first}, …)\n", escape_terminal(why), names.len()),
+        [] => String::new(),
+    };
+    by_reason.into_iter().map(line).collect()
+}

@@ -1,0 +1,127 @@
+//! Weights in the engine.
+
+use super::{Subject, check};
+use crate::check::{Area, Check, Tally};
+use eval::{Engine, EngineError, Prefix, Token};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The logits of one window.
+pub(super) fn logits(
+    engine: &mut dyn Engine,
+    window: &[Token],
+    first_output: usize,
+    prefix: Prefix,
+) -> Result<Vec<f32>, EngineError> {
+    let out: Mutex<Vec<f32>> = Mutex::default();
+    engine.decode(&[window], first_output, prefix, &|_, logits| {
+        *out.lock().unwrap_or_else(PoisonError::into_inner) = logits.to_vec();
+    })?;
+    Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn words(error: EngineError) -> String {
+    error.to_string()
+}
+
+fn same(tally: &mut Tally, what: &str, ours: &[f32], theirs: &[f32]) {
+    let differing = ours.iter().zip(theirs).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    tally.hold(differing == 0 && ours.len() == theirs.len(), || {
+        format!("{what}: {differing} of {} logits differ", ours.len().max(theirs.len()))
+    });
+}
+
+/// Type and bytes of every weight in the engine are those of the file.
+pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
+    check("weights in the engine are the file's", &["engine", "file"], |tally| {
+        let engine = subject.engine()?;
+        for weight in engine.weights() {
+            let name = &weight.name;
+            let Some(tensor) = subject.file.tensor(name) else {
+                tally.hold(false, || format!("the file has no {name}"));
+                continue;
+            };
+            let stored = (subject.parts.weights)(&subject.file, tensor).map_err(|error| error.to_string())?;
+            let (ty, bytes) = engine.read_weight(name).map_err(words)?;
+            tally.hold(ty.eq_ignore_ascii_case(tensor.ty.name()) && bytes == stored, || {
+                format!("{name}: {ty} in the engine, {} in the file, and the bytes are other ones", tensor.ty.name())
+            });
+        }
+        Ok(())
+    })
+}
+
+/// A write puts exactly these bytes in exactly this place, the graph uses them, and undoing it leaves no trace.
+pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
+    check("a write acts, reaches nothing else, and is undone", &["before", "during", "after"], |tally| {
+        let mut engine = subject.engine()?;
+        let window = subject.windows(&*engine)?.remove(0);
+        let first = subject.first_scored();
+        let before = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
+        let everything = hashes(&*engine)?;
+        for pick in &subject.picks {
+            let name = &pick.name;
+            let weight = engine.weights().iter().find(|weight| weight.name == *name);
+            let n: u64 = weight.ok_or_else(|| format!("the graph has no {name}"))?.ne.iter().product();
+            // No two values alike: a row or a block out of place is seen.
+            let bytes: Vec<u8> = (0..n).flat_map(|i| (0.5f32 + i as f32 / n as f32).to_le_bytes()).collect();
+            engine.swap_weight(name, "f32", Arc::new(bytes.clone())).map_err(words)?;
+            let (ty, found) = engine.read_weight(name).map_err(words)?;
+            tally.hold(ty.eq_ignore_ascii_case("f32") && found == bytes, || {
+                format!("{name}: other bytes are read back")
+            });
+            let others = |hashes: &BTreeMap<String, String>| {
+                let mut hashes = hashes.clone();
+                hashes.remove(name);
+                hashes
+            };
+            tally.hold(others(&hashes(&*engine)?) == others(&everything), || {
+                format!("writing {name} changed another weight")
+            });
+            let during = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
+            tally.hold(during != before, || format!("{name} was overwritten, and no logit changed"));
+            engine.restore_weight(name).map_err(words)?;
+            tally.hold(hashes(&*engine)? == everything, || format!("{name} was restored, and weights are other ones"));
+            let after = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
+            same(tally, &format!("after {name} was restored"), &after, &before);
+        }
+        Ok(())
+    })
+}
+
+fn hashes(engine: &dyn Engine) -> Result<BTreeMap<String, String>, String> {
+    let one = |name: &str| {
+        let (ty, bytes) = engine.read_weight(name).map_err(words)?;
+        Ok((name.to_owned(), format!("{ty} {}", blake3::hash(&bytes).to_hex())))
+    };
+    engine.weights().iter().map(|weight| one(&weight.name)).collect()
+}
+
+/// Starting from the recorded state that enters a layer gives the bits of a full pass, for every layer.
+pub(super) fn prefix_reuse_changes_nothing(subject: &Subject<'_>) -> Check {
+    const NAME: &str = "a reused prefix gives the bits of a full pass";
+    let mut refused = None;
+    let result = check(NAME, &["reused", "full pass"], |tally| {
+        let mut engine = subject.engine()?;
+        let window = subject.windows(&*engine)?.remove(0);
+        let first = subject.first_scored();
+        let full = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
+        let recorded = logits(&mut *engine, &window, first, Prefix::Record).map_err(words)?;
+        same(tally, "the pass that records", &recorded, &full);
+        for layer in 1..=engine.info().n_layer {
+            match logits(&mut *engine, &window, first, Prefix::Reuse(layer)) {
+                Ok(reused) => same(tally, &format!("from layer {layer}"), &reused, &full),
+                Err(error) => {
+                    refused = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        Ok(())
+    });
+    match refused {
+        // The worker finds that out too and does without.
+        Some(why) => Check::skipped(Area::Model, NAME, format!("this model's passes are always full: {why}")),
+        None => result,
+    }
+}

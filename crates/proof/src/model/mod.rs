@@ -1,0 +1,131 @@
+//! A model as the user has it: read, loaded, swapped, measured, each against another way of doing the same.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `values` | the file's tensors by three implementations |
+//! | `engine` | weights in the engine, writes and their undoing, prefix reuse |
+//! | `scores` | windows, tokens, and what is scored on them |
+//! | `worker` | a measurement as a whole: identity, evidence, restoring, repetition, the written file |
+
+mod engine;
+mod scores;
+mod values;
+mod worker;
+
+pub(crate) use scores::brute_force;
+
+use crate::check::{Area, Check, Tally};
+use crate::parts::Parts;
+use crate::python::Python;
+use eval::{Engine, EngineSettings, Token};
+use gguf::{GgufError, GgufFile};
+use std::path::Path;
+
+/// What is looked at.
+pub struct Subject<'a> {
+    /// How.
+    pub parts: &'a Parts,
+    /// The open file.
+    pub file: GgufFile,
+    /// Measured on.
+    pub text: &'a str,
+    /// Pinned settings.
+    pub settings: EngineSettings,
+    /// Windows.
+    pub chunks: usize,
+    /// Tensors that are edited: a matrix and a norm of the middle layer.
+    pub picks: Vec<Pick>,
+}
+
+/// A tensor to be edited.
+#[derive(Clone, Debug)]
+pub struct Pick {
+    /// Name.
+    pub name: String,
+    /// Stored type.
+    pub ty: String,
+    /// Scheme that changes it.
+    pub scheme: &'static str,
+}
+
+impl<'a> Subject<'a> {
+    /// Opens `path` and picks what to edit.
+    ///
+    /// # Errors
+    /// When the file is not sound.
+    pub fn open(parts: &'a Parts, path: &Path, text: &'a str, n_ctx: u32, chunks: usize) -> Result<Self, GgufError> {
+        let file = GgufFile::open(path)?;
+        let layers = file.tensors().iter().filter_map(|tensor| layer_of(&tensor.name));
+        let middle = layers.max().map_or(0, |last| last.div_ceil(2));
+        let in_middle = |name: &str| layer_of(name) == Some(middle) && name.ends_with(".weight");
+        let matrices = ["attn_q.", "attn_qkv.", "ffn_up.", "ffn_down.", "ssm_in."];
+        let find = |stems: &[&str]| {
+            let by_stem = |stem: &&str| file.tensors().iter().find(|t| in_middle(&t.name) && t.name.contains(*stem));
+            stems.iter().find_map(by_stem).map(|t| (t.name.clone(), t.ty.name().to_owned()))
+        };
+        let pick = |found: Option<(String, String)>, scheme| found.map(|(name, ty)| Pick { name, ty, scheme });
+        let picks = [pick(find(&matrices), "int4@block32"), pick(find(&["ffn_norm.", "attn_norm."]), "fp8_e4m3")];
+        let picks = picks.into_iter().flatten().collect();
+        Ok(Subject { parts, file, text, settings: EngineSettings::pinned(n_ctx), chunks, picks })
+    }
+
+    /// A fresh engine with one context.
+    fn engine(&self) -> Result<Box<dyn Engine>, String> {
+        (self.parts.open)(self.file.path(), &self.settings, 1).map_err(|error| error.to_string())
+    }
+
+    /// The windows of the text, cut here: whole ones, their first token replaced by BOS.
+    fn windows(&self, engine: &dyn Engine) -> Result<Vec<Vec<Token>>, String> {
+        let text = self.text.strip_suffix('\n').unwrap_or(self.text);
+        let tokens = engine.tokenize(text).map_err(|error| error.to_string())?;
+        let n_ctx = self.settings.n_ctx as usize;
+        let mut windows = Vec::new();
+        let mut at = 0;
+        while at + n_ctx <= tokens.len() && windows.len() < self.chunks {
+            let mut window = tokens[at..at + n_ctx].to_vec();
+            if let Some(bos) = engine.info().bos {
+                window[0] = bos;
+            }
+            windows.push(window);
+            at += n_ctx;
+        }
+        match windows.len() == self.chunks {
+            true => Ok(windows),
+            false => Err(format!("the text has {} windows of {n_ctx} tokens, wanted {}", windows.len(), self.chunks)),
+        }
+    }
+
+    /// First scored position: half the window is context.
+    fn first_scored(&self) -> usize {
+        self.settings.n_ctx as usize / 2
+    }
+}
+
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// A check whose comparisons may end in an error, which is a disagreement.
+fn check(name: &str, compared: &[&str], compare: impl FnOnce(&mut Tally) -> Result<(), String>) -> Check {
+    let mut tally = Tally::default();
+    if let Err(why) = compare(&mut tally) {
+        tally.hold(false, || why);
+    }
+    tally.check(Area::Model, name, compared)
+}
+
+/// All checks of a model, in a fixed order.
+pub fn checks(subject: &Subject<'_>, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+    values::checks(subject, python, put);
+    put(engine::weights_are_the_files(subject));
+    put(engine::a_write_acts_and_is_undone(subject));
+    put(engine::prefix_reuse_changes_nothing(subject));
+    put(scores::tokens_spell_the_text(subject));
+    put(scores::windows_are_cut_as_llama_perplexity_does(subject));
+    put(scores::scores_equal_brute_force(subject));
+    put(worker::identity_changes_nothing(subject));
+    put(worker::evidence_is_the_files(subject));
+    put(worker::weights_are_restored(subject));
+    put(worker::measurements_repeat(subject));
+    put(worker::swapped_equals_written(subject));
+}

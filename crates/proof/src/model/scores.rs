@@ -1,0 +1,245 @@
+//! From text to scores: tokens, windows, and the sums over the vocabulary, each done again the plain way.
+
+use super::{Subject, check};
+use crate::check::{Area, Check};
+use crate::session::{Session, references, samples};
+use crate::tap::Pass;
+use eval::Token;
+use gguf::{Array, GgufFile, Value};
+use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit};
+
+/// The program's sums and these run in another order; both are in F64.
+const TOLERANCE: f64 = 1e-9;
+
+impl Subject<'_> {
+    /// A cell that holds the picks in their schemes.
+    pub(super) fn cell(&self, key: &str, scheme: impl Fn(&super::Pick) -> String, carrier: Carrier) -> CellSpec {
+        let edit = |pick: &super::Pick| Edit::of_weight(&pick.name, scheme(pick), carrier);
+        CellSpec { key: key.into(), edits: self.picks.iter().map(edit).collect() }
+    }
+
+    pub(super) fn session(&self, n_threads: usize) -> Result<Session, String> {
+        Session::open(self.parts, self.file.path(), &self.settings, n_threads, self.text)
+    }
+}
+
+/// The tokens that the engine makes, put together again by the file's own vocabulary, are the text.
+pub(super) fn tokens_spell_the_text(subject: &Subject<'_>) -> Check {
+    const NAME: &str = "tokens spell the text";
+    let text = subject.text.strip_suffix('\n').unwrap_or(subject.text);
+    let Some(vocabulary) = Vocabulary::of(&subject.file) else {
+        return Check::skipped(Area::Model, NAME, "the tokenizer is neither of the kind `llama` nor `gpt2`");
+    };
+    check(NAME, &["engine's tokenizer", "file's vocabulary"], |tally| {
+        let engine = subject.engine()?;
+        let tokens = engine.tokenize(text).map_err(|error| error.to_string())?;
+        let spelled = vocabulary.spell(&tokens);
+        // The kind `llama` may put a blank in front.
+        let is_text = spelled == text.as_bytes() || spelled.strip_prefix(b" ") == Some(text.as_bytes());
+        let differs = spelled.iter().zip(text.as_bytes()).position(|(a, b)| a != b).unwrap_or(0);
+        tally.hold(is_text, || {
+            format!("{} bytes spell {} of text; about byte {differs} they part", text.len(), spelled.len())
+        });
+        let bos = subject.file.get("tokenizer.ggml.bos_token_id").and_then(Value::as_u64);
+        let same = engine.info().bos.is_none_or(|token| bos.is_none_or(|bos| bos == token as u64));
+        tally.hold(same, || format!("BOS is {:?} in the engine and {bos:?} in the file", engine.info().bos));
+        Ok(())
+    })
+}
+
+/// Pieces of text by token, as the file has them.
+struct Vocabulary<'f> {
+    tokens: &'f gguf::StringArray,
+    kinds: Vec<i32>,
+    /// `gpt2`: bytes stand for themselves as printable characters.
+    by_character: bool,
+}
+
+impl<'f> Vocabulary<'f> {
+    fn of(file: &'f GgufFile) -> Option<Self> {
+        let by_character = match file.get("tokenizer.ggml.model").and_then(Value::as_str)? {
+            "llama" => false,
+            "gpt2" => true,
+            _ => return None,
+        };
+        let tokens = file.get("tokenizer.ggml.tokens").and_then(Value::as_array)?.as_strings()?;
+        let kinds = match file.get("tokenizer.ggml.token_type").and_then(Value::as_array)? {
+            Array::I32(kinds) => kinds.clone(),
+            _ => return None,
+        };
+        Some(Vocabulary { tokens, kinds, by_character })
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        const CONTROL: i32 = 3;
+        const BYTE: i32 = 6;
+        let index = token as usize;
+        let piece = String::from_utf8_lossy(self.tokens.get(index).unwrap_or_default()).into_owned();
+        match self.kinds.get(index) {
+            Some(&CONTROL) => Vec::new(),
+            Some(&BYTE) => {
+                let digits = piece.trim_start_matches("<0x").trim_end_matches('>');
+                u8::from_str_radix(digits, 16).map_or(Vec::new(), |byte| vec![byte])
+            }
+            _ if self.by_character => piece.chars().filter_map(byte_of).collect(),
+            _ => piece.into_bytes(),
+        }
+    }
+
+    /// The text of these tokens. Where blanks are U+2581, its three bytes may be a token each.
+    fn spell(&self, tokens: &[Token]) -> Vec<u8> {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&token| self.piece(token)).collect();
+        if self.by_character {
+            return bytes;
+        }
+        let mut spelled = Vec::with_capacity(bytes.len());
+        let mut rest = bytes.as_slice();
+        while let Some((&first, after)) = rest.split_first() {
+            rest = match rest.strip_prefix("\u{2581}".as_bytes()) {
+                Some(after) => {
+                    spelled.push(b' ');
+                    after
+                }
+                None => {
+                    spelled.push(first);
+                    after
+                }
+            };
+        }
+        spelled
+    }
+}
+
+/// The byte that a character of a `gpt2` vocabulary stands for: printable Latin-1 itself, all others in order from U+0100.
+///
+/// # Source
+/// `bytes_to_unicode` of OpenAI's GPT-2.
+fn byte_of(c: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(c) {
+        code @ 0..0x100 => u8::try_from(code).ok().filter(|&byte| printable(byte)),
+        code => (0..=255u8).filter(|&byte| !printable(byte)).nth((code - 0x100) as usize),
+    }
+}
+
+/// What a worker gives the engine is whole windows that start with BOS, of which the second half is scored.
+pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) -> Check {
+    check("windows are cut as llama-perplexity does", &["what the engine was given", "cut again"], |tally| {
+        let windows = subject.windows(&*subject.engine()?)?;
+        let mut session = subject.session(1)?;
+        let base = Base { arm: Arm::Native, carried: Vec::new() };
+        subject.parts.tap.listen();
+        let events = session.measure(&base, &[], subject.chunks);
+        let passes = subject.parts.tap.take();
+        let events = events?;
+        tally.hold(passes.len() == windows.len(), || format!("{} passes for {} windows", passes.len(), windows.len()));
+        for (pass, window) in passes.iter().zip(&windows) {
+            tally.hold(pass.tokens == *window, || {
+                format!(
+                    "the engine was given {:?}…, wanted {:?}…",
+                    &pass.tokens[..4.min(pass.tokens.len())],
+                    &window[..4]
+                )
+            });
+            tally.hold(pass.first_output == subject.first_scored(), || {
+                format!("logits from position {}, wanted {}", pass.first_output, subject.first_scored())
+            });
+        }
+        let scored = window_scores(subject);
+        for sample in references(&events) {
+            tally.hold(sample.nll.len() == scored, || format!("{} tokens scored, wanted {scored}", sample.nll.len()));
+        }
+        Ok(())
+    })
+}
+
+/// Positions n_ctx/2 … n_ctx − 2.
+fn window_scores(subject: &Subject<'_>) -> usize {
+    subject.settings.n_ctx as usize - 1 - subject.first_scored()
+}
+
+/// NLL, KL divergence, equal top tokens and changed positions against the textbook's sums over the logits themselves.
+pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
+    check("scores equal brute force over the logits", &["worker", "textbook sums in F64"], |tally| {
+        let windows = subject.windows(&*subject.engine()?)?;
+        let mut session = subject.session(1)?;
+        let n_vocab = session.info.n_vocab;
+        let base = Base { arm: Arm::Exact, carried: Vec::new() };
+        let cell = subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32);
+        subject.parts.tap.listen();
+        let events = session.measure(&base, &[cell], subject.chunks);
+        let passes = subject.parts.tap.take();
+        let events = events?;
+        let found = samples(&events, "schemes");
+        tally.hold(found.len() == windows.len(), || format!("{} samples of {} windows", found.len(), windows.len()));
+        let references = references(&events);
+        for (chunk, window) in windows.iter().enumerate() {
+            let of_window: Vec<&Pass> = passes.iter().filter(|pass| pass.tokens == *window).collect();
+            let (Some(reference), Some(variant)) = (of_window.first(), of_window.last()) else {
+                tally.hold(false, || format!("window {chunk} never reached the engine"));
+                continue;
+            };
+            let Some(sample) = found.iter().find(|sample| sample.chunk == chunk) else {
+                tally.hold(false, || format!("window {chunk} has no sample"));
+                continue;
+            };
+            let targets = &window[subject.first_scored() + 1..];
+            let brute = brute_force(&reference.logits, &variant.logits, n_vocab, targets);
+            let mut near = |what: &str, found: &[f64], wanted: &[f64]| {
+                tally.hold(found.len() == wanted.len(), || {
+                    format!("{what} of window {chunk}: {} of {}", found.len(), wanted.len())
+                });
+                for (i, (a, b)) in found.iter().zip(wanted).enumerate() {
+                    tally.hold((a - b).abs() <= TOLERANCE * (1.0 + b.abs()), || {
+                        format!("{what} of window {chunk}, token {i}: {a}, by brute force {b}")
+                    });
+                }
+            };
+            near("nll", &sample.nll, &brute.nll);
+            near("nll_ref", &sample.nll_ref, &brute.nll_ref);
+            near("kld", &sample.kld, &brute.kld);
+            if let Some(reference) = references.iter().find(|reference| reference.chunk == chunk) {
+                near("the reference's nll", &reference.nll, &brute.nll_ref);
+            }
+            let counts = (sample.same_top, sample.logits_changed);
+            tally.hold(counts == (brute.same_top, brute.changed), || {
+                format!(
+                    "window {chunk}: {counts:?} same top and changed, by brute force {:?}",
+                    (brute.same_top, brute.changed)
+                )
+            });
+        }
+        Ok(())
+    })
+}
+
+/// Scores as the textbook has them.
+pub(crate) struct Brute {
+    pub(crate) nll: Vec<f64>,
+    pub(crate) nll_ref: Vec<f64>,
+    pub(crate) kld: Vec<f64>,
+    pub(crate) same_top: usize,
+    pub(crate) changed: usize,
+}
+
+/// ln p = x − ln Σ exp x; KLD = Σ p (ln p − ln q).
+pub(crate) fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> Brute {
+    let log_p = |row: &[f32]| -> Vec<f64> {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|&x| libm::exp(f64::from(x) - f64::from(max))).sum();
+        let log_sum = f64::from(max) + libm::log(sum);
+        row.iter().map(|&x| f64::from(x) - log_sum).collect()
+    };
+    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
+    let mut brute = Brute { nll: vec![], nll_ref: vec![], kld: vec![], same_top: 0, changed: 0 };
+    let rows = reference.chunks_exact(n_vocab).zip(variant.chunks_exact(n_vocab));
+    for ((a, b), &target) in rows.zip(targets) {
+        let (ln_p, ln_q) = (log_p(a), log_p(b));
+        brute.nll_ref.push(-ln_p.get(target as usize).copied().unwrap_or(f64::NAN));
+        brute.nll.push(-ln_q.get(target as usize).copied().unwrap_or(f64::NAN));
+        brute.kld.push(ln_p.iter().zip(&ln_q).map(|(p, q)| libm::exp(*p) * (p - q)).sum());
+        brute.same_top += usize::from(top(a) == top(b));
+        brute.changed += usize::from(a.iter().zip(b).any(|(x, y)| x.to_bits() != y.to_bits()));
+    }
+    brute
+}

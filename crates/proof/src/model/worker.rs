@@ -1,0 +1,230 @@
+//! A measurement as a whole.
+
+use super::{Pick, Subject, check};
+use crate::check::Check;
+use crate::session::{Session, references, samples};
+use crate::tap::Pass;
+use lab::file_rewrite::{self, FileCarrier, Request};
+use lab::protocol::{Arm, Base, Carrier, Event, TensorEvidence};
+use lab::{Apply, Selector};
+use numerics::{Scheme, TensorContext};
+
+fn bases(subject: &Subject<'_>) -> [Base; 2] {
+    let not_f32 = subject.picks.iter().filter(|pick| pick.ty != "f32").map(|pick| pick.name.clone());
+    [Base { arm: Arm::Exact, carried: Vec::new() }, Base { arm: Arm::Native, carried: not_f32.collect() }]
+}
+
+fn as_picked(pick: &Pick) -> String {
+    pick.scheme.into()
+}
+
+/// Written back unchanged, nothing changes in any bit, in either arm and either carrier.
+pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
+    check("identity is bit-equal", &["identity", "untouched"], |tally| {
+        let mut session = subject.session(1)?;
+        let untouched = Base { arm: Arm::Native, carried: Vec::new() };
+        let [exact, native] = bases(subject);
+        for (base, carrier) in [(exact, Carrier::F32), (native, Carrier::F32), (untouched, Carrier::Keep)] {
+            let cells = [
+                lab::protocol::CellSpec { key: "A/A".into(), edits: Vec::new() },
+                subject.cell("identity", |_| "identity".into(), carrier),
+            ];
+            let events = session.measure(&base, &cells, subject.chunks)?;
+            for key in ["A/A", "identity"] {
+                for sample in samples(&events, key) {
+                    let equal = sample.logits_changed == 0 && sample.kld.iter().all(|&kld| kld == 0.0);
+                    tally.hold(equal && sample.nll == sample.nll_ref, || {
+                        let (n, of) = (sample.logits_changed, sample.kld.len());
+                        format!(
+                            "{key}, {} arm, window {}: logits of {n} of {of} positions differ",
+                            base.arm.name(),
+                            sample.chunk
+                        )
+                    });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorEvidence]> {
+    let of_cell = |event: &'e Event| match event {
+        Event::Applied { cell, tensors } if cell == key => Some(tensors.as_slice()),
+        _ => None,
+    };
+    events.iter().find_map(of_cell)
+}
+
+/// What the worker says it did is what the file's own values and the schemes say it must have done.
+pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
+    check("the evidence of a cell is the file's", &["worker", "file and schemes"], |tally| {
+        let mut session = subject.session(1)?;
+        let [exact, _] = bases(subject);
+        let cells =
+            [subject.cell("schemes", as_picked, Carrier::F32), subject.cell("bf16", |_| "bf16".into(), Carrier::Keep)];
+        let events = session.measure(&exact, &cells, 1)?;
+        for cell in &cells {
+            let tensors = applied(&events, &cell.key).ok_or("the worker never said what the edits did")?;
+            let (asked, done): (Vec<&str>, Vec<&str>) = (
+                cell.edits.iter().map(|edit| edit.tensor.as_str()).collect(),
+                tensors.iter().map(|tensor| tensor.tensor.as_str()).collect(),
+            );
+            tally.hold(asked == done, || format!("{}: {asked:?} were to be edited, and {done:?} were", cell.key));
+            for (edit, tensor) in cell.edits.iter().zip(tensors) {
+                let before = subject.values(&edit.tensor)?;
+                let mut after = before.clone();
+                let n_per_row = subject.file.tensor(&edit.tensor).map_or(1, |tensor| tensor.n_per_row() as usize);
+                let ctx = TensorContext { name: &edit.tensor, n_per_row };
+                let scheme: Scheme = edit.scheme.parse().map_err(|error| format!("{error}"))?;
+                subject
+                    .parts
+                    .quantizer
+                    .hold(&scheme, &mut after, &ctx, &*subject.parts.codec)
+                    .map_err(|error| error.to_string())?;
+                let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
+                let pairs = || before.iter().zip(&after);
+                let changed =
+                    pairs().filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64;
+                tally.hold(tensor.n == before.len() as u64 && tensor.changed == changed, || {
+                    format!(
+                        "{} in {}: {} of {} values changed, by the file {changed} of {}",
+                        edit.tensor,
+                        edit.scheme,
+                        tensor.changed,
+                        tensor.n,
+                        before.len()
+                    )
+                });
+                tally.hold(tensor.read_back, || format!("{} was read back with other bytes", edit.tensor));
+                tally.hold(tensor.consumers > 0, || format!("no node reads {}", edit.tensor));
+            }
+            let sample = samples(&events, &cell.key).first().copied().ok_or("no sample")?;
+            let watched = sample.activations.as_ref().ok_or("nothing was watched")?;
+            let any = tensors.iter().any(|tensor| tensor.changed > tensor.carrier_rounded);
+            tally.hold(!any || (watched.changed > 0 && sample.logits_changed > 0), || {
+                let (activations, logits) = (watched.changed, sample.logits_changed);
+                format!("{}: values changed, but {activations} activations and {logits} positions did", cell.key)
+            });
+        }
+        Ok(())
+    })
+}
+
+/// Every touched weight has its hash again, and the reference its logits.
+pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
+    check("weights are restored after a measurement", &["before", "after"], |tally| {
+        let mut session = subject.session(1)?;
+        let cells =
+            [subject.cell("schemes", as_picked, Carrier::F32), subject.cell("zero", |_| "zero".into(), Carrier::F32)];
+        let mut first: Option<Vec<String>> = None;
+        for base in bases(subject).iter().cycle().take(4) {
+            let events = session.measure(base, &cells, 1)?;
+            if let Some(Event::Measured { weights_before, weights_after }) = events.last() {
+                tally.hold(weights_before == weights_after, || {
+                    format!("hash {weights_before} before, {weights_after} after")
+                });
+            }
+            if base.arm == Arm::Exact {
+                let logits: Vec<String> =
+                    references(&events).iter().map(|sample| sample.logits_blake3.clone()).collect();
+                match &first {
+                    None => first = Some(logits),
+                    Some(first) => tally.hold(*first == logits, || "the reference has other logits afterwards".into()),
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Two workers, and one with two contexts, say the same, bit for bit.
+pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
+    check("two measurements give the same bytes", &["once", "again", "two threads"], |tally| {
+        let [exact, _] = bases(subject);
+        let cells = [
+            subject.cell("schemes", as_picked, Carrier::F32),
+            subject.cell("jitter", |_| "jitter".into(), Carrier::F32),
+        ];
+        let said = |n_threads| -> Result<Vec<String>, String> {
+            let mut session = subject.session(n_threads)?;
+            let hashes = session.chunk_blake3.join(" ");
+            let mut events = session.measure(&exact, &cells, subject.chunks)?;
+            // Contexts side by side need more memory and finish a round together; what is measured must not differ.
+            let is_result = |event: &Event| {
+                matches!(event, Event::Reference(_) | Event::Applied { .. } | Event::Sample(_) | Event::Measured { .. })
+            };
+            events.retain(is_result);
+            let lines = events.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+            let mut lines = lines.map_err(|error| error.to_string())?;
+            lines.push(hashes);
+            lines.sort();
+            Ok(lines)
+        };
+        let once = said(1)?;
+        for (what, again) in [("again", said(1)?), ("with two threads", said(2)?)] {
+            let differs = once.iter().zip(&again).find(|(a, b)| a != b);
+            tally.hold(once == again, || {
+                let (a, b) = differs.map_or((String::new(), String::new()), |(a, b)| (cut(a), cut(b)));
+                format!("{what}: {a} became {b}")
+            });
+        }
+        Ok(())
+    })
+}
+
+fn cut(line: &str) -> String {
+    line.chars().take(160).collect()
+}
+
+/// The last pass over each window, which is the cell's; or the first, the reference's.
+fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: bool) -> Result<Vec<Pass>, String> {
+    let cells = [subject.cell("schemes", as_picked, Carrier::F32)];
+    subject.parts.tap.listen();
+    let events = session.measure(base, if with_cell { &cells } else { &[] }, 1);
+    let passes = subject.parts.tap.take();
+    events.map(|_| passes)
+}
+
+/// Tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit for bit.
+pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
+    check("a swapped tensor equals a written file", &["swapped in memory", "assay quantize, loaded"], |tally| {
+        let [_, native] = bases(subject);
+        let swapped = passes(subject, &mut subject.session(1)?, &native, true)?;
+
+        let applies = subject.picks.iter().map(|pick| {
+            let selector: Selector = pick.name.parse().map_err(|error| format!("{error}"))?;
+            let scheme: Scheme = pick.scheme.parse().map_err(|error| format!("{error}"))?;
+            Ok(Apply { selector, scheme })
+        });
+        let applies = applies.collect::<Result<Vec<_>, String>>()?;
+        let request = Request {
+            applies: &applies,
+            carrier: FileCarrier::In(gguf::GgmlType::F32),
+            allow_fallback: false,
+            split_max_bytes: None,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = folder.path().join("written.gguf");
+        let rewrite =
+            file_rewrite::plan(&subject.file, &request, &*subject.parts.codec).map_err(|error| error.to_string())?;
+        rewrite.write(&path, false, &*subject.parts.codec, &mut |_, _| {}).map_err(|error| error.to_string())?;
+        (subject.parts.written)(&path);
+        let mut session = Session::open(subject.parts, &path, &subject.settings, 1, subject.text)?;
+        let untouched = Base { arm: Arm::Native, carried: Vec::new() };
+        let written = passes(subject, &mut session, &untouched, false)?;
+
+        let (Some(swapped), Some(written)) = (swapped.last(), written.first()) else {
+            return Err("nothing reached the engine".into());
+        };
+        tally.hold(swapped.tokens == written.tokens, || "other tokens with the written file".into());
+        let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let differing = bits(&swapped.logits).iter().zip(bits(&written.logits)).filter(|(a, b)| **a != *b).count();
+        tally.hold(differing == 0 && swapped.logits.len() == written.logits.len(), || {
+            format!("{differing} of {} logits differ", written.logits.len())
+        });
+        tally.agree(written.logits.len() as u64);
+        Ok(())
+    })
+}

@@ -1,0 +1,400 @@
+//! An engine gone wrong: writes, undoing, tokens, windows, passes.
+
+use super::{Fault, Place};
+use crate::parts::Parts;
+use eval::{
+    Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix, Token,
+    WatchedActivation, WeightInfo, WeightUse,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Bytes = Arc<Vec<u8>>;
+
+/// What is done in place of what was asked; the plain deed where nothing is said.
+#[derive(Clone, Copy)]
+struct Hooks {
+    /// Another name for a weight, on the way in.
+    write_to: fn(&str) -> String,
+    /// And on the way out.
+    read_from: fn(&str) -> String,
+    /// Type and bytes as they are written, rows of so many values; `None` writes nothing.
+    write: fn(&str, Bytes, usize) -> Option<(String, Bytes)>,
+    /// Reads give back what was asked for, whatever was written.
+    reads_lie: bool,
+    /// Undoing does something.
+    restores: bool,
+    tokens: fn(Vec<Token>, usize) -> Vec<Token>,
+    window: fn(&[Token]) -> Vec<Token>,
+    /// What is done with hidden states; the number counts passes.
+    prefix: fn(Prefix, usize) -> Prefix,
+    /// What happens to a window's logits.
+    logits: fn(&mut Vec<f32>, Context<'_>),
+}
+
+struct Context<'a> {
+    call: usize,
+    /// Of the call before.
+    before: &'a [f32],
+    prefix: Prefix,
+}
+
+const WHOLE: Hooks = Hooks {
+    write_to: str::to_owned,
+    read_from: str::to_owned,
+    write: |ty, bytes, _| Some((ty.to_owned(), bytes)),
+    reads_lie: false,
+    restores: true,
+    tokens: |tokens, _| tokens,
+    window: |window| window.to_vec(),
+    prefix: |prefix, _| prefix,
+    logits: |_, _| {},
+};
+
+struct Faulty {
+    engine: Box<dyn Engine>,
+    hooks: Hooks,
+    /// What was asked for, by weight.
+    asked: BTreeMap<String, Vec<(String, Bytes)>>,
+    /// Whether each of those reached the engine.
+    reached: BTreeMap<String, Vec<bool>>,
+    calls: usize,
+    before: Vec<f32>,
+}
+
+impl Engine for Faulty {
+    fn info(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
+        Ok((self.hooks.tokens)(self.engine.tokenize(text)?, self.engine.info().n_vocab))
+    }
+
+    fn piece_len(&self, token: Token) -> usize {
+        self.engine.piece_len(token)
+    }
+
+    fn weights(&self) -> &[WeightInfo] {
+        self.engine.weights()
+    }
+
+    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
+        match self.asked.get(name).and_then(|asked| asked.last()) {
+            Some((ty, bytes)) if self.hooks.reads_lie => Ok((ty.clone(), bytes.to_vec())),
+            _ => self.engine.read_weight(&(self.hooks.read_from)(name)),
+        }
+    }
+
+    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Bytes) -> Result<(), EngineError> {
+        let n_per_row =
+            self.weights().iter().find(|weight| weight.name == name).map_or(1, |weight| weight.ne[0] as usize);
+        self.asked.entry(name.into()).or_default().push((ty.into(), bytes.clone()));
+        let written = (self.hooks.write)(ty, bytes, n_per_row);
+        self.reached.entry(name.into()).or_default().push(written.is_some());
+        match written {
+            Some((ty, bytes)) => self.engine.swap_weight(&(self.hooks.write_to)(name), &ty, bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
+        self.asked.entry(name.into()).or_default().pop();
+        let reached = self.reached.entry(name.into()).or_default().pop().unwrap_or(true);
+        match reached && self.hooks.restores {
+            true => self.engine.restore_weight(&(self.hooks.write_to)(name)),
+            false => Ok(()),
+        }
+    }
+
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Bytes) -> Result<(), EngineError> {
+        self.engine.swap_use(name, used_as, ty, bytes)
+    }
+
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        self.engine.read_use(name, used_as)
+    }
+
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        self.engine.restore_use(name, used_as)
+    }
+
+    fn nodes(&self) -> &[NodeInfo] {
+        self.engine.nodes()
+    }
+
+    fn limit_parallel(&mut self, n: usize) {
+        self.engine.limit_parallel(n);
+    }
+
+    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
+        self.engine.memory()
+    }
+
+    fn trace(&mut self, on: bool) {
+        self.engine.trace(on);
+    }
+
+    fn traced(&self, slot: usize) -> Vec<LayerError> {
+        self.engine.traced(slot)
+    }
+
+    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
+        self.engine.first_non_finite(window, hooks)
+    }
+
+    fn n_parallel(&self) -> usize {
+        self.engine.n_parallel()
+    }
+
+    fn watch(&mut self, tensors: &[String]) {
+        self.engine.watch(tensors);
+    }
+
+    fn watched(&self, slot: usize) -> Vec<WatchedActivation> {
+        self.engine.watched(slot)
+    }
+
+    fn decode_hooked(
+        &mut self,
+        windows: &[&[Token]],
+        first_output: usize,
+        prefix: Prefix,
+        hooks: &[Hook<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        let given: Vec<Vec<Token>> = windows.iter().map(|window| (self.hooks.window)(window)).collect();
+        let given: Vec<&[Token]> = given.iter().map(Vec::as_slice).collect();
+        let seen: Mutex<Vec<(usize, Vec<f32>)>> = Mutex::default();
+        self.engine.decode_hooked(
+            &given,
+            first_output,
+            (self.hooks.prefix)(prefix, self.calls),
+            hooks,
+            &|slot, logits| {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push((slot, logits.to_vec()));
+            },
+        )?;
+        let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        seen.sort_by_key(|(slot, _)| *slot);
+        for (slot, mut logits) in seen {
+            let own = logits.clone();
+            (self.hooks.logits)(&mut logits, Context { call: self.calls, before: &self.before, prefix });
+            self.calls += 1;
+            self.before = own;
+            score(slot, &logits);
+        }
+        Ok(())
+    }
+}
+
+fn plant(parts: &mut Parts, hooks: Hooks) {
+    let open = parts.open.clone();
+    parts.open = Arc::new(move |path, settings, n_threads| {
+        let engine = open(path, settings, n_threads)?;
+        let (asked, reached) = Default::default();
+        Ok(Box::new(Faulty { engine, hooks, asked, reached, calls: 0, before: Vec::new() }))
+    });
+}
+
+const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
+    Fault { name, place: Place::Engine, plant }
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    fault("write skipped", |parts| plant(parts, Hooks { write: |_, _, _| None, ..WHOLE })),
+    fault("write skipped, reads lie", |parts| plant(parts, Hooks { write: |_, _, _| None, reads_lie: true, ..WHOLE })),
+    fault("wrong tensor written", |parts| plant(parts, Hooks { write_to: sibling, ..WHOLE })),
+    fault("wrong tensor written, reads lie", |parts| {
+        plant(parts, Hooks { write_to: sibling, reads_lie: true, ..WHOLE })
+    }),
+    fault("wrong tensor written and read", |parts| {
+        plant(parts, Hooks { write_to: sibling, read_from: sibling, ..WHOLE })
+    }),
+    fault("wrong layer written, reads lie", |parts| {
+        plant(parts, Hooks { write_to: next_layer, reads_lie: true, ..WHOLE })
+    }),
+    fault("rows transposed, reads lie", |parts| plant(parts, Hooks { write: transposed, reads_lie: true, ..WHOLE })),
+    fault("rows off by one, reads lie", |parts| plant(parts, Hooks { write: one_row_on, reads_lie: true, ..WHOLE })),
+    fault("one block not written, reads lie", |parts| {
+        plant(parts, Hooks { write: one_block_zero, reads_lie: true, ..WHOLE })
+    }),
+    fault("fallback type taken silently", |parts| plant(parts, Hooks { write: in_f16, ..WHOLE })),
+    fault("carrier's precision lost, reads lie", |parts| {
+        plant(parts, Hooks { write: bf16_in_f32, reads_lie: true, ..WHOLE })
+    }),
+    fault("sign lost in the engine, reads lie", |parts| {
+        plant(parts, Hooks { write: magnitudes, reads_lie: true, ..WHOLE })
+    }),
+    fault("restore skipped", |parts| plant(parts, Hooks { restores: false, ..WHOLE })),
+    fault("wrong vocabulary", |parts| {
+        plant(
+            parts,
+            Hooks {
+                tokens: |tokens, n_vocab| tokens.into_iter().map(|t| (t + 1) % n_vocab as Token).collect(),
+                ..WHOLE
+            },
+        )
+    }),
+    fault("BOS dropped", |parts| {
+        plant(parts, Hooks { window: |window| [&window[1..2], &window[1..]].concat(), ..WHOLE })
+    }),
+    fault("tokens shifted by one", |parts| {
+        plant(
+            parts,
+            Hooks {
+                window: |window| {
+                    let mut window = window.to_vec();
+                    window.rotate_left(1);
+                    window
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("prefix reused from the next layer", |parts| {
+        plant(
+            parts,
+            Hooks {
+                prefix: |prefix, _| match prefix {
+                    Prefix::Reuse(layer) => Prefix::Reuse(layer + 1),
+                    other => other,
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("prefix of the first window reused for all", |parts| {
+        plant(
+            parts,
+            Hooks {
+                // The first window is what a run tries the reuse on: its self-check cannot see this.
+                prefix: |prefix, call| if prefix == Prefix::Record && call > 1 { Prefix::Full } else { prefix },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("stale reference", |parts| {
+        plant(
+            parts,
+            Hooks {
+                logits: |logits, context| {
+                    let is_reference = context.prefix == Prefix::Record;
+                    if is_reference && context.before.len() == logits.len() {
+                        logits.copy_from_slice(context.before);
+                    }
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("logits of the window before", |parts| {
+        plant(
+            parts,
+            Hooks {
+                logits: |logits, context| {
+                    if context.call % 5 == 4 && context.before.len() == logits.len() {
+                        logits.copy_from_slice(context.before);
+                    }
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("a logit moves from pass to pass", |parts| {
+        plant(parts, Hooks { logits: |logits, context| logits[0] += context.call as f32 * 1e-3, ..WHOLE })
+    }),
+    fault("a logit is NaN", |parts| plant(parts, Hooks { logits: |logits, _| logits[7] = f32::NAN, ..WHOLE })),
+    fault("logits of one position twice", |parts| {
+        plant(
+            parts,
+            Hooks {
+                logits: |logits, _| {
+                    let half = logits.len() / 2;
+                    logits.copy_within(half.., 0);
+                },
+                ..WHOLE
+            },
+        )
+    }),
+];
+
+/// Another tensor of the same shape in the same layer.
+fn sibling(name: &str) -> String {
+    for (one, other) in [("attn_q.", "attn_output."), ("ffn_norm.", "attn_norm.")] {
+        if name.contains(one) {
+            return name.replace(one, other);
+        }
+        if name.contains(other) {
+            return name.replace(other, one);
+        }
+    }
+    name.to_owned()
+}
+
+/// The same tensor of layer 2 for layer 1 and the reverse.
+fn next_layer(name: &str) -> String {
+    match name.strip_prefix("blk.1.") {
+        Some(rest) => format!("blk.2.{rest}"),
+        None => name.strip_prefix("blk.2.").map_or(name.to_owned(), |rest| format!("blk.1.{rest}")),
+    }
+}
+
+/// F32 bytes as values, changed, and back; other types stay.
+fn values(ty: &str, bytes: &Bytes, change: impl FnOnce(&mut Vec<f32>)) -> Option<(String, Bytes)> {
+    if !ty.eq_ignore_ascii_case("f32") {
+        return Some((ty.to_owned(), bytes.clone()));
+    }
+    let mut values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    change(&mut values);
+    Some((ty.to_owned(), Arc::new(values.iter().flat_map(|x| x.to_le_bytes()).collect())))
+}
+
+fn transposed(ty: &str, bytes: Bytes, n_per_row: usize) -> Option<(String, Bytes)> {
+    values(ty, &bytes, |values| {
+        let rows = values.len() / n_per_row;
+        let before = values.clone();
+        for (i, x) in values.iter_mut().enumerate() {
+            // A vector is its own transpose: turned round instead.
+            *x = if rows > 1 { before[i % rows * n_per_row + i / rows] } else { before[before.len() - 1 - i] };
+        }
+    })
+}
+
+fn one_row_on(ty: &str, bytes: Bytes, n_per_row: usize) -> Option<(String, Bytes)> {
+    values(ty, &bytes, |values| {
+        let one = if values.len() > n_per_row { n_per_row } else { 1 };
+        values.rotate_left(one);
+    })
+}
+
+fn one_block_zero(ty: &str, bytes: Bytes, _: usize) -> Option<(String, Bytes)> {
+    values(ty, &bytes, |values| {
+        let n = values.len();
+        values[n - n.min(32)..].fill(0.0);
+    })
+}
+
+fn magnitudes(ty: &str, bytes: Bytes, _: usize) -> Option<(String, Bytes)> {
+    // A norm has no negative weight: there the last sign is lost the other way.
+    values(ty, &bytes, |values| {
+        let all_positive = values.iter().all(|x| *x >= 0.0);
+        values.iter_mut().for_each(|x| *x = if all_positive { -*x } else { x.abs() });
+    })
+}
+
+fn bf16_in_f32(ty: &str, bytes: Bytes, _: usize) -> Option<(String, Bytes)> {
+    values(ty, &bytes, |values| values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000)))
+}
+
+fn in_f16(ty: &str, bytes: Bytes, n_per_row: usize) -> Option<(String, Bytes)> {
+    let (_, kept) = values(ty, &bytes, |_| {})?;
+    // A vector has to be F32 for the graph; a matrix may be F16.
+    if !ty.eq_ignore_ascii_case("f32") || bytes.len() == 4 * n_per_row {
+        return Some((ty.to_owned(), kept));
+    }
+    let halves = bytes
+        .chunks_exact(4)
+        .flat_map(|b| half::f16::from_f32(f32::from_le_bytes([b[0], b[1], b[2], b[3]])).to_le_bytes());
+    Some(("f16".into(), Arc::new(halves.collect())))
+}

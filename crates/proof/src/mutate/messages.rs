@@ -1,0 +1,216 @@
+//! Jobs and events gone wrong between runner and worker.
+
+use super::{Fault, Place};
+use crate::model::brute_force;
+use crate::parts::{EventFilter, Parts};
+use crate::tap::Tap;
+use lab::protocol::{Carrier, Edit, Event, Job, Sample};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {
+    parts.jobs = Arc::new(move |mut job| {
+        if let Job::Measure { cells, .. } = &mut job {
+            cells.iter_mut().for_each(|cell| change(&mut cell.edits));
+        }
+        job
+    });
+}
+
+fn events(parts: &mut Parts, change: fn(Event) -> Vec<Event>) {
+    parts.events = Arc::new(move || Box::new(change));
+}
+
+/// Samples scored again from the logits themselves, in another way.
+fn scored(parts: &mut Parts, score: fn(&mut Sample, &Logits<'_>)) {
+    let tap = parts.tap.clone();
+    parts.events = Arc::new(move || rescoring(tap.clone(), score));
+}
+
+/// Both sides of a window.
+struct Logits<'a> {
+    reference: &'a [f32],
+    variant: &'a [f32],
+    n_vocab: usize,
+    tokens: &'a [i32],
+}
+
+impl Logits<'_> {
+    fn targets(&self) -> &[i32] {
+        &self.tokens[self.tokens.len() / 2 + 1..]
+    }
+}
+
+fn rescoring(tap: Tap, score: fn(&mut Sample, &Logits<'_>)) -> EventFilter {
+    let mut references: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    Box::new(move |mut event| {
+        // One context: the last pass is the one that an event is about.
+        match &mut event {
+            Event::Reference(reference) => {
+                references.extend(tap.last().map(|pass| (reference.chunk, pass.logits)));
+            }
+            Event::Sample(sample) => {
+                if let (Some(pass), Some(reference)) = (tap.last(), references.get(&sample.chunk)) {
+                    let n_vocab = pass.logits.len() / (pass.tokens.len() - pass.first_output).max(1);
+                    let logits = Logits { reference, variant: &pass.logits, n_vocab, tokens: &pass.tokens };
+                    score(sample, &logits);
+                }
+            }
+            _ => {}
+        }
+        vec![event]
+    })
+}
+
+const fn on_jobs(name: &'static str, plant: fn(&mut Parts)) -> Fault {
+    Fault { name, place: Place::Jobs, plant }
+}
+
+const fn on_events(name: &'static str, plant: fn(&mut Parts)) -> Fault {
+    Fault { name, place: Place::Events, plant }
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    on_jobs("norm target silently excluded", |parts| {
+        jobs(parts, |edits| edits.retain(|edit| !edit.tensor.contains("norm")))
+    }),
+    on_jobs("edits of another layer", |parts| {
+        jobs(parts, |edits| {
+            edits.iter_mut().for_each(|edit| edit.tensor = edit.tensor.replace("blk.1.", "blk.2."));
+        })
+    }),
+    on_jobs("scheme replaced by another", |parts| {
+        jobs(parts, |edits| {
+            edits.iter_mut().filter(|edit| edit.scheme.starts_with("int")).for_each(|edit| edit.scheme = "q8_0".into());
+        })
+    }),
+    on_jobs("carrier kept where F32 was asked for", |parts| {
+        jobs(parts, |edits| {
+            edits.iter_mut().for_each(|edit| edit.carrier = Carrier::Keep);
+        })
+    }),
+    on_jobs("control left out: jitter is identity", |parts| {
+        jobs(parts, |edits| {
+            edits
+                .iter_mut()
+                .filter(|edit| edit.scheme.starts_with("jitter"))
+                .for_each(|edit| edit.scheme = "identity".into());
+        })
+    }),
+    on_jobs("destructive control left out", |parts| {
+        jobs(parts, |edits| {
+            edits.iter_mut().filter(|edit| edit.scheme == "zero").for_each(|edit| edit.scheme = "identity".into());
+        })
+    }),
+    on_events("KL divergence the wrong way round", |parts| {
+        scored(parts, |sample, logits| {
+            sample.kld = brute_force(logits.variant, logits.reference, logits.n_vocab, logits.targets()).kld;
+        })
+    }),
+    on_events("logarithms to base 2", |parts| {
+        events(parts, |mut event| {
+            if let Event::Sample(sample) = &mut event {
+                sample.kld.iter_mut().for_each(|kld| *kld /= std::f64::consts::LN_2);
+            }
+            vec![event]
+        })
+    }),
+    on_events("the first half scored", |parts| {
+        scored(parts, |sample, logits| {
+            let first = &logits.tokens[1..];
+            sample.nll = brute_force(logits.reference, logits.variant, logits.n_vocab, &first[..sample.nll.len()]).nll;
+        })
+    }),
+    on_events("the token itself predicted for the next", |parts| {
+        scored(parts, |sample, logits| {
+            let shifted = &logits.tokens[logits.tokens.len() / 2..];
+            sample.nll = brute_force(logits.reference, logits.variant, logits.n_vocab, shifted).nll;
+            sample.nll.truncate(sample.kld.len());
+        })
+    }),
+    on_events("last scored token lost", |parts| {
+        events(parts, |mut event| {
+            match &mut event {
+                Event::Sample(sample) => {
+                    for scores in [&mut sample.nll, &mut sample.nll_ref, &mut sample.kld] {
+                        scores.pop();
+                    }
+                    sample.same_top = sample.same_top.min(sample.kld.len());
+                    sample.logits_changed = sample.logits_changed.min(sample.kld.len());
+                }
+                Event::Reference(sample) => drop(sample.nll.pop()),
+                _ => {}
+            }
+            vec![event]
+        })
+    }),
+    on_events("NaN swallowed: scores of zero for it", |parts| {
+        scored(parts, |sample, logits| {
+            // As if the largest loss had not been a number.
+            let worst = (0..sample.nll.len()).max_by(|&a, &b| sample.nll[a].total_cmp(&sample.nll[b]));
+            if let Some(worst) = worst.filter(|_| logits.n_vocab > 0) {
+                sample.nll[worst] = 0.0;
+            }
+        })
+    }),
+    on_events("windows exchanged", |parts| {
+        events(parts, |mut event| {
+            if let Event::Sample(sample) = &mut event {
+                sample.chunk ^= 1;
+            }
+            vec![event]
+        })
+    }),
+    on_events("compared with the reference of another window", |parts| {
+        parts.events = Arc::new(|| {
+            let mut before: Option<Vec<f64>> = None;
+            Box::new(move |mut event| {
+                if let Event::Sample(sample) = &mut event {
+                    let own = sample.nll_ref.clone();
+                    if let Some(stale) = before.replace(own) {
+                        sample.nll_ref = stale;
+                    }
+                }
+                vec![event]
+            })
+        });
+    }),
+    on_events("every top token taken for equal", |parts| {
+        events(parts, |mut event| {
+            if let Event::Sample(sample) = &mut event {
+                sample.same_top = sample.kld.len();
+            }
+            vec![event]
+        })
+    }),
+    on_events("changed logits not counted", |parts| {
+        events(parts, |mut event| {
+            if let Event::Sample(sample) = &mut event {
+                sample.logits_changed = 0;
+            }
+            vec![event]
+        })
+    }),
+    on_events("changed values not counted", |parts| {
+        events(parts, |mut event| {
+            if let Event::Applied { tensors, .. } = &mut event {
+                tensors.iter_mut().for_each(|tensor| tensor.changed = 0);
+            }
+            vec![event]
+        })
+    }),
+    on_events("a window's sample lost", |parts| {
+        events(parts, |event| match event {
+            Event::Sample(sample) if sample.chunk == 1 => vec![],
+            other => vec![other],
+        })
+    }),
+    on_events("windows named without their text", |parts| {
+        events(parts, |mut event| {
+            if let Event::Tokenized { chunk_blake3, .. } = &mut event {
+                chunk_blake3.iter_mut().enumerate().for_each(|(i, hash)| *hash = format!("window {i}"));
+            }
+            vec![event]
+        })
+    }),
+];

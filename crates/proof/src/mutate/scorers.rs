@@ -1,0 +1,92 @@
+//! Scores and sums gone wrong.
+
+use super::{Fault, Place};
+use crate::model::brute_force;
+use crate::parts::Parts;
+use crate::scorer::{Scorer, Scores};
+use eval::{NonFinite, Token, VariantScores};
+use lab::cell::Cell;
+use lab::evidence::EvidenceError;
+use lab::record::{CellRecord, Measured, Predicted};
+use lab::store::CellSamples;
+use std::sync::Arc;
+
+type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;
+
+struct Faulty {
+    compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared,
+    measured: fn(&mut Measured),
+}
+
+const WHOLE: Faulty = Faulty {
+    compare: |n_vocab, targets, reference, variant| Scores.compare(n_vocab, targets, reference, variant),
+    measured: |_| {},
+};
+
+impl Scorer for Faulty {
+    fn compare(&self, n_vocab: usize, targets: &[Token], reference: &[f32], variant: &[f32]) -> Compared {
+        (self.compare)(n_vocab, targets, reference, variant)
+    }
+
+    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError> {
+        let mut record = Scores.derive(cell, samples, predicted)?;
+        record.measured.iter_mut().for_each(self.measured);
+        Ok(record)
+    }
+}
+
+const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
+    Fault { name, place: Place::Scorer, plant }
+}
+
+fn compare(parts: &mut Parts, compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared) {
+    parts.scorer = Arc::new(Faulty { compare, ..WHOLE });
+}
+
+fn measured(parts: &mut Parts, measured: fn(&mut Measured)) {
+    parts.scorer = Arc::new(Faulty { measured, ..WHOLE });
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    fault("KL divergence of the reference from the variant", |parts| {
+        compare(parts, |n_vocab, targets, reference, variant| {
+            let (nll_ref, mut scores) = Scores.compare(n_vocab, targets, reference, variant)?;
+            scores.kld = brute_force(variant, reference, n_vocab, targets).kld;
+            Ok((nll_ref, scores))
+        })
+    }),
+    fault("bits for nats", |parts| {
+        compare(parts, |n_vocab, targets, reference, variant| {
+            let (nll_ref, mut scores) = Scores.compare(n_vocab, targets, reference, variant)?;
+            scores.nll.iter_mut().chain(&mut scores.kld).for_each(|x| *x /= std::f64::consts::LN_2);
+            Ok((nll_ref, scores))
+        })
+    }),
+    fault("reference and variant exchanged", |parts| {
+        compare(parts, |n_vocab, targets, reference, variant| Scores.compare(n_vocab, targets, variant, reference))
+    }),
+    fault("NaN logits taken for zero", |parts| {
+        compare(parts, |n_vocab, targets, reference, variant| {
+            let finite = |row: &[f32]| row.iter().map(|x| if x.is_finite() { *x } else { 0.0 }).collect::<Vec<_>>();
+            Scores.compare(n_vocab, targets, &finite(reference), &finite(variant))
+        })
+    }),
+    fault("the wrong token scored", |parts| {
+        compare(parts, |n_vocab, targets, reference, variant| {
+            let wrong: Vec<Token> = targets.iter().map(|token| (token + 1) % n_vocab as Token).collect();
+            Scores.compare(n_vocab, &wrong, reference, variant)
+        })
+    }),
+    fault("mean over the wrong count", |parts| {
+        measured(parts, |m| {
+            let wrong = m.n_tokens as f64 / (m.n_tokens - 1) as f64;
+            (m.kld.mean, m.dlnppl.mean) = (m.kld.mean * wrong, m.dlnppl.mean * wrong);
+        })
+    }),
+    fault("error of the mean as if tokens were independent", |parts| {
+        measured(parts, |m| m.kld.se = Some(m.kld.se_iid))
+    }),
+    fault("sign of the difference turned round", |parts| measured(parts, |m| m.dlnppl.mean = -m.dlnppl.mean)),
+    fault("mean of exponentials for exponential of the mean", |parts| measured(parts, |m| m.ppl *= 1.001)),
+    fault("99th percentile is the largest", |parts| measured(parts, |m| m.kld_p99 = m.kld_max)),
+];

@@ -1,0 +1,172 @@
+//! A whole run of the method on a model: its own controls, its folder, and the keys of its cells.
+
+use crate::check::{Area, Check, Tally};
+use crate::parts::Parts;
+use crate::session::Session;
+use eval::EngineSettings;
+use lab::cell::ModelKey;
+use lab::protocol::{Arm, Base, Carrier, Edit};
+use lab::record::RunRecord;
+use lab::{Corpus, Plan, RunError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Norms and matrices, in every layer.
+const TARGET: &str = r"re:/blk\.[0-9]+\.(ffn_norm|attn_q)\.weight/";
+const SCHEME: &str = "int8@row";
+
+fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
+    let corpus = Corpus { name: "seeded".into(), text: text.into() };
+    let mut plan = Plan::preset("attention-int8", vec![model.into()], corpus).map_err(|error| error.to_string())?;
+    plan.name = "verify".into();
+    plan.target = TARGET.parse().map_err(|error| format!("{error}"))?;
+    plan.scheme = SCHEME.parse().map_err(|error| format!("{error}"))?;
+    plan.settings = EngineSettings::pinned(n_ctx);
+    (plan.chunks, plan.layer_chunks, plan.n_threads) = (2, 1, 1);
+    Ok(plan)
+}
+
+fn run(parts: &Parts, plan: &Plan, build: &str, dir: &Path) -> Result<RunRecord, RunError> {
+    let prepared = lab::prepare(plan.clone(), build)?;
+    lab::run(&prepared, dir, parts, &*parts.codec, &mut |_| {})
+}
+
+/// Every result of a run folder by name: what equal work must give byte for byte.
+fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut results = BTreeMap::new();
+    for folder in ["", "cells", "samples"] {
+        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.path().is_file()) {
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            // Times and hosts are the journal's, and stderr is the worker's own.
+            if !name.contains("journal") && !name.contains("stderr") && !name.ends_with(".lock") {
+                results.insert(name, std::fs::read(entry.path()).unwrap_or_default());
+            }
+        }
+    }
+    results
+}
+
+fn check(name: &str, compared: &[&str], tally: Tally) -> Check {
+    tally.check(Area::Run, name, compared)
+}
+
+/// All checks of a run on `model`, in a fixed order; those of controls are as many as the run came to.
+pub fn checks(parts: &Parts, model: &Path, text: &str, n_ctx: u32, put: &mut dyn FnMut(Check)) {
+    put(keys_follow_everything(parts));
+    put(another_text_has_other_windows(parts, model, text, n_ctx));
+    let mut ends = Tally::default();
+    let (mut again, mut twice) = (Tally::default(), Tally::default());
+    match whole_runs(parts, model, text, n_ctx, &mut again, &mut twice) {
+        Err(why) => ends.hold(false, || why),
+        Ok(record) => {
+            for judged in record.models.iter().flat_map(|model| &model.cells) {
+                ends.hold(judged.cell.failure.is_none(), || {
+                    format!("{} {}: {}", judged.cell.target, judged.cell.scheme, judged.why)
+                });
+            }
+            let mut controls: BTreeMap<String, Tally> = BTreeMap::new();
+            for control in record.models.iter().flat_map(|model| &model.controls) {
+                let name = format!("run control: {}", control.name);
+                controls.entry(name).or_default().hold(control.ok, || control.found.clone());
+            }
+            for (name, tally) in controls {
+                put(check(&name, &["found", "expected"], tally));
+            }
+        }
+    }
+    put(check("a run measures every cell", &["cells", "plan"], ends));
+    put(check("a finished run is read again as it was", &["again", "at first"], again));
+    put(check("two runs give the same bytes", &["one folder", "another"], twice));
+}
+
+fn whole_runs(
+    parts: &Parts,
+    model: &Path,
+    text: &str,
+    n_ctx: u32,
+    again: &mut Tally,
+    twice: &mut Tally,
+) -> Result<RunRecord, String> {
+    let plan = plan(model, text, n_ctx)?;
+    // Only asked for its build, which the plan's lock holds.
+    let engine = (parts.open)(model, &plan.settings, 1).map_err(|error| error.to_string())?;
+    let build = engine.info().build.clone();
+    drop(engine);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    parts.tap.listen();
+    let first = run(parts, &plan, &build, &one);
+    parts.tap.listen();
+    let second = run(parts, &plan, &build, &other);
+    drop(parts.tap.take());
+    let first = first.map_err(|error| error.to_string());
+    let in_other = results(&other);
+    twice.hold(second.is_ok() == first.is_ok(), || "one run ends and the other does not".into());
+    for (name, bytes) in results(&one) {
+        twice.hold(in_other.get(&name) == Some(&bytes), || format!("{name} has other bytes in another folder"));
+    }
+    let first = first?;
+    (parts.folder)(&one);
+    match run(parts, &plan, &build, &one) {
+        Ok(record) => again.hold(record == first, || "the record is another one".into()),
+        Err(error) => again.hold(false, || error.to_string()),
+    }
+    Ok(first)
+}
+
+/// Each of the things that determine a number changes its key, and nothing keeps two cells under one.
+fn keys_follow_everything(parts: &Parts) -> Check {
+    let settings = EngineSettings::pinned(64);
+    let other_settings = EngineSettings { flash_attn: false, ..settings.clone() };
+    let chunks = |text: &str| vec![format!("{text} 0"), format!("{text} 1")];
+    let (text, other_text) = (chunks("text"), chunks("other"));
+    let model = ModelKey { file_blake3: "file", engine_build: "build", settings: &settings, chunk_blake3: &text };
+    let base = Base { arm: Arm::Exact, carried: Vec::new() };
+    let edit = Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32);
+    let edits = |edit: Edit| vec![edit];
+    let key = |model: &ModelKey<'_>, base: &Base, edits: &[Edit], n: usize| {
+        (parts.key)(model, base, edits, &(0..n).collect::<Vec<_>>())
+    };
+    let this = edits(edit.clone());
+    let first = key(&model, &base, &this, 2);
+    let native = Base { arm: Arm::Native, carried: Vec::new() };
+    let carried = Base { arm: Arm::Exact, carried: vec!["output.weight".into()] };
+    let others = [
+        ("the file", key(&ModelKey { file_blake3: "other", ..model }, &base, &this, 2)),
+        ("the engine", key(&ModelKey { engine_build: "other", ..model }, &base, &this, 2)),
+        ("the settings", key(&ModelKey { settings: &other_settings, ..model }, &base, &this, 2)),
+        ("the text", key(&ModelKey { chunk_blake3: &other_text, ..model }, &base, &this, 2)),
+        ("the arm", key(&model, &native, &this, 2)),
+        ("what the reference carries", key(&model, &carried, &this, 2)),
+        ("the scheme", key(&model, &base, &edits(Edit { scheme: "f16".into(), ..edit.clone() }), 2)),
+        ("the tensor", key(&model, &base, &edits(Edit { tensor: "output_norm.weight".into(), ..edit.clone() }), 2)),
+        ("the carrier", key(&model, &base, &edits(Edit { carrier: Carrier::Keep, ..edit.clone() }), 2)),
+        ("the windows", key(&model, &base, &this, 1)),
+    ];
+    let mut tally = Tally::default();
+    tally.hold(key(&model, &base, &this, 2) == first, || "the same cell has two keys".into());
+    let mut seen = BTreeSet::from([first]);
+    for (what, key) in others {
+        tally.hold(seen.insert(key), || format!("{what} changed, and the key did not"));
+    }
+    check("a key follows everything that determines a number", &["keys", "what was changed"], tally)
+}
+
+/// What names the windows of a text in keys and locks differs for another text.
+fn another_text_has_other_windows(parts: &Parts, model: &Path, text: &str, n_ctx: u32) -> Check {
+    let mut tally = Tally::default();
+    let other: String = text.chars().rev().collect();
+    let settings = EngineSettings::pinned(n_ctx);
+    let windows = |text: &str| Session::open(parts, model, &settings, 1, text).map(|session| session.chunk_blake3);
+    match (windows(text), windows(&other)) {
+        (Ok(one), Ok(two)) => {
+            let one: BTreeSet<String> = one.into_iter().collect();
+            tally.hold(!one.is_empty() && two.iter().all(|hash| !one.contains(hash)), || {
+                "a window of another text has the hash of one of this".into()
+            });
+        }
+        (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),
+    }
+    check("windows of another text have other hashes", &["one text", "another"], tally)
+}

@@ -1,0 +1,176 @@
+//! What the engine itself was given and gave: the truth that checks hold results against.
+
+use crate::parts::OpenModel;
+use eval::{
+    Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix, Sequence, Token,
+    WatchedActivation, WeightInfo, WeightUse,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One window in one pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pass {
+    /// Its tokens.
+    pub tokens: Vec<Token>,
+    /// First position with logits.
+    pub first_output: usize,
+    /// What was done with hidden states.
+    pub prefix: Prefix,
+    /// `[tokens.len() − first_output][n_vocab]`.
+    pub logits: Vec<f32>,
+}
+
+/// Listens to engines opened through it. Keeps nothing until [`Tap::listen`].
+#[derive(Clone, Debug, Default)]
+pub struct Tap {
+    heard: Arc<Mutex<Option<Vec<Pass>>>>,
+}
+
+impl Tap {
+    /// An opener whose engines are listened to.
+    pub fn on(self, open: OpenModel) -> OpenModel {
+        Arc::new(move |path, settings, n_threads| {
+            let engine = open(path, settings, n_threads)?;
+            Ok(Box::new(Tapped { engine, tap: self.clone() }))
+        })
+    }
+
+    /// From now on keeps every pass.
+    pub fn listen(&self) {
+        *self.lock() = Some(Vec::new());
+    }
+
+    /// The passes since [`Tap::listen`], in the order of windows within a call; keeps nothing any more.
+    pub fn take(&self) -> Vec<Pass> {
+        self.lock().take().unwrap_or_default()
+    }
+
+    /// The last pass, while it is listening.
+    pub fn last(&self) -> Option<Pass> {
+        self.lock().as_ref().and_then(|passes| passes.last().cloned())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Pass>>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Tapped {
+    engine: Box<dyn Engine>,
+    tap: Tap,
+}
+
+impl Engine for Tapped {
+    fn info(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
+        self.engine.tokenize(text)
+    }
+
+    fn piece_len(&self, token: Token) -> usize {
+        self.engine.piece_len(token)
+    }
+
+    fn weights(&self) -> &[WeightInfo] {
+        self.engine.weights()
+    }
+
+    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
+        self.engine.read_weight(name)
+    }
+
+    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+        self.engine.swap_weight(name, ty, bytes)
+    }
+
+    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
+        self.engine.restore_weight(name)
+    }
+
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+        self.engine.swap_use(name, used_as, ty, bytes)
+    }
+
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        self.engine.read_use(name, used_as)
+    }
+
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        self.engine.restore_use(name, used_as)
+    }
+
+    fn nodes(&self) -> &[NodeInfo] {
+        self.engine.nodes()
+    }
+
+    fn limit_parallel(&mut self, n: usize) {
+        self.engine.limit_parallel(n);
+    }
+
+    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
+        self.engine.memory()
+    }
+
+    fn trace(&mut self, on: bool) {
+        self.engine.trace(on);
+    }
+
+    fn traced(&self, slot: usize) -> Vec<LayerError> {
+        self.engine.traced(slot)
+    }
+
+    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
+        self.engine.first_non_finite(window, hooks)
+    }
+
+    fn n_parallel(&self) -> usize {
+        self.engine.n_parallel()
+    }
+
+    fn watch(&mut self, tensors: &[String]) {
+        self.engine.watch(tensors);
+    }
+
+    fn watched(&self, slot: usize) -> Vec<WatchedActivation> {
+        self.engine.watched(slot)
+    }
+
+    fn decode_hooked(
+        &mut self,
+        windows: &[&[Token]],
+        first_output: usize,
+        prefix: Prefix,
+        hooks: &[Hook<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        if self.tap.lock().is_none() {
+            return self.engine.decode_hooked(windows, first_output, prefix, hooks, score);
+        }
+        let seen: Mutex<Vec<(usize, Vec<f32>)>> = Mutex::default();
+        self.engine.decode_hooked(windows, first_output, prefix, hooks, &|slot, logits| {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push((slot, logits.to_vec()));
+            score(slot, logits);
+        })?;
+        let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        seen.sort_by_key(|(slot, _)| *slot);
+        if let Some(passes) = self.tap.lock().as_mut() {
+            passes.extend(seen.into_iter().map(|(slot, logits)| Pass {
+                tokens: windows.get(slot).map_or(Vec::new(), |tokens| tokens.to_vec()),
+                first_output,
+                prefix,
+                logits,
+            }));
+        }
+        Ok(())
+    }
+
+    fn decode_each(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        self.engine.decode_each(sequences, score)
+    }
+}
