@@ -4,7 +4,7 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench clean
+.PHONY: help demo test build tools models fmt lint bench bench-quantize fuzz clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -16,6 +16,8 @@ help:
 	@echo 'make test    every test, with real models'
 	@echo 'make build   the release binary, $(TARGET)/release/assay'
 	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
+	@echo 'make bench-quantize  writing a 5 GB file against dd and numpy (13 GB of disk; FOLDER=, SCALE=0.1 for a tenth)'
+	@echo 'make fuzz    the reader and the grammars, 15 minutes (MINUTES=)'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
@@ -51,6 +53,12 @@ lint: tools
 bench: models build
 	scripts/build-peer.sh
 	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
+
+bench-quantize: build
+	.tools/bin/python scripts/bench-quantize.py --assay '$(TARGET)/release/assay' --scale $(or $(SCALE),1) $(if $(FOLDER),--folder '$(FOLDER)')
+
+fuzz: tools
+	scripts/fuzz.sh $(or $(MINUTES),15)
 
 clean:
 	rm -rf '$(TARGET)'

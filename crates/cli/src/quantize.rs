@@ -3,7 +3,7 @@
 use crate::failure::{Exit, Failure, Outcome};
 use crate::json::finite_f64;
 use crate::model::Model;
-use crate::output::Output;
+use crate::output::{Output, to_stderr};
 use crate::progress::Progress;
 use crate::table::{self, Align, thousands};
 use gguf::escape_terminal;
@@ -79,6 +79,15 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
         version: env!("CARGO_PKG_VERSION"),
     };
     let plan = file_rewrite::plan(&model.file, &request, codec).map_err(|error| in_file(&model, error))?;
+    if let Some(largest) = plan.held_whole().first().filter(|_| !output.quiet()) {
+        // Nothing is wrong; but memory is what such a scheme costs, and nothing else tells.
+        to_stderr(&format!(
+            "note: {} must see all values of {} that share something at once: about {} of memory\n",
+            largest.scheme,
+            escape_terminal(&largest.tensor),
+            table::bytes(largest.bytes)
+        ));
+    }
     let mut progress = Progress::new("quantize", output.quiet());
     let mut at = |done: u64, total: u64| progress.at((done >> 20) as usize, (total >> 20) as usize);
     let written = plan.write(&args.output, args.force, codec, &mut at).map_err(|error| in_file(&model, error))?;

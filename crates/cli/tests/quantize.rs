@@ -54,6 +54,7 @@ fn a_written_file_measures_to_the_bits_of_the_same_scheme_in_memory() {
     for (i, (apply, carrier)) in [
         ("ffn_norm=bf16", "f32"),
         ("attn_v=bf16", "bf16"),
+        ("attn_k=f16", "f16"),
         ("attn=int8@row", "f32"),
         ("weights=q4_0", "q4_0"),
         ("ffn[layers=1]=int4@block32", "f32"),
@@ -167,6 +168,12 @@ fn a_model_is_split_on_request_and_opens_from_any_shard() {
     let ppl = |model: &str| json(room.path(), &[&["eval", "--json", model], &SMALL[..]].concat())["ppl"].clone();
     assert_eq!(ppl(last), ppl("whole.gguf"));
 
+    // So does a run, which reads the values of all shards itself as well.
+    let run =
+        ["run", "ffn-norm-bf16", last, "--text", "text.txt", "--ctx", "32", "--chunks", "2", "--out", "run", "--json"];
+    let answer = json(room.path(), &run);
+    assert!(answer["verdicts"].as_array().is_some_and(|verdicts| !verdicts.is_empty()), "{answer}");
+
     let merged = ["quantize", last, "merged.gguf", "--apply", "all=identity", "--carrier", "keep", "--json"];
     json(room.path(), &merged);
     assert_eq!(json(room.path(), &["diff", "whole.gguf", "merged.gguf", "--json"])["same"], true);
@@ -259,6 +266,27 @@ fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_to_is_an_error_before_anything_is_read() {
+    let room = room();
+    std::fs::create_dir(room.path().join("disk")).expect("a folder");
+    // A read-only file system: modes do not keep root out.
+    let script = "mount -t tmpfs -o ro none disk || exit 77
+        \"$0\" quantize m.gguf disk/out.gguf --target ffn_norm --scheme bf16";
+    let output = Command::new("unshare")
+        .current_dir(room.path())
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
+        .output();
+    let Ok(output) = output.inspect_err(|e| eprintln!("skipped: unshare: {e}")) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || said.starts_with("unshare: ") {
+        eprintln!("skipped: no file system of one's own here: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("disk/out.gguf: cannot be made") && said.contains("hint: check that the folder"), "{said}");
+}
+
+#[test]
 fn a_multimodal_projector_is_rewritten_and_compared_like_any_other_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let names = ["v.blk.0.attn_q.weight", "v.blk.0.ln1.weight", "a.blk.1.ffn_up.weight", "mm.0.weight"];
@@ -280,6 +308,10 @@ fn a_multimodal_projector_is_rewritten_and_compared_like_any_other_file() {
     assert_eq!(groups("roles"), ["vision", "audio", "projector"]);
     assert_eq!(groups("layers"), ["v.blk.0", "a.blk.1", "outside the layers"]);
     assert_eq!(json(folder.path(), &["census", "out.gguf", "--json"])["n_tensors"], 4);
+    let shown = json(folder.path(), &["inspect", "out.gguf", "--json"]);
+    let shown: Vec<&str> =
+        shown["tensors"].as_array().expect("rows").iter().filter_map(|row| row["name"].as_str()).collect();
+    assert_eq!(shown, names);
 }
 
 #[test]
@@ -372,6 +404,50 @@ fn tensors_that_cannot_be_paired_are_listed() {
     assert_eq!(why, ["their extents differ", "2 of 2 values differ, of a type without error metrics"]);
     let text = stdout(folder.path(), &["diff", "a.gguf", "b.gguf"]);
     assert!(text.contains("only in a.gguf: x") && text.contains("t\\u{7}") && !text.contains('\u{7}'), "{text}");
+}
+
+/// A sparse file of one tensor of `n` zeros: all of a large tensor's work, and nothing on the disk of the source's.
+fn zeros(folder: &Path, ne: &[u64]) {
+    let n: u64 = ne.iter().product();
+    let header = Bytes::header(1, 0).tensor("blk.0.ffn_up.weight", ne, F32, 0).data(32, 0);
+    let begins = header.0.len() as u64;
+    let path = folder.join("m.gguf");
+    std::fs::write(&path, header.0).expect("a file");
+    let sparse = std::fs::OpenOptions::new().write(true).open(&path).expect("the file");
+    sparse.set_len(begins + 4 * n).expect("a sparse file");
+}
+
+#[test]
+fn memory_does_not_grow_with_a_tensor_however_it_is_laid_out() {
+    const N: u64 = 24 << 20;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let peak_kib = |ne: &[u64], scheme: &str| -> u64 {
+        zeros(folder.path(), ne);
+        let args = ["quantize", "m.gguf", "out.gguf", "--force", "--quiet", "--target", "all", "--scheme", scheme];
+        let script = "\"$0\" \"$@\" >&2 & pid=$!; peak=0
+            while kill -0 $pid 2>/dev/null; do
+                now=$(sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$pid/status 2>/dev/null); peak=${now:-$peak}; sleep 0.02
+            done
+            wait $pid && echo $peak";
+        let output = Command::new("sh")
+            .current_dir(folder.path())
+            .args(["-c", script, env!("CARGO_BIN_EXE_assay")])
+            .args(args)
+            .output()
+            .expect("sh");
+        let said = String::from_utf8_lossy(&output.stdout).trim().parse();
+        said.unwrap_or_else(|e| panic!("{scheme}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
+    };
+    // Values alone are 96 MiB in F32; treated whole, five times that would be in memory.
+    for (ne, scheme) in [
+        (&[4096, N / 4096][..], "bf16"),
+        (&[N], "bf16"),
+        (&[N / 2, 2], "int4@block32"),
+        (&[4096, N / 4096], "int8@2x64"),
+    ] {
+        let peak = peak_kib(ne, scheme);
+        assert!(peak > 1 << 12 && peak < 320 << 10, "{scheme} of {ne:?} took {peak} KiB");
+    }
 }
 
 /// gguf-py reads what is written, and restores its blocks to the bits that assay restores them to.

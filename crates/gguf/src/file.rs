@@ -266,7 +266,8 @@ impl GgufFile {
         let in_tensor = offset.checked_add(wanted).is_some_and(|end| end <= tensor.nbytes);
         let in_file = self.shards.get(tensor.shard).filter(|_| in_tensor).and_then(|shard| {
             let start = shard.data_offset.checked_add(tensor.offset)?.checked_add(offset)?;
-            (start.checked_add(wanted)? <= shard.file_bytes()).then_some((shard, start))
+            // Nothing can be had of a tensor of no values even where the file ends before its data section would begin.
+            (wanted == 0 || start.checked_add(wanted)? <= shard.file_bytes()).then_some((shard, start))
         });
         in_file.ok_or_else(|| self.range(tensor, offset, wanted))
     }

@@ -66,6 +66,8 @@ pub enum LayoutError {
 #[derive(Clone, Debug)]
 pub struct Layout {
     header: Vec<u8>,
+    /// Where the data begins; zeros lead up to it, which an alignment of 2^31 makes too many to hold.
+    data_offset: u64,
     alignment: u64,
     /// Bytes of each tensor, in order.
     nbytes: Vec<u64>,
@@ -106,12 +108,13 @@ impl Layout {
             offset = offset.checked_add(n).and_then(|end| padded(end, alignment)).ok_or(LayoutError::TooLarge)?;
             nbytes.push(n);
         }
-        if !tensors.is_empty() {
-            let data_offset = padded(header.len() as u64, alignment).ok_or(LayoutError::TooLarge)?;
-            header.resize(data_offset as usize, 0);
-        }
-        let file_bytes = offset.checked_add(header.len() as u64).filter(|&n| n <= i64::MAX as u64);
-        Ok(Layout { alignment, nbytes, file_bytes: file_bytes.ok_or(LayoutError::TooLarge)?, header })
+        let data_offset = match tensors {
+            [] => Some(header.len() as u64),
+            _ => padded(header.len() as u64, alignment),
+        };
+        let data_offset = data_offset.ok_or(LayoutError::TooLarge)?;
+        let file_bytes = offset.checked_add(data_offset).filter(|&n| n <= i64::MAX as u64);
+        Ok(Layout { header, data_offset, alignment, nbytes, file_bytes: file_bytes.ok_or(LayoutError::TooLarge)? })
     }
 
     /// Size of the whole file.
@@ -141,6 +144,7 @@ impl<W: Write> GgufWriter<W> {
     /// When `out` fails.
     pub fn new(mut out: W, layout: Layout) -> io::Result<Self> {
         out.write_all(&layout.header)?;
+        zeros(&mut out, layout.data_offset - layout.header.len() as u64)?;
         Ok(GgufWriter { out, layout, tensor: 0, written: 0 })
     }
 
@@ -179,7 +183,7 @@ impl<W: Write> GgufWriter<W> {
     fn skip_finished(&mut self) -> io::Result<()> {
         while self.layout.nbytes.get(self.tensor).is_some_and(|&n| n == self.written) {
             let padding = self.written.next_multiple_of(self.layout.alignment) - self.written;
-            io::copy(&mut io::Read::take(io::repeat(0), padding), &mut self.out)?;
+            zeros(&mut self.out, padding)?;
             self.tensor += 1;
             self.written = 0;
         }
@@ -189,6 +193,10 @@ impl<W: Write> GgufWriter<W> {
     fn out_of_step(&self, what: String) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidInput, format!("data of tensor {}: {what}", self.tensor))
     }
+}
+
+fn zeros(out: &mut impl Write, n: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), n), out).map(|_| ())
 }
 
 /// Cuts tensors into shards of at most `max_bytes` each, header included, keeping their order. Returns how many tensors
@@ -259,6 +267,19 @@ mod tests {
         assert_eq!(bytes.len() as u64, size);
         assert_eq!(bytes[bytes.len() - 64..][..12], [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
         assert_eq!(bytes[bytes.len() - 32..], [&[3u8; 5][..], &[0; 27]].concat());
+    }
+
+    /// Found by fuzzing: the zeros in front of the data were held in memory.
+    #[test]
+    fn the_largest_alignment_takes_no_memory() {
+        let alignment = Value::U32(1 << 31);
+        let pairs = || std::iter::once((GENERAL_ALIGNMENT, &alignment));
+        let plan = Layout::new(3, pairs(), &[spec("none", GgmlType::F32, &[0]), spec("a", GgmlType::F32, &[1])]);
+        let plan = plan.expect("a layout");
+        assert_eq!(plan.file_bytes(), 2 << 31);
+        assert!(plan.header.capacity() < 1024);
+        let begins = |plan: Layout| GgufWriter::new(io::sink(), plan).map(|writer| writer.layout.data_offset);
+        assert_eq!(begins(plan).expect("a sink takes all"), 1 << 31);
     }
 
     #[test]

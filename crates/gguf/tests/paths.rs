@@ -62,6 +62,14 @@ fn a_file_that_shrinks_after_opening_is_an_error_that_says_so() {
     assert!(error.to_string().contains("model.gguf: shrank while it was read"), "{error}");
 }
 
+/// Found by fuzzing: the file ends before the data section that its only tensor, of no values, would begin.
+#[test]
+fn a_tensor_of_no_values_reads_as_no_bytes_wherever_it_lies() {
+    let (_folder, path) = file(&Bytes::header(1, 0).tensor("none", &[0], F32, 0).0);
+    let model = GgufFile::open(&path).expect("nothing is missing");
+    assert_eq!(model.read_tensor(&model.tensors()[0]).expect("nothing to read"), [0u8; 0]);
+}
+
 #[test]
 fn bytes_outside_a_tensor_are_never_handed_out() {
     let (_folder, path) = file(&Bytes::header(1, 0).tensor("t", &[8], F32, 0).data(32, 64).0);

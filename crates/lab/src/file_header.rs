@@ -1,6 +1,7 @@
 //! What a rewritten file says about itself: the source's metadata, its true file type, and where it comes from.
 
 use crate::file_rewrite::RewriteError;
+use crate::pipeline::{self, Buffers};
 use crate::tensor_values::{PIECE_VALUES, pieces};
 use gguf::split::{MAX_SHARDS, split_keys};
 use gguf::{
@@ -23,17 +24,35 @@ pub(crate) struct Provenance<'a> {
     pub(crate) fallbacks: Vec<String>,
 }
 
-/// BLAKE3 over the files of a model, one after the other.
-pub(crate) fn hash(file: &GgufFile) -> Result<String, GgufError> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = Vec::new();
-    for shard in file.shards() {
-        for (start, n) in pieces(shard.file_bytes(), PIECE_VALUES) {
-            buffer.resize(n as usize, 0);
-            shard.read_raw(start, &mut buffer)?;
+/// BLAKE3 over the files of a model, one after the other. `progress` hears how many bytes are done.
+pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<String, GgufError> {
+    let (mut hasher, buffers, mut done) = (blake3::Hasher::new(), Buffers::default(), 0);
+    pipeline::run(
+        |next| {
+            for shard in file.shards() {
+                for (start, n) in pieces(shard.file_bytes(), PIECE_VALUES) {
+                    let mut buffer = buffers.take(0).unwrap_or_default();
+                    buffer.resize(n as usize, 0);
+                    shard.read_raw(start, &mut buffer)?;
+                    if !next.put(buffer) {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        },
+        |buffer: Vec<u8>| {
             hasher.update_rayon(&buffer);
-        }
-    }
+            Ok(buffer)
+        },
+        Ok,
+        |buffer: Vec<u8>| {
+            done += buffer.len() as u64;
+            buffers.give(buffer);
+            progress(done);
+            Ok(())
+        },
+    )?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 
@@ -92,6 +111,7 @@ fn mostly<'a>(tensors: impl Iterator<Item = (GgmlType, &'a [u64])>) -> Option<Gg
 }
 
 /// One file of the output.
+#[derive(Clone)]
 pub(crate) struct Part {
     pub(crate) layout: Layout,
     pub(crate) n_tensors: usize,

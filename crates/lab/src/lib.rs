@@ -18,7 +18,7 @@
 //! | [`memory`] | what a measurement needs of main memory, and what is given up when it does not fit |
 //! | [`model_file`] | census and prediction, before anything runs |
 //! | `scorable` | whether a file can be scored at all |
-//! | [`file_rewrite`], `file_header`, `rewrite_error` | a new file from an old one, with tensors held in schemes |
+//! | [`file_rewrite`], `file_header`, `rewrite_error`, `pipeline` | a new file from an old one, with tensors held in schemes |
 //! | [`file_diff`], [`tensor_values`] | two files, value by value; values in pieces |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
@@ -42,6 +42,7 @@ mod measure;
 pub mod memory;
 pub mod model_file;
 pub mod phrase;
+mod pipeline;
 pub mod plan;
 pub mod protocol;
 pub mod record;

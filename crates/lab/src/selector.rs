@@ -277,7 +277,7 @@ fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
             TargetRole::all().filter(|role| tensors.iter().any(|t| role.holds(t))).map(TargetRole::name).collect();
         return format!("this model has {}", if roles.is_empty() { "no known roles".into() } else { roles.join(", ") });
     }
-    let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
+    let names: Vec<String> = near.iter().take(3).map(|(_, name)| gguf::escape_terminal(name)).collect();
     format!("did you mean {}?", names.join(", "))
 }
 
@@ -405,7 +405,7 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
     while !brackets.is_empty() {
         let inner = brackets.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         let Some((qualifiers, rest)) = inner else {
-            return Err(syntax(format!("{brackets:?} after {}", part.what), "[layers=…]"));
+            return Err(syntax(format!("{brackets:?} after {:?}", part.what.to_string()), "[layers=…]"));
         };
         brackets = rest.trim_start();
         for qualifier in split_qualifiers(qualifiers) {
@@ -469,7 +469,7 @@ impl Part {
             }
             _ => {
                 let wanted = "[layers=…], [where=activation], [use=lookup] or [use=head]";
-                return Err(syntax(format!("qualifier [{qualifier}]"), wanted));
+                return Err(syntax(format!("qualifier {:?}", format!("[{qualifier}]")), wanted));
             }
         }
         Ok(())
@@ -589,6 +589,16 @@ mod tests {
         let error = "experts[experts=3]".parse::<Selector>().expect_err("not built").to_string();
         assert!(error.contains("single experts cannot be chosen yet") && error.contains("\nhint: "), "{error}");
         assert!("re:/ffn/[where=activation]".parse::<Selector>().is_err());
+    }
+
+    /// Found by fuzzing: a qualifier came back unescaped, so that it could add a line of its own.
+    #[test]
+    fn what_is_wrong_is_quoted_wherever_it_is_said() {
+        for text in ["ffn_norm[where=\u{17}\nhint: do this]", "re:/a\nb/]", "ffn_norm[\u{1b}[2J]", "ffn_norm\u{7}"] {
+            let said = text.parse::<Selector>().expect_err(text).to_string();
+            assert_eq!(said.lines().count(), 2, "{said:?}");
+            assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+        }
     }
 
     #[test]

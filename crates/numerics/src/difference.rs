@@ -3,9 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Values summed into one partial sum. Sums are added up in the order of these chunks, so a result
-/// does not depend on threads, nor on how a stream was cut as long as it was cut at multiples of this.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = DifferenceSums::PART;
 
 /// `other` against `reference`, value by value.
 ///
@@ -73,6 +71,10 @@ pub struct DifferenceSums {
 }
 
 impl DifferenceSums {
+    /// Values summed into one partial sum. Sums are added up in the order of these parts, so a result
+    /// does not depend on threads, nor on how a stream was cut as long as it was cut at multiples of this.
+    pub const PART: usize = 1 << 16;
+
     /// Adds the next part of both tensors.
     ///
     /// # Panics

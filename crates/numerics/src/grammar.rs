@@ -69,7 +69,7 @@ pub enum SchemeError {
         format: String,
     },
     /// The format has none, or its own.
-    #[error("scheme {scheme:?}: found @{granularity}, but {format} takes no granularity\nhint: write {format}")]
+    #[error("scheme {scheme:?}: found {:?}, but {format} takes no granularity\nhint: write {format}", format!("@{granularity}"))]
     TakesNoGranularity {
         /// As given.
         scheme: String,
@@ -297,7 +297,7 @@ fn unknown(parts: &Parts<'_>, name: &str) -> SchemeError {
 
 fn parse_noise(parts: &Parts<'_>, rest: &str) -> Result<Format, SchemeError> {
     let number = rest.strip_prefix('(').and_then(|r| r.strip_suffix(')'));
-    let sqnr_db = number.and_then(|n| n.trim().parse::<f64>().ok()).filter(|db| db.abs() <= 200.0);
+    let sqnr_db = number.and_then(|n| n.trim_matches(' ').parse::<f64>().ok()).filter(|db| db.abs() <= 200.0);
     match sqnr_db {
         // −0 and 0 are one ratio and must print alike.
         Some(db) => Ok(Format::Noise { sqnr_db: db + 0.0, seed: DEFAULT_SEED }),

@@ -40,6 +40,7 @@ mod rounding;
 mod scale;
 mod scheme;
 mod stream;
+mod together;
 
 pub use clip::Clip;
 pub use codebook::{CODEBOOKS, CodebookFormat};
@@ -54,3 +55,4 @@ pub use nvfp4::NVFP4_BLCK_SIZE;
 pub use rounding::{Rounding, RoundingMode};
 pub use scale::ScaleFormat;
 pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
+pub use together::Together;

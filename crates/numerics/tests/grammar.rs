@@ -261,3 +261,13 @@ proptest! {
         }
     }
 }
+
+/// Found by fuzzing: what was given came back unescaped, so that it could add a line or steer a terminal.
+#[test]
+fn what_is_wrong_is_quoted_wherever_it_is_said() {
+    for text in ["q4_0@c3i\0\u{12}l", "q4_0@\nhint: do this", "noise(\n20)@block32:scale=f16", "int8@row:\u{1b}[2J"] {
+        let said = text.parse::<Scheme>().expect_err(text).to_string();
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+        assert!(said.lines().skip(1).all(|line| line.starts_with("hint: ") && !line.contains("do this")), "{said:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Four things at once: pieces are read, worked on, hashed and written, each by a thread of its own, always in their order.
+//!
+//! ```text
+//! read ──▶ work (all cores) ──▶ hash ──▶ write
+//!     at most DEPTH pieces wait at each arrow, so memory is bounded; buffers go back to where they came from
+//! ```
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{ScopedJoinHandle, scope};
+
+/// Pieces that may wait between two stages.
+const DEPTH: usize = 2;
+
+/// Where a stage puts its results. `false` when the next stage has ended: nothing more is wanted.
+pub(crate) struct Next<T>(SyncSender<T>);
+
+impl<T> Next<T> {
+    #[must_use]
+    pub(crate) fn put(&self, item: T) -> bool {
+        self.0.send(item).is_ok()
+    }
+}
+
+/// Runs the stages until the first has nothing more, or one fails. `write` is on the caller's thread.
+///
+/// # Errors
+/// That of the earliest stage that fails; the others end as soon as they notice.
+pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
+    read: impl FnOnce(Next<A>) -> Result<(), E> + Send,
+    mut work: impl FnMut(A) -> Result<B, E> + Send,
+    mut hash: impl FnMut(B) -> Result<C, E> + Send,
+    mut write: impl FnMut(C) -> Result<(), E>,
+) -> Result<(), E> {
+    scope(|scope| {
+        let (to_work, read_pieces) = sync_channel(DEPTH);
+        let (to_hash, done_pieces) = sync_channel(DEPTH);
+        let (to_write, hashed_pieces): (SyncSender<C>, Receiver<C>) = sync_channel(DEPTH);
+        let reader = scope.spawn(move || read(Next(to_work)));
+        let worker = scope.spawn(move || pass_on(read_pieces, &mut work, to_hash));
+        let hasher = scope.spawn(move || pass_on(done_pieces, &mut hash, to_write));
+        let written = hashed_pieces.iter().try_for_each(&mut write);
+        // Whoever still waits to hand something on must learn that nobody takes it.
+        drop(hashed_pieces);
+        joined(reader)?;
+        joined(worker)?;
+        joined(hasher)?;
+        written
+    })
+}
+
+fn pass_on<A, B, E>(from: Receiver<A>, stage: &mut impl FnMut(A) -> Result<B, E>, to: SyncSender<B>) -> Result<(), E> {
+    for item in from {
+        if to.send(stage(item)?).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn joined<E>(stage: ScopedJoinHandle<'_, Result<(), E>>) -> Result<(), E> {
+    stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Buffers to be used again: a fresh one costs a page fault for every 4 KiB.
+#[derive(Default)]
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// One of `n` bytes, whatever is in them; `None` when there is no memory for it.
+    pub(crate) fn take(&self, n: usize) -> Option<Vec<u8>> {
+        let mut buffer = self.0.lock().ok().and_then(|mut buffers| buffers.pop()).unwrap_or_default();
+        buffer.truncate(n);
+        buffer.try_reserve_exact(n - buffer.len()).ok()?;
+        buffer.resize(n, 0);
+        Some(buffer)
+    }
+
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
+        if let Ok(mut buffers) = self.0.lock() {
+            buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn numbers(n: u32) -> impl FnOnce(Next<u32>) -> Result<(), String> {
+        move |next| {
+            let _all_taken = (0..n).all(|i| next.put(i));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pieces_come_out_in_the_order_they_went_in_whatever_a_stage_takes() {
+        let mut out = Vec::new();
+        let slow_on = |k: u32| {
+            move |i: u32| -> Result<u32, String> {
+                std::thread::sleep(Duration::from_micros(if i.is_multiple_of(k) { 500 } else { 0 }));
+                Ok(i + 1)
+            }
+        };
+        let write = |i| {
+            out.push(i);
+            Ok(())
+        };
+        run(numbers(100), slow_on(7), slow_on(5), write).expect("nothing fails");
+        assert_eq!(out, (2..102).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn a_stage_that_fails_ends_the_others_and_the_earliest_failure_is_told() {
+        let fails_at = |k: u32, who: &'static str| {
+            move |i: u32| -> Result<u32, String> { if i == k { Err(format!("{who} at {i}")) } else { Ok(i) } }
+        };
+        let never = u32::MAX;
+        let told = |work: u32, hash: u32, write: u32| {
+            let last = fails_at(write, "write");
+            let write = move |i| last(i).map(|_| ());
+            run(numbers(1000), fails_at(work, "work"), fails_at(hash, "hash"), write).expect_err("something fails")
+        };
+        assert_eq!(told(10, never, never), "work at 10");
+        assert_eq!(told(never, 10, never), "hash at 10");
+        assert_eq!(told(never, never, 10), "write at 10");
+        assert_eq!(told(10, 9, never), "work at 10");
+        let read = |next: Next<u32>| if next.put(1) { Err("read".to_owned()) } else { Ok(()) };
+        assert_eq!(run(read, Ok, Ok, |_| Ok(())), Err("read".to_owned()));
+    }
+
+    #[test]
+    fn buffers_have_the_size_that_was_asked_for() {
+        let buffers = Buffers::default();
+        buffers.give(vec![7; 10]);
+        assert_eq!(buffers.take(4).map(|b| b.len()), Some(4));
+        buffers.give(Vec::new());
+        assert_eq!(buffers.take(6).map(|b| b.len()), Some(6));
+        assert_eq!(buffers.take(usize::MAX / 2), None);
+    }
+}
