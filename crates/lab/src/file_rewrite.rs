@@ -14,7 +14,11 @@ pub use crate::rewrite_error::RewriteError;
 use crate::target_role::TensorId;
 use crate::tensor_values::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
 use gguf::{GgmlType, GgufFile, GgufWriter, OutputFile, Shard, TensorInfo, TensorSpec, check_output, commit_all};
-use numerics::{BlockCodec, Difference, DifferenceSums, FakeQuantError, Format, Granularity, Scheme, TensorContext};
+use numerics::ggml::GgmlFormat;
+use numerics::{
+    BlockCodec, Difference, DifferenceSums, FakeQuantError, Format, Granularity, Importance, Rows, Scheme,
+    TensorContext, TensorShape,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -182,11 +186,12 @@ pub fn plan<'a>(
             None => scheme_requested.clone(),
         };
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
-        let copied = scheme == Scheme::identity() && ty == tensor.ty;
-        if !copied {
-            storable(ty, tensor, codec)?;
+        let edit = Edit { scheme_requested, scheme, type_requested, ty };
+        let importance = edit.importance(tensor)?;
+        if !edit.copies(tensor) {
+            storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
         }
-        edits.insert(index, Edit { scheme_requested, scheme, type_requested, ty });
+        edits.insert(index, edit);
     }
     Ok(Rewrite {
         source,
@@ -243,17 +248,22 @@ fn fallback_of(ty: GgmlType) -> GgmlType {
     }
 }
 
-/// The scheme of a ggml type, with what `like` does about NaN and infinity.
+/// The scheme of a ggml type, with the options of `like`.
 fn scheme_of(ty: GgmlType, like: &Scheme) -> Scheme {
-    let keep = if like.nonfinite() == numerics::Nonfinite::Keep { ":nonfinite=keep" } else { "" };
     // The names of ggml's types are schemes; a test goes through every fallback.
-    format!("ggml:{}{keep}", ty.name()).parse().unwrap_or_else(|_| like.clone())
+    GgmlFormat::find(ty.name()).map_or_else(|| like.clone(), |format| like.in_ggml(format))
 }
 
 /// Whether ggml can quantize to a type, asked with one block of zeros.
-fn storable(ty: GgmlType, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<(), RewriteError> {
+fn storable(
+    ty: GgmlType,
+    tensor: &TensorInfo,
+    importance: Option<Importance<'_>>,
+    codec: &dyn BlockCodec,
+) -> Result<(), RewriteError> {
     let zeros = vec![0.0; ty.blck_size() as usize];
-    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), None);
+    let importances = importance.and_then(|i| i.of_row(0).get(..zeros.len()));
+    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), importances);
     tried.map(|_| ()).map_err(|source| RewriteError::Carrier { tensor: shown(tensor), source })
 }
 
@@ -266,6 +276,11 @@ impl Edit {
     /// The scheme is the storage: ggml quantizes the values once.
     fn stores_for_real(&self) -> bool {
         self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
+    }
+
+    /// What the scheme's file says about how much each value of a row matters.
+    fn importance(&self, tensor: &TensorInfo) -> Result<Option<Importance<'_>>, FakeQuantError> {
+        self.scheme.importance(&tensor.name, TensorShape::of(tensor.shape()))
     }
 
     /// `q4_0 in q4_0`, as asked for or as done.
@@ -399,7 +414,8 @@ impl Rewrite<'_> {
             return Ok(Some(edit.outcome(tensor, unchanged(tensor), 0)));
         }
         let (mut sums, mut carrier_rounded) = (DifferenceSums::default(), 0);
-        let mut held = Vec::new();
+        let importance = edit.importance(tensor)?.filter(|_| edit.stores_for_real());
+        let (mut held, mut row) = (Vec::new(), 0);
         self.each_piece(tensor, edit, codec, &mut |source, asked| {
             let stored: &[f32] = match edit.ty {
                 GgmlType::F32 => {
@@ -410,7 +426,10 @@ impl Rewrite<'_> {
                 ty => {
                     let of = if edit.stores_for_real() { source } else { asked };
                     let failed = |source| RewriteError::Carrier { tensor: shown(tensor), source };
-                    let bytes = codec.quantize(ty.name(), of, tensor.n_per_row() as usize, None).map_err(failed)?;
+                    let n_per_row = tensor.n_per_row() as usize;
+                    let importances = importance.map(|i| i.of_row(row));
+                    let bytes = codec.quantize(ty.name(), of, n_per_row, importances).map_err(failed)?;
+                    row += of.len() / n_per_row.max(1);
                     put(&bytes)?;
                     resize(&mut held, of.len() as u64)
                         .map_err(|_| ValuesError::Memory { tensor: shown(tensor), n: of.len() as u64 })?;
@@ -454,7 +473,13 @@ impl Rewrite<'_> {
         const { assert!(cfg!(target_endian = "little"), "values are written as they lie in memory") };
         let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
         let n = tensor.n_elements();
-        let piece = if goes_row_by_row(&edit.scheme) { piece_of_rows(tensor.n_per_row()) } else { n };
+        let shape = TensorShape::of(tensor.shape());
+        let piece = match edit.importance(tensor)? {
+            // Each matrix has importances of its own.
+            Some(_) if shape.n_matrices > 1 => tensor.n_per_row().saturating_mul(shape.rows as u64),
+            _ if goes_row_by_row(&edit.scheme) => piece_of_rows(tensor.n_per_row()),
+            _ => n,
+        };
         let mut read = Piece::default();
         let mut asked: Vec<f32> = Vec::new();
         for (start, n) in pieces(n, piece) {
@@ -465,7 +490,9 @@ impl Rewrite<'_> {
             if !edit.stores_for_real() {
                 resize(&mut asked, n).map_err(|_| ValuesError::Memory { tensor: shown(tensor), n })?;
                 asked.copy_from_slice(&read.values);
-                edit.scheme.fake_quantize(&mut asked, &context, codec).map_err(|error| counted_from(start, error))?;
+                let rows = Rows { first: (start / tensor.n_per_row().max(1)) as usize, shape };
+                let held = edit.scheme.fake_quantize_rows(&mut asked, &context, rows, codec);
+                held.map_err(|error| counted_from(start, error))?;
             }
             let asked = if edit.stores_for_real() { &read.values } else { &asked };
             if !take(&read.values, asked)? {
@@ -540,7 +567,7 @@ fn goes_row_by_row(scheme: &Scheme) -> bool {
     let within_rows = matches!(scheme.granularity(), Some(Granularity::Row | Granularity::Block(_)));
     match scheme.format() {
         Format::Minifloat { .. } => within_rows || scheme.granularity().is_none(),
-        Format::Int { .. } | Format::Codebook(_) => within_rows,
+        Format::Int { .. } | Format::Codebook(_) | Format::Table => within_rows,
         Format::Mx { .. } | Format::Ggml(_) | Format::Identity | Format::Zero => true,
         Format::Nvfp4 { .. } | Format::Jitter { .. } | Format::Noise { .. } | Format::Shuffle { .. } => false,
     }
@@ -597,7 +624,10 @@ mod tests {
             out
         };
         let by_row = ["bf16", "bf16:trunc", "fp8_e4m3@row", "int8@row", "int4@block32:asym", "int4@block32:clip=mse"];
-        for text in by_row.iter().chain(&["nf4@block64", "mxfp4", "mxint8", "ggml:f16", "zero", "identity"]) {
+        let by_row_too = ["int4@block32:zeropoint", "int4@block16:scale=f16hier", "nf4@block16:scale=f16hier"];
+        for text in
+            by_row.iter().chain(&by_row_too).chain(&["nf4@block64", "mxfp4", "mxint8", "ggml:f16", "zero", "identity"])
+        {
             let scheme: Scheme = text.parse().expect(text);
             assert!(goes_row_by_row(&scheme), "{text}");
             let rows: Vec<f32> = values.chunks(N_PER_ROW).flat_map(|row| fake(&scheme, row)).collect();
