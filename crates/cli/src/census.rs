@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::table::{self, Align, thousands};
 use anyhow::anyhow;
 use gguf::{TensorInfo, escape_terminal};
-use lab::{Selector, TargetRole};
+use lab::{SchemeFiles, Selector, TargetRole};
 use lineage::{Distribution, Effective, Grid, Search, StoredPrecision, TensorCensus, Under};
 use numerics::{BlockCodec, Scheme, TensorContext};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub struct CensusArgs {
 pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
     let selector: Selector = args.target.parse()?;
     let schemes = args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?;
+    let mut files = SchemeFiles::default();
+    let schemes = schemes.iter().map(|scheme| files.read(scheme)).collect::<Result<Vec<Scheme>, _>>()?;
     let model = Model::open_either_endian(&args.file)?;
     let selection = selector.select(&model.ids).map_err(|error| model.refuses(error))?;
 

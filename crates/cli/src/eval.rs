@@ -17,9 +17,9 @@ use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
-use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, WorkerDied, WorkerLink};
+use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, SchemeFiles, WorkerDied, WorkerLink, scheme_files};
 use llama::GgmlCodec;
-use numerics::{Scheme, TensorContext};
+use numerics::{Rows, Scheme, TensorContext, TensorShape};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -89,7 +89,9 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
 impl Request {
     fn from_args(args: &EvalArgs) -> Result<Self, Failure> {
         let layers = args.layers.as_deref().map(LayerSet::parse).transpose()?;
-        let mut applies = args.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
+        let applies = args.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
+        let mut files = SchemeFiles::default();
+        let mut applies = applies.iter().map(|apply| apply.with_files(&mut files)).collect::<Result<Vec<_>, _>>()?;
         if let Some(layers) = &layers {
             applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
         }
@@ -103,10 +105,12 @@ impl Request {
         };
         for (edit, id) in edits.iter().filter_map(|edit| Some((edit, weight(edit)?))) {
             // One row of zeros asks all that can be asked without the values: block sizes, importance matrices.
-            let scheme: Scheme = edit.scheme.parse()?;
+            let scheme = files.known(&edit.scheme.parse::<Scheme>()?);
             let mut row = vec![0.0; id.ne[0] as usize];
             let context = TensorContext { name: &id.name, n_per_row: row.len() };
-            scheme.fake_quantize(&mut row, &context, &GgmlCodec).map_err(|error| model.refuses(error))?;
+            let rows = Rows { first: 0, shape: TensorShape::of(&id.ne) };
+            let held = scheme.fake_quantize_rows(&mut row, &context, rows, &GgmlCodec);
+            held.map_err(|error| model.refuses(error))?;
         }
         // As in a run: the native reference holds in F32 what the variant does, so that a change of kernels
         // is not taken for the effect of the scheme.
@@ -199,6 +203,14 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         Event::Opened { info } => info,
         other => return Err(unexpected(other, &request.name)),
     };
+    let files = scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme));
+    if !files.is_empty() {
+        link.send(&Job::SchemeFiles { files }).map_err(died)?;
+        match link.recv().map_err(died)? {
+            Event::SchemeFilesRead => {}
+            other => return Err(unexpected(other, &request.name)),
+        }
+    }
     let about_text = format!("{} with the tokenizer of {}", request.corpus.name, request.name);
     link.send(&Job::Corpus { text: request.corpus.text.clone() }).map_err(died)?;
     let (n_tokens, bytes_by_chunk) = match link.recv().map_err(died)? {

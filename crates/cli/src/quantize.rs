@@ -9,7 +9,7 @@ use crate::table::{self, Align, thousands};
 use gguf::escape_terminal;
 use lab::file_rewrite::{self, FileCarrier, Request, RewriteError, Rewritten, RewrittenTensor};
 use lab::tensor_values::ValuesError;
-use lab::{Apply, LayerSet};
+use lab::{Apply, LayerSet, SchemeFiles};
 use numerics::BlockCodec;
 use serde::Serialize;
 use std::fmt::Write;
@@ -105,6 +105,8 @@ fn applies(args: &QuantizeArgs) -> Result<Vec<Apply>, Failure> {
     for text in &args.apply {
         applies.push(text.parse()?);
     }
+    let mut files = SchemeFiles::default();
+    let mut applies = applies.iter().map(|apply| apply.with_files(&mut files)).collect::<Result<Vec<_>, _>>()?;
     if let Some(layers) = &args.layers {
         let layers = LayerSet::parse(layers)?;
         applies = applies.iter().map(|apply| apply.narrowed(&layers)).collect();

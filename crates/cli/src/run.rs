@@ -13,7 +13,7 @@ use gguf::escape_terminal;
 use lab::phrase::{plural, share};
 use lab::protocol::Arm;
 use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
-use lab::{Plan, RunError, RunEvent};
+use lab::{Apply, Plan, RunError, RunEvent, SchemeFiles};
 use llama::GgmlCodec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The question: ffn-norm-bf16 or attention-int8
-    #[arg(value_name = "PRESET")]
-    preset: String,
+    /// The question: ffn-norm-bf16, attention-int8, or one of your own such as 'ffn_down=q4_0'
+    #[arg(value_name = "PRESET|SEL=SCHEME")]
+    question: String,
     /// GGUF files
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<PathBuf>,
@@ -93,7 +93,13 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     for model in &args.models {
         Model::open(model)?.require_scorable()?;
     }
-    let mut plan = Plan::preset(&args.preset, args.models.clone(), corpus)?;
+    let mut plan = match args.question.contains('=') {
+        true => {
+            let apply: Apply = args.question.parse()?;
+            Plan::asked(&apply.with_files(&mut SchemeFiles::default())?, args.models.clone(), corpus)
+        }
+        false => Plan::preset(&args.question, args.models.clone(), corpus)?,
+    };
     plan.chunks = args.settings.chunks as usize;
     plan.layer_chunks = args.layer_chunks as usize;
     plan.settings = args.settings.engine();

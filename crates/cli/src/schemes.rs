@@ -46,6 +46,8 @@ struct GgmlRow {
     blck_size: usize,
     type_size: usize,
     bits_per_weight: f64,
+    /// `none`, `optional` or `required`.
+    imatrix: &'static str,
 }
 
 impl SchemeRow {
@@ -79,6 +81,7 @@ impl GgmlRow {
             blck_size: format.blck_size,
             type_size: format.type_size,
             bits_per_weight: format.bits_per_weight(),
+            imatrix: format.imatrix.name(),
         }
     }
 }
@@ -108,7 +111,9 @@ impl Schemes {
         out.push_str(
             "Granularities: @tensor, @row (output channel), @col (input channel), @blockN along the contiguous dimension,\n\
              @NxM (N rows by M contiguous values).\n\
-             FORMAT of a scale: f32, f16, bf16, e8m0, pow2. RANGE of clip: absmax, mse, pQ (a percentile).\n\
+             FORMAT of a scale: f32, f16, bf16, e8m0, pow2, f16hier. RANGE of clip: absmax, mse, pQ (a percentile).\n\
+             FILE of imatrix: an importance matrix of llama-imatrix; of table: a text with the entries. A file's hash stands for it\n\
+             wherever a scheme is stored.\n\
              Bits of a weight count scales, for a tensor of 4096 rows of 4096. docs/formats.md has more.\n\n",
         );
         out.push_str(&table::render(&columns, rows));
@@ -118,6 +123,7 @@ impl Schemes {
             ("values per block", Align::Right),
             ("bytes", Align::Right),
             ("bits", Align::Right),
+            ("imatrix", Align::Left),
         ];
         let rows = self.ggml.iter().map(|row| {
             vec![
@@ -125,6 +131,7 @@ impl Schemes {
                 row.blck_size.to_string(),
                 row.type_size.to_string(),
                 format!("{:.4}", row.bits_per_weight),
+                row.imatrix.to_owned(),
             ]
         });
         out.push_str(&table::render(&columns, rows));

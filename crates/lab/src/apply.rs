@@ -2,6 +2,7 @@
 
 use crate::layer_set::LayerSet;
 use crate::protocol::{Carrier, Edit, Place};
+use crate::scheme_files::{SchemeFileError, SchemeFiles};
 use crate::selector::{Selection, Selector, SelectorError, outside_groups};
 use crate::target::Target;
 use crate::target_role::TensorId;
@@ -47,6 +48,14 @@ pub struct Apply {
 }
 
 impl Apply {
+    /// The same with what is in the file that the scheme names.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn with_files(&self, files: &mut SchemeFiles) -> Result<Apply, SchemeFileError> {
+        Ok(Apply { selector: self.selector.clone(), scheme: files.read(&self.scheme)? })
+    }
+
     /// The same scheme on these layers only.
     #[must_use]
     pub fn narrowed(&self, layers: &LayerSet) -> Apply {

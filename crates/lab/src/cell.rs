@@ -164,7 +164,7 @@ pub fn expand(plan: &Plan, target: Target<'_>, model: ModelKey<'_>, chunks: usiz
         push(control, Role::Identity, &base, &identity, Carrier::F32, &all, None, layer_chunks);
         push(control, Role::Positive, &base, &plan.positive, Carrier::F32, &all, None, layer_chunks);
         for &seed in &plan.jitter_seeds {
-            push(control, Role::Jitter { seed }, &base, &Scheme::jitter(seed), Carrier::F32, &all, None, chunks);
+            push(control, Role::Jitter { seed }, &base, &plan.jitter(seed), Carrier::F32, &all, None, chunks);
         }
         if arm == plan.arms[0] {
             let of_layer = |layer: u32| target.names(|tensor| tensor.layer() == Some(layer));

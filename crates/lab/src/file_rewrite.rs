@@ -18,7 +18,8 @@ use crate::target_role::TensorId;
 use crate::tensor_values::{PIECE_VALUES, shown};
 use cutting::Cutting;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
-use numerics::{BlockCodec, Difference, Scheme};
+use numerics::ggml::GgmlFormat;
+use numerics::{BlockCodec, Difference, FakeQuantError, Importance, Scheme, TensorShape};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -184,11 +185,12 @@ pub fn plan<'a>(
             None => scheme_requested.clone(),
         };
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
-        let copied = scheme == Scheme::identity() && ty == tensor.ty;
-        if !copied {
-            storable(ty, tensor, codec)?;
+        let edit = Edit { scheme_requested, scheme, type_requested, ty };
+        let importance = edit.importance(tensor)?;
+        if !edit.copies(tensor) {
+            storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
         }
-        edits.insert(index, Edit { scheme_requested, scheme, type_requested, ty });
+        edits.insert(index, edit);
     }
     Ok(Rewrite {
         source,
@@ -245,17 +247,22 @@ fn fallback_of(ty: GgmlType) -> GgmlType {
     }
 }
 
-/// The scheme of a ggml type, with what `like` does about NaN and infinity.
+/// The scheme of a ggml type, with the options of `like`.
 fn scheme_of(ty: GgmlType, like: &Scheme) -> Scheme {
-    let keep = if like.nonfinite() == numerics::Nonfinite::Keep { ":nonfinite=keep" } else { "" };
     // The names of ggml's types are schemes; a test goes through every fallback.
-    format!("ggml:{}{keep}", ty.name()).parse().unwrap_or_else(|_| like.clone())
+    GgmlFormat::find(ty.name()).map_or_else(|| like.clone(), |format| like.in_ggml(format))
 }
 
 /// Whether ggml can quantize to a type, asked with one block of zeros.
-fn storable(ty: GgmlType, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<(), RewriteError> {
+fn storable(
+    ty: GgmlType,
+    tensor: &TensorInfo,
+    importance: Option<Importance<'_>>,
+    codec: &dyn BlockCodec,
+) -> Result<(), RewriteError> {
     let zeros = vec![0.0; ty.blck_size() as usize];
-    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), None);
+    let importances = importance.and_then(|i| i.of_row(0).get(..zeros.len()));
+    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), importances);
     tried.map(|_| ()).map_err(|source| RewriteError::Carrier { tensor: shown(tensor), source })
 }
 
@@ -268,6 +275,11 @@ impl Edit {
     /// The scheme is the storage: ggml quantizes the values once.
     fn stores_for_real(&self) -> bool {
         self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
+    }
+
+    /// What the scheme's file says about how much each value of a row matters.
+    fn importance(&self, tensor: &TensorInfo) -> Result<Option<Importance<'_>>, FakeQuantError> {
+        self.scheme.importance(&tensor.name, TensorShape::of(tensor.shape()))
     }
 
     /// `q4_0 in q4_0`, as asked for or as done.

@@ -11,6 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`], [`apply`] | the question; presets; `SELECTOR=SCHEME` |
+//! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
 //! | `selector`, `target_role`, `layer_set` | which tensors, by role, name, expression and layer |
 //! | `target`, `activation_role` | what that means in a model: weights, single uses of one, nodes of the graph |
 //! | [`cell`] | from a plan to cells with keys |
@@ -34,6 +35,7 @@ pub mod evidence;
 pub mod file_diff;
 mod file_header;
 pub mod file_rewrite;
+mod imatrix_file;
 pub mod journal;
 mod layer_set;
 pub mod link;
@@ -49,6 +51,7 @@ pub mod record;
 mod rewrite_error;
 pub mod run_event;
 pub mod runner;
+pub mod scheme_files;
 mod scorable;
 mod selector;
 pub mod store;
@@ -65,6 +68,7 @@ pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
 pub use plan::{Corpus, PRESETS, Plan, PlanError, Preset};
 pub use run_event::RunEvent;
 pub use runner::{Prepared, RunError, prepare, run};
+pub use scheme_files::{SchemeFileError, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
 pub use selector::{Selection, Selector, SelectorError, n_layer};
 pub use store::StoreError;

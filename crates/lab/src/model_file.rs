@@ -8,7 +8,7 @@ use crate::record::{CensusRow, Predicted};
 use crate::target_role::TensorId;
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::StoredPrecision;
-use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext};
+use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -46,6 +46,24 @@ pub enum ModelFileError {
         tensor: String,
         /// Why.
         source: CodecError,
+    },
+    /// NaN or infinity in the target.
+    #[error(
+        "{}: tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
+         hint: `assay run '{again}' MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
+        .path.display()
+    )]
+    Nonfinite {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The same question with such values kept.
+        again: String,
     },
     /// A tensor cannot be held in the scheme.
     #[error("{}: {source}", .path.display())]
@@ -151,7 +169,7 @@ impl ModelFile {
     /// When a tensor cannot be read, restored, or held in a scheme.
     pub fn census(&self, plan: &Plan, codec: &dyn BlockCodec) -> Result<Census, ModelFileError> {
         let mut schemes = vec![plan.scheme.clone(), plan.positive.clone(), Scheme::identity()];
-        schemes.extend(plan.jitter_seeds.iter().map(|&seed| Scheme::jitter(seed)));
+        schemes.extend(plan.jitter_seeds.iter().map(|&seed| plan.jitter(seed)));
         let question = plan.scheme.to_string();
 
         let mut census = Census::default();
@@ -159,9 +177,16 @@ impl ModelFile {
             let tensor = &self.gguf.tensors()[index];
             let values = self.values(tensor, codec)?;
             let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
+            let refused = |source| match source {
+                FakeQuantError::Nonfinite { tensor, index, value } => {
+                    let again = format!("{}={}", plan.target, plan.scheme.clone().with_nonfinite(Nonfinite::Keep));
+                    ModelFileError::Nonfinite { path: self.path.clone(), tensor, index, value, again }
+                }
+                source => ModelFileError::Scheme { path: self.path.clone(), source },
+            };
+            plan.scheme.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
             for scheme in &schemes {
-                let prediction = lineage::predict(scheme, &values, &context, codec)
-                    .map_err(|source| ModelFileError::Scheme { path: self.path.clone(), source })?;
+                let prediction = lineage::predict(scheme, &values, &context, codec).map_err(refused)?;
                 let predicted =
                     Predicted { n: prediction.n, changed: prediction.changed, zero_sign: prediction.zero_sign };
                 census.by_scheme.entry(scheme.to_string()).or_default().insert(tensor.name.clone(), predicted);

@@ -1,6 +1,6 @@
 //! What is asked, before anything runs: question, hypothesis, target, scheme, controls, extent.
 
-use crate::apply::ApplyError;
+use crate::apply::{Apply, ApplyError};
 use crate::protocol::Arm;
 use crate::record::Question;
 use crate::selector::{Selector, edit_distance};
@@ -63,10 +63,6 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
-/// Zeroes the target. No other scheme is destructive for norms and matrices alike: a two-bit norm still scales,
-/// a zero one silences its block.
-const POSITIVE_CONTROL: &str = "zero";
-
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -103,6 +99,10 @@ pub enum PlanError {
     },
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// The text to measure on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
@@ -125,7 +125,8 @@ pub struct Plan {
     pub target: Selector,
     /// What they become.
     pub scheme: Scheme,
-    /// A destructive scheme for the same target.
+    /// A destructive scheme for the same target: `zero`. No other is so for norms and matrices alike: a two-bit norm
+    /// still scales, a zero one silences its block.
     pub positive: Scheme,
     /// GGUF files.
     pub models: Vec<PathBuf>,
@@ -172,7 +173,7 @@ impl Plan {
             hypothesis: preset.hypothesis.into(),
             target: preset.target.parse().map_err(ApplyError::Selector)?,
             scheme: apply(preset.scheme)?,
-            positive: apply(POSITIVE_CONTROL)?,
+            positive: Scheme::zero(),
             models,
             corpus,
             chunks: DEFAULT_CHUNKS,
@@ -183,6 +184,42 @@ impl Plan {
             n_threads: 0,
             max_memory_bytes: None,
         })
+    }
+
+    /// A question of one's own: what happens to these models if these tensors are held in this scheme?
+    pub fn asked(apply: &Apply, models: Vec<PathBuf>, corpus: Corpus) -> Plan {
+        let Apply { selector: target, scheme } = apply.clone();
+        let shown = scheme.with_file_shown(|name| file_name(name).to_owned());
+        Plan {
+            name: apply.to_string(),
+            question: format!("Does it matter if {target} is held in {shown}?"),
+            hypothesis: "None was stated.".into(),
+            target,
+            positive: Scheme::zero().with_nonfinite(scheme.nonfinite()),
+            scheme,
+            models,
+            corpus,
+            chunks: DEFAULT_CHUNKS,
+            layer_chunks: DEFAULT_LAYER_CHUNKS,
+            jitter_seeds: vec![1, 2, 3],
+            settings: EngineSettings::pinned(DEFAULT_N_CTX),
+            arms: vec![Arm::Exact, Arm::Native],
+            n_threads: 0,
+            max_memory_bytes: None,
+        }
+    }
+
+    /// What is typed after `assay run` to ask this again; files without their folders.
+    pub fn as_typed(&self) -> String {
+        match PRESETS.iter().any(|preset| preset.name == self.name) {
+            true => self.name.clone(),
+            false => format!("{}={}", self.target, self.scheme.with_file_shown(|name| file_name(name).to_owned())),
+        }
+    }
+
+    /// The jitter of that seed for this target; what the question keeps, it keeps.
+    pub(crate) fn jitter(&self, seed: u64) -> Scheme {
+        Scheme::jitter(seed).with_nonfinite(self.scheme.nonfinite())
     }
 
     /// Looks at the numbers.
@@ -262,6 +299,22 @@ mod tests {
         assert!(error("x").contains("hint: there are ffn-norm-bf16 and attention-int8"));
         assert!(!error("embedding-4bti").contains("embedding-4bit"));
         assert!(error("embedding-4bit").contains("virtual untying"));
+    }
+
+    #[test]
+    fn a_question_of_ones_own_keeps_in_its_controls_what_it_keeps_itself() {
+        let apply: Apply = "ffn_norm=bf16:nonfinite=keep".parse().expect("an application");
+        let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
+        plan.check().expect("a plan");
+        assert_eq!(plan.as_typed(), "ffn_norm=bf16:nonfinite=keep");
+        assert_eq!(plan.positive.to_string(), "zero:nonfinite=keep");
+        assert_eq!(plan.jitter(2).to_string(), "jitter:seed=2:nonfinite=keep");
+        assert!(plan.question.contains("ffn_norm is held in bf16:nonfinite=keep"));
+        let apply: Apply = "attn_q=iq2_xs:imatrix=some/where/im.gguf".parse().expect("an application");
+        let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
+        assert_eq!(plan.as_typed(), "attn_q=iq2_xs:imatrix=im.gguf");
+        let preset = Plan::preset("ffn-norm-bf16", vec![], corpus()).expect("preset");
+        assert_eq!((preset.as_typed().as_str(), preset.positive.to_string().as_str()), ("ffn-norm-bf16", "zero"));
     }
 
     #[test]

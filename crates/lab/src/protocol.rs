@@ -3,6 +3,7 @@
 
 use crate::memory::MemoryPlan;
 use eval::{EngineInfo, EngineSettings, LayerError};
+use numerics::FileOption;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -150,6 +151,11 @@ pub enum Job {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_memory_bytes: Option<u64>,
     },
+    /// Read the files that schemes name, before any cell needs them. Answered by [`Event::SchemeFilesRead`].
+    SchemeFiles {
+        /// One for each file.
+        files: Vec<SchemeFilePath>,
+    },
     /// Tokenize a text and cut it into windows. Answered by [`Event::Tokenized`].
     Corpus {
         /// The text itself.
@@ -168,6 +174,19 @@ pub enum Job {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         trace: bool,
     },
+}
+
+/// Where a file that schemes name lies, and what must be in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemeFilePath {
+    /// What it is.
+    pub option: FileOption,
+    /// Where.
+    #[serde(with = "path_bytes")]
+    pub path: PathBuf,
+    /// As schemes are printed with it: `blake3-…`.
+    pub identity: String,
 }
 
 /// A path as text, or as its bytes where it is no UTF-8: JSON must not decide which files can be measured.
@@ -208,6 +227,8 @@ pub enum Event {
         /// Engine and model.
         info: EngineInfo,
     },
+    /// The files of schemes are read, and they are what they should be.
+    SchemeFilesRead,
     /// The text is tokenized.
     Tokenized {
         /// Tokens, BOS included.

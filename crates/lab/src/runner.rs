@@ -18,9 +18,10 @@ use crate::lock::{LockedEngine, PlanLock, RunIdentity};
 use crate::measure::{Bench, Outlet, Phase};
 use crate::model_file::{Census, ModelFile, ModelFileError};
 use crate::plan::{Plan, PlanError};
-use crate::protocol::{Event, Job};
+use crate::protocol::{Event, Job, SchemeFilePath};
 use crate::record::{JudgedCell, ModelRecord, RunRecord};
 use crate::run_event::RunEvent;
+use crate::scheme_files;
 use crate::store::{self, Fault, Store, StoreError};
 use eval::EngineInfo;
 use numerics::BlockCodec;
@@ -393,6 +394,14 @@ fn open_once(
         let wanted = prepared.identity.engine_build.clone();
         return Err(RunError::OtherEngine { model: model(), found: info.build, wanted });
     }
+    let files: Vec<SchemeFilePath> = scheme_files::paths([&plan.scheme]);
+    if !files.is_empty() {
+        link.send(&Job::SchemeFiles { files }).map_err(died)?;
+        match link.recv().map_err(died)? {
+            Event::SchemeFilesRead => {}
+            other => return Err(unexpected(other)),
+        }
+    }
     link.send(&Job::Corpus { text: plan.corpus.text.clone() }).map_err(died)?;
     match link.recv().map_err(died)? {
         Event::Tokenized { n_tokens, n_chunks, chunk_blake3, .. } => {
@@ -440,7 +449,7 @@ fn model_record(
 
 /// The command that repeats the run, with file names but no folders; files of one name are told apart by their hash.
 fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
-    let mut words = vec!["assay".to_string(), "run".into(), quoted(&plan.name)];
+    let mut words = vec!["assay".to_string(), "run".into(), quoted(&plan.as_typed())];
     words.extend(identity.model_names().iter().map(|name| quoted(name)));
     let n_ctx = plan.settings.n_ctx;
     words.push(format!("--ctx {n_ctx} --chunks {chunks} --layer-chunks {}", plan.layer_chunks.min(chunks)));

@@ -147,6 +147,17 @@ impl<W: Write> Worker<'_, W> {
                 self.loaded = Some(Loaded::new(engine, settings, max_memory_bytes));
                 self.say(&Event::Opened { info })?;
             }
+            Job::SchemeFiles { files } => {
+                let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+                for file in &files {
+                    loaded.files.read_again(file).map_err(|error| {
+                        let text = error.to_string();
+                        let (why, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+                        JobError::Input { why: why.into(), hint: hint.into() }
+                    })?;
+                }
+                self.say(&Event::SchemeFilesRead)?;
+            }
             Job::Corpus { text } => {
                 let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
                 let event = loaded.cut(&text)?;

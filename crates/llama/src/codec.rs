@@ -118,6 +118,9 @@ impl BlockCodec for GgmlCodec {
             let what = format!("value {index} is {}, which ggml cannot quantize", values[index]);
             return Err(CodecError::Unsupported { ty: ty.into(), what });
         }
+        if let Some(what) = beyond_the_search(ggml_type, values, imatrix) {
+            return Err(CodecError::Unsupported { ty: ty.into(), what });
+        }
         // SAFETY: builds the type's lookup tables once; ggml guards it with a lock of its own.
         unsafe { sys::ggml_quantize_init(ggml_type) };
         let importance = imatrix.map_or(std::ptr::null(), <[f32]>::as_ptr);
@@ -149,6 +152,30 @@ impl BlockCodec for GgmlCodec {
         });
         Ok(bytes)
     }
+}
+
+/// The searches of the IQ1, IQ2 and IQ3 types assert that they found something, and do not where their sums, of up to 32
+/// products of importance, value, value again and a level below 2^7, squared, go beyond F32.
+///
+/// # Source
+/// `quantize_row_iq2_xxs_impl` and its like in ggml-quants.c: weights are x², or importance · √(mean x² + x²).
+fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>) -> Option<String> {
+    const LIMIT: f32 = (1u64 << 48) as f32;
+    let searches = matches!(
+        ty,
+        sys::GGML_TYPE_IQ1_S
+            | sys::GGML_TYPE_IQ1_M
+            | sys::GGML_TYPE_IQ2_XXS
+            | sys::GGML_TYPE_IQ2_XS
+            | sys::GGML_TYPE_IQ2_S
+            | sys::GGML_TYPE_IQ3_XXS
+            | sys::GGML_TYPE_IQ3_S
+    );
+    let greatest = |x: &[f32]| x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let (x, importance) = (if searches { greatest(values) } else { 0.0 }, imatrix.map_or(0.0, greatest));
+    let sound = x * x * x <= LIMIT && 2.0 * importance * x * x <= LIMIT;
+    let of = if importance > 0.0 { format!(" with importances up to {importance:e}") } else { String::new() };
+    (!sound).then(|| format!("values up to {x:e}{of} are beyond what ggml's search can hold"))
 }
 
 /// The types that the switch of `ggml_quantize_chunk` has.
@@ -194,7 +221,10 @@ fn threads_for(n_values: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use numerics::PlainCodec;
+    use numerics::ggml::{GGML_FORMATS, ImatrixUse};
+    use numerics::{FileContents, Imatrix, PlainCodec, Scheme, TensorContext};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     /// Deterministic values between −2 and 2, with zeros and a few outliers.
     fn values(n: usize) -> Vec<f32> {
@@ -277,6 +307,102 @@ mod tests {
         {
             assert!(converted.contains(&must), "{must} is not among {converted:?}");
         }
+    }
+
+    #[test]
+    fn a_scheme_with_an_importance_matrix_has_the_bits_of_ggml_quantize_chunk_with_the_same_importances() {
+        let (n_per_row, rows, n_matrices) = (512, 3, 2);
+        let x = values(n_per_row * rows * n_matrices);
+        let importances: Vec<f32> = values(n_per_row * n_matrices).iter().map(|v| v * v * 100.0).collect();
+        let imatrix = Imatrix::new(BTreeMap::from([("exps".to_owned(), importances.clone())]));
+        let contents = FileContents::Imatrix(Arc::new(imatrix));
+        for format in GGML_FORMATS.iter().filter(|format| format.imatrix != ImatrixUse::Ignored) {
+            let scheme: Scheme = format!("ggml:{}:imatrix=f", format.name).parse().unwrap();
+            let scheme = scheme.with_contents("00", contents.clone());
+            let mut ours = x.clone();
+            scheme.fake_quantize(&mut ours, &TensorContext { name: "exps", n_per_row }, &GgmlCodec).unwrap();
+
+            let ty = type_by_name(format.name).unwrap();
+            // SAFETY: a type of ggml's table.
+            let row_size = unsafe { sys::ggml_row_size(ty, n_per_row as i64) };
+            let mut theirs = vec![0.0f32; x.len()];
+            for row in 0..rows * n_matrices {
+                let (of_row, matrix) = (row * n_per_row..(row + 1) * n_per_row, row / rows * n_per_row);
+                let mut bytes = vec![0u8; row_size];
+                // SAFETY: one row of `n_per_row` values and importances, and the bytes that it takes.
+                let written = unsafe {
+                    let (x, importances) = (x[of_row.clone()].as_ptr(), importances[matrix..].as_ptr());
+                    sys::ggml_quantize_chunk(ty, x, bytes.as_mut_ptr().cast(), 0, 1, n_per_row as i64, importances)
+                };
+                assert_eq!(written, row_size);
+                GgmlCodec.dequantize(format.name, &bytes, &mut theirs[of_row]).unwrap();
+            }
+            let same = ours.iter().zip(&theirs).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
+            assert_eq!(same, x.len(), "{}", format.name);
+            if format.imatrix == ImatrixUse::Optional {
+                let mut without = x.clone();
+                let plain: Scheme = format!("ggml:{}", format.name).parse().unwrap();
+                plain.fake_quantize(&mut without, &TensorContext { name: "exps", n_per_row }, &GgmlCodec).unwrap();
+                assert!(without != ours, "{}: the importances change nothing", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_of_formats_says_of_importance_matrices_what_ggml_does() {
+        let x = values(512);
+        let importances: Vec<f32> = (0..512).map(|i| if i % 3 == 0 { 100.0 } else { 0.01 }).collect();
+        for format in GGML_FORMATS {
+            let required = GgmlCodec.layout(format.name).unwrap().requires_imatrix;
+            assert_eq!(required, format.imatrix == ImatrixUse::Required, "{}", format.name);
+            if !required {
+                let with = GgmlCodec.quantize(format.name, &x, 512, Some(&importances)).unwrap();
+                let ignored = with == GgmlCodec.quantize(format.name, &x, 512, None).unwrap();
+                assert_eq!(ignored, format.imatrix == ImatrixUse::Ignored, "{}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn importances_and_values_of_any_size_are_quantized_or_refused_and_never_abort() {
+        let shapes: [fn(usize) -> f32; 6] = [
+            |i| (i % 7) as f32 - 3.0,
+            |i| if i % 256 == 3 { 1.0 } else { 0.0 },
+            |_| 1.0,
+            |i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0,
+            |_| 0.0,
+            |i| if i % 2 == 0 { 1.0 } else { -1e-6 },
+        ];
+        let weights: [fn(usize) -> f32; 4] =
+            [|_| 1.0, |_| 0.0, |i| if i % 5 == 0 { 1.0 } else { 0.0 }, |i| (i % 9) as f32 * 0.1];
+        let mut refused = 0;
+        for format in GGML_FORMATS.iter().filter(|format| format.imatrix != ImatrixUse::Ignored) {
+            for (shape, weight) in shapes.iter().flat_map(|s| weights.iter().map(move |w| (s, w))) {
+                for (x_size, w_size) in [
+                    (1e-38, 1e-38),
+                    (1e-20, 1e30),
+                    (1.0, 1e-45),
+                    (1.0, 1.4e14),
+                    (1.0, f32::MAX),
+                    (65_000.0, 16_000.0),
+                    (65_000.0, 1e-30),
+                    (1e10, 1.0),
+                    (f32::MAX, 1.0),
+                ] {
+                    let x: Vec<f32> = (0..256).map(|i| shape(i) / 3.0 * x_size).collect();
+                    let w: Vec<f32> = (0..256).map(|i| weight(i) * w_size).collect();
+                    match GgmlCodec.quantize(format.name, &x, 256, Some(&w)) {
+                        Ok(_) => {}
+                        Err(CodecError::Unsupported { .. }) => refused += 1,
+                        Err(other) => panic!("{}: {other}", format.name),
+                    }
+                    if format.imatrix == ImatrixUse::Optional {
+                        let _ = GgmlCodec.quantize(format.name, &x, 256, None);
+                    }
+                }
+            }
+        }
+        assert!(refused > 0);
     }
 
     #[test]

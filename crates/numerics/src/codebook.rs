@@ -85,13 +85,19 @@ impl CodebookFormat {
 
     /// The entry of greatest magnitude: the last one, unless the first lies farther out.
     pub fn extreme(&self) -> f32 {
-        let (first, last) = (self.entries[0], self.entries[self.entries.len() - 1]);
-        if -first > last { first } else { last }
+        extreme(self.entries)
     }
 }
 
-pub(crate) struct Codebook {
-    entries: &'static [f32],
+/// The entry of greatest magnitude, the positive one of two.
+pub(crate) fn extreme(entries: &[f32]) -> f32 {
+    let ends = |end: Option<&f32>| end.copied().unwrap_or_default();
+    let (first, last) = (ends(entries.first()), ends(entries.last()));
+    if -first > last { first } else { last }
+}
+
+pub(crate) struct Codebook<'a> {
+    entries: &'a [f32],
     /// The least F32 that goes to the next entry, for each entry but the last.
     up_from: Vec<f32>,
     extreme: f32,
@@ -99,31 +105,40 @@ pub(crate) struct Codebook {
     scale: ScaleFormat,
 }
 
-impl Codebook {
-    pub(crate) fn new(format: &CodebookFormat, scale: ScaleFormat) -> Self {
-        let extreme = format.extreme();
+impl<'a> Codebook<'a> {
+    /// Of entries that ascend.
+    pub(crate) fn new(entries: &'a [f32], scale: ScaleFormat) -> Self {
+        let extreme = extreme(entries);
         Codebook {
-            entries: format.entries,
-            up_from: format.entries.windows(2).enumerate().map(|(i, e)| first_above(e[0], e[1], i)).collect(),
+            entries,
+            up_from: entries.windows(2).enumerate().map(|(i, e)| first_above(e[0], e[1], i)).collect(),
             extreme,
-            symmetric: format.entries.contains(&-extreme),
+            symmetric: entries.contains(&-extreme),
             scale,
         }
     }
 }
 
+/// Entries up to which going through all of them, which vectorises, beats halving.
+const FEW_ENTRIES: usize = 32;
+
 /// The least F32 nearer to `high` than to `low`, the entries i and i + 1; or their middle, if the even one is `high`.
 fn first_above(low: f32, high: f32, i: usize) -> f32 {
-    // Exact in f64: two F32 of like size.
-    let middle = (f64::from(low) + f64::from(high)) / 2.0;
-    let rounded = middle as f32;
-    let wins = f64::from(rounded) > middle || (f64::from(rounded) == middle && i % 2 == 1);
+    let (low, high) = (f64::from(low), f64::from(high));
+    let sum = low + high;
+    // What the sum lost, exactly (Knuth's two-sum): entries of a file may lie farther apart than f64 has bits.
+    let of_high = sum - low;
+    let lost = (low - (sum - of_high)) + (high - of_high);
+    let rounded = (sum / 2.0) as f32;
+    let side = (2.0 * f64::from(rounded)).total_cmp(&sum).then(0.0f64.total_cmp(&(lost + 0.0)));
+    let wins = side.is_gt() || (side.is_eq() && i % 2 == 1);
     if wins { rounded } else { rounded.next_up() }
 }
 
-impl GroupKernel for Codebook {
+impl GroupKernel for Codebook<'_> {
     type Scale = f32;
 
+    #[inline(always)]
     fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
         let d = self.scale.step(range.absmax(), Levels::up_to(self.extreme.abs()));
         let negative = range.absmax() > range.max;
@@ -131,9 +146,17 @@ impl GroupKernel for Codebook {
         Ok(if turned { -d } else { d })
     }
 
+    #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], _: Places) {
         if d == 0.0 {
             return values.fill(0.0);
+        }
+        if self.entries.len() > FEW_ENTRIES {
+            for x in values {
+                let q = *x / d;
+                *x = self.entries[self.up_from.partition_point(|&from| q >= from)] * d;
+            }
+            return;
         }
         for x in values {
             let q = *x / d;
@@ -156,7 +179,7 @@ mod tests {
             assert!(format.entries.windows(2).all(|e| e[0] < e[1]), "{}", format.name);
             assert!(format.entries.len() <= 1 << format.bits, "{}", format.name);
             let mut values = format.entries.to_vec();
-            let kernel = Codebook::new(format, ScaleFormat::F32);
+            let kernel = Codebook::new(format.entries, ScaleFormat::F32);
             let d = kernel.scale(Range::of(&values)).unwrap();
             kernel.apply(d, &mut values, Places::contiguous(0));
             assert_eq!((d, &values[..]), (1.0, format.entries), "{}", format.name);
@@ -176,7 +199,7 @@ mod tests {
     #[test]
     fn a_block_of_iq4_nl_is_turned_so_that_its_greatest_magnitude_is_the_first_entry() {
         let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
-        let kernel = Codebook::new(iq4_nl, ScaleFormat::F32);
+        let kernel = Codebook::new(iq4_nl.entries, ScaleFormat::F32);
         for sign in [1.0f32, -1.0] {
             let mut values = [127.0 * sign, -113.0 * sign, 60.0 * sign, 0.0];
             let d = kernel.scale(Range::of(&values)).unwrap();
@@ -188,9 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn the_middle_of_entries_that_lie_far_apart_is_exact() {
+        // The middles are one half and a little more, one half and a little less, nothing and a little more.
+        let (half, little) = (0.5f32, 1e-30f32);
+        assert_eq!(first_above(little, 1.0, 0), half.next_up());
+        assert_eq!(first_above(little, 1.0, 1), half.next_up());
+        assert_eq!(first_above(-little, 1.0, 0), half);
+        assert_eq!(first_above(0.0, 1.0, 0), half.next_up());
+        assert_eq!(first_above(0.0, 1.0, 1), half);
+        assert_eq!(first_above(-0.0625, 0.0625, 0), f32::from_bits(1));
+        assert_eq!(first_above(-0.0625, 0.0625, 1), 0.0);
+    }
+
+    #[test]
     fn a_tie_goes_to_the_entry_with_the_even_index() {
         let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
-        let kernel = Codebook::new(iq4_nl, ScaleFormat::F32);
+        let kernel = Codebook::new(iq4_nl.entries, ScaleFormat::F32);
         // (38 + 53)/2 between entries 11 and 12; (25 + 38)/2 between 10 and 11.
         let mut values = [45.5, 31.5, 45.5f32.next_down(), 31.5f32.next_up()];
         kernel.apply(1.0, &mut values, Places::contiguous(0));

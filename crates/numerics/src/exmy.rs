@@ -17,6 +17,7 @@ use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
 use crate::minifloat::Minifloat;
 use crate::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero};
 use crate::scale::{Levels, ScaleFormat, pow2};
+use multiversion::multiversion;
 use std::fmt;
 
 /// What the codes at the top of the range mean.
@@ -197,10 +198,15 @@ impl ExMy {
 
     /// Casts finite values in place; the first stands at `start` of its tensor.
     pub(crate) fn cast_slice<R: Round>(self, round: R, values: &mut [f32], start: usize) {
-        let grid = Grid::of(self);
-        for (i, x) in values.iter_mut().enumerate() {
-            *x = grid.cast(round, *x, start + i);
-        }
+        cast_wide(Grid::of(self), round, values, start);
+    }
+}
+
+/// Compiled for what the machine has; a wider instruction gives the same bits.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
+    for (i, x) in values.iter_mut().enumerate() {
+        *x = grid.cast(round, *x, start + i);
     }
 }
 
@@ -316,10 +322,12 @@ impl<R: Round> Scaled<R> {
 impl<R: Round> GroupKernel for Scaled<R> {
     type Scale = f32;
 
+    #[inline(always)]
     fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
         Ok(self.scale.step(range.absmax(), self.levels))
     }
 
+    #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], at: Places) {
         if d == 0.0 {
             return values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & SIGN));

@@ -32,10 +32,11 @@ pub struct FormatInfo {
 }
 
 impl FormatInfo {
-    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096.
+    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
     pub fn example_bits(&self) -> Option<f64> {
         const N: u64 = 4096;
-        self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N))
+        let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
+        bits.filter(|bits| bits.is_finite())
     }
 }
 
@@ -84,9 +85,20 @@ const ANY_FLOAT: &[&str] = &[
     "scale=FORMAT",
     "clip=RANGE",
 ];
-const INTEGER: &[&str] =
-    &["sym", "asym", ROUNDINGS[0], ROUNDINGS[1], ROUNDINGS[2], ROUNDINGS[3], "scale=FORMAT", "clip=RANGE"];
+const INTEGER: &[&str] = &[
+    "sym",
+    "asym",
+    "zeropoint",
+    "fullrange",
+    ROUNDINGS[0],
+    ROUNDINGS[1],
+    ROUNDINGS[2],
+    ROUNDINGS[3],
+    "scale=FORMAT",
+    "clip=RANGE",
+];
 const TABLE: &[&str] = &["scale=FORMAT", "clip=RANGE"];
+const FILE_TABLE: &[&str] = &["table=FILE", "scale=FORMAT", "clip=RANGE"];
 const SEED: &[&str] = &["seed=N"];
 
 const NEAREST: &str = "nearest even";
@@ -198,12 +210,13 @@ pub const FORMATS: &[FormatInfo] = &[
         name: "intN",
         family: Family::Integer,
         bits: "N",
-        parameters: "N 2 to 16; sym: ±(2^(N−1) − 1) steps of absmax / (2^(N−1) − 1), asym: 2^N − 1 steps from min to max",
+        parameters: "N 2 to 16; sym: ±(2^(N−1) − 1) steps of absmax / (2^(N−1) − 1), asym: 2^N − 1 steps from min to max, \
+                     zeropoint: the same with zero a level, fullrange: −2^(N−1) to 2^(N−1) − 1, the greatest magnitude on the first",
         granularity: Granularities::Required,
         options: INTEGER,
         rounding: NEAREST,
         overflow: HELD,
-        source: "absmax or min-max scaling",
+        source: "absmax or min-max scaling; ONNX QuantizeLinear (zeropoint); quantize_row_q4_0_ref (fullrange)",
         example: "int8@row",
     },
     codebook("nf4", "16 normal quantiles, ±1; blocks of 64", "Dettmers et al., QLoRA (2023), appendix E; bitsandbytes"),
@@ -217,6 +230,18 @@ pub const FORMATS: &[FormatInfo] = &[
         "16 integers, −127 to 113; blocks of 32 with an F16 scale; ggml searches its scale: ggml:iq4_nl",
         "kvalues_iq4nl in ggml-common.h",
     ),
+    FormatInfo {
+        name: "codebook",
+        family: Family::Codebook,
+        bits: "1 to 8",
+        parameters: "2 to 256 entries from a text file: numbers with blanks, commas or line ends between them, # begins a comment",
+        granularity: Granularities::Required,
+        options: FILE_TABLE,
+        rounding: "nearest entry, a tie to the even index",
+        overflow: "held at the last entry",
+        source: "the file; its hash stands for it wherever a scheme is stored",
+        example: "codebook@block64:table=FILE",
+    },
     block("mxfp4", "4", "32 fp4_e2m1 and an E8M0 scale", HELD, MX),
     block("mxfp6_e2m3", "6", "32 fp6_e2m3 and an E8M0 scale", HELD, MX),
     block("mxfp6_e3m2", "6", "32 fp6_e3m2 and an E8M0 scale", HELD, MX),
@@ -236,7 +261,7 @@ pub const FORMATS: &[FormatInfo] = &[
         bits: "by type",
         parameters: "see the table of ggml's types",
         granularity: Granularities::None,
-        options: &[],
+        options: &["imatrix=FILE"],
         rounding: "ggml's own functions",
         overflow: "ggml's own functions",
         source: "ggml_quantize_chunk and to_float of ggml's type_traits",

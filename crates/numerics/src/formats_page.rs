@@ -39,10 +39,14 @@ A minifloat without granularity is a plain cast. With one, `d = absmax / largest
 | `away` | to nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`) |
 | `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place |
 | `sym`, `asym` | integers: around zero (default), or from the least to the greatest value |
+| `zeropoint` | integers: from the least to the greatest value, a range that is made to include zero, which is a level |
+| `fullrange` | integers: around zero with the one level more that two's complement has, on which the value of greatest magnitude lies |
 | `ieee`, `fn`, `finite`, `bias=N` | `eXmY`: what its last codes mean, and its bias |
 | `clip=absmax` | the scale covers all values (default) |
 | `clip=mse` | it covers that hundredth of the greatest magnitude which gives the least squared error |
 | `clip=pQ` | it covers the Q-th percentile of the magnitudes, by nearest rank |
+| `imatrix=FILE` | ggml's types: an importance matrix of llama-imatrix, GGUF or legacy, entries matched to tensors by name |
+| `table=FILE` | `codebook`: the entries. Of both files the hash stands for the path wherever a scheme is stored (`imatrix=blake3-…`) |
 | `nonfinite=keep` | NaN and infinity stay and take no part in a scale; without it they are an error |
 | `seed=N` | of a control (1 if not given) |
 
@@ -87,6 +91,10 @@ fn scale_in_words(scale: ScaleFormat) -> &'static str {
             "exponent of absmax less that of the format's largest value (OCP MX); what lies beyond is held"
         }
         ScaleFormat::Pow2 => "least power of two not below the step: nothing is cut off",
+        ScaleFormat::F16Hier => {
+            "six bits of an F16 scale that as many whole blocks share as 256 values hold (16 bits more); `@blockN` only, \
+             formats around zero"
+        }
     }
 }
 
@@ -123,12 +131,13 @@ pub fn page() -> String {
     }
     out.push_str(
         "\n## ggml's types\n\nThrough ggml's own functions, so that the bits are llama.cpp's. The bare name works where no standard has it.\n\n\
-         | scheme | values per block | bytes | bits of a weight |\n|---|---:|---:|---:|\n",
+         | scheme | values per block | bytes | bits of a weight | `imatrix=` |\n|---|---:|---:|---:|---|\n",
     );
     for f in GGML_FORMATS {
         let prefix = if f.bare { "" } else { "ggml:" };
         let name = f.name.to_ascii_lowercase();
-        let _ = writeln!(out, "| `{prefix}{name}` | {} | {} | {:.4} |", f.blck_size, f.type_size, f.bits_per_weight());
+        let (bits, imatrix) = (f.bits_per_weight(), f.imatrix.name());
+        let _ = writeln!(out, "| `{prefix}{name}` | {} | {} | {bits:.4} | {imatrix} |", f.blck_size, f.type_size);
     }
     out
 }

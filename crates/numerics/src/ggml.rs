@@ -3,6 +3,7 @@
 
 use crate::codec::BlockCodec;
 use crate::fake_quantize::{FakeQuantError, TensorContext};
+use crate::imatrix::Importance;
 use rayon::prelude::*;
 
 /// A ggml type that tensors can be quantized to.
@@ -16,6 +17,30 @@ pub struct GgmlFormat {
     pub type_size: usize,
     /// The bare name (without `ggml:`) means this type; false where a standard has the same name.
     pub bare: bool,
+    /// What an importance matrix is to its quantizer.
+    pub imatrix: ImatrixUse,
+}
+
+/// What an importance matrix is to the quantizer of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImatrixUse {
+    /// It is not looked at.
+    Ignored,
+    /// It decides which errors matter; without it the values themselves do.
+    Optional,
+    /// Nothing goes without.
+    Required,
+}
+
+impl ImatrixUse {
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            ImatrixUse::Ignored => "none",
+            ImatrixUse::Optional => "optional",
+            ImatrixUse::Required => "required",
+        }
+    }
 }
 
 impl GgmlFormat {
@@ -31,11 +56,19 @@ impl GgmlFormat {
 }
 
 const fn ty(name: &'static str, blck_size: usize, type_size: usize) -> GgmlFormat {
-    GgmlFormat { name, blck_size, type_size, bare: true }
+    GgmlFormat { name, blck_size, type_size, bare: true, imatrix: ImatrixUse::Optional }
 }
 
-const fn standards_name(name: &'static str, blck_size: usize, type_size: usize) -> GgmlFormat {
-    GgmlFormat { name, blck_size, type_size, bare: false }
+const fn no_imatrix(format: GgmlFormat) -> GgmlFormat {
+    GgmlFormat { imatrix: ImatrixUse::Ignored, ..format }
+}
+
+const fn needs_imatrix(format: GgmlFormat) -> GgmlFormat {
+    GgmlFormat { imatrix: ImatrixUse::Required, ..format }
+}
+
+const fn standards_name(format: GgmlFormat) -> GgmlFormat {
+    GgmlFormat { bare: false, ..format }
 }
 
 /// Every type that `ggml_quantize_chunk` writes, and the plain floats. Block shapes are a copy of
@@ -46,40 +79,40 @@ const fn standards_name(name: &'static str, blck_size: usize, type_size: usize) 
 /// ggml.c, `type_traits` and `ggml_quantize_chunk`; ggml-common.h for the block structs.
 pub const GGML_FORMATS: &[GgmlFormat] = &[
     // `f16` and `bf16` are the minifloats' names; the conversions agree, but only these go through ggml.
-    standards_name("f32", 1, 4),
-    standards_name("f16", 1, 2),
-    standards_name("bf16", 1, 2),
-    ty("q1_0", 128, 18),
-    ty("q2_0", 64, 18),
+    standards_name(no_imatrix(ty("f32", 1, 4))),
+    standards_name(no_imatrix(ty("f16", 1, 2))),
+    standards_name(no_imatrix(ty("bf16", 1, 2))),
+    no_imatrix(ty("q1_0", 128, 18)),
+    no_imatrix(ty("q2_0", 64, 18)),
     ty("q4_0", 32, 18),
     ty("q4_1", 32, 20),
     ty("q5_0", 32, 22),
     ty("q5_1", 32, 24),
-    ty("q8_0", 32, 34),
+    no_imatrix(ty("q8_0", 32, 34)),
     ty("q2_K", 256, 84),
     ty("q3_K", 256, 110),
     ty("q4_K", 256, 144),
     ty("q5_K", 256, 176),
     ty("q6_K", 256, 210),
-    ty("tq1_0", 256, 54),
-    ty("tq2_0", 256, 66),
-    ty("iq1_s", 256, 50),
+    no_imatrix(ty("tq1_0", 256, 54)),
+    no_imatrix(ty("tq2_0", 256, 66)),
+    needs_imatrix(ty("iq1_s", 256, 50)),
     ty("iq1_m", 256, 56),
-    ty("iq2_xxs", 256, 66),
-    ty("iq2_xs", 256, 74),
+    needs_imatrix(ty("iq2_xxs", 256, 66)),
+    needs_imatrix(ty("iq2_xs", 256, 74)),
     ty("iq2_s", 256, 82),
     ty("iq3_xxs", 256, 98),
     ty("iq3_s", 256, 110),
-    standards_name("iq4_nl", 32, 18),
+    standards_name(ty("iq4_nl", 32, 18)),
     ty("iq4_xs", 256, 136),
-    standards_name("mxfp4", 32, 17),
-    standards_name("nvfp4", 64, 36),
+    standards_name(no_imatrix(ty("mxfp4", 32, 17))),
+    standards_name(no_imatrix(ty("nvfp4", 64, 36))),
 ];
 
 /// Values handed to ggml at once by one thread; whole rows, so the result does not depend on it.
 const BATCH: usize = 1 << 15;
 
-/// Quantizes and restores all rows in place.
+/// Quantizes and restores rows in place; `first_row` is where they stand among those that have importances.
 ///
 /// # Errors
 /// When the rows are not whole blocks, the type needs an importance matrix, or the codec fails.
@@ -87,6 +120,8 @@ pub(crate) fn apply(
     format: &GgmlFormat,
     values: &mut [f32],
     ctx: &TensorContext<'_>,
+    importance: Option<Importance<'_>>,
+    first_row: usize,
     codec: &dyn BlockCodec,
 ) -> Result<(), FakeQuantError> {
     let fail = |source| FakeQuantError::Codec { tensor: ctx.name.to_owned(), source };
@@ -99,19 +134,37 @@ pub(crate) fn apply(
             n_per_row: ctx.n_per_row,
         }));
     }
-    if layout.requires_imatrix {
+    if layout.requires_imatrix && importance.is_none() {
         return Err(fail(crate::CodecError::RequiresImatrix { ty: format.name.into() }));
     }
-    let rows_at_once = (BATCH / ctx.n_per_row).max(1);
     // Every batch is tried and the first failing one reported, so the error does not depend on the threads.
-    let results: Vec<_> = values
-        .par_chunks_mut(rows_at_once * ctx.n_per_row)
-        .map(|rows| {
-            let bytes = codec.quantize(format.name, rows, ctx.n_per_row, None)?;
+    let results: Vec<_> = batches(values, ctx.n_per_row, importance, first_row)
+        .into_par_iter()
+        .map(|(rows, importances)| {
+            let bytes = codec.quantize(format.name, rows, ctx.n_per_row, importances)?;
             codec.dequantize(format.name, &bytes, rows)
         })
         .collect();
     results.into_iter().collect::<Result<(), _>>().map_err(fail)
+}
+
+/// Whole rows to be handed over at once, none of which has other importances than its neighbours.
+fn batches<'v, 'i>(
+    mut values: &'v mut [f32],
+    n_per_row: usize,
+    importance: Option<Importance<'i>>,
+    mut row: usize,
+) -> Vec<(&'v mut [f32], Option<&'i [f32]>)> {
+    let rows_at_once = (BATCH / n_per_row).max(1);
+    let mut batches = Vec::with_capacity(values.len() / n_per_row / rows_at_once + 1);
+    while !values.is_empty() {
+        let rows = importance.map_or(rows_at_once, |i| rows_at_once.min(i.rows_alike(row)));
+        let (batch, rest) = values.split_at_mut((rows * n_per_row).min(values.len()));
+        batches.push((batch, importance.map(|i| i.of_row(row))));
+        row += rows;
+        values = rest;
+    }
+    batches
 }
 
 #[cfg(test)]

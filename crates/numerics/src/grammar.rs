@@ -4,11 +4,12 @@ use crate::clip::Clip;
 use crate::codebook::CodebookFormat;
 use crate::exmy::{ExMy, MAX_EXPONENT_BITS, MAX_MANTISSA_BITS, Specials};
 use crate::formats::{self, FORMATS, FormatInfo, Granularities};
-use crate::ggml::GgmlFormat;
+use crate::ggml::{GgmlFormat, ImatrixUse};
 use crate::mx::MxFormat;
 use crate::rounding::{Rounding, RoundingMode};
 use crate::scale::ScaleFormat;
 use crate::scheme::{DEFAULT_SEED, Format, Granularity, Nonfinite, Scheme, Symmetry, default_granularity};
+use crate::scheme_file::{FileOption, SchemeFile};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
@@ -28,18 +29,8 @@ pub enum SchemeError {
         /// Names that are near.
         nearest: Vec<String>,
     },
-    /// An option of the grammar that this version does not have.
-    #[error("scheme {scheme:?}: the option {option:?} is not built in this version\nhint: {hint}")]
-    OptionNotBuilt {
-        /// As given.
-        scheme: String,
-        /// The part at fault.
-        option: String,
-        /// What there is.
-        hint: String,
-    },
     /// `intN` with another N.
-    #[error("scheme {scheme:?}: found int{found}, wanted int2 to int16")]
+    #[error("scheme {scheme:?}: found int{found}, wanted int2 to int16\nhint: for example int4@block32 or int8@row")]
     IntBits {
         /// As given.
         scheme: String,
@@ -79,7 +70,10 @@ pub enum SchemeError {
         granularity: String,
     },
     /// Not a granularity.
-    #[error("scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1")]
+    #[error(
+        "scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1\n\
+         hint: for example @row, @block32 or @128x128"
+    )]
     Granularity {
         /// As given.
         scheme: String,
@@ -121,7 +115,7 @@ pub enum SchemeError {
         options: String,
     },
     /// Two options of a kind.
-    #[error("scheme {scheme:?}: {found:?} sets what an earlier option has set")]
+    #[error("scheme {scheme:?}: {found:?} sets what an earlier option has set\nhint: leave out one of the two")]
     Repeated {
         /// As given.
         scheme: String,
@@ -129,7 +123,9 @@ pub enum SchemeError {
         found: String,
     },
     /// An option with a value that cannot be used.
-    #[error("scheme {scheme:?}: found {found:?}, wanted {wanted}")]
+    #[error(
+        "scheme {scheme:?}: found {found:?}, wanted {wanted}\nhint: `assay schemes` lists the options of each format"
+    )]
     OptionValue {
         /// As given.
         scheme: String,
@@ -151,11 +147,13 @@ impl FromStr for Scheme {
     type Err = SchemeError;
 
     fn from_str(text: &str) -> Result<Self, SchemeError> {
-        let lower = text.trim().to_ascii_lowercase();
+        let text = text.trim();
+        // Names of files keep their case; lower-casing ASCII moves no byte.
+        let lower = text.to_ascii_lowercase();
         if lower.is_empty() {
             return Err(SchemeError::Empty);
         }
-        let parts = Parts::split(&lower);
+        let parts = Parts { written: Parts::split(text).options, ..Parts::split(&lower) };
         let (format, row) = parse_format(&parts)?;
         let granularity = parse_granularity(&parts, row.granularity)?;
         let granularity = match format {
@@ -174,16 +172,19 @@ struct Parts<'a> {
     format: &'a str,
     granularity: Option<&'a str>,
     options: Vec<&'a str>,
+    /// The options in the case in which they were written.
+    written: Vec<&'a str>,
 }
 
 impl<'a> Parts<'a> {
     fn split(scheme: &'a str) -> Self {
-        let prefix = if scheme.starts_with("ggml:") { "ggml:".len() } else { 0 };
+        let is_ggml = scheme.get(.."ggml:".len()).is_some_and(|start| start.eq_ignore_ascii_case("ggml:"));
+        let prefix = if is_ggml { "ggml:".len() } else { 0 };
         let cut = scheme[prefix..].find(['@', ':']).map_or(scheme.len(), |i| prefix + i);
         let (format, rest) = scheme.split_at(cut);
         let mut pieces = rest.split(':');
         let granularity = pieces.next().and_then(|first| first.strip_prefix('@'));
-        Parts { scheme, format, granularity, options: pieces.collect() }
+        Parts { scheme, format, granularity, options: pieces.collect(), written: Vec::new() }
     }
 
     fn scheme(&self) -> String {
@@ -226,6 +227,7 @@ fn parse_named(name: &str) -> Option<Format> {
         return Some(Format::Mx { format, rounding });
     }
     match name {
+        "codebook" => Some(Format::Table),
         "nvfp4" => Some(Format::Nvfp4 { rounding }),
         "identity" => Some(Format::Identity),
         "jitter" => Some(Format::Jitter { seed: DEFAULT_SEED }),
@@ -351,12 +353,13 @@ fn parse_setting(option: &str) -> Option<Result<(&'static str, Setting), &'stati
         "rne" => ("rne", plain(Rounding::Rne)),
         "trunc" => ("trunc", plain(Rounding::Trunc)),
         "away" => ("away", plain(Rounding::Away)),
-        "sym" => ("sym", Setting::Symmetry(Symmetry::Sym)),
-        "asym" => ("asym", Setting::Symmetry(Symmetry::Asym)),
         "ieee" => ("ieee", Setting::Specials(Specials::Ieee)),
         "fn" => ("fn", Setting::Specials(Specials::Fn)),
         "finite" => ("finite", Setting::Specials(Specials::Finite)),
-        _ => return parse_valued(option),
+        _ => match Symmetry::ALL.iter().find(|(name, _)| *name == option) {
+            Some(&(name, symmetry)) => (name, Setting::Symmetry(symmetry)),
+            None => return parse_valued(option),
+        },
     };
     Some(Ok(setting))
 }
@@ -386,7 +389,7 @@ fn parse_valued(option: &str) -> Option<Result<(&'static str, Setting), &'static
             .iter()
             .find(|(name, _)| *name == value)
             .map(|&(_, format)| ("scale=FORMAT", Setting::Scale(format)))
-            .ok_or("scale=f32, f16, bf16, e8m0 or pow2"),
+            .ok_or("scale=f32, f16, bf16, e8m0, pow2 or f16hier"),
         "clip" => parse_clip(value)
             .map(|clip| ("clip=RANGE", Setting::Clip(clip)))
             .ok_or("clip=absmax, clip=mse or clip=pQ with Q above 0 and up to 100, such as clip=p99.9"),
@@ -406,19 +409,23 @@ fn parse_clip(value: &str) -> Option<Clip> {
     }
 }
 
-/// Options of the grammar that come later, with what there is instead.
-const LATER_OPTIONS: &[(&str, &str)] = &[
-    ("imatrix=", "importance matrices are not read in this version"),
-    ("scale=f16hier", "scale=f16, or nvfp4 for two levels"),
-];
-
 impl Scheme {
     fn with_options(mut self, parts: &Parts<'_>, row: &FormatInfo) -> Result<Scheme, SchemeError> {
         let mut seen = Vec::new();
-        for &option in &parts.options {
+        for (index, &option) in parts.options.iter().enumerate() {
             let (scheme, found) = (parts.scheme(), option.to_owned());
-            if let Some((_, hint)) = LATER_OPTIONS.iter().find(|(later, _)| option.starts_with(later)) {
-                return Err(SchemeError::OptionNotBuilt { scheme, option: found, hint: (*hint).to_owned() });
+            let written = parts.written.get(index).copied().unwrap_or(option);
+            if let Some(file) = FileOption::ALL.into_iter().find(|file| row.options.contains(&file.row()))
+                && let Some((_, name)) = written.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(file.key()))
+            {
+                if self.file.is_some() {
+                    return Err(SchemeError::Repeated { scheme, found: written.to_owned() });
+                }
+                if name.is_empty() {
+                    return Err(SchemeError::OptionValue { scheme, found, wanted: "the name of a file" });
+                }
+                self.file = Some(SchemeFile::named(file, name));
+                continue;
             }
             let setting = match parse_setting(option) {
                 Some(Ok((name, setting))) if name == "nonfinite=keep" || row.options.contains(&name) => setting,
@@ -481,16 +488,45 @@ impl Scheme {
             let hint = format!("for example {}@row:{option}", parts.format);
             return refuse(option, "needs a granularity: a plain cast has no scale", &hint);
         }
-        if matches!(self.format, Format::Int { symmetry: Symmetry::Asym, .. }) {
+        let (clip, scale) = (given("clip=").unwrap_or("clip"), given("scale=").unwrap_or("scale"));
+        if let Format::Int { symmetry: symmetry @ (Symmetry::Asym | Symmetry::ZeroPoint), .. } = self.format {
             if self.clip != Clip::Absmax {
-                return refuse(given("clip=").unwrap_or("clip"), "is for symmetric formats", "leave out asym or clip");
+                return refuse(clip, "is for symmetric formats", "leave out clip, asym or zeropoint");
             }
-            if matches!(self.scale, ScaleFormat::E8m0 | ScaleFormat::Pow2) {
-                let option = given("scale=").unwrap_or("scale");
-                return refuse(option, "cannot hold the minimum of asym", "scale=f32, scale=f16 or scale=bf16");
+            if matches!(self.scale, ScaleFormat::E8m0 | ScaleFormat::Pow2 | ScaleFormat::F16Hier) {
+                let why = match symmetry {
+                    Symmetry::Asym => "cannot hold the minimum of asym",
+                    _ => "is for ranges around zero",
+                };
+                return refuse(scale, why, "scale=f32, scale=f16 or scale=bf16");
             }
         }
-        Ok(())
+        if self.scale == ScaleFormat::F16Hier {
+            if self.granularity.and_then(Granularity::super_block).is_none() {
+                let hint = format!("for example {}@block32:scale=f16hier", parts.format);
+                return refuse(scale, "is for blocks: 256 values of a row share a scale above theirs", &hint);
+            }
+            let has_sign = match self.format {
+                Format::Codebook(codebook) => !codebook.entries.contains(&-codebook.extreme()),
+                Format::Table | Format::Int { symmetry: Symmetry::FullRange, .. } => true,
+                _ => false,
+            };
+            if has_sign {
+                return refuse(scale, "cannot hold the sign of this format's scales", "scale=f16");
+            }
+        }
+        match (self.format, &self.file) {
+            (Format::Table, None) => refuse(
+                "table=FILE",
+                "is missing: a codebook is its entries",
+                "for example codebook@block64:table=levels.txt",
+            ),
+            (Format::Ggml(GgmlFormat { imatrix: ImatrixUse::Ignored, .. }), Some(_)) => {
+                let why = "is not looked at by this type's quantizer";
+                refuse(given("imatrix=").unwrap_or("imatrix"), why, "leave it out")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

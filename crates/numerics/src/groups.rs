@@ -2,7 +2,9 @@
 //! the work is spread over threads without the result depending on them.
 
 use crate::clip::Clip;
+use crate::scale::SuperScale;
 use crate::scheme::Granularity;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Values one thread works on at a time.
@@ -16,6 +18,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    #[inline(always)]
     pub(crate) fn of(values: &[f32]) -> Range {
         Keys::of(values).range()
     }
@@ -105,7 +108,7 @@ pub(crate) fn apply<K: GroupKernel>(
         Granularity::Tensor => {
             let range = match clip {
                 Clip::Absmax => {
-                    let keys: Vec<Keys> = values.par_chunks(BATCH).map(Keys::of).collect();
+                    let keys: Vec<Keys> = values.par_chunks(BATCH).map(keys_wide).collect();
                     keys.into_iter().fold(Keys::EMPTY, Keys::merge).range()
                 }
                 _ => clip.range(kernel, values, Places::contiguous(0))?,
@@ -114,15 +117,103 @@ pub(crate) fn apply<K: GroupKernel>(
             values
                 .par_chunks_mut(BATCH)
                 .enumerate()
-                .for_each(|(i, part)| kernel.apply(scale, part, Places::contiguous(i * BATCH)));
+                .for_each(|(i, part)| apply_wide(kernel, scale, part, Places::contiguous(i * BATCH)));
             Ok(())
         }
-        _ => for_each(granularity, values, n_per_row, |group, at| {
+        Granularity::Row => in_blocks(kernel, clip, values, n_per_row, n_per_row),
+        Granularity::Block(n) => in_blocks(kernel, clip, values, n_per_row, n.get() as usize),
+        Granularity::Col | Granularity::Tile { .. } => for_each(granularity, values, n_per_row, |group, at| {
             let scale = kernel.scale(clip.range(kernel, group, at)?)?;
-            kernel.apply(scale, group, at);
+            apply_wide(kernel, scale, group, at);
             Ok(())
         }),
     }
+}
+
+/// Blocks within rows, a batch of rows at a time.
+fn in_blocks<K: GroupKernel>(
+    kernel: &K,
+    clip: Clip,
+    values: &mut [f32],
+    n_per_row: usize,
+    n_per_block: usize,
+) -> Result<(), RangeOverflow> {
+    let n_per_batch = (BATCH / n_per_row).max(1) * n_per_row;
+    let batches = values.par_chunks_mut(n_per_batch).enumerate();
+    let results: Vec<_> =
+        batches.map(|(i, rows)| rows_wide(kernel, clip, rows, n_per_row, n_per_block, i * n_per_batch)).collect();
+    results.into_iter().collect()
+}
+
+/// [`rows_of_blocks`], compiled for what the machine has. Rust contracts nothing, so the bits are the same.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn rows_wide<K: GroupKernel>(
+    kernel: &K,
+    clip: Clip,
+    rows: &mut [f32],
+    n_per_row: usize,
+    n_per_block: usize,
+    start: usize,
+) -> Result<(), RangeOverflow> {
+    rows_of_blocks(kernel, clip, rows, n_per_row, n_per_block, start)
+}
+
+#[inline(always)]
+fn rows_of_blocks<K: GroupKernel>(
+    kernel: &K,
+    clip: Clip,
+    rows: &mut [f32],
+    n_per_row: usize,
+    n_per_block: usize,
+    mut start: usize,
+) -> Result<(), RangeOverflow> {
+    for row in rows.chunks_mut(n_per_row) {
+        for block in row.chunks_mut(n_per_block) {
+            let at = Places::contiguous(start);
+            let range = if clip == Clip::Absmax { Range::of(block) } else { clip.range(kernel, block, at)? };
+            kernel.apply(kernel.scale(range)?, block, at);
+            start += block.len();
+        }
+    }
+    Ok(())
+}
+
+/// [`GroupKernel::apply`], compiled for what the machine has.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
+    kernel.apply(scale, values, at);
+}
+
+/// [`Keys::of`], compiled for what the machine has.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn keys_wide(values: &[f32]) -> Keys {
+    Keys::of(values)
+}
+
+/// Runs a kernel over blocks of `n_per_block` values whose scales are held in two levels: those of the blocks within
+/// `n_per_super` values of a row are known before any is used.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_in_super_blocks<K: GroupKernel<Scale = f32>>(
+    kernel: &K,
+    (n_per_block, n_per_super): (usize, usize),
+    clip: Clip,
+    values: &mut [f32],
+    n_per_row: usize,
+) -> Result<(), RangeOverflow> {
+    blocks(values, n_per_row, n_per_super, |super_block, start| {
+        let mut steps = Vec::with_capacity(n_per_super.min(super_block.len()).div_ceil(n_per_block));
+        for (i, block) in super_block.chunks(n_per_block).enumerate() {
+            let at = Places::contiguous(start + i * n_per_block);
+            steps.push(kernel.scale(clip.range(kernel, block, at)?)?);
+        }
+        let above = SuperScale::over(&steps);
+        for (i, (block, d)) in super_block.chunks_mut(n_per_block).zip(steps).enumerate() {
+            kernel.apply(above.hold(d), block, Places::contiguous(start + i * n_per_block));
+        }
+        Ok(())
+    })
 }
 
 /// Hands each group to `work`, its values side by side in the order of their places; groups may be at
@@ -232,6 +323,7 @@ struct Keys {
 impl Keys {
     const EMPTY: Keys = Keys { min: i32::MAX, max: i32::MIN };
 
+    #[inline(always)]
     fn of(values: &[f32]) -> Keys {
         let keys = values.iter().fold(Keys::EMPTY, |k, x| {
             let key = ordered(x.to_bits());
@@ -251,6 +343,7 @@ impl Keys {
         Keys { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 
+    #[inline(always)]
     fn range(self) -> Range {
         if self.min > self.max {
             return Range { min: 0.0, max: 0.0 };
@@ -307,6 +400,55 @@ mod tests {
             result.unwrap();
             assert!(values.iter().enumerate().all(|(i, x)| *x == i as f32 + 100.0), "{granularity}: {values:?}");
         }
+    }
+
+    #[test]
+    fn what_is_compiled_for_this_machine_gives_the_bits_of_what_is_compiled_for_any() {
+        let (n_per_row, n_per_block) = (77, 32);
+        let mut state = 1u32;
+        let mut any_finite = || loop {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let x = f32::from_bits(state ^ state >> 15);
+            if x.is_finite() {
+                return x;
+            }
+        };
+        let values: Vec<f32> = (0..n_per_row * 500)
+            .map(|i| match i / n_per_row % 4 {
+                0 => any_finite(),
+                1 => (any_finite().to_bits() % 64) as f32 / 4.0 - 8.0,
+                2 => (any_finite().to_bits() >> 8) as f32 * 1e-9,
+                _ => f32::from_bits(any_finite().to_bits() & 0x807f_ffff),
+            })
+            .collect();
+        fn compare<K: GroupKernel>(kernel: &K, values: &[f32], n_per_row: usize, n_per_block: usize) {
+            for n_per_block in [n_per_row, n_per_block] {
+                let (mut wide, mut plain) = (values.to_vec(), values.to_vec());
+                rows_wide(kernel, Clip::Absmax, &mut wide, n_per_row, n_per_block, 0).unwrap();
+                rows_of_blocks(kernel, Clip::Absmax, &mut plain, n_per_row, n_per_block, 0).unwrap();
+                assert!(wide.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+        let rne = crate::rounding::NearestEven;
+        let f32_scale = crate::scale::ScaleFormat::F32;
+        for bits in [2, 4, 8, 16] {
+            compare(&crate::integer::Symmetric::new(bits, f32_scale, rne), &values, n_per_row, n_per_block);
+            compare(&crate::integer::FullRange::new(bits, f32_scale, rne), &values, n_per_row, n_per_block);
+        }
+        for name in ["bf16", "f16", "fp8_e4m3", "fp8_e5m2", "fp6_e3m2", "fp4_e2m1"] {
+            let exmy = crate::ExMy::named(name).unwrap();
+            for scale in [f32_scale, crate::scale::ScaleFormat::E8m0] {
+                compare(&crate::exmy::Scaled::new(exmy, scale, rne), &values, n_per_row, n_per_block);
+                let stochastic = crate::rounding::Stochastic(crate::stream::Draws::new(1, "t"));
+                compare(&crate::exmy::Scaled::new(exmy, scale, stochastic), &values, n_per_row, n_per_block);
+            }
+        }
+        for codebook in crate::CODEBOOKS {
+            compare(&crate::codebook::Codebook::new(codebook.entries, f32_scale), &values, n_per_row, n_per_block);
+        }
+        let nvfp4 = crate::nvfp4::Nvfp4::new(Range::of(&values).absmax(), rne);
+        compare(&nvfp4, &values, n_per_row, n_per_block);
+        assert_eq!(keys_wide(&values).range(), Keys::of(&values).range());
     }
 
     #[test]

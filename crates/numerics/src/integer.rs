@@ -12,8 +12,24 @@
 //! d = (max − min) / qmax   q = rne((x − min) / d) clamped to 0…qmax   value = min + q·d   (d = 0 → min)
 //! ```
 //!
+//! Zero point, qmax = 2^N − 1, over the range from min(min, 0) to max(max, 0):
+//!
+//! ```text
+//! d = range / qmax   z = rne(−least / d)   q = (rne(x / d) + z) clamped to 0…qmax   value = (q − z)·d   (d = 0 → 0)
+//! ```
+//!
+//! Full range, qmax = 2^(N−1), m the value of greatest magnitude (the positive one of two):
+//!
+//! ```text
+//! d = m / −qmax   q = rne(x / d) clamped to −qmax…qmax − 1   value = q·d   (d = 0 → 0)
+//! ```
+//!
 //! q is an integer, so zero is +0.0 whatever the sign of x. Where another format holds the scale, d (and
-//! min) are those of that format before anything is divided by them; other roundings take the place of rne.
+//! min) are those of that format before anything is divided by them; other roundings take the place of rne, but for z.
+//!
+//! # Source
+//! Zero point: ONNX `QuantizeLinear` with the ranges of PyTorch's `MinMaxObserver`. Full range: the sign of
+//! `quantize_row_q4_0_ref` in ggml-quants.c.
 
 use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
 use crate::rounding::Round;
@@ -42,10 +58,12 @@ impl<R: Round> Symmetric<R> {
 impl<R: Round> GroupKernel for Symmetric<R> {
     type Scale = f32;
 
+    #[inline(always)]
     fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
         Ok(self.scale.step(range.absmax(), self.levels))
     }
 
+    #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], at: Places) {
         if d == 0.0 {
             return values.fill(0.0);
@@ -54,6 +72,80 @@ impl<R: Round> GroupKernel for Symmetric<R> {
             // Clamping to an integer before rounding is clamping after it.
             let q = self.round.integer((*x / d).clamp(-self.qmax, self.qmax), at.of(i));
             *x = q * d;
+        }
+    }
+}
+
+/// −2^(N−1) to 2^(N−1) − 1 steps.
+pub(crate) struct FullRange<R> {
+    symmetric: Symmetric<R>,
+}
+
+impl<R: Round> FullRange<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        let qmax = (1u32 << (bits - 1)) as f32;
+        FullRange { symmetric: Symmetric { qmax, levels: Levels::up_to(qmax), scale, round } }
+    }
+}
+
+impl<R: Round> GroupKernel for FullRange<R> {
+    type Scale = f32;
+
+    #[inline(always)]
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        let d = self.symmetric.scale(range)?;
+        Ok(if range.absmax() > range.max { d } else { -d })
+    }
+
+    #[inline(always)]
+    fn apply(&self, d: f32, values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        let Symmetric { qmax, round, .. } = self.symmetric;
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = round.integer((*x / d).clamp(-qmax, qmax - 1.0), at.of(i)) * d + 0.0;
+        }
+    }
+}
+
+/// 2^N − 1 steps, one of which is zero.
+pub(crate) struct ZeroPoint<R> {
+    qmax: f32,
+    scale: ScaleFormat,
+    round: R,
+}
+
+impl<R: Round> ZeroPoint<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        ZeroPoint { qmax: ((1u32 << bits) - 1) as f32, scale, round }
+    }
+}
+
+impl<R: Round> GroupKernel for ZeroPoint<R> {
+    /// d and z.
+    type Scale = (f32, f32);
+
+    #[inline(always)]
+    fn scale(&self, Range { min, max }: Range) -> Result<(f32, f32), RangeOverflow> {
+        let (least, greatest) = (min.min(0.0), max.max(0.0));
+        let span = greatest - least;
+        if span.is_infinite() {
+            return Err(RangeOverflow { min, max });
+        }
+        let d = self.scale.hold(span / self.qmax);
+        let z = if d == 0.0 { 0.0 } else { (-least / d).min(self.qmax).round_ties_even() };
+        Ok((d, z))
+    }
+
+    #[inline(always)]
+    fn apply(&self, (d, z): (f32, f32), values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            // q − z; clamping to integers before rounding is clamping after it.
+            *x = self.round.integer((*x / d).clamp(-z, self.qmax - z), at.of(i)) * d + 0.0;
         }
     }
 }
@@ -74,6 +166,7 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
     /// d and min.
     type Scale = (f32, f32);
 
+    #[inline(always)]
     fn scale(&self, Range { min, max }: Range) -> Result<(f32, f32), RangeOverflow> {
         let span = max - min;
         if span.is_infinite() {
@@ -82,6 +175,7 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
         Ok((self.scale.hold(span / self.qmax), self.scale.hold(min)))
     }
 
+    #[inline(always)]
     fn apply(&self, (d, min): (f32, f32), values: &mut [f32], at: Places) {
         if d == 0.0 {
             return values.fill(min + 0.0);
@@ -121,9 +215,48 @@ mod tests {
     }
 
     #[test]
+    fn a_zero_point_is_a_level_and_the_range_always_includes_zero() {
+        let kernel = ZeroPoint::new(2, ScaleFormat::F32, NearestEven);
+        // Range −2 to 4: steps of 2, zero is step 1.
+        let scale = kernel.scale(Range { min: -2.0, max: 4.0 }).unwrap();
+        assert_eq!(scale, (2.0, 1.0));
+        let mut v = [-2.0, -1.1, 0.0, -0.9, 2.9, 4.0];
+        kernel.apply(scale, &mut v, Places::contiguous(0));
+        assert_eq!(v, [-2.0, -2.0, 0.0, 0.0, 2.0, 4.0]);
+        assert!(v.iter().all(|x| x.to_bits() != (-0.0f32).to_bits()));
+        // 10 to 12 becomes 0 to 12, −9 to −3 becomes −9 to 0.
+        assert_eq!(kernel.scale(Range { min: 10.0, max: 12.0 }), Ok((4.0, 0.0)));
+        assert_eq!(kernel.scale(Range { min: -9.0, max: -3.0 }), Ok((3.0, 3.0)));
+        // Range −1 to 5: steps of 2. Half a step below zero is a tie, so zero is step 0; 5 is 2.5 steps, a tie as well.
+        let scale = kernel.scale(Range { min: -1.0, max: 5.0 }).unwrap();
+        assert_eq!(scale, (2.0, 0.0));
+        let mut v = [-1.0, 5.0];
+        kernel.apply(scale, &mut v, Places::contiguous(0));
+        assert_eq!(v, [0.0, 4.0]);
+    }
+
+    #[test]
+    fn the_full_range_puts_the_greatest_magnitude_on_its_one_level_more() {
+        let kernel = FullRange::new(4, ScaleFormat::F32, NearestEven);
+        for sign in [1.0f32, -1.0] {
+            let mut v = [-8.0 * sign, 8.0 * sign * 0.99, 3.4 * sign, 0.0];
+            let d = kernel.scale(Range::of(&v)).unwrap();
+            assert_eq!(d, sign);
+            kernel.apply(d, &mut v, Places::contiguous(0));
+            assert_eq!(v, [-8.0 * sign, 7.0 * sign, 3.0 * sign, 0.0]);
+            assert_eq!(v[3].to_bits(), 0);
+        }
+        // Of two equal magnitudes the positive one.
+        assert_eq!(kernel.scale(Range { min: -8.0, max: 8.0 }), Ok(-1.0));
+    }
+
+    #[test]
     fn a_span_beyond_f32_has_no_scale() {
         assert!(
             Asymmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
+        );
+        assert!(
+            ZeroPoint::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
         );
         assert!(Symmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_ok());
     }

@@ -10,8 +10,9 @@
 //!
 //! - [`Scheme`] is a format with granularity and options; [`str::parse`] reads it and `Display` prints it canonically.
 //! - [`formats::FORMATS`] is the one table of formats; each family has a file, with a drawing of its bits where it has
-//!   any: `exmy` (and `minifloat`, its fast casts), `integer`, `codebook`, `mx`, `nvfp4`, `control`, [`ggml`].
+//!   any: `exmy` (and `minifloat`, its fast casts), `integer`, `codebook` (and `codebook_table`), `mx`, `nvfp4`, `control`, [`ggml`].
 //! - What the families share: `groups` (granularity), `scale`, `clip`, `rounding`.
+//! - [`SchemeFile`] is a file that a scheme names, [`Imatrix`] and [`CodebookTable`] what can be in one.
 //! - [`BlockCodec`] is what is needed from ggml; [`PlainCodec`] does its plain floats without any C++.
 //! - [`reference`](mod@reference) is the obvious scalar form of every scheme of our own; the fast paths are compared with it for ever.
 //! - [`Difference`] is what the values of one tensor lost.
@@ -21,6 +22,7 @@
 
 mod clip;
 mod codebook;
+mod codebook_table;
 mod codec;
 mod control;
 mod difference;
@@ -31,6 +33,7 @@ mod formats_page;
 pub mod ggml;
 mod grammar;
 mod groups;
+mod imatrix;
 mod integer;
 mod minifloat;
 mod mx;
@@ -39,20 +42,24 @@ pub mod reference;
 mod rounding;
 mod scale;
 mod scheme;
+mod scheme_file;
 mod stream;
 mod together;
 
 pub use clip::Clip;
 pub use codebook::{CODEBOOKS, CodebookFormat};
+pub use codebook_table::{CodebookTable, CodebookTableError, MAX_ENTRIES};
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
 pub use exmy::{ExMy, Specials};
-pub use fake_quantize::{FakeQuantError, TensorContext};
+pub use fake_quantize::{FakeQuantError, Rows, TensorContext};
 pub use grammar::SchemeError;
+pub use imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
 pub use minifloat::Minifloat;
 pub use mx::{MX_BLCK_SIZE, MX_FORMATS, MxElement, MxFormat};
 pub use nvfp4::NVFP4_BLCK_SIZE;
 pub use rounding::{Rounding, RoundingMode};
 pub use scale::ScaleFormat;
 pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
+pub use scheme_file::{FileContents, FileOption, SchemeFile};
 pub use together::Together;

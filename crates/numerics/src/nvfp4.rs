@@ -56,10 +56,12 @@ impl<R: Round> GroupKernel for Nvfp4<R> {
     /// s.
     type Scale = f32;
 
+    #[inline(always)]
     fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
         Ok(self.block_scale.cast(NearestEven, range.absmax() / self.largest * self.s_enc, 0))
     }
 
+    #[inline(always)]
     fn apply(&self, s: f32, values: &mut [f32], at: Places) {
         if s == 0.0 {
             return values.iter_mut().for_each(|x| *x = 0.0f32.copysign(*x));

@@ -2,7 +2,7 @@
 //! Slow, and there to be compared with; ggml's types are not here, since ggml is their definition.
 
 use crate::clip::Clip;
-use crate::codebook::CodebookFormat;
+use crate::codebook::extreme;
 use crate::control;
 use crate::exmy::{ExMy, Specials};
 use crate::fake_quantize::{FakeQuantError, TensorContext};
@@ -41,7 +41,18 @@ pub fn fake_quantize(
             MxElement::Float(float) => Element::Float(float, Roll::new(rounding, ctx)),
             MxElement::Int8 => Element::Int { qmax: 127, fraction_bits: 6, roll: Roll::new(rounding, ctx) },
         },
-        Format::Codebook(codebook) => Element::Entry(codebook),
+        Format::Int { bits, symmetry: Symmetry::FullRange, rounding } => {
+            Element::FullRange { qmax: 1 << (bits - 1), roll: Roll::new(rounding, ctx) }
+        }
+        Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
+            let roll = Roll::new(rounding, ctx);
+            for group in groups(granularity, values.len(), ctx.n_per_row) {
+                zero_point(bits, scheme.scale(), roll, values, &group, &mut out, ctx)?;
+            }
+            return Ok(Some(restored(values, out)));
+        }
+        Format::Codebook(codebook) => Element::Entry(codebook.entries),
+        Format::Table => Element::Entry(scheme.table().ok_or_else(|| scheme.not_read(ctx.name))?.entries()),
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
             let roll = Roll::new(rounding, ctx);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
@@ -75,13 +86,32 @@ pub fn fake_quantize(
         Format::Mx { .. } => ScaleFormat::E8m0,
         _ => scheme.scale(),
     };
-    for group in groups(granularity, values.len(), ctx.n_per_row) {
-        let d = granularity.map(|_| clipped_scale(&element, scale, scheme.clip(), values, &group));
-        for i in group {
+    let groups = groups(granularity, values.len(), ctx.n_per_row);
+    let computed = groups.iter().map(|group| clipped_scale(&element, scale, scheme.clip(), values, group));
+    let mut steps: Vec<Option<f32>> = computed.map(|d| granularity.map(|_| d)).collect();
+    if scale == ScaleFormat::F16Hier {
+        hold_in_two_levels(&groups, &mut steps, granularity, ctx.n_per_row);
+    }
+    for (group, d) in groups.iter().zip(steps) {
+        for &i in group {
             out[i] = element.hold(values[i], d, i);
         }
     }
     Ok(Some(restored(values, out)))
+}
+
+/// `scale=f16hier`: of the blocks that begin in the same super-block of a row, the greatest scale over 63 in F16, and
+/// the nearest multiple of that for each.
+fn hold_in_two_levels(groups: &[Vec<usize>], steps: &mut [Option<f32>], of: Option<Granularity>, n_per_row: usize) {
+    let Some(Granularity::Block(n)) = of else { return };
+    let n_per_super = (256 / n.get() as usize).max(1) * n.get() as usize;
+    let place = |group: &Vec<usize>| (group[0] / n_per_row, group[0] % n_per_row / n_per_super);
+    let known: Vec<f32> = steps.iter().map(|d| d.unwrap_or(0.0)).collect();
+    for (group, d) in groups.iter().zip(steps) {
+        let alike = groups.iter().zip(&known).filter(|(other, _)| place(other) == place(group));
+        let above = held_scale(ScaleFormat::F16, alike.fold(0.0, |m, (_, &d)| f32::max(m, d)) / 63.0);
+        *d = d.map(|d| if above == 0.0 { 0.0 } else { (d / above).round_ties_even().min(63.0) * above });
+    }
 }
 
 /// Non-finite values stay what they were.
@@ -98,7 +128,12 @@ enum Element<'a> {
         fraction_bits: i32,
         roll: Roll,
     },
-    Entry(&'a CodebookFormat),
+    /// Whole steps of a step with a sign, one more below than above.
+    FullRange {
+        qmax: i32,
+        roll: Roll,
+    },
+    Entry(&'a [f32]),
 }
 
 impl Element<'_> {
@@ -106,8 +141,8 @@ impl Element<'_> {
     fn largest(&self) -> f32 {
         match self {
             Element::Float(exmy, _) => exmy.largest(),
-            Element::Int { qmax, .. } => *qmax as f32,
-            Element::Entry(codebook) => codebook.extreme().abs(),
+            Element::Int { qmax, .. } | Element::FullRange { qmax, .. } => *qmax as f32,
+            Element::Entry(entries) => extreme(entries).abs(),
         }
     }
 
@@ -129,9 +164,17 @@ impl Element<'_> {
                     roll.integer(steps, place) as i32 as f32 * d
                 }
             },
-            Element::Entry(codebook) => match d {
+            Element::FullRange { qmax, roll } => match d {
                 None | Some(0.0) => 0.0,
-                Some(d) => nearest_entry(codebook.entries, x / d) * d,
+                Some(d) => {
+                    let steps = f64::from(x / d).clamp(-f64::from(*qmax), f64::from(*qmax - 1));
+                    // Zero is +0 whatever the signs.
+                    roll.integer(steps, place) as i32 as f32 * d + 0.0
+                }
+            },
+            Element::Entry(entries) => match d {
+                None | Some(0.0) => 0.0,
+                Some(d) => nearest_entry(entries, x / d) * d,
             },
         }
     }
@@ -202,14 +245,12 @@ pub fn cast(format: ExMy, rounding: Rounding, x: f32) -> f32 {
 }
 
 fn nearest_entry(entries: &[f32], q: f32) -> f32 {
-    // Far outside even f64 sees no difference between the distances to the first entry and to the last.
-    let q = q.clamp(entries[0], entries[entries.len() - 1]);
-    let distance = |e: f32| (f64::from(e) - f64::from(q)).abs();
+    // By middles, which are exact in f64 unless entries lie more than 2^28 apart; distances are not for a q near zero.
     let mut best = 0;
-    for i in 1..entries.len() {
-        let (here, there) = (distance(entries[i]), distance(entries[best]));
-        if here < there || (here == there && i % 2 == 0) {
-            best = i;
+    for (i, pair) in entries.windows(2).enumerate() {
+        let middle = (f64::from(pair[0]) + f64::from(pair[1])) / 2.0;
+        if f64::from(q) > middle || (f64::from(q) == middle && i % 2 == 1) {
+            best = i + 1;
         }
     }
     entries[best]
@@ -263,9 +304,17 @@ fn group_scale(element: &Element<'_>, scale: ScaleFormat, min: f32, max: f32) ->
         _ => held_scale(scale, absmax / element.largest()),
     };
     match element {
-        Element::Entry(codebook) if !codebook.entries.contains(&-codebook.extreme()) => {
+        Element::Entry(entries) if !entries.contains(&-extreme(entries)) => {
             let to_extreme = if max >= -min { max } else { min };
-            if (to_extreme < 0.0) == (codebook.extreme() < 0.0) { d } else { -d }
+            if (to_extreme < 0.0) == (extreme(entries) < 0.0) { d } else { -d }
+        }
+        // Its extreme is −qmax.
+        Element::FullRange { .. } => {
+            if max >= -min {
+                -d
+            } else {
+                d
+            }
         }
         _ => d,
     }
@@ -274,7 +323,7 @@ fn group_scale(element: &Element<'_>, scale: ScaleFormat, min: f32, max: f32) ->
 fn held_scale(scale: ScaleFormat, d: f32) -> f32 {
     let saturated = |format: ExMy| cast(format, Rounding::Rne, d).clamp(-format.largest(), format.largest());
     match scale {
-        ScaleFormat::F32 => d,
+        ScaleFormat::F32 | ScaleFormat::F16Hier => d,
         ScaleFormat::F16 => saturated(ExMy::F16),
         ScaleFormat::Bf16 => saturated(ExMy::BF16),
         ScaleFormat::E8m0 | ScaleFormat::Pow2 if d == 0.0 => 0.0,
@@ -306,6 +355,32 @@ fn asymmetric(
     for &i in group {
         let steps = if d == 0.0 { 0.0 } else { f64::from((values[i] - min) / d).clamp(0.0, f64::from(qmax)) };
         out[i] = min + roll.integer(steps, i) as f32 * d;
+    }
+    Ok(())
+}
+
+fn zero_point(
+    bits: u8,
+    scale: ScaleFormat,
+    roll: Roll,
+    values: &[f32],
+    group: &[usize],
+    out: &mut [f32],
+    ctx: &TensorContext<'_>,
+) -> Result<(), FakeQuantError> {
+    let qmax = f64::from((1u32 << bits) - 1);
+    let finite = || group.iter().map(|&i| values[i]).filter(|x| x.is_finite());
+    let (least, greatest) = (finite().fold(0.0, f32::min), finite().fold(0.0, f32::max));
+    if (greatest - least).is_infinite() {
+        let (min, max) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+        return Err(FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max });
+    }
+    let d = held_scale(scale, (greatest - least) / qmax as f32);
+    let z = if d == 0.0 { 0.0 } else { f64::from(-least / d).min(qmax).round_ties_even() };
+    for &i in group {
+        let steps = if d == 0.0 { 0.0 } else { f64::from(values[i] / d).clamp(-z, qmax - z) };
+        // A zero is +0 whatever the sign of what became one.
+        out[i] = roll.integer(steps, i) as f32 * d + 0.0;
     }
     Ok(())
 }

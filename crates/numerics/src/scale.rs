@@ -20,6 +20,9 @@ pub enum ScaleFormat {
     E8m0,
     /// The least power of two, 2^−126 to 2^127, that is not below the step: nothing is cut off.
     Pow2,
+    /// Two levels, as ggml's K types have them: an F16 scale for each 256 values, and for each block within them an
+    /// integer of six bits that multiplies it.
+    F16Hier,
 }
 
 /// What a scale needs to know of a format's values.
@@ -42,20 +45,22 @@ impl Levels {
 
 impl ScaleFormat {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, ScaleFormat); 5] = [
+    pub const ALL: [(&'static str, ScaleFormat); 6] = [
         ("f32", ScaleFormat::F32),
         ("f16", ScaleFormat::F16),
         ("bf16", ScaleFormat::Bf16),
         ("e8m0", ScaleFormat::E8m0),
         ("pow2", ScaleFormat::Pow2),
+        ("f16hier", ScaleFormat::F16Hier),
     ];
 
-    /// Bits that one scale takes.
+    /// Bits that one scale takes; of `F16Hier` without the scale above it.
     pub fn bits(self) -> u32 {
         match self {
             ScaleFormat::F32 => 32,
             ScaleFormat::F16 | ScaleFormat::Bf16 => 16,
             ScaleFormat::E8m0 | ScaleFormat::Pow2 => 8,
+            ScaleFormat::F16Hier => 6,
         }
     }
 
@@ -71,14 +76,15 @@ impl ScaleFormat {
         }
     }
 
-    /// A computed scale as the format holds it.
+    /// A computed scale as the format holds it. Those of `F16Hier` stay as computed until all of a super-block are
+    /// known: [`SuperScale`].
     pub(crate) fn hold(self, d: f32) -> f32 {
         let saturated = |format: Minifloat| {
             let cast = format.cast(Rounding::Rne, d);
             if cast.is_infinite() { format.largest().copysign(d) } else { cast }
         };
         match self {
-            ScaleFormat::F32 => d,
+            ScaleFormat::F32 | ScaleFormat::F16Hier => d,
             ScaleFormat::F16 => saturated(Minifloat::F16),
             ScaleFormat::Bf16 => saturated(Minifloat::Bf16),
             ScaleFormat::E8m0 | ScaleFormat::Pow2 if d == 0.0 => 0.0,
@@ -87,6 +93,25 @@ impl ScaleFormat {
                 pow2((floor + i32::from(pow2(floor) < d)).clamp(-126, 127))
             }
         }
+    }
+}
+
+/// The F16 scale of a super-block: D = f16(greatest d / 63), and each block's is rne(d / D)·D.
+pub(crate) struct SuperScale(f32);
+
+impl SuperScale {
+    /// Greatest integer of a block.
+    const MAX: f32 = 63.0;
+
+    /// For blocks with these scales, none negative.
+    pub(crate) fn over(steps: &[f32]) -> SuperScale {
+        let greatest = steps.iter().fold(0.0f32, |m, d| m.max(*d));
+        SuperScale(ScaleFormat::F16.hold(greatest / Self::MAX))
+    }
+
+    /// A block's scale as it is held.
+    pub(crate) fn hold(&self, d: f32) -> f32 {
+        if self.0 == 0.0 { 0.0 } else { (d / self.0).min(Self::MAX).round_ties_even() * self.0 }
     }
 }
 
@@ -127,6 +152,19 @@ mod tests {
                 assert_eq!(floor_log2(x.next_down()), e - 1);
             }
         }
+    }
+
+    #[test]
+    fn two_levels_of_scales_are_what_was_worked_out_by_hand() {
+        // D = 6.3/63 = 0.1, in F16 0.0999755859375 = 819/8192.
+        let above = SuperScale::over(&[0.5, 6.3, 0.04]);
+        assert_eq!(above.0, 819.0 / 8192.0);
+        // 0.5/D = 5.0012; 6.3/D = 63.015, held at 63; 0.04/D = 0.4001 is lost.
+        let held = [0.5, 6.3, 0.04].map(|d| above.hold(d));
+        assert_eq!(held, [5.0, 63.0, 0.0].map(|q| q * 819.0 / 8192.0));
+        assert_eq!(SuperScale::over(&[0.0, 0.0]).hold(0.0), 0.0);
+        assert_eq!(SuperScale::over(&[1e-9]).hold(1e-9), 0.0, "too small for F16");
+        assert_eq!(SuperScale::over(&[f32::MAX]).hold(f32::MAX), 63.0 * 65_504.0);
     }
 
     #[test]

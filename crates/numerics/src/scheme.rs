@@ -8,9 +8,16 @@ use crate::mx::{MX_BLCK_SIZE, MxFormat};
 use crate::nvfp4::NVFP4_BLCK_SIZE;
 use crate::rounding::RoundingMode;
 use crate::scale::ScaleFormat;
+use crate::scheme_file::SchemeFile;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
+
+/// Values of a super-block of `scale=f16hier`, as of ggml's K types.
+const SUPER_BLOCK: u32 = 256;
+
+/// Bits of its own scale.
+const SUPER_SCALE_BITS: u32 = 16;
 
 /// Seed of a control whose scheme names none.
 pub const DEFAULT_SEED: u64 = 1;
@@ -24,6 +31,7 @@ pub struct Scheme {
     pub(crate) granularity: Option<Granularity>,
     pub(crate) scale: ScaleFormat,
     pub(crate) clip: Clip,
+    pub(crate) file: Option<SchemeFile>,
     pub(crate) nonfinite: Nonfinite,
 }
 
@@ -48,6 +56,8 @@ pub enum Format {
     },
     /// The nearest entry of a table, always with a granularity.
     Codebook(&'static CodebookFormat),
+    /// The nearest entry of the table in the scheme's file, always with a granularity.
+    Table,
     /// One of the OCP MX formats.
     Mx {
         /// Which.
@@ -93,6 +103,25 @@ pub enum Symmetry {
     Sym,
     /// 2^N − 1 steps from the least to the greatest value.
     Asym,
+    /// The same over a range that includes zero, which is a level: an integer of N bits is stored for it.
+    ZeroPoint,
+    /// −2^(N−1) to 2^(N−1) − 1 steps, the value of greatest magnitude on the first.
+    FullRange,
+}
+
+impl Symmetry {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Symmetry); 4] = [
+        ("sym", Symmetry::Sym),
+        ("asym", Symmetry::Asym),
+        ("zeropoint", Symmetry::ZeroPoint),
+        ("fullrange", Symmetry::FullRange),
+    ];
+
+    /// As an option.
+    pub fn name(self) -> &'static str {
+        Symmetry::ALL.iter().find(|(_, symmetry)| *symmetry == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// Which values share a scale.
@@ -117,6 +146,14 @@ pub enum Granularity {
 }
 
 impl Granularity {
+    /// Values that share an F16 scale under `scale=f16hier`: as many whole blocks as 256 values hold, at least one.
+    pub(crate) fn super_block(self) -> Option<u32> {
+        match self {
+            Granularity::Block(n) => Some((SUPER_BLOCK / n.get()).max(1).saturating_mul(n.get())),
+            _ => None,
+        }
+    }
+
     /// `@blockN` for an N that is known to be one.
     pub(crate) fn block(n: u32) -> Granularity {
         NonZeroU32::new(n).map_or(Granularity::Tensor, Granularity::Block)
@@ -157,10 +194,15 @@ impl Scheme {
         Scheme::plain(Format::Jitter { seed })
     }
 
+    /// The `zero` control.
+    pub fn zero() -> Self {
+        Scheme::plain(Format::Zero)
+    }
+
     /// A format with nothing else said.
     pub(crate) fn plain(format: Format) -> Self {
         let scale = default_scale(format);
-        Scheme { format, granularity: None, scale, clip: Clip::Absmax, nonfinite: Nonfinite::Error }
+        Scheme { format, granularity: None, scale, clip: Clip::Absmax, file: None, nonfinite: Nonfinite::Error }
     }
 
     /// What values are held in.
@@ -188,6 +230,19 @@ impl Scheme {
         self.nonfinite
     }
 
+    /// The same scheme with another answer to NaN and infinity.
+    #[must_use]
+    pub fn with_nonfinite(self, nonfinite: Nonfinite) -> Scheme {
+        Scheme { nonfinite, ..self }
+    }
+
+    /// The same scheme in another ggml type; without its importance matrix where that type uses none.
+    #[must_use]
+    pub fn in_ggml(&self, format: &'static GgmlFormat) -> Scheme {
+        let file = self.file.clone().filter(|_| format.imatrix != crate::ggml::ImatrixUse::Ignored);
+        Scheme { file, ..Scheme::plain(Format::Ggml(format)) }.with_nonfinite(self.nonfinite)
+    }
+
     /// The ggml type, for schemes that go through a codec's `quantize`.
     pub fn ggml_format(&self) -> Option<&'static GgmlFormat> {
         match self.format {
@@ -197,7 +252,8 @@ impl Scheme {
     }
 
     /// Bits a value of an `n`-value tensor in rows of `n_per_row` would take if stored in this format,
-    /// scales and minima included. Controls are stored as F32, but for `zero`, which takes none.
+    /// scales and minima included. Controls are stored as F32, but for `zero`, which takes none. NaN for a table that
+    /// was not read.
     pub fn bits_per_weight(&self, n: u64, n_per_row: u64) -> f64 {
         const F32_BITS: u32 = 32;
         let shared = |granularity: Granularity, bits: u32| match n_per_row {
@@ -205,12 +261,23 @@ impl Scheme {
             _ if n == 0 => 0.0,
             _ => f64::from(bits) * granularity.groups(n / n_per_row, n_per_row) as f64 / n as f64,
         };
-        let scales = |each: u32| self.granularity.map_or(0.0, |g| shared(g, each * self.scale.bits()));
+        let super_blocks = self.granularity.filter(|_| self.scale == ScaleFormat::F16Hier).map_or(0.0, |g| {
+            let n = g.super_block().map_or(Granularity::Tensor, Granularity::block);
+            shared(n, SUPER_SCALE_BITS)
+        });
+        let scales = |each: u32| self.granularity.map_or(0.0, |g| shared(g, each * self.scale.bits())) + super_blocks;
         match self.format {
             Format::Minifloat { exmy, .. } => f64::from(exmy.bits()) + scales(1),
-            Format::Int { bits, symmetry: Symmetry::Sym, .. } => f64::from(bits) + scales(1),
+            Format::Int { bits, symmetry: Symmetry::Sym | Symmetry::FullRange, .. } => f64::from(bits) + scales(1),
             Format::Int { bits, symmetry: Symmetry::Asym, .. } => f64::from(bits) + scales(2),
+            Format::Int { bits, symmetry: Symmetry::ZeroPoint, .. } => {
+                let zero_points = self.granularity.map_or(0.0, |g| shared(g, u32::from(bits)));
+                f64::from(bits) + scales(1) + zero_points
+            }
             Format::Codebook(codebook) => f64::from(codebook.bits) + scales(1),
+            Format::Table => {
+                self.file.as_ref().and_then(SchemeFile::table).map_or(f64::NAN, |t| f64::from(t.bits()) + scales(1))
+            }
             Format::Mx { format, .. } => f64::from(format.element_bits()) + shared(Granularity::block(MX_BLCK_SIZE), 8),
             Format::Nvfp4 { .. } => {
                 4.0 + shared(Granularity::block(NVFP4_BLCK_SIZE), 8) + shared(Granularity::Tensor, F32_BITS)
@@ -246,6 +313,7 @@ impl fmt::Display for Scheme {
             Format::Minifloat { exmy, .. } => write!(f, "{exmy}")?,
             Format::Int { bits, .. } => write!(f, "int{bits}")?,
             Format::Codebook(codebook) => f.write_str(codebook.name)?,
+            Format::Table => f.write_str("codebook")?,
             Format::Mx { format, .. } => f.write_str(format.name)?,
             Format::Nvfp4 { .. } => f.write_str("nvfp4")?,
             Format::Ggml(format) => {
@@ -263,7 +331,7 @@ impl fmt::Display for Scheme {
         }
         match self.format {
             Format::Minifloat { exmy, .. } => f.write_str(&exmy.options())?,
-            Format::Int { symmetry: Symmetry::Asym, .. } => f.write_str(":asym")?,
+            Format::Int { symmetry, .. } if symmetry != Symmetry::Sym => write!(f, ":{}", symmetry.name())?,
             _ => {}
         }
         match self.format {
@@ -285,6 +353,9 @@ impl fmt::Display for Scheme {
         }
         if self.clip != Clip::Absmax {
             write!(f, ":clip={}", self.clip)?;
+        }
+        if let Some(file) = &self.file {
+            write!(f, ":{}={}", file.option().key(), file.identity())?;
         }
         match self.nonfinite {
             Nonfinite::Error => Ok(()),
@@ -340,6 +411,13 @@ mod tests {
         assert_eq!(bpw("iq4_nl", 64, 64), 4.5);
         assert_eq!(bpw("fp8_e4m3@128x128:scale=bf16", 256 * 192, 192), 8.0 + 4.0 * 16.0 / (256.0 * 192.0));
         assert_eq!(bpw("int4@block32:scale=e8m0", 64, 64), 4.25);
+        // As Q4_K without its minima: eight scales of six bits and one of sixteen.
+        assert_eq!(bpw("int4@block32:scale=f16hier", 512, 256), 4.0 + (8.0 * 6.0 + 16.0) / 256.0);
+        assert_eq!(bpw("int4@block16:scale=f16hier", 512, 512), 4.0 + (16.0 * 6.0 + 16.0) / 256.0);
+        assert_eq!(bpw("int4@block512:scale=f16hier", 512, 512), 4.0 + (6.0 + 16.0) / 512.0);
+        assert_eq!(bpw("int4@block32:zeropoint:scale=f16", 64, 64), 4.0 + (16.0 + 4.0) / 32.0);
+        assert_eq!(bpw("int4@block32:fullrange", 64, 64), 5.0);
+        assert!(bpw("codebook@row:table=t.txt", 64, 64).is_nan());
     }
 
     #[test]

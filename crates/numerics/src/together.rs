@@ -2,6 +2,7 @@
 
 use crate::mx::MX_BLCK_SIZE;
 use crate::rounding::RoundingMode;
+use crate::scale::ScaleFormat;
 use crate::scheme::{Format, Granularity, Scheme};
 
 /// The least part of a tensor that comes out as it would from the whole, wherever it stands.
@@ -23,14 +24,18 @@ impl Scheme {
         }
         let of_granularity = match self.granularity() {
             None => Together::Values(1),
+            // The scale above the scales is shared within a row.
+            Some(Granularity::Block(_)) if self.scale() == ScaleFormat::F16Hier => Together::Rows(1),
             Some(Granularity::Block(n)) => Together::Values(n.get().into()),
             Some(Granularity::Row) => Together::Rows(1),
             Some(Granularity::Tile { rows, .. }) => Together::Rows(rows.get().into()),
             Some(Granularity::Col | Granularity::Tensor) => Together::Tensor,
         };
         match self.format() {
-            Format::Minifloat { .. } | Format::Int { .. } | Format::Codebook(_) => of_granularity,
+            Format::Minifloat { .. } | Format::Int { .. } | Format::Codebook(_) | Format::Table => of_granularity,
             Format::Mx { .. } => Together::Values(MX_BLCK_SIZE.into()),
+            // Importances are those of a row's values in order.
+            Format::Ggml(_) if self.file().is_some() => Together::Rows(1),
             Format::Ggml(format) => Together::Values(format.blck_size as u64),
             Format::Identity | Format::Zero => Together::Values(1),
             // One scale of it is the tensor's.
@@ -47,7 +52,7 @@ impl Scheme {
             | Format::Mx { rounding, .. }
             | Format::Nvfp4 { rounding } => matches!(rounding, RoundingMode::Stochastic { .. }),
             Format::Jitter { .. } | Format::Noise { .. } | Format::Shuffle { .. } => true,
-            Format::Codebook(_) | Format::Ggml(_) | Format::Identity | Format::Zero => false,
+            Format::Codebook(_) | Format::Table | Format::Ggml(_) | Format::Identity | Format::Zero => false,
         }
     }
 }
@@ -79,6 +84,8 @@ mod tests {
             "int4@block32:asym",
             "int4@block24:clip=mse",
             "int4@block40",
+            "int4@block32:zeropoint",
+            "int4@block16:scale=f16hier",
             "nf4@block64",
             "mxfp4",
             "mxint8",

@@ -1,8 +1,13 @@
 //! Fake quantization from outside: the fast paths against the reference, against an integer oracle,
 //! and the promises about order, threads and bad input.
 
-use numerics::{FakeQuantError, PlainCodec, Scheme, TensorContext, difference, reference};
+use numerics::{
+    CodebookTable, FakeQuantError, FileContents, Imatrix, PlainCodec, Rows, Scheme, TensorContext, TensorShape,
+    difference, reference,
+};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const SCHEMES: &[&str] = &[
     "bf16",
@@ -77,6 +82,21 @@ const SCHEMES: &[&str] = &[
     "int8@row:asym:away",
     "int6@2x9:asym:trunc:scale=bf16",
     "int4@row:asym:stochastic",
+    "int8@row:zeropoint",
+    "int4@block32:zeropoint:scale=f16",
+    "int2@3x5:zeropoint:away",
+    "int16@tensor:zeropoint:scale=bf16",
+    "int3@col:zeropoint:stochastic(8)",
+    "int8@row:fullrange",
+    "int2@block16:fullrange:trunc",
+    "int4@block32:fullrange:scale=f16:clip=mse",
+    "int5@2x9:fullrange:scale=pow2:clip=p90",
+    "int16@tensor:fullrange:stochastic(4)",
+    "int4@block8:scale=f16hier",
+    "int4@block32:scale=f16hier:clip=mse",
+    "int2@block300:scale=f16hier",
+    "fp4_e2m1@block3:scale=f16hier:stochastic(2)",
+    "nf4@block16:scale=f16hier",
     "nf4",
     "nf4@row:scale=bf16",
     "nf4@2x3:clip=mse",
@@ -327,6 +347,117 @@ impl numerics::BlockCodec for Demanding {
     }
 }
 
+fn scheme_with_table(options: &str, table: &str) -> Scheme {
+    let scheme: Scheme = format!("codebook{options}:table=levels.txt").parse().unwrap();
+    let table = CodebookTable::parse(table).unwrap();
+    scheme.with_contents("0123456789abcdef0123456789abcdef0123456789abcdef", FileContents::Table(Arc::new(table)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn a_codebook_from_a_file_gives_the_references_bits(
+        (values, n_per_row) in hard_tensor(),
+        mut entries in prop::collection::btree_set(-1000i32..1000, 1..200),
+        options in prop_oneof![Just("@row"), Just("@block16:clip=mse"), Just("@3x7:scale=f16"), Just("@tensor:scale=e8m0")],
+    ) {
+        entries.insert(1000);
+        let text: Vec<String> = entries.iter().map(|e| format!("{}", *e as f32 / 16.0)).collect();
+        let scheme = scheme_with_table(options, &text.join(", "));
+        let ctx = TensorContext { name: "t", n_per_row };
+        let mut fast = values.clone();
+        scheme.fake_quantize(&mut fast, &ctx, &PlainCodec).unwrap();
+        let plain = reference::fake_quantize(&scheme, &values, &ctx).unwrap().unwrap();
+        prop_assert_eq!(bits(&fast), bits(&plain));
+    }
+}
+
+#[test]
+fn a_file_codebook_with_the_entries_of_nf4_is_nf4() {
+    let entries: Vec<String> = numerics::CODEBOOKS[0].entries.iter().map(f32::to_string).collect();
+    let scheme = scheme_with_table("@block64", &entries.join("\n"));
+    let values: Vec<f32> = (0..4096).map(|i| (i as f32 * 0.37).sin() * (1.0 + (i % 7) as f32)).collect();
+    let mut held = values.clone();
+    scheme.fake_quantize(&mut held, &TensorContext { name: "t", n_per_row: 1024 }, &PlainCodec).unwrap();
+    assert_eq!(bits(&held), bits(&quantized("nf4", &values, 1024).unwrap()));
+    assert_eq!(scheme.bits_per_weight(4096, 1024), 4.5);
+}
+
+#[test]
+fn a_scheme_goes_by_what_is_in_its_file_once_that_is_known() {
+    let read = scheme_with_table("@row", "-1 0 1");
+    assert_eq!(read.to_string(), "codebook@row:table=blake3-0123456789abcdef0123456789abcdef");
+    assert_eq!(read.with_file_shown(|name| format!("../{name}")), "codebook@row:table=../levels.txt");
+    let elsewhere: Scheme = "codebook@row:table=other/levels.txt".parse().unwrap();
+    assert_ne!(elsewhere, read);
+    let contents = read.file().and_then(|file| file.contents()).cloned().unwrap();
+    assert_eq!(elsewhere.with_contents("0123456789abcdef0123456789abcdef", contents.clone()), read);
+    // From a store: the identity in place of the name.
+    let stored: Scheme = read.to_string().parse().unwrap();
+    assert_eq!(stored.with_contents("0123456789abcdef0123456789abcdef", contents.clone()), read);
+    // Contents of another kind are not taken, and a scheme whose file nobody has read is of no use.
+    let imatrix = "q4_k:imatrix=f".parse::<Scheme>().unwrap().with_contents("00", contents);
+    for scheme in [imatrix, elsewhere] {
+        let error = scheme
+            .fake_quantize(&mut [1.0; 256], &TensorContext { name: "t", n_per_row: 256 }, &PlainCodec)
+            .unwrap_err();
+        assert!(matches!(error, FakeQuantError::FileNotRead { .. }), "{error}");
+    }
+}
+
+/// A codec whose one type holds a value as the importance that came with it: what reaches ggml is what is read back.
+struct Telling;
+
+impl numerics::BlockCodec for Telling {
+    fn layout(&self, _: &str) -> Option<numerics::BlockLayout> {
+        Some(numerics::BlockLayout { blck_size: 2, type_size: 8, requires_imatrix: false })
+    }
+    fn dequantize(&self, _: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), numerics::CodecError> {
+        PlainCodec.dequantize("f32", bytes, out)
+    }
+    fn quantize(
+        &self,
+        _: &str,
+        x: &[f32],
+        n_per_row: usize,
+        imatrix: Option<&[f32]>,
+    ) -> Result<Vec<u8>, numerics::CodecError> {
+        let importances = imatrix.expect("a scheme with an importance matrix");
+        assert_eq!(importances.len(), n_per_row);
+        Ok(x.chunks(n_per_row).flat_map(|_| importances).flat_map(|i| i.to_le_bytes()).collect())
+    }
+}
+
+#[test]
+fn every_row_gets_the_importances_of_its_matrix_whichever_rows_are_handed_over() {
+    // Three experts of 5 rows of 2.
+    let (shape, importances) =
+        (TensorShape { n_per_row: 2, rows: 5, n_matrices: 3 }, [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let imatrix = Imatrix::new(BTreeMap::from([("exps".to_owned(), importances.to_vec())]));
+    let scheme: Scheme = "q4_k:imatrix=f".parse().unwrap();
+    let scheme = scheme.with_contents("ab", FileContents::Imatrix(Arc::new(imatrix)));
+    let ctx = TensorContext { name: "exps", n_per_row: 2 };
+    let wanted: Vec<f32> = (0..15).flat_map(|row| importances[row / 5 * 2..row / 5 * 2 + 2].to_vec()).collect();
+    for (first, rows) in [(0, 15), (0, 5), (5, 5), (3, 7), (14, 1)] {
+        let mut values = vec![9.0; rows * 2];
+        scheme.fake_quantize_rows(&mut values, &ctx, Rows { first, shape }, &Telling).unwrap();
+        assert_eq!(values, wanted[first * 2..(first + rows) * 2], "{rows} rows from {first}");
+    }
+    let refusal = |name: &str, n: usize| {
+        let ctx = TensorContext { name, n_per_row: 2 };
+        scheme.fake_quantize(&mut vec![9.0; n], &ctx, &Telling).unwrap_err().to_string()
+    };
+    // A whole tensor is taken to be of three matrices, if its rows are; the extents as the file has them decide.
+    let mut values = vec![9.0; 30];
+    scheme.fake_quantize(&mut values, &ctx, &Telling).unwrap();
+    assert_eq!(values, wanted);
+    assert!(refusal("exps", 28).contains("has 6 values for it, wanted 1 times a row of 2"), "{}", refusal("exps", 28));
+    assert!(scheme.importance("exps", TensorShape::of(&[2, 3, 5])).is_err());
+    let none = refusal("token_embd.weight", 2);
+    assert!(none.contains("\"token_embd.weight\", importance matrix \"f\": ") && none.contains("\nhint: "), "{none}");
+}
+
 #[test]
 fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
     let refusal = |n_per_row: usize| {
@@ -338,6 +469,7 @@ fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
     let partial = refusal(6);
     assert!(partial.contains("blocks of 4 values, which do not divide a row of 6\nhint: "), "{partial}");
     let imatrix = refusal(8);
+    assert!(imatrix.contains("hint: name a file of llama-imatrix, iq2_xs:imatrix=FILE"), "{imatrix}");
     assert!(
         imatrix.contains("\"output_norm.weight\": ggml type iq2_xs cannot") && imatrix.contains("\nhint: "),
         "{imatrix}"

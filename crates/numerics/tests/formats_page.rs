@@ -1,7 +1,8 @@
 //! docs/formats.md is what the tables say; every row of the table is a scheme that can be used.
 
 use numerics::formats::{self, FORMATS};
-use numerics::{Format, PlainCodec, Scheme, TensorContext};
+use numerics::{CodebookTable, FileContents, Format, PlainCodec, Scheme, TensorContext};
+use std::sync::Arc;
 
 #[test]
 fn the_page_on_formats_is_current() {
@@ -22,7 +23,10 @@ fn every_rows_example_parses_prints_back_and_holds_values_and_each_of_its_option
     for f in FORMATS {
         let scheme: Scheme = f.example.parse().unwrap_or_else(|e| panic!("{}: {e}", f.name));
         assert_eq!(scheme.to_string(), f.example);
-        assert!(f.example_bits().is_some_and(|bits| (0.0..=32.0).contains(&bits)), "{}", f.name);
+        let from_a_file = f.example.ends_with("=FILE");
+        assert!(from_a_file || f.example_bits().is_some_and(|bits| (0.0..=32.0).contains(&bits)), "{}", f.name);
+        let contents = || FileContents::Table(Arc::new(CodebookTable::parse("-1 -0.3 0 0.3 1").unwrap()));
+        let scheme = if from_a_file { scheme.with_contents("00", contents()) } else { scheme };
         if scheme.ggml_format().is_none() {
             let mut values: Vec<f32> = (0..96).map(|i| (i as f32 * 0.7).sin()).collect();
             let ctx = TensorContext { name: "t", n_per_row: 48 };
@@ -37,7 +41,8 @@ fn every_rows_example_parses_prints_back_and_holds_values_and_each_of_its_option
                 .replace("=N", "=2")
                 .replace("FORMAT", "f16")
                 .replace("RANGE", "mse");
-            let with = |granularity: &str| format!("{}{granularity}:{given}", f.example).parse::<Scheme>();
+            let example = f.example.strip_suffix(&format!(":{given}")).unwrap_or(f.example);
+            let with = |granularity: &str| format!("{example}{granularity}:{given}").parse::<Scheme>();
             assert!(with("").or_else(|_| with("@row")).is_ok(), "{}: {given}", f.name);
         }
     }

@@ -75,6 +75,13 @@ fn defaults_are_left_out_and_case_is_ignored() {
         ("ggml:mxfp4", "ggml:mxfp4"),
         ("ggml:IQ4_NL", "ggml:iq4_nl"),
         ("ggml:bf16", "ggml:bf16"),
+        ("int4@block32:ZeroPoint", "int4@block32:zeropoint"),
+        ("int4@block32:scale=f16:fullrange", "int4@block32:fullrange:scale=f16"),
+        ("nf4:scale=f16hier", "nf4:scale=f16hier"),
+        // Names of files keep their case, everything else loses it.
+        ("IQ2_XXS:IMATRIX=Dir/Model.IMatrix.GGUF", "iq2_xxs:imatrix=Dir/Model.IMatrix.GGUF"),
+        ("GGML:IQ4_NL:nonfinite=keep:imatrix=a=b c.dat", "ggml:iq4_nl:imatrix=a=b c.dat:nonfinite=keep"),
+        ("Codebook@Block64:scale=f16:Table=Levels.TXT", "codebook@block64:scale=f16:table=Levels.TXT"),
     ] {
         assert_eq!(canonical(given), printed, "{given}");
     }
@@ -101,8 +108,9 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
     for (text, parts) in [
         ("", &["empty scheme", "\nhint: "][..]),
         ("int8", &["no granularity", "\nhint: int8@tensor", "int8@block32"]),
-        ("int1@row", &["found int1", "int2 to int16"]),
+        ("int1@row", &["found int1", "int2 to int16", "\nhint: "]),
         ("int17@row", &["int2 to int16"]),
+        ("int99@row", &["found int99", "\nhint: "]),
         ("int99999999999@row", &["int2 to int16"]),
         ("fp16", &["unknown format \"fp16\"", "\nhint: did you mean f16"]),
         ("q4_kk", &["unknown format \"q4_kk\"", "q4_k"]),
@@ -126,8 +134,26 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("bf16:stochastic[3]", &["stochastic(SEED)"]),
         ("bf16:scale=f16", &["\"scale=f16\" needs a granularity", "\nhint: for example bf16@row:scale=f16"]),
         ("fp8_e4m3:clip=mse", &["needs a granularity"]),
-        ("int8@row:scale=f8", &["wanted scale=f32, f16, bf16, e8m0 or pow2"]),
-        ("int8@row:scale=f16hier", &["option \"scale=f16hier\" is not built", "\nhint: "]),
+        ("int8@row:scale=f8", &["wanted scale=f32, f16, bf16, e8m0, pow2 or f16hier"]),
+        (
+            "int8@row:scale=f16hier",
+            &["\"scale=f16hier\" is for blocks", "\nhint: for example int8@block32:scale=f16hier"],
+        ),
+        ("int4@block32:asym:scale=f16hier", &["cannot hold the minimum of asym"]),
+        ("int4@block32:zeropoint:scale=pow2", &["is for ranges around zero", "\nhint: "]),
+        ("int4@block32:fullrange:scale=f16hier", &["cannot hold the sign", "\nhint: scale=f16"]),
+        ("iq4_nl:scale=f16hier", &["cannot hold the sign"]),
+        ("int4@block32:zeropoint:clip=mse", &["is for symmetric formats"]),
+        ("int4@block32:zeropoint:asym", &["\"asym\" sets what an earlier option has set", "\nhint: leave out one"]),
+        ("codebook", &["no granularity", "\nhint: "]),
+        ("codebook@row", &["\"table=FILE\" is missing", "\nhint: for example codebook@block64:table="]),
+        ("codebook@row:table=", &["wanted the name of a file", "\nhint: "]),
+        ("codebook@row:table=a:table=b", &["\"table=b\" sets what an earlier option has set"]),
+        ("nf4:table=a", &["nf4 has no option \"table=a\""]),
+        ("bf16:imatrix=a", &["bf16 has no option \"imatrix=a\""]),
+        ("q8_0:imatrix=F.gguf", &["\"imatrix=f.gguf\" is not looked at", "\nhint: leave it out"]),
+        ("q4_0:imatrix=a:imatrix=b", &["earlier option"]),
+        ("q4_0:imatrix=", &["wanted the name of a file"]),
         ("int8@row:clip=p0", &["wanted clip=absmax"]),
         ("int8@row:clip=p101", &["wanted clip=absmax"]),
         ("int8@row:clip=pnan", &["wanted clip=absmax"]),
@@ -136,11 +162,11 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("mxfp4@row", &["mxfp4 takes no granularity"]),
         ("mxfp4:scale=f16", &["mxfp4 has no option \"scale=f16\""]),
         ("nf4:trunc", &["nf4 has no option \"trunc\""]),
-        ("q4_0:imatrix=f.gguf", &["\"imatrix=f.gguf\" is not built"]),
         ("bf16:asym", &["bf16 has no option \"asym\"", "\nhint: it has rne, trunc"]),
         ("int8@row:bias=3", &["no option \"bias=3\"", "sym, asym"]),
         ("bf16:", &["no option \"\""]),
-        ("bf16:rne:trunc", &["\"trunc\" sets what an earlier option has set"]),
+        ("bf16:rne:trunc", &["\"trunc\" sets what an earlier option has set", "\nhint: leave out one of the two"]),
+        ("bf16:trunc:rne", &["\"rne\" sets what an earlier option has set", "\nhint: "]),
         ("bf16:nonfinite=keep:nonfinite=keep", &["earlier option"]),
         ("bf16:nonfinite=maybe", &["nonfinite=error or nonfinite=keep"]),
         ("jitter:seed=-1", &["seed=N"]),
@@ -162,6 +188,7 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         for part in parts {
             assert!(message.contains(part), "{text}: {part:?} not in {message:?}");
         }
+        assert!(message.contains("\nhint: "), "{text}: no hint in {message:?}");
     }
 }
 
@@ -197,6 +224,7 @@ fn any_scheme() -> impl Strategy<Value = String> {
     };
     let scale = || {
         let name = prop_oneof![Just("f32"), Just("f16"), Just("bf16"), Just("e8m0"), Just("pow2")];
+        // f16hier is for blocks alone: it has a line of its own below.
         prop_oneof![Just(String::new()), name.prop_map(|s| format!(":scale={s}"))]
     };
     let clip = || {
@@ -223,12 +251,19 @@ fn any_scheme() -> impl Strategy<Value = String> {
             prop_oneof![Just(""), Just(":rne"), Just(":trunc")]
         )
             .prop_map(|(f, g, o)| format!("{f}{g}{o}")),
-        (2u8..=16, granularity(), prop_oneof![Just(""), Just(":sym"), Just(":asym")])
+        (
+            2u8..=16,
+            granularity(),
+            prop_oneof![Just(""), Just(":sym"), Just(":asym"), Just(":zeropoint"), Just(":fullrange")]
+        )
             .prop_map(|(n, g, o)| format!("int{n}{g}{o}")),
         (2u8..=16, granularity(), rounding(), scale(), clip())
             .prop_map(|(n, g, r, s, c)| format!("int{n}{g}{c}{r}{s}")),
         (float(), granularity(), rounding(), scale(), clip())
             .prop_map(|((f, o), g, r, s, c)| format!("{f}{g}{s}{o}{r}{c}")),
+        (2u8..=16, 1u32.., rounding(), clip()).prop_map(|(n, b, r, c)| format!("int{n}@block{b}{c}{r}:scale=f16hier")),
+        ("[ -9;-~]{1,12}", granularity(), clip()).prop_map(|(name, g, c)| format!("codebook{g}{c}:table=x{name}")),
+        "[ -9;-~]{1,12}".prop_map(|name| format!("q4_k:imatrix=x{name}x")),
         (float(), rounding()).prop_map(|((f, o), r)| format!("{f}{o}{r}")),
         (prop_oneof![Just("nf4"), Just("fp4"), Just("iq4_nl")], optional(), scale(), clip())
             .prop_map(|(f, g, s, c)| format!("{f}{g}{s}{c}")),

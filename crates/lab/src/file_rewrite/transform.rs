@@ -4,7 +4,7 @@ use super::cutting::Cutting;
 use super::{Edit, Rewrite, RewriteError};
 use crate::tensor_values::{ValuesError, resize, shown};
 use gguf::{GgmlType, TensorInfo};
-use numerics::{BlockCodec, DifferenceSums, FakeQuantError, TensorContext};
+use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Rows, TensorContext, TensorShape};
 use rayon::prelude::*;
 
 /// One target tensor, and how it is treated.
@@ -71,7 +71,7 @@ impl<'a> Target<'a> {
             .map_init(Batch::default, |values, (i, (raw, out))| {
                 let skipped = i as u64 * batch;
                 self.ask(values, start + skipped, batch.min(n - skipped), raw)?;
-                self.store(values, out)
+                self.store(values, start + skipped, out)
             })
             .collect();
         // In order of place, so that neither sums nor errors depend on the threads.
@@ -117,14 +117,47 @@ impl<'a> Target<'a> {
             values.asked.copy_from_slice(&values.source);
             let n_per_row = self.cutting.n_per_row(tensor, n as usize);
             let context = TensorContext { name: &tensor.name, n_per_row };
-            let held = edit.scheme.fake_quantize(&mut values.asked, &context, self.codec);
+            let rows = Rows { first: self.row(start), shape: TensorShape { n_per_row, ..self.shape() } };
+            let held = edit.scheme.fake_quantize_rows(&mut values.asked, &context, rows, self.codec);
             held.map_err(|error| counted_from(start, error))?;
         }
         Ok(())
     }
 
+    fn shape(&self) -> TensorShape {
+        TensorShape::of(self.tensor.shape())
+    }
+
+    /// The row of value `start`.
+    fn row(&self, start: u64) -> usize {
+        (start / self.tensor.n_per_row().max(1)) as usize
+    }
+
+    /// `values`, from value `start` on, as blocks of the output's type; each matrix with its own importances.
+    fn quantize(&self, start: u64, values: &[f32]) -> Result<Vec<u8>, RewriteError> {
+        let failed = |source| RewriteError::Carrier { tensor: shown(self.tensor), source };
+        let (ty, n_per_row) = (self.edit.ty.name(), self.cutting.n_per_row(self.tensor, values.len()));
+        let importance = self.edit.importance(self.tensor)?.filter(|_| self.edit.stores_for_real());
+        let Some(importance) = importance else {
+            return self.codec.quantize(ty, values, n_per_row, None).map_err(failed);
+        };
+        let (mut bytes, mut left, mut row) = (Vec::new(), values, self.row(start));
+        while !left.is_empty() {
+            let n = importance.rows_alike(row).saturating_mul(n_per_row).min(left.len());
+            let (alike, rest) = left.split_at(n);
+            bytes.extend(self.codec.quantize(ty, alike, n_per_row, Some(importance.of_row(row))).map_err(failed)?);
+            (left, row) = (rest, row + n / n_per_row.max(1));
+        }
+        Ok(bytes)
+    }
+
     /// Stores a batch in the carrier, and compares what is read from there with the source.
-    fn store(&self, values: &mut Batch, out: &mut [u8]) -> Result<(Vec<DifferenceSums>, u64), RewriteError> {
+    fn store(
+        &self,
+        values: &mut Batch,
+        start: u64,
+        out: &mut [u8],
+    ) -> Result<(Vec<DifferenceSums>, u64), RewriteError> {
         const { assert!(cfg!(target_endian = "little"), "values are written as they lie in memory") };
         let Batch { source, asked, held } = values;
         let for_real = self.edit.stores_for_real();
@@ -136,9 +169,7 @@ impl<'a> Target<'a> {
             }
             ty => {
                 let failed = |source| RewriteError::Carrier { tensor: shown(self.tensor), source };
-                let n_per_row = self.cutting.n_per_row(self.tensor, asked.len());
-                let bytes = self.codec.quantize(ty.name(), asked, n_per_row, None).map_err(failed)?;
-                out.copy_from_slice(&bytes);
+                out.copy_from_slice(&self.quantize(start, asked)?);
                 resize(held, asked.len() as u64).map_err(|_| self.memory(asked.len() as u64))?;
                 self.codec.dequantize(ty.name(), out, held).map_err(failed)?;
                 held

@@ -56,6 +56,7 @@ fn prepare(
     };
     let stored = loaded.stored.get(name).ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
     let scheme: Scheme = edit.scheme.parse().map_err(|error| EditError::Scheme(format!("{error}")))?;
+    let scheme = loaded.files.known(&scheme);
 
     let (type_base, reference) = loaded.values_of(name, edit.place, codec)?;
     // Edited where they will be swapped in: the F32 copy of a token embedding is too large to be held once more.
@@ -179,6 +180,7 @@ struct Did {
 impl<'a> ActivationEdit<'a> {
     pub(super) fn new(edit: &'a Edit, loaded: &Loaded, codec: &'a dyn BlockCodec) -> Result<Self, EditError> {
         let scheme = edit.scheme.parse().map_err(|error| EditError::Scheme(format!("{error}")))?;
+        let scheme = loaded.files.known(&scheme);
         let cache_type = match edit.tensor.as_str() {
             key if key.starts_with("cache_k_l") => Some(loaded.settings.type_k.clone()),
             value if value.starts_with("cache_v_l") => Some(loaded.settings.type_v.clone()),

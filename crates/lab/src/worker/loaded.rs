@@ -2,6 +2,7 @@
 
 use super::{JobError, edit::Prepared};
 use crate::protocol::{Arm, Base, Event, Place};
+use crate::scheme_files::SchemeFiles;
 use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError, EngineSettings, Token, WeightUse};
 use numerics::{BlockCodec, CodecError};
@@ -15,6 +16,8 @@ pub(super) struct Loaded {
     pub(super) max_memory_bytes: Option<u64>,
     /// ggml type of each weight in the file.
     pub(super) stored: BTreeMap<String, String>,
+    /// Files that schemes name.
+    pub(super) files: SchemeFiles,
     pub(super) windows: Vec<Vec<Token>>,
     /// Swapped weights, in order: undone from the end.
     swapped: Vec<(String, Option<WeightUse>)>,
@@ -39,6 +42,7 @@ impl Loaded {
             settings,
             max_memory_bytes,
             stored,
+            files: SchemeFiles::default(),
             windows: Vec::new(),
             swapped: Vec::new(),
             prefix_is_exact: None,

@@ -179,6 +179,7 @@ impl WorkerLink for Link {
                     },
                 });
             }
+            Job::SchemeFiles { .. } => self.queue.push_back(Event::SchemeFilesRead),
             Job::Corpus { text } => {
                 let n_chunks = text.len() / WINDOW_BYTES;
                 self.queue.push_back(Event::Tokenized {

@@ -11,7 +11,7 @@ use crate::oracle;
 use crate::python::Python;
 use crate::quantizer::{Plain, Quantizer};
 use numerics::formats::{FORMATS, Family, FormatInfo};
-use numerics::{FakeQuantError, PlainCodec, Scheme, TensorContext};
+use numerics::{FakeQuantError, Nonfinite, PlainCodec, Scheme, TensorContext};
 
 /// Name under which inputs are held: seeds depend on it, and a norm is what tools like to leave out.
 const TENSOR: &str = "blk.0.ffn_norm.weight";
@@ -108,7 +108,8 @@ fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut input = Input { kind: "one bad value", values: vec![0.75; 64], n_per_row: 64 };
             input.values[41] = bad;
-            let Ok(scheme) = row.example.parse::<Scheme>() else {
+            let parse = |text: &str| text.parse().map_err(|_| text.to_owned()).and_then(rows::with_levels);
+            let Ok(scheme) = parse(row.example) else {
                 tally.hold(false, || format!("{} is no scheme", row.example));
                 continue;
             };
@@ -116,7 +117,7 @@ fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
             let named =
                 matches!(&refused, Err(FakeQuantError::Nonfinite { tensor, index: 41, .. }) if tensor == TENSOR);
             tally.hold(named, || format!("{scheme}: value 41 of {TENSOR} is {bad}, and it was said: {refused:?}"));
-            let Ok(keeping) = format!("{scheme}:nonfinite=keep").parse::<Scheme>() else { continue };
+            let keeping = scheme.clone().with_nonfinite(Nonfinite::Keep);
             let kept = held(quantizer, &keeping, &input);
             let stays = matches!(&kept, Ok(values) if values[41].to_bits() == bad.to_bits());
             tally.hold(stays, || format!("{keeping}: value 41 was {bad} and did not stay"));

@@ -7,7 +7,9 @@ use crate::oracle::Ladder;
 use crate::python::Python;
 use crate::quantizer::Quantizer;
 use numerics::formats::{FormatInfo, Granularities};
+use numerics::{CodebookTable, FileContents};
 use numerics::{Format, Granularity, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
+use std::sync::Arc;
 
 /// Formats of rows whose name stands for many.
 const MANY: &[(&str, &[&str])] = &[
@@ -26,6 +28,7 @@ const MANY: &[(&str, &[&str])] = &[
             "e7m22",
         ],
     ),
+    ("codebook", &["codebook:table=levels"]),
     ("intN", &["int2", "int3", "int4", "int5", "int8", "int12", "int16"]),
 ];
 
@@ -37,16 +40,35 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("trunc", &["trunc"]),
     ("away", &["away"]),
     ("stochastic(SEED)", &["stochastic", "stochastic(7)"]),
-    ("scale=FORMAT", &["scale=f16", "scale=bf16", "scale=e8m0", "scale=pow2"]),
+    ("scale=FORMAT", &["scale=f16", "scale=bf16", "scale=e8m0", "scale=pow2", TWO_LEVELS]),
     ("clip=RANGE", &["clip=p90", "clip=mse"]),
     ("sym", &["sym"]),
     ("asym", &["asym", "asym:scale=f16", "asym:trunc", "asym:away"]),
+    ("zeropoint", &["zeropoint", "zeropoint:scale=bf16", "zeropoint:trunc", "zeropoint:away"]),
+    ("fullrange", &["fullrange", "fullrange:scale=f16", "fullrange:scale=pow2", "fullrange:away"]),
     // Part of the format itself; the formats above have them.
     ("ieee", &[]),
     ("fn", &[]),
     ("finite", &[]),
     ("bias=N", &[]),
+    ("table=FILE", &[]),
 ];
+
+/// Scales of blocks alone, and of formats whose scales have no sign.
+const TWO_LEVELS: &str = "scale=f16hier";
+const SIGNED_SCALES: [&str; 2] = ["codebook", "iq4_nl"];
+
+/// The codebook of schemes that take theirs from a file: not symmetric, with a level at zero and one far from the others.
+const LEVELS: &str = "-1.5 -0.7 -0.25 -0.1 0 0.125 0.3 0.6 1 14";
+
+/// The scheme with [`LEVELS`] for what is in its file, if it names one.
+pub fn with_levels(scheme: Scheme) -> Result<Scheme, String> {
+    if scheme.file().is_none() {
+        return Ok(scheme);
+    }
+    let table = CodebookTable::parse(LEVELS).map_err(|error| error.to_string())?;
+    Ok(scheme.with_contents("00", FileContents::Table(Arc::new(table))))
+}
 
 /// Every scheme that a row stands for: each option alone, with each granularity that it allows.
 ///
@@ -72,6 +94,10 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
                     .ok_or_else(|| format!("{}: nothing tries the option {option}", row.name))?;
                 for text in *written {
                     let of_scale = text.starts_with("scale=") || text.starts_with("clip=");
+                    let two_levels = granularity == "@block16" && !SIGNED_SCALES.contains(&name);
+                    if *text == TWO_LEVELS && !two_levels {
+                        continue;
+                    }
                     let is_unscaled = granularity.is_empty() && row.granularity == Granularities::Optional;
                     if (of_scale && is_unscaled) || (text.ends_with("mse") && granularity != "@block16") {
                         continue;
@@ -81,7 +107,8 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
             }
         }
     }
-    texts.iter().map(|text| text.parse().map_err(|error| format!("{text}: {error}"))).collect()
+    let parse = |text: &String| text.parse().map_err(|error| format!("{text}: {error}")).and_then(with_levels);
+    texts.iter().map(parse).collect()
 }
 
 /// The dtypes of ml_dtypes and numpy, by scheme. A `uz` type has no negative zero.

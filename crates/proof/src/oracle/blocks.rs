@@ -123,6 +123,56 @@ pub(super) fn asymmetric(
     }))
 }
 
+/// `None` when a group's span is beyond F32.
+pub(super) fn zero_point(
+    bits: u8,
+    rounding: Rounding,
+    scale: Scale,
+    values: &[f32],
+    groups: &[Vec<usize>],
+) -> Option<Vec<f32>> {
+    let qmax = f64::from((1u32 << bits) - 1);
+    let ends = |group: &[usize]| {
+        let of = |fold: fn(f32, f32) -> f32| group.iter().map(|&i| values[i]).fold(0.0, fold);
+        (of(f32::min), of(f32::max))
+    };
+    if groups.iter().map(|group| ends(group)).any(|(least, greatest)| plus(greatest, -least).is_infinite()) {
+        return None;
+    }
+    Some(each(values, groups, |group, put| {
+        let (least, greatest) = ends(group);
+        let d = scale.hold(divided(plus(greatest, -least), qmax as f32));
+        let z = || f64::from(divided(-least, d)).min(qmax).round_ties_even();
+        for &i in group {
+            // The stored code, between 0 and qmax, less the stored zero.
+            let steps = || (whole(rounding, f64::from(divided(values[i], d))) + z()).clamp(0.0, qmax) - z();
+            put(i, if d == 0.0 { 0.0 } else { times(steps() as i32 as f32, d) });
+        }
+    }))
+}
+
+pub(super) fn full_range(
+    bits: u8,
+    rounding: Rounding,
+    scale: Scale,
+    values: &[f32],
+    groups: &[Vec<usize>],
+) -> Vec<f32> {
+    let levels = f64::from(1u32 << (bits - 1));
+    each(values, groups, |group, put| {
+        let greatest = absmax(values, group);
+        // The positive one of two of equal magnitude decides.
+        let positive = group.iter().any(|&i| values[i] == greatest);
+        let magnitude = scale.hold(divided(greatest, levels as f32));
+        let d = if positive { -magnitude } else { magnitude };
+        for &i in group {
+            let q = || whole(rounding, f64::from(divided(values[i], d))).clamp(-levels, levels - 1.0);
+            // Zero without a sign: through an integer, and not by a negative step.
+            put(i, if d == 0.0 || q() == 0.0 { 0.0 } else { times(q() as i32 as f32, d) });
+        }
+    })
+}
+
 pub(super) fn codebook(entries: &[f32], scale: Scale, values: &[f32], groups: &[Vec<usize>]) -> Vec<f32> {
     let (first, last) = (entries[0], entries[entries.len() - 1]);
     let extreme = if -first > last { first } else { last };

@@ -11,10 +11,10 @@ pub mod ocp_mx;
 
 pub use float::Ladder;
 
-use numerics::{Clip, Format, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
+use numerics::{Clip, FileContents, Format, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
 
 /// What `values` become in `scheme`, or `None` where the definition has no second form here: ggml's types (see
-/// [`ggml`]), controls, stochastic rounding, searched ranges, power-of-two scales, floats of more than 16 bits.
+/// [`ggml`]), controls, stochastic rounding, searched ranges, scales of powers of two or in two levels, floats of more than 16 bits.
 pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32>> {
     if scheme.clip() != Clip::Absmax {
         return None;
@@ -35,6 +35,16 @@ pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
             blocks::asymmetric(bits, value(rounding)?, scale?, values, &groups?)?
         }
+        Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
+            blocks::zero_point(bits, value(rounding)?, scale?, values, &groups?)?
+        }
+        Format::Int { bits, symmetry: Symmetry::FullRange, rounding } => {
+            blocks::full_range(bits, value(rounding)?, scale?, values, &groups?)
+        }
+        Format::Table => match scheme.file()?.contents()? {
+            FileContents::Table(table) => blocks::codebook(table.entries(), scale?, values, &groups?),
+            FileContents::Imatrix(_) => return None,
+        },
         Format::Codebook(codebook) => blocks::codebook(codebook.entries, scale?, values, &groups?),
         Format::Mx { format, rounding } => {
             let element = ocp_mx::ELEMENTS.iter().find(|element| element.scheme == format.name)?;

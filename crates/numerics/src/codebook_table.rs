@@ -1,0 +1,133 @@
+//! A codebook from a text: numbers separated by blanks, commas or line ends; `#` begins a comment.
+
+/// Entries of a codebook, ascending, each once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodebookTable {
+    entries: Vec<f32>,
+}
+
+/// Most entries: eight bits of code.
+pub const MAX_ENTRIES: usize = 256;
+
+/// The greatest magnitude may lie in this range. Scales are relative to it: below, d could overflow; far above, it
+/// would fall among F32's subnormals.
+const MAGNITUDES: std::ops::RangeInclusive<f32> = 1.0..=65_504.0;
+
+/// Why a text is no codebook.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CodebookTableError {
+    /// Not a number that F32 holds.
+    #[error(
+        "line {line}: found {found:?}, wanted a finite number\nhint: numbers are separated by blanks, commas or line ends; # begins a comment"
+    )]
+    Number {
+        /// Counted from 1.
+        line: usize,
+        /// As written, cut short.
+        found: String,
+    },
+    /// A value twice.
+    #[error(
+        "line {line}: {value} is there already, wanted each entry once\nhint: as F32, values that are closer than its spacing are one"
+    )]
+    Repeated {
+        /// Counted from 1.
+        line: usize,
+        /// In F32.
+        value: f32,
+    },
+    /// Too few or too many.
+    #[error("found {found} entries, wanted 2 to {MAX_ENTRIES}\nhint: a code has at most eight bits")]
+    Count {
+        /// Entries; counting ends one beyond the most.
+        found: usize,
+    },
+    /// All too small, or one too large.
+    #[error(
+        "the greatest magnitude is {found:e}, wanted 1 to 65504\n\
+         hint: multiply all entries by one power of two: scales are relative to the greatest"
+    )]
+    Magnitude {
+        /// Greatest magnitude.
+        found: f32,
+    },
+}
+
+impl CodebookTable {
+    /// Reads a text; entries may come in any order.
+    ///
+    /// # Errors
+    /// When a word is no number, a value comes twice, or there are too few or too many.
+    pub fn parse(text: &str) -> Result<CodebookTable, CodebookTableError> {
+        let mut found: Vec<(f32, usize)> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line_number = index + 1;
+            let numbers = line.split('#').next().unwrap_or_default();
+            for word in numbers.split([',', ' ', '\t', '\r']).filter(|word| !word.is_empty()) {
+                let value = word.parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
+                    CodebookTableError::Number { line: line_number, found: word.chars().take(40).collect() }
+                })?;
+                // −0 is 0.
+                found.push((value + 0.0, line_number));
+                if found.len() > MAX_ENTRIES {
+                    return Err(CodebookTableError::Count { found: found.len() });
+                }
+            }
+        }
+        if found.len() < 2 {
+            return Err(CodebookTableError::Count { found: found.len() });
+        }
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        if let Some(pair) = found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(CodebookTableError::Repeated { line: pair[1].1, value: pair[1].0 });
+        }
+        let entries: Vec<f32> = found.into_iter().map(|(value, _)| value).collect();
+        let greatest = entries.iter().fold(0.0f32, |m, e| m.max(e.abs()));
+        if !MAGNITUDES.contains(&greatest) {
+            return Err(CodebookTableError::Magnitude { found: greatest });
+        }
+        Ok(CodebookTable { entries })
+    }
+
+    /// Ascending.
+    pub fn entries(&self) -> &[f32] {
+        &self.entries
+    }
+
+    /// Bits of a code.
+    pub fn bits(&self) -> u32 {
+        self.entries.len().next_power_of_two().trailing_zeros()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_in_any_order_and_comments_are_passed_over() {
+        let table = CodebookTable::parse("# levels\n1, -1\n0.5\t-0  # half\n\n").unwrap();
+        assert_eq!((table.entries(), table.bits()), (&[-1.0, 0.0, 0.5, 1.0][..], 2));
+        assert_eq!(CodebookTable::parse("-1 0 1").unwrap().bits(), 2);
+        let many: String = (0..256).map(|i| format!("{i}\n")).collect();
+        assert_eq!(CodebookTable::parse(&many).unwrap().bits(), 8);
+    }
+
+    #[test]
+    fn what_is_no_codebook_is_refused_with_its_line() {
+        let error = |text: &str| CodebookTable::parse(text).unwrap_err();
+        assert_eq!(error("1\n0 x1"), CodebookTableError::Number { line: 2, found: "x1".into() });
+        assert!(matches!(error("1 1e40"), CodebookTableError::Number { line: 1, .. }));
+        assert!(matches!(error("nan 1"), CodebookTableError::Number { line: 1, .. }));
+        assert_eq!(error("0\n1\n-0"), CodebookTableError::Repeated { line: 3, value: 0.0 });
+        assert_eq!(error(""), CodebookTableError::Count { found: 0 });
+        assert_eq!(error("3"), CodebookTableError::Count { found: 1 });
+        let many: String = (0..=256).map(|i| format!("{i} ")).collect();
+        assert_eq!(error(&many), CodebookTableError::Count { found: 257 });
+        assert!(matches!(error("0 0.5"), CodebookTableError::Magnitude { found: 0.5 }));
+        assert!(matches!(error("0 -1e5"), CodebookTableError::Magnitude { .. }));
+        for text in ["x", "0 0", "", "0 0.1"] {
+            assert!(error(text).to_string().contains("\nhint: "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Importance matrices: how much each input channel of a weight matters to ggml's quantizers.
+//!
+//! An entry has one importance for each value of a row, and so many rows of them as the tensor has matrices (experts):
+//!
+//! ```text
+//! tensor       [n_matrices][rows][n_per_row]      importances  [n_matrices][n_per_row]
+//! ```
+//!
+//! What a file holds and how it is brought to this form is the reader's business.
+
+use std::collections::BTreeMap;
+
+/// Importances by tensor name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Imatrix {
+    entries: BTreeMap<String, Vec<f32>>,
+}
+
+/// Why an importance matrix cannot serve a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImatrixError {
+    /// No entry of that name.
+    #[error(
+        "the importance matrix has no entry of that name\n\
+         hint: leave it out of the target or quantize it by another scheme; llama-imatrix collects nothing for token_embd, \
+         and for output only with --process-output"
+    )]
+    NoEntry,
+    /// An entry for another model.
+    #[error(
+        "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}\n\
+         hint: it was collected on another model; collect one on this"
+    )]
+    Shape {
+        /// Values of the entry.
+        found: usize,
+        /// Values of a row.
+        n_per_row: usize,
+        /// Matrices of the tensor.
+        n_matrices: usize,
+    },
+}
+
+impl Imatrix {
+    /// Of entries as in the drawing above, finite and not negative.
+    pub fn new(entries: BTreeMap<String, Vec<f32>>) -> Self {
+        Imatrix { entries }
+    }
+
+    /// Tensor names and their importances.
+    pub fn entries(&self) -> &BTreeMap<String, Vec<f32>> {
+        &self.entries
+    }
+
+    /// The importances of a tensor of `n_matrices` matrices of `rows` rows of `n_per_row` values.
+    ///
+    /// # Errors
+    /// When there is no entry of that name, or one of another shape.
+    pub fn of_tensor(&self, tensor: &str, shape: TensorShape) -> Result<Importance<'_>, ImatrixError> {
+        let values = self.entries.get(tensor).ok_or(ImatrixError::NoEntry)?;
+        let TensorShape { n_per_row, n_matrices, rows } = shape;
+        if n_matrices.checked_mul(n_per_row) != Some(values.len()) || values.is_empty() {
+            return Err(ImatrixError::Shape { found: values.len(), n_per_row, n_matrices });
+        }
+        Ok(Importance { values, n_per_row, rows: rows.max(1) })
+    }
+}
+
+/// How a tensor's values are laid out: `[n_matrices][rows][n_per_row]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorShape {
+    /// `ne[0]`.
+    pub n_per_row: usize,
+    /// `ne[1]`: rows of one matrix.
+    pub rows: usize,
+    /// `ne[2]`·`ne[3]`: experts.
+    pub n_matrices: usize,
+}
+
+impl TensorShape {
+    /// Of GGUF's extents, `ne[0]` first; those that are missing are 1.
+    pub fn of(ne: &[u64]) -> TensorShape {
+        let extent = |i: usize| ne.get(i).map_or(1, |&n| usize::try_from(n).unwrap_or(usize::MAX));
+        TensorShape { n_per_row: extent(0), rows: extent(1), n_matrices: extent(2).saturating_mul(extent(3)) }
+    }
+
+    /// A single matrix.
+    pub fn matrix(n_per_row: usize, rows: usize) -> TensorShape {
+        TensorShape { n_per_row, rows, n_matrices: 1 }
+    }
+}
+
+/// The importances of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Importance<'a> {
+    values: &'a [f32],
+    n_per_row: usize,
+    rows: usize,
+}
+
+impl<'a> Importance<'a> {
+    /// Those of the values of one row, counted through all matrices.
+    pub fn of_row(&self, row: usize) -> &'a [f32] {
+        let start = (row / self.rows * self.n_per_row).min(self.values.len() - self.n_per_row);
+        &self.values[start..start + self.n_per_row]
+    }
+
+    /// Rows from this one on that have the same importances.
+    pub fn rows_alike(&self, row: usize) -> usize {
+        self.rows - row % self.rows
+    }
+
+    /// Rows of one matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_matrix_of_a_tensor_has_its_own_row_of_importances() {
+        let imatrix = Imatrix::new(BTreeMap::from([("t".to_owned(), vec![1.0, 2.0, 3.0, 4.0])]));
+        let shape = TensorShape::of(&[2, 3, 2]);
+        let importance = imatrix.of_tensor("t", shape).unwrap();
+        let rows: Vec<&[f32]> = (0..6).map(|row| importance.of_row(row)).collect();
+        assert_eq!(rows, [&[1.0, 2.0][..], &[1.0, 2.0], &[1.0, 2.0], &[3.0, 4.0], &[3.0, 4.0], &[3.0, 4.0]]);
+        assert_eq!([importance.rows_alike(0), importance.rows_alike(2), importance.rows_alike(3)], [3, 1, 3]);
+    }
+
+    #[test]
+    fn an_entry_of_another_shape_or_name_is_refused() {
+        let imatrix = Imatrix::new(BTreeMap::from([("t".to_owned(), vec![1.0; 6]), ("empty".to_owned(), vec![])]));
+        assert_eq!(imatrix.of_tensor("u", TensorShape::matrix(6, 1)), Err(ImatrixError::NoEntry));
+        for shape in [TensorShape::matrix(3, 2), TensorShape { n_per_row: 2, rows: 1, n_matrices: usize::MAX }] {
+            assert!(matches!(imatrix.of_tensor("t", shape), Err(ImatrixError::Shape { found: 6, .. })));
+        }
+        assert!(imatrix.of_tensor("empty", TensorShape { n_per_row: 0, rows: 0, n_matrices: 1 }).is_err());
+        assert_eq!(TensorShape::of(&[8]), TensorShape::matrix(8, 1));
+    }
+}
