@@ -7,21 +7,20 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
+use crate::variant::{BOTH_USES, Variant, VariantArgs};
 use crate::worker;
-use ::eval::{EngineSettings, LayerError};
+use ::eval::{EngineSettings, HeadShift, LayerError};
 use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::cell::Cell;
 use lab::evidence;
 use lab::phrase::{plural, share};
-use lab::protocol::{Arm, Base, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
+use lab::protocol::{Arm, AttentionSample, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
-use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, SchemeFiles, WorkerDied, WorkerLink, scheme_files};
-use llama::GgmlCodec;
-use numerics::{Rows, Scheme, TensorContext, TensorShape};
+use lab::{Apply, Corpus, LinkFactory, RunError, SchemeFiles, WorkerDied, WorkerLink};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -30,26 +29,16 @@ use std::path::PathBuf;
 pub struct EvalArgs {
     /// A GGUF file
     model: PathBuf,
-    /// Hold tensors in a scheme, such as ffn_norm=bf16, and compare with the untouched model (may be repeated)
-    #[arg(long, value_name = "SEL=SCHEME")]
-    apply: Vec<String>,
-    /// Only these layers, such as 0,3-5 or -1
-    #[arg(long, value_name = "LAYERS", requires = "apply", allow_hyphen_values = true)]
-    layers: Option<String>,
-    /// Kernels: exact holds every weight in F32, native runs the model as shipped
-    #[arg(long, value_enum, default_value_t = ArmArg::Exact)]
-    arm: ArmArg,
+    #[command(flatten)]
+    variant: VariantArgs,
     /// Show how far the residual stream is from the reference's after each layer; every pass is a full one then
     #[arg(long, requires = "apply")]
     trace: bool,
+    /// Compare what each attention head looks at; flash attention is off for reference and variant then
+    #[arg(long, requires = "apply")]
+    attention: bool,
     #[command(flatten)]
     settings: SettingsArgs,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ArmArg {
-    Exact,
-    Native,
 }
 
 /// What is to be measured, checked.
@@ -60,13 +49,10 @@ struct Request {
     settings: EngineSettings,
     chunks: usize,
     n_threads: usize,
-    base: Base,
+    variant: Variant,
     max_memory_bytes: Option<u64>,
-    applies: Vec<Apply>,
-    edits: Vec<Edit>,
     trace: bool,
-    /// The whole matrix is edited, which is lookup table and head in one.
-    both_uses: bool,
+    attention: bool,
 }
 
 /// Runs `assay eval`.
@@ -74,9 +60,8 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.chunks, "window"), output.quiet());
     progress.say(&request.words());
-    if request.both_uses {
-        progress
-            .say("token_embd.weight is the output head too: both uses change; token_embd[use=lookup] is one of them");
+    if request.variant.both_uses {
+        progress.say(BOTH_USES);
     }
     let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
     let measured = measure(link.as_mut(), &request, &mut progress)?;
@@ -88,77 +73,45 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
 
 impl Request {
     fn from_args(args: &EvalArgs) -> Result<Self, Failure> {
-        let layers = args.layers.as_deref().map(LayerSet::parse).transpose()?;
-        let applies = args.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
         let mut files = SchemeFiles::default();
-        let mut applies = applies.iter().map(|apply| apply.with_files(&mut files)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(layers) = &layers {
-            applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
-        }
+        let applies = args.variant.applies(&mut files)?;
         let corpus = corpus::read(args.settings.text.as_deref())?;
         let model = Model::open(&args.model)?;
         model.require_scorable()?;
-        let edits = lab::apply::edits(&applies, &model.ids).map_err(|error| model.refuses(error))?;
-        let weight = |edit: &Edit| match edit.place {
-            Place::Activation => None,
-            _ => model.ids.iter().find(|id| id.name == edit.tensor),
-        };
-        for (edit, id) in edits.iter().filter_map(|edit| Some((edit, weight(edit)?))) {
-            // One row of zeros asks all that can be asked without the values: block sizes, importance matrices.
-            let scheme = files.known(&edit.scheme.parse::<Scheme>()?);
-            let mut row = vec![0.0; id.ne[0] as usize];
-            let context = TensorContext { name: &id.name, n_per_row: row.len() };
-            let rows = Rows { first: 0, shape: TensorShape::of(&id.ne) };
-            let held = scheme.fake_quantize_rows(&mut row, &context, rows, &GgmlCodec);
-            held.map_err(|error| model.refuses(error))?;
-        }
-        // As in a run: the native reference holds in F32 what the variant does, so that a change of kernels
-        // is not taken for the effect of the scheme.
-        let (arm, carried) = match args.arm {
-            ArmArg::Exact => (Arm::Exact, Vec::new()),
-            ArmArg::Native => {
-                let tensors: BTreeSet<&str> =
-                    edits.iter().filter_map(weight).filter(|id| id.ty != "f32").map(|id| id.name.as_str()).collect();
-                (Arm::Native, tensors.into_iter().map(str::to_owned).collect())
-            }
-        };
-        let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";
-        let both_uses = lab::is_tied(&model.ids) && edits.iter().any(is_shared);
+        let variant = Variant::in_model(applies, &files, args.variant.arm, &model)?;
         Ok(Request {
             // Of a split model the first shard, whichever was named: the engine opens no other.
             model: model.file.path().to_owned(),
             name: model.name(),
             corpus,
-            settings: args.settings.engine(),
+            settings: EngineSettings { flash_attn: !args.attention, ..args.settings.engine() },
             chunks: args.settings.chunks as usize,
             n_threads: args.settings.threads as usize,
             max_memory_bytes: args.settings.max_memory_bytes(),
-            base: Base { arm, carried },
-            applies,
-            edits,
+            variant,
             trace: args.trace,
-            both_uses,
+            attention: args.attention,
         })
     }
 
     /// The one variant; without edits there is none.
     fn cell(&self, chunks: usize) -> Option<Cell> {
         let joined = |words: Vec<String>| words.join(" ");
-        (!self.edits.is_empty()).then(|| Cell {
+        (!self.variant.edits.is_empty()).then(|| Cell {
             key: "variant".into(),
             stage: Stage::AllLayers,
             role: Role::Variant,
-            target: joined(self.applies.iter().map(|apply| apply.selector.to_string()).collect()),
-            scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string()).collect()),
+            target: joined(self.variant.applies.iter().map(|apply| apply.selector.to_string()).collect()),
+            scheme: joined(self.variant.applies.iter().map(|apply| apply.scheme.to_string()).collect()),
             layers: Vec::new(),
-            base: self.base.clone(),
-            edits: self.edits.clone(),
+            base: self.variant.base.clone(),
+            edits: self.variant.edits.clone(),
             chunks: (0..chunks).collect(),
         })
     }
 
     fn words(&self) -> String {
-        let arm = self.base.arm.name();
+        let arm = self.variant.base.arm.name();
         let (n, n_ctx) = (plural(self.chunks, "window"), self.settings.n_ctx);
         let text = escape_terminal(&self.corpus.name);
         format!("{}: {arm} arm, text {text}, up to {n} of {n_ctx} tokens", escape_terminal(&self.name))
@@ -180,6 +133,7 @@ struct Measurement {
     scored_bytes: u64,
     reference: Vec<ReferenceSample>,
     samples: CellSamples,
+    attention: Vec<AttentionSample>,
 }
 
 fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
@@ -203,7 +157,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         Event::Opened { info } => info,
         other => return Err(unexpected(other, &request.name)),
     };
-    let files = scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme));
+    let files = request.variant.files.clone();
     if !files.is_empty() {
         link.send(&Job::SchemeFiles { files }).map_err(died)?;
         match link.recv().map_err(died)? {
@@ -230,7 +184,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
     let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let units = chunks * (1 + cells.len());
-    let (base, trace) = (request.base.clone(), request.trace);
+    let (base, trace) = (request.variant.base.clone(), request.trace);
     link.send(&Job::Measure { base, cells, chunks: work, trace }).map_err(died)?;
     let mut measured = Measurement {
         engine: info.build,
@@ -240,6 +194,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         scored_bytes: bytes_by_chunk[..chunks].iter().sum(),
         reference: Vec::new(),
         samples: CellSamples::default(),
+        attention: Vec::new(),
     };
     loop {
         match link.recv().map_err(died)? {
@@ -268,6 +223,19 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
     }
     measured.reference.sort_by_key(|sample| sample.chunk);
+    if request.attention {
+        let (base, edits) = (request.variant.base.clone(), request.variant.edits.clone());
+        progress.say("comparing attention");
+        link.send(&Job::Attention { base, edits, chunks: (0..chunks).collect() }).map_err(died)?;
+        loop {
+            match link.recv().map_err(died)? {
+                Event::Attention(sample) => measured.attention.push(sample),
+                Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
+                other => return Err(unexpected(other, &request.name)),
+            }
+            progress.at(measured.attention.len(), chunks);
+        }
+    }
     Ok(measured)
 }
 
@@ -298,7 +266,23 @@ struct Answer {
     /// With `--trace`: after each layer, √(Σ (variant − reference)² / Σ reference²) of the residual stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     residual: Option<Vec<ResidualRow>>,
+    /// With `--attention`: means over query positions of all windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention: Option<Vec<HeadRow>>,
     settings: Settings,
+}
+
+/// What one attention head looks at.
+#[derive(Serialize)]
+struct HeadRow {
+    layer: usize,
+    head: usize,
+    n: u64,
+    jsd_nats: f64,
+    entropy_ref_nats: f64,
+    entropy_var_nats: f64,
+    sink_ref: f64,
+    sink_var: f64,
 }
 
 /// The residual stream as it leaves a layer.
@@ -373,12 +357,13 @@ impl Measurement {
             dlnppl_se_iid: about(|m| m.dlnppl.se_iid),
             logits_changed: measured.map(|m| m.logits_changed),
             changed: variant.as_ref().map(|record| changed(record, request)).unwrap_or_default(),
+            attention: request.attention.then(|| self.heads()),
             residual: if request.trace { Some(self.residual(request)?) } else { None },
             settings: Settings {
                 model: request.name.clone(),
                 arch: self.arch.clone(),
-                arm: request.base.arm,
-                apply: request.applies.iter().map(Apply::to_string).collect(),
+                arm: request.variant.base.arm,
+                apply: request.variant.applies.iter().map(Apply::to_string).collect(),
                 text: request.corpus.name.clone(),
                 text_bytes: request.corpus.text.len(),
                 engine: request.settings.clone(),
@@ -391,6 +376,30 @@ impl Measurement {
 }
 
 impl Measurement {
+    /// Means over query positions, windows in order.
+    fn heads(&self) -> Vec<HeadRow> {
+        let mut sums: BTreeMap<(usize, usize), HeadShift> = BTreeMap::new();
+        for (layer, heads) in self.attention.iter().flat_map(|sample| &sample.layers) {
+            for (head, shift) in heads.iter().enumerate() {
+                sums.entry((*layer, head)).or_default().join(shift);
+            }
+        }
+        let row = |((layer, head), sum): ((usize, usize), HeadShift)| {
+            let n = sum.n as f64;
+            HeadRow {
+                layer,
+                head,
+                n: sum.n,
+                jsd_nats: sum.jsd / n,
+                entropy_ref_nats: sum.entropy_ref / n,
+                entropy_var_nats: sum.entropy_var / n,
+                sink_ref: sum.sink_ref / n,
+                sink_var: sum.sink_var / n,
+            }
+        };
+        sums.into_iter().map(row).collect()
+    }
+
     /// Over all windows. What lies before the first layer that was touched must be the reference's, bit for bit.
     fn residual(&self, request: &Request) -> Result<Vec<ResidualRow>, Failure> {
         let windows: Vec<&[LayerError]> =
@@ -404,7 +413,7 @@ impl Measurement {
             );
             return Err(Failure { exit: Exit::BadInput, error });
         }
-        let first = request.edits.iter().map(Edit::first_layer).min().unwrap_or(usize::MAX);
+        let first = request.variant.edits.iter().map(Edit::first_layer).min().unwrap_or(usize::MAX);
         let rows = (0..n_layer).map(|layer| {
             let mut sum = LayerError::default();
             for error in windows.iter().filter_map(|layers| layers.get(layer)) {
@@ -431,7 +440,7 @@ impl Measurement {
 
 fn changed(record: &CellRecord, request: &Request) -> Vec<ChangedRow> {
     // The evidence comes in the order of the edits.
-    let edits = request.edits.iter().zip(&record.evidence.tensors);
+    let edits = request.variant.edits.iter().zip(&record.evidence.tensors);
     edits
         .map(|(edit, found)| ChangedRow {
             name: found.tensor.clone(),
@@ -489,6 +498,23 @@ impl Answer {
                 for rows in residual.chunks(6) {
                     let cells = rows.iter().map(|row| format!("{:>4} {:<9}", row.layer, scientific(row.rel_rmse)));
                     line(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
+                }
+            }
+            if let Some(heads) = &self.attention {
+                line(format!("attention of {}, flash attention off; most shifted:", plural(heads.len(), "head")));
+                let mut most: Vec<&HeadRow> = heads.iter().collect();
+                most.sort_by(|a, b| b.jsd_nats.total_cmp(&a.jsd_nats));
+                for row in most.iter().take(5) {
+                    line(format!(
+                        "  layer {:>2} head {:>2}: JSD {} nats, entropy {:.3} → {:.3}, first position {} → {}",
+                        row.layer,
+                        row.head,
+                        scientific(row.jsd_nats),
+                        row.entropy_ref_nats,
+                        row.entropy_var_nats,
+                        share(row.sink_ref),
+                        share(row.sink_var),
+                    ));
                 }
             }
             if matches!(self.settings.arm, Arm::Native) {

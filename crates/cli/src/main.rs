@@ -10,11 +10,12 @@
 //! | `json` | values from files as strict JSON |
 //! | `table`, `time` | columns of text, dates |
 //! | `progress` | how far long work is |
-//! | `model`, `corpus`, `settings` | what several subcommands take: a model file, a text, the pinned settings |
+//! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
 mod args;
 mod census;
+mod chat;
 mod corpus;
 mod diff;
 mod doctor;
@@ -34,6 +35,7 @@ mod settings;
 mod status;
 mod table;
 mod time;
+mod variant;
 mod verify;
 mod worker;
 
@@ -61,6 +63,7 @@ fn run(args: Args, output: &Output) -> Outcome {
         Command::Quantize(args) => quantize::run(&args, &llama::GgmlCodec, output),
         Command::Diff(args) => diff::run(&args, &llama::GgmlCodec, output),
         Command::Eval(args) => eval::run(&args, output),
+        Command::Chat(args) => chat::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Status(args) => status::run(&args, output),
         Command::Report(args) => report::run(&args, output),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The question: ffn-norm-bf16, attention-int8, or one of your own such as 'ffn_down=q4_0'
+    /// The question: ffn-norm-bf16, attention-int8, embedding-4bit, or one of your own such as 'ffn_down=q4_0'
     #[arg(value_name = "PRESET|SEL=SCHEME")]
     question: String,
     /// GGUF files
@@ -291,10 +291,13 @@ impl<'a> Answer<'a> {
         // Writing to a String cannot fail.
         for (index, answer) in self.answers.iter().enumerate() {
             let _ = writeln!(out, "{}: {}", escape_terminal(answer.model), answer.sentence);
-            let whole = |row: &&VerdictRow<'_>| row.model_index == index && row.stage == Stage::AllLayers;
-            for row in self.verdicts.iter().filter(whole) {
+            let of_target = |row: &&VerdictRow<'_>| {
+                row.model_index == index && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
+            };
+            for row in self.verdicts.iter().filter(of_target) {
                 let (arm, verdict) = (row.arm.name(), row.verdict.name());
-                let _ = write!(out, "  {verdict:<12} {arm} arm, {}", plural(row.chunks, "window"));
+                let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
+                let _ = write!(out, "  {verdict:<12} {arm} arm, {}{part}", plural(row.chunks, "window"));
                 if let Some(effects) = &row.effects {
                     let _ = write!(out, ": {}", effects.words());
                 }

@@ -18,13 +18,16 @@ pub struct SettingsArgs {
     /// Threads, 0 for one per core; results do not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     pub threads: u32,
+    /// Layers on a GPU, in builds with cuda, metal or vulkan; the CPU's results are the reference
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
+    pub gpu_layers: u32,
     /// Main memory to use at most, such as 8G or 800M; what is available if left out. Results do not depend on it
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_memory: Option<u64>,
 }
 
 /// `8G`, `800M`, `1.5GiB` or plain bytes.
-fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
@@ -53,7 +56,7 @@ pub fn available_memory() -> Option<u64> {
 impl SettingsArgs {
     /// Everything that is pinned, for this window length.
     pub fn engine(&self) -> EngineSettings {
-        EngineSettings::pinned(self.ctx)
+        EngineSettings { n_gpu_layers: self.gpu_layers, ..EngineSettings::pinned(self.ctx) }
     }
 
     /// What may be used, bytes; `None` where neither the user nor the system says.

@@ -172,3 +172,30 @@ fn what_predicts_no_next_token_is_refused_by_name_before_anything_runs() {
         assert!(assay(room.path(), &["inspect", name]).status.success(), "{name}");
     }
 }
+
+#[test]
+fn activations_of_every_architecture_can_be_held_in_a_scheme_and_left_alone_they_change_no_bit() {
+    let room = room();
+    for architecture in Architecture::CAUSAL {
+        write(SmallModel::new(architecture), &Vocabulary::bytes(true), room.path(), "m.gguf");
+        let is_recurrent = architecture == Architecture::Mamba;
+        for selector in ["residual", "kv", "attn_norm[where=activation]", "output_norm[where=activation]"] {
+            if selector == "kv" && is_recurrent {
+                let args = [&["eval", "m.gguf", "--apply", "kv=int8@row"], &SMALL[..]].concat();
+                let said = refused(room.path(), &args);
+                assert!(said.contains("no layer of this model has keys and values"), "{said}");
+                continue;
+            }
+            let answer = |scheme: &str| eval(room.path(), &["m.gguf", "--apply", &format!("{selector}={scheme}")]);
+            assert_eq!(answer("identity")["logits_changed"], 0, "{architecture:?}: {selector}");
+            let coarse = answer("int4@row");
+            assert!(number(&coarse, "kld_mean") > 0.0, "{architecture:?}: {selector}: {coarse}");
+            let rows = coarse["changed"].as_array().expect("rows");
+            assert!(rows.iter().all(|row| row["changed"].as_u64() > Some(0)), "{architecture:?}: {coarse}");
+        }
+        let traced = eval(room.path(), &["m.gguf", "--apply", "norms[layers=1]=int4@row", "--trace"]);
+        let residual = traced["residual"].as_array().expect("rows");
+        assert_eq!(residual[0]["rel_rmse"], 0.0, "{architecture:?}: {traced}");
+        assert!(number(&residual[1], "rel_rmse") > 0.0, "{architecture:?}: {traced}");
+    }
+}

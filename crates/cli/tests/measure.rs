@@ -292,3 +292,148 @@ fn a_variant_that_goes_bad_names_chunk_token_node_and_weight() {
                  graph node ffn_out-1 at token 16, which reads blk.1.ffn_down.weight";
     assert!(words.contains(found), "{words}");
 }
+
+#[test]
+fn the_embedding_preset_measures_both_uses_singly_and_together() {
+    let room = room();
+    let args = [&["run", "embedding-4bit", "off.gguf", "--out", "out", "--json"], &SMALL[..]].concat();
+    let answer = json(room.path(), &args);
+    assert!(answer["controls"].as_array().expect("rows").iter().all(|control| control["ok"] == true), "{answer}");
+    let rows: Vec<(&str, &str, &str)> = answer["verdicts"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (row["stage"].as_str().unwrap(), row["target"].as_str().unwrap(), row["arm"].as_str().unwrap()))
+        .collect();
+    let both = "token_embd[use=lookup],output[use=head]";
+    for arm in ["exact", "native"] {
+        for expected in [
+            ("each_part", "token_embd[use=lookup]", arm),
+            ("each_part", "output[use=head]", arm),
+            ("all_layers", both, arm),
+        ] {
+            assert!(rows.contains(&expected), "{expected:?} is not among {rows:?}");
+        }
+    }
+    let sentence = answer["answers"][0]["sentence"].as_str().expect("a sentence");
+    assert!(sentence.contains(" Singly: token_embd[use=lookup] KLD "), "{sentence}");
+    let text = stdout(room.path(), &[&["run", "embedding-4bit", "off.gguf", "--out", "out"], &SMALL[..]].concat());
+    assert!(text.contains("exact arm, 8 windows, output[use=head] alone: KLD "), "{text}");
+    let report = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
+    assert!(
+        report.contains("variant, token_embd\\[use=lookup\\] alone") || report.contains("use=lookup] alone"),
+        "{report}"
+    );
+}
+
+#[test]
+fn layers_on_a_gpu_are_refused_by_a_build_without_one() {
+    let room = room();
+    let output = assay(room.path(), &[&["eval", "on.gguf", "--gpu-layers", "1"], &SMALL[..]].concat());
+    let words = String::from_utf8_lossy(&output.stderr);
+    if cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan")) {
+        eprintln!("skipped: this build has a GPU back end");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("computes on the CPU only") && words.contains("\nhint: build with --features"), "{words}");
+}
+
+/// Process ids whose parent this is.
+fn children_of(parent: u32) -> Vec<u32> {
+    let parent_of = |id: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|&id| parent_of(id) == Some(parent)).collect()
+}
+
+#[test]
+fn a_worker_killed_from_outside_costs_nothing_and_leaves_its_words_behind() {
+    let room = room();
+    std::fs::write(room.path().join("long.txt"), text(60_000)).expect("a file");
+    let long = ["--text", "long.txt", "--ctx", "256", "--chunks", "48", "--threads", "1"];
+    let program = env!("CARGO_BIN_EXE_assay");
+    let mut run = std::process::Command::new(program)
+        .current_dir(room.path())
+        .args([&["run", "ffn-norm-bf16", "off.gguf", "--out", "out"], &long[..]].concat())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("assay starts");
+    let samples = room.path().join("out/samples");
+    let mut killed = false;
+    while run.try_wait().expect("a child").is_none() {
+        // Once something is being measured, the worker goes.
+        let has_begun = std::fs::read_dir(&samples).is_ok_and(|entries| entries.count() > 2);
+        if has_begun && !killed {
+            for id in children_of(run.id()) {
+                let status = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
+                killed |= status.is_ok_and(|status| status.success());
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(killed, "the run ended before its worker could be killed");
+    assert_eq!(run.wait().expect("a child").code(), Some(0));
+    let journal = std::fs::read_to_string(room.path().join("out/journal.jsonl")).expect("a journal");
+    assert!(journal.contains("worker_died") && journal.contains("signal: 9"), "{journal}");
+    let said = std::fs::read_to_string(room.path().join("out/worker-0.stderr")).expect("a log");
+    assert!(said.matches("llama_model_loader: loaded meta data").count() >= 2, "both workers' words are kept: {said}");
+    // A run that nobody disturbed has the same cells.
+    stdout(room.path(), &[&["run", "ffn-norm-bf16", "off.gguf", "--out", "calm"], &long[..]].concat());
+    for name in support::names_in(&room.path().join("calm/cells")) {
+        let of = |run: &str| std::fs::read(room.path().join(run).join("cells").join(&name)).expect("a cell");
+        assert_eq!(of("out"), of("calm"), "{name}");
+    }
+}
+
+#[test]
+fn a_model_without_a_chat_template_is_refused_before_anything_is_answered() {
+    let room = room();
+    let said = support::refused(room.path(), &["chat", "on.gguf"]);
+    assert!(said.contains("tokenizer.chat_template is missing"), "{said}");
+    for wrong in [["--temperature", "-1"], ["--temperature", "x"], ["--tokens", "0"]] {
+        support::refused(room.path(), &["chat", "on.gguf", wrong[0], wrong[1]]);
+    }
+}
+
+#[test]
+fn attention_shifts_behind_the_touched_layer_only_and_not_at_all_for_an_identity() {
+    let room = room();
+    let heads = |apply: &str| {
+        let answer = eval(room.path(), &["off.gguf", "--apply", apply, "--attention"]);
+        assert_eq!(answer["settings"]["flash_attn"], false, "{answer}");
+        let rows = answer["attention"].as_array().expect("rows").clone();
+        // Two layers of two heads, every query position of eight windows.
+        assert_eq!(rows.len(), 4, "{answer}");
+        assert!(rows.iter().all(|row| row["n"] == 8 * 32), "{answer}");
+        rows
+    };
+    let of = |rows: &[Value], key: &str| -> Vec<f64> {
+        rows.iter().map(|row| row[key].as_f64().expect("a number")).collect()
+    };
+    let identity = heads("attn_q=identity");
+    assert_eq!(of(&identity, "jsd_nats"), [0.0; 4]);
+    assert_eq!(of(&identity, "entropy_ref_nats"), of(&identity, "entropy_var_nats"));
+    assert!(of(&identity, "entropy_ref_nats").iter().all(|&h| h > 0.0 && h < 32f64.ln()));
+    let late = of(&heads("attn_q[layers=1]=int4@row"), "jsd_nats");
+    assert_eq!(late[..2], [0.0, 0.0]);
+    assert!(late[2] > 0.0 && late[3] > 0.0 && late[3] < std::f64::consts::LN_2, "{late:?}");
+    // Nothing to look at: without queries every position before is as good as any other.
+    let blind = heads("attn_q=zero");
+    let entropy: f64 = (1..=32).map(|n| f64::from(n).ln()).sum::<f64>() / 32.0;
+    assert!(of(&blind, "entropy_var_nats").iter().all(|h| (h - entropy).abs() < 1e-5), "{blind:?}");
+    let edited = heads("kq_soft_max-1[where=activation]=zero");
+    assert_eq!(of(&edited, "sink_var")[2..], [0.0, 0.0], "an edit of the probabilities themselves is seen");
+}
+
+#[test]
+fn a_run_whose_weights_do_not_fit_is_refused_before_a_folder_is_made() {
+    let room = room();
+    let args = [&["run", "ffn-norm-bf16", "off.gguf", "--out", "out", "--max-memory", "100K"], &SMALL[..]].concat();
+    let said = support::refused(room.path(), &args);
+    assert!(said.contains("off.gguf: memory: ") && said.contains("needed at least (model "), "{said}");
+}

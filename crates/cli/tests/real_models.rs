@@ -68,3 +68,31 @@ fn bf16_norms_are_a_no_op_on_one_model_and_a_tiny_real_effect_on_the_other() {
     let controls = answer["controls"].as_array().expect("rows");
     assert!(controls.len() >= 20 && controls.iter().all(|control| control["ok"] == true), "{answer}");
 }
+
+#[test]
+fn a_chat_goes_through_the_models_own_template_and_repeats_itself() {
+    let Some(path) = real_model(SMOLLM2) else { return };
+    let path = path.to_str().expect("UTF-8");
+    let chat = |more: &[&str]| {
+        let common =
+            ["chat", path, "--prompt", "What is the capital of France?", "--tokens", "12", "--json", "--quiet"];
+        json(&[&common[..], more].concat())
+    };
+    let identity = chat(&["--apply", "ffn_norm=identity", "--apply", "residual=identity", "--arm", "native"]);
+    let said = &identity["chats"][0];
+    assert_eq!((&said["reference"], &said["first_divergence"]), (&said["variant"], &Value::Null), "{identity}");
+    // Greedy, through the template: a base text would go on with more questions.
+    let text = said["reference"]["text"].as_str().expect("text");
+    assert!(text.contains("Paris"), "{text}");
+    let destroyed = chat(&["--apply", "ffn_down=zero", "--arm", "native"]);
+    assert_eq!(
+        destroyed["chats"][0]["reference"], said["reference"],
+        "the reference is the same whatever is beside it"
+    );
+    assert!(destroyed["chats"][0]["first_divergence"].as_u64() < Some(12), "{destroyed}");
+    let drawn = |seed: &str| {
+        chat(&["--arm", "native", "--temperature", "1.5", "--seed", seed])["chats"][0]["reference"]["tokens"].clone()
+    };
+    assert_eq!(drawn("7"), drawn("7"));
+    assert_ne!(drawn("7"), drawn("8"));
+}

@@ -1,6 +1,7 @@
 //! What evaluation needs from an engine. The trait lives here, with its user, so that everything
 //! above it is tested without a C++ build; `llama` implements it.
 
+use crate::generate::ChatMessage;
 use crate::observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, WeightUse};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -24,8 +25,15 @@ pub struct EngineSettings {
     pub type_k: String,
     /// ggml type of the value cache.
     pub type_v: String,
+    /// Layers held by a GPU back end, where the build has one; 0 computes on the CPU, whose results are the reference.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_gpu_layers: u32,
     /// Weight repacking into interleaved layouts (`use_extra_bufts`): off, since it moves bits.
     pub repack: bool,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl EngineSettings {
@@ -38,6 +46,7 @@ impl EngineSettings {
             flash_attn: true,
             type_k: "f16".into(),
             type_v: "f16".into(),
+            n_gpu_layers: 0,
             repack: false,
         }
     }
@@ -137,6 +146,30 @@ pub trait Engine {
 
     /// Bytes of text that a token stands for; 0 for a special token.
     fn piece_len(&self, token: Token) -> usize;
+
+    /// The text that a token stands for; empty for a special token. Not always whole characters.
+    fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// Whether a token ends an answer.
+    fn is_end(&self, token: Token) -> bool;
+
+    /// The tokens of a conversation, written by the model's own chat template up to where the assistant answers.
+    ///
+    /// # Errors
+    /// When the model has no chat template, or the engine does not know it.
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError>;
+
+    /// Goes on from a prompt, in a context of its own: `next` gets the logits of the last position and gives the next
+    /// token, or `None` to stop. Stops also where `n_ctx` tokens are reached.
+    ///
+    /// # Errors
+    /// When the prompt is empty or longer than `n_ctx`, when the engine fails or a hook does.
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError>;
 
     /// All weights of the model's graph, in graph order.
     fn weights(&self) -> &[WeightInfo];

@@ -3,14 +3,18 @@
 //! text → tokens ([`engine`]) → [`window`]s → logits of reference and variant → per-token [`score`]s, made of two sums
 //! over the vocabulary ([`softmax`])
 
+pub mod attention;
 pub mod engine;
+pub mod generate;
 pub mod observe;
 pub mod score;
 pub mod softmax;
 pub mod window;
 
+pub use attention::HeadShift;
 pub use engine::{
     Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
 };
+pub use generate::{ChatMessage, Sampling, first_divergence};
 pub use observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Replace, WeightUse};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

@@ -13,7 +13,7 @@ const LANES: usize = 8;
 /// # Source
 /// W. J. Cody and W. Waite, *Software Manual for the Elementary Functions* (1980), chapter 6.
 #[inline(always)]
-fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     const LN2_HI: f64 = 0.693_147_180_369_123_8;
     const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
     // Adding and subtracting 1.5 · 2^52 rounds to the nearest integer without leaving the vector unit.

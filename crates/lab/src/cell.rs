@@ -5,12 +5,14 @@
 //! | controls, per arm | A/A, identity write-back, positive control, jitter × seeds; native arm: carrier control |
 //! | one layer | the middle one, first arm of the plan |
 //! | each layer | every one singly, first arm |
+//! | each part | every part of the target that the plan names, every arm |
 //! | all layers | the whole target, every arm |
 
 use crate::layer_set::LayerSet;
 use crate::plan::Plan;
-use crate::protocol::{Arm, Base, Carrier, CellSpec, Edit};
+use crate::protocol::{Arm, Base, Carrier, CellSpec, Edit, Place};
 use crate::record::{Role, Stage};
+use crate::selector::Selector;
 use crate::target_role::TensorId;
 use eval::EngineSettings;
 use numerics::Scheme;
@@ -98,86 +100,117 @@ impl ModelKey<'_> {
 
 /// The target of a plan in one model.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct PlanTarget<'a> {
     /// All tensors of the model, in file order.
     pub tensors: &'a [TensorId],
-    /// Indices of the chosen ones.
-    pub chosen: &'a [usize],
+    /// The chosen ones, by index, and in which use.
+    pub chosen: &'a [(usize, Place)],
+    /// Parts that are measured singly too.
+    pub parts: &'a [(Selector, Vec<(usize, Place)>)],
 }
 
-impl Target<'_> {
+impl PlanTarget<'_> {
     /// Layers of the target, ascending.
     pub fn layers(&self) -> Vec<u32> {
-        let mut layers: Vec<u32> = self.chosen.iter().filter_map(|&index| self.tensors[index].layer()).collect();
+        let mut layers: Vec<u32> = self.chosen.iter().filter_map(|&(index, _)| self.tensors[index].layer()).collect();
         layers.sort_unstable();
         layers.dedup();
         layers
     }
 
-    fn names(&self, keep: impl Fn(&TensorId) -> bool) -> Vec<String> {
-        let chosen = self.chosen.iter().map(|&index| &self.tensors[index]);
-        chosen.filter(|tensor| keep(tensor)).map(|tensor| tensor.name.clone()).collect()
+    fn of(&self, chosen: &[(usize, Place)], keep: impl Fn(&TensorId) -> bool) -> Vec<(String, Place)> {
+        let chosen = chosen.iter().map(|&(index, place)| (&self.tensors[index], place));
+        chosen.filter(|(tensor, _)| keep(tensor)).map(|(tensor, place)| (tensor.name.clone(), place)).collect()
     }
+}
+
+/// How much of the target a cell is about.
+#[derive(Clone, Copy)]
+enum What<'a> {
+    All,
+    Layer(u32),
+    Part(&'a Selector),
 }
 
 /// All cells of `plan` on one model, measured on the first `chunks` windows.
 ///
 /// The native arm is compared with a reference that holds in F32 whatever the cells hold in F32, so that the
 /// change of kernels is not taken for an effect of the scheme; what that change does is the carrier control.
-pub fn expand(plan: &Plan, target: Target<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
+pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
     let layer_chunks = plan.layer_chunks.min(chunks);
     let layers = target.layers();
-    let all = target.names(|_| true);
+    let all = target.of(target.chosen, |_| true);
     let mut cells = Vec::new();
-    let mut push = |stage, role, base: &Base, scheme: &Scheme, carrier, tensors: &[String], layer: Option<u32>, n| {
-        let scheme = scheme.to_string();
-        let edits: Vec<Edit> = tensors.iter().map(|tensor| Edit::of_weight(tensor, &scheme, carrier)).collect();
-        let selector = layer.map_or(plan.target.clone(), |layer| plan.target.narrowed(&LayerSet::one(layer)));
-        let chunks: Vec<usize> = (0..n).collect();
-        cells.push(Cell {
-            key: model.of_cell(base, &edits, &chunks),
-            stage,
-            role,
-            target: selector.to_string(),
-            scheme,
-            layers: layer.map_or(layers.clone(), |layer| vec![layer]),
-            base: base.clone(),
-            edits,
-            chunks,
-        });
-    };
+    let mut push =
+        |stage, role, base: &Base, scheme: &Scheme, carrier, tensors: &[(String, Place)], what: What<'_>, n| {
+            let scheme = scheme.to_string();
+            let edits: Vec<Edit> = tensors
+                .iter()
+                .map(|(tensor, place)| Edit { place: *place, ..Edit::of_weight(tensor, &scheme, carrier) })
+                .collect();
+            let (selector, layers) = match what {
+                What::All => (plan.target.clone(), layers.clone()),
+                What::Layer(layer) => (plan.target.narrowed(&LayerSet::one(layer)), vec![layer]),
+                What::Part(part) => (part.clone(), Vec::new()),
+            };
+            let chunks: Vec<usize> = (0..n).collect();
+            cells.push(Cell {
+                key: model.of_cell(base, &edits, &chunks),
+                stage,
+                role,
+                target: selector.to_string(),
+                scheme,
+                layers,
+                base: base.clone(),
+                edits,
+                chunks,
+            });
+        };
 
     let identity = Scheme::identity();
     for &arm in &plan.arms {
         let carried = match arm {
             Arm::Exact => Vec::new(),
-            Arm::Native => target.names(|tensor| !tensor.ty.eq_ignore_ascii_case("f32")),
+            Arm::Native => target.of(target.chosen, |tensor| !tensor.ty.eq_ignore_ascii_case("f32")),
         };
         let untouched = Base { arm, carried: Vec::new() };
-        let base = Base { arm, carried };
+        let base = Base { arm, carried: carried.iter().map(|(tensor, _)| tensor.clone()).collect() };
         let control = Stage::Controls;
         if !base.carried.is_empty() {
-            push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &base.carried, None, chunks);
-            push(control, Role::Identity, &untouched, &identity, Carrier::Keep, &all, None, layer_chunks);
+            push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &carried, What::All, chunks);
+            push(control, Role::Identity, &untouched, &identity, Carrier::Keep, &all, What::All, layer_chunks);
         }
-        push(control, Role::AA, &base, &identity, Carrier::F32, &[], None, layer_chunks);
-        push(control, Role::Identity, &base, &identity, Carrier::F32, &all, None, layer_chunks);
-        push(control, Role::Positive, &base, &plan.positive, Carrier::F32, &all, None, layer_chunks);
+        push(control, Role::AA, &base, &identity, Carrier::F32, &[], What::All, layer_chunks);
+        push(control, Role::Identity, &base, &identity, Carrier::F32, &all, What::All, layer_chunks);
+        push(control, Role::Positive, &base, &plan.positive, Carrier::F32, &all, What::All, layer_chunks);
         for &seed in &plan.jitter_seeds {
-            push(control, Role::Jitter { seed }, &base, &plan.jitter(seed), Carrier::F32, &all, None, chunks);
+            push(control, Role::Jitter { seed }, &base, &plan.jitter(seed), Carrier::F32, &all, What::All, chunks);
         }
         if arm == plan.arms[0] {
-            let of_layer = |layer: u32| target.names(|tensor| tensor.layer() == Some(layer));
+            let of_layer = |layer: u32| target.of(target.chosen, |tensor| tensor.layer() == Some(layer));
             let mut single = |stage, layer| {
                 let tensors = of_layer(layer);
-                push(stage, Role::Variant, &base, &plan.scheme, Carrier::F32, &tensors, Some(layer), layer_chunks);
+                push(
+                    stage,
+                    Role::Variant,
+                    &base,
+                    &plan.scheme,
+                    Carrier::F32,
+                    &tensors,
+                    What::Layer(layer),
+                    layer_chunks,
+                );
             };
             if let Some(&middle) = layers.get(layers.len() / 2) {
                 single(Stage::OneLayer, middle);
             }
             layers.iter().for_each(|&layer| single(Stage::EachLayer, layer));
         }
-        push(Stage::AllLayers, Role::Variant, &base, &plan.scheme, Carrier::F32, &all, None, chunks);
+        for (part, chosen) in target.parts {
+            let tensors = target.of(chosen, |_| true);
+            push(Stage::EachPart, Role::Variant, &base, &plan.scheme, Carrier::F32, &tensors, What::Part(part), chunks);
+        }
+        push(Stage::AllLayers, Role::Variant, &base, &plan.scheme, Carrier::F32, &all, What::All, chunks);
     }
     // Arms are worked stage by stage, so that the controls of all come before the first result.
     cells.sort_by_key(|cell| cell.stage);
@@ -199,11 +232,11 @@ mod tests {
         let tensors: Vec<TensorId> = (0..n_layer)
             .map(|layer| TensorId { name: format!("blk.{layer}.ffn_norm.weight"), ty: ty.into(), ne: vec![8] })
             .collect();
-        let chosen: Vec<usize> = (0..tensors.len()).collect();
+        let chosen: Vec<(usize, Place)> = (0..tensors.len()).map(|index| (index, Place::Weight)).collect();
         let hashes: Vec<String> = (0..4).map(|chunk| format!("chunk {chunk}")).collect();
         let model =
             ModelKey { file_blake3: "file", engine_build: build, settings: &plan.settings, chunk_blake3: &hashes };
-        expand(plan, Target { tensors: &tensors, chosen: &chosen }, model, 4)
+        expand(plan, PlanTarget { tensors: &tensors, chosen: &chosen, parts: &[] }, model, 4)
     }
 
     #[test]
@@ -279,7 +312,36 @@ mod tests {
         let tensors = [TensorId { name: "output_norm.weight".into(), ty: "f32".into(), ne: vec![8] }];
         let model =
             ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
-        let cells = expand(&plan, Target { tensors: &tensors, chosen: &[0] }, model, 1);
+        let cells =
+            expand(&plan, PlanTarget { tensors: &tensors, chosen: &[(0, Place::Weight)], parts: &[] }, model, 1);
         assert!(cells.iter().all(|cell| matches!(cell.stage, Stage::Controls | Stage::AllLayers)));
+    }
+
+    #[test]
+    fn parts_are_measured_singly_in_every_arm_on_the_windows_of_the_whole() {
+        let corpus = Corpus { name: "built-in".into(), text: "text".into() };
+        let plan = Plan::preset("embedding-4bit", vec!["m.gguf".into()], corpus).expect("preset");
+        let tensors = [TensorId { name: "token_embd.weight".into(), ty: "q8_0".into(), ne: vec![8, 8] }];
+        let model =
+            ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
+        let chosen = plan.target.weights(&tensors).expect("there");
+        let parts: Vec<_> =
+            plan.parts.iter().map(|part| (part.clone(), part.weights(&tensors).expect("there"))).collect();
+        let cells = expand(&plan, PlanTarget { tensors: &tensors, chosen: &chosen, parts: &parts }, model, 2);
+        for arm in [Arm::Exact, Arm::Native] {
+            let variants: Vec<(&str, Place, usize)> = cells
+                .iter()
+                .filter(|cell| cell.role == Role::Variant && cell.base.arm == arm)
+                .map(|cell| (cell.target.as_str(), cell.edits[0].place, cell.chunks.len()))
+                .collect();
+            let expected = [
+                ("token_embd[use=lookup]", Place::Lookup, 2),
+                ("output[use=head]", Place::Head, 2),
+                ("token_embd[use=lookup],output[use=head]", Place::Weight, 2),
+            ];
+            assert_eq!(variants, expected, "{arm:?}");
+        }
+        let native = cells.iter().find(|cell| cell.base.arm == Arm::Native).expect("a cell");
+        assert!(native.base.carried.len() <= 1, "the shared matrix is carried once");
     }
 }

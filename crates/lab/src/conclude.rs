@@ -91,7 +91,7 @@ pub(crate) fn sentence(
         Verdict::BelowFloor => "has no effect that stands out from its floor",
         Verdict::Broken => "could not be measured",
     };
-    match (of(Arm::Exact), of(Arm::Native)) {
+    let whole = match (of(Arm::Exact), of(Arm::Native)) {
         (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
             "Holding {target} in {scheme} changes nothing, with exact weights and with the model's own kernels alike: {}{}.",
             exact.why,
@@ -115,7 +115,20 @@ pub(crate) fn sentence(
             format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
         }
         (None, None) => format!("Nothing was measured about {scheme} on {target}."),
-    }
+    };
+    whole + &parts_clause(cells)
+}
+
+/// What the parts cost singly, in the arm that answers the question.
+fn parts_clause(cells: &[JudgedCell]) -> String {
+    let parts = cells.iter().filter(|judged| judged.cell.stage == Stage::EachPart);
+    let arm = parts.clone().map(|judged| judged.cell.arm).min();
+    let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
+        let kld = judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld.mean)));
+        format!("{} {kld} ({})", judged.cell.target, judged.verdict.name())
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { String::new() } else { format!(" Singly: {}.", words.join("; ")) }
 }
 
 /// A no-op is only worth something when destroying the same tensors would have been seen.

@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -171,7 +172,14 @@ impl ProcessWorker {
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
-        let ended = status.map_or_else(|| "unknown".into(), |status| status.to_string());
+        let ended = status.map_or_else(
+            || "unknown".into(),
+            |status| match status.signal() {
+                // The kernel's own killer says nothing to its victim, so the reader has to be told what this may mean.
+                Some(9) => format!("{status}: killed from outside, as the system does when memory runs out"),
+                _ => status.to_string(),
+            },
+        );
         let words = match last_words(&String::from_utf8_lossy(&tail)) {
             words if words.is_empty() => "it said nothing".into(),
             words => format!("its last words: {words}"),
@@ -251,6 +259,13 @@ mod tests {
         assert!(died.last_words.contains("GGML_ASSERT failed"), "{died}");
         assert!(died.last_words.contains("signal: 6"), "{died}");
         assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\nGGML_ASSERT failed\n");
+    }
+
+    #[test]
+    fn a_worker_killed_from_outside_is_told_from_one_that_ended_by_itself() {
+        let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
+        assert!(died.last_words.contains("signal: 9") && died.last_words.contains("when memory runs out"), "{died}");
+        assert!(died.last_words.contains("loading"), "{died}");
     }
 
     #[test]

@@ -40,11 +40,11 @@ impl Phase {
     }
 
     /// The windows of a cell that this step measures. Controls are measured on the layer cells' windows first, so that
-    /// the gate opens or closes early; the rest of the jitter shares its reference passes with the whole-target cells.
+    /// the gate opens or closes early; the rest of the jitter and the single parts share their reference passes with the whole-target cells.
     fn windows(self, cell: &Cell, layer_chunks: usize) -> &[usize] {
         match (self, cell.stage) {
             (Phase::Controls, Stage::Controls) => &cell.chunks[..cell.chunks.len().min(layer_chunks)],
-            (Phase::AllLayers, Stage::Controls) => &cell.chunks,
+            (Phase::AllLayers, Stage::Controls | Stage::EachPart) => &cell.chunks,
             (phase, stage) if phase.stage() == stage => &cell.chunks,
             _ => &[],
         }

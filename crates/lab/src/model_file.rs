@@ -4,7 +4,9 @@ use crate::apply::ApplyError;
 use crate::lock::LockedModel;
 use crate::phrase::{count, plural};
 use crate::plan::Plan;
+use crate::protocol::Place;
 use crate::record::{CensusRow, Predicted};
+use crate::selector::Selector;
 use crate::target_role::TensorId;
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::StoredPrecision;
@@ -88,8 +90,10 @@ pub struct ModelFile {
     pub tensors: Vec<TensorId>,
     /// Tensors per stored type, most first.
     pub types: Vec<(String, usize)>,
-    /// Indices of the target's tensors.
-    pub target: Vec<usize>,
+    /// The target's tensors, by index, and in which use.
+    pub target: Vec<(usize, Place)>,
+    /// The plan's single parts, with theirs.
+    pub parts: Vec<(Selector, Vec<(usize, Place)>)>,
     gguf: GgufFile,
 }
 
@@ -135,11 +139,16 @@ impl ModelFile {
             .iter()
             .map(|tensor| TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() })
             .collect();
-        let target = plan
-            .target
-            .select(&tensors)
-            .map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })?
-            .tensors;
+        let weights = |selector: &Selector| {
+            let chosen = selector.weights(&tensors);
+            chosen.map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })
+        };
+        let target = weights(&plan.target)?;
+        let parts = plan
+            .parts
+            .iter()
+            .map(|part| Ok((part.clone(), weights(part)?)))
+            .collect::<Result<Vec<_>, ModelFileError>>()?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
         let mut types: Vec<(String, usize)> = counts.into_iter().map(|(ty, n)| (ty.to_string(), n)).collect();
@@ -152,7 +161,7 @@ impl ModelFile {
             file_bytes: gguf.file_bytes(),
         };
         let arch = gguf.architecture().unwrap_or_default().to_string();
-        Ok(ModelFile { path, locked, arch, types, target, tensors, gguf })
+        Ok(ModelFile { path, locked, arch, types, target, parts, tensors, gguf })
     }
 
     /// The file's hash now.
@@ -173,7 +182,7 @@ impl ModelFile {
         let question = plan.scheme.to_string();
 
         let mut census = Census::default();
-        for &index in &self.target {
+        for &(index, _) in &self.target {
             let tensor = &self.gguf.tensors()[index];
             let values = self.values(tensor, codec)?;
             let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };

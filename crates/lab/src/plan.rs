@@ -30,8 +30,8 @@ pub struct Preset {
     pub target: &'static str,
     /// Scheme.
     pub scheme: &'static str,
-    /// What this version cannot do about it yet.
-    pub missing: Option<&'static str>,
+    /// Parts of the target that are measured singly too; none where layers are.
+    pub parts: &'static [&'static str],
 }
 
 /// All presets.
@@ -43,7 +43,7 @@ pub const PRESETS: &[Preset] = &[
                      kernels.",
         target: "ffn_norm",
         scheme: "bf16",
-        missing: None,
+        parts: &[],
     },
     Preset {
         name: "attention-int8",
@@ -51,15 +51,15 @@ pub const PRESETS: &[Preset] = &[
         hypothesis: "Little: eight bits per weight with a scale per output channel cost far less than 0.01 nats of KLD.",
         target: "attn_q,attn_k,attn_v",
         scheme: "int8@row",
-        missing: None,
+        parts: &[],
     },
     Preset {
         name: "embedding-4bit",
         question: "Does it matter if the token embedding is held in INT4, as lookup, as head and as both?",
         hypothesis: "As lookup little, as head more: the head's errors reach every logit directly.",
-        target: "token_embd",
+        target: "token_embd[use=lookup],output[use=head]",
         scheme: "int4@block32",
-        missing: Some("it needs the shared matrix treated as lookup and as head separately (virtual untying)"),
+        parts: &["token_embd[use=lookup]", "output[use=head]"],
     },
 ];
 
@@ -73,14 +73,6 @@ pub enum PlanError {
         name: String,
         /// The nearest that is built, or all of those.
         hint: String,
-    },
-    /// A preset that is planned and not built.
-    #[error("preset {name} is not built yet: {missing}\nhint: ffn-norm-bf16 and attention-int8 can be run")]
-    NotBuilt {
-        /// Preset.
-        name: &'static str,
-        /// What is missing.
-        missing: &'static str,
     },
     /// Target or scheme.
     #[error(transparent)]
@@ -123,6 +115,8 @@ pub struct Plan {
     pub hypothesis: String,
     /// Which tensors.
     pub target: Selector,
+    /// Parts of it that are measured singly too.
+    pub parts: Vec<Selector>,
     /// What they become.
     pub scheme: Scheme,
     /// A destructive scheme for the same target: `zero`. No other is so for norms and matrices alike: a two-bit norm
@@ -152,26 +146,27 @@ impl Plan {
     /// The preset's plan with the defaults, for these models and this text.
     ///
     /// # Errors
-    /// When there is no such preset, or it is not built yet.
+    /// When there is no such preset.
     pub fn preset(name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
-            let built = PRESETS.iter().filter(|preset| preset.missing.is_none()).map(|preset| preset.name);
-            let near = built.clone().min_by_key(|near| edit_distance(near, name));
+            let near = PRESETS.iter().map(|preset| preset.name).min_by_key(|near| edit_distance(near, name));
             let hint = match near {
                 Some(near) if name.len() <= 64 && edit_distance(near, name) <= 4 => format!("did you mean {near}?"),
-                _ => format!("there are {}", built.collect::<Vec<_>>().join(" and ")),
+                _ => format!("there are {}", PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")),
             };
             return Err(PlanError::UnknownPreset { name: name.into(), hint });
         };
-        if let Some(missing) = preset.missing {
-            return Err(PlanError::NotBuilt { name: preset.name, missing });
-        }
         let apply = |scheme: &str| scheme.parse::<Scheme>().map_err(ApplyError::Scheme);
         Ok(Plan {
             name: preset.name.into(),
             question: preset.question.into(),
             hypothesis: preset.hypothesis.into(),
             target: preset.target.parse().map_err(ApplyError::Selector)?,
+            parts: preset
+                .parts
+                .iter()
+                .map(|part| part.parse().map_err(ApplyError::Selector))
+                .collect::<Result<_, _>>()?,
             scheme: apply(preset.scheme)?,
             positive: Scheme::zero(),
             models,
@@ -195,6 +190,7 @@ impl Plan {
             question: format!("Does it matter if {target} is held in {shown}?"),
             hypothesis: "None was stated.".into(),
             target,
+            parts: Vec::new(),
             positive: Scheme::zero().with_nonfinite(scheme.nonfinite()),
             scheme,
             models,
@@ -284,21 +280,17 @@ mod tests {
         for preset in PRESETS {
             preset.target.parse::<Selector>().expect(preset.target);
             preset.scheme.parse::<Scheme>().expect(preset.scheme);
-            let plan = Plan::preset(preset.name, vec!["m.gguf".into()], corpus());
-            assert_eq!(plan.is_err(), preset.missing.is_some(), "{}", preset.name);
-            if let Ok(plan) = plan {
-                plan.check().expect(preset.name);
-            }
+            let plan = Plan::preset(preset.name, vec!["m.gguf".into()], corpus()).expect(preset.name);
+            plan.check().expect(preset.name);
         }
     }
 
     #[test]
-    fn an_unknown_preset_names_the_nearest_and_an_unbuilt_one_what_is_missing() {
+    fn an_unknown_preset_names_the_nearest_or_all_of_them() {
         let error = |name: &str| Plan::preset(name, vec![], corpus()).expect_err(name).to_string();
         assert!(error("ffn-norm-bf61").contains("did you mean ffn-norm-bf16"));
-        assert!(error("x").contains("hint: there are ffn-norm-bf16 and attention-int8"));
-        assert!(!error("embedding-4bti").contains("embedding-4bit"));
-        assert!(error("embedding-4bit").contains("virtual untying"));
+        assert!(error("x").contains("hint: there are ffn-norm-bf16, attention-int8, embedding-4bit"));
+        assert!(error("embedding-4bti").contains("did you mean embedding-4bit"));
     }
 
     #[test]

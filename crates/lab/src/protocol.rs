@@ -2,7 +2,7 @@
 //! object a line. Everything here is plain data; the loop that serves it is [`crate::worker`].
 
 use crate::memory::MemoryPlan;
-use eval::{EngineInfo, EngineSettings, LayerError};
+use eval::{ChatMessage, EngineInfo, EngineSettings, HeadShift, LayerError, Sampling, Token};
 use numerics::FileOption;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -161,6 +161,30 @@ pub enum Job {
         /// The text itself.
         text: String,
     },
+    /// Let the reference and a variant of it answer conversations. Answered by [`Event::Answered`] for each, the
+    /// reference's first, [`Event::Measured`] last.
+    Chat {
+        /// The reference.
+        base: Base,
+        /// The variant; none lets the reference answer alone.
+        edits: Vec<Edit>,
+        /// Conversations up to where the assistant answers.
+        chats: Vec<Vec<ChatMessage>>,
+        /// Longest answer, tokens.
+        max_tokens: usize,
+        /// How tokens are chosen.
+        sampling: Sampling,
+    },
+    /// Compare the attention probabilities of a variant with the reference's; only with flash attention off. Answered by
+    /// [`Event::Attention`] for each window, [`Event::Measured`] last.
+    Attention {
+        /// The reference.
+        base: Base,
+        /// The variant.
+        edits: Vec<Edit>,
+        /// Windows.
+        chunks: Vec<usize>,
+    },
     /// Measure cells against one reference, chunk by chunk. Answered by many events, [`Event::Measured`] last.
     Measure {
         /// The reference.
@@ -265,6 +289,10 @@ pub enum Event {
     },
     /// A cell's scores on one window.
     Sample(Sample),
+    /// What attention looks at in one window.
+    Attention(AttentionSample),
+    /// One answer.
+    Answered(Answer),
     /// One cell cannot be measured; the others go on.
     CellFailed {
         /// Cell key.
@@ -288,6 +316,32 @@ pub enum Event {
         /// The user's input is at fault (exit 2) rather than the engine (exit 4).
         input: bool,
     },
+}
+
+/// Attention of a variant beside its reference's on one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionSample {
+    /// Window.
+    pub chunk: usize,
+    /// Layers that have attention, each with its heads.
+    pub layers: Vec<(usize, Vec<HeadShift>)>,
+}
+
+/// What was said in one conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Index of the conversation.
+    pub chat: usize,
+    /// The variant's, not the reference's.
+    pub is_variant: bool,
+    /// Tokens, without the one that ended it.
+    pub tokens: Vec<Token>,
+    /// Their text; bytes that are no UTF-8 are replaced.
+    pub text: String,
+    /// The model ended it; otherwise it was cut at the longest allowed.
+    pub ended: bool,
 }
 
 /// The reference's scores on one window.

@@ -15,7 +15,9 @@ pub enum Stage {
     OneLayer,
     /// Every layer singly.
     EachLayer,
-    /// All layers at once.
+    /// Every part of the target singly, where the question names parts: a matrix as lookup table, as head.
+    EachPart,
+    /// The whole target at once.
     AllLayers,
 }
 
@@ -26,6 +28,7 @@ impl Stage {
             Stage::Controls => "controls",
             Stage::OneLayer => "one layer",
             Stage::EachLayer => "each layer",
+            Stage::EachPart => "each part",
             Stage::AllLayers => "all layers",
         }
     }

@@ -10,19 +10,21 @@
 //! What is left to do is a pure function of plan and store, so a run that was killed goes on where it was, and a
 //! finished one is only read.
 
-use crate::cell::{ModelKey, Target, expand};
+use crate::cell::{ModelKey, PlanTarget, expand};
 use crate::conclude;
 use crate::controls::{FILE_UNCHANGED, withholding};
 use crate::link::{LinkFactory, WorkerDied, WorkerLink};
 use crate::lock::{LockedEngine, PlanLock, RunIdentity};
 use crate::measure::{Bench, Outlet, Phase};
+use crate::memory::{MemoryNeeds, TooLittleMemory};
 use crate::model_file::{Census, ModelFile, ModelFileError};
 use crate::plan::{Plan, PlanError};
-use crate::protocol::{Event, Job, SchemeFilePath};
+use crate::protocol::{Arm, Event, Job, SchemeFilePath};
 use crate::record::{JudgedCell, ModelRecord, RunRecord};
 use crate::run_event::RunEvent;
 use crate::scheme_files;
 use crate::store::{self, Fault, Store, StoreError};
+use crate::target_role::TensorId;
 use eval::EngineInfo;
 use numerics::BlockCodec;
 use std::{
@@ -84,6 +86,14 @@ pub enum RunError {
         /// Window length.
         n_ctx: u32,
     },
+    /// The weights alone do not fit.
+    #[error("{model}: memory: {source}\nhint: {}", .source.hint())]
+    Memory {
+        /// Model.
+        model: String,
+        /// What is needed, and what is allowed.
+        source: TooLittleMemory,
+    },
     /// The worker died twice before it could say anything about the model.
     #[error("{model}: {died}\nhint: the model may not be supported by this engine, or memory is short")]
     Worker {
@@ -127,6 +137,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         let input = match self {
             RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::ShortText { .. } => true,
+            RunError::Memory { .. } => true,
             RunError::Refused { input, .. } => *input,
             RunError::Store(error) => error.is_input(),
             RunError::Worker { .. } | RunError::OtherEngine { .. } => false,
@@ -229,7 +240,7 @@ pub fn run(
             settings: &plan.settings,
             chunk_blake3: &engine.chunk_blake3,
         };
-        let target = Target { tensors: &model.tensors, chosen: &model.target };
+        let target = PlanTarget { tensors: &model.tensors, chosen: &model.target, parts: &model.parts };
         let cells = expand(plan, target, key, lock.chunks);
         benches.push(Bench::new(index, prepared, engine, key, census, cells, &outlet.store, &faults)?);
     }
@@ -341,6 +352,7 @@ fn ask_engine(
     let mut engines = Vec::new();
     let mut links = Vec::new();
     for index in 0..prepared.models.len() {
+        require_memory(prepared, index)?;
         let (mut link, engine) = open(prepared, index, workers)?;
         if prepared.models.len() > 1 {
             // Several loaded models at once may not fit.
@@ -353,6 +365,24 @@ fn ask_engine(
     let chunks = prepared.plan.chunks.min(fewest);
     engines.iter_mut().for_each(|engine| engine.chunk_blake3.truncate(chunks));
     Ok((PlanLock::new(prepared.identity.clone(), chunks, engines), links))
+}
+
+/// Refuses a model whose weights do not fit the budget, before it is loaded. The rest of what a measurement takes is
+/// known to the engine alone, which refuses for itself.
+fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
+    let (plan, file) = (&prepared.plan, &prepared.models[index]);
+    let is_held = |tensor: &&TensorId| !tensor.is_integer() && !tensor.ty.eq_ignore_ascii_case("f32");
+    let values = |tensor: &TensorId| tensor.ne.iter().product::<u64>();
+    let in_f32: u64 = file.tensors.iter().filter(is_held).map(|tensor| values(tensor).saturating_mul(4)).sum();
+    let needs = MemoryNeeds {
+        model_bytes: file.locked.file_bytes,
+        held_in_f32_bytes: if plan.arms.contains(&Arm::Exact) { in_f32 } else { 0 },
+        ..MemoryNeeds::default()
+    };
+    match needs.fit(plan.max_memory_bytes, 1, false) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(RunError::Memory { model: prepared.name(index).into(), source }),
+    }
 }
 
 /// Starts a worker with a model and the text; once more if it dies.

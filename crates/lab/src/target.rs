@@ -73,6 +73,24 @@ impl Selector {
     }
 }
 
+impl Selector {
+    /// The tensors that are meant, and in which use, for a run.
+    ///
+    /// # Errors
+    /// As [`targets`](Selector::targets), and when activations are meant.
+    pub fn weights(&self, tensors: &[TensorId]) -> Result<Vec<(usize, Place)>, SelectorError> {
+        let weight = |target| match target {
+            Target::Weight(index, place) => Ok((index, place)),
+            Target::Node(name) => Err(SelectorError::NotYet {
+                part: self.to_string(),
+                missing: format!("a run's target are weights, and {name} is computed"),
+                hint: "`assay eval --apply` measures activations".into(),
+            }),
+        };
+        self.targets(tensors)?.targets.into_iter().map(weight).collect()
+    }
+}
+
 impl Part {
     /// A matrix in one of its uses: by the name of the role that it plays or of the matrix that plays it.
     fn one_use(&self, used_as: WeightUse, tensors: &[TensorId]) -> Result<(usize, Place), SelectorError> {

@@ -5,8 +5,10 @@
 //! set, and is undone. Memory beyond the model is the logits of one round and the weights of one cell; what else is kept
 //! is a matter of the budget ([`crate::memory`]).
 //!
-//! `loaded` is the model with what is swapped in it, `edit` what one edit does.
+//! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat` and `attention` are jobs of their own.
 
+mod attention;
+mod chat;
 mod edit;
 mod loaded;
 
@@ -14,6 +16,7 @@ use crate::memory::{MemoryNeeds, MemoryPlan};
 use crate::protocol::{
     ActivationEvidence, Base, CellSpec, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample, TensorEvidence,
 };
+use chat::Limits;
 use edit::{ActivationEdit, EditError, KeptEdits};
 use eval::window::{first_scored, n_scored};
 use eval::{
@@ -162,6 +165,18 @@ impl<W: Write> Worker<'_, W> {
                 let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
                 let event = loaded.cut(&text)?;
                 self.say(&event)?;
+            }
+            Job::Attention { base, edits, chunks } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.attention(&mut loaded, &base, &edits, &chunks);
+                self.loaded = Some(loaded);
+                result?;
+            }
+            Job::Chat { base, edits, chats, max_tokens, sampling } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.chat(&mut loaded, &base, &edits, &chats, &Limits { max_tokens, sampling });
+                self.loaded = Some(loaded);
+                result?;
             }
             Job::Measure { base, cells, chunks, trace } => {
                 let mut loaded = self.loaded.take().ok_or_else(no_model)?;
@@ -483,10 +498,14 @@ fn no_model() -> JobError {
     JobError::Input { why: "no model is open".into(), hint: "send an `open` job first".into() }
 }
 
+/// A request that the runner should not have made.
+fn report_impossible(why: String) -> JobError {
+    JobError::Input { why, hint: "the runner asked for something impossible; report it".into() }
+}
+
 /// Refuses a job that names what is not there, before anything is swapped.
 fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
-    let wrong =
-        |why: String| JobError::Input { why, hint: "the runner asked for something impossible; report it".into() };
+    let wrong = report_impossible;
     for work in chunks {
         if work.chunk >= loaded.windows.len() {
             return Err(wrong(format!("chunk {}: the text has {} windows", work.chunk, loaded.windows.len())));

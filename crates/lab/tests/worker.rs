@@ -2,7 +2,7 @@
 
 mod toy;
 
-use eval::Engine;
+use eval::{ChatMessage, Engine, Sampling};
 use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Place, Sample};
 use lab::worker::serve;
 use numerics::PlainCodec;
@@ -359,4 +359,34 @@ fn a_prefix_that_is_not_used_is_noted() {
         events.into_iter().filter(|event| matches!(event, Event::Note { .. })).count()
     };
     assert_eq!((notes(Fault::None), notes(Fault::InexactPrefix)), (0, 1));
+}
+
+#[test]
+fn reference_and_variant_answer_the_same_conversations_and_untouched_alike() {
+    let base = Base { arm: Arm::Exact, carried: Vec::new() };
+    let say_hello = |content: &str| vec![ChatMessage { role: "user".into(), content: content.into() }];
+    let chats = vec![say_hello("hello"), say_hello("goodbye")];
+    let answers = |edits: Vec<Edit>, sampling| -> Vec<(usize, bool, Vec<i32>)> {
+        let job = Job::Chat { base: base.clone(), edits, chats: chats.clone(), max_tokens: 12, sampling };
+        let events = say(2, Fault::None, &[open(2, None), Job::Corpus { text: TEXT.into() }, job]);
+        assert!(
+            matches!(events.last(), Some(Event::Measured { weights_before, weights_after }) if weights_before == weights_after)
+        );
+        let answer = |event: &Event| match event {
+            Event::Answered(answer) => Some((answer.chat, answer.is_variant, answer.tokens.clone())),
+            _ => None,
+        };
+        events.iter().filter_map(answer).collect()
+    };
+    let sampling = Sampling::Seeded { temperature: 1.0, seed: 3 };
+    let identity = answers(vec![Edit::of_weight(norm_name(1), "identity", Carrier::F32)], sampling);
+    let order: Vec<(usize, bool)> = identity.iter().map(|(chat, is_variant, _)| (*chat, *is_variant)).collect();
+    assert_eq!(order, [(0, false), (1, false), (0, true), (1, true)]);
+    assert_eq!((&identity[0].2, &identity[1].2), (&identity[2].2, &identity[3].2));
+    assert_eq!(answers(Vec::new(), sampling).len(), 2, "the reference alone");
+    let destroyed = answers(vec![Edit::of_weight("output.weight", "zero", Carrier::F32)], Sampling::Greedy);
+    assert_eq!(destroyed[2].2, [0; 12], "all tokens are equal then, and the first is taken");
+    assert_ne!(destroyed[0].2, destroyed[2].2);
+    let hooked = answers(vec![activation("l_out-2", "int2@row")], Sampling::Greedy);
+    assert_eq!(hooked[0].2, destroyed[0].2, "the same reference");
 }

@@ -80,6 +80,9 @@ impl Context {
         params.type_k = type_of_cache(&settings.type_k)?;
         params.type_v = type_of_cache(&settings.type_v)?;
         params.no_perf = true;
+        // What lies in main memory is computed there: a matrix copied to a device for one product has other bits.
+        params.op_offload = false;
+        params.offload_kqv = settings.n_gpu_layers > 0;
         params.cb_eval = Some(eval_callback);
         params.cb_eval_user_data = std::ptr::from_mut(visitor.as_mut()).cast();
         // SAFETY: the model is live by contract, and the visitor outlives the context (field order).
@@ -190,6 +193,47 @@ impl Context {
         }
         self.rows = rows;
         if n_parts > 1 { Ok(&self.rows) } else { self.logits(n_outputs) }
+    }
+
+    /// Goes on from a prompt token by token; `next` gets the logits of the last one.
+    pub(crate) fn generate(
+        &mut self,
+        prompt: &[Token],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        if prompt.is_empty() || prompt.len() > self.n_ctx {
+            let (n, n_ctx) = (prompt.len(), self.n_ctx);
+            return Err(EngineError::Failed(format!("a prompt of {n} tokens does not fit a context of {n_ctx}")));
+        }
+        let pass =
+            self.pass_mut().ok_or_else(|| EngineError::Failed("generating before the weights are known".into()))?;
+        pass.begin(Prefix::Full);
+        // SAFETY: the context is live.
+        unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.0.as_ptr()), true) };
+        let mut from = 0;
+        for tokens in prompt.chunks(self.n_ubatch) {
+            let is_last = from + tokens.len() == prompt.len();
+            self.step(tokens, tokens.len() - usize::from(is_last), from)?;
+            from += tokens.len();
+        }
+        while from < self.n_ctx {
+            let Some(token) = next(self.logits(1)?) else { break };
+            self.step(&[token], 0, from)?;
+            from += 1;
+        }
+        Ok(())
+    }
+
+    /// One graph of a text that is being written.
+    fn step(&mut self, tokens: &[Token], first_output: usize, from: usize) -> Result<(), EngineError> {
+        if let Some(pass) = self.pass_mut() {
+            pass.begin_part(0, from, tokens.len(), tokens.len() - first_output);
+        }
+        self.run(tokens, first_output, from)?;
+        match self.pass().and_then(Pass::failure) {
+            Some(why) => Err(EngineError::Failed(why)),
+            None => Ok(()),
+        }
     }
 
     /// Rows of logits of the last part.

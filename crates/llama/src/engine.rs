@@ -6,8 +6,8 @@ use crate::held::Writes;
 use crate::nodes::Nodes;
 use crate::weights::{Addresses, Weights};
 use eval::{
-    Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
-    Replace, Sequence, Token, WatchedActivation, WeightInfo, WeightUse,
+    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo,
+    NonFiniteNode, Prefix, Replace, Sequence, Token, WatchedActivation, WeightInfo, WeightUse,
 };
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
@@ -38,6 +38,8 @@ impl Drop for Model {
 pub struct LlamaEngine {
     /// Made when the first window comes: until then nobody knows that the text fills one.
     contexts: Vec<Context>,
+    /// For text that the model writes; made when it is first asked to.
+    writer: Option<Context>,
     n_contexts: usize,
     /// What `n_contexts` is without a limit.
     max_contexts: usize,
@@ -100,7 +102,7 @@ impl LlamaEngine {
         // SAFETY: idempotent initialisation.
         unsafe { sys::llama_backend_init() };
 
-        let model = load(path)?;
+        let model = load(path, settings.n_gpu_layers)?;
         let mut info = describe(&model, path)?;
         let (n_contexts, threads_each) = contexts_and_threads(n_threads, settings.n_ctx as usize, info.n_vocab);
         info.n_threads = n_contexts * threads_each;
@@ -117,6 +119,7 @@ impl LlamaEngine {
         let addresses = Arc::new(weights.take_addresses());
         Ok(LlamaEngine {
             contexts: Vec::new(),
+            writer: None,
             n_contexts,
             max_contexts: n_contexts,
             threads_each,
@@ -162,28 +165,55 @@ impl LlamaEngine {
         Ok(())
     }
 
+    /// Token ids with special tokens added; those in the text are parsed if asked for.
+    fn token_ids(&self, text: &str, parse_special: bool) -> Result<Vec<Token>, EngineError> {
+        let too_long = || EngineError::Failed(format!("the text is too long for llama.cpp: {} bytes", text.len()));
+        let len = i32::try_from(text.len()).map_err(|_| too_long())?;
+        // SAFETY: the model is live.
+        let vocab = unsafe { sys::llama_model_get_vocab(self.model.0.as_ptr()) };
+        let mut tokens: Vec<Token> = vec![0; text.len() / 2 + 16];
+        for _ in 0..2 {
+            let capacity = i32::try_from(tokens.len()).map_err(|_| too_long())?;
+            let (text, room) = (text.as_ptr().cast(), tokens.as_mut_ptr());
+            // SAFETY: text and tokens have the lengths that are passed.
+            let n = unsafe { sys::llama_tokenize(vocab, text, len, room, capacity, true, parse_special) };
+            // A negative count is the capacity that was needed.
+            tokens.resize(n.unsigned_abs() as usize, 0);
+            if n >= 0 {
+                return Ok(tokens);
+            }
+        }
+        Err(EngineError::Failed("the tokenizer asked for more room twice".into()))
+    }
+
     fn watched_indices(&self) -> Vec<usize> {
         self.watched.iter().filter_map(|name| self.weights.index(name).ok()).collect()
     }
 
     /// Tells contexts what to do beside computing in the next pass; `slots` are numbered from 0.
     fn give_orders(&mut self, slots: usize, hooks: &[Hook<'_>], is_hunt: bool) -> Result<(), EngineError> {
-        let places = hooks.iter().map(|hook| self.nodes.place(hook.node)).collect::<Result<Vec<_>, _>>()?;
-        let uses = self.weights.use_swaps();
-        for (slot, pass) in self.contexts.iter_mut().take(slots).filter_map(Context::pass_mut).enumerate() {
-            let hooks = places
-                .iter()
-                .zip(hooks)
-                // SAFETY: only the lifetime is changed; `clear_orders` forgets the pointer before the borrow ends.
-                .map(|(place, hook)| ActiveHook::new(place.clone(), unsafe { forget_lifetime(hook.replace) }))
-                .collect();
-            pass.give(Orders { slot, uses: uses.clone(), hooks, is_hunt });
+        for slot in 0..slots.min(self.contexts.len()) {
+            let orders = self.orders(slot, hooks, is_hunt)?;
+            if let Some(pass) = self.contexts[slot].pass_mut() {
+                pass.give(orders);
+            }
         }
         Ok(())
     }
 
+    /// What a pass is to do. Whoever gives it to a context calls [`clear_orders`](Self::clear_orders) before the hooks'
+    /// borrow ends.
+    fn orders(&mut self, slot: usize, hooks: &[Hook<'_>], is_hunt: bool) -> Result<Orders, EngineError> {
+        let active = |hook: &Hook<'_>| {
+            // SAFETY: only the lifetime is changed; `clear_orders` forgets the pointer before the borrow ends.
+            Ok(ActiveHook::new(self.nodes.place(hook.node)?, unsafe { forget_lifetime(hook.replace) }))
+        };
+        let hooks = hooks.iter().map(active).collect::<Result<_, EngineError>>()?;
+        Ok(Orders { slot, uses: self.weights.use_swaps(), hooks, is_hunt })
+    }
+
     fn clear_orders(&mut self) {
-        for pass in self.contexts.iter_mut().filter_map(Context::pass_mut) {
+        for pass in self.contexts.iter_mut().chain(&mut self.writer).filter_map(Context::pass_mut) {
             pass.give(Orders::default());
         }
     }
@@ -230,15 +260,25 @@ unsafe fn forget_lifetime(replace: &Replace<'_>) -> *const Replace<'static> {
     unsafe { std::mem::transmute::<*const Replace<'_>, *const Replace<'static>>(std::ptr::from_ref(replace)) }
 }
 
-/// The model with its weights in plain host memory: no mmap, no repacking, so that what is read is what the file holds.
-fn load(path: &Path) -> Result<Model, EngineError> {
+/// The model with its weights in plain memory of the host or of a device: no mmap, no repacking, so that what is read is
+/// what the file holds.
+fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError> {
+    // SAFETY: asks for a property of the build.
+    if n_gpu_layers > 0 && !unsafe { sys::llama_supports_gpu_offload() } {
+        return Err(EngineError::Unsupported {
+            what: format!(
+                "{n_gpu_layers} layers on a GPU: this build of assay computes on the CPU only, or finds no GPU"
+            ),
+            hint: "build with --features cuda, metal or vulkan; leave --gpu-layers out to compute on the CPU".into(),
+        });
+    }
     let file = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| EngineError::Failed(format!("{}: NUL in the path", path.display())))?;
     // SAFETY: plain defaults.
     let mut params = unsafe { sys::llama_model_default_params() };
     params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
     params.use_extra_bufts = false;
-    params.n_gpu_layers = 0;
+    params.n_gpu_layers = i32::try_from(n_gpu_layers).unwrap_or(i32::MAX);
     crate::log::forget_errors();
     // SAFETY: `file` outlives the call.
     NonNull::new(unsafe { sys::llama_model_load_from_file(file.as_ptr(), params) }).map(Model).ok_or_else(|| {
@@ -311,24 +351,7 @@ impl Engine for LlamaEngine {
     }
 
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
-        let too_long = || EngineError::Failed(format!("the text is too long for llama.cpp: {} bytes", text.len()));
-        let len = i32::try_from(text.len()).map_err(|_| too_long())?;
-        // SAFETY: the model is live.
-        let vocab = unsafe { sys::llama_model_get_vocab(self.model.0.as_ptr()) };
-        let mut tokens: Vec<Token> = vec![0; text.len() / 2 + 16];
-        for _ in 0..2 {
-            let capacity = i32::try_from(tokens.len()).map_err(|_| too_long())?;
-            // SAFETY: text and tokens have the lengths that are passed.
-            let n = unsafe {
-                sys::llama_tokenize(vocab, text.as_ptr().cast(), len, tokens.as_mut_ptr(), capacity, true, false)
-            };
-            // A negative count is the capacity that was needed.
-            tokens.resize(n.unsigned_abs() as usize, 0);
-            if n >= 0 {
-                return Ok(tokens);
-            }
-        }
-        Err(EngineError::Failed("the tokenizer asked for more room twice".into()))
+        self.token_ids(text, false)
     }
 
     fn piece_len(&self, token: Token) -> usize {
@@ -337,6 +360,62 @@ impl Engine for LlamaEngine {
             let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
             sys::llama_token_to_piece(vocab, token, std::ptr::null_mut(), 0, 0, false).unsigned_abs() as usize
         }
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        let mut bytes = vec![0u8; self.piece_len(token)];
+        // SAFETY: the model is live, and `bytes` has the length that is passed.
+        let n = unsafe {
+            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
+            sys::llama_token_to_piece(vocab, token, bytes.as_mut_ptr().cast(), bytes.len() as i32, 0, false)
+        };
+        bytes.truncate(usize::try_from(n).unwrap_or(0));
+        bytes
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the model is live.
+        unsafe { sys::llama_vocab_is_eog(sys::llama_model_get_vocab(self.model.0.as_ptr()), token) }
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        let text = crate::chat::prompt(self.model.0, messages)?;
+        let mut tokens = self.token_ids(&text, true)?;
+        // Some templates write BOS themselves, and the tokenizer adds one.
+        if let (Some(bos), [first, second, ..]) = (self.info.bos, &tokens[..])
+            && *first == bos
+            && *second == bos
+        {
+            tokens.remove(0);
+        }
+        Ok(tokens)
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let n_threads = self.threads_each * self.max_contexts;
+                // SAFETY: the model is live and outlives the context (field order).
+                let mut writer =
+                    unsafe { Context::new(self.model.0, &self.settings, n_threads, self.info.n_vocab, 1) }?;
+                writer.set_pass(Pass::new(self.addresses.clone()));
+                writer
+            }
+        };
+        let orders = self.orders(0, hooks, false)?;
+        if let Some(pass) = writer.pass_mut() {
+            pass.give(orders);
+        }
+        let done = writer.generate(prompt, next);
+        self.writer = Some(writer);
+        self.clear_orders();
+        done
     }
 
     fn weights(&self) -> &[WeightInfo] {

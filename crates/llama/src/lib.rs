@@ -4,6 +4,7 @@
 //! every graph node (`callback`); swapped bytes are `held` where the back end reads them. [`GgmlCodec`] is ggml's own quantization behind [`numerics::BlockCodec`].
 
 mod callback;
+mod chat;
 mod codec;
 mod context;
 mod engine;

@@ -2,8 +2,8 @@
 
 use crate::parts::OpenModel;
 use eval::{
-    Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix, Sequence, Token,
-    WatchedActivation, WeightInfo, WeightUse,
+    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
+    Sequence, Token, WatchedActivation, WeightInfo, WeightUse,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,6 +71,27 @@ impl Engine for Tapped {
 
     fn piece_len(&self, token: Token) -> usize {
         self.engine.piece_len(token)
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.engine.piece(token)
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        self.engine.is_end(token)
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        self.engine.chat_prompt(messages)
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        self.engine.generate(prompt, hooks, next)
     }
 
     fn weights(&self) -> &[WeightInfo] {

@@ -128,6 +128,7 @@ fn stage(stage: Stage) -> &'static str {
         Stage::Controls => "controls",
         Stage::OneLayer => "one_layer",
         Stage::EachLayer => "each_layer",
+        Stage::EachPart => "each_part",
         Stage::AllLayers => "all_layers",
     }
 }

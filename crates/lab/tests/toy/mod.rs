@@ -1,8 +1,8 @@
 //! An engine small enough to follow by hand: h = Σ embeddings so far, each layer h ← tanh(h · norm), logits = output · h.
 
 use eval::{
-    Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
-    Token, WatchedActivation, WeightInfo, WeightUse,
+    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo,
+    NonFiniteNode, Prefix, Token, WatchedActivation, WeightInfo, WeightUse,
 };
 use half::f16;
 use std::collections::BTreeMap;
@@ -177,7 +177,7 @@ impl Toy {
         if prefix == Prefix::Record {
             self.states[slot] = entering;
         }
-        self.seen[slot] = self
+        let seen = self
             .watch
             .iter()
             .map(|tensor| WatchedActivation {
@@ -185,6 +185,9 @@ impl Toy {
                 blake3: outputs.get(tensor).cloned().unwrap_or_default(),
             })
             .collect();
+        if let Some(there) = self.seen.get_mut(slot) {
+            *there = seen;
+        }
         let output = self.values("output.weight");
         let row = |h: &[f32; N_EMBD]| {
             (0..N_VOCAB)
@@ -207,6 +210,33 @@ impl Engine for Toy {
 
     fn piece_len(&self, _token: Token) -> usize {
         1
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        vec![b'a' + token as u8]
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        token == N_VOCAB as Token - 1
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        self.tokenize(&messages.iter().map(|message| message.content.as_str()).collect::<String>())
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        let mut text = prompt.to_vec();
+        while text.len() < 64 {
+            let logits = self.pass(0, &text, text.len() - 1, Prefix::Full, hooks)?;
+            let Some(token) = next(&logits) else { break };
+            text.push(token);
+        }
+        Ok(())
     }
 
     fn weights(&self) -> &[WeightInfo] {

@@ -3,8 +3,8 @@
 use super::{Fault, Place};
 use crate::parts::Parts;
 use eval::{
-    Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix, Token,
-    WatchedActivation, WeightInfo, WeightUse,
+    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
+    Token, WatchedActivation, WeightInfo, WeightUse,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +73,27 @@ impl Engine for Faulty {
 
     fn piece_len(&self, token: Token) -> usize {
         self.engine.piece_len(token)
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.engine.piece(token)
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        self.engine.is_end(token)
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        self.engine.chat_prompt(messages)
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        self.engine.generate(prompt, hooks, next)
     }
 
     fn weights(&self) -> &[WeightInfo] {

@@ -10,10 +10,10 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let mut cells: Vec<&JudgedCell> = model
         .cells
         .iter()
-        .filter(|j| j.cell.arm == arm && matches!(j.cell.stage, Stage::AllLayers | Stage::Controls))
+        .filter(|j| j.cell.arm == arm && matches!(j.cell.stage, Stage::AllLayers | Stage::EachPart | Stage::Controls))
         .collect();
-    // The variant first; the rest in the order of the method.
-    cells.sort_by_key(|j| j.cell.role != Role::Variant);
+    // The variant first, then its parts; the rest in the order of the method.
+    cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.stage != Stage::AllLayers));
     let mut blocks = vec![
         Block::Heading { level: 3, text: format!("The whole target, {} arm", arm.name()).into() },
         Block::Paragraph(words::arm_explained(arm).into()),

@@ -2,7 +2,7 @@
 
 use lab::phrase::{number, share, signed, times};
 use lab::protocol::{Arm, Carrier};
-use lab::record::{CellRecord, Estimate, Floor, Measured, Role};
+use lab::record::{CellRecord, Estimate, Floor, Measured, Role, Stage};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -19,6 +19,7 @@ pub(super) fn arm_explained(arm: Arm) -> &'static str {
 /// What a cell is, for the first column of a table.
 pub(super) fn cell(cell: &CellRecord) -> String {
     match cell.role {
+        Role::Variant if cell.stage == Stage::EachPart => format!("variant, {} alone", cell.target),
         Role::Variant => "variant".into(),
         Role::AA => "A/A: reference once more".into(),
         Role::Identity => match cell.edits.first().map(|edit| edit.carrier) {

@@ -1,0 +1,84 @@
+//! What attention looks at: the probabilities of one head over the positions before it, reference beside variant.
+
+use serde::{Deserialize, Serialize};
+
+/// Sums over query positions of one head. A position's own numbers are in nats, or shares of its probability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadShift {
+    /// Query positions.
+    pub n: u64,
+    /// Σ Jensen–Shannon divergence.
+    pub jsd: f64,
+    /// Σ entropy of the reference.
+    pub entropy_ref: f64,
+    /// Σ entropy of the variant.
+    pub entropy_var: f64,
+    /// Σ reference's probability of the first position.
+    pub sink_ref: f64,
+    /// Σ variant's probability of the first position.
+    pub sink_var: f64,
+}
+
+impl HeadShift {
+    /// Adds one query position: probabilities over key positions of reference and variant, which sum to 1 each.
+    pub fn add(&mut self, reference: &[f32], variant: &[f32]) {
+        // x ln x, with its limit at 0.
+        let x_ln_x = |x: f64| if x > 0.0 { x * x.ln() } else { 0.0 };
+        let (mut ref_ln_ref, mut var_ln_var, mut mix_ln_mix) = (0.0, 0.0, 0.0);
+        let mut differs = false;
+        for (&p, &q) in reference.iter().zip(variant) {
+            differs |= p.to_bits() != q.to_bits();
+            let (p, q) = (f64::from(p), f64::from(q));
+            ref_ln_ref += x_ln_x(p);
+            var_ln_var += x_ln_x(q);
+            mix_ln_mix += x_ln_x(0.5 * (p + q));
+        }
+        self.n += 1;
+        // Equal rows diverge by exactly 0; rounding must not make it a little less.
+        self.jsd += if differs { (0.5 * (ref_ln_ref + var_ln_var) - mix_ln_mix).max(0.0) } else { 0.0 };
+        self.entropy_ref -= ref_ln_ref;
+        self.entropy_var -= var_ln_var;
+        self.sink_ref += reference.first().map_or(0.0, |&p| f64::from(p));
+        self.sink_var += variant.first().map_or(0.0, |&q| f64::from(q));
+    }
+
+    /// Adds another window's sums.
+    pub fn join(&mut self, other: &HeadShift) {
+        self.n += other.n;
+        self.jsd += other.jsd;
+        self.entropy_ref += other.entropy_ref;
+        self.entropy_var += other.entropy_var;
+        self.sink_ref += other.sink_ref;
+        self.sink_var += other.sink_var;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_rows_shift_nothing_and_disjoint_ones_diverge_by_ln_two() {
+        let mut same = HeadShift::default();
+        same.add(&[0.25, 0.75, 0.0], &[0.25, 0.75, 0.0]);
+        assert_eq!((same.n, same.jsd, same.sink_ref, same.sink_var), (1, 0.0, 0.25, 0.25));
+        assert_eq!(same.entropy_ref, same.entropy_var);
+        let mut apart = HeadShift::default();
+        apart.add(&[1.0, 0.0], &[0.0, 1.0]);
+        assert!((apart.jsd - std::f64::consts::LN_2).abs() < 1e-15);
+        assert_eq!((apart.entropy_ref, apart.sink_ref, apart.sink_var), (0.0, 1.0, 0.0));
+    }
+
+    #[test]
+    fn the_divergence_is_the_mean_of_two_kl_divergences_from_the_mixture() {
+        let (p, q) = ([0.5f32, 0.5], [0.25f32, 0.75]);
+        let mut shift = HeadShift::default();
+        shift.add(&p, &q);
+        let kl = |a: &[f32], m: &[f64]| -> f64 {
+            a.iter().zip(m).map(|(&a, m)| f64::from(a) * (f64::from(a) / m).ln()).sum()
+        };
+        let mix = [0.375, 0.625];
+        assert!((shift.jsd - 0.5 * (kl(&p, &mix) + kl(&q, &mix))).abs() < 1e-15);
+    }
+}

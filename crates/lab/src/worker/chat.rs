@@ -1,0 +1,117 @@
+//! Conversations: the reference answers all of them, then the variant does.
+
+use super::edit::{ActivationEdit, EditError};
+use super::loaded::Loaded;
+use super::{JobError, Worker, memory_plan};
+use crate::protocol::{Answer, Base, CellSpec, Edit, Event, Place};
+use eval::{ChatMessage, EngineError, Hook, Sampling, Token};
+use std::collections::BTreeSet;
+use std::io::Write;
+
+/// How answers are made.
+pub(super) struct Limits {
+    pub(super) max_tokens: usize,
+    pub(super) sampling: Sampling,
+}
+
+impl<W: Write> Worker<'_, W> {
+    pub(super) fn chat(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        chats: &[Vec<ChatMessage>],
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        let prompts =
+            chats.iter().map(|messages| loaded.engine.chat_prompt(messages)).collect::<Result<Vec<_>, _>>()?;
+        let in_f32 = loaded.held_in_f32(base, self.codec);
+        let variant = CellSpec { key: "variant".into(), edits: edits.to_vec() };
+        let memory = memory_plan(loaded, &in_f32, std::slice::from_ref(&variant))?;
+        self.say(&Event::Memory(memory))?;
+        self.kept.begin(base, memory.kept_edits_bytes);
+        let weights = edits.iter().filter(|edit| edit.place != Place::Activation);
+        let touched: BTreeSet<&str> =
+            weights.clone().map(|edit| edit.tensor.as_str()).chain(in_f32.iter().map(String::as_str)).collect();
+        let weights_before = loaded.hash_of(&touched)?;
+        let done = loaded
+            .hold_in_f32(&in_f32, self.codec)
+            .and_then(|()| self.answers(loaded, &prompts, &[], false, limits))
+            .and_then(|()| if edits.is_empty() { Ok(()) } else { self.variant(loaded, base, edits, &prompts, limits) });
+        loaded.unwind(0)?;
+        done?;
+        let weights_after = loaded.hash_of(&touched)?;
+        self.say(&Event::Measured { weights_before, weights_after })?;
+        Ok(())
+    }
+
+    fn variant(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        prompts: &[Vec<Token>],
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
+        for edit in edits.iter().filter(|edit| edit.place != Place::Activation) {
+            let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
+            loaded.swap(&prepared)?;
+        }
+        let activations = edits
+            .iter()
+            .filter(|edit| edit.place == Place::Activation)
+            .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let closures: Vec<_> = activations
+            .iter()
+            .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
+            .collect();
+        let hooks: Vec<Hook<'_>> =
+            activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
+        self.answers(loaded, prompts, &hooks, true, limits)
+    }
+
+    fn answers(
+        &mut self,
+        loaded: &mut Loaded,
+        prompts: &[Vec<Token>],
+        hooks: &[Hook<'_>],
+        is_variant: bool,
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        for (chat, prompt) in prompts.iter().enumerate() {
+            self.say(&Event::Started { cell: is_variant.then(|| "variant".into()), chunk: chat })?;
+            let ends: BTreeSet<Token> = {
+                let n_vocab = loaded.engine.info().n_vocab as Token;
+                (0..n_vocab).filter(|&token| loaded.engine.is_end(token)).collect()
+            };
+            let mut tokens: Vec<Token> = Vec::new();
+            let (mut ended, mut is_bad) = (false, false);
+            loaded.engine.generate(prompt, hooks, &mut |logits| {
+                if tokens.len() >= limits.max_tokens {
+                    return None;
+                }
+                let Some(token) = limits.sampling.choose(logits, tokens.len() as u64) else {
+                    is_bad = true;
+                    return None;
+                };
+                if ends.contains(&token) {
+                    ended = true;
+                    return None;
+                }
+                tokens.push(token);
+                Some(token)
+            })?;
+            if is_bad {
+                let why = format!("conversation {chat}: the logits after {} tokens are not finite", tokens.len());
+                return Err(JobError::Engine(EngineError::Failed(why)));
+            }
+            let bytes: Vec<u8> = tokens.iter().flat_map(|&token| loaded.engine.piece(token)).collect();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            self.say(&Event::Answered(Answer { chat, is_variant, tokens, text, ended }))?;
+        }
+        Ok(())
+    }
+}
