@@ -2,7 +2,7 @@
 
 use crate::failure::Exit;
 use crate::output;
-use crate::{census, diff, eval, inspect, quantize, report, run, selectors, status, verify};
+use crate::{census, diff, eval, inspect, quantize, report, run, selectors, status, sweep, verify};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -48,6 +48,8 @@ pub enum Command {
     Diff(diff::DiffArgs),
     /// Measure perplexity, and with --apply the distance from the untouched model
     Eval(eval::EvalArgs),
+    /// Hold every layer singly in a scheme and rank the layers by what that costs
+    Sweep(sweep::SweepArgs),
     /// Ask a question of some models, with all its controls, and write a report
     Run(run::RunArgs),
     /// Show how far a run has come

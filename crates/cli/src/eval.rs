@@ -5,9 +5,9 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
-use crate::worker;
 use ::eval::{EngineSettings, LayerError};
 use anyhow::anyhow;
 use gguf::escape_terminal;
@@ -17,7 +17,7 @@ use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
-use lab::{Apply, Corpus, LayerSet, LinkFactory, RunError, WorkerDied, WorkerLink};
+use lab::{Apply, Corpus, LayerSet};
 use llama::GgmlCodec;
 use numerics::{Scheme, TensorContext};
 use serde::Serialize;
@@ -46,10 +46,23 @@ pub struct EvalArgs {
     settings: SettingsArgs,
 }
 
+/// An arm, as typed.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ArmArg {
+pub enum ArmArg {
+    /// Every weight in F32.
     Exact,
+    /// As shipped.
     Native,
+}
+
+impl ArmArg {
+    /// The arm.
+    pub fn arm(self) -> Arm {
+        match self {
+            ArmArg::Exact => Arm::Exact,
+            ArmArg::Native => Arm::Native,
+        }
+    }
 }
 
 /// What is to be measured, checked.
@@ -78,8 +91,7 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
         progress
             .say("token_embd.weight is the output head too: both uses change; token_embd[use=lookup] is one of them");
     }
-    let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
-    let measured = measure(link.as_mut(), &request, &mut progress)?;
+    let measured = measure(&request, &mut progress)?;
     drop(progress);
     let answer = measured.answer(&request)?;
     output.answer(&answer, || answer.text())?;
@@ -159,11 +171,6 @@ impl Request {
         let text = escape_terminal(&self.corpus.name);
         format!("{}: {arm} arm, text {text}, up to {n} of {n_ctx} tokens", escape_terminal(&self.name))
     }
-
-    fn worker_died(&self, died: WorkerDied) -> Failure {
-        let error = RunError::Worker { model: self.name.clone(), died };
-        Failure { exit: Exit::Engine, error: error.into() }
-    }
 }
 
 /// What the worker said.
@@ -178,38 +185,16 @@ struct Measurement {
     samples: CellSamples,
 }
 
-fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
-    let unexpected = |event: Event, about: &str| match event {
-        Event::Failed { why, hint, input } => {
-            let exit = if input { Exit::BadInput } else { Exit::Engine };
-            let error = RunError::Refused { model: about.to_owned(), why, hint, input };
-            Failure { exit, error: error.into() }
-        }
-        other => {
-            let start: String = format!("{other:?}").chars().take(200).collect();
-            request.worker_died(WorkerDied { last_words: format!("it answered out of turn: {start}") })
-        }
-    };
-    let died = |died| request.worker_died(died);
-
-    let (model, settings) = (request.model.clone(), request.settings.clone());
-    let (n_threads, max_memory_bytes) = (request.n_threads, request.max_memory_bytes);
-    link.send(&Job::Open { model, settings, n_threads, max_memory_bytes }).map_err(died)?;
-    let info = match link.recv().map_err(died)? {
-        Event::Opened { info } => info,
-        other => return Err(unexpected(other, &request.name)),
-    };
-    let about_text = format!("{} with the tokenizer of {}", request.corpus.name, request.name);
-    link.send(&Job::Corpus { text: request.corpus.text.clone() }).map_err(died)?;
-    let (n_tokens, bytes_by_chunk) = match link.recv().map_err(died)? {
-        Event::Tokenized { n_tokens, chunk_scored_bytes, .. } => (n_tokens, chunk_scored_bytes),
-        other => return Err(unexpected(other, &about_text)),
-    };
+fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
+    let mut session = Session::open(Wanted {
+        model: request.model.clone(),
+        name: &request.name,
+        settings: request.settings.clone(),
+        n_threads: request.n_threads,
+        max_memory_bytes: request.max_memory_bytes,
+    })?;
+    let bytes_by_chunk = session.cut(&request.corpus)?;
     let chunks = bytes_by_chunk.len().min(request.chunks);
-    if chunks == 0 {
-        let (corpus, model, n_ctx) = (request.corpus.name.clone(), request.name.clone(), request.settings.n_ctx);
-        return Err(RunError::ShortText { corpus, model, n_tokens, n_ctx }.into());
-    }
     if chunks < request.chunks {
         let there = plural(chunks, "window");
         progress.say(&format!("the text has {there}, {} were asked for; all of it is used", request.chunks));
@@ -218,19 +203,19 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
     let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let units = chunks * (1 + cells.len());
-    let (base, trace) = (request.base.clone(), request.trace);
-    link.send(&Job::Measure { base, cells, chunks: work, trace }).map_err(died)?;
+    let job = Job::Measure { base: request.base.clone(), cells, chunks: work, trace: request.trace };
+    session.link.send(&job).map_err(|died| session.died(died))?;
     let mut measured = Measurement {
-        engine: info.build,
-        arch: info.arch,
-        n_threads: info.n_threads,
+        engine: session.info.build.clone(),
+        arch: session.info.arch.clone(),
+        n_threads: session.info.n_threads,
         chunks,
         scored_bytes: bytes_by_chunk[..chunks].iter().sum(),
         reference: Vec::new(),
         samples: CellSamples::default(),
     };
     loop {
-        match link.recv().map_err(died)? {
+        match session.link.recv().map_err(|died| session.died(died))? {
             Event::Started { .. } => {}
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
@@ -251,7 +236,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
                 );
                 return Err(Failure { exit: Exit::ControlFailed, error });
             }
-            other => return Err(unexpected(other, &request.name)),
+            other => return Err(session.unexpected(other)),
         }
         progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
     }
