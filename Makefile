@@ -4,9 +4,10 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench clean
+.PHONY: help demo test build tools models fmt lint bench bench-sweep replay-race clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 GEMMA := $(MODELS)/gemma-3-270m-q4_k_m.gguf
@@ -16,6 +17,7 @@ help:
 	@echo 'make test    every test, with real models'
 	@echo 'make build   the release binary, $(TARGET)/release/assay'
 	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
+	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
@@ -51,6 +53,17 @@ lint: tools
 bench: models build
 	scripts/build-peer.sh
 	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
+
+# CHUNKS and LAYERS make it shorter.
+bench-sweep: models build
+	scripts/build-peer.sh
+	.tools/bin/python scripts/bench-sweep.py --assay '$(TARGET)/release/assay' --peer '$(CACHE)/assay/peer/llama-perplexity' \
+	  --chunks $(or $(CHUNKS),20) --layers $(or $(LAYERS),0) '$(SMOLLM2)'
+
+# How often the racing rule is right on recorded sweeps: SWEEPS='a.npz b.npz'.
+replay-race: tools
+	cargo build --release --workspace --examples
+	.tools/bin/python scripts/replay-race.py --program '$(TARGET)/release/examples/replay_race' $(SWEEPS)
 
 clean:
 	rm -rf '$(TARGET)'

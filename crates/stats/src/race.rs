@@ -23,7 +23,7 @@
 //! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012.
 //! Confidence sequences: Howard, Ramdas, McAuliffe and Sekhon 2021; for draws without replacement: Waudby-Smith and Ramdas
 //! 2020. The bound at one look is Student's prediction interval for the mean of a finite population. Why none of the bounds
-//! for bounded values: `docs/decisions`, the page on racing.
+//! for bounded values: docs/decisions/0020.
 
 use crate::{StatsError, student_t::upper_quantile, sum};
 
