@@ -1,5 +1,7 @@
 //! `assay eval MODEL`: perplexity, and with `--apply` the distance from the untouched model.
 
+mod hellaswag;
+
 use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
@@ -8,7 +10,7 @@ use crate::progress::Progress;
 use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
-use ::eval::{EngineSettings, LayerError};
+use ::eval::{EngineInfo, EngineSettings, LayerError};
 use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::cell::Cell;
@@ -42,6 +44,12 @@ pub struct EvalArgs {
     /// Show how far the residual stream is from the reference's after each layer; every pass is a full one then
     #[arg(long, requires = "apply")]
     trace: bool,
+    /// Score the HellaSwag tasks of a file (six lines a task, as llama-perplexity --hellaswag reads them) instead of a text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "trace"])]
+    hellaswag: Option<PathBuf>,
+    /// With --hellaswag: tasks to score, at most, in the order that llama-perplexity takes them in
+    #[arg(long, value_name = "N", requires = "hellaswag", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    tasks: u32,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -84,6 +92,9 @@ struct Request {
 
 /// Runs `assay eval`.
 pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
+    if let Some(path) = &args.hellaswag {
+        return hellaswag::run(args, path, output);
+    }
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.chunks, "window"), output.quiet());
     progress.say(&request.words());
@@ -165,6 +176,22 @@ impl Request {
         })
     }
 
+    /// What is printed of them.
+    fn settings_of(&self, info: &EngineInfo) -> Settings {
+        Settings {
+            model: self.name.clone(),
+            arch: info.arch.clone(),
+            arm: self.base.arm,
+            apply: self.applies.iter().map(Apply::to_string).collect(),
+            text: self.corpus.name.clone(),
+            text_bytes: self.corpus.text.len(),
+            engine: self.settings.clone(),
+            n_threads: info.n_threads,
+            build: info.build.clone(),
+            assay_version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
     fn words(&self) -> String {
         let arm = self.base.arm.name();
         let (n, n_ctx) = (plural(self.chunks, "window"), self.settings.n_ctx);
@@ -175,9 +202,7 @@ impl Request {
 
 /// What the worker said.
 struct Measurement {
-    engine: String,
-    arch: String,
-    n_threads: usize,
+    info: EngineInfo,
     chunks: usize,
     /// Bytes of text that the scored tokens stand for.
     scored_bytes: u64,
@@ -206,9 +231,7 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
     let job = Job::Measure { base: request.base.clone(), cells, chunks: work, trace: request.trace };
     session.link.send(&job).map_err(|died| session.died(died))?;
     let mut measured = Measurement {
-        engine: session.info.build.clone(),
-        arch: session.info.arch.clone(),
-        n_threads: session.info.n_threads,
+        info: session.info.clone(),
         chunks,
         scored_bytes: bytes_by_chunk[..chunks].iter().sum(),
         reference: Vec::new(),
@@ -347,18 +370,7 @@ impl Measurement {
             logits_changed: measured.map(|m| m.logits_changed),
             changed: variant.as_ref().map(|record| changed(record, request)).unwrap_or_default(),
             residual: if request.trace { Some(self.residual(request)?) } else { None },
-            settings: Settings {
-                model: request.name.clone(),
-                arch: self.arch.clone(),
-                arm: request.base.arm,
-                apply: request.applies.iter().map(Apply::to_string).collect(),
-                text: request.corpus.name.clone(),
-                text_bytes: request.corpus.text.len(),
-                engine: request.settings.clone(),
-                n_threads: self.n_threads,
-                build: self.engine.clone(),
-                assay_version: env!("CARGO_PKG_VERSION"),
-            },
+            settings: request.settings_of(&self.info),
         })
     }
 }
@@ -373,7 +385,7 @@ impl Measurement {
             let error = anyhow!(
                 "{}: the graph of {} names no layers, so there is nothing to trace\nhint: leave --trace out",
                 request.name,
-                self.arch
+                self.info.arch
             );
             return Err(Failure { exit: Exit::BadInput, error });
         }

@@ -3,6 +3,7 @@
 //! text → tokens ([`engine`]) → [`window`]s → logits of reference and variant → per-token [`score`]s, made of two sums
 //! over the vocabulary ([`softmax`])
 
+pub mod choices;
 pub mod engine;
 pub mod observe;
 pub mod score;

@@ -192,6 +192,7 @@ impl WorkerLink for Link {
                     chunk_scored_bytes: vec![5; n_chunks],
                 });
             }
+            Job::Choose { .. } => unreachable!("a run asks for no tasks"),
             Job::Measure { base, cells, chunks, .. } => self.measure(&base, &cells, &chunks),
         }
         Ok(())
