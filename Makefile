@@ -4,9 +4,10 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench bench-quantize fuzz clean
+.PHONY: help demo test build tools models fmt lint bench bench-quantize bench-sweep replay-race classic fuzz clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 GEMMA := $(MODELS)/gemma-3-270m-q4_k_m.gguf
@@ -18,6 +19,8 @@ help:
 	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
 	@echo 'make bench-quantize  writing a 5 GB file against dd and numpy (13 GB of disk; FOLDER=, SCALE=0.1 for a tenth)'
 	@echo 'make fuzz    the reader and the grammars, 15 minutes (MINUTES=)'
+	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
+	@echo 'make classic  three classic models by shape through every preset, times and memory into docs/classic.md'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
@@ -59,6 +62,24 @@ bench-quantize: build
 
 fuzz: tools
 	scripts/fuzz.sh $(or $(MINUTES),15)
+
+# CHUNKS and LAYERS make it shorter.
+bench-sweep: models build
+	scripts/build-peer.sh
+	.tools/bin/python scripts/bench-sweep.py --assay '$(TARGET)/release/assay' --peer '$(CACHE)/assay/peer/llama-perplexity' \
+	  --chunks $(or $(CHUNKS),20) --layers $(or $(LAYERS),0) '$(SMOLLM2)'
+
+# Three models of 1.1 to 1.5 billion parameters, made where the real ones are not there (5 GB), through every preset:
+# an hour or more. MAX_MEMORY=8G and the like limit it.
+classic: build
+	cargo build --release --workspace --examples
+	.tools/bin/python scripts/classic.py --assay '$(TARGET)/release/assay' --maker '$(TARGET)/release/examples/synthetic_model' \
+	  --folder '$(CACHE)/assay/classic' $(if $(MAX_MEMORY),--max-memory $(MAX_MEMORY))
+
+# How often the racing rule is right on recorded sweeps: SWEEPS='a.npz b.npz'.
+replay-race: tools
+	cargo build --release --workspace --examples
+	.tools/bin/python scripts/replay-race.py --program '$(TARGET)/release/examples/replay_race' $(SWEEPS)
 
 clean:
 	rm -rf '$(TARGET)'

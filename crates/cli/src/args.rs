@@ -2,7 +2,7 @@
 
 use crate::failure::Exit;
 use crate::output;
-use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, verify};
+use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, sweep, verify};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -50,6 +50,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Let the model answer prompts through its chat template, and with --apply the variant beside it
     Chat(chat::ChatArgs),
+    /// Hold every layer singly in a scheme and rank the layers by what that costs
+    Sweep(sweep::SweepArgs),
     /// Ask a question of some models, with all its controls, and write a report
     Run(run::RunArgs),
     /// Show how far a run has come

@@ -4,15 +4,15 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::session::{Session, Wanted};
 use crate::settings;
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
-use crate::worker;
 use anyhow::anyhow;
 use eval::{ChatMessage, EngineSettings, Sampling, first_divergence};
 use gguf::escape_terminal;
 use lab::phrase::plural;
 use lab::protocol::{Answer, Arm, Event, Job, SchemeFilePath};
-use lab::{Apply, LinkFactory, RunError, SchemeFiles, WorkerDied};
+use lab::{Apply, SchemeFiles};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -119,42 +119,19 @@ fn answers(
     n_chats: usize,
     progress: &mut Progress,
 ) -> Result<Vec<Answer>, Failure> {
-    let died =
-        |died: WorkerDied| Failure { exit: Exit::Engine, error: RunError::Worker { model: model.name(), died }.into() };
-    let unexpected = |event: Event| match event {
-        Event::Failed { why, hint, input } => {
-            let exit = if input { Exit::BadInput } else { Exit::Engine };
-            Failure { exit, error: RunError::Refused { model: model.name(), why, hint, input }.into() }
-        }
-        other => {
-            let start: String = format!("{other:?}").chars().take(200).collect();
-            died(WorkerDied { last_words: format!("it answered out of turn: {start}") })
-        }
-    };
-    let mut link = worker::workers()?.start().map_err(died)?;
-    let open = Job::Open {
+    let mut session = Session::open(Wanted {
         model: model.file.path().to_owned(),
+        name: &model.name(),
         settings: EngineSettings::pinned(args.ctx),
         n_threads: args.threads as usize,
         max_memory_bytes: args.max_memory.or_else(settings::available_memory),
-    };
-    link.send(&open).map_err(died)?;
-    match link.recv().map_err(died)? {
-        Event::Opened { .. } => {}
-        other => return Err(unexpected(other)),
-    }
-    if !files.is_empty() {
-        link.send(&Job::SchemeFiles { files: files.to_vec() }).map_err(died)?;
-        match link.recv().map_err(died)? {
-            Event::SchemeFilesRead => {}
-            other => return Err(unexpected(other)),
-        }
-    }
-    link.send(job).map_err(died)?;
+        files: files.to_vec(),
+    })?;
+    session.link.send(job).map_err(|died| session.died(died))?;
     let units = if alone { n_chats } else { 2 * n_chats };
     let mut answers = Vec::new();
     loop {
-        match link.recv().map_err(died)? {
+        match session.link.recv().map_err(|died| session.died(died))? {
             Event::Started { .. } => {}
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
@@ -170,7 +147,7 @@ fn answers(
                 );
                 return Err(Failure { exit: Exit::ControlFailed, error });
             }
-            other => return Err(unexpected(other)),
+            other => return Err(session.unexpected(other)),
         }
     }
 }

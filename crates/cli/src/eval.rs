@@ -1,15 +1,17 @@
 //! `assay eval MODEL`: perplexity, and with `--apply` the distance from the untouched model.
 
+mod hellaswag;
+
 use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
-use crate::worker;
-use ::eval::{EngineSettings, HeadShift, LayerError};
+use ::eval::{EngineInfo, EngineSettings, HeadShift, LayerError};
 use anyhow::anyhow;
 use gguf::escape_terminal;
 use lab::cell::Cell;
@@ -18,7 +20,7 @@ use lab::phrase::{plural, share};
 use lab::protocol::{Arm, AttentionSample, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Predicted, Role, Stage};
 use lab::store::CellSamples;
-use lab::{Apply, Corpus, LinkFactory, RunError, SchemeFiles, WorkerDied, WorkerLink};
+use lab::{Apply, Corpus, SchemeFiles};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,6 +39,12 @@ pub struct EvalArgs {
     /// Compare what each attention head looks at; flash attention is off for reference and variant then
     #[arg(long, requires = "apply")]
     attention: bool,
+    /// Score the HellaSwag tasks of a file (six lines a task, as llama-perplexity --hellaswag reads them) instead of a text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "trace", "attention"])]
+    hellaswag: Option<PathBuf>,
+    /// With --hellaswag: tasks to score, at most, in the order that llama-perplexity takes them in
+    #[arg(long, value_name = "N", requires = "hellaswag", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    tasks: u32,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -57,14 +65,16 @@ struct Request {
 
 /// Runs `assay eval`.
 pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
+    if let Some(path) = &args.hellaswag {
+        return hellaswag::run(args, path, output);
+    }
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.chunks, "window"), output.quiet());
     progress.say(&request.words());
     if request.variant.both_uses {
         progress.say(BOTH_USES);
     }
-    let mut link = worker::workers()?.start().map_err(|died| request.worker_died(died))?;
-    let measured = measure(link.as_mut(), &request, &mut progress)?;
+    let measured = measure(&request, &mut progress)?;
     drop(progress);
     let answer = measured.answer(&request)?;
     output.answer(&answer, || answer.text())?;
@@ -110,24 +120,33 @@ impl Request {
         })
     }
 
+    /// What is printed of them.
+    fn settings_of(&self, info: &EngineInfo) -> Settings {
+        Settings {
+            model: self.name.clone(),
+            arch: info.arch.clone(),
+            arm: self.variant.base.arm,
+            apply: self.variant.applies.iter().map(Apply::to_string).collect(),
+            text: self.corpus.name.clone(),
+            text_bytes: self.corpus.text.len(),
+            engine: self.settings.clone(),
+            n_threads: info.n_threads,
+            build: info.build.clone(),
+            assay_version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
     fn words(&self) -> String {
         let arm = self.variant.base.arm.name();
         let (n, n_ctx) = (plural(self.chunks, "window"), self.settings.n_ctx);
         let text = escape_terminal(&self.corpus.name);
         format!("{}: {arm} arm, text {text}, up to {n} of {n_ctx} tokens", escape_terminal(&self.name))
     }
-
-    fn worker_died(&self, died: WorkerDied) -> Failure {
-        let error = RunError::Worker { model: self.name.clone(), died };
-        Failure { exit: Exit::Engine, error: error.into() }
-    }
 }
 
 /// What the worker said.
 struct Measurement {
-    engine: String,
-    arch: String,
-    n_threads: usize,
+    info: EngineInfo,
     chunks: usize,
     /// Bytes of text that the scored tokens stand for.
     scored_bytes: u64,
@@ -136,46 +155,17 @@ struct Measurement {
     attention: Vec<AttentionSample>,
 }
 
-fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
-    let unexpected = |event: Event, about: &str| match event {
-        Event::Failed { why, hint, input } => {
-            let exit = if input { Exit::BadInput } else { Exit::Engine };
-            let error = RunError::Refused { model: about.to_owned(), why, hint, input };
-            Failure { exit, error: error.into() }
-        }
-        other => {
-            let start: String = format!("{other:?}").chars().take(200).collect();
-            request.worker_died(WorkerDied { last_words: format!("it answered out of turn: {start}") })
-        }
-    };
-    let died = |died| request.worker_died(died);
-
-    let (model, settings) = (request.model.clone(), request.settings.clone());
-    let (n_threads, max_memory_bytes) = (request.n_threads, request.max_memory_bytes);
-    link.send(&Job::Open { model, settings, n_threads, max_memory_bytes }).map_err(died)?;
-    let info = match link.recv().map_err(died)? {
-        Event::Opened { info } => info,
-        other => return Err(unexpected(other, &request.name)),
-    };
-    let files = request.variant.files.clone();
-    if !files.is_empty() {
-        link.send(&Job::SchemeFiles { files }).map_err(died)?;
-        match link.recv().map_err(died)? {
-            Event::SchemeFilesRead => {}
-            other => return Err(unexpected(other, &request.name)),
-        }
-    }
-    let about_text = format!("{} with the tokenizer of {}", request.corpus.name, request.name);
-    link.send(&Job::Corpus { text: request.corpus.text.clone() }).map_err(died)?;
-    let (n_tokens, bytes_by_chunk) = match link.recv().map_err(died)? {
-        Event::Tokenized { n_tokens, chunk_scored_bytes, .. } => (n_tokens, chunk_scored_bytes),
-        other => return Err(unexpected(other, &about_text)),
-    };
+fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
+    let mut session = Session::open(Wanted {
+        model: request.model.clone(),
+        name: &request.name,
+        settings: request.settings.clone(),
+        n_threads: request.n_threads,
+        max_memory_bytes: request.max_memory_bytes,
+        files: request.variant.files.clone(),
+    })?;
+    let bytes_by_chunk = session.cut(&request.corpus)?;
     let chunks = bytes_by_chunk.len().min(request.chunks);
-    if chunks == 0 {
-        let (corpus, model, n_ctx) = (request.corpus.name.clone(), request.name.clone(), request.settings.n_ctx);
-        return Err(RunError::ShortText { corpus, model, n_tokens, n_ctx }.into());
-    }
     if chunks < request.chunks {
         let there = plural(chunks, "window");
         progress.say(&format!("the text has {there}, {} were asked for; all of it is used", request.chunks));
@@ -185,11 +175,10 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let units = chunks * (1 + cells.len());
     let (base, trace) = (request.variant.base.clone(), request.trace);
-    link.send(&Job::Measure { base, cells, chunks: work, trace }).map_err(died)?;
+    let job = Job::Measure { base, cells, chunks: work, trace };
+    session.link.send(&job).map_err(|died| session.died(died))?;
     let mut measured = Measurement {
-        engine: info.build,
-        arch: info.arch,
-        n_threads: info.n_threads,
+        info: session.info.clone(),
         chunks,
         scored_bytes: bytes_by_chunk[..chunks].iter().sum(),
         reference: Vec::new(),
@@ -197,7 +186,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
         attention: Vec::new(),
     };
     loop {
-        match link.recv().map_err(died)? {
+        match session.link.recv().map_err(|died| session.died(died))? {
             Event::Started { .. } => {}
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
@@ -218,7 +207,7 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
                 );
                 return Err(Failure { exit: Exit::ControlFailed, error });
             }
-            other => return Err(unexpected(other, &request.name)),
+            other => return Err(session.unexpected(other)),
         }
         progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
     }
@@ -226,12 +215,13 @@ fn measure(link: &mut dyn WorkerLink, request: &Request, progress: &mut Progress
     if request.attention {
         let (base, edits) = (request.variant.base.clone(), request.variant.edits.clone());
         progress.say("comparing attention");
-        link.send(&Job::Attention { base, edits, chunks: (0..chunks).collect() }).map_err(died)?;
+        let job = Job::Attention { base, edits, chunks: (0..chunks).collect() };
+        session.link.send(&job).map_err(|died| session.died(died))?;
         loop {
-            match link.recv().map_err(died)? {
+            match session.link.recv().map_err(|died| session.died(died))? {
                 Event::Attention(sample) => measured.attention.push(sample),
                 Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
-                other => return Err(unexpected(other, &request.name)),
+                other => return Err(session.unexpected(other)),
             }
             progress.at(measured.attention.len(), chunks);
         }
@@ -359,18 +349,7 @@ impl Measurement {
             changed: variant.as_ref().map(|record| changed(record, request)).unwrap_or_default(),
             attention: request.attention.then(|| self.heads()),
             residual: if request.trace { Some(self.residual(request)?) } else { None },
-            settings: Settings {
-                model: request.name.clone(),
-                arch: self.arch.clone(),
-                arm: request.variant.base.arm,
-                apply: request.variant.applies.iter().map(Apply::to_string).collect(),
-                text: request.corpus.name.clone(),
-                text_bytes: request.corpus.text.len(),
-                engine: request.settings.clone(),
-                n_threads: self.n_threads,
-                build: self.engine.clone(),
-                assay_version: env!("CARGO_PKG_VERSION"),
-            },
+            settings: request.settings_of(&self.info),
         })
     }
 }
@@ -409,7 +388,7 @@ impl Measurement {
             let error = anyhow!(
                 "{}: the graph of {} names no layers, so there is nothing to trace\nhint: leave --trace out",
                 request.name,
-                self.arch
+                self.info.arch
             );
             return Err(Failure { exit: Exit::BadInput, error });
         }

@@ -11,6 +11,7 @@
 //! | `table`, `time` | columns of text, dates |
 //! | `progress` | how far long work is |
 //! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
+//! | `session` | a worker with a model and a text |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
 mod args;
@@ -31,8 +32,10 @@ mod report;
 mod run;
 mod schemes;
 mod selectors;
+mod session;
 mod settings;
 mod status;
+mod sweep;
 mod table;
 mod time;
 mod variant;
@@ -64,6 +67,7 @@ fn run(args: Args, output: &Output) -> Outcome {
         Command::Diff(args) => diff::run(&args, &llama::GgmlCodec, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Chat(args) => chat::run(&args, output),
+        Command::Sweep(args) => sweep::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Status(args) => status::run(&args, output),
         Command::Report(args) => report::run(&args, output),

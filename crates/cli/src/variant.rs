@@ -31,6 +31,16 @@ pub enum ArmArg {
     Native,
 }
 
+impl ArmArg {
+    /// The arm.
+    pub fn arm(self) -> Arm {
+        match self {
+            ArmArg::Exact => Arm::Exact,
+            ArmArg::Native => Arm::Native,
+        }
+    }
+}
+
 /// A variant, and the reference that it is compared with.
 #[derive(Debug)]
 pub struct Variant {

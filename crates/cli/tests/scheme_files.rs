@@ -44,7 +44,7 @@ fn room() -> tempfile::TempDir {
     write("text.txt", text(600).as_bytes());
     write("Im.GGUF", &gguf_imatrix(&sums(), 4.0));
     write("im.dat", &legacy_imatrix(&sums(), 4));
-    write("other.dat", &legacy_imatrix(&vec![1.0; N], 1));
+    write("other.dat", &legacy_imatrix(&[1.0; N], 1));
     write("levels.txt", b"# thirds\n-1, -0.333\n0 0.333 1\n");
     TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "m.gguf");
     folder

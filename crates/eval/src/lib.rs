@@ -4,6 +4,7 @@
 //! over the vocabulary ([`softmax`])
 
 pub mod attention;
+pub mod choices;
 pub mod engine;
 pub mod generate;
 pub mod observe;

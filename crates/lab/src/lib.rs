@@ -22,6 +22,7 @@
 //! | [`file_rewrite`], `file_header`, `rewrite_error`, `pipeline` | a new file from an old one, with tensors held in schemes |
 //! | [`file_diff`], [`tensor_values`] | two files, value by value; values in pieces |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
+//! | [`sweep`] | one scheme on every layer singly, all of it or as a race |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
 //! | [`evidence`], [`verdict`], `controls`, `conclude` | samples to numbers to judgement: pure functions |
 //! | [`record`], [`phrase`] | the finished run as plain data; its numbers in words |
@@ -55,6 +56,7 @@ pub mod scheme_files;
 mod scorable;
 mod selector;
 pub mod store;
+pub mod sweep;
 mod target;
 mod target_role;
 pub mod tensor_values;

@@ -185,6 +185,16 @@ pub enum Job {
         /// Windows.
         chunks: Vec<usize>,
     },
+    /// Score multiple-choice tasks with the reference's weights, then with each cell's. Answered by an [`Event::Choice`] for each
+    /// task and cell, [`Event::Measured`] last.
+    Choose {
+        /// The reference.
+        base: Base,
+        /// The cells.
+        cells: Vec<CellSpec>,
+        /// Texts of the choices of each task, context and all.
+        tasks: Vec<Vec<String>>,
+    },
     /// Measure cells against one reference, chunk by chunk. Answered by many events, [`Event::Measured`] last.
     Measure {
         /// The reference.
@@ -293,6 +303,8 @@ pub enum Event {
     Attention(AttentionSample),
     /// One answer.
     Answered(Answer),
+    /// How likely the choices of a task are.
+    Choice(ChoiceSample),
     /// One cell cannot be measured; the others go on.
     CellFailed {
         /// Cell key.
@@ -379,6 +391,20 @@ pub struct Sample {
     /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residual: Vec<LayerError>,
+}
+
+/// How likely the choices of a task are, beyond the tokens that all of them share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChoiceSample {
+    /// Cell key; `None` for the reference.
+    pub cell: Option<String>,
+    /// Index among the tasks of the job.
+    pub task: usize,
+    /// Σ ln p over the tokens of each ending, nats.
+    pub ln_p: Vec<f64>,
+    /// Tokens of each ending.
+    pub n_tokens: Vec<usize>,
 }
 
 /// How many of the watched activations moved.

@@ -5,10 +5,11 @@
 //! set, and is undone. Memory beyond the model is the logits of one round and the weights of one cell; what else is kept
 //! is a matter of the budget ([`crate::memory`]).
 //!
-//! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat` and `attention` are jobs of their own.
+//! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat`, `attention` and `choose` are jobs of their own.
 
 mod attention;
 mod chat;
+mod choose;
 mod edit;
 mod loaded;
 
@@ -100,6 +101,8 @@ enum CellError {
     Edit(#[from] EditError),
     #[error("chunk {chunk}: {source}{}", origin_clause(.origin))]
     NonFinite { chunk: usize, source: NonFinite, origin: Option<NonFiniteNode> },
+    #[error("task {task}: non-finite logits")]
+    NonFiniteTask { task: usize },
 }
 
 /// Where numbers that are not finite came from, as the end of a sentence.
@@ -178,6 +181,12 @@ impl<W: Write> Worker<'_, W> {
                 self.loaded = Some(loaded);
                 result?;
             }
+            Job::Choose { base, cells, tasks } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.choose(&mut loaded, &base, &cells, &tasks);
+                self.loaded = Some(loaded);
+                result?;
+            }
             Job::Measure { base, cells, chunks, trace } => {
                 let mut loaded = self.loaded.take().ok_or_else(no_model)?;
                 let result = self.measure(&mut loaded, &base, &cells, &chunks, trace);
@@ -197,12 +206,25 @@ impl<W: Write> Worker<'_, W> {
         trace: bool,
     ) -> Result<(), JobError> {
         check(loaded, cells, chunks)?;
+        self.on_base(loaded, base, cells, |worker, loaded, memory| {
+            loaded.engine.trace(trace);
+            worker.rounds(loaded, base, cells, chunks, trace, memory.keeps_prefix)
+        })
+    }
+
+    /// Holds the reference's weights for as long as `work` takes, and says that everything is in place again.
+    fn on_base(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cells: &[CellSpec],
+        work: impl FnOnce(&mut Self, &mut Loaded, &MemoryPlan) -> Result<(), JobError>,
+    ) -> Result<(), JobError> {
         let in_f32 = loaded.held_in_f32(base, self.codec);
         let memory = memory_plan(loaded, &in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
         self.kept.begin(base, memory.kept_edits_bytes);
         loaded.engine.limit_parallel(memory.n_contexts);
-        loaded.engine.trace(trace);
         let touched: BTreeSet<&str> = cells
             .iter()
             .flat_map(|c| &c.edits)
@@ -211,11 +233,9 @@ impl<W: Write> Worker<'_, W> {
             .chain(in_f32.iter().map(String::as_str))
             .collect();
         let weights_before = loaded.hash_of(&touched)?;
-        let rounds = loaded
-            .hold_in_f32(&in_f32, self.codec)
-            .and_then(|()| self.rounds(loaded, base, cells, chunks, trace, memory.keeps_prefix));
+        let worked = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| work(self, loaded, &memory));
         loaded.unwind(0)?;
-        rounds?;
+        worked?;
         let weights_after = loaded.hash_of(&touched)?;
         self.say(&Event::Measured { weights_before, weights_after })?;
         Ok(())

@@ -1,11 +1,19 @@
 //! Estimates from per-token scores that come in chunks (windows of `n_ctx` tokens).
 //!
 //! scores by chunk → [`mean`] (clustered and i.i.d. standard error) · [`quantile`] · [`paired_differences`]
+//! right answers → [`wilson`], [`mcnemar`]
+//! cells by chunk → [`race`]: which of them are the largest, with as few chunks as that takes
 //!
 //! All sums run in the order given, in f64: equal input gives equal bits.
 
 mod mean;
+mod proportion;
 mod quantile;
+mod race;
+mod student_t;
 
 pub use mean::{MIN_CHUNKS_FOR_SE, Mean, StatsError, mean, paired_differences, sum};
+pub use proportion::{mcnemar, wilson};
 pub use quantile::{quantile, sort_finite};
+pub use race::{Race, RaceRule, Standing, race};
+pub use student_t::upper_quantile;

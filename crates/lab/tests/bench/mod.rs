@@ -193,7 +193,7 @@ impl WorkerLink for Link {
                     chunk_scored_bytes: vec![5; n_chunks],
                 });
             }
-            Job::Chat { .. } | Job::Attention { .. } => unreachable!("a run measures"),
+            Job::Chat { .. } | Job::Attention { .. } | Job::Choose { .. } => unreachable!("a run measures"),
             Job::Measure { base, cells, chunks, .. } => self.measure(&base, &cells, &chunks),
         }
         Ok(())

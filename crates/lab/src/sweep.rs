@@ -1,0 +1,254 @@
+//! One scheme on every layer singly, ranked by KL divergence: all of it, or as a race for the layers that lose most.
+//!
+//! ```text
+//! order of windows (seeded) ─▶ job up to the next look ─▶ samples ─▶ stats::race ─▶ cells still racing ─▶ next job …
+//! ```
+//!
+//! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once.
+
+use crate::cell::Cell;
+use crate::evidence::{EvidenceError, check_sample, derive};
+use crate::link::{WorkerDied, WorkerLink};
+use crate::protocol::{Base, ChunkWork, Event, Job};
+use crate::record::{Measured, Predicted};
+use crate::store::CellSamples;
+use stats::{RaceRule, Standing, StatsError};
+
+/// Why a sweep ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The worker is gone.
+    #[error(transparent)]
+    Worker(#[from] WorkerDied),
+    /// The worker could not do it at all.
+    #[error("{why}{}", if .hint.is_empty() { String::new() } else { format!("\nhint: {}", .hint) })]
+    Failed {
+        /// Why.
+        why: String,
+        /// Advice; may be empty.
+        hint: String,
+    },
+    /// After a job the weights were not as before.
+    #[error(
+        "the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it"
+    )]
+    NotRestored,
+    /// Scores that are no scores.
+    #[error("{cell}: {source}")]
+    Evidence {
+        /// Cell.
+        cell: String,
+        /// Why.
+        source: EvidenceError,
+    },
+    /// The race cannot be decided.
+    #[error(transparent)]
+    Race(#[from] StatsError),
+}
+
+/// A finished sweep, one entry per cell asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Per cell.
+    pub cells: Vec<SweptCell>,
+    /// Indices of the cells with the largest mean KL divergence: of a race its answer, otherwise all, largest first. Failed
+    /// cells are not among them.
+    pub ranking: Vec<usize>,
+    /// Of a race: pairs (in the answer, not in it) that the text cannot tell apart.
+    pub ties: Vec<(usize, usize)>,
+    /// Windows of the reference.
+    pub reference_chunks: usize,
+}
+
+/// One cell of a sweep.
+#[derive(Clone, Debug, Default)]
+pub struct SweptCell {
+    /// Numbers over the windows it was measured on; `None` when it failed.
+    pub measured: Option<Measured>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// Where the race left it; `None` without a race, and for a failed cell.
+    pub standing: Option<Standing>,
+    /// What its edits did.
+    pub samples: CellSamples,
+}
+
+/// Windows `0 … n` in a seeded random order, so that the first few stand for all (Fisher and Yates, SplitMix64).
+pub fn window_order(n: usize, seed: u64) -> Vec<usize> {
+    let mut state = seed;
+    let mut bits = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut order: Vec<usize> = (0..n).collect();
+    for last in (1..n).rev() {
+        let pick = (u128::from(bits()) * (last as u128 + 1)) >> 64;
+        order.swap(last, pick as usize);
+    }
+    order
+}
+
+/// Measures `cells` (whose keys differ) on the windows of `order` through an open worker that has cut its text. `progress`
+/// hears how many cell-windows are done, and of how many at most.
+///
+/// # Errors
+/// When the worker dies or answers wrongly. A cell that fails is part of the result.
+pub fn sweep(
+    link: &mut dyn WorkerLink,
+    base: &Base,
+    cells: &[Cell],
+    order: &[usize],
+    rule: Option<&RaceRule>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Sweep, SweepError> {
+    let mut course = Course {
+        base,
+        cells,
+        order,
+        swept: vec![SweptCell::default(); cells.len()],
+        measured_to: 0,
+        done: 0,
+        // Until a look says otherwise.
+        at_most: cells.len() * order.len(),
+    };
+    let all: Vec<usize> = (0..cells.len()).collect();
+    let Some(rule) = rule else {
+        course.measure(link, &all, order.len(), progress)?;
+        return course.finished(None);
+    };
+    loop {
+        let alive: Vec<usize> = all.iter().copied().filter(|&index| course.swept[index].failure.is_none()).collect();
+        let race = stats::race(rule, &course.chunk_means(&alive))?;
+        let Some(next) = race.next else { return course.finished(Some((alive, race))) };
+        let racing: Vec<usize> = alive
+            .iter()
+            .zip(&race.standings)
+            .filter(|(_, s)| **s == Standing::Racing)
+            .map(|(&index, _)| index)
+            .collect();
+        course.at_most = course.done + racing.len() * (order.len() - course.measured_to);
+        course.measure(link, &racing, next, progress)?;
+    }
+}
+
+struct Course<'a> {
+    base: &'a Base,
+    cells: &'a [Cell],
+    order: &'a [usize],
+    swept: Vec<SweptCell>,
+    /// Windows of `order` that the cells still racing have.
+    measured_to: usize,
+    done: usize,
+    at_most: usize,
+}
+
+impl Course<'_> {
+    /// Mean KL divergence of each window, in the race's order.
+    fn chunk_means(&self, alive: &[usize]) -> Vec<Vec<f64>> {
+        let of_window = |index: usize, window: &usize| {
+            let kld = &self.swept[index].samples.by_chunk.get(window)?.kld;
+            Some(stats::sum(kld) / kld.len() as f64)
+        };
+        alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
+    }
+
+    /// The windows from where the race is up to `to`, with these cells.
+    fn measure(
+        &mut self,
+        link: &mut dyn WorkerLink,
+        racing: &[usize],
+        to: usize,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), SweepError> {
+        let specs = racing.iter().map(|&index| self.cells[index].spec()).collect();
+        let every: Vec<usize> = (0..racing.len()).collect();
+        let windows = &self.order[self.measured_to..to];
+        let chunks = windows.iter().map(|&chunk| ChunkWork { chunk, cells: every.clone() }).collect();
+        self.measured_to = to;
+        link.send(&Job::Measure { base: self.base.clone(), cells: specs, chunks, trace: false })?;
+        let index_of = |key: &str| racing.iter().copied().find(|&index| self.cells[index].key == key);
+        loop {
+            match link.recv()? {
+                Event::Started { .. } | Event::Reference(_) | Event::Memory(_) | Event::Note { .. } => {}
+                Event::Applied { cell, tensors } => {
+                    if let Some(index) = index_of(&cell) {
+                        self.swept[index].samples.applied.get_or_insert(tensors);
+                    }
+                }
+                Event::Sample(sample) => {
+                    let Some(index) = index_of(&sample.cell) else { continue };
+                    match check_sample(&sample) {
+                        Ok(()) => {
+                            self.swept[index].samples.by_chunk.insert(sample.chunk, sample);
+                        }
+                        Err(error) => self.swept[index].failure = Some(error.to_string()),
+                    }
+                    self.done += 1;
+                    progress(self.done, self.at_most);
+                }
+                Event::CellFailed { cell, why } => {
+                    if let Some(index) = index_of(&cell) {
+                        self.swept[index].failure = Some(why);
+                    }
+                }
+                Event::Measured { weights_before, weights_after } if weights_before == weights_after => return Ok(()),
+                Event::Measured { .. } => return Err(SweepError::NotRestored),
+                Event::Failed { why, hint, .. } => return Err(SweepError::Failed { why, hint }),
+                other => {
+                    let start: String = format!("{other:?}").chars().take(200).collect();
+                    let last_words = format!("it said something that was not asked for: {start}");
+                    return Err(WorkerDied { last_words }.into());
+                }
+            }
+        }
+    }
+
+    fn finished(mut self, race: Option<(Vec<usize>, stats::Race)>) -> Result<Sweep, SweepError> {
+        let predicted = Predicted { n: 0, changed: 0, zero_sign: 0 };
+        for (cell, swept) in self.cells.iter().zip(&mut self.swept) {
+            if swept.failure.is_none() {
+                let cell = Cell { chunks: swept.samples.by_chunk.keys().copied().collect(), ..cell.clone() };
+                let record = derive(&cell, &swept.samples, &predicted)
+                    .map_err(|source| SweepError::Evidence { cell: cell.target.clone(), source })?;
+                swept.measured = record.measured;
+            }
+        }
+        let (ranking, ties) = match race {
+            Some((alive, race)) => {
+                for (&index, &standing) in alive.iter().zip(&race.standings) {
+                    self.swept[index].standing = Some(standing);
+                }
+                let ties = race.ties.iter().map(|&(i, j)| (alive[i], alive[j])).collect();
+                (race.answer.iter().map(|&cell| alive[cell]).collect(), ties)
+            }
+            None => {
+                let kld = |index: usize| self.swept[index].measured.as_ref().map(|measured| measured.kld.mean);
+                let mut ranking: Vec<usize> = (0..self.swept.len()).filter(|&index| kld(index).is_some()).collect();
+                ranking.sort_by(|&a, &b| {
+                    let (a_mean, b_mean) = (kld(a).unwrap_or_default(), kld(b).unwrap_or_default());
+                    b_mean.total_cmp(&a_mean).then(a.cmp(&b))
+                });
+                (ranking, Vec::new())
+            }
+        };
+        Ok(Sweep { cells: self.swept, ranking, ties, reference_chunks: self.measured_to })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_windows_is_a_permutation_that_the_seed_decides() {
+        let order = window_order(20, 1);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..20).collect::<Vec<_>>());
+        assert_eq!(order, window_order(20, 1));
+        assert_ne!(order, window_order(20, 2));
+        assert_eq!(window_order(0, 1), Vec::<usize>::new());
+    }
+}

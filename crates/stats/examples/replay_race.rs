@@ -1,0 +1,61 @@
+//! Replays a finished sweep as a race, in many random orders of its chunks: how often is the answer right, and how much is
+//! measured? Reads one line per cell from standard input, a value per chunk, separated by commas.
+//!
+//!     replay_race TOP REPLAYS SEED < sweep.csv
+
+use stats::{RaceRule, race};
+use std::io::{BufRead, stdin};
+
+/// SplitMix64: orders need to be repeatable and different, nothing more.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
+    let [top, replays, seed] = args[..] else { return Err("usage: replay_race TOP REPLAYS SEED < sweep.csv".into()) };
+    let mut cells: Vec<Vec<f64>> = Vec::new();
+    for line in stdin().lock().lines() {
+        cells.push(line?.split(',').map(|value| value.trim().parse()).collect::<Result<_, _>>()?);
+    }
+    let n_chunks = cells.first().map_or(0, Vec::len);
+    if n_chunks == 0 || cells.iter().any(|values| values.len() != n_chunks) {
+        return Err("wanted lines of equally many values".into());
+    }
+    let rule = RaceRule::new(top as usize, n_chunks);
+    let means: Vec<f64> = cells.iter().map(|values| values.iter().sum::<f64>() / n_chunks as f64).collect();
+    let mut sorted = means.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let enough = (1.0 - rule.epsilon) * sorted[rule.top.min(sorted.len()) - 1] * (1.0 - 1e-12);
+
+    let (mut state, mut right, mut measured, mut chunks) = (seed, 0u64, 0usize, 0usize);
+    for _ in 0..replays {
+        let mut order: Vec<usize> = (0..n_chunks).collect();
+        for last in (1..n_chunks).rev() {
+            order.swap(last, (next(&mut state) % (last as u64 + 1)) as usize);
+        }
+        let shuffled: Vec<Vec<f64>> =
+            cells.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
+        let race = race(&rule, &shuffled)?;
+        right += u64::from(race.answer.len() == rule.top && race.answer.iter().all(|&cell| means[cell] >= enough));
+        measured += race.n_chunks.iter().sum::<usize>();
+        chunks += race.n_chunks.iter().max().copied().unwrap_or(0);
+    }
+    let per = |n: usize| n as f64 / replays as f64;
+    let all = cells.len() * n_chunks;
+    println!(
+        "{} cells, {n_chunks} chunks, top {}, ε {:.0} %, α {:.0} %: right in {right} of {replays} orders; {:.1} of {all} \
+         cell-chunks measured (factor {:.2}), {:.1} of {n_chunks} chunks",
+        cells.len(),
+        rule.top,
+        100.0 * rule.epsilon,
+        100.0 * rule.alpha,
+        per(measured),
+        all as f64 / per(measured),
+        per(chunks),
+    );
+    Ok(())
+}

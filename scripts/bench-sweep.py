@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Times a sweep over the layers of a model: `assay sweep` against the scripted way, in turn on the same machine.
+
+The scripted way is what people do without assay: once the reference's logits with llama-perplexity, then for every layer a
+file with that layer quantized, measured in llama-perplexity's KL divergence mode, and deleted again. Both work on the same
+values (every weight in F32), windows and number of threads. Layers are done in rounds, one way and then the other, so that
+whatever else the machine does hits both; then the whole sweep once more as a race. Prints seconds, ratios, disk space, and
+how far the KL divergences are apart.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# llama-perplexity stores the reference's log-probabilities in 16 bits over a range of 16 nats or a little more. A value
+# and the constant that normalises its row may each be off by one step.
+STEP_NATS = 16 / 65535
+TOLERANCE_NATS = 2 * STEP_NATS
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def own_text(folder):
+    """The project's own documents and sources, one after the other: enough for twenty windows without a download."""
+    parts = [REPOSITORY / "crates/cli/assets/demo.txt", REPOSITORY / "README.md", REPOSITORY / "ARCHITECTURE.md"]
+    parts += sorted((REPOSITORY / "docs").glob("**/*.md"))
+    path = folder / "text.txt"
+    path.write_text("\n".join(part.read_text() for part in parts))
+    return path
+
+
+def run(command):
+    begun = time.monotonic()
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"bench-sweep: {command[0]} failed:\n{done.stderr[-2000:]}")
+    return time.monotonic() - begun, done.stdout + done.stderr, done.stdout
+
+
+class Scripted:
+    """A file per cell, llama-perplexity for each."""
+
+    def __init__(self, args, folder):
+        self.args = args
+        self.cell, self.logits, self.base = (folder / name for name in ("cell.gguf", "logits.bin", "base.gguf"))
+        self.seconds = 0.0
+        self.disk_bytes = 0
+        # The base in F32 is given to both: that it has to be made is the choice of this benchmark.
+        run([args.assay, "--quiet", "quantize", args.model, self.base, "--apply", "all=identity"])
+
+    def peer(self, model, *more):
+        args = self.args
+        return run([args.peer, "-m", model, "-f", args.text, "-c", args.ctx, "-b", args.ctx, "--chunks", args.chunks, "-t",
+                    args.threads, "--no-repack", "--kl-divergence-base", self.logits, *more])
+
+    def reference(self):
+        self.seconds += self.peer(self.base)[0]
+
+    def layer(self, layer):
+        quantize, _, _ = run([self.args.assay, "--quiet", "quantize", self.base, self.cell, "--force", "--apply",
+                              f"weights[layers={layer}]={self.args.scheme}"])
+        measure, said, _ = self.peer(self.cell, "--kl-divergence")
+        self.seconds += quantize + measure
+        files = sum(path.stat().st_size for path in (self.cell, self.logits))
+        self.disk_bytes = max(self.disk_bytes, files)
+        self.cell.unlink()
+        found = re.search(r"Mean\s+KLD:\s+([-0-9.]+)", said)
+        if not found:
+            sys.exit(f"bench-sweep: llama-perplexity printed no mean KLD:\n{said[-2000:]}")
+        return float(found.group(1))
+
+
+def sweep(args, base, *more):
+    seconds, _, answer = run([args.assay, "--quiet", "--json", "sweep", base, "--apply", f"weights={args.scheme}", "--text",
+                              args.text, "--ctx", args.ctx, "--chunks", args.chunks, "--threads", args.threads, *more])
+    return seconds, json.loads(answer)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--assay", required=True)
+    parser.add_argument("--peer", required=True, help="llama-perplexity")
+    parser.add_argument("--text", help="the project's own documents if left out")
+    parser.add_argument("--scheme", default="int4@block32")
+    parser.add_argument("--chunks", type=int, default=20)
+    parser.add_argument("--ctx", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=0, help="only so many, spread over the model; 0 for all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-race", action="store_true", help="without the race at the end")
+    parser.add_argument("model")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="assay-bench-sweep-") as folder:
+        args.text = args.text or own_text(Path(folder))
+        scripted = Scripted(args, Path(folder))
+        _, tensors, _ = run([args.assay, "--json", "inspect", args.model])
+        n_layer = 1 + max(int(n) for n in re.findall(r'"blk\.(\d+)\.', tensors))
+        wanted = args.layers or n_layer
+        layers = sorted({round(i * (n_layer - 1) / max(1, wanted - 1)) for i in range(wanted)})
+        scripted.reference()
+        reference_s = scripted.seconds
+        print(f"scripted: reference logits in {reference_s:.1f} s", flush=True)
+        assay_s, ratios, apart = 0.0, [], []
+        for turn in range(args.rounds):
+            mine = layers[turn::args.rounds]
+            if not mine:
+                continue
+            before = scripted.seconds
+            theirs = {layer: scripted.layer(layer) for layer in mine}
+            scripted_s = scripted.seconds - before + reference_s * len(mine) / len(layers)
+            seconds, answer = sweep(args, scripted.base, "--layers", ",".join(map(str, mine)))
+            assay_s += seconds
+            ratios.append(scripted_s / seconds)
+            for row in answer["layers"]:
+                apart.append(abs(row["kld_mean"] - theirs[row["layer"]]))
+            print(f"round {turn + 1}: {len(mine)} layers: scripted {scripted_s:.1f} s, assay {seconds:.1f} s, "
+                  f"ratio {ratios[-1]:.2f}", flush=True)
+        print(f"whole sweep: {len(layers)} layers, {args.chunks} windows of {args.ctx}: scripted {scripted.seconds:.1f} s, "
+              f"assay {assay_s:.1f} s: {scripted.seconds / assay_s:.2f} times as fast (median of rounds "
+              f"{statistics.median(ratios):.2f})")
+        print(f"disk: scripted {scripted.disk_bytes / 1e6:.0f} MB at a time (logits "
+              f"{scripted.logits.stat().st_size / 1e6 / args.chunks:.1f} MB a window), assay none")
+        within = max(apart) <= TOLERANCE_NATS
+        print(f"mean KLD: at most {max(apart):.2e} nats apart, {'within' if within else 'MORE THAN'} two steps of the peer's "
+              f"16-bit log-probabilities ({TOLERANCE_NATS:.2e})")
+        if not args.no_race and len(layers) > 5:
+            seconds, answer = sweep(args, scripted.base, "--race", "5", "--layers", ",".join(map(str, layers)))
+            print(f"race for the top five: {seconds:.1f} s, {scripted.seconds / seconds:.2f} times as fast as scripted; "
+                  f"{answer['measured_chunks']} of {answer['all_chunks']} windows of layers measured; answer "
+                  f"{answer['ranking']}")
+        sys.exit(0 if within else 1)
+
+
+if __name__ == "__main__":
+    main()
