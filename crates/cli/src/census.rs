@@ -11,7 +11,9 @@ use crate::table::{self, Align, thousands};
 use anyhow::anyhow;
 use gguf::{TensorInfo, escape_terminal};
 use lab::{SchemeFiles, Selector, TargetRole};
-use lineage::{Distribution, Effective, Grid, Search, StoredPrecision, TensorCensus, Under};
+use lineage::{
+    Distribution, Effective, Grid, Search, StoredPrecision, TensorCensus, Undecided, Under, Values, undecided,
+};
 use numerics::{BlockCodec, Scheme, TensorContext};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -93,8 +95,8 @@ struct Row {
     ty: &'static str,
     n: u64,
     effective: String,
-    /// The converter's constant, such as `1`.
-    transform: Option<f32>,
+    /// What a converter did: the constant it added, such as `1.0`, or `"-exp"`.
+    transform: Option<Transform>,
     /// The grid under the transform.
     grid: Option<&'static str>,
     /// Values on `effective`.
@@ -105,6 +107,8 @@ struct Row {
     /// `null` where the values were not looked at.
     nonfinite: Option<u64>,
     note: String,
+    /// Questions about the origin that the values leave open, with the reason.
+    not_decidable: Vec<&'static str>,
     /// The grid of blocks that the values lie on, if any.
     blocks: Blocks,
     /// The scales of a quantized tensor are such as BF16 weights give; `null` where they cannot tell.
@@ -115,6 +119,22 @@ struct Row {
     row_note: Option<String>,
     /// Per scheme, in the order asked for.
     predicted: Vec<Predicted>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Transform {
+    Plus(f32),
+    Other(&'static str),
+}
+
+impl From<lineage::Transform> for Transform {
+    fn from(transform: lineage::Transform) -> Self {
+        match transform {
+            lineage::Transform::Plus(offset) => Transform::Plus(offset.value),
+            lineage::Transform::NegExp => Transform::Other("-exp"),
+        }
+    }
 }
 
 /// A search for a grid of blocks.
@@ -279,6 +299,7 @@ fn look_at(
         coverage: Coverage { n: 0, exact: false },
         nonfinite: None,
         note: String::new(),
+        not_decidable: Vec::new(),
         blocks: Blocks { grid: "not decidable".into(), ..Blocks::default() },
         under_bf16: None,
         distribution: None,
@@ -293,15 +314,24 @@ fn look_at(
         return Ok(row);
     };
     let bytes = model.file.read_tensor(tensor)?;
-    let values = model.values(tensor, &bytes, codec)?;
     let n_per_row = usize::try_from(tensor.n_per_row())?;
-    let found = lineage::census(&values, stored);
-    let grid = lineage::search(&values, n_per_row, &found);
-    row.fill(&found);
-    row.distribution = lineage::distribution(&values, n_per_row).map(|d| Spread::of(&d, &found));
+    // Values of two bytes are looked at where they lie; only a prediction needs them restored.
+    let in_place = match stored {
+        StoredPrecision::F16 => Some(Values::F16(&bytes)),
+        StoredPrecision::Bf16 => Some(Values::Bf16(&bytes)),
+        StoredPrecision::F32 | StoredPrecision::Quantized => None,
+    };
+    let values = match in_place {
+        Some(_) if schemes.is_empty() => Vec::new(),
+        _ => model.values(tensor, &bytes, codec)?,
+    };
+    let survey = lineage::survey(in_place.unwrap_or(Values::Restored(&values, stored)), n_per_row);
+    let (found, grid) = (&survey.census, &survey.search);
+    row.fill(found);
+    row.distribution = survey.distribution.map(|d| Spread::of(&d, found));
     match stored {
-        StoredPrecision::Quantized => row.look_under(&lineage::under(row.ty, &bytes), &grid),
-        _ => row.add_grid(&grid, &found, lineage::row_grids(&values, n_per_row, stored).note()),
+        StoredPrecision::Quantized => row.look_under(&lineage::under(row.ty, &bytes), grid),
+        _ => row.add_grid(grid, found, survey.rows.note()),
     }
     let context = TensorContext { name: &tensor.name, n_per_row };
     for (scheme, prediction) in schemes.iter().zip(predictions) {
@@ -331,12 +361,12 @@ fn look_at(
 impl Row {
     fn fill(&mut self, found: &TensorCensus) {
         self.effective = found.effective.to_string();
-        self.transform = found.transform.map(|offset| offset.value);
+        self.transform = found.transform.map(Transform::from);
         self.grid = match found.effective {
             Effective::F32 => Some("F32"),
             Effective::Tf32 => Some("TF32"),
             Effective::F16 => Some("F16"),
-            Effective::Bf16 | Effective::Offset(_) => Some("BF16"),
+            Effective::Bf16 | Effective::Transformed(_) => Some("BF16"),
             Effective::NotDecided => None,
         };
         self.on_grid = self.grid.map(|_| found.on_grid);
@@ -349,6 +379,7 @@ impl Row {
     /// What the blocks of a float tensor lie on, and rows that are coarser than the tensor.
     fn add_grid(&mut self, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
         self.blocks = Blocks::of(grid);
+        self.not_decidable = undecided(census, grid).into_iter().map(Undecided::words).collect();
         if grid.is_found() {
             self.note = format!("stored {}, {}; as floats: {}", census.stored, grid.note(), self.note);
         }
@@ -378,15 +409,11 @@ impl Row {
     }
 }
 
-/// Roles that split a model without overlap; what is in none of them is listed as such.
-const SUMMED_UP: [&str; 9] =
-    ["norms", "token_embd", "output", "attn", "attn_bias", "ffn", "vision", "audio", "projector"];
-
 /// `norms: 61 of 61 stored f32, effectively BF16`.
 fn summary(model: &Model, tensors: &[usize], rows: &[Row]) -> Vec<String> {
     let mut left: Vec<usize> = (0..rows.len()).collect();
     let mut lines = Vec::new();
-    for role in SUMMED_UP.iter().filter_map(|name| TargetRole::named(name)) {
+    for role in TargetRole::groups() {
         let (of_role, others) = left.into_iter().partition(|&row| role.holds(&model.ids[tensors[row]]));
         left = others;
         lines.extend(sum_up(role.name(), &of_role, rows));

@@ -86,10 +86,22 @@ fn an_upcast_file_is_named_with_the_tensors_that_disagree() {
     let upcast = &answer["tensors"][0];
     assert_eq!((&upcast["blocks"]["grid"], &upcast["blocks"]["bits"]), (&"Q4_0-like".into(), &4.0.into()));
     assert!(upcast["note"].as_str().is_some_and(|note| note.contains("lies on a Q4_0-like grid")), "{upcast}");
-    assert_eq!(answer["tensors"][2]["blocks"]["grid"], "none found");
+    let native = &answer["tensors"][2];
+    assert_eq!(native["blocks"]["grid"], "none found");
+    let open: Vec<&str> =
+        native["not_decidable"].as_array().into_iter().flatten().filter_map(|why| why.as_str()).collect();
+    assert_eq!(open.len(), 2, "{open:?}");
+    assert!(open[0].contains("rounding to BF16 leaves no trace") && open[1].contains("leave no trace"), "{open:?}");
+    let of_upcast = upcast_reasons(&answer);
+    assert!(of_upcast.len() == 1 && of_upcast[0].contains("finer grid"), "{of_upcast:?}");
     let text = stdout(folder.path(), &["census", "m.gguf"]);
     assert!(text.contains("\nverdict\n  2 of 3 bf16 tensors"), "{text}");
     assert!(!text.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
+}
+
+fn upcast_reasons(answer: &serde_json::Value) -> Vec<String> {
+    let reasons = answer["tensors"][0]["not_decidable"].as_array().expect("reasons");
+    reasons.iter().map(|why| why.as_str().expect("words").to_owned()).collect()
 }
 
 #[test]

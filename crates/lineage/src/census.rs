@@ -1,7 +1,8 @@
 //! The census of one tensor: its effective precision, with the evidence, in numbers and in words.
 
+use crate::coded::Counted;
 use crate::grid::{self, MIN_GRID_EVIDENCE_BITS, Scan};
-use crate::offset::{self, Offset};
+use crate::offset::{self, Transform};
 use numerics::Minifloat;
 use std::fmt;
 
@@ -54,8 +55,8 @@ pub enum Effective {
     F16,
     /// Every value is a BF16 value.
     Bf16,
-    /// Values are a constant plus a BF16 value.
-    Offset(Offset),
+    /// Values are a converter's transform of BF16 values, such as a constant plus them.
+    Transformed(Transform),
     /// Not looked at.
     NotDecided,
 }
@@ -67,7 +68,7 @@ impl fmt::Display for Effective {
             Effective::Tf32 => f.write_str("TF32"),
             Effective::F16 => f.write_str("F16"),
             Effective::Bf16 => f.write_str("BF16"),
-            Effective::Offset(offset) => offset.fmt(f),
+            Effective::Transformed(transform) => transform.fmt(f),
             Effective::NotDecided => f.write_str("not decided"),
         }
     }
@@ -103,8 +104,8 @@ pub struct TensorCensus {
     /// Evidence for `effective`, in bits. Where it was too little to be believed, what there was of it;
     /// 0 where nothing was claimed.
     pub evidence_bits: f64,
-    /// The converter's constant, if there is one.
-    pub transform: Option<Offset>,
+    /// What a converter did to the values, if it shows.
+    pub transform: Option<Transform>,
     /// Finite values that `bf16` would leave alone.
     pub on_bf16: u64,
     /// Finite values that `f16` would leave alone.
@@ -117,7 +118,11 @@ pub struct TensorCensus {
 
 /// Looks at every value of one tensor: `values` as restored to F32 from `stored`.
 pub fn census(values: &[f32], stored: StoredPrecision) -> TensorCensus {
-    let scan = Scan::of(values);
+    census_counted(Counted::Each(values), stored)
+}
+
+pub(crate) fn census_counted(values: Counted<'_>, stored: StoredPrecision) -> TensorCensus {
+    let scan = values.scan();
     let finite = scan.finite();
     let mut census = TensorCensus {
         stored,
@@ -149,10 +154,10 @@ pub fn census(values: &[f32], stored: StoredPrecision) -> TensorCensus {
 impl TensorCensus {
     /// Finds the description with the most evidence. BF16 comes first, being the simplest. Weights of
     /// Gemma's `1 + BF16` above 16 are all F16 values too, but with fewer bits than that leaves open.
-    fn search(&mut self, values: &[f32], scan: &Scan) {
+    fn search(&mut self, values: Counted<'_>, scan: &Scan) {
         let of_all = |on: Minifloat| grid::evidence_bits(values, self.stored, on);
         let of_distinct = |on: Minifloat| match grid::few_distinct(values) {
-            Some(distinct) => grid::evidence_bits(&distinct, self.stored, on),
+            Some(distinct) => grid::evidence_bits(Counted::Each(&distinct), self.stored, on),
             None => of_all(on),
         };
         let believed = |bits: f64| bits >= MIN_GRID_EVIDENCE_BITS;
@@ -174,8 +179,8 @@ impl TensorCensus {
         let best_grid = held.reduce(|best, next| if next.1 > best.1 { next } else { best });
         match (best_grid, offset::best_fit(values, self.stored)) {
             (grid, Some(fit)) if grid.is_none_or(|(_, bits)| fit.evidence_bits > bits) => {
-                self.effective = Effective::Offset(fit.offset);
-                self.transform = Some(fit.offset);
+                self.effective = Effective::Transformed(fit.transform);
+                self.transform = Some(fit.transform);
                 self.on_grid = fit.hits;
                 self.evidence_bits = fit.evidence_bits;
             }
@@ -207,8 +212,8 @@ impl TensorCensus {
             _ if finite == 0 => format!("stored {stored}, not decidable: no value is finite"),
             _ if stored == StoredPrecision::Bf16 => format!("stored BF16, so BF16 by storage: {bf16_is}"),
             _ if self.zeros == finite => format!("stored {stored}, every value is zero: {bf16_is}"),
-            Effective::Offset(offset) => {
-                format!("stored {stored}, = {offset} ({} of {n}): {bf16_is}", thousands(self.on_grid))
+            Effective::Transformed(transform) => {
+                format!("stored {stored}, = {transform} ({} of {n}): {bf16_is}", thousands(self.on_grid))
             }
             Effective::Bf16 => format!("stored {stored}, effectively BF16 (100 % of {n} values, exact): {bf16_is}"),
             Effective::F16 | Effective::Tf32 if stored == StoredPrecision::F32 => format!(

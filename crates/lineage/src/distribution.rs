@@ -1,8 +1,10 @@
 //! How a tensor's values are spread, and which of its rows say nothing or say the same.
 
+use crate::census::StoredPrecision;
+use crate::coded::Counted;
 use crate::grid::CHUNK;
+use crate::values::Values;
 use rayon::prelude::*;
-use std::cmp::Ordering;
 
 /// A value is an outlier beyond this many standard deviations from the mean.
 pub const OUTLIER_SIGMAS: f64 = 6.0;
@@ -36,16 +38,26 @@ pub struct Distribution {
 
 /// The spread of `values`, `[n / n_per_row][n_per_row]`; `None` where no value is finite.
 pub fn distribution(values: &[f32], n_per_row: usize) -> Option<Distribution> {
-    let first = Extent::of(values);
+    distribution_counted(Values::Restored(values, StoredPrecision::F32), Counted::Each(values), n_per_row)
+}
+
+/// `counted` are the counts of `values`.
+pub(crate) fn distribution_counted(values: Values<'_>, counted: Counted<'_>, n_per_row: usize) -> Option<Distribution> {
+    let first = Range::of(counted);
     if first.n == 0 {
         return None;
     }
     let mean = first.sum / first.n as f64;
-    let (m2, m4) = central_moments(values, mean);
+    let (m2, m4) = central_moments(counted, mean);
     let (variance, fourth) = (m2 / first.n as f64, m4 / first.n as f64);
     let std = variance.sqrt();
     let beyond = OUTLIER_SIGMAS * std;
-    let rows = values.chunks(n_per_row.max(1)).len() as u64;
+    let is_outlier = |x: f32| x.is_finite() && std > 0.0 && (f64::from(x) - mean).abs() > beyond;
+    let outliers = match is_outlier(first.min) || is_outlier(first.max) {
+        true => counted.sum_u64(|x, n| [u64::from(is_outlier(x)) * n])[0],
+        false => 0,
+    };
+    let rows = Rows::of(values, n_per_row.max(1));
     Some(Distribution {
         n: first.n,
         min: first.min,
@@ -54,36 +66,50 @@ pub fn distribution(values: &[f32], n_per_row: usize) -> Option<Distribution> {
         mean,
         std,
         kurtosis: if variance > 0.0 { fourth / (variance * variance) } else { 0.0 },
-        outliers: count(values, |x| (f64::from(x) - mean).abs() > beyond && std > 0.0),
-        rows,
-        duplicate_rows: duplicate_rows(values, n_per_row.max(1)),
-        zero_rows: values.par_chunks(n_per_row.max(1)).filter(|row| row.iter().all(|x| *x == 0.0)).count() as u64,
+        outliers,
+        rows: rows.n,
+        duplicate_rows: rows.duplicates,
+        zero_rows: rows.zeros,
     })
 }
 
-struct Extent {
+/// Parts in parallel, or codes; what they give is added in order, so that threads do not show.
+fn add_up<T: Send>(
+    counted: Counted<'_>,
+    none: T,
+    of: impl Fn(&mut dyn Iterator<Item = (f32, u64)>) -> T + Sync,
+    plus: impl Fn(T, T) -> T,
+) -> T {
+    match counted {
+        Counted::Each(values) => {
+            let of_part = |part: &[f32]| of(&mut part.iter().filter(|x| x.is_finite()).map(|&x| (x, 1)));
+            let parts: Vec<T> = values.par_chunks(CHUNK).map(of_part).collect();
+            parts.into_iter().fold(none, plus)
+        }
+        Counted::Codes(codes) => of(&mut codes.iter().filter(|(x, _)| x.is_finite()).copied()),
+    }
+}
+
+struct Range {
     n: u64,
     sum: f64,
     min: f32,
     max: f32,
 }
 
-impl Extent {
-    /// Parts in parallel, their sums added in order, so that threads do not show.
-    fn of(values: &[f32]) -> Extent {
-        let none = || Extent { n: 0, sum: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY };
-        let parts: Vec<Extent> = values
-            .par_chunks(CHUNK)
-            .map(|part| {
-                part.iter().filter(|x| x.is_finite()).fold(none(), |e, &x| Extent {
-                    n: e.n + 1,
-                    sum: e.sum + f64::from(x),
-                    min: e.min.min(x),
-                    max: e.max.max(x),
-                })
+impl Range {
+    const NONE: Range = Range { n: 0, sum: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY };
+
+    fn of(counted: Counted<'_>) -> Range {
+        let of = |values: &mut dyn Iterator<Item = (f32, u64)>| {
+            values.fold(Range::NONE, |r, (x, n)| Range {
+                n: r.n + n,
+                sum: r.sum + f64::from(x) * n as f64,
+                min: r.min.min(x),
+                max: r.max.max(x),
             })
-            .collect();
-        parts.into_iter().fold(none(), |a, b| Extent {
+        };
+        add_up(counted, Range::NONE, of, |a, b| Range {
             n: a.n + b.n,
             sum: a.sum + b.sum,
             min: a.min.min(b.min),
@@ -93,39 +119,64 @@ impl Extent {
 }
 
 /// Σ (x − mean)² and Σ (x − mean)⁴.
-fn central_moments(values: &[f32], mean: f64) -> (f64, f64) {
-    let parts: Vec<(f64, f64)> = values
-        .par_chunks(CHUNK)
-        .map(|part| {
-            part.iter().filter(|x| x.is_finite()).fold((0.0, 0.0), |(m2, m4), &x| {
-                let square = (f64::from(x) - mean) * (f64::from(x) - mean);
-                (m2 + square, m4 + square * square)
-            })
+fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
+    let of = |values: &mut dyn Iterator<Item = (f32, u64)>| {
+        values.fold((0.0, 0.0), |(m2, m4), (x, n)| {
+            let (square, n) = ((f64::from(x) - mean) * (f64::from(x) - mean), n as f64);
+            (m2 + n * square, m4 + n * square * square)
         })
-        .collect();
-    parts.into_iter().fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
+    };
+    add_up(counted, (0.0, 0.0), of, |a, b| (a.0 + b.0, a.1 + b.1))
 }
 
-fn count(values: &[f32], is: impl Fn(f32) -> bool + Sync) -> u64 {
-    values.par_chunks(CHUNK).map(|part| part.iter().filter(|x| x.is_finite() && is(**x)).count() as u64).sum()
+/// Rows that say nothing, or the same as an earlier one.
+struct Rows {
+    n: u64,
+    duplicates: u64,
+    zeros: u64,
 }
 
-fn duplicate_rows(values: &[f32], n_per_row: usize) -> u64 {
-    let row = |i: usize| &values[i * n_per_row..((i + 1) * n_per_row).min(values.len())];
-    let mut order: Vec<(u64, usize)> =
-        values.par_chunks(n_per_row).enumerate().map(|(i, row)| (fingerprint(row), i)).collect();
-    // Rows of one fingerprint are then compared bit by bit, so a collision costs time and nothing else.
-    order.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare_bits(row(a.1), row(b.1))));
-    order.windows(2).filter(|w| w[0].0 == w[1].0 && compare_bits(row(w[0].1), row(w[1].1)).is_eq()).count() as u64
+impl Rows {
+    fn of(values: Values<'_>, n_per_row: usize) -> Rows {
+        // The bits of eight bytes without their signs.
+        let (bytes, size, magnitude): (&[u8], usize, u64) = match values {
+            Values::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
+            Values::F16(bytes) | Values::Bf16(bytes) => (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff),
+        };
+        let row_size = size.saturating_mul(n_per_row);
+        let row = |i: usize| &bytes[i * row_size..((i + 1) * row_size).min(bytes.len())];
+        let looked_at: Vec<(u64, bool)> = bytes.par_chunks(row_size).map(|row| fingerprint(row, magnitude)).collect();
+        let zeros = looked_at.iter().filter(|(_, is_zero)| *is_zero).count() as u64;
+        let mut order: Vec<(u64, usize)> = looked_at.iter().zip(0..).map(|((print, _), i)| (*print, i)).collect();
+        // Rows of one fingerprint are then compared byte by byte, so a collision costs time and nothing else.
+        order.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
+        let duplicates = order.windows(2).filter(|w| w[0].0 == w[1].0 && row(w[0].1) == row(w[1].1)).count() as u64;
+        Rows { n: order.len() as u64, duplicates, zeros }
+    }
 }
 
-fn compare_bits(a: &[f32], b: &[f32]) -> Ordering {
-    a.iter().map(|x| x.to_bits()).cmp(b.iter().map(|x| x.to_bits()))
-}
-
-/// FNV-1a over whole values.
-fn fingerprint(row: &[f32]) -> u64 {
-    row.iter().fold(0xcbf2_9ce4_8422_2325, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3))
+/// FNV-1a over eight bytes at a time, in four lanes that do not wait for each other; and whether every value is ±0.
+fn fingerprint(row: &[u8], magnitude: u64) -> (u64, bool) {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut lanes = [0xcbf2_9ce4_8422_2325u64, 1, 2, 3];
+    let mut any = 0;
+    let mut eat = |lane: &mut u64, word: u64| {
+        any |= word & magnitude;
+        *lane = (*lane ^ word).wrapping_mul(PRIME);
+    };
+    let word = |bytes: &[u8]| {
+        let mut eight = [0; 8];
+        eight[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(eight)
+    };
+    let mut fours = row.chunks_exact(32);
+    for four in &mut fours {
+        lanes.iter_mut().zip(four.chunks_exact(8)).for_each(|(lane, bytes)| eat(lane, word(bytes)));
+    }
+    fours.remainder().chunks(8).for_each(|bytes| eat(&mut lanes[0], word(bytes)));
+    // High bits of a product depend on all below them; the shift brings them down again.
+    let print = lanes.iter().fold(row.len() as u64, |print, lane| (print ^ lane ^ (lane >> 29)).wrapping_mul(PRIME));
+    (print, any == 0)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::census::StoredPrecision;
+use crate::coded::Counted;
 use numerics::{Minifloat, Rounding};
 use rayon::prelude::*;
 
@@ -67,7 +68,15 @@ impl Scan {
         }
     }
 
-    fn plus(self, other: Scan) -> Scan {
+    /// One value that is met `n` times.
+    pub(crate) fn of_one(x: f32, n: u64) -> Scan {
+        let one = Scan::of_chunk(&[x], x.to_bits());
+        let [zeros, nonfinite, off_bf16, off_f16, off_tf32] =
+            [one.zeros, one.nonfinite, one.off_bf16, one.off_f16, one.off_tf32].map(|k| k * n);
+        Scan { n, zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first: 0 }
+    }
+
+    pub(crate) fn plus(self, other: Scan) -> Scan {
         Scan {
             n: self.n + other.n,
             zeros: self.zeros + other.zeros,
@@ -127,14 +136,21 @@ fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
 }
 
 /// Σ max(0, available − allowed) over the finite nonzero values, which all lie on `grid`.
-pub(crate) fn evidence_bits(values: &[f32], stored: StoredPrecision, grid: Minifloat) -> f64 {
-    let total: u64 = values
-        .par_chunks(CHUNK)
-        .map(|part| {
-            let histogram = Exponents::of(part);
-            histogram.iter().map(|(e, n)| n * evidence_at(stored, grid, e)).sum::<u64>()
-        })
-        .sum();
+pub(crate) fn evidence_bits(values: Counted<'_>, stored: StoredPrecision, grid: Minifloat) -> f64 {
+    let total: u64 = match values {
+        Counted::Each(values) => values
+            .par_chunks(CHUNK)
+            .map(|part| {
+                let histogram = Exponents::of(part);
+                histogram.iter().map(|(e, n)| n * evidence_at(stored, grid, e)).sum::<u64>()
+            })
+            .sum(),
+        Counted::Codes(codes) => codes
+            .iter()
+            .filter(|(x, _)| *x != 0.0 && x.is_finite())
+            .map(|(x, n)| n * evidence_at(stored, grid, exponent(*x)))
+            .sum(),
+    };
     total as f64
 }
 
@@ -170,9 +186,16 @@ pub(crate) fn exponent(x: f32) -> i32 {
 
 /// The distinct magnitudes among the finite nonzero values, if they are few: the same value met a
 /// thousand times is one coincidence, not a thousand.
-pub(crate) fn few_distinct(values: &[f32]) -> Option<Vec<f32>> {
+pub(crate) fn few_distinct(values: Counted<'_>) -> Option<Vec<f32>> {
+    match values {
+        Counted::Each(values) => few_of(values.iter().copied()),
+        Counted::Codes(codes) => few_of(codes.iter().map(|(x, _)| *x)),
+    }
+}
+
+fn few_of(values: impl Iterator<Item = f32>) -> Option<Vec<f32>> {
     let mut distinct: Vec<f32> = Vec::with_capacity(FEW);
-    for x in values.iter().map(|x| x.abs()).filter(|x| *x != 0.0 && x.is_finite()) {
+    for x in values.map(f32::abs).filter(|x| *x != 0.0 && x.is_finite()) {
         if !distinct.contains(&x) {
             if distinct.len() == FEW {
                 return None;

@@ -116,26 +116,47 @@ pub(crate) const HIT_BITS: f64 = 8.0;
 /// Blocks of at least so many points may spare one of them.
 const MIN_POINTS_TO_SPARE: usize = 6;
 
+/// What finds no larger multiple than this needs no second look without its largest value.
+const MAX_TOP_BEYOND_DOUBT: u32 = 16;
+
 /// The step with the most evidence, if any explains all points, or all but one.
 pub(crate) fn fit(points: &[Point], max_top: u32) -> Option<Fit> {
     let (top, rest) = points.split_last()?;
     let whole = fit_under(top, rest, max_top, points.len() >= MIN_POINTS_TO_SPARE);
     // The largest may itself be the one that does not belong: an outlier kept in a finer format.
-    let outlier_on_top = points.len() >= MIN_POINTS_TO_SPARE && whole.is_none_or(|f| f.bits < HIT_BITS);
+    // Under a multiple large enough for the storage to be coarse against the step it may be explained all the same.
+    let doubtful = |f: Fit| f.bits < HIT_BITS || f.top > MAX_TOP_BEYOND_DOUBT;
+    let outlier_on_top = points.len() >= MIN_POINTS_TO_SPARE && whole.is_none_or(doubtful);
     let without_top = match outlier_on_top {
-        true => rest.split_last().and_then(|(second, rest)| fit_under(second, rest, max_top, false)),
+        true => fit_without_top(points, max_top),
         false => None,
     };
-    let paid = without_top.map(|f| Fit { bits: f.bits - price_of_sparing(points.len()), spared: true, ..f });
+    let paid = without_top.map(|f| Fit { bits: f.bits - PRICE_OF_SPARING_TOP, spared: true, ..f });
     match (whole, paid) {
         (Some(a), Some(b)) => Some(if b.bits > a.bits { b } else { a }),
         (a, b) => a.or(b),
     }
 }
 
+/// The fit with the largest as the given multiple, which therefore costs nothing to name.
+pub(crate) fn fit_under_top(points: &[Point], top: u32) -> Option<Fit> {
+    let (last, rest) = points.split_last()?;
+    let fit = fit_multiple(last, rest, top, points.len() >= MIN_POINTS_TO_SPARE)?;
+    Some(Fit { bits: fit.bits + libm::log2(f64::from(top)) + 1.0, ..fit })
+}
+
+/// The fit of all but the largest, which is taken to be an outlier at no price.
+pub(crate) fn fit_without_top(points: &[Point], max_top: u32) -> Option<Fit> {
+    let (second, rest) = points.split_last()?.1.split_last()?;
+    fit_under(second, rest, max_top, false).map(|fit| Fit { spared: true, ..fit })
+}
+
+/// Saying that there is one; which need not be said.
+const PRICE_OF_SPARING_TOP: f64 = 4.0;
+
 /// Saying that there is one, and which.
 fn price_of_sparing(n: usize) -> f64 {
-    libm::log2(n as f64) + 4.0
+    libm::log2(n as f64) + PRICE_OF_SPARING_TOP
 }
 
 fn fit_under(top: &Point, rest: &[Point], max_top: u32, may_spare: bool) -> Option<Fit> {

@@ -7,28 +7,34 @@
 //! ```
 
 use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
-use crate::sample::{Axis, Extent, Lines, mix, symmetric_uniform};
+use crate::sample::{Axis, Extent, Lines, Sample, mix, symmetric_uniform};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// A grid is claimed when at least this share of the blocks that can tell lies on it,
-pub const MIN_HIT_SHARE: f64 = 0.90;
+pub const MIN_HIT_SHARE: f64 = 0.75;
 /// no more than this share of either surrogate does,
 pub const MAX_SURROGATE_SHARE: f64 = 0.35;
 /// and so many hits would take at least this many bits of luck at the surrogates' rate.
 pub const MIN_LATTICE_EVIDENCE_BITS: f64 = 40.0;
 
-/// The rate at which blocks without structure reach [`HIT_BITS`], however few surrogates did.
-const CHANCE_RATE: f64 = 0.011;
+/// Share of the blocks whose largest multiple is taken for the format's.
+const USUAL: f64 = 0.8;
+
+/// Least share of the explained blocks that agree on something beyond, such as one step or a class of scales.
+pub(crate) const MIN_AGREEMENT: f64 = 0.90;
+
+/// The rate at which blocks without structure reach [`HIT_BITS`].
+pub(crate) const CHANCE_RATE: f64 = 0.011;
 /// Distances a block needs before it can tell anything,
 const MIN_POINTS: usize = 3;
 /// and bits of evidence that it could give for a lattice of so many steps: a hit and the cost of naming the step.
 const MIN_BITS_AT_STAKE: f64 = 12.0;
 const STEPS_AT_STAKE: f64 = 16.0;
 /// Least share of the sampled blocks that must be able to tell.
-const MIN_TELLING_SHARE: f64 = 0.5;
-/// How far a surrogate's values are moved, relative to themselves.
-const SURROGATE_SHIFT: f64 = 0.06;
+const MIN_TELLING_SHARE: f64 = 0.2;
+/// How far a surrogate's values are moved, relative to their distance from the block's mean.
+pub(crate) const SURROGATE_SHIFT: f64 = 0.06;
 
 /// How many of the sampled blocks are explained, and how many would be by chance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,8 +50,9 @@ pub struct BlockCount {
 }
 
 impl BlockCount {
-    pub(crate) fn new(hits: u64, n: u64, surrogate_hits: u64) -> BlockCount {
-        let rate = ((surrogate_hits + 1) as f64 / (n + 2) as f64).max(CHANCE_RATE);
+    /// `chance_rate` is what blocks without structure reach by construction, however few surrogates did.
+    pub(crate) fn new(hits: u64, n: u64, surrogate_hits: u64, chance_rate: f64) -> BlockCount {
+        let rate = ((surrogate_hits + 1) as f64 / (n + 2) as f64).max(chance_rate);
         BlockCount { hits, n, surrogate_hits, evidence_bits: tail_bits(hits, n, rate) }
     }
 
@@ -66,6 +73,17 @@ pub(crate) fn tail_bits(hits: u64, n: u64, rate: f64) -> f64 {
     }
     let term = |p: f64, q: f64| if p > 0.0 { p * libm::log2(p / q) } else { 0.0 };
     n as f64 * (term(share, rate) + term(1.0 - share, 1.0 - rate))
+}
+
+pub(crate) fn mean(block: &[f32]) -> f64 {
+    block.iter().map(|x| f64::from(*x)).sum::<f64>() / block.len().max(1) as f64
+}
+
+/// What of a value a surrogate's is moved in proportion to: its distance from the mean of its block. Weights lie around
+/// zero; of those around one, 6 % of the value would leave the few levels that storage has there, and no surrogate
+/// would look like them. Zeros stay: pruned weights are no levels.
+pub(crate) fn moved_part(x: f64, mean: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x - mean }
 }
 
 /// What the steps of the blocks are numbers of.
@@ -101,7 +119,7 @@ pub struct Lattice {
     pub symmetric: bool,
     /// Bits that name a level.
     pub bits: u32,
-    /// The largest multiple in 95 % of the blocks.
+    /// The largest multiple in 80 % of the blocks; of rows, in all.
     pub top: u32,
     /// Values that share a step.
     pub extent: Extent,
@@ -117,7 +135,7 @@ pub struct Lattice {
     pub blocks: BlockCount,
 }
 
-/// Blocks sampled of each extent: in all at most 40,000 values of a tensor.
+/// Blocks of each extent that are fitted, at most.
 pub(crate) fn sampled(extent: Extent) -> usize {
     match extent {
         Extent::Block(..=32) => 192,
@@ -140,41 +158,52 @@ fn max_top(extent: Extent, zero: Zero) -> u32 {
 const EXTENTS: [Extent; 6] =
     [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
 
-/// The cheapest lattice along `axis` that is accepted.
-pub(crate) fn find(lines: &Lines<'_>, axis: Axis, precision: Precision) -> Option<Lattice> {
+/// The cheapest lattice along the axis of `lines` that is accepted; `sample` is of them.
+pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
     let tried: Vec<(Extent, Zero)> = EXTENTS.iter().flat_map(|&e| [(e, Zero::AtZero), (e, Zero::AtLeast)]).collect();
     let found: Vec<(f64, Extent, Zero, Explained)> = tried
         .into_par_iter()
         .filter_map(|(extent, zero)| {
-            let blocks = lines.blocks(extent, sampled(extent));
-            let explained = Explained::of(blocks, zero, precision, max_top(extent, zero))?;
+            let blocks = sample.blocks(extent, sampled(extent));
+            let explained = Explained::of(&blocks, zero, precision, max_top(extent, zero))?;
             Some((explained.cost(extent, zero), extent, zero, explained))
         })
         .collect();
     let cheapest = (0..found.len()).reduce(|a, b| if found[b].0 < found[a].0 { b } else { a })?;
     let chosen = (cheapest + 1..found.len()).fold(cheapest, |chosen, larger| {
-        let ((_, extent, zero, _), (_, larger_extent, _, whole)) = (&found[chosen], &found[larger]);
+        let ((_, extent, zero, small), (_, larger_extent, larger_zero, whole)) = (&found[chosen], &found[larger]);
         // Small blocks of few levels can be cheaper; but one step for more values says more.
-        let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision);
+        let more_bits = bits_of(whole.top(*larger_extent), *larger_zero) > bits_of(small.top(*extent), *zero);
+        let share = if more_bits { MIN_SAME_STEP_OF_MORE_BITS } else { MIN_SAME_STEP };
+        let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision, share);
         if stays { larger } else { chosen }
     });
     let (_, extent, zero, explained) = &found[chosen];
-    let (mut extent, zero) = (*extent, *zero);
-    let mut top = explained.top(extent);
+    let (extent, zero) = (*extent, *zero);
+    let lattice = Lattice {
+        symmetric: zero == Zero::AtZero,
+        bits: bits_of(explained.top(extent), zero),
+        top: explained.top(extent),
+        extent,
+        axis: lines.axis,
+        scales: explained.scale_class(),
+        super_blocks: false,
+        requantized: None,
+        blocks: explained.count,
+    };
+    if let Some((size, top)) = explained.sub_lattice(extent, zero) {
+        let (extent, bits) = (Extent::Block(size), bits_of(top, zero));
+        return Some(Lattice { extent, top, bits, super_blocks: true, ..lattice });
+    }
     if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
-        extent = Extent::Tensor;
-        top = top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
+        let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
+        let requantized = explained.requantized(zero);
+        return Some(Lattice { extent: Extent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
     }
     Some(Lattice {
-        symmetric: zero == Zero::AtZero,
-        bits: bits_of(top, zero),
-        top,
-        extent,
-        axis,
-        scales: explained.scale_class(),
-        super_blocks: has_super_blocks(lines, extent, zero, precision),
+        super_blocks: has_super_blocks(sample, extent, zero, precision),
         requantized: explained.requantized(zero),
-        blocks: explained.count,
+        ..lattice
     })
 }
 
@@ -186,6 +215,54 @@ fn bits_of(top: u32, zero: Zero) -> u32 {
     }
 }
 
+/// When a block counts as explained.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Some step explains it, and pays for its own name.
+    AnyTop(u32),
+    /// The step under which its largest value is this multiple, as in most blocks: −7 … 7 and the like, in which
+    /// a block has too few levels to name a multiple of its own. The multiple is named once for all blocks.
+    Top(u32),
+}
+
+/// Bits that a block must give under a multiple that it need not name: 2^−5 by chance.
+const HIT_BITS_NAMED: f64 = 5.0;
+const CHANCE_RATE_NAMED: f64 = CHANCE_RATE + 1.0 / 32.0;
+/// Bits that a block could give then, for it to tell anything.
+const MIN_BITS_AT_STAKE_NAMED: f64 = 7.0;
+/// A multiple that all blocks share is looked for up to here; finer lattices tell by themselves.
+const MAX_SHARED_TOP: u32 = 16;
+/// and from here on: of two levels and the zero between them, few levels are all there is to say.
+const MIN_SHARED_TOP: u32 = 3;
+
+impl Rule {
+    fn explains(self, points: &[Point]) -> Option<Fit> {
+        match self {
+            Rule::AnyTop(max_top) => interval::fit(points, max_top).filter(|fit| fit.bits >= HIT_BITS),
+            Rule::Top(top) => interval::fit_under_top(points, top).filter(|fit| fit.bits >= HIT_BITS_NAMED),
+        }
+    }
+
+    /// Whether a block could show a lattice if it lay on one, of four bits or of the multiple in question. A block
+    /// whose values crowd into two or three levels beside an outlier could not, and says nothing against a grid either.
+    fn can_tell(self, points: &[Point]) -> bool {
+        let (steps, at_stake, least) = match self {
+            Rule::AnyTop(_) => (STEPS_AT_STAKE, MIN_BITS_AT_STAKE, MIN_POINTS),
+            Rule::Top(top) => (f64::from(top), MIN_BITS_AT_STAKE_NAMED, 2),
+        };
+        let Some((top, rest)) = points.split_last().filter(|_| points.len() >= least) else { return false };
+        let step = top.a / steps;
+        rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)).sum::<f64>() >= at_stake
+    }
+
+    fn chance_rate(self) -> f64 {
+        match self {
+            Rule::AnyTop(_) => CHANCE_RATE,
+            Rule::Top(_) => CHANCE_RATE_NAMED,
+        }
+    }
+}
+
 /// Sampled blocks, with the fits of those that were explained; only of accepted extents.
 struct Explained {
     hits: Vec<(Vec<f32>, Fit)>,
@@ -193,39 +270,45 @@ struct Explained {
 }
 
 impl Explained {
-    fn of(blocks: Vec<Vec<f32>>, zero: Zero, precision: Precision, max_top: u32) -> Option<Explained> {
-        let sampled = blocks.len();
-        let telling: Vec<Vec<f32>> =
-            blocks.into_iter().filter(|block| can_tell(&points(&levels(block, zero), zero, precision))).collect();
-        if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * sampled as f64 {
+    fn of(blocks: &[Vec<f32>], zero: Zero, precision: Precision, max_top: u32) -> Option<Explained> {
+        Explained::under(Rule::AnyTop(max_top), blocks, zero, precision)
+            .or_else(|| Explained::under(Rule::Top(shared_top(blocks, zero, precision)?), blocks, zero, precision))
+    }
+
+    fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<Explained> {
+        let with_points = blocks.iter().map(|block| (block, points(&levels(block, zero), zero, precision)));
+        let telling: Vec<(&Vec<f32>, Vec<Point>)> = with_points.filter(|(_, points)| rule.can_tell(points)).collect();
+        if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * blocks.len() as f64 {
             return None;
         }
-        let is_hit = |fit: &Fit| fit.bits >= HIT_BITS;
         let n = telling.len() as u64;
         let mut tolerated = n as usize - (MIN_HIT_SHARE * n as f64).ceil() as usize;
         let mut hits = Vec::with_capacity(telling.len());
-        for block in &telling {
-            match interval::fit(&points(&levels(block, zero), zero, precision), max_top).filter(is_hit) {
-                Some(fit) => hits.push((block.clone(), fit)),
+        for (block, points) in &telling {
+            match rule.explains(points) {
+                Some(fit) => hits.push(((*block).clone(), fit)),
                 // Too many misses: nothing that follows can be accepted, and most tensors end here.
                 None if tolerated == 0 => return None,
                 None => tolerated -= 1,
             }
         }
-        let by_share = surrogate_hits(&telling, zero, precision, max_top, |x, _, u| x * (1.0 + SURROGATE_SHIFT * u));
+        let telling: Vec<&Vec<f32>> = telling.into_iter().map(|(block, _)| block).collect();
+        let means: Vec<f64> = telling.iter().map(|block| mean(block)).collect();
+        let shifted = |x: f64, i: usize, u: f64| x + SURROGATE_SHIFT * u * moved_part(x, means[i]);
+        let by_share = surrogate_hits(&telling, zero, precision, rule, shifted);
         let steps = hits.iter().map(|(_, fit)| fit.step()).collect::<Vec<f64>>();
-        let by_step = surrogate_hits(&telling, zero, precision, max_top, |x, i, u| x + steps[i % steps.len()] * u);
-        let count = BlockCount::new(hits.len() as u64, n, by_share.max(by_step));
-        count.is_accepted().then_some(Explained { hits, count })
+        let by_step = surrogate_hits(&telling, zero, precision, rule, |x, i, u| x + steps[i % steps.len()] * u);
+        let count = BlockCount::new(hits.len() as u64, n, by_share.max(by_step), rule.chance_rate());
+        count.is_accepted().then(|| Explained { hits: without_outliers(hits, zero, precision), count })
     }
 
-    /// The largest multiple in 95 % of the blocks, since the rest may have found a multiple of their step; of
-    /// rows, which have values enough not to, the largest of all.
+    /// The largest multiple in [`USUAL`] of the blocks, since the rest may have found a part of their step, or an
+    /// outlier on it; of rows, which have values enough not to, the largest of all.
     fn top(&self, extent: Extent) -> u32 {
         let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
         tops.sort_unstable();
         let last = tops.len().saturating_sub(1);
-        let at = if matches!(extent, Extent::Block(_)) { last * 95 / 100 } else { last };
+        let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
         tops.get(at).copied().unwrap_or(1)
     }
 
@@ -244,24 +327,55 @@ impl Explained {
         let width = |fit: &Fit| (fit.hi - fit.lo) / fit.step();
         let best = self.hits.iter().map(|(_, fit)| fit).min_by(|a, b| width(a).total_cmp(&width(b)))?;
         let same = self.hits.iter().filter(|(_, f)| f.lo <= best.hi && best.lo <= f.hi).count();
-        (same as f64 >= MIN_HIT_SHARE * self.hits.len() as f64).then(|| best.step())
+        (same as f64 >= MIN_AGREEMENT * self.hits.len() as f64).then(|| best.step())
     }
 
     /// Whether blocks of `extent` within these have the same step as the whole of them, for the most part.
-    fn step_stays_in_parts(&self, extent: Extent, zero: Zero, precision: Precision) -> bool {
+    fn step_stays_in_parts(&self, extent: Extent, zero: Zero, precision: Precision, share: f64) -> bool {
         let Extent::Block(size) = extent else { return false };
         let (mut same, mut parts) = (0, 0);
         for (block, whole) in &self.hits {
             for part in block.chunks(size) {
                 let points = points(&levels(part, zero), zero, precision);
-                let fit = interval::fit(&points, max_top(extent, zero)).filter(|fit| fit.bits >= HIT_BITS);
-                if let Some(fit) = fit.filter(|_| can_tell(&points)) {
+                let rule = Rule::AnyTop(max_top(extent, zero));
+                if let Some(fit) = rule.explains(&points).filter(|_| rule.can_tell(&points)) {
                     parts += 1;
                     same += usize::from(fit.lo <= whole.hi && whole.lo <= fit.hi);
                 }
             }
         }
-        parts > 0 && same as f64 >= MIN_SAME_STEP * parts as f64
+        parts > 0 && same as f64 >= share * parts as f64
+    }
+
+    /// Size and largest multiple of parts whose multiples have a divisor in common, as in the super-blocks of k-quants:
+    /// d·(integer scale)·(level) is on a lattice of d, and each part of 16 or 32 on a coarser one.
+    fn sub_lattice(&self, extent: Extent, zero: Zero) -> Option<(usize, u32)> {
+        let Extent::Block(whole @ 64..) = extent else { return None };
+        if zero == Zero::AtLeast {
+            return None;
+        }
+        [32, 16].into_iter().filter(|size| whole % size == 0).find_map(|size| {
+            let (mut parts, mut with_divisor, mut tops) = (0, 0, Vec::new());
+            for (block, fit) in &self.hits {
+                for part in block.chunks(size) {
+                    let codes: BTreeSet<u32> = part
+                        .iter()
+                        .map(|x| (f64::from(x.abs()) / fit.step()).round() as u32)
+                        .filter(|q| *q > 0)
+                        .collect();
+                    // Two numbers share a divisor too often to tell.
+                    let Some(most) = codes.last().copied().filter(|_| codes.len() > 2) else { continue };
+                    let divisor = codes.iter().copied().fold(0, greatest_common_divisor);
+                    parts += 1;
+                    with_divisor += usize::from(divisor > 1);
+                    tops.push(most / divisor);
+                }
+            }
+            tops.sort_unstable();
+            let top = tops.get(tops.len().saturating_sub(1) * 95 / 100).copied()?;
+            (parts >= MIN_PARTS && with_divisor as f64 >= MIN_SHARE_WITH_DIVISOR * f64::from(parts))
+                .then_some((size, top))
+        })
     }
 
     fn scale_class(&self) -> ScaleClass {
@@ -277,7 +391,7 @@ impl Explained {
                     false => misses += 1,
                 }
             }
-            misses as f64 <= (1.0 - MIN_HIT_SHARE) * self.hits.len() as f64 && bits >= MIN_LATTICE_EVIDENCE_BITS
+            misses as f64 <= (1.0 - MIN_AGREEMENT) * self.hits.len() as f64 && bits >= MIN_LATTICE_EVIDENCE_BITS
         };
         classes.into_iter().find(|(bits, _)| holds(*bits)).map_or(ScaleClass::Unknown, |(_, class)| class)
     }
@@ -321,16 +435,53 @@ impl Explained {
     }
 }
 
-/// Whether a block could show a lattice of four bits if it lay on one. A block whose values crowd into two or
-/// three levels beside an outlier could not, and says nothing against a grid either.
-fn can_tell(points: &[Point]) -> bool {
-    let Some((top, rest)) = points.split_last().filter(|_| points.len() >= MIN_POINTS) else { return false };
-    let step = top.a / STEPS_AT_STAKE;
-    rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)).sum::<f64>() >= MIN_BITS_AT_STAKE
+/// In coarse storage an outlier often fits a part of the step that the rest have. Where in most blocks the rest have a
+/// coarser one, an outlier in each is the simpler description; it is named once for all and costs a block nothing.
+fn without_outliers(hits: Vec<(Vec<f32>, Fit)>, zero: Zero, precision: Precision) -> Vec<(Vec<f32>, Fit)> {
+    let coarser = |(block, fit): &(Vec<f32>, Fit)| match fit.spared {
+        true => Some(*fit),
+        false => interval::fit_without_top(&points(&levels(block, zero), zero, precision), fit.top)
+            .filter(|rest| rest.bits >= HIT_BITS && rest.step() >= MIN_COARSER * fit.step()),
+    };
+    let rest: Vec<Option<Fit>> = hits.iter().map(coarser).collect();
+    if rest.iter().flatten().count() as f64 <= MIN_SHARE_WITH_OUTLIER * hits.len() as f64 {
+        return hits;
+    }
+    hits.into_iter().zip(rest).map(|((block, fit), rest)| (block, rest.unwrap_or(fit))).collect()
+}
+
+/// Share of the blocks that must have an outlier for it to be a rule,
+const MIN_SHARE_WITH_OUTLIER: f64 = 0.3;
+/// and by how much the step of the rest is coarser: half a step and less is what an outlier may ask for.
+const MIN_COARSER: f64 = 1.5;
+
+/// The multiple of its step that the largest value of most blocks is, if it is a small one.
+fn shared_top(blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<u32> {
+    let mut votes = [0u32; MAX_SHARED_TOP as usize + 1];
+    for block in blocks {
+        let points = points(&levels(block, zero), zero, precision);
+        if let Some(fit) = interval::fit(&points, MAX_SHARED_TOP).filter(|_| points.len() > 1) {
+            votes[fit.top as usize] += 1;
+        }
+    }
+    let (top, votes) = (MIN_SHARED_TOP..)
+        .zip(&votes[MIN_SHARED_TOP as usize..])
+        .max_by_key(|(top, votes)| (**votes, std::cmp::Reverse(*top)))?;
+    (*votes as f64 >= MIN_TELLING_SHARE * blocks.len() as f64 && *votes > 0).then_some(top)
+}
+
+/// Of three and more numbers at most one set in six has a divisor in common by chance (1/ζ(3) have none); scales of 1 give none.
+const MIN_SHARE_WITH_DIVISOR: f64 = 0.5;
+const MIN_PARTS: i32 = 24;
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Least share of the parts that have the step of the whole; a part of few levels may find a multiple of it.
 const MIN_SAME_STEP: f64 = 0.6;
+/// Where the whole needs more bits, steps that are powers of two may just nest, so nearly all must be the same.
+const MIN_SAME_STEP_OF_MORE_BITS: f64 = 0.9;
 
 /// Redrawing is only looked at on lattices of six bits and more, in blocks spread over some steps.
 const MIN_TOP_TO_REDRAW: u32 = 20;
@@ -343,29 +494,28 @@ const MIN_RISE_Z: f64 = 8.0;
 /// Blocks explained after every distinct level has been moved and rounded to storage again: equal values
 /// stay equal, so that what few levels alone would give is part of the chance.
 fn surrogate_hits(
-    blocks: &[Vec<f32>],
+    blocks: &[&Vec<f32>],
     zero: Zero,
     precision: Precision,
-    max_top: u32,
+    rule: Rule,
     moved: impl Fn(f64, usize, f64) -> f64,
 ) -> u64 {
-    let is_hit = |(index, block): (usize, &Vec<f32>)| {
+    let is_hit = |(index, block): (usize, &&Vec<f32>)| {
         let surrogate: Vec<f32> = levels(block, zero)
             .iter()
             .enumerate()
             .map(|(i, &x)| precision.round(moved(x.into(), index, symmetric_uniform(mix(index as u64) ^ i as u64))))
             .collect();
-        interval::fit(&points(&levels(&surrogate, zero), zero, precision), max_top)
-            .is_some_and(|fit| fit.bits >= HIT_BITS)
+        rule.explains(&points(&levels(&surrogate, zero), zero, precision)).is_some()
     };
     blocks.iter().enumerate().filter(|block| is_hit(*block)).count() as u64
 }
 
 /// The same question one storey up: are the steps within 256 consecutive values multiples of one step?
-fn has_super_blocks(lines: &Lines<'_>, extent: Extent, zero: Zero, precision: Precision) -> bool {
+fn has_super_blocks(sample: &Sample, extent: Extent, zero: Zero, precision: Precision) -> bool {
     let Extent::Block(size @ (16 | 32)) = extent else { return false };
     let top = if size == 16 { 128 } else { 63 };
-    let steps: Vec<Vec<Point>> = lines
+    let steps: Vec<Vec<Point>> = sample
         .blocks(Extent::Block(256), sampled(Extent::Block(256)))
         .iter()
         .map(|block| {
@@ -397,7 +547,7 @@ fn has_super_blocks(lines: &Lines<'_>, extent: Extent, zero: Zero, precision: Pr
         moved.sort_unstable_by(|a, b| a.a.total_cmp(&b.a));
         is_hit(&moved)
     });
-    BlockCount::new(hits, steps.len() as u64, by_chance.count() as u64).is_accepted()
+    BlockCount::new(hits, steps.len() as u64, by_chance.count() as u64, CHANCE_RATE).is_accepted()
 }
 
 #[cfg(test)]
@@ -422,9 +572,9 @@ mod tests {
 
     #[test]
     fn acceptance_needs_hits_few_surrogates_and_enough_blocks() {
-        let accepted = |hits, n, surrogates| BlockCount::new(hits, n, surrogates).is_accepted();
+        let accepted = |hits, n, surrogates| BlockCount::new(hits, n, surrogates, CHANCE_RATE).is_accepted();
         assert!(accepted(192, 192, 0) && accepted(175, 192, 40));
-        assert!(!accepted(170, 192, 0), "too few hits");
+        assert!(!accepted(143, 192, 0), "too few hits");
         assert!(!accepted(192, 192, 70), "chance does as well");
         assert!(accepted(12, 12, 0) && !accepted(8, 8, 0), "too few blocks");
         assert!(!accepted(0, 0, 0));

@@ -11,10 +11,12 @@
 //! values, Scheme ── fake_quantize, exactly ──▶ Prediction
 //! ```
 //!
-//! - [`census`] says on which float grid a tensor lies, and whether it is a converter's constant plus
+//! - [`survey`] does all of it for one tensor, of two-byte values in place.
+//! - [`census`] says on which float grid a tensor lies, and whether it is a converter's transform of
 //!   BF16. It looks at every value: a count it gives is exact.
 //! - [`search`] says on which grid of blocks it lies: integer lattice, codebook, small float. It looks at a
 //!   sample, and claims nothing that blocks made to look alike do as well.
+//! - [`undecided`] says what stays open, whatever was found.
 //! - [`under`] says what the scales of a quantized tensor tell of its source.
 //! - [`distribution`] and [`row_grids`] describe values and rows, all of them.
 //! - [`predict`] says how many values a scheme would change, by running it.
@@ -23,7 +25,9 @@
 //! than a miss, and what values cannot tell is "not decidable" with the reason.
 
 mod census;
+mod coded;
 mod distribution;
+mod few_levels;
 mod grid;
 mod interval;
 mod lattice;
@@ -31,20 +35,31 @@ mod offset;
 mod predict;
 mod rows;
 mod sample;
+mod scaled_float;
 mod search;
+mod small_float;
+mod survey;
 mod table;
+mod undecided;
 mod under;
+mod values;
 
 pub use census::{Effective, StoredPrecision, TensorCensus, census};
 pub use distribution::{Distribution, OUTLIER_SIGMAS, distribution};
+pub use few_levels::FewLevels;
 pub use grid::MIN_GRID_EVIDENCE_BITS;
 pub use lattice::{
     BlockCount, Lattice, MAX_SURROGATE_SHARE, MIN_HIT_SHARE, MIN_LATTICE_EVIDENCE_BITS, Requantized, ScaleClass,
 };
-pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset};
+pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset, Transform};
 pub use predict::{Prediction, predict};
 pub use rows::{RowGrids, row_grids};
 pub use sample::{Axis, Extent};
-pub use search::{FewLevels, Grid, Search, SmallFloat, TableGrid, search};
-pub use table::{CODEBOOKS, Codebook};
+pub use scaled_float::ScaledFloat;
+pub use search::{Grid, Search, search};
+pub use small_float::SmallFloat;
+pub use survey::{Survey, survey};
+pub use table::{CODEBOOKS, Codebook, TableGrid};
+pub use undecided::{Undecided, undecided};
 pub use under::{MIN_UNDER_EVIDENCE_BITS, Under, under};
+pub use values::Values;

@@ -1,5 +1,5 @@
-//! Converter transforms x = fl(c + g) with g on the BF16 grid: the checkpoint held g, the converter
-//! added a constant before it wrote F32, and the result is off every grid.
+//! Converter transforms x = fl(f(g)) with g on the BF16 grid: the checkpoint held g, the converter
+//! added a constant or took −exp before it wrote F32, and the result is off every grid.
 //!
 //! A value counts as evidence only where the grid forces bits to zero:
 //!
@@ -10,9 +10,10 @@
 //! Very close to c nearly every F32 is c plus some BF16 (need = 0), so noise around 1 proves nothing.
 
 use crate::census::StoredPrecision;
-use crate::grid::{CHUNK, exponent};
+use crate::coded::Counted;
+use crate::grid::exponent;
+use crate::small_float::last_bit;
 use numerics::{Minifloat, Rounding};
-use rayon::prelude::*;
 use std::fmt;
 
 /// An offset is believed from this many bits on.
@@ -24,7 +25,7 @@ const MIN_PASS_RATE: f64 = 0.98;
 /// A constant that a converter adds to BF16 weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offset {
-    /// As printed: `1`, `1/5`, `5^-1.5`.
+    /// As printed: `1`, `1/5`, `5^-1.5`; empty where the value says it.
     pub name: &'static str,
     /// In F32, in which converters add.
     pub value: f32,
@@ -32,7 +33,10 @@ pub struct Offset {
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} + BF16", self.name)
+        match self.name {
+            "" => write!(f, "{} + BF16", self.value),
+            name => write!(f, "{name} + BF16"),
+        }
     }
 }
 
@@ -47,31 +51,90 @@ pub const KNOWN_OFFSETS: [Offset; 3] = [
     Offset { name: "5^-1.5", value: 0.089_442_72 },
 ];
 
-/// How well one offset explains a tensor.
+/// What a converter did to BF16 weights before it wrote them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct OffsetFit {
-    pub(crate) offset: Offset,
-    /// Finite values that are the offset plus a BF16 value.
+pub enum Transform {
+    /// Added a constant.
+    Plus(Offset),
+    /// Took −exp, as for the `ssm_a` of Mamba and its kin.
+    NegExp,
+}
+
+impl fmt::Display for Transform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Transform::Plus(offset) => offset.fmt(f),
+            Transform::NegExp => f.write_str("-exp(BF16)"),
+        }
+    }
+}
+
+/// How well one transform explains a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TransformFit {
+    pub(crate) transform: Transform,
+    /// Finite values that are the transform of a BF16 value.
     pub(crate) hits: u64,
     pub(crate) evidence_bits: f64,
 }
 
-/// The known offset with the most evidence, if any passes.
+/// The transform with the most evidence, if any passes.
 ///
 /// All values must agree and are counted, but to be believed the distinct ones must be evidence enough:
-/// the same value met a thousand times is one coincidence. Those of the first [`CHUNK`] values will do,
+/// the same value met a thousand times is one coincidence. Those of the first [`CHUNK`](crate::grid::CHUNK) values will do,
 /// and norms are shorter than that.
-pub(crate) fn best_fit(values: &[f32], stored: StoredPrecision) -> Option<OffsetFit> {
-    let mut distinct = values[..values.len().min(CHUNK)].to_vec();
-    distinct.sort_unstable_by(f32::total_cmp);
-    distinct.dedup();
-    let fits = KNOWN_OFFSETS.into_iter().filter_map(|offset| {
-        let all = count(values, stored, offset)?;
-        let believed = count(&distinct, stored, offset)?.evidence_bits() >= MIN_OFFSET_EVIDENCE_BITS;
-        believed.then(|| OffsetFit { offset, hits: all.hits, evidence_bits: all.evidence_bits() })
-    });
+pub(crate) fn best_fit(values: Counted<'_>, stored: StoredPrecision) -> Option<TransformFit> {
+    let distinct = values.some_distinct();
+    let fit = |transform: Transform, name_bits: f64| {
+        let look = |x: f32, n: u64| match transform {
+            Transform::Plus(offset) => look_at_offset(x, n, stored, offset.value),
+            Transform::NegExp => look_at_neg_exp(x, n),
+        };
+        // The few first: nearly every transform of nearly every tensor ends there.
+        let few = Counts::of(Counted::Each(&distinct), look);
+        let is_believed = few.is_believable() && few.evidence_bits(name_bits) >= MIN_OFFSET_EVIDENCE_BITS;
+        let all = is_believed.then(|| Counts::of(values, look)).filter(Counts::is_believable)?;
+        Some(TransformFit { transform, hits: all.hits, evidence_bits: all.evidence_bits(name_bits) })
+    };
+    let known_bits = libm::log2(KNOWN_OFFSETS.len() as f64 + 1.0);
+    let known = KNOWN_OFFSETS.map(|offset| (Transform::Plus(offset), known_bits));
+    let neg_exp = (stored == StoredPrecision::F32).then_some((Transform::NegExp, known_bits));
+    let found =
+        dyadic_candidates(&distinct).into_iter().map(|(offset, bits)| (Transform::Plus(offset), known_bits + bits));
+    let fits = known.into_iter().chain(neg_exp).chain(found).filter_map(|(transform, bits)| fit(transform, bits));
     fits.reduce(|best, next| if next.evidence_bits > best.evidence_bits { next } else { best })
 }
+
+/// Constants that no converter is known to add are whole multiples of at least this power of two.
+const FINEST_DYADIC: i32 = 8;
+/// Share of the values from which such a constant is read.
+const FINEST_SHARE: f64 = 0.02;
+
+/// Constants that the values themselves suggest, with the bits that it takes to name each. c + g has fine bits where
+/// g is small, so the values with the finest last bit lie around c.
+fn dyadic_candidates(distinct: &[f32]) -> Vec<(Offset, f64)> {
+    let mut by_last_bit: Vec<(i32, f32)> =
+        distinct.iter().filter(|x| **x != 0.0 && x.is_finite()).map(|&x| (last_bit(x), x)).collect();
+    by_last_bit.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    by_last_bit.truncate(((by_last_bit.len() as f64 * FINEST_SHARE) as usize).max(1));
+    by_last_bit.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+    let Some(median) = by_last_bit.get(by_last_bit.len() / 2).map(|(_, x)| f64::from(*x)) else { return Vec::new() };
+    let mut candidates: Vec<(Offset, f64)> = Vec::new();
+    for places in 0..=FINEST_DYADIC {
+        let steps = (median * libm::exp2(places.into())).round();
+        let value = (steps * libm::exp2((-places).into())) as f32;
+        let is_new = candidates.iter().map(|(c, _)| c).chain(&KNOWN_OFFSETS).all(|c| c.value != value);
+        if value != 0.0 && is_new && value.abs() <= MAX_DYADIC {
+            // Sign, places, and the multiple.
+            let bits = 1.0 + libm::log2(f64::from(FINEST_DYADIC + 1)) + libm::log2(steps.abs() + 1.0);
+            candidates.push((Offset { name: "", value }, bits));
+        }
+    }
+    candidates
+}
+
+/// Larger constants than this are added by nobody.
+const MAX_DYADIC: f32 = 1024.0;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
@@ -85,22 +148,37 @@ struct Counts {
 }
 
 impl Counts {
-    fn plus(self, other: Counts) -> Counts {
+    fn of(values: Counted<'_>, look: impl Fn(f32, u64) -> Counts + Sync) -> Counts {
+        let [hits, misses, constrained, constrained_misses, forced_bits] = values.sum_u64(|x, n| {
+            let Counts { hits, misses, constrained, constrained_misses, forced_bits } = look(x, n);
+            [hits, misses, constrained, constrained_misses, forced_bits]
+        });
+        Counts { hits, misses, constrained, constrained_misses, forced_bits }
+    }
+
+    /// A value that is, or is not, the transform of a BF16 value, where the grid forces `need` bits.
+    fn one(hit: bool, need: i32, n: u64) -> Counts {
+        let constrained = need >= 1;
         Counts {
-            hits: self.hits + other.hits,
-            misses: self.misses + other.misses,
-            constrained: self.constrained + other.constrained,
-            constrained_misses: self.constrained_misses + other.constrained_misses,
-            forced_bits: self.forced_bits + other.forced_bits,
+            hits: u64::from(hit) * n,
+            misses: u64::from(!hit) * n,
+            constrained: u64::from(constrained) * n,
+            constrained_misses: u64::from(constrained && !hit) * n,
+            forced_bits: if constrained && hit { need as u64 * n } else { 0 },
         }
     }
 
-    /// What describing the tensor by this offset saves: the forced bits of the hits, less the bits to
-    /// say which offset it is and which values miss. Values that lie anywhere save b bits so with a
+    fn is_believable(&self) -> bool {
+        let tolerated = |of: u64| (of as f64 * (1.0 - MIN_PASS_RATE)) as u64;
+        self.misses <= tolerated(self.hits + self.misses) && self.constrained_misses <= tolerated(self.constrained)
+    }
+
+    /// What describing the tensor by this transform saves: the forced bits of the hits, less the bits to
+    /// say which transform it is and which values miss. Values that lie anywhere save b bits so with a
     /// probability of at most 2^−b (Kraft), which bounds the binomial tail of the hits as well.
-    fn evidence_bits(&self) -> f64 {
+    fn evidence_bits(&self, name_bits: f64) -> f64 {
         let misses = self.constrained_misses;
-        let names = libm::log2((self.constrained + 1) as f64) + libm::log2(KNOWN_OFFSETS.len() as f64);
+        let names = libm::log2((self.constrained + 1) as f64) + name_bits;
         self.forced_bits as f64 - log2_choose(self.constrained, misses) - names
     }
 }
@@ -110,42 +188,36 @@ fn log2_choose(n: u64, k: u64) -> f64 {
     (0..k.min(n - k)).map(|i| libm::log2((n - i) as f64 / (i + 1) as f64)).sum()
 }
 
-/// Counts over all values, or `None` as soon as too many miss for the offset to be believed.
-fn count(values: &[f32], stored: StoredPrecision, offset: Offset) -> Option<Counts> {
-    let tolerated = |of: u64| (of as f64 * (1.0 - MIN_PASS_RATE)) as u64;
-    let mut counts = Counts::default();
-    // Parts in order, each spread over the threads: whether to go on does not depend on their number.
-    for part in values.chunks(16 * CHUNK) {
-        let of_part =
-            part.par_chunks(CHUNK).map(|p| count_chunk(p, stored, offset)).reduce(Counts::default, Counts::plus);
-        counts = counts.plus(of_part);
-        if counts.misses > tolerated(values.len() as u64) {
-            return None;
-        }
+fn look_at_offset(x: f32, n: u64, stored: StoredPrecision, offset: f32) -> Counts {
+    if !x.is_finite() {
+        return Counts::default();
     }
-    let believable = counts.misses <= tolerated(counts.hits + counts.misses)
-        && counts.constrained_misses <= tolerated(counts.constrained);
-    believable.then_some(counts)
+    let g = Minifloat::Bf16.cast(Rounding::Rne, (f64::from(x) - f64::from(offset)) as f32);
+    let hit = stored.hold(g + offset) == x;
+    let need = match g == 0.0 || x == 0.0 {
+        true => 0,
+        false => bf16_spacing_exponent(g) - stored.spacing_exponent(exponent(x)),
+    };
+    Counts::one(hit, need, n)
 }
 
-fn count_chunk(values: &[f32], stored: StoredPrecision, offset: Offset) -> Counts {
-    let mut counts = Counts::default();
-    for &x in values.iter().filter(|x| x.is_finite()) {
-        let g = Minifloat::Bf16.cast(Rounding::Rne, (f64::from(x) - f64::from(offset.value)) as f32);
-        let hit = stored.hold(g + offset.value) == x;
-        let need = match g == 0.0 || x == 0.0 {
-            true => 0,
-            false => bf16_spacing_exponent(g) - stored.spacing_exponent(exponent(x)),
-        };
-        counts.hits += u64::from(hit);
-        counts.misses += u64::from(!hit);
-        if need >= 1 {
-            counts.constrained += 1;
-            counts.constrained_misses += u64::from(!hit);
-            counts.forced_bits += if hit { need as u64 } else { 0 };
-        }
+/// Steps of F32 that the exponential functions of converters may be off.
+const EXP_ULPS: f64 = 1.0;
+
+fn look_at_neg_exp(x: f32, n: u64) -> Counts {
+    if !x.is_finite() {
+        return Counts::default();
     }
-    counts
+    if x >= 0.0 {
+        return Counts::one(false, 1, n);
+    }
+    let g = Minifloat::Bf16.cast(Rounding::Rne, libm::log(-f64::from(x)) as f32);
+    let ulp = libm::exp2(StoredPrecision::F32.spacing_exponent(exponent(x)).into());
+    let hit = (f64::from(x) + libm::exp(f64::from(g))).abs() <= (0.5 + EXP_ULPS) * ulp;
+    // One step of g moves exp(g) by so much; three neighbouring values of F32 are allowed within it.
+    let step = -f64::from(x) * libm::exp2(bf16_spacing_exponent(g).into());
+    let need = if g == 0.0 { 0 } else { libm::floor(libm::log2(step / (ulp * (1.0 + 2.0 * EXP_ULPS)))) as i32 };
+    Counts::one(hit, need, n)
 }
 
 fn bf16_spacing_exponent(g: f32) -> i32 {
@@ -153,16 +225,6 @@ fn bf16_spacing_exponent(g: f32) -> i32 {
         return 0;
     }
     exponent(g).max(Minifloat::Bf16.min_exponent()) - Minifloat::Bf16.mantissa_bits() as i32
-}
-
-impl StoredPrecision {
-    /// An F32 value as it reads back from storage.
-    fn hold(self, x: f32) -> f32 {
-        match self {
-            StoredPrecision::F16 => Minifloat::F16.cast(Rounding::Rne, x),
-            _ => x,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -184,7 +246,7 @@ mod tests {
 
     #[test]
     fn one_plus_a_half_forces_fifteen_bits_and_one_plus_an_ulp_none() {
-        let counts = |x| count_chunk(&[x], StoredPrecision::F32, KNOWN_OFFSETS[0]);
+        let counts = |x| look_at_offset(x, 1, StoredPrecision::F32, KNOWN_OFFSETS[0].value);
         assert_eq!(counts(1.5), Counts { hits: 1, constrained: 1, forced_bits: 15, ..Default::default() });
         assert_eq!(counts(1.0f32.next_up()), Counts { hits: 1, ..Default::default() });
         assert_eq!(counts(1.0), Counts { hits: 1, ..Default::default() });

@@ -2,7 +2,9 @@
 //! keep the precision they were first written in.
 
 use crate::census::StoredPrecision;
+use crate::coded::Counted;
 use crate::grid::{self, MIN_GRID_EVIDENCE_BITS};
+use crate::values::Values;
 use numerics::{Minifloat, Rounding};
 use rayon::prelude::*;
 
@@ -20,30 +22,37 @@ pub struct RowGrids {
 /// Looks at every value of every row of `values`, `[n / n_per_row][n_per_row]`. A row counts only where its
 /// own distinct values are evidence enough, and enough for having looked at every row.
 pub fn row_grids(values: &[f32], n_per_row: usize, stored: StoredPrecision) -> RowGrids {
+    row_grids_of(Values::Restored(values, stored), n_per_row)
+}
+
+pub(crate) fn row_grids_of(values: Values<'_>, n_per_row: usize) -> RowGrids {
+    let stored = values.stored();
     let n_rows = values.len().checked_div(n_per_row).unwrap_or(0);
     let wanted = MIN_GRID_EVIDENCE_BITS + libm::log2(n_rows.max(1) as f64);
     let none = RowGrids { rows: 0, bf16: 0, f16: 0 };
     if !matches!(stored, StoredPrecision::F32 | StoredPrecision::F16) || n_rows == 0 {
         return none;
     }
-    let of_row = |row: &[f32]| {
-        if row.iter().any(|x| !x.is_finite()) || row.iter().all(|x| *x == 0.0) {
+    let of_row = |row: usize| {
+        let range = row * n_per_row..(row + 1) * n_per_row;
+        let of_row = || range.clone().map(|i| values.at(i));
+        if !matches!(values.are_finite_and_zero(range.clone()), (true, false)) {
             return none;
         }
         let lies_on = |on: Minifloat| {
-            row.iter().all(|&x| on.cast(Rounding::Rne, x) == x) && {
-                let distinct = grid::few_distinct(row);
-                grid::evidence_bits(distinct.as_deref().unwrap_or(row), stored, on) >= wanted
+            // Nearly every row ends here, at one of its first values.
+            of_row().all(|x| on.cast(Rounding::Rne, x) == x) && {
+                let row: Vec<f32> = of_row().collect();
+                let distinct = grid::few_distinct(Counted::Each(&row));
+                grid::evidence_bits(Counted::Each(distinct.as_deref().unwrap_or(&row)), stored, on) >= wanted
             }
         };
         let bf16 = lies_on(Minifloat::Bf16);
         let f16 = !bf16 && stored == StoredPrecision::F32 && lies_on(Minifloat::F16);
         RowGrids { rows: 1, bf16: bf16.into(), f16: f16.into() }
     };
-    values
-        .par_chunks_exact(n_per_row)
-        .map(of_row)
-        .reduce(|| none, |a, b| RowGrids { rows: a.rows + b.rows, bf16: a.bf16 + b.bf16, f16: a.f16 + b.f16 })
+    let plus = |a: RowGrids, b: RowGrids| RowGrids { rows: a.rows + b.rows, bf16: a.bf16 + b.bf16, f16: a.f16 + b.f16 };
+    (0..n_rows).into_par_iter().map(of_row).reduce(|| none, plus)
 }
 
 impl RowGrids {

@@ -1,5 +1,7 @@
 //! Which blocks of a tensor are looked at: a few, spread evenly, the same ones every time.
 
+use crate::values::Values;
+
 /// Along which extent a block runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
@@ -42,14 +44,14 @@ pub(crate) fn symmetric_uniform(counter: u64) -> f64 {
 /// A tensor as rows along one axis.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines<'a> {
-    values: &'a [f32],
+    values: Values<'a>,
     n_per_row: usize,
-    axis: Axis,
+    pub(crate) axis: Axis,
 }
 
 impl<'a> Lines<'a> {
     /// `values` are `[n / n_per_row][n_per_row]`, whole rows.
-    pub(crate) fn new(values: &'a [f32], n_per_row: usize, axis: Axis) -> Option<Self> {
+    pub(crate) fn new(values: Values<'a>, n_per_row: usize, axis: Axis) -> Option<Self> {
         (n_per_row > 0 && !values.is_empty() && values.len().is_multiple_of(n_per_row)).then_some(Lines {
             values,
             n_per_row,
@@ -68,7 +70,7 @@ impl<'a> Lines<'a> {
 
     /// The greatest finite magnitude, or the greatest distance between finite values.
     pub(crate) fn range(&self, from_zero: bool) -> f64 {
-        let finite = self.values.iter().copied().filter(|x| x.is_finite());
+        let finite = (0..self.values.len()).map(|i| self.values.at(i)).filter(|x| x.is_finite());
         let (least, most) = finite.fold((0.0f32, 0.0f32), |(a, z), x| (a.min(x), z.max(x)));
         match from_zero {
             true => f64::from(most.max(-least)),
@@ -78,39 +80,75 @@ impl<'a> Lines<'a> {
 
     fn at(&self, line: usize, i: usize) -> f32 {
         match self.axis {
-            Axis::Row => self.values[line * self.n_per_row + i],
-            Axis::Column => self.values[i * self.n_per_row + line],
+            Axis::Row => self.values.at(line * self.n_per_row + i),
+            Axis::Column => self.values.at(i * self.n_per_row + line),
         }
     }
+}
 
-    /// At most `at_most` different blocks, one from each of as many equal parts of the tensor, without those
-    /// that hold a value that is not finite. Empty where blocks of this extent do not fit the lines.
-    pub(crate) fn blocks(&self, extent: Extent, at_most: usize) -> Vec<Vec<f32>> {
-        let (lines, length) = self.shape();
-        let size = match extent {
-            Extent::Block(size) => size,
-            Extent::Whole | Extent::Tensor => length,
+/// What is looked at of a tensor along one axis: whole places, of which blocks of every size are parts, and
+/// whole lines seen through some of their values. At most [`PLACE_VALUES`] + [`LINES_SEEN`] × [`WHOLE_SEEN`].
+pub(crate) struct Sample {
+    places: Vec<Vec<f32>>,
+    /// Values of a place; 0 where no size fits the lines.
+    size: usize,
+    lines: Vec<Vec<f32>>,
+}
+
+/// Both axes together stay below 40,000 values of a tensor.
+const PLACE_VALUES: usize = 48 * 256;
+const LINES_SEEN: usize = 28;
+
+/// Sizes of a place; a smaller one only where a larger one does not fit the lines.
+const PLACE_SIZES: [usize; 5] = [256, 128, 64, 32, 16];
+
+/// The part'th of `count` equal parts of `total`, and a pseudo-random place in it: a regular stride could meet
+/// the same columns in every row.
+fn place_in_part(part: usize, count: usize, total: usize) -> usize {
+    let (start, end) = (part * total / count, (part + 1) * total / count);
+    start + (mix(part as u64) % (end - start) as u64) as usize
+}
+
+impl Sample {
+    pub(crate) fn of(lines: &Lines<'_>) -> Sample {
+        let (n_lines, length) = lines.shape();
+        let size = PLACE_SIZES.into_iter().find(|size| length.is_multiple_of(*size)).unwrap_or(0);
+        let per_line = length.checked_div(size).unwrap_or(0);
+        let count = (n_lines * per_line).min(PLACE_VALUES.checked_div(size).unwrap_or(0));
+        let place = |part| {
+            let index = place_in_part(part, count, n_lines * per_line);
+            let (line, first) = (index / per_line, index % per_line * size);
+            (0..size).map(|i| lines.at(line, first + i)).collect()
         };
-        if size == 0 || !length.is_multiple_of(size) {
-            return Vec::new();
-        }
-        let (per_line, seen) = (length / size, size.min(WHOLE_SEEN));
-        let total = lines * per_line;
-        let count = total.min(at_most);
-        let mut blocks: Vec<Vec<f32>> = (0..count)
-            .map(|part| {
-                // A pseudo-random place in each part: a regular stride could meet the same columns in every row.
-                let (start, end) = (part * total / count, (part + 1) * total / count);
-                let index = start + (mix(part as u64) % (end - start) as u64) as usize;
-                let (line, first) = (index / per_line, index % per_line * size);
-                (0..seen).map(|i| self.at(line, first + i * size / seen)).collect::<Vec<f32>>()
-            })
-            .filter(|block| block.iter().all(|x| x.is_finite()))
-            .collect();
+        let (seen, n_seen) = (length.min(WHOLE_SEEN), n_lines.min(LINES_SEEN));
+        let line = |part| {
+            let line = place_in_part(part, n_seen, n_lines);
+            (0..seen).map(|i| lines.at(line, i * length / seen)).collect()
+        };
+        Sample { places: (0..count).map(place).collect(), size, lines: (0..n_seen).map(line).collect() }
+    }
+
+    /// Values looked at.
+    pub(crate) fn n(&self) -> u64 {
+        self.places.iter().chain(&self.lines).map(|part| part.len() as u64).sum()
+    }
+
+    /// At most `at_most` different blocks, spread evenly, without those that hold a value that is not finite.
+    /// Empty where blocks of this extent do not fit the lines.
+    pub(crate) fn blocks(&self, extent: Extent, at_most: usize) -> Vec<Vec<f32>> {
+        let mut blocks: Vec<Vec<f32>> = match extent {
+            Extent::Block(size) if size == 0 || size > self.size => Vec::new(),
+            Extent::Block(size) => {
+                let parts: Vec<&[f32]> = self.places.iter().flat_map(|place| place.chunks_exact(size)).collect();
+                let count = parts.len().min(at_most);
+                (0..count).map(|part| parts[place_in_part(part, count, parts.len())].to_vec()).collect()
+            }
+            Extent::Whole | Extent::Tensor => self.lines.clone(),
+        };
         // Rows that repeat are one observation, not many.
         let bits = |block: &[f32]| block.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
         let mut seen_before = std::collections::BTreeSet::new();
-        blocks.retain(|block| seen_before.insert(bits(block)));
+        blocks.retain(|block| block.iter().all(|x| x.is_finite()) && seen_before.insert(bits(block)));
         blocks
     }
 }
@@ -118,37 +156,42 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::census::StoredPrecision;
+
+    fn sample(values: &[f32], n_per_row: usize, axis: Axis) -> Sample {
+        Sample::of(&Lines::new(Values::Restored(values, StoredPrecision::F32), n_per_row, axis).unwrap())
+    }
 
     #[test]
     fn blocks_run_along_the_axis_asked_for() {
-        let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        let along = |axis, extent| Lines::new(&values, 4, axis).unwrap().blocks(extent, 99);
-        assert_eq!(along(Axis::Row, Extent::Block(2))[1], [2.0, 3.0]);
-        assert_eq!(
-            along(Axis::Column, Extent::Whole),
-            [[0.0, 4.0, 8.0], [1.0, 5.0, 9.0], [2.0, 6.0, 10.0], [3.0, 7.0, 11.0]]
-        );
-        assert!(along(Axis::Row, Extent::Block(3)).is_empty());
-        assert!(Lines::new(&values, 5, Axis::Row).is_none() && Lines::new(&values, 0, Axis::Row).is_none());
+        let values: Vec<f32> = (0..12 * 16).map(|i| i as f32).collect();
+        let rows = sample(&values, 16, Axis::Row);
+        assert_eq!(rows.blocks(Extent::Block(16), 99)[1][..3], [16.0, 17.0, 18.0]);
+        let columns = sample(&values, 12, Axis::Column);
+        assert_eq!(columns.blocks(Extent::Whole, 99)[1][..3], [1.0, 13.0, 25.0]);
+        assert!(rows.blocks(Extent::Block(32), 99).is_empty());
+        let restored = Values::Restored(&values, StoredPrecision::F32);
+        assert!(Lines::new(restored, 5, Axis::Row).is_none() && Lines::new(restored, 0, Axis::Row).is_none());
     }
 
     #[test]
     fn a_sample_is_bounded_spread_and_the_same_each_time() {
-        let values: Vec<f32> = (0..64 * 1024).map(|i| i as f32).collect();
-        let lines = Lines::new(&values, 1024, Axis::Row).unwrap();
-        let blocks = lines.blocks(Extent::Block(32), 16);
+        let values: Vec<f32> = (0..1024 * 1024).map(|i| i as f32).collect();
+        let [rows, columns] = [Axis::Row, Axis::Column].map(|axis| sample(&values, 1024, axis));
+        assert!(rows.n() + columns.n() <= 40_000, "{} + {}", rows.n(), columns.n());
+        let blocks = rows.blocks(Extent::Block(32), 16);
         assert_eq!(blocks.len(), 16);
         for (part, block) in blocks.iter().enumerate() {
-            assert_eq!(block[0] as usize / (64 * 1024 / 16), part, "one from each part");
+            assert_eq!(block[0] as usize / (1024 * 1024 / 16), part, "one from each part");
         }
-        assert_eq!(blocks, lines.blocks(Extent::Block(32), 16));
-        assert_eq!(lines.blocks(Extent::Whole, 8)[0].len(), WHOLE_SEEN);
+        assert_eq!(blocks, sample(&values, 1024, Axis::Row).blocks(Extent::Block(32), 16));
+        assert_eq!(rows.blocks(Extent::Whole, 8)[0].len(), WHOLE_SEEN);
     }
 
     #[test]
     fn blocks_that_repeat_or_are_not_finite_are_left_out() {
         let mut values = vec![1.0; 96];
         values[64] = f32::NAN;
-        assert_eq!(Lines::new(&values, 32, Axis::Row).unwrap().blocks(Extent::Block(32), 9).len(), 1);
+        assert_eq!(sample(&values, 32, Axis::Row).blocks(Extent::Block(32), 9).len(), 1);
     }
 }

@@ -1,6 +1,9 @@
 //! Codebooks: blocks whose values are a scale times the entries of a known table.
 
-use crate::interval::{F32_ARITHMETIC, HIT_BITS, Precision};
+use crate::few_levels::moved_values;
+use crate::interval::{F32_ARITHMETIC, HIT_BITS, Precision, Zero, levels};
+use crate::lattice::{self, BlockCount};
+use crate::sample::{Axis, Extent, Sample};
 
 /// A table that quantizers are known to use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,8 +18,10 @@ pub struct Codebook {
 ///
 /// # Source
 /// NF4: Dettmers et al., "QLoRA" (2023), appendix E. FP4: bitsandbytes `dDequantizeFP4Tree`, times 192.
-/// IQ4_NL: `kvalues_iq4nl` (ggml-common.h). E2M1: OCP Microscaling Formats 1.0, times 2.
-pub const CODEBOOKS: [Codebook; 4] = [
+/// IQ4_NL: `kvalues_iq4nl` (ggml-common.h). E2M1: OCP Microscaling Formats 1.0, times 2. IQ2, IQ3_XXS, IQ3_S: the
+/// magnitudes in the grids of ggml-common.h (`iq2xs_grid`, `iq3xxs_grid`, `iq3s_grid`), with either sign. IQ1: −1, 0, 1
+/// plus or minus `IQ1S_DELTA`, times 8.
+pub const CODEBOOKS: [Codebook; 8] = [
     Codebook {
         name: "NF4",
         entries: &[
@@ -52,7 +57,84 @@ pub const CODEBOOKS: [Codebook; 4] = [
         name: "E2M1",
         entries: &[-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0],
     },
+    Codebook { name: "IQ2", entries: &[-43.0, -25.0, -8.0, 8.0, 25.0, 43.0] },
+    Codebook {
+        name: "IQ3_XXS",
+        entries: &[
+            -62.0, -52.0, -44.0, -36.0, -28.0, -20.0, -12.0, -4.0, 4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0,
+        ],
+    },
+    Codebook {
+        name: "IQ3_S",
+        entries: &[-15.0, -13.0, -11.0, -9.0, -7.0, -5.0, -3.0, -1.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0],
+    },
+    Codebook { name: "IQ1", entries: &[-9.0, -7.0, -1.0, 1.0, 7.0, 9.0] },
 ];
+
+/// Blocks that lie on a known table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TableGrid {
+    /// Which.
+    pub name: &'static str,
+    /// Entries it has.
+    pub entries: u32,
+    /// Values that share a scale.
+    pub extent: Extent,
+    /// Along which they run.
+    pub axis: Axis,
+    /// The evidence.
+    pub blocks: BlockCount,
+}
+
+impl Codebook {
+    /// Entries met, and of a symmetric table their negatives: the sign of its scale is anyone's guess.
+    fn with_mirrored(&self, used: u32) -> u32 {
+        let n = self.entries.len() as u32;
+        let symmetric = self.entries.iter().zip(self.entries.iter().rev()).all(|(a, b)| *a == -*b);
+        if symmetric { used | used.reverse_bits() >> (u32::BITS - n) } else { used }
+    }
+}
+
+/// Extents that tables are tried on, the one that says most first.
+pub(crate) const TABLE_EXTENTS: [Extent; 5] =
+    [Extent::Block(256), Extent::Block(128), Extent::Block(64), Extent::Block(32), Extent::Block(16)];
+
+/// Least share of a table's entries that must be met somewhere: a few levels fit into any table.
+const MIN_TABLE_USE: f64 = 0.85;
+
+fn uses_all(used: u32, table: &Codebook) -> bool {
+    f64::from(used) >= MIN_TABLE_USE * table.entries.len() as f64
+}
+
+/// The known table that explains the largest blocks.
+pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<TableGrid> {
+    for extent in TABLE_EXTENTS {
+        let sampled = sample.blocks(extent, lattice::sampled(extent));
+        let of = |block: &Vec<f32>| levels(block, Zero::AtLeast);
+        // Two values are an entry of every table; more than a table has are on none.
+        let blocks: Vec<Vec<f32>> = sampled.iter().map(of).filter(|levels| levels.len() > 2).collect();
+        let possible = blocks.iter().filter(|levels| levels.len() <= 16).count();
+        if blocks.is_empty() || blocks.len() * 2 < sampled.len() || possible * 10 < blocks.len() * 9 {
+            continue;
+        }
+        for known in CODEBOOKS {
+            let fits: Vec<TableFit> =
+                blocks.iter().filter_map(|block| fit(block, precision, &known)).filter(TableFit::is_hit).collect();
+            let used = known.with_mirrored(fits.iter().fold(0, |used, fit| used | fit.used)).count_ones();
+            let surrogates = blocks.iter().enumerate().filter(|(index, block)| {
+                let moved = levels(&moved_values(block, *index as u64, precision), Zero::AtLeast);
+                fit(&moved, precision, &known).is_some_and(|fit| fit.is_hit())
+            });
+            let surrogates = surrogates.count() as u64;
+            let blocks = BlockCount::new(fits.len() as u64, blocks.len() as u64, surrogates, lattice::CHANCE_RATE);
+            let entries = known.entries.len() as u32;
+            if blocks.is_accepted() && uses_all(used, &known) {
+                return Some(TableGrid { name: known.name, entries, extent, axis, blocks });
+            }
+        }
+    }
+    None
+}
 
 /// A block's best explanation by one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +213,8 @@ mod tests {
                     (0..40).map(|i| precision.round((made.entries[i * 7 % n] as f32 * scale).into())).collect();
                 for tried in CODEBOOKS {
                     let found = fit(&levels(&block, Zero::AtLeast), precision, &tried);
-                    let hit = found.as_ref().is_some_and(TableFit::is_hit);
+                    // Some tables are parts of others; what settles it is that all entries are met.
+                    let hit = found.as_ref().is_some_and(|fit| fit.is_hit() && uses_all(fit.used.count_ones(), &tried));
                     assert_eq!(hit, tried.name == made.name, "{} tried as {}: {found:?}", made.name, tried.name);
                 }
             }

@@ -1,7 +1,7 @@
 //! The census on tensors whose origin is known because the test made them.
 
 use half::{bf16, f16};
-use lineage::{Effective, KNOWN_OFFSETS, StoredPrecision, census, predict};
+use lineage::{Effective, KNOWN_OFFSETS, StoredPrecision, Transform, census, predict};
 use numerics::{PlainCodec, Scheme, TensorContext};
 use proptest::prelude::*;
 use rand_pcg::Pcg64;
@@ -70,7 +70,7 @@ fn a_converters_constant_is_found_with_its_name() {
             let values: Vec<f32> = to_bf16(&gaussians(4, 640, mean, sigma)).iter().map(|g| g + offset.value).collect();
             let c = census(&values, F32);
             assert_eq!(c.effective.to_string(), printed, "mean {mean}");
-            assert_eq!((c.transform, c.on_grid), (Some(*offset), 640));
+            assert_eq!((c.transform, c.on_grid), (Some(Transform::Plus(*offset)), 640));
         }
     }
     let values: Vec<f32> = to_bf16(&gaussians(4, 640, 0.0, 0.5)).iter().map(|g| g + 1.0).collect();
@@ -79,6 +79,35 @@ fn a_converters_constant_is_found_with_its_name() {
         note.starts_with("stored F32, = 1 + BF16 (640 of 640): BF16 fake quantization is NOT a no-op here"),
         "{note}"
     );
+}
+
+#[test]
+fn a_constant_that_no_converter_is_known_to_add_is_read_from_the_values() {
+    for (constant, printed) in [(0.625, "0.625 + BF16"), (-0.5, "-0.5 + BF16"), (3.0, "3 + BF16")] {
+        let values: Vec<f32> = to_bf16(&gaussians(4, 2000, 0.0, 0.3)).iter().map(|g| g + constant).collect();
+        let c = census(&values, F32);
+        assert_eq!((c.effective.to_string().as_str(), c.on_grid), (printed, 2000), "{}", c.note());
+    }
+    for seed in 0..60 {
+        let c = census(&gaussians(seed, 2000, 0.6, 0.3), F32);
+        assert_eq!(c.transform, None, "{}", c.note());
+    }
+}
+
+#[test]
+fn the_exponential_of_a_mamba_converter_is_found_with_either_neighbour_of_its_result() {
+    let logs = to_bf16(&gaussians(6, 640, 1.4, 0.6));
+    for slip in [-1i32, 0, 1] {
+        let off = |x: f32| if slip == 0 { x } else { f32::from_bits(x.to_bits().wrapping_add_signed(slip)) };
+        let values: Vec<f32> = logs.iter().map(|g| off(-(f64::from(*g).exp() as f32))).collect();
+        let c = census(&values, F32);
+        assert_eq!((c.transform, c.on_grid), (Some(Transform::NegExp), 640), "slip {slip}: {}", c.note());
+        assert_eq!(c.effective.to_string(), "-exp(BF16)");
+    }
+    for seed in 0..60 {
+        let values: Vec<f32> = gaussians(seed, 640, 1.4, 0.6).iter().map(|g| -g.exp()).collect();
+        assert_eq!(census(&values, F32).transform, None, "seed {seed}");
+    }
 }
 
 #[test]

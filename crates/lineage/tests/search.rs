@@ -1,7 +1,7 @@
 //! The search for grids on tensors whose origin is known because the test made them.
 
 use half::{bf16, f16};
-use lineage::{Axis, CODEBOOKS, Extent, Grid, Lattice, Search, StoredPrecision, census, search};
+use lineage::{Axis, CODEBOOKS, Extent, Grid, Lattice, Search, StoredPrecision, Undecided, census, search, undecided};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
 
@@ -263,4 +263,73 @@ fn ternary_weights_have_few_levels() {
         let found = look(&ternary, stored);
         assert!(matches!(&found.grid, Grid::FewLevels(f) if f.levels == 3), "{stored}: {}", found.note());
     }
+}
+
+/// A float of so many significant bits over a scale for each row.
+fn scaled_floats(values: &[f32], significant_bits: u32) -> Vec<f32> {
+    let drop = 24 - significant_bits;
+    per_block(values, N_PER_ROW, |row| {
+        let d = extreme(row).abs() / 448.0;
+        let float = |x: f32| f32::from_bits((x.to_bits() + (1 << (drop - 1))) >> drop << drop);
+        row.iter().map(|x| float(x / d) * d).collect()
+    })
+}
+
+#[test]
+fn floats_of_few_bits_with_a_scale_of_any_value_for_each_row_are_told_from_lattices() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let w = weights(shape, 40 + seed as u64);
+        for stored in [F32, F16, Bf16] {
+            for bits in [3, 4] {
+                let found = look(&scaled_floats(&w, bits), stored);
+                let is_it = matches!(&found.grid, Grid::ScaledFloat(s) if s.significant_bits == bits && s.extent == Extent::Whole);
+                assert!(is_it, "{bits} bits, {shape:?} in {stored}: {}", found.note());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_down_the_columns_is_found_there() {
+    let w = weights(Shape::Gaussian, 44);
+    let transposed: Vec<f32> = (0..w.len()).map(|i| w[i % ROWS * N_PER_ROW + i / ROWS]).collect();
+    let made = codebook(&transposed, 64, "NF4", |d| d);
+    let back: Vec<f32> = (0..w.len()).map(|i| made[i % N_PER_ROW * ROWS + i / N_PER_ROW]).collect();
+    let found = look(&back, F16);
+    assert!(matches!(&found.grid, Grid::Codebook(t) if t.name == "NF4" && t.axis == Axis::Column), "{}", found.note());
+}
+
+#[test]
+fn the_tables_of_iq_types_are_told_from_integer_lattices() {
+    let w = weights(Shape::StudentT, 45);
+    for stored in [F32, F16, Bf16] {
+        for (name, size) in [("IQ2", 16), ("IQ3_XXS", 32), ("IQ3_S", 32)] {
+            assert_eq!(look(&codebook(&w, size, name, half), stored).name(), format!("{name} codebook"), "{stored}");
+        }
+    }
+}
+
+#[test]
+fn weights_around_one_that_storage_leaves_few_levels_lie_on_no_grid() {
+    for (seed, sigma) in [(50, 1.0), (51, 3.0), (52, 8.0)] {
+        let ones: Vec<f32> = weights(Shape::Gaussian, seed).iter().map(|x| 1.0 + sigma * x).collect();
+        let found = look(&ones, Bf16);
+        assert!(!found.is_found(), "{}", found.note());
+    }
+}
+
+#[test]
+fn what_storage_and_arithmetic_erase_stays_open_and_is_said() {
+    let w = weights(Shape::Gaussian, 60);
+    let open = |values: &[f32], stored| {
+        let held = store(values, stored);
+        let census = census(&held, stored);
+        undecided(&census, &search(&held, N_PER_ROW, &census))
+    };
+    assert_eq!(open(&w, F32), [Undecided::DestroyedLattice]);
+    assert_eq!(open(&w, F16), [Undecided::FinerThanF16, Undecided::DestroyedLattice]);
+    assert_eq!(open(&w, Bf16), [Undecided::FinerThanBf16, Undecided::DestroyedLattice]);
+    assert_eq!(open(&q4_0(&w), F16), [Undecided::FinerLattice]);
+    assert_eq!(open(&q8_0(&w), F16), [], "eight bits leave no room for a finer grid");
+    assert_eq!(open(&q8_0(&q4_0(&w)), F16), [], "it shows");
 }

@@ -1,0 +1,121 @@
+//! Values with how often each is met: of two-byte storage there are at most 65,536, so everything that does not
+//! depend on places is counted from them in one pass, and worked out once for each code instead of each value.
+
+use crate::grid::{CHUNK, Scan};
+use crate::values::{Values, bf16_to_f32, f16_to_f32};
+use rayon::prelude::*;
+
+/// Values with their counts.
+#[derive(Clone, Copy)]
+pub(crate) enum Counted<'a> {
+    /// Each once, in order.
+    Each(&'a [f32]),
+    /// Different codes with how often each is met, by code. −0 and +0 are two.
+    Codes(&'a [(f32, u64)]),
+}
+
+/// Codes counted by one thread at a time; their counts fit into 32 bits.
+const CODES_AT_ONCE: usize = 1 << 24;
+
+/// Every code met, with its count; `None` of values that are restored already.
+pub(crate) fn count_codes(values: Values<'_>) -> Option<Vec<(f32, u64)>> {
+    let (bytes, restore): (&[u8], fn(u16) -> f32) = match values {
+        Values::F16(bytes) => (bytes, f16_to_f32),
+        Values::Bf16(bytes) => (bytes, bf16_to_f32),
+        Values::Restored(..) => return None,
+    };
+    let whole = &bytes[..bytes.len() / 2 * 2];
+    let parts: Vec<Vec<u32>> = whole.par_chunks(2 * CODES_AT_ONCE).map(count_part).collect();
+    let mut counts = vec![0u64; 1 << 16];
+    for part in parts {
+        counts.iter_mut().zip(part).for_each(|(sum, n)| *sum += u64::from(n));
+    }
+    let met = (0..=u16::MAX).zip(counts).filter(|(_, n)| *n > 0);
+    Some(met.map(|(code, n)| (restore(code), n)).collect())
+}
+
+fn count_part(bytes: &[u8]) -> Vec<u32> {
+    // Two tables by turns: the same code twice in a row would otherwise wait for its own count.
+    let (mut even, mut odd) = (vec![0u32; 1 << 16], vec![0u32; 1 << 16]);
+    let mut fours = bytes.chunks_exact(8);
+    for four in &mut fours {
+        let codes = u64::from_le_bytes([four[0], four[1], four[2], four[3], four[4], four[5], four[6], four[7]]);
+        even[(codes & 0xffff) as usize] += 1;
+        odd[(codes >> 16 & 0xffff) as usize] += 1;
+        even[(codes >> 32 & 0xffff) as usize] += 1;
+        odd[(codes >> 48) as usize] += 1;
+    }
+    for two in fours.remainder().chunks_exact(2) {
+        even[usize::from(u16::from_le_bytes([two[0], two[1]]))] += 1;
+    }
+    even.iter_mut().zip(odd).for_each(|(sum, n)| *sum += n);
+    even
+}
+
+impl Counted<'_> {
+    /// Sums a figure over all values: `of` is given parts in which each value has its count. Parts are added in order.
+    pub(crate) fn sum_u64<const N: usize>(self, of: impl Fn(f32, u64) -> [u64; N] + Sync) -> [u64; N] {
+        let plus = |mut a: [u64; N], b: [u64; N]| {
+            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+            a
+        };
+        match self {
+            Counted::Each(values) => values
+                .par_chunks(CHUNK)
+                .map(|part| part.iter().fold([0; N], |sum, &x| plus(sum, of(x, 1))))
+                .reduce(|| [0; N], plus),
+            Counted::Codes(codes) => codes.iter().fold([0; N], |sum, &(x, n)| plus(sum, of(x, n))),
+        }
+    }
+
+    pub(crate) fn scan(self) -> Scan {
+        match self {
+            Counted::Each(values) => Scan::of(values),
+            Counted::Codes(codes) => codes.iter().fold(Scan::default(), |scan, &(x, n)| {
+                // Where there is but one code all values are alike, else some are unlike the first.
+                let unlike_first = u64::from(codes.len() > 1) * n;
+                scan.plus(Scan { unlike_first, ..Scan::of_one(x, n) })
+            }),
+        }
+    }
+
+    /// Different values, ascending; of many values those of the first [`CHUNK`].
+    pub(crate) fn some_distinct(self) -> Vec<f32> {
+        let mut distinct: Vec<f32> = match self {
+            Counted::Each(values) => values[..values.len().min(CHUNK)].to_vec(),
+            Counted::Codes(codes) => codes.iter().map(|(x, _)| *x).collect(),
+        };
+        distinct.sort_unstable_by(f32::total_cmp);
+        distinct.dedup();
+        distinct
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::StoredPrecision;
+
+    #[test]
+    fn codes_are_counted_with_none_left_over() {
+        let values: Vec<f32> = (0..1003).map(|i| ((i * i) % 17) as f32 - 3.0).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+        let codes = count_codes(Values::F16(&bytes)).unwrap();
+        assert_eq!(codes.iter().map(|(_, n)| n).sum::<u64>(), 1003);
+        for &(x, n) in &codes {
+            assert_eq!(values.iter().filter(|v| **v == x).count() as u64, n, "{x}");
+        }
+        assert_eq!(count_codes(Values::Restored(&values, StoredPrecision::F32)), None);
+    }
+
+    #[test]
+    fn a_scan_of_codes_is_the_scan_of_their_values_but_for_the_first() {
+        let values = [0.0, -0.0, 1.0, 1.0 + 1.0 / 1024.0, 6e-8, f32::NAN, f32::INFINITY, 60000.0, 1.0];
+        let bytes: Vec<u8> = values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+        let codes = count_codes(Values::F16(&bytes)).unwrap();
+        let restored = Values::F16(&bytes).restored();
+        let (of_codes, of_values) = (Counted::Codes(&codes).scan(), Counted::Each(&restored).scan());
+        assert_eq!(Scan { unlike_first: of_values.unlike_first, ..of_codes }, of_values);
+        assert!(of_codes.unlike_first > 0);
+    }
+}

@@ -1,0 +1,102 @@
+//! Blocks with far fewer distinct values than their like: some codebook, no known one.
+
+use crate::interval::{Precision, Zero, levels};
+use crate::lattice::{self, BlockCount, SURROGATE_SHIFT, mean, moved_part, tail_bits};
+use crate::sample::{Axis, Extent, Sample, mix, symmetric_uniform};
+use crate::table::TABLE_EXTENTS;
+
+/// Blocks with far fewer distinct values than their like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FewLevels {
+    /// Distinct values in 95 % of the blocks, at most.
+    pub levels: u32,
+    /// What blocks of as fine values have, in the median.
+    pub expected: u32,
+    /// Values of a block.
+    pub extent: Extent,
+    /// Along which they run.
+    pub axis: Axis,
+    /// The evidence: blocks with fewer magnitudes than their surrogate, of those that differ from it.
+    pub blocks: BlockCount,
+}
+
+/// Blocks looked at of each extent, at least.
+const MIN_BLOCKS_OF_FEW: usize = 64;
+
+/// Blocks have few levels when they have at most this share of their surrogates', all together.
+const MAX_LEVEL_SHARE: f64 = 0.7;
+
+/// Of values with their signs nearly all blocks must have so many fewer: magnitudes coincide in any symmetric block.
+const MAX_SIGNED_SHARE: f64 = 0.85;
+
+/// No rate of chance is believed to be lower, however few surrogates had fewer levels than another.
+const MIN_CHANCE: f64 = 0.05;
+
+/// More levels than four bits name are not few.
+const MAX_LEVELS: u32 = 16;
+
+impl FewLevels {
+    /// The cheapest extent whose blocks have at most 16 distinct values, and far fewer than chance gives.
+    pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<FewLevels> {
+        let found = [Extent::Whole].into_iter().chain(TABLE_EXTENTS).filter_map(|extent| {
+            let blocks = sample.blocks(extent, lattice::sampled(extent).max(MIN_BLOCKS_OF_FEW));
+            let size = blocks.first().map_or(0, Vec::len);
+            FewLevels::of(&blocks, extent, axis, precision).map(|few| (few.cost(size), few))
+        });
+        found.reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, few)| few)
+    }
+
+    fn of(blocks: &[Vec<f32>], extent: Extent, axis: Axis, precision: Precision) -> Option<FewLevels> {
+        let (mut fewer, mut more) = (0, 0);
+        let (mut own_sum, mut other_sum, mut chance) = (0, 0, 0);
+        let (mut most, mut expected) = (Vec::new(), Vec::new());
+        for (index, block) in blocks.iter().enumerate() {
+            let moved = moved_values(block, index as u64, precision);
+            // Magnitudes decide: ternary blocks have one, however few values are not zero.
+            let again = moved_values(&moved, !(index as u64), precision);
+            let [own, other, third] = [block, &moved, &again].map(|values| levels(values, Zero::AtZero).len());
+            if other < 2 {
+                continue;
+            }
+            chance += u64::from(other < third);
+            fewer += u64::from(own < other);
+            more += u64::from(own > other);
+            own_sum += own;
+            other_sum += other;
+            most.push(levels(block, Zero::AtLeast).len() as u32);
+            expected.push(levels(&moved, Zero::AtLeast).len() as u32);
+        }
+        if most.is_empty() || most.len() * 5 < blocks.len() {
+            return None;
+        }
+        most.sort_unstable();
+        expected.sort_unstable();
+        let (levels, expected) = (most[(most.len() - 1) * 95 / 100], expected[expected.len() / 2]);
+        // Were blocks and surrogates alike, a block would have fewer as often as one surrogate has against another.
+        let n = most.len() as u64;
+        let rate = ((chance + 1) as f64 / (n + 2) as f64).max(MIN_CHANCE);
+        let evidence_bits = tail_bits(fewer, n, rate).min(tail_bits(fewer, fewer + more, rate));
+        let accepted = levels <= MAX_LEVELS
+            && own_sum as f64 <= MAX_LEVEL_SHARE * other_sum as f64
+            && f64::from(levels) <= MAX_SIGNED_SHARE * f64::from(expected)
+            && evidence_bits >= lattice::MIN_LATTICE_EVIDENCE_BITS;
+        let blocks = BlockCount { hits: fewer, n: fewer + more, surrogate_hits: 0, evidence_bits };
+        accepted.then_some(FewLevels { levels, expected, extent, axis, blocks })
+    }
+
+    /// Bits a value when blocks hold `size` of them, with a scale of 16 bits for each.
+    fn cost(&self, size: usize) -> f64 {
+        libm::log2(f64::from(self.levels)) + 16.0 / size.max(1) as f64
+    }
+}
+
+/// Values, each moved by up to 6 % of its distance from their mean and rounded to storage again: around zero that is
+/// 6 % of the value, and values that crowd around something else keep to it.
+pub(crate) fn moved_values(block: &[f32], index: u64, precision: Precision) -> Vec<f32> {
+    let mean = mean(block);
+    let moved = |(i, x): (usize, &f32)| {
+        let x = f64::from(*x);
+        precision.round(x + SURROGATE_SHIFT * symmetric_uniform(mix(index) ^ i as u64) * moved_part(x, mean))
+    };
+    block.iter().enumerate().map(moved).collect()
+}

@@ -1,0 +1,82 @@
+//! Everything that the values of one tensor say, in as few passes as it takes.
+
+use crate::census::{TensorCensus, census_counted};
+use crate::coded::{Counted, count_codes};
+use crate::distribution::{Distribution, distribution_counted};
+use crate::rows::{RowGrids, row_grids_of};
+use crate::search::{Search, search_values};
+use crate::values::Values;
+
+/// What was found of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// Effective precision, exact.
+    pub census: TensorCensus,
+    /// The grid of blocks, from a sample.
+    pub search: Search,
+    /// Spread, exact; `None` where no value is finite.
+    pub distribution: Option<Distribution>,
+    /// Rows of a coarser precision than the tensor, exact.
+    pub rows: RowGrids,
+}
+
+/// Looks at `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted where they lie and never restored as a
+/// whole; the answer is the one that the functions on restored values give.
+pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
+    let codes = count_codes(values);
+    let counted = match (values, &codes) {
+        (Values::Restored(values, _), _) => Counted::Each(values),
+        (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
+    };
+    let census = census_counted(counted, values.stored());
+    Survey {
+        search: search_values(values, n_per_row, &census),
+        distribution: distribution_counted(values, counted, n_per_row),
+        rows: row_grids_of(values, n_per_row),
+        census,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{StoredPrecision, census, distribution, row_grids, search};
+
+    /// One value in −1 … 1 with all bits in play.
+    fn noise(i: usize) -> f32 {
+        let bits = (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_246_822_519);
+        f32::from_bits(0x4000_0000 | bits & 0x007f_ffff) - 3.0
+    }
+
+    #[test]
+    fn two_byte_values_say_what_they_say_when_restored() {
+        let noisy: Vec<f32> = (0..96 * 64).map(noise).collect();
+        let mut spoilt = noisy.clone();
+        spoilt[70] = f32::NAN;
+        spoilt[64 * 3..64 * 5].fill(0.0);
+        spoilt.copy_within(64 * 7..64 * 8, 64 * 20);
+        let steps: Vec<f32> =
+            noisy.chunks(32).flat_map(|b| b.iter().map(|x| (x * 8.0).round() * (b[0] / 8.0))).collect();
+        let coarse: Vec<f32> = noisy.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+        for made in [&noisy, &spoilt, &steps, &coarse] {
+            let f16: Vec<u8> = made.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+            let bf16: Vec<u8> = made.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
+            for values in [Values::F16(&f16), Values::Bf16(&bf16)] {
+                let restored = values.restored();
+                let found = survey(values, 64);
+                let wanted = census(&restored, values.stored());
+                assert_eq!(found.census, wanted);
+                assert_eq!(found.search, search(&restored, 64, &wanted));
+                assert_eq!(found.rows, row_grids(&restored, 64, values.stored()));
+                let (found, wanted) = (found.distribution.unwrap(), distribution(&restored, 64).unwrap());
+                // Sums run in another order; everything counted is the same.
+                assert!((found.mean - wanted.mean).abs() < 1e-12 && (found.std - wanted.std).abs() < 1e-12);
+                assert!((found.kurtosis - wanted.kurtosis).abs() < 1e-9);
+                let (mean, std, kurtosis) = (wanted.mean, wanted.std, wanted.kurtosis);
+                assert_eq!(Distribution { mean, std, kurtosis, ..found }, wanted);
+            }
+        }
+        let none = survey(Values::Restored(&[], StoredPrecision::F32), 0);
+        assert_eq!((none.census.n, none.distribution), (0, None));
+    }
+}

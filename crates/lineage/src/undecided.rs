@@ -1,0 +1,83 @@
+//! What the values of a tensor cannot tell, whatever is found: questions whose answers storage or arithmetic erased.
+
+use crate::census::{Effective, StoredPrecision, TensorCensus};
+use crate::search::{Grid, Search};
+
+/// A question about the origin of a tensor that its values leave open, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// Held in BF16: F32, F16, TF32 and a converter's constant before it all look alike.
+    FinerThanBf16,
+    /// Held in F16: TF32 and F32 before it look alike.
+    FinerThanF16,
+    /// On no grid: a merge, an average or a scale per column would have destroyed one.
+    DestroyedLattice,
+    /// On a coarse lattice: a finer one before it is gone.
+    FinerLattice,
+    /// On a small float's grid: over so few binades formats of as many significant bits look alike.
+    ExponentRange,
+}
+
+impl Undecided {
+    /// In words, after "not decidable: ".
+    pub fn words(self) -> &'static str {
+        match self {
+            Undecided::FinerThanBf16 => {
+                "whether the source was BF16, F16, TF32, F32 or a constant plus one of them: rounding to BF16 leaves no trace"
+            }
+            Undecided::FinerThanF16 => "whether the source was F16, TF32 or F32: rounding to F16 leaves no trace",
+            Undecided::DestroyedLattice => {
+                "whether there was a grid before a merge, an average or a scale per column: these leave no trace of one"
+            }
+            Undecided::FinerLattice => {
+                "whether a finer grid came before this one: rounding to a coarser one leaves no trace"
+            }
+            Undecided::ExponentRange => {
+                "which of the formats with as many significant bits: the values reach over few binades"
+            }
+        }
+    }
+
+    /// One word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Undecided::FinerThanBf16 => "finer than BF16",
+            Undecided::FinerThanF16 => "finer than F16",
+            Undecided::DestroyedLattice => "destroyed lattice",
+            Undecided::FinerLattice => "finer lattice",
+            Undecided::ExponentRange => "exponent range",
+        }
+    }
+}
+
+/// A lattice of more bits than this leaves room for nothing that anyone would have quantized before.
+const MAX_COARSE_BITS: f64 = 5.0;
+
+/// What stays open about a tensor of which `census` and `search` say what they do.
+pub fn undecided(census: &TensorCensus, search: &Search) -> Vec<Undecided> {
+    if census.n == census.nonfinite || matches!(search.grid, Grid::NotDecidable(_)) && census.transform.is_none() {
+        // The search says so itself.
+        return Vec::new();
+    }
+    let (mut open, found) = (Vec::new(), search.is_found());
+    let is_bf16 = census.effective == Effective::Bf16;
+    match census.stored {
+        _ if found || census.transform.is_some() => {}
+        StoredPrecision::Bf16 => open.push(Undecided::FinerThanBf16),
+        StoredPrecision::F16 if !is_bf16 => open.push(Undecided::FinerThanF16),
+        _ => {}
+    }
+    if !found && census.transform.is_none() {
+        open.push(Undecided::DestroyedLattice);
+    }
+    match &search.grid {
+        Grid::Lattice(lattice) if lattice.requantized.is_none() && f64::from(lattice.bits) <= MAX_COARSE_BITS => {
+            open.push(Undecided::FinerLattice);
+        }
+        Grid::Codebook(_) | Grid::FewLevels(_) => open.push(Undecided::FinerLattice),
+        Grid::SmallFloat(small) if small.like().contains(" or ") => open.push(Undecided::ExponentRange),
+        Grid::ScaledFloat(scaled) if scaled.like().contains(" or ") => open.push(Undecided::ExponentRange),
+        _ => {}
+    }
+    open
+}

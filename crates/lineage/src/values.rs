@@ -1,0 +1,134 @@
+//! A tensor's values where they lie: as restored, or still in the two bytes that they are stored in.
+
+use crate::census::StoredPrecision;
+use numerics::{Minifloat, Rounding};
+use std::ops::Range;
+
+/// The values of one tensor, `[n_rows][n_per_row]`, read in place.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Restored to F32, from whatever storage.
+    Restored(&'a [f32], StoredPrecision),
+    /// F16, little-endian; a last odd byte is no value.
+    F16(&'a [u8]),
+    /// BF16, little-endian; a last odd byte is no value.
+    Bf16(&'a [u8]),
+}
+
+impl Values<'_> {
+    /// How many there are.
+    pub fn len(self) -> usize {
+        match self {
+            Values::Restored(values, _) => values.len(),
+            Values::F16(bytes) | Values::Bf16(bytes) => bytes.len() / 2,
+        }
+    }
+
+    /// There are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// What they are stored in.
+    pub fn stored(self) -> StoredPrecision {
+        match self {
+            Values::Restored(_, stored) => stored,
+            Values::F16(_) => StoredPrecision::F16,
+            Values::Bf16(_) => StoredPrecision::Bf16,
+        }
+    }
+
+    /// The value at `index`, which is less than [`len`](Values::len).
+    pub(crate) fn at(self, index: usize) -> f32 {
+        match self {
+            Values::Restored(values, _) => values[index],
+            Values::F16(bytes) => f16_to_f32(code_at(bytes, index)),
+            Values::Bf16(bytes) => bf16_to_f32(code_at(bytes, index)),
+        }
+    }
+
+    /// Whether all of `range` are finite, and whether they are zeros alone; by their magnitudes as whole numbers, in
+    /// which order is kept and infinity and NaN come last.
+    pub(crate) fn are_finite_and_zero(self, range: Range<usize>) -> (bool, bool) {
+        let most_of = |bytes: &[u8]| {
+            let codes = bytes[2 * range.start..2 * range.end].chunks_exact(2);
+            codes.fold(0, |most, code| most.max(i16::from_le_bytes([code[0], code[1]]) & 0x7fff))
+        };
+        let (most, infinity) = match self {
+            Values::Restored(values, _) => {
+                let magnitudes = values[range].iter().map(|x| (x.to_bits() & 0x7fff_ffff) as i32);
+                (magnitudes.fold(0, i32::max), 0x7f80_0000)
+            }
+            Values::F16(bytes) => (most_of(bytes).into(), 0x7c00),
+            Values::Bf16(bytes) => (most_of(bytes).into(), 0x7f80),
+        };
+        (most < infinity, most == 0)
+    }
+
+    /// All of them in F32.
+    pub(crate) fn restored(self) -> Vec<f32> {
+        (0..self.len()).map(|i| self.at(i)).collect()
+    }
+}
+
+fn code_at(bytes: &[u8], index: usize) -> u16 {
+    u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]])
+}
+
+/// The value of an F16 code.
+pub(crate) fn f16_to_f32(code: u16) -> f32 {
+    let magnitude = u32::from(code & 0x7fff);
+    let sign = u32::from(code & 0x8000) << 16;
+    let bits = match magnitude {
+        // Infinity and NaN keep their payload.
+        0x7c00.. => 0x7f80_0000 | (magnitude & 0x3ff) << 13,
+        0x0400.. => (magnitude << 13) + ((127 - 15) << 23),
+        // Subnormals are whole multiples of 2^−24.
+        _ => (magnitude as f32 * (1.0 / (1u32 << 24) as f32)).to_bits(),
+    };
+    f32::from_bits(sign | bits)
+}
+
+/// The value of a BF16 code.
+pub(crate) fn bf16_to_f32(code: u16) -> f32 {
+    f32::from_bits(u32::from(code) << 16)
+}
+
+impl StoredPrecision {
+    /// An F32 value as it reads back from storage.
+    pub(crate) fn hold(self, x: f32) -> f32 {
+        match self {
+            StoredPrecision::F16 => Minifloat::F16.cast(Rounding::Rne, x),
+            StoredPrecision::Bf16 => Minifloat::Bf16.cast(Rounding::Rne, x),
+            StoredPrecision::F32 | StoredPrecision::Quantized => x,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_sixteen_bits_has_the_value_that_half_gives_it() {
+        for code in 0..=u16::MAX {
+            assert_eq!(
+                f16_to_f32(code).to_bits() & 0xffbf_ffff,
+                half::f16::from_bits(code).to_f32().to_bits() & 0xffbf_ffff
+            );
+            assert_eq!(
+                bf16_to_f32(code).to_bits() & 0xffbf_ffff,
+                half::bf16::from_bits(code).to_f32().to_bits() & 0xffbf_ffff
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_read_where_they_lie() {
+        let bytes: Vec<u8> = [1.0f32, -2.5, 0.0].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+        let values = Values::F16(&bytes);
+        assert_eq!((values.len(), values.stored()), (3, StoredPrecision::F16));
+        assert_eq!(values.restored(), [1.0, -2.5, 0.0]);
+        assert_eq!(Values::Bf16(&[0xc0, 0x3f, 0xff]).restored(), [1.5], "an odd byte is no value");
+    }
+}
