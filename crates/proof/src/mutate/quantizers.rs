@@ -75,7 +75,9 @@ pub(super) const FAULTS: &[Fault] = &[
         plant(parts, |s, v, c, k| {
             let text = s.to_string();
             let unseeded = text.split(":seed=").next().unwrap_or(&text).replace("stochastic(2)", "stochastic");
-            Fast.hold(&unseeded.parse().unwrap_or_else(|_| s.clone()), v, c, k)
+            // A scheme without a seed stays the same one: parsed again, it would lose what is in its file.
+            let seeded = (unseeded != text).then(|| unseeded.parse().ok()).flatten();
+            Fast.hold(seeded.as_ref().unwrap_or(s), v, c, k)
         })
     }),
     fault("tensor name left out of the seed", |parts| {
