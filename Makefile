@@ -4,7 +4,7 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench bench-quantize bench-sweep replay-race classic fuzz bench-census lineage-matrix clean
+.PHONY: help demo test build tools models fmt lint bench bench-formats bench-quantize bench-sweep replay-race classic fuzz bench-census lineage-matrix clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
@@ -17,6 +17,7 @@ help:
 	@echo 'make test    every test, with real models'
 	@echo 'make build   the release binary, $(TARGET)/release/assay'
 	@echo 'make bench   perplexity throughput against llama-perplexity (builds that first: 8 CPU minutes)'
+	@echo 'make bench-formats  number formats against memcpy, numpy, gguf-py and ggml on this machine'
 	@echo 'make bench-quantize  writing a 5 GB file against dd and numpy (13 GB of disk; FOLDER=, SCALE=0.1 for a tenth)'
 	@echo 'make fuzz    the reader and the grammars, 15 minutes (MINUTES=)'
 	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
@@ -58,6 +59,10 @@ lint: tools
 bench: models build
 	scripts/build-peer.sh
 	.tools/bin/python scripts/bench-perplexity.py --assay '$(TARGET)/release/assay' '$(SMOLLM2)'
+
+# In the release profile, so that the engine's C++ is not compiled again.
+bench-formats: tools
+	.tools/bin/python scripts/bench-formats.py cargo bench --profile release --workspace --bench formats
 
 bench-quantize: build
 	.tools/bin/python scripts/bench-quantize.py --assay '$(TARGET)/release/assay' --scale $(or $(SCALE),1) $(if $(FOLDER),--folder '$(FOLDER)')
