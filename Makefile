@@ -92,7 +92,8 @@ replay-race: tools
 lineage-matrix: tools
 	scripts/fetch-models.sh --native
 	cargo build --release --workspace --example lineage_matrix
-	$(TARGET)/release/examples/lineage_matrix '$(SMOLLM2)' '$(GEMMA)' '$(MODELS)/all-MiniLM-L6-v2/model.safetensors' > docs/lineage-matrix.md
+	$(TARGET)/release/examples/lineage_matrix '$(SMOLLM2)' '$(GEMMA)' '$(MODELS)/all-MiniLM-L6-v2/model.safetensors' > '$(TARGET)/lineage-matrix.md'; \
+	  code=$$?; test -s '$(TARGET)/lineage-matrix.md' && mv '$(TARGET)/lineage-matrix.md' docs/lineage-matrix.md; exit $$code
 
 bench-census: tools build
 	.tools/bin/python scripts/bench-census.py --assay '$(TARGET)/release/assay'

@@ -7,7 +7,6 @@ use crate::progress::Progress;
 use crate::session::{Session, Wanted};
 use crate::settings;
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
-use anyhow::anyhow;
 use eval::{ChatMessage, EngineSettings, Sampling, first_divergence};
 use gguf::escape_terminal;
 use lab::phrase::plural;
@@ -139,13 +138,9 @@ fn answers(
                 answers.push(answer);
                 progress.at(answers.len(), units);
             }
-            Event::Measured { weights_before, weights_after } if weights_before == weights_after => return Ok(answers),
-            Event::Measured { .. } => {
-                let error = anyhow!(
-                    "{}: the weights are not as they were before, answers are withheld\nhint: this is a fault of assay; please report it",
-                    model.name()
-                );
-                return Err(Failure { exit: Exit::ControlFailed, error });
+            Event::Measured { weights_before, weights_after } => {
+                session.restored(&weights_before, &weights_after)?;
+                return Ok(answers);
             }
             other => return Err(session.unexpected(other)),
         }

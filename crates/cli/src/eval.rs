@@ -199,13 +199,9 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
                 let error = anyhow!("{}: the variant cannot be measured: {why}", request.name);
                 return Err(Failure { exit: Exit::Engine, error });
             }
-            Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
-            Event::Measured { .. } => {
-                let error = anyhow!(
-                    "{}: the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it",
-                    request.name
-                );
-                return Err(Failure { exit: Exit::ControlFailed, error });
+            Event::Measured { weights_before, weights_after } => {
+                session.restored(&weights_before, &weights_after)?;
+                break;
             }
             other => return Err(session.unexpected(other)),
         }
@@ -219,8 +215,12 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
         session.link.send(&job).map_err(|died| session.died(died))?;
         loop {
             match session.link.recv().map_err(|died| session.died(died))? {
+                Event::Memory(_) => {}
                 Event::Attention(sample) => measured.attention.push(sample),
-                Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
+                Event::Measured { weights_before, weights_after } => {
+                    session.restored(&weights_before, &weights_after)?;
+                    break;
+                }
                 other => return Err(session.unexpected(other)),
             }
             progress.at(measured.attention.len(), chunks);

@@ -2,6 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::worker;
+use anyhow::anyhow;
 use eval::{EngineInfo, EngineSettings};
 use lab::protocol::{Event, Job, SchemeFilePath};
 use lab::{Corpus, LinkFactory, RunError, WorkerDied, WorkerLink};
@@ -81,6 +82,21 @@ impl Session {
     /// An error for an event that answers nothing that was asked, or says that it cannot be answered.
     pub fn unexpected(&self, event: Event) -> Failure {
         unexpected(event, &self.name, &self.name)
+    }
+
+    /// Whether the worker left the weights as they were; otherwise what it measured is not to be believed.
+    ///
+    /// # Errors
+    /// When their hashes differ: exit 3.
+    pub fn restored(&self, weights_before: &str, weights_after: &str) -> Result<(), Failure> {
+        if weights_before == weights_after {
+            return Ok(());
+        }
+        let error = anyhow!(
+            "{}: the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it",
+            self.name
+        );
+        Err(Failure { exit: Exit::ControlFailed, error })
     }
 
     /// An error for a worker that is gone.

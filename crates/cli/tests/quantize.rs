@@ -242,26 +242,34 @@ fn a_file_size_limit_is_found_before_anything_is_written() {
     assert_eq!(names_in(room.path()), ["m.gguf", "text.txt"]);
 }
 
+/// Lets the shell run `script` in `folder`, as root of a name space where it may mount; `$0` is assay. `None`, and a word on
+/// stderr, where the system does not let everybody have one.
+fn where_one_may_mount(folder: &Path, script: &str) -> Option<(Option<i32>, String)> {
+    let output = Command::new("unshare")
+        .current_dir(folder)
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
+        .output()
+        .inspect_err(|e| eprintln!("skipped: unshare: {e}"))
+        .ok()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() == Some(77) || said.starts_with("unshare: ") {
+        eprintln!("skipped: no file system of one's own here: {said}");
+        return None;
+    }
+    Some((output.status.code(), said))
+}
+
 #[test]
 fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
     let room = room();
     std::fs::create_dir(room.path().join("disk")).expect("a folder");
-    // A file system of 64 KiB in a name space of its own, where the system lets everybody have one.
+    // A file system of 64 KiB.
     let script = "mount -t tmpfs -o size=64k none disk || exit 77
         \"$0\" quantize m.gguf disk/out.gguf --target ffn_norm --scheme bf16; code=$?
         test -z \"$(ls -A disk)\" || exit 78
         exit $code";
-    let output = Command::new("unshare")
-        .current_dir(room.path())
-        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
-        .output();
-    let Ok(output) = output.inspect_err(|e| eprintln!("skipped: unshare: {e}")) else { return };
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(77) || said.starts_with("unshare: ") {
-        eprintln!("skipped: no file system of one's own here: {said}");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let Some((code, said)) = where_one_may_mount(room.path(), script) else { return };
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("disk/out.gguf: cannot be written") && said.contains("hint: free some space"), "{said}");
 }
 
@@ -272,17 +280,8 @@ fn a_folder_that_cannot_be_written_to_is_an_error_before_anything_is_read() {
     // A read-only file system: modes do not keep root out.
     let script = "mount -t tmpfs -o ro none disk || exit 77
         \"$0\" quantize m.gguf disk/out.gguf --target ffn_norm --scheme bf16";
-    let output = Command::new("unshare")
-        .current_dir(room.path())
-        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
-        .output();
-    let Ok(output) = output.inspect_err(|e| eprintln!("skipped: unshare: {e}")) else { return };
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(77) || said.starts_with("unshare: ") {
-        eprintln!("skipped: no file system of one's own here: {said}");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let Some((code, said)) = where_one_may_mount(room.path(), script) else { return };
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("disk/out.gguf: cannot be made") && said.contains("hint: check that the folder"), "{said}");
 }
 

@@ -136,7 +136,7 @@ struct Round<'a> {
     trace: bool,
 }
 
-impl<W: Write> Worker<'_, W> {
+impl<'a, W: Write> Worker<'a, W> {
     fn say(&mut self, event: &Event) -> io::Result<()> {
         serde_json::to_writer(&mut self.output, event)?;
         self.output.write_all(b"\n")?;
@@ -239,6 +239,33 @@ impl<W: Write> Worker<'_, W> {
         let weights_after = loaded.hash_of(&touched)?;
         self.say(&Event::Measured { weights_before, weights_after })?;
         Ok(())
+    }
+
+    /// Swaps a variant's weights in; the caller takes them out again. What it does to activations is for the hooks of its
+    /// passes.
+    fn put_in<'e>(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &'e [Edit],
+    ) -> Result<Vec<ActivationEdit<'e>>, JobError>
+    where
+        'a: 'e,
+    {
+        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
+        let mut activations = Vec::new();
+        for edit in edits {
+            match edit.place {
+                Place::Activation => {
+                    activations.push(ActivationEdit::new(edit, loaded, self.codec).map_err(failed)?);
+                }
+                _ => {
+                    let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
+                    loaded.swap(&prepared)?;
+                }
+            }
+        }
+        Ok(activations)
     }
 
     fn rounds(

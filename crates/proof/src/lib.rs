@@ -17,13 +17,14 @@
 //! | [`oracle`] | formats and ggml's blocks written a second time; nothing of the kernels is used |
 //! | [`python`] | the third implementation, where the user has one |
 //! | [`inputs`] | values that break kernels |
-//! | [`parts`], [`quantizer`], [`scorer`], [`tap`] | boundaries at which implementations, and planted faults, are put in |
+//! | [`parts`], [`quantizer`], [`scorer`], [`tap`] | boundaries at which implementations, and planted faults, are put in; `forward` is what an engine there passes on |
 //!
 //! A check knows what is right, never what may be wrong: planted faults are found by the checks that a user runs.
 
 pub mod canary;
 pub mod check;
 pub mod formats;
+mod forward;
 pub mod ggml_types;
 pub mod inputs;
 pub mod model;

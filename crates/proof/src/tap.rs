@@ -1,10 +1,8 @@
 //! What the engine itself was given and gave: the truth that checks hold results against.
 
+use crate::forward::forward_engine;
 use crate::parts::OpenModel;
-use eval::{
-    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Prefix,
-    Sequence, Token, WatchedActivation, WeightInfo, WeightUse,
-};
+use eval::{Engine, EngineError, Hook, Prefix, Sequence, Token};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One window in one pass.
@@ -61,41 +59,10 @@ struct Tapped {
 }
 
 impl Engine for Tapped {
-    fn info(&self) -> &EngineInfo {
-        self.engine.info()
-    }
+    forward_engine!(engine);
 
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
         self.engine.tokenize(text)
-    }
-
-    fn piece_len(&self, token: Token) -> usize {
-        self.engine.piece_len(token)
-    }
-
-    fn piece(&self, token: Token) -> Vec<u8> {
-        self.engine.piece(token)
-    }
-
-    fn is_end(&self, token: Token) -> bool {
-        self.engine.is_end(token)
-    }
-
-    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
-        self.engine.chat_prompt(messages)
-    }
-
-    fn generate(
-        &mut self,
-        prompt: &[Token],
-        hooks: &[Hook<'_>],
-        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
-    ) -> Result<(), EngineError> {
-        self.engine.generate(prompt, hooks, next)
-    }
-
-    fn weights(&self) -> &[WeightInfo] {
-        self.engine.weights()
     }
 
     fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
@@ -108,54 +75,6 @@ impl Engine for Tapped {
 
     fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
         self.engine.restore_weight(name)
-    }
-
-    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
-        self.engine.swap_use(name, used_as, ty, bytes)
-    }
-
-    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
-        self.engine.read_use(name, used_as)
-    }
-
-    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
-        self.engine.restore_use(name, used_as)
-    }
-
-    fn nodes(&self) -> &[NodeInfo] {
-        self.engine.nodes()
-    }
-
-    fn limit_parallel(&mut self, n: usize) {
-        self.engine.limit_parallel(n);
-    }
-
-    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
-        self.engine.memory()
-    }
-
-    fn trace(&mut self, on: bool) {
-        self.engine.trace(on);
-    }
-
-    fn traced(&self, slot: usize) -> Vec<LayerError> {
-        self.engine.traced(slot)
-    }
-
-    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
-        self.engine.first_non_finite(window, hooks)
-    }
-
-    fn n_parallel(&self) -> usize {
-        self.engine.n_parallel()
-    }
-
-    fn watch(&mut self, tensors: &[String]) {
-        self.engine.watch(tensors);
-    }
-
-    fn watched(&self, slot: usize) -> Vec<WatchedActivation> {
-        self.engine.watched(slot)
     }
 
     fn decode_hooked(

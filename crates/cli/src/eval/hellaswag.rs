@@ -74,13 +74,9 @@ fn measure(
                 let error = anyhow!("{}: the variant cannot be measured: {why}", request.name);
                 return Err(Failure { exit: Exit::Engine, error });
             }
-            Event::Measured { weights_before, weights_after } if weights_before == weights_after => break,
-            Event::Measured { .. } => {
-                let error = anyhow!(
-                    "{}: the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it",
-                    request.name
-                );
-                return Err(Failure { exit: Exit::ControlFailed, error });
+            Event::Measured { weights_before, weights_after } => {
+                session.restored(&weights_before, &weights_after)?;
+                break;
             }
             other => return Err(session.unexpected(other)),
         }

@@ -1,13 +1,12 @@
 //! Attention probabilities, reference beside variant, window by window. They are nodes of the graph only where flash
 //! attention is off, so the reference is one without it too.
 
-use super::edit::{ActivationEdit, EditError};
+use super::edit::ActivationEdit;
 use super::loaded::Loaded;
-use super::{JobError, Worker, lock, memory_plan, report_impossible};
-use crate::protocol::{AttentionSample, Base, CellSpec, Edit, Event, Place};
+use super::{JobError, Worker, lock, report_impossible};
+use crate::protocol::{AttentionSample, Base, CellSpec, Edit, Event};
 use eval::window::first_scored;
 use eval::{EngineError, HeadShift, Hook, Prefix, Token};
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Mutex;
 
@@ -35,27 +34,15 @@ impl<W: Write> Worker<'_, W> {
                 hint: "they are there only with flash attention off, in architectures that have attention".into(),
             });
         }
-        let in_f32 = loaded.held_in_f32(base, self.codec);
         let variant = CellSpec { key: "variant".into(), edits: edits.to_vec() };
-        let memory = memory_plan(loaded, &in_f32, std::slice::from_ref(&variant))?;
-        self.kept.begin(base, memory.kept_edits_bytes);
-        let weights: Vec<&Edit> = edits.iter().filter(|edit| edit.place != Place::Activation).collect();
-        let touched: BTreeSet<&str> =
-            weights.iter().map(|edit| edit.tensor.as_str()).chain(in_f32.iter().map(String::as_str)).collect();
-        let weights_before = loaded.hash_of(&touched)?;
-        let done = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| {
+        self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {
             let depth = loaded.depth();
             chunks.iter().try_for_each(|&chunk| {
-                let sample = self.window(loaded, base, edits, &layers, chunk);
+                let sample = worker.window(loaded, base, edits, &layers, chunk);
                 loaded.unwind(depth)?;
-                Ok(self.say(&Event::Attention(sample?))?)
+                Ok(worker.say(&Event::Attention(sample?))?)
             })
-        });
-        loaded.unwind(0)?;
-        done?;
-        let weights_after = loaded.hash_of(&touched)?;
-        self.say(&Event::Measured { weights_before, weights_after })?;
-        Ok(())
+        })
     }
 
     /// One window: the reference's probabilities are kept, then the variant's are compared with them.
@@ -67,22 +54,12 @@ impl<W: Write> Worker<'_, W> {
         layers: &[(usize, String)],
         chunk: usize,
     ) -> Result<AttentionSample, JobError> {
-        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
         let n_ctx = loaded.settings.n_ctx as usize;
         let reference: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
         let window = loaded.windows[chunk].clone();
         run(loaded, &window, n_ctx, layers, &reference, &[])?;
 
-        for edit in edits.iter().filter(|edit| edit.place != Place::Activation) {
-            let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
-            loaded.swap(&prepared)?;
-        }
-        let activations = edits
-            .iter()
-            .filter(|edit| edit.place == Place::Activation)
-            .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
+        let activations = self.put_in(loaded, base, edits)?;
         let variant: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
         run(loaded, &window, n_ctx, layers, &variant, &activations)?;
         let heads = layers.iter().zip(reference.iter().zip(&variant)).map(|((layer, _), (reference, variant))| {

@@ -1,9 +1,8 @@
 //! Conversations: the reference answers all of them, then the variant does.
 
-use super::edit::{ActivationEdit, EditError};
 use super::loaded::Loaded;
-use super::{JobError, Worker, memory_plan};
-use crate::protocol::{Answer, Base, CellSpec, Edit, Event, Place};
+use super::{JobError, Worker};
+use crate::protocol::{Answer, Base, CellSpec, Edit, Event};
 use eval::{ChatMessage, EngineError, Hook, Sampling, Token};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -25,24 +24,11 @@ impl<W: Write> Worker<'_, W> {
     ) -> Result<(), JobError> {
         let prompts =
             chats.iter().map(|messages| loaded.engine.chat_prompt(messages)).collect::<Result<Vec<_>, _>>()?;
-        let in_f32 = loaded.held_in_f32(base, self.codec);
         let variant = CellSpec { key: "variant".into(), edits: edits.to_vec() };
-        let memory = memory_plan(loaded, &in_f32, std::slice::from_ref(&variant))?;
-        self.say(&Event::Memory(memory))?;
-        self.kept.begin(base, memory.kept_edits_bytes);
-        let weights = edits.iter().filter(|edit| edit.place != Place::Activation);
-        let touched: BTreeSet<&str> =
-            weights.clone().map(|edit| edit.tensor.as_str()).chain(in_f32.iter().map(String::as_str)).collect();
-        let weights_before = loaded.hash_of(&touched)?;
-        let done = loaded
-            .hold_in_f32(&in_f32, self.codec)
-            .and_then(|()| self.answers(loaded, &prompts, &[], false, limits))
-            .and_then(|()| if edits.is_empty() { Ok(()) } else { self.variant(loaded, base, edits, &prompts, limits) });
-        loaded.unwind(0)?;
-        done?;
-        let weights_after = loaded.hash_of(&touched)?;
-        self.say(&Event::Measured { weights_before, weights_after })?;
-        Ok(())
+        self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {
+            worker.answers(loaded, &prompts, &[], false, limits)?;
+            if edits.is_empty() { Ok(()) } else { worker.variant(loaded, base, edits, &prompts, limits) }
+        })
     }
 
     fn variant(
@@ -53,17 +39,7 @@ impl<W: Write> Worker<'_, W> {
         prompts: &[Vec<Token>],
         limits: &Limits,
     ) -> Result<(), JobError> {
-        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
-        for edit in edits.iter().filter(|edit| edit.place != Place::Activation) {
-            let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
-            loaded.swap(&prepared)?;
-        }
-        let activations = edits
-            .iter()
-            .filter(|edit| edit.place == Place::Activation)
-            .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
+        let activations = self.put_in(loaded, base, edits)?;
         let closures: Vec<_> = activations
             .iter()
             .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
