@@ -60,6 +60,12 @@ def numpy_forms(values):
 
         return values.astype(getattr(ml_dtypes, dtype)).astype(np.float32)
 
+    def fp8_by_row():
+        import ml_dtypes
+
+        d = np.abs(rows).max(axis=1, keepdims=True) / np.float32(448)
+        return (rows / d).astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * d
+
     def by_gguf_py(ty):
         return quants.dequantize(quants.quantize(rows, ty), ty)
 
@@ -67,6 +73,7 @@ def numpy_forms(values):
         "bf16": lambda: by_gguf_py(types.BF16),
         "f16": lambda: by_gguf_py(types.F16),
         "fp8_e4m3": lambda: ml_cast("float8_e4m3fn"),
+        "fp8_e4m3@row": fp8_by_row,
         "int8@row": lambda: by_group(N_PER_ROW, 127),
         "int4@block32": lambda: by_group(32, 7),
         "mxfp4": lambda: by_gguf_py(types.MXFP4),

@@ -91,11 +91,12 @@ fn ggml_scheme(bencher: Bencher, ty: &str) {
         .bench_local_refs(|values| scheme.fake_quantize(values, &ctx, &GgmlCodec));
 }
 
-/// `ggml_quantize_chunk` on one thread: so few values that the codec makes one call of them.
+/// `ggml_quantize_chunk` on one thread, in place of as many as there are cores.
 #[divan::bench(args = ALL_CORES, sample_count = 7, sample_size = 1)]
 fn ggml_quantize_chunk(bencher: Bencher, ty: &str) {
     let values = weights(1 << 20);
+    let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     bencher
         .counter(BytesCount::of_many::<f32>(values.len()))
-        .bench_local(|| GgmlCodec.quantize(ty, black_box(&values), N_PER_ROW, None));
+        .bench_local(|| pool.install(|| GgmlCodec.quantize(ty, black_box(&values), N_PER_ROW, None)));
 }

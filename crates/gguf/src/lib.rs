@@ -24,11 +24,12 @@
 //! | `endian` | byte orders |
 //! | `file` | [`GgufFile`] |
 //! | `encode`, `write` | the reverse: [`Layout`], [`GgufWriter`] |
-//! | `output` | [`OutputFile`]: appears whole or not at all |
+//! | `output`, `direct` | [`OutputFile`]: appears whole or not at all; large ones go past the page cache |
 //! | `file_type` | `general.file_type` |
 //! | `problem` | every way in which a file can be wrong |
 //! | `escape` | text from files made safe for a terminal |
 
+mod direct;
 mod encode;
 mod endian;
 mod escape;

@@ -4,6 +4,7 @@
 //! disk or a kill, leaves nothing behind. Only when all of it is on the disk and its header has passed the reader's checks
 //! does it get its name. Where the file system cannot do that, a hidden file takes its place and is removed on failure.
 
+use crate::direct::DirectWriter;
 use crate::escape::escape_terminal;
 use crate::parse;
 use crate::problem::Problem;
@@ -143,7 +144,7 @@ fn not_a_file(metadata: &Metadata) -> Option<&'static str> {
 /// A file in the making. Dropped before [`commit_all`], it was never there.
 #[derive(Debug)]
 pub struct OutputFile {
-    file: File,
+    out: DirectWriter,
     path: PathBuf,
     /// The name it goes by meanwhile, where the file system knows no nameless files.
     hidden: Option<PathBuf>,
@@ -177,7 +178,7 @@ impl OutputFile {
             }
             Err(e) => return Err(error(path, OutputProblem::Create(e))),
         };
-        Ok(OutputFile { file, path: path.to_owned(), hidden })
+        Ok(OutputFile { out: DirectWriter::new(file, file_bytes), path: path.to_owned(), hidden })
     }
 
     /// The name it will have.
@@ -191,9 +192,10 @@ impl OutputFile {
     }
 
     /// Puts every byte on the disk and reads the header back.
-    fn seal(&self) -> Result<(), OutputError> {
-        self.file.sync_all().map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
-        let file = self.file.try_clone().map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
+    fn seal(&mut self) -> Result<(), OutputError> {
+        let on_disk = self.out.finish().and_then(|()| self.out.file().sync_all());
+        let file = on_disk.and_then(|()| self.out.file().try_clone());
+        let file = file.map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
         let sound = Source::of(file).and_then(|source| parse::header(&source, false));
         sound.map(|_| ()).map_err(|problem| error(&self.path, OutputProblem::Malformed(problem)))
     }
@@ -202,11 +204,11 @@ impl OutputFile {
     fn name(&mut self, replace: bool) -> Result<(), OutputError> {
         let path = self.path.clone();
         let named = match (self.hidden.take(), replace) {
-            (None, false) => link(&self.file, &path),
+            (None, false) => link(self.out.file(), &path),
             (None, true) => {
                 // A link cannot replace; a rename can.
                 let hidden = hidden_name(&path);
-                let linked = link(&self.file, &hidden);
+                let linked = link(self.out.file(), &hidden);
                 linked.and_then(|()| std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)))
             }
             (Some(hidden), true) => std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)),
@@ -221,7 +223,7 @@ impl OutputFile {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.out.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -243,7 +245,7 @@ impl Drop for OutputFile {
 /// # Errors
 /// When the disk fails, a name has been taken meanwhile, or a file is not sound.
 pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
-    files.iter().try_for_each(OutputFile::seal)?;
+    files.iter_mut().try_for_each(OutputFile::seal)?;
     let mut named: Vec<PathBuf> = Vec::new();
     for file in &mut files {
         let is_new = std::fs::symlink_metadata(&file.path).is_err();
@@ -315,7 +317,7 @@ mod tests {
         let hidden = hidden_name(path);
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&hidden).expect("a file");
         file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
-        OutputFile { file, path: path.to_owned(), hidden: Some(hidden) }
+        OutputFile { out: DirectWriter::new(file, 0), path: path.to_owned(), hidden: Some(hidden) }
     }
 
     #[test]

@@ -31,8 +31,7 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
         |next| {
             for shard in file.shards() {
                 for (start, n) in pieces(shard.file_bytes(), PIECE_VALUES) {
-                    let mut buffer = buffers.take(0).unwrap_or_default();
-                    buffer.resize(n as usize, 0);
+                    let mut buffer = buffers.take_piece(n as usize);
                     shard.read_raw(start, &mut buffer)?;
                     if !next.put(buffer) {
                         return Ok(());

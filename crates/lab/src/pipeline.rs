@@ -76,6 +76,12 @@ impl Buffers {
         Some(buffer)
     }
 
+    /// One of `n` bytes, few enough that there is memory for them.
+    pub(crate) fn take_piece(&self, n: usize) -> Vec<u8> {
+        self.take(n).unwrap_or_else(|| vec![0; n])
+    }
+
+    /// Only what was taken from here may be given back, or they become ever more.
     pub(crate) fn give(&self, buffer: Vec<u8>) {
         if let Ok(mut buffers) = self.0.lock() {
             buffers.push(buffer);

@@ -2,7 +2,8 @@
 
 use crate::weights::type_by_name;
 use llama_cpp_sys_2 as sys;
-use numerics::{BlockCodec, BlockLayout, CodecError};
+use numerics::{BlockCodec, BlockLayout, CodecError, PlainCodec};
+use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// Conversion through `ggml_quantize_chunk` and the type's `to_float`.
@@ -12,8 +13,8 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GgmlCodec;
 
-/// Values a thread converts at a time, in whole rows.
-const CHUNK_VALUES: usize = 1 << 20;
+/// Values a thread converts at a time, in whole rows: few enough that all cores end at about the same time.
+const CHUNK_VALUES: usize = 1 << 16;
 
 fn find(ty: &str) -> Result<sys::ggml_type, CodecError> {
     static READY: OnceLock<()> = OnceLock::new();
@@ -50,27 +51,19 @@ impl BlockCodec for GgmlCodec {
         if bytes.len() != wanted {
             return Err(CodecError::ByteCount { ty: ty.into(), n: out.len(), found: bytes.len(), wanted });
         }
-        if ggml_type == sys::GGML_TYPE_F32 {
-            for (value, raw) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                *value = f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
-            }
-            return Ok(());
+        // The same values as from ggml's table, several at once.
+        if PlainCodec.layout(ty).is_some() {
+            return PlainCodec.dequantize(ty, bytes, out);
         }
         // SAFETY: `ggml_type` indexes the table of traits, which is static.
         let to_float = unsafe { (*sys::ggml_get_type_traits(ggml_type)).to_float }
             .ok_or_else(|| CodecError::Unsupported { ty: ty.into(), what: "ggml cannot restore its values".into() })?;
         let step = CHUNK_VALUES - CHUNK_VALUES % layout.blck_size;
         let step_bytes = step / layout.blck_size * layout.type_size;
-        std::thread::scope(|scope| {
-            let n_threads = threads_for(out.len());
-            let per_thread = out.len().div_ceil(step).div_ceil(n_threads).max(1);
-            for (values, raw) in out.chunks_mut(step * per_thread).zip(bytes.chunks(step_bytes * per_thread)) {
-                scope.spawn(move || {
-                    // SAFETY: `raw` holds exactly the blocks of `values`, both of whole blocks; ggml reads the one
-                    // and fills the other.
-                    unsafe { to_float(raw.as_ptr().cast(), values.as_mut_ptr(), values.len() as i64) }
-                });
-            }
+        out.par_chunks_mut(step).zip(bytes.par_chunks(step_bytes)).for_each(|(values, raw)| {
+            // SAFETY: `raw` holds exactly the blocks of `values`, both of whole blocks; ggml reads the one
+            // and fills the other.
+            unsafe { to_float(raw.as_ptr().cast(), values.as_mut_ptr(), values.len() as i64) }
         });
         Ok(())
     }
@@ -114,7 +107,12 @@ impl BlockCodec for GgmlCodec {
             return Err(CodecError::Unsupported { ty: ty.into(), what: "ggml cannot quantize to it".into() });
         }
         let blocks = layout.blck_size > 1;
-        if let Some(index) = values.iter().position(|x| blocks && !x.is_finite()) {
+        // Without a way out of the loop, it is one for the vector unit.
+        let all_finite = |share: &[f32]| share.iter().fold(true, |all, x| all & x.is_finite());
+        if blocks
+            && !values.par_chunks(CHUNK_VALUES).all(all_finite)
+            && let Some(index) = values.iter().position(|x| !x.is_finite())
+        {
             let what = format!("value {index} is {}, which ggml cannot quantize", values[index]);
             return Err(CodecError::Unsupported { ty: ty.into(), what });
         }
@@ -123,31 +121,24 @@ impl BlockCodec for GgmlCodec {
         }
         // SAFETY: builds the type's lookup tables once; ggml guards it with a lock of its own.
         unsafe { sys::ggml_quantize_init(ggml_type) };
-        let importance = imatrix.map_or(std::ptr::null(), <[f32]>::as_ptr);
         let n_rows = values.len() / n_per_row;
         let mut bytes = vec![0u8; n_rows * row_size];
-        let rows_each = n_rows.div_ceil(threads_for(values.len()));
-        std::thread::scope(|scope| {
-            for (values, bytes) in values.chunks(rows_each * n_per_row).zip(bytes.chunks_mut(rows_each * row_size)) {
-                // Addresses travel as numbers: a raw pointer is not Send, and the importances outlive the scope.
-                let importance = importance.expose_provenance();
-                scope.spawn(move || {
-                    let importance = std::ptr::with_exposed_provenance::<f32>(importance);
-                    let rows = (values.len() / n_per_row) as i64;
-                    // SAFETY: `values` and `bytes` hold exactly `rows` rows of this type, the importances one value for
-                    // each column or null, which the type allows (checked above).
-                    unsafe {
-                        sys::ggml_quantize_chunk(
-                            ggml_type,
-                            values.as_ptr(),
-                            bytes.as_mut_ptr().cast(),
-                            0,
-                            rows,
-                            n_per_row as i64,
-                            importance,
-                        );
-                    }
-                });
+        let rows_each = (CHUNK_VALUES / n_per_row).max(1);
+        let shares = values.par_chunks(rows_each * n_per_row).zip(bytes.par_chunks_mut(rows_each * row_size));
+        shares.for_each(|(values, bytes)| {
+            let rows = (values.len() / n_per_row) as i64;
+            // SAFETY: `values` and `bytes` hold exactly `rows` rows of this type, the importances one value for
+            // each column or null, which the type allows (checked above).
+            unsafe {
+                sys::ggml_quantize_chunk(
+                    ggml_type,
+                    values.as_ptr(),
+                    bytes.as_mut_ptr().cast(),
+                    0,
+                    rows,
+                    n_per_row as i64,
+                    imatrix.map_or(std::ptr::null(), <[f32]>::as_ptr),
+                );
             }
         });
         Ok(bytes)
@@ -212,17 +203,11 @@ fn quantizes(ty: sys::ggml_type) -> bool {
     )
 }
 
-/// As many threads as there are cores, and chunks of a useful size to give them.
-fn threads_for(n_values: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    cores.min(n_values.div_ceil(CHUNK_VALUES)).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use numerics::ggml::{GGML_FORMATS, ImatrixUse};
-    use numerics::{FileContents, Imatrix, PlainCodec, Scheme, TensorContext};
+    use numerics::{FileContents, Imatrix, Scheme, TensorContext};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -248,6 +233,24 @@ mod tests {
             GgmlCodec.dequantize(ty, &ggml, &mut a).unwrap();
             PlainCodec.dequantize(ty, &ggml, &mut b).unwrap();
             assert_eq!(a, b, "{ty}");
+        }
+    }
+
+    #[test]
+    fn every_half_precision_pattern_is_restored_to_the_bits_of_ggml() {
+        let words: Vec<u16> = (0..=u16::MAX).collect();
+        for (ty, ggml_type) in [("f16", sys::GGML_TYPE_F16), ("bf16", sys::GGML_TYPE_BF16)] {
+            find(ty).expect("a type");
+            let (mut ours, mut theirs) = (vec![0.0f32; words.len()], vec![0.0f32; words.len()]);
+            GgmlCodec.dequantize(ty, bytemuck::cast_slice(&words), &mut ours).expect("restored");
+            // SAFETY: `words` and `theirs` hold as many values as is said, of a type without blocks.
+            unsafe {
+                let to_float = (*sys::ggml_get_type_traits(ggml_type)).to_float.expect("a function");
+                to_float(words.as_ptr().cast(), theirs.as_mut_ptr(), words.len() as i64);
+            }
+            for (word, (a, b)) in words.iter().zip(ours.iter().zip(&theirs)) {
+                assert_eq!(a.to_bits(), b.to_bits(), "{ty} pattern {word:#06x}");
+            }
         }
     }
 

@@ -303,7 +303,7 @@ fn cast(exmy: ExMy, rounding: RoundingMode, values: &mut [f32], ctx: &TensorCont
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn all_finite(values: &[f32]) -> bool {
+pub(crate) fn all_finite(values: &[f32]) -> bool {
     const INFINITY: u32 = f32::INFINITY.to_bits();
     values.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7fff_ffff)) < INFINITY
 }

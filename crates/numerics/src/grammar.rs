@@ -421,8 +421,10 @@ impl Scheme {
                 if self.file.is_some() {
                     return Err(SchemeError::Repeated { scheme, found: written.to_owned() });
                 }
-                if name.is_empty() {
-                    return Err(SchemeError::OptionValue { scheme, found, wanted: "the name of a file" });
+                // A blank at the end would be lost wherever the scheme ends with it.
+                if name.is_empty() || name.trim() != name {
+                    let wanted = "the name of a file, with no blank before or behind it";
+                    return Err(SchemeError::OptionValue { scheme, found: written.to_owned(), wanted });
                 }
                 self.file = Some(SchemeFile::named(file, name));
                 continue;

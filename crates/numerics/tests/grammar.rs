@@ -1,5 +1,6 @@
 //! The grammar from outside: what is read, how it is printed, what is refused and with which words.
 
+use numerics::SchemeError;
 use numerics::ggml::GGML_FORMATS;
 use numerics::{Format, Granularity, Scheme};
 use proptest::prelude::*;
@@ -262,7 +263,7 @@ fn any_scheme() -> impl Strategy<Value = String> {
         (float(), granularity(), rounding(), scale(), clip())
             .prop_map(|((f, o), g, r, s, c)| format!("{f}{g}{s}{o}{r}{c}")),
         (2u8..=16, 1u32.., rounding(), clip()).prop_map(|(n, b, r, c)| format!("int{n}@block{b}{c}{r}:scale=f16hier")),
-        ("[ -9;-~]{1,12}", granularity(), clip()).prop_map(|(name, g, c)| format!("codebook{g}{c}:table=x{name}")),
+        ("[ -9;-~]{1,12}", granularity(), clip()).prop_map(|(name, g, c)| format!("codebook{g}{c}:table=x{name}x")),
         "[ -9;-~]{1,12}".prop_map(|name| format!("q4_k:imatrix=x{name}x")),
         (float(), rounding()).prop_map(|((f, o), r)| format!("{f}{o}{r}")),
         (prop_oneof![Just("nf4"), Just("fp4"), Just("iq4_nl")], optional(), scale(), clip())
@@ -295,6 +296,17 @@ proptest! {
             prop_assert!(!e.to_string().is_empty());
         }
     }
+}
+
+/// Found by proptest: printed at the end of a scheme, the blank was lost.
+#[test]
+fn a_blank_around_the_name_of_a_file_is_refused() {
+    for text in ["codebook@row:table=x :nonfinite=error", "codebook@row:table= x", "q4_k:imatrix= :nonfinite=keep"] {
+        let error = text.parse::<Scheme>().unwrap_err();
+        assert!(matches!(error, SchemeError::OptionValue { .. }), "{text}: {error}");
+        assert!(error.to_string().contains("no blank"), "{error}");
+    }
+    assert!(" codebook@row:table=x y ".parse::<Scheme>().is_ok(), "blanks around the scheme, and within a name");
 }
 
 /// Found by fuzzing: what was given came back unescaped, so that it could add a line or steer a terminal.

@@ -81,7 +81,7 @@ impl Rewrite<'_> {
         let (raw_buffers, out_buffers) = (Buffers::default(), Buffers::default());
         let (mut tensors, mut done_bytes, mut tally) = (Vec::new(), hash_bytes, None);
         pipeline::run(
-            |next| self.read_all(codec, &raw_buffers, &next),
+            |next| self.read_all(codec, &raw_buffers, &out_buffers, &next),
             |read| self.work(read, &mut tally, &raw_buffers, &out_buffers),
             |done: Done| {
                 match &done {
@@ -121,7 +121,8 @@ impl Rewrite<'_> {
     fn read_all<'s>(
         &'s self,
         codec: &'s dyn BlockCodec,
-        buffers: &Buffers,
+        raw_buffers: &Buffers,
+        out_buffers: &Buffers,
         next: &Next<Read<'s>>,
     ) -> Result<(), RewriteError> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
@@ -132,7 +133,8 @@ impl Rewrite<'_> {
             };
             if let Some(target) = target {
                 for (start, n) in target.cutting.pieces() {
-                    let mut raw = buffers.take(0).unwrap_or_default();
+                    let (nbytes, _) = target.nbytes(n)?;
+                    let mut raw = raw_buffers.take(nbytes).ok_or_else(|| target.memory(n))?;
                     self.read_piece(&target, start, n, &mut raw)?;
                     if !next.put(Read::Piece(target, start, n, raw)) {
                         return Ok(());
@@ -140,8 +142,8 @@ impl Rewrite<'_> {
                 }
             } else {
                 for (start, n) in pieces(tensor.nbytes, PIECE_BYTES) {
-                    let mut raw = buffers.take(0).unwrap_or_default();
-                    raw.resize(n as usize, 0);
+                    // As they are read, they are written: it is a buffer of the output, and goes back there.
+                    let mut raw = out_buffers.take_piece(n as usize);
                     self.source.read_at(tensor, start, &mut raw)?;
                     if !next.put(Read::Kept(raw)) {
                         return Ok(());
@@ -197,8 +199,7 @@ impl Rewrite<'_> {
         pipeline::run(
             |next| -> Result<(), RewriteError> {
                 for (start, n) in pieces(bytes, PIECE_BYTES) {
-                    let mut buffer = buffers.take(0).unwrap_or_default();
-                    buffer.resize(n as usize, 0);
+                    let mut buffer = buffers.take_piece(n as usize);
                     shard.read_raw(start, &mut buffer)?;
                     if !next.put(buffer) {
                         break;
