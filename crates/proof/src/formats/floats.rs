@@ -6,6 +6,7 @@ use crate::oracle::Ladder;
 use crate::quantizer::Quantizer;
 use half::{bf16, f16};
 use numerics::{ExMy, PlainCodec, Rounding, Scheme, Specials, TensorContext};
+use rayon::prelude::*;
 
 const ROUNDINGS: [(Rounding, &str); 3] = [(Rounding::Rne, ""), (Rounding::Trunc, ":trunc"), (Rounding::Away, ":away")];
 
@@ -54,21 +55,38 @@ pub(super) fn every_code_and_tie(quantizer: &dyn Quantizer) -> Check {
     tally.check(Area::Formats, "floats of 8 bits and less: every code and every tie", &["fast", "list of values"])
 }
 
-/// All 65,536 patterns of BF16 and of F16 in every named format, all ties of BF16 and F16 in those, and random F32.
+const NAMED: [ExMy; 7] =
+    [ExMy::FP8_E4M3, ExMy::FP8_E5M2, ExMy::FP6_E2M3, ExMy::FP6_E3M2, ExMy::FP4_E2M1, ExMy::BF16, ExMy::F16];
+
+/// All 65,536 patterns of BF16 and of F16 in every named format, and all ties of BF16 and F16 in those.
 pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer) -> Check {
-    const RANDOM: usize = 200_000;
-    let mut draw = Draw::new(5);
     let patterns = (0..=u16::MAX).flat_map(|bits| [bf16::from_bits(bits).to_f32(), f16::from_bits(bits).to_f32()]);
-    let random = std::iter::repeat_with(|| draw.finite()).take(RANDOM);
-    let inputs: Vec<f32> = patterns.filter(|x| x.is_finite()).chain(random).collect();
+    let inputs: Vec<f32> = patterns.filter(|x| x.is_finite()).collect();
     let mut tally = Tally::default();
-    for format in [ExMy::FP8_E4M3, ExMy::FP8_E5M2, ExMy::FP6_E2M3, ExMy::FP6_E3M2, ExMy::FP4_E2M1] {
+    for format in NAMED {
         against_list(quantizer, format, &inputs, &mut tally);
     }
     for format in [ExMy::BF16, ExMy::F16] {
-        against_list(quantizer, format, &inputs, &mut tally);
         let corners = Ladder::of(format).map_or(Vec::new(), |ladder| ladder.corners());
         against_list(quantizer, format, &corners, &mut tally);
     }
-    tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties, random F32", &["fast", "list of values"])
+    tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties", &["fast", "list of values"])
+}
+
+/// Any finite bit patterns of F32, ten million of them, in every named format.
+pub(super) fn random_floats(quantizer: &dyn Quantizer) -> Check {
+    const SHARES: u64 = 80;
+    const SHARE: usize = 125_000;
+    let of_share = |seed: u64| {
+        let (mut draw, mut tally) = (Draw::new(seed), Tally::default());
+        let inputs: Vec<f32> = std::iter::repeat_with(|| draw.finite()).take(SHARE).collect();
+        for format in NAMED {
+            against_list(quantizer, format, &inputs, &mut tally);
+        }
+        tally
+    };
+    let shares: Vec<Tally> = (0..SHARES).into_par_iter().map(|share| of_share(5 + share)).collect();
+    let mut tally = Tally::default();
+    shares.into_iter().for_each(|share| tally.add(share));
+    tally.check(Area::Formats, "ten million random F32 in every named float", &["fast", "list of values"])
 }

@@ -17,12 +17,13 @@ use numerics::{FakeQuantError, Nonfinite, PlainCodec, Scheme, TensorContext};
 const TENSOR: &str = "blk.0.ffn_norm.weight";
 
 /// Checks that are made over all formats together.
-pub(crate) const N_OVER_ALL: usize = 4;
+pub(crate) const N_OVER_ALL: usize = 5;
 
 /// All checks of formats.
 pub fn checks(quantizer: &dyn Quantizer, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     by_row(quantizer, python, put);
     put(floats::every_sixteen_bit_pattern(quantizer));
+    put(floats::random_floats(quantizer));
 }
 
 /// Those that look at every row of the table, without the sweep over all patterns of sixteen bits.

@@ -22,18 +22,79 @@ pub(super) fn groups(granularity: Option<Granularity>, n: usize, n_per_row: usiz
     Some(groups.into_values().collect())
 }
 
-/// A scale format that can be written down here.
-#[derive(Clone, Copy)]
-pub(super) struct Scale(ScaleFormat);
+/// The scale of each group, as its format holds it.
+pub(super) struct Scales {
+    format: ScaleFormat,
+    /// Of rows.
+    n_per_row: usize,
+}
 
-impl Scale {
-    pub(super) fn of(format: ScaleFormat) -> Option<Scale> {
-        held_scale(format, 1.0).map(|_| Scale(format))
+/// Values that share the upper of two levels of scales, and the greatest integer of the lower one.
+const SUPER_BLOCK: usize = 256;
+const SUPER_MAX: f32 = 63.0;
+
+impl Scales {
+    pub(super) fn new(format: ScaleFormat, n_per_row: usize) -> Scales {
+        Scales { format, n_per_row }
     }
 
-    fn hold(self, d: f32) -> f32 {
-        held_scale(self.0, d).unwrap_or(d)
+    /// One number as a scale; powers of two and two levels are not made of one number alone.
+    pub(super) fn hold(&self, d: f32) -> Option<f32> {
+        held_scale(self.format, d)
     }
+
+    /// Those of groups whose greatest magnitude is to be held at `largest`.
+    fn of(&self, values: &[f32], groups: &[Vec<usize>], largest: f32) -> Vec<f32> {
+        let greatest = |group: &Vec<usize>| absmax(values, group);
+        match self.format {
+            // OCP MX 1.0, section 6.3: the exponent of the greatest magnitude less that of the format's.
+            ScaleFormat::E8m0 => {
+                let of = |x: f32| power(exponent(x) - exponent(largest), -127);
+                groups.iter().map(greatest).map(|x| if x == 0.0 { 0.0 } else { of(x) }).collect()
+            }
+            ScaleFormat::Pow2 => {
+                let not_below = |d: f32| {
+                    let below = exponent(d);
+                    power(if power(below, -149) == d { below } else { below + 1 }, -126)
+                };
+                let steps = groups.iter().map(|group| divided(greatest(group), largest));
+                steps.map(|d| if d == 0.0 { 0.0 } else { not_below(d) }).collect()
+            }
+            ScaleFormat::F16Hier => {
+                let steps: Vec<f32> = groups.iter().map(|group| divided(greatest(group), largest)).collect();
+                // Whole blocks of it: the first of a row is as long as any.
+                let n_per_block = groups.first().map_or(1, Vec::len);
+                let span = (SUPER_BLOCK / n_per_block).max(1) * n_per_block;
+                let block_of = |group: &Vec<usize>| (group[0] / self.n_per_row, group[0] % self.n_per_row / span);
+                let mut above: BTreeMap<(usize, usize), f32> = BTreeMap::new();
+                for (group, &d) in groups.iter().zip(&steps) {
+                    let most = above.entry(block_of(group)).or_default();
+                    *most = most.max(d);
+                }
+                let held = |group: &Vec<usize>, d: f32| {
+                    let upper =
+                        held_scale(ScaleFormat::F16, divided(above[&block_of(group)], SUPER_MAX)).unwrap_or(0.0);
+                    let integer = || f64::from(divided(d, upper).min(SUPER_MAX)).round_ties_even() as f32;
+                    if upper == 0.0 { 0.0 } else { times(integer(), upper) }
+                };
+                groups.iter().zip(&steps).map(|(group, &d)| held(group, d)).collect()
+            }
+            format => {
+                let steps = groups.iter().map(|group| divided(greatest(group), largest));
+                steps.map(|d| held_scale(format, d).unwrap_or(d)).collect()
+            }
+        }
+    }
+}
+
+/// e of 2^e ≤ x < 2^(e+1): every positive F32 is a normal F64.
+fn exponent(x: f32) -> i32 {
+    ((f64::from(x).to_bits() >> 52) & 0x7ff) as i32 - 1023
+}
+
+/// 2^e, with e from `least` to 127.
+fn power(e: i32, least: i32) -> f32 {
+    2f64.powi(e.clamp(least, 127)) as f32
 }
 
 fn divided(a: f32, b: f32) -> f32 {
@@ -52,6 +113,17 @@ fn absmax(values: &[f32], group: &[usize]) -> f32 {
     group.iter().map(|&i| values[i].abs()).fold(0.0, f32::max)
 }
 
+/// As [`each`], for groups that have a scale.
+fn each_scaled(
+    values: &[f32],
+    groups: &[Vec<usize>],
+    steps: &[f32],
+    hold: impl Fn(&[usize], f32, &mut dyn FnMut(usize, f32)),
+) -> Vec<f32> {
+    let mut steps = steps.iter();
+    each(values, groups, |group, put| hold(group, steps.next().copied().unwrap_or(f32::NAN), put))
+}
+
 /// `hold(value, group)` for every value of every group, in place.
 fn each(values: &[f32], groups: &[Vec<usize>], mut hold: impl FnMut(&[usize], &mut dyn FnMut(usize, f32))) -> Vec<f32> {
     let mut out = values.to_vec();
@@ -64,13 +136,12 @@ fn each(values: &[f32], groups: &[Vec<usize>], mut hold: impl FnMut(&[usize], &m
 pub(super) fn scaled_float(
     ladder: &Ladder,
     rounding: Rounding,
-    scale: Scale,
+    scales: &Scales,
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Vec<f32> {
     let largest = ladder.largest() as f32;
-    each(values, groups, |group, put| {
-        let d = scale.hold(divided(absmax(values, group), largest));
+    each_scaled(values, groups, &scales.of(values, groups, largest), |group, d, put| {
         for &i in group {
             put(
                 i,
@@ -83,10 +154,15 @@ pub(super) fn scaled_float(
     })
 }
 
-pub(super) fn symmetric(bits: u8, rounding: Rounding, scale: Scale, values: &[f32], groups: &[Vec<usize>]) -> Vec<f32> {
+pub(super) fn symmetric(
+    bits: u8,
+    rounding: Rounding,
+    scales: &Scales,
+    values: &[f32],
+    groups: &[Vec<usize>],
+) -> Vec<f32> {
     let qmax = f64::from((1u32 << (bits - 1)) - 1);
-    each(values, groups, |group, put| {
-        let d = scale.hold(divided(absmax(values, group), qmax as f32));
+    each_scaled(values, groups, &scales.of(values, groups, qmax as f32), |group, d, put| {
         for &i in group {
             let q = || whole(rounding, f64::from(divided(values[i], d)).clamp(-qmax, qmax));
             // Through an integer: a zero has no sign.
@@ -99,10 +175,13 @@ pub(super) fn symmetric(bits: u8, rounding: Rounding, scale: Scale, values: &[f3
 pub(super) fn asymmetric(
     bits: u8,
     rounding: Rounding,
-    scale: Scale,
+    scales: &Scales,
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Option<Vec<f32>> {
+    // Their scale is made of a span, and the least value is held like it.
+    let hold = |d: f32| scales.hold(d).unwrap_or(d);
+    scales.hold(1.0)?;
     let qmax = f64::from((1u32 << bits) - 1);
     let ends = |group: &[usize]| {
         let of = |fold: fn(f32, f32) -> f32, start| group.iter().map(|&i| values[i]).fold(start, fold);
@@ -113,8 +192,8 @@ pub(super) fn asymmetric(
     }
     Some(each(values, groups, |group, put| {
         let (min, max) = ends(group);
-        let d = scale.hold(divided(plus(max, -min), qmax as f32));
-        let min = scale.hold(min);
+        let d = hold(divided(plus(max, -min), qmax as f32));
+        let min = hold(min);
         for &i in group {
             let q = || whole(rounding, f64::from(divided(plus(values[i], -min), d)).clamp(0.0, qmax));
             let steps = if d == 0.0 { 0.0 } else { q() as i32 as f32 };
@@ -127,10 +206,13 @@ pub(super) fn asymmetric(
 pub(super) fn zero_point(
     bits: u8,
     rounding: Rounding,
-    scale: Scale,
+    scales: &Scales,
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Option<Vec<f32>> {
+    // Their scale is made of a span, and the least value is held like it.
+    let hold = |d: f32| scales.hold(d).unwrap_or(d);
+    scales.hold(1.0)?;
     let qmax = f64::from((1u32 << bits) - 1);
     let ends = |group: &[usize]| {
         let of = |fold: fn(f32, f32) -> f32| group.iter().map(|&i| values[i]).fold(0.0, fold);
@@ -141,7 +223,7 @@ pub(super) fn zero_point(
     }
     Some(each(values, groups, |group, put| {
         let (least, greatest) = ends(group);
-        let d = scale.hold(divided(plus(greatest, -least), qmax as f32));
+        let d = hold(divided(plus(greatest, -least), qmax as f32));
         let z = || f64::from(divided(-least, d)).min(qmax).round_ties_even();
         for &i in group {
             // The stored code, between 0 and qmax, less the stored zero.
@@ -154,16 +236,15 @@ pub(super) fn zero_point(
 pub(super) fn full_range(
     bits: u8,
     rounding: Rounding,
-    scale: Scale,
+    scales: &Scales,
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Vec<f32> {
     let levels = f64::from(1u32 << (bits - 1));
-    each(values, groups, |group, put| {
+    each_scaled(values, groups, &scales.of(values, groups, levels as f32), |group, magnitude, put| {
         let greatest = absmax(values, group);
         // The positive one of two of equal magnitude decides.
         let positive = group.iter().any(|&i| values[i] == greatest);
-        let magnitude = scale.hold(divided(greatest, levels as f32));
         let d = if positive { -magnitude } else { magnitude };
         for &i in group {
             let q = || whole(rounding, f64::from(divided(values[i], d))).clamp(-levels, levels - 1.0);
@@ -173,15 +254,14 @@ pub(super) fn full_range(
     })
 }
 
-pub(super) fn codebook(entries: &[f32], scale: Scale, values: &[f32], groups: &[Vec<usize>]) -> Vec<f32> {
+pub(super) fn codebook(entries: &[f32], scales: &Scales, values: &[f32], groups: &[Vec<usize>]) -> Vec<f32> {
     let (first, last) = (entries[0], entries[entries.len() - 1]);
     let extreme = if -first > last { first } else { last };
     let symmetric = entries.contains(&-extreme);
-    each(values, groups, |group, put| {
+    each_scaled(values, groups, &scales.of(values, groups, extreme.abs()), |group, d, put| {
         let greatest = absmax(values, group);
         // The positive one of two of equal magnitude decides.
         let positive = group.iter().any(|&i| values[i] == greatest);
-        let d = scale.hold(divided(greatest, extreme.abs()));
         let d = if symmetric || positive == (extreme > 0.0) { d } else { -d };
         for &i in group {
             put(i, if d == 0.0 { 0.0 } else { times(entries[nearest(entries, divided(values[i], d))], d) });

@@ -14,38 +14,38 @@ pub use float::Ladder;
 use numerics::{Clip, FileContents, Format, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
 
 /// What `values` become in `scheme`, or `None` where the definition has no second form here: ggml's types (see
-/// [`ggml`]), controls, stochastic rounding, searched ranges, scales of powers of two or in two levels, floats of more than 16 bits.
+/// [`ggml`]), controls, stochastic rounding, searched ranges, spans with scales of powers of two, floats of more than 16 bits.
 pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32>> {
     if scheme.clip() != Clip::Absmax {
         return None;
     }
     let groups = blocks::groups(scheme.granularity(), values.len(), n_per_row);
-    let scale = blocks::Scale::of(scheme.scale());
+    let scales = &blocks::Scales::new(scheme.scale(), n_per_row);
     Some(match scheme.format() {
         Format::Minifloat { exmy, rounding } => {
             let (ladder, rounding) = (Ladder::of(exmy)?, value(rounding)?);
             match groups {
                 None => values.iter().map(|&x| ladder.cast(rounding, x)).collect(),
-                Some(groups) => blocks::scaled_float(&ladder, rounding, scale?, values, &groups),
+                Some(groups) => blocks::scaled_float(&ladder, rounding, scales, values, &groups),
             }
         }
         Format::Int { bits, symmetry: Symmetry::Sym, rounding } => {
-            blocks::symmetric(bits, value(rounding)?, scale?, values, &groups?)
+            blocks::symmetric(bits, value(rounding)?, scales, values, &groups?)
         }
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
-            blocks::asymmetric(bits, value(rounding)?, scale?, values, &groups?)?
+            blocks::asymmetric(bits, value(rounding)?, scales, values, &groups?)?
         }
         Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
-            blocks::zero_point(bits, value(rounding)?, scale?, values, &groups?)?
+            blocks::zero_point(bits, value(rounding)?, scales, values, &groups?)?
         }
         Format::Int { bits, symmetry: Symmetry::FullRange, rounding } => {
-            blocks::full_range(bits, value(rounding)?, scale?, values, &groups?)
+            blocks::full_range(bits, value(rounding)?, scales, values, &groups?)
         }
         Format::Table => match scheme.file()?.contents()? {
-            FileContents::Table(table) => blocks::codebook(table.entries(), scale?, values, &groups?),
+            FileContents::Table(table) => blocks::codebook(table.entries(), scales, values, &groups?),
             FileContents::Imatrix(_) => return None,
         },
-        Format::Codebook(codebook) => blocks::codebook(codebook.entries, scale?, values, &groups?),
+        Format::Codebook(codebook) => blocks::codebook(codebook.entries, scales, values, &groups?),
         Format::Mx { format, rounding } => {
             let element = ocp_mx::ELEMENTS.iter().find(|element| element.scheme == format.name)?;
             match value(rounding)? {
