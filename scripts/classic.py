@@ -44,16 +44,35 @@ def resident_bytes(pid):
     return total
 
 
+def cpu_seconds(pid):
+    """Of a process and everything below it, what has ended included."""
+    ticks = 0
+    for each in children_of(pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        # utime, stime, cutime, cstime of proc_pid_stat(5), counted from the field behind the name.
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def watch(command):
-    """Runs a command; seconds and peak memory of each stage that it names, its exit code and what it said."""
-    stages = [["opening", 0.0, 0]]
+    """Runs a command; seconds, peak memory and CPU seconds of each stage that it names, its exit code and what it said."""
+    stages = [["opening", 0.0, 0, 0.0]]
     begun = last = time.monotonic()
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said, ended = [], threading.Event()
 
     def sample():
+        used = 0.0
         while not ended.wait(0.2):
-            stages[-1][2] = max(stages[-1][2], resident_bytes(process.pid))
+            stage = stages[-1]
+            stage[2] = max(stage[2], resident_bytes(process.pid))
+            # A worker that has just ended may be counted nowhere for a moment.
+            now = max(used, cpu_seconds(process.pid))
+            stage[3] += now - used
+            used = now
 
     sampler = threading.Thread(target=sample)
     sampler.start()
@@ -64,7 +83,7 @@ def watch(command):
             now = time.monotonic()
             stages[-1][1] += now - last
             last = now
-            stages.append([match.group(1), 0.0, 0])
+            stages.append([match.group(1), 0.0, 0, 0.0])
     out = process.stdout.read()
     code = process.wait()
     ended.set()
@@ -90,7 +109,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     runs = Path(args.runs) if args.runs else folder / "runs"
 
-    rows, failed = [], False
+    rows, failed, load = [], False, os.getloadavg()[0]
     for name in args.models.split(","):
         begun = time.monotonic()
         made = subprocess.run([args.maker, "classic", name, folder], stdout=subprocess.PIPE, text=True)
@@ -110,8 +129,8 @@ def main():
                 failed = True
                 print("\n".join(said[-20:]), file=sys.stderr)
             verdict = re.findall(r"^  ([A-Z-]+) +exact arm", out, re.MULTILINE)
-            for stage, stage_s, peak in stages:
-                rows.append((model.name, preset, stage, stage_s, peak, ", ".join(verdict) or f"exit {code}"))
+            for stage, stage_s, peak, cpu_s in stages:
+                rows.append((model.name, preset, stage, stage_s, cpu_s, peak, ", ".join(verdict) or f"exit {code}"))
 
     cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.machine())
@@ -123,13 +142,14 @@ def main():
         "and extents, so times and memory are those of the real one, while verdicts say nothing about it.",
         "",
         f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GB of memory; {args.chunks} windows of {args.ctx} tokens, 1 for single "
-        "layers. Memory is resident, of the run and its worker together, sampled five times a second.",
+        "layers. Memory is resident, of the run and its worker together, sampled five times a second. "
+        f"Load of the machine when it began: {load:.1f}; where that is not about 0, go by CPU seconds.",
         "",
-        "| model | preset | stage | time (s) | peak memory (GB) | verdict, exact arm |",
-        "|---|---|---|---:|---:|---|",
+        "| model | preset | stage | time (s) | CPU (s) | peak memory (GB) | verdict, exact arm |",
+        "|---|---|---|---:|---:|---:|---|",
     ]
-    lines += [f"| {model} | {preset} | {stage} | {seconds:.1f} | {peak / 1e9:.2f} | {verdict} |"
-              for model, preset, stage, seconds, peak, verdict in rows]
+    lines += [f"| {model} | {preset} | {stage} | {seconds:.1f} | {cpu:.1f} | {peak / 1e9:.2f} | {verdict} |"
+              for model, preset, stage, seconds, cpu, peak, verdict in rows]
     if failed:
         sys.exit("classic: something failed; the page is not written\nhint: what was said is above")
     temporary = Path(args.out + ".tmp")

@@ -32,6 +32,12 @@ fn main() -> std::io::Result<()> {
         "noise(20.5)@row:seed=7",
         "jitter:seed=2",
         "INT3@COL",
+        "int4@block16:zeropoint:scale=bf16",
+        "int8@row:fullrange",
+        "int4@block32:scale=f16hier:clip=mse",
+        "codebook@block64:table=levels.txt",
+        "q4_K:imatrix=some file.gguf",
+        "e4m3@block32:scale=pow2",
     ];
     let examples = numerics::formats::FORMATS.iter().map(|format| format.example);
     put("scheme", options.into_iter().chain(examples).map(|text| text.into()).collect())?;
@@ -43,6 +49,10 @@ fn main() -> std::io::Result<()> {
         "re:/a=b/",
         "experts[experts=3]",
         "ffn_norm[where=activation]=f16",
+        "residual[layers=0-3]=int8@row",
+        "kv=q8_0",
+        "token_embd[use=lookup]=int4@row",
+        "output[use=head]=nf4",
         "attn_q,attn_k=q4_0",
         "blk.0.attn_q.weight[layers=0]=int4@block32:asym",
         "0,3-5,-1",
