@@ -5,7 +5,7 @@ The model is made from a seed: an F16 file with the shapes of Llama-3.2-1B (2.5 
 round and in turn, so that a change in the machine's load meets all three:
 
   assay   quantize --target weights --scheme SCHEME
-  dd      if=/dev/zero conv=fsync, as many bytes as assay wrote
+  dd      if=/dev/zero conv=fsync, as many bytes as assay wrote; the faster of two
   numpy   the same transform tensor by tensor, read and written with gguf-py, and fsynced
 
 The files of assay and of numpy must hold the same values, or the comparison means nothing. Goals: 0.7 of dd, 10 times numpy,
@@ -174,9 +174,14 @@ def main():
                 rates["assay"].append(n_bytes / seconds)
                 peaks["assay"] = max(peaks["assay"], peak)
                 blocks = -(-n_bytes // 2**20)
-                seconds, _, _ = timed(["dd", "if=/dev/zero", f"of={zeros}", "bs=1M", f"count={blocks}", "conv=fsync"])
-                rates["dd"].append(blocks * 2**20 / seconds)
-                zeros.unlink()
+                dd = []
+                for _ in range(2):
+                    # Twice, and the faster one counts: on a virtual machine the first may wait for memory that the host has to give,
+                    # the second is written into the pages that the first has left.
+                    seconds, _, _ = timed(["dd", "if=/dev/zero", f"of={zeros}", "bs=1M", f"count={blocks}", "conv=fsync"])
+                    dd.append(blocks * 2**20 / seconds)
+                    zeros.unlink()
+                rates["dd"].append(max(dd))
                 seconds, peak, _ = timed([sys.executable, __file__, "--assay", options.assay, "--transform", model, theirs, scheme])
                 rates["numpy"].append(theirs.stat().st_size / seconds)
                 peaks["numpy"] = max(peaks["numpy"], peak)
@@ -188,9 +193,11 @@ def main():
                 print(f"{scheme}, round {number + 1}: {told}", flush=True)
             to_dd = statistics.median(a / b for a, b in zip(rates["assay"], rates["dd"]))
             to_numpy = statistics.median(a / b for a, b in zip(rates["assay"], rates["numpy"]))
+            numpy_to_dd = statistics.median(a / b for a, b in zip(rates["numpy"], rates["dd"]))
             peak = peaks["assay"]
             print(f"{scheme}: {n_bytes / 1e9:.2f} GB written; {to_dd:.2f} of dd (goal {GOAL_DD}), {to_numpy:.1f} times numpy "
-                  f"(goal {GOAL_NUMPY:.0f}), peak {peak:.0f} MiB (goal below {GOAL_PEAK_MIB}; numpy {peaks['numpy']:.0f})")
+                  f"(goal {GOAL_NUMPY:.0f}; dd is {1 / numpy_to_dd:.1f}), peak {peak:.0f} MiB "
+                  f"(goal below {GOAL_PEAK_MIB}; numpy {peaks['numpy']:.0f})")
             missed |= to_dd < GOAL_DD or to_numpy < GOAL_NUMPY or peak >= GOAL_PEAK_MIB
     sys.exit(1 if missed and options.strict else 0)
 
