@@ -22,8 +22,8 @@ def main():
     parser.add_argument("sweeps", nargs="+")
     args = parser.parse_args()
     for path in args.sweeps:
-        cells = np.load(path)["kl"].astype(np.float64).mean(axis=2)
-        lines = "\n".join(",".join(repr(float(value)) for value in cell) for cell in cells)
+        cells = np.load(path)["kl"].astype(np.float64)
+        lines = "\n".join(",".join(" ".join(map(repr, chunk.tolist())) for chunk in cell) for cell in cells)
         command = [args.program, str(args.top), str(args.replays), str(args.seed)]
         run = subprocess.run(command, input=lines, capture_output=True, text=True)
         if run.returncode != 0:

@@ -12,7 +12,7 @@ use crate::link::{WorkerDied, WorkerLink};
 use crate::protocol::{Base, ChunkWork, Event, Job};
 use crate::record::{Measured, Predicted};
 use crate::store::CellSamples;
-use stats::{RaceRule, Standing, StatsError};
+use stats::{ChunkSample, RaceRule, Standing, StatsError};
 
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ pub fn sweep(
     };
     loop {
         let alive: Vec<usize> = all.iter().copied().filter(|&index| course.swept[index].failure.is_none()).collect();
-        let race = stats::race(rule, &course.chunk_means(&alive))?;
+        let race = stats::race(rule, &course.chunk_samples(&alive))?;
         let Some(next) = race.next else { return course.finished(Some((alive, race))) };
         let racing: Vec<usize> = alive
             .iter()
@@ -145,12 +145,10 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// Mean KL divergence of each window, in the race's order.
-    fn chunk_means(&self, alive: &[usize]) -> Vec<Vec<f64>> {
-        let of_window = |index: usize, window: &usize| {
-            let kld = &self.swept[index].samples.by_chunk.get(window)?.kld;
-            Some(stats::sum(kld) / kld.len() as f64)
-        };
+    /// KL divergences of each window, in the race's order.
+    fn chunk_samples(&self, alive: &[usize]) -> Vec<Vec<ChunkSample>> {
+        let of_window =
+            |index: usize, window: &usize| Some(ChunkSample::of(&self.swept[index].samples.by_chunk.get(window)?.kld));
         alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
     }
 

@@ -1,9 +1,9 @@
 //! Replays a finished sweep as a race, in many random orders of its chunks: how often is the answer right, and how much is
-//! measured? Reads one line per cell from standard input, a value per chunk, separated by commas.
+//! measured? Reads one line per cell from standard input: chunks separated by commas, the values of a chunk's tokens by blanks.
 //!
 //!     replay_race TOP REPLAYS SEED < sweep.csv
 
-use stats::{RaceRule, race};
+use stats::{ChunkSample, RaceRule, race};
 use std::io::{BufRead, stdin};
 
 /// SplitMix64: orders need to be repeatable and different, nothing more.
@@ -17,16 +17,21 @@ fn next(state: &mut u64) -> u64 {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
     let [top, replays, seed] = args[..] else { return Err("usage: replay_race TOP REPLAYS SEED < sweep.csv".into()) };
-    let mut cells: Vec<Vec<f64>> = Vec::new();
+    let mut cells: Vec<Vec<ChunkSample>> = Vec::new();
     for line in stdin().lock().lines() {
-        cells.push(line?.split(',').map(|value| value.trim().parse()).collect::<Result<_, _>>()?);
+        let of_chunk = |text: &str| -> Result<ChunkSample, std::num::ParseFloatError> {
+            let values: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            Ok(ChunkSample::of(&values))
+        };
+        cells.push(line?.split(',').map(of_chunk).collect::<Result<_, _>>()?);
     }
     let n_chunks = cells.first().map_or(0, Vec::len);
     if n_chunks == 0 || cells.iter().any(|values| values.len() != n_chunks) {
         return Err("wanted lines of equally many values".into());
     }
     let rule = RaceRule::new(top as usize, n_chunks);
-    let means: Vec<f64> = cells.iter().map(|values| values.iter().sum::<f64>() / n_chunks as f64).collect();
+    let means: Vec<f64> =
+        cells.iter().map(|chunks| chunks.iter().map(ChunkSample::mean).sum::<f64>() / n_chunks as f64).collect();
     let mut sorted = means.clone();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let enough = (1.0 - rule.epsilon) * sorted[rule.top.min(sorted.len()) - 1] * (1.0 - 1e-12);
@@ -37,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for last in (1..n_chunks).rev() {
             order.swap(last, (next(&mut state) % (last as u64 + 1)) as usize);
         }
-        let shuffled: Vec<Vec<f64>> =
+        let shuffled: Vec<Vec<ChunkSample>> =
             cells.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
         let race = race(&rule, &shuffled)?;
         right += u64::from(race.answer.len() == rule.top && race.answer.iter().all(|&cell| means[cell] >= enough));

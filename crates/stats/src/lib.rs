@@ -7,12 +7,14 @@
 //! All sums run in the order given, in f64: equal input gives equal bits.
 
 mod mean;
+mod moderated;
 mod proportion;
 mod quantile;
 mod race;
 mod student_t;
 
 pub use mean::{MIN_CHUNKS_FOR_SE, Mean, StatsError, mean, paired_differences, sum};
+pub use moderated::{ChunkSample, PARTS};
 pub use proportion::{mcnemar, wilson};
 pub use quantile::{quantile, sort_finite};
 pub use race::{Race, RaceRule, Standing, race};

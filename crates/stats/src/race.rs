@@ -6,9 +6,9 @@
 //!
 //! **Claims.** At each look, every pair of cells still in the race is compared on the chunks that both have seen:
 //! D = x_i − (1 − ε)·x_j per chunk. With D̄ and s over the n of N chunks seen,
-//! D̄ − t(level, n − 1) · s · √(1/n − 1/N) is a lower bound on the mean of D over all N, exact where chunk differences are
+//! D̄ − t(level, df) · s · √(1/n − 1/N) is a lower bound on the mean of D over all N, exact where chunk differences are
 //! normal. It is required at every look together, so the bounds of a pair form a confidence sequence over the looks. What
-//! has been claimed stays claimed.
+//! has been claimed stays claimed. s² and its df come from the chunks and from what lies within them: [`crate::moderated`].
 //!
 //! - **outside**: at least `k` others are claimed to lie above it (ε = 0);
 //! - **inside**: all but fewer than `k` others are claimed to be no more than ε above it, or are outside;
@@ -22,10 +22,12 @@
 //! # Source
 //! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012.
 //! Confidence sequences: Howard, Ramdas, McAuliffe and Sekhon 2021; for draws without replacement: Waudby-Smith and Ramdas
-//! 2020. The bound at one look is Student's prediction interval for the mean of a finite population. Why none of the bounds
-//! for bounded values: docs/decisions/0020.
+//! 2020. The bound at one look is Student's prediction interval for the mean of a finite population, with the moderated
+//! variance of Smyth 2004. Why none of the bounds for bounded values: docs/decisions/0020.
 
-use crate::{StatsError, student_t::upper_quantile, sum};
+use crate::moderated::{Moderation, Spread};
+use crate::{ChunkSample, StatsError, student_t::upper_quantile};
+use std::collections::BTreeMap;
 
 /// What a race is about, and when it is looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +45,7 @@ pub struct RaceRule {
 }
 
 /// Chunks before the first look: a deviation estimated from fewer says next to nothing.
-const FIRST_LOOK: usize = 4;
+const FIRST_LOOK: usize = 3;
 /// Chunks between looks.
 const LOOK_EVERY: usize = 2;
 
@@ -102,14 +104,13 @@ pub struct Race {
     pub ties: Vec<(usize, usize)>,
 }
 
-/// Decides from what there is: `samples[cell]` are a cell's values (means over the tokens of a chunk) in the race's order of
-/// chunks. Earlier looks are gone through again, so the answer is a function of rule and samples alone, and samples beyond
+/// Decides from what there is: `samples[cell]` are a cell's values in the race's order of chunks. Earlier looks are gone through again, so the answer is a function of rule and samples alone, and samples beyond
 /// what a cell was measured for change nothing.
 ///
 /// # Errors
 /// When a value is not finite.
-pub fn race(rule: &RaceRule, samples: &[impl AsRef<[f64]>]) -> Result<Race, StatsError> {
-    let samples: Vec<&[f64]> = samples.iter().map(AsRef::as_ref).collect();
+pub fn race(rule: &RaceRule, samples: &[impl AsRef<[ChunkSample]>]) -> Result<Race, StatsError> {
+    let samples: Vec<&[ChunkSample]> = samples.iter().map(AsRef::as_ref).collect();
     for values in &samples {
         if let Some(chunk) = values.iter().position(|value| !value.is_finite()) {
             return Err(StatsError::NonFinite { chunk, index: 0 });
@@ -132,7 +133,7 @@ pub fn race(rule: &RaceRule, samples: &[impl AsRef<[f64]>]) -> Result<Race, Stat
 
 struct Course<'a> {
     rule: &'a RaceRule,
-    samples: &'a [&'a [f64]],
+    samples: &'a [&'a [ChunkSample]],
     standings: Vec<Standing>,
     n_chunks: Vec<usize>,
     /// `[i][j]`: i is claimed to lie above j.
@@ -145,7 +146,7 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn new(rule: &'a RaceRule, samples: &'a [&'a [f64]]) -> Self {
+    fn new(rule: &'a RaceRule, samples: &'a [&'a [ChunkSample]]) -> Self {
         let n = samples.len();
         // Nothing is uncertain at the last look, so it takes no share.
         let looks = rule.looks.len().saturating_sub(1).max(1) as f64;
@@ -184,27 +185,30 @@ impl<'a> Course<'a> {
             return self.finish();
         }
         let shrink = (1.0 / n as f64 - 1.0 / self.rule.n_chunks() as f64).sqrt();
-        let df = (n - 1) as f64;
-        let [outside, inside, null] =
-            [self.level_outside, self.level_inside, self.level_null].map(|level| upper_quantile(level, df) * shrink);
         if let Some(limit) = self.rule.null_below {
-            for &cell in &racing {
-                let (mean, deviation) = spread(self.samples[cell][..n].iter().copied());
-                if mean + null * deviation < limit {
+            let spreads: Vec<Spread> =
+                racing.iter().map(|&cell| Spread::of(self.samples[cell][..n].iter().copied())).collect();
+            let moderation = Moderation::of(&spreads);
+            let reach = upper_quantile(self.level_null, moderation.df()) * shrink;
+            for (&cell, spread) in racing.iter().zip(&spreads) {
+                if spread.mean + reach * moderation.deviation(spread) < limit {
                     self.standings[cell] = Standing::Null;
                 }
             }
         }
         let racing: Vec<usize> = self.racing().collect();
+        let moderation = self.moderation_of_pairs(&racing, n);
+        let [outside, inside] =
+            [self.level_outside, self.level_inside].map(|level| upper_quantile(level, moderation.df()) * shrink);
         for &i in &racing {
             for &j in racing.iter().filter(|&&j| j != i) {
-                let pairs = || self.samples[i][..n].iter().zip(self.samples[j]);
                 let claims = |epsilon: f64, reach: f64| {
-                    let (mean, deviation) = spread(pairs().map(|(x, y)| x - (1.0 - epsilon) * y));
-                    mean > 0.0 && mean > reach * deviation
+                    let spread = self.spread_of(i, j, n, epsilon);
+                    spread.mean > 0.0 && spread.mean > reach * moderation.deviation(&spread)
                 };
-                self.above[i][j] |= claims(0.0, outside);
-                self.near[i][j] |= self.above[i][j] || claims(self.rule.epsilon, inside);
+                let above = self.above[i][j] || claims(0.0, outside);
+                let near = self.near[i][j] || above || claims(self.rule.epsilon, inside);
+                (self.above[i][j], self.near[i][j]) = (above, near);
             }
         }
         for &cell in &racing {
@@ -225,6 +229,19 @@ impl<'a> Course<'a> {
         } else if candidates <= self.rule.top {
             self.settle_the_rest(Standing::Inside);
         }
+    }
+
+    /// x_i − (1 − ε)·x_j over the first `n` chunks.
+    fn spread_of(&self, i: usize, j: usize, n: usize, epsilon: f64) -> Spread {
+        let pairs = self.samples[i][..n].iter().zip(self.samples[j]);
+        Spread::of(pairs.map(|(x, y)| x.less(y, 1.0 - epsilon)))
+    }
+
+    /// What chunks do to a difference hardly depends on ε and not on its sign: each pair tells it once.
+    fn moderation_of_pairs(&self, cells: &[usize], n: usize) -> Moderation {
+        let pairs = cells.iter().enumerate().flat_map(|(place, &i)| cells[..place].iter().map(move |&j| (i, j)));
+        let told: Vec<Spread> = pairs.map(|(i, j)| self.spread_of(i, j, n, 0.0)).collect();
+        Moderation::of(&told)
     }
 
     /// Others that may still lie more than ε above the cell.
@@ -249,7 +266,7 @@ impl<'a> Course<'a> {
             0 => self.samples[cell].len(),
             n => n,
         };
-        if n == 0 { 0.0 } else { sum(&self.samples[cell][..n]) / n as f64 }
+        if n == 0 { 0.0 } else { Spread::of(self.samples[cell][..n].iter().copied()).mean }
     }
 
     /// Inside first, then what is racing, each by mean.
@@ -277,27 +294,24 @@ impl<'a> Course<'a> {
             (0..n_cells).filter(|cell| !answer.contains(cell) && self.standings[*cell] != Standing::Null).collect();
         let level = self.rule.alpha / ((answer.len() * rivals.len()) as f64).max(1.0);
         let mut ties = Vec::new();
+        let mut of_look: BTreeMap<usize, Moderation> = BTreeMap::new();
         for &i in answer {
             for &j in &rivals {
                 let n = self.n_chunks[i].min(self.n_chunks[j]);
                 if n < 2 {
                     continue;
                 }
-                let (mean, deviation) = spread(self.samples[i][..n].iter().zip(self.samples[j]).map(|(x, y)| x - y));
-                let reach = upper_quantile(level, (n - 1) as f64) / (n as f64).sqrt();
-                if mean <= reach * deviation {
+                let moderation = *of_look.entry(n).or_insert_with(|| {
+                    let seen: Vec<usize> = (0..n_cells).filter(|&cell| self.n_chunks[cell] >= n).collect();
+                    self.moderation_of_pairs(&seen, n)
+                });
+                let spread = self.spread_of(i, j, n, 0.0);
+                let reach = upper_quantile(level, moderation.df()) / (n as f64).sqrt();
+                if spread.mean <= reach * moderation.deviation(&spread) {
                     ties.push((i, j));
                 }
             }
         }
         ties
     }
-}
-
-/// Mean and standard deviation, in the order given.
-fn spread(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().fold(0.0, |total, x| total + x) / n;
-    let squares = values.fold(0.0, |total, x| total + (x - mean).powi(2));
-    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
 }

@@ -1,6 +1,6 @@
 //! Races on made-up sweeps whose truth is known: decisions, error rates, and what decisions depend on.
 
-use stats::{RaceRule, Standing, race};
+use stats::{ChunkSample, RaceRule, Standing, race};
 
 /// SplitMix64, and a sum of twelve uniforms for a normal.
 struct Draw(u64);
@@ -29,11 +29,28 @@ impl Draw {
     }
 }
 
-/// Cells of these means over 20 chunks: chunks share a difficulty, cells have a noise of their own.
-fn sweep(means: &[f64], noise: f64, seed: u64) -> Vec<Vec<f64>> {
-    let mut draw = Draw(seed);
+/// A chunk of 40 tokens with that mean; they differ as much as it is large, and neighbours have more in common.
+fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
+    let passages: Vec<f64> = (0..4).map(|_| 0.1 * draw.normal()).collect();
+    let raw: Vec<f64> = (0..40).map(|i| passages[i / 10] + 0.5 * draw.normal()).collect();
+    let over = raw.iter().sum::<f64>() / 40.0;
+    ChunkSample::of(&raw.iter().map(|x| mean * (1.0 + x - over)).collect::<Vec<f64>>())
+}
+
+/// Cells of these means over 20 chunks: chunks share a difficulty, cells have a noise of their own; `worse` makes a chunk's
+/// mean larger.
+fn sweep_with(means: &[f64], noise: f64, seed: u64, worse: impl Fn(&mut Draw) -> f64) -> Vec<Vec<ChunkSample>> {
+    let (mut draw, mut tokens) = (Draw(seed), Draw(seed ^ 0x5eed));
     let difficulty: Vec<f64> = (0..20).map(|_| 1.0 + 0.3 * draw.normal()).collect();
-    means.iter().map(|mean| difficulty.iter().map(|d| mean * (d + noise * draw.normal())).collect()).collect()
+    let mut cell = |mean: &f64| {
+        let mut one = |d: &f64| chunk(mean * (d + noise * draw.normal()) * worse(&mut draw), &mut tokens);
+        difficulty.iter().map(&mut one).collect()
+    };
+    means.iter().map(&mut cell).collect()
+}
+
+fn sweep(means: &[f64], noise: f64, seed: u64) -> Vec<Vec<ChunkSample>> {
+    sweep_with(means, noise, seed, |_| 1.0)
 }
 
 fn spaced() -> Vec<f64> {
@@ -59,12 +76,13 @@ fn decisions_do_not_depend_on_samples_beyond_them() {
     let rule = RaceRule::new(5, 20);
     let whole = race(&rule, &samples).expect("finite");
     // What a run that retires cells would have stored.
-    let stored: Vec<Vec<f64>> = samples.iter().zip(&whole.n_chunks).map(|(values, &n)| values[..n].to_vec()).collect();
+    let stored: Vec<Vec<ChunkSample>> =
+        samples.iter().zip(&whole.n_chunks).map(|(values, &n)| values[..n].to_vec()).collect();
     assert_eq!(race(&rule, &stored).expect("finite"), whole);
     // Look by look, as a run comes to know them.
     let mut have = vec![0; 30];
     loop {
-        let so_far: Vec<&[f64]> = samples.iter().zip(&have).map(|(values, &n)| &values[..n]).collect();
+        let so_far: Vec<&[ChunkSample]> = samples.iter().zip(&have).map(|(values, &n)| &values[..n]).collect();
         let state = race(&rule, &so_far).expect("finite");
         let Some(next) = state.next else {
             assert_eq!(state, whole);
@@ -106,14 +124,14 @@ fn cells_without_effect_leave_by_the_limit() {
 
 #[test]
 fn a_sweep_that_is_all_zero_is_over_with_the_last_chunk() {
-    let race = race(&RaceRule::new(5, 6), &vec![vec![0.0; 6]; 8]).expect("finite");
+    let race = race(&RaceRule::new(5, 6), &vec![vec![ChunkSample::of(&[0.0; 40]); 6]; 8]).expect("finite");
     assert_eq!(race.next, None);
     assert_eq!(race.answer.len(), 5);
 }
 
 #[test]
 fn values_that_are_not_finite_are_refused() {
-    let samples = vec![vec![1.0; 20], vec![f64::NAN; 20]];
+    let samples = [1.0, f64::NAN].map(|x| vec![ChunkSample::of(&[x; 40]); 20]);
     assert!(race(&RaceRule::new(1, 20), &samples).is_err());
 }
 
@@ -127,18 +145,15 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
         let (mut right, mut measured) = (0, 0);
         const RACES: usize = 400;
         for seed in 0..RACES as u64 {
-            let mut samples = sweep(&means, 0.15, seed);
-            if skewed {
-                // A chunk in ten hits a cell three times as hard.
-                let mut draw = Draw(seed ^ 0xabcd);
-                samples.iter_mut().flatten().for_each(|x| *x *= if draw.uniform() < 0.1 { 3.0 } else { 1.0 });
-            }
+            // Skewed: a chunk in ten hits a cell three times as hard.
+            let harder = |draw: &mut Draw| if skewed && draw.uniform() < 0.1 { 3.0 } else { 1.0 };
+            let samples = sweep_with(&means, 0.15, seed, harder);
             let mut order: Vec<usize> = (0..20).collect();
             Draw(seed + 1000).shuffle(&mut order);
-            let shuffled: Vec<Vec<f64>> =
+            let shuffled: Vec<Vec<ChunkSample>> =
                 samples.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
             let race = race(&rule, &shuffled).expect("finite");
-            let totals: Vec<f64> = samples.iter().map(|values| values.iter().sum()).collect();
+            let totals: Vec<f64> = samples.iter().map(|chunks| chunks.iter().map(ChunkSample::mean).sum()).collect();
             let mut sorted = totals.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
             right += usize::from(
