@@ -1,8 +1,21 @@
-//! What an engine around another one passes on as it is: everything but writes of weights, tokens and passes.
+//! What an engine around another one passes on as it is.
 
-/// Those methods of [`eval::Engine`], for a type that has the inner engine in a field of that name.
+/// Methods of [`eval::Engine`] in groups, for a type that has the inner engine in a field of that name:
+/// `forward_engine!(engine: facts, tokens)`.
+///
+/// | group | methods |
+/// |---|---|
+/// | `facts` | what is loaded, how wide it works, what it writes by itself |
+/// | `tokens` | text to tokens |
+/// | `weights` | reading, swapping and restoring a weight |
+/// | `uses` | the same for one use of a weight |
+/// | `looks` | what is watched and traced inside a pass |
+/// | `memory` | what it needs |
 macro_rules! forward_engine {
-    ($engine:ident) => {
+    ($engine:ident: $($group:ident),+) => {
+        $(forward_engine!(@$group $engine);)+
+    };
+    (@facts $engine:ident) => {
         fn info(&self) -> &eval::EngineInfo {
             self.$engine.info()
         }
@@ -36,6 +49,42 @@ macro_rules! forward_engine {
             self.$engine.weights()
         }
 
+        fn nodes(&self) -> &[eval::NodeInfo] {
+            self.$engine.nodes()
+        }
+
+        fn n_parallel(&self) -> usize {
+            self.$engine.n_parallel()
+        }
+
+        fn limit_parallel(&mut self, n: usize) {
+            self.$engine.limit_parallel(n);
+        }
+    };
+    (@tokens $engine:ident) => {
+        fn tokenize(&self, text: &str) -> Result<Vec<eval::Token>, eval::EngineError> {
+            self.$engine.tokenize(text)
+        }
+    };
+    (@weights $engine:ident) => {
+        fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), eval::EngineError> {
+            self.$engine.read_weight(name)
+        }
+
+        fn swap_weight(
+            &mut self,
+            name: &str,
+            ty: &str,
+            bytes: std::sync::Arc<Vec<u8>>,
+        ) -> Result<(), eval::EngineError> {
+            self.$engine.swap_weight(name, ty, bytes)
+        }
+
+        fn restore_weight(&mut self, name: &str) -> Result<(), eval::EngineError> {
+            self.$engine.restore_weight(name)
+        }
+    };
+    (@uses $engine:ident) => {
         fn swap_use(
             &mut self,
             name: &str,
@@ -53,25 +102,22 @@ macro_rules! forward_engine {
         fn restore_use(&mut self, name: &str, used_as: eval::WeightUse) -> Result<(), eval::EngineError> {
             self.$engine.restore_use(name, used_as)
         }
-
-        fn nodes(&self) -> &[eval::NodeInfo] {
-            self.$engine.nodes()
-        }
-
-        fn limit_parallel(&mut self, n: usize) {
-            self.$engine.limit_parallel(n);
-        }
-
-        fn memory(&mut self) -> Result<eval::EngineMemory, eval::EngineError> {
-            self.$engine.memory()
-        }
-
+    };
+    (@looks $engine:ident) => {
         fn trace(&mut self, on: bool) {
             self.$engine.trace(on);
         }
 
         fn traced(&self, slot: usize) -> Vec<eval::LayerError> {
             self.$engine.traced(slot)
+        }
+
+        fn watch(&mut self, tensors: &[String]) {
+            self.$engine.watch(tensors);
+        }
+
+        fn watched(&self, slot: usize) -> Vec<eval::WatchedActivation> {
+            self.$engine.watched(slot)
         }
 
         fn first_non_finite(
@@ -81,17 +127,10 @@ macro_rules! forward_engine {
         ) -> Result<Option<eval::NonFiniteNode>, eval::EngineError> {
             self.$engine.first_non_finite(window, hooks)
         }
-
-        fn n_parallel(&self) -> usize {
-            self.$engine.n_parallel()
-        }
-
-        fn watch(&mut self, tensors: &[String]) {
-            self.$engine.watch(tensors);
-        }
-
-        fn watched(&self, slot: usize) -> Vec<eval::WatchedActivation> {
-            self.$engine.watched(slot)
+    };
+    (@memory $engine:ident) => {
+        fn memory(&mut self) -> Result<eval::EngineMemory, eval::EngineError> {
+            self.$engine.memory()
         }
     };
 }

@@ -22,8 +22,20 @@ impl Session {
         n_threads: usize,
         text: &str,
     ) -> Result<Session, String> {
+        Session::open_within(parts, model, settings, n_threads, None, text)
+    }
+
+    /// The same, within a memory budget.
+    pub(crate) fn open_within(
+        parts: &Parts,
+        model: &Path,
+        settings: &EngineSettings,
+        n_threads: usize,
+        max_memory_bytes: Option<u64>,
+        text: &str,
+    ) -> Result<Session, String> {
         let mut link = parts.start().map_err(|died| died.to_string())?;
-        link.send(&Job::Open { model: model.into(), settings: settings.clone(), n_threads, max_memory_bytes: None })
+        link.send(&Job::Open { model: model.into(), settings: settings.clone(), n_threads, max_memory_bytes })
             .map_err(|died| died.to_string())?;
         let info = match link.recv().map_err(|died| died.to_string())? {
             Event::Opened { info } => info,
@@ -38,8 +50,17 @@ impl Session {
 
     /// Everything that is said about these cells on the first `chunks` windows.
     pub(crate) fn measure(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
+        self.work(base, cells, chunks, false)
+    }
+
+    /// The same, with the hidden state behind each layer compared with the reference's.
+    pub(crate) fn trace(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
+        self.work(base, cells, chunks, true)
+    }
+
+    fn work(&mut self, base: &Base, cells: &[CellSpec], chunks: usize, trace: bool) -> Result<Vec<Event>, String> {
         let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
-        let job = Job::Measure { base: base.clone(), cells: cells.to_vec(), chunks: work, trace: false };
+        let job = Job::Measure { base: base.clone(), cells: cells.to_vec(), chunks: work, trace };
         self.link.send(&job).map_err(|died| died.to_string())?;
         let mut events = Vec::new();
         loop {

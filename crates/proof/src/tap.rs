@@ -59,23 +59,7 @@ struct Tapped {
 }
 
 impl Engine for Tapped {
-    forward_engine!(engine);
-
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
-        self.engine.tokenize(text)
-    }
-
-    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
-        self.engine.read_weight(name)
-    }
-
-    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
-        self.engine.swap_weight(name, ty, bytes)
-    }
-
-    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
-        self.engine.restore_weight(name)
-    }
+    forward_engine!(engine: facts, tokens, weights, uses, looks, memory);
 
     fn decode_hooked(
         &mut self,

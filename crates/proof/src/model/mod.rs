@@ -4,10 +4,14 @@
 //! |---|---|
 //! | `values` | the file's tensors by three implementations |
 //! | `engine` | weights in the engine, writes and their undoing, prefix reuse |
+//! | `passes` | what is done inside a pass: hooks, single uses of a matrix, the trace |
 //! | `scores` | windows, tokens, and what is scored on them |
 //! | `worker` | a measurement as a whole: identity, evidence, restoring, repetition, the written file |
+//! | `memory` | the budget that is announced before it |
 
 mod engine;
+mod memory;
+mod passes;
 mod scores;
 mod values;
 mod worker;
@@ -33,7 +37,9 @@ pub struct Subject<'a> {
     pub settings: EngineSettings,
     /// Windows.
     pub chunks: usize,
-    /// Tensors that are edited: a matrix and a norm of the middle layer.
+    /// The middle layer.
+    pub middle: usize,
+    /// Tensors that are edited: a matrix and a norm of that layer.
     pub picks: Vec<Pick>,
 }
 
@@ -66,7 +72,7 @@ impl<'a> Subject<'a> {
         let pick = |found: Option<(String, String)>, scheme| found.map(|(name, ty)| Pick { name, ty, scheme });
         let picks = [pick(find(&matrices), "int4@block32"), pick(find(&["ffn_norm.", "attn_norm."]), "fp8_e4m3")];
         let picks = picks.into_iter().flatten().collect();
-        Ok(Subject { parts, file, text, settings: EngineSettings::pinned(n_ctx), chunks, picks })
+        Ok(Subject { parts, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
     }
 
     /// A fresh engine with one context.
@@ -120,12 +126,18 @@ pub fn checks(subject: &Subject<'_>, python: Option<&mut Python>, put: &mut dyn 
     put(engine::weights_are_the_files(subject));
     put(engine::a_write_acts_and_is_undone(subject));
     put(engine::prefix_reuse_changes_nothing(subject));
+    put(passes::a_hook_acts_on_its_node(subject));
+    put(passes::a_use_is_changed_alone(subject));
     put(scores::tokens_spell_the_text(subject));
     put(scores::windows_are_cut_as_llama_perplexity_does(subject));
     put(scores::scores_equal_brute_force(subject));
     put(worker::identity_changes_nothing(subject));
     put(worker::evidence_is_the_files(subject));
     put(worker::weights_are_restored(subject));
+    put(passes::embedded_tokens_are_rows_of_the_table(subject));
+    put(passes::the_trace_is_what_hooks_see(subject));
     put(worker::measurements_repeat(subject));
+    put(worker::cells_do_not_touch_each_other(subject));
     put(worker::swapped_equals_written(subject));
+    put(memory::memory_is_planned_from_what_there_is(subject));
 }

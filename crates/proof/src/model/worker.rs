@@ -5,33 +5,74 @@ use crate::check::Check;
 use crate::session::{Session, references, samples};
 use crate::tap::Pass;
 use lab::file_rewrite::{self, FileCarrier, Request};
-use lab::protocol::{Arm, Base, Carrier, Event, TensorEvidence};
+use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit, Event, Place, Sample, TensorEvidence};
 use lab::{Apply, Selector};
 use numerics::{Scheme, TensorContext};
 
+impl Subject<'_> {
+    /// The native arm's reference, which holds the picks in F32.
+    pub(super) fn native_base(&self) -> Base {
+        let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32").map(|pick| pick.name.clone());
+        Base { arm: Arm::Native, carried: not_f32.collect() }
+    }
+}
+
 fn bases(subject: &Subject<'_>) -> [Base; 2] {
-    let not_f32 = subject.picks.iter().filter(|pick| pick.ty != "f32").map(|pick| pick.name.clone());
-    [Base { arm: Arm::Exact, carried: Vec::new() }, Base { arm: Arm::Native, carried: not_f32.collect() }]
+    [Base { arm: Arm::Exact, carried: Vec::new() }, subject.native_base()]
 }
 
 fn as_picked(pick: &Pick) -> String {
     pick.scheme.into()
 }
 
-/// Written back unchanged, nothing changes in any bit, in either arm and either carrier.
+/// What can be left unchanged beside whole weights: each use of the token embedding, and activations of the middle layer.
+fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
+    let engine = subject.engine()?;
+    let identity = |name: &str, place| Edit { place, ..Edit::of_weight(name, "identity", Carrier::Keep) };
+    let is_lookup = |name: &str| engine.weights().iter().any(|weight| weight.name == name && weight.lookups > 0);
+    let is_head =
+        |name: &str| engine.weights().iter().any(|weight| weight.name == name && weight.consumers > weight.lookups);
+    let (table, heads) = ("token_embd.weight", ["output.weight", "token_embd.weight"]);
+    let lookup = is_lookup(table).then(|| identity(table, Place::Lookup));
+    let head = heads.into_iter().find(|name| is_head(name)).map(|name| identity(name, Place::Head));
+    let layer = subject.middle;
+    let nodes = [
+        format!("attn_norm-{layer}"),
+        format!("cache_k_l{layer}"),
+        format!("cache_v_l{layer}"),
+        format!("ffn_norm-{layer}"),
+        format!("l_out-{layer}"),
+    ];
+    let is_there = |node: &&String| engine.nodes().iter().any(|info| info.name == **node);
+    let activations = nodes.iter().filter(is_there).map(|node| identity(node, Place::Activation)).collect();
+    let cells = [
+        ("identity of the lookup", lookup.into_iter().collect()),
+        ("identity of the head", head.into_iter().collect()),
+        ("identity of activations", activations),
+    ];
+    let cells = cells.into_iter().filter(|(_, edits): &(&str, Vec<Edit>)| !edits.is_empty());
+    Ok(cells.map(|(key, edits)| CellSpec { key: key.into(), edits }).collect())
+}
+
+/// Written back unchanged, nothing changes in any bit, in either arm and either carrier, as a whole, in one use, or at nodes.
 pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     check("identity is bit-equal", &["identity", "untouched"], |tally| {
         let mut session = subject.session(1)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
         let [exact, native] = bases(subject);
         for (base, carrier) in [(exact, Carrier::F32), (native, Carrier::F32), (untouched, Carrier::Keep)] {
-            let cells = [
-                lab::protocol::CellSpec { key: "A/A".into(), edits: Vec::new() },
+            let mut cells = vec![
+                CellSpec { key: "A/A".into(), edits: Vec::new() },
                 subject.cell("identity", |_| "identity".into(), carrier),
             ];
+            if carrier == Carrier::Keep {
+                cells.extend(identities(subject)?);
+            }
             let events = session.measure(&base, &cells, subject.chunks)?;
-            for key in ["A/A", "identity"] {
-                for sample in samples(&events, key) {
+            for CellSpec { key, .. } in &cells {
+                let samples = samples(&events, key);
+                tally.hold(samples.len() == subject.chunks, || format!("{key}: {} samples", samples.len()));
+                for sample in samples {
                     let equal = sample.logits_changed == 0 && sample.kld.iter().all(|&kld| kld == 0.0);
                     tally.hold(equal && sample.nll == sample.nll_ref, || {
                         let (n, of) = (sample.logits_changed, sample.kld.len());
@@ -48,12 +89,18 @@ pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     })
 }
 
-fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorEvidence]> {
+pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorEvidence]> {
     let of_cell = |event: &'e Event| match event {
         Event::Applied { cell, tensors } if cell == key => Some(tensors.as_slice()),
         _ => None,
     };
     events.iter().find_map(of_cell)
+}
+
+/// Values whose bits changed, −0 → +0 excepted.
+pub(super) fn n_changed(before: &[f32], after: &[f32]) -> u64 {
+    let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
+    before.iter().zip(after).filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64
 }
 
 /// What the worker says it did is what the file's own values and the schemes say it must have done.
@@ -82,10 +129,7 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
                     .quantizer
                     .hold(&scheme, &mut after, &ctx, &*subject.parts.codec)
                     .map_err(|error| error.to_string())?;
-                let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
-                let pairs = || before.iter().zip(&after);
-                let changed =
-                    pairs().filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64;
+                let changed = n_changed(&before, &after);
                 tally.hold(tensor.n == before.len() as u64 && tensor.changed == changed, || {
                     format!(
                         "{} in {}: {} of {} values changed, by the file {changed} of {}",
@@ -168,6 +212,33 @@ pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
                 let (a, b) = differs.map_or((String::new(), String::new()), |(a, b)| (cut(a), cut(b)));
                 format!("{what}: {a} became {b}")
             });
+        }
+        Ok(())
+    })
+}
+
+/// Whatever was measured before it in the same worker, in either arm, a cell's samples are those of a worker of its own.
+pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
+    check("a cell among others is measured as if alone", &["among others", "alone"], |tally| {
+        let [exact, native] = bases(subject);
+        let mut cells = vec![
+            subject.cell("schemes", as_picked, Carrier::F32),
+            CellSpec { key: "A/A".into(), edits: Vec::new() },
+            subject.cell("bf16", |_| "bf16".into(), Carrier::F32),
+        ];
+        let node = format!("l_out-{}", subject.middle);
+        if subject.engine()?.nodes().iter().any(|info| info.name == node) {
+            let edit = Edit { place: Place::Activation, ..Edit::of_weight(node, "int8@row", Carrier::F32) };
+            cells.insert(1, CellSpec { key: "hook".into(), edits: vec![edit] });
+        }
+        let mut session = subject.session(1)?;
+        session.measure(&exact, &cells, subject.chunks)?;
+        let together = session.measure(&native, &cells, subject.chunks)?;
+        for cell in &cells {
+            let alone = subject.session(1)?.measure(&native, std::slice::from_ref(cell), subject.chunks)?;
+            let (one, other): (Vec<&Sample>, Vec<&Sample>) =
+                (samples(&alone, &cell.key), samples(&together, &cell.key));
+            tally.hold(!one.is_empty() && one == other, || format!("{}: other samples among others", cell.key));
         }
         Ok(())
     })

@@ -20,14 +20,22 @@ struct Hooks {
     write: fn(&str, Bytes, usize) -> Option<(String, Bytes)>,
     /// Reads give back what was asked for, whatever was written.
     reads_lie: bool,
-    /// Undoing does something.
-    restores: bool,
+    restores: Restores,
     tokens: fn(Vec<Token>, usize) -> Vec<Token>,
     window: fn(&[Token]) -> Vec<Token>,
     /// What is done with hidden states; the number counts passes.
     prefix: fn(Prefix, usize) -> Prefix,
     /// What happens to a window's logits.
     logits: fn(&mut Vec<f32>, Context<'_>),
+}
+
+/// When a swap is undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restores {
+    AtOnce,
+    /// Before the next weight is swapped: whatever runs until then runs with it.
+    Late,
+    Never,
 }
 
 struct Context<'a> {
@@ -42,7 +50,7 @@ const WHOLE: Hooks = Hooks {
     read_from: str::to_owned,
     write: |ty, bytes, _| Some((ty.to_owned(), bytes)),
     reads_lie: false,
-    restores: true,
+    restores: Restores::AtOnce,
     tokens: |tokens, _| tokens,
     window: |window| window.to_vec(),
     prefix: |prefix, _| prefix,
@@ -56,12 +64,14 @@ struct Faulty {
     asked: BTreeMap<String, Vec<(String, Bytes)>>,
     /// Whether each of those reached the engine.
     reached: BTreeMap<String, Vec<bool>>,
+    /// Weights that are still to be restored.
+    late: Vec<String>,
     calls: usize,
     before: Vec<f32>,
 }
 
 impl Engine for Faulty {
-    forward_engine!(engine);
+    forward_engine!(engine: facts, uses, looks, memory);
 
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
         Ok((self.hooks.tokens)(self.engine.tokenize(text)?, self.engine.info().n_vocab))
@@ -77,6 +87,9 @@ impl Engine for Faulty {
     fn swap_weight(&mut self, name: &str, ty: &str, bytes: Bytes) -> Result<(), EngineError> {
         let n_per_row =
             self.weights().iter().find(|weight| weight.name == name).map_or(1, |weight| weight.ne[0] as usize);
+        for late in std::mem::take(&mut self.late) {
+            self.engine.restore_weight(&late)?;
+        }
         self.asked.entry(name.into()).or_default().push((ty.into(), bytes.clone()));
         let written = (self.hooks.write)(ty, bytes, n_per_row);
         self.reached.entry(name.into()).or_default().push(written.is_some());
@@ -89,10 +102,13 @@ impl Engine for Faulty {
     fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
         self.asked.entry(name.into()).or_default().pop();
         let reached = self.reached.entry(name.into()).or_default().pop().unwrap_or(true);
-        match reached && self.hooks.restores {
-            true => self.engine.restore_weight(&(self.hooks.write_to)(name)),
-            false => Ok(()),
+        let name = (self.hooks.write_to)(name);
+        match self.hooks.restores {
+            Restores::AtOnce if reached => self.engine.restore_weight(&name)?,
+            Restores::Late if reached => self.late.push(name),
+            _ => {}
         }
+        Ok(())
     }
 
     fn decode_hooked(
@@ -132,8 +148,8 @@ fn plant(parts: &mut Parts, hooks: Hooks) {
     let open = parts.open.clone();
     parts.open = Arc::new(move |path, settings, n_threads| {
         let engine = open(path, settings, n_threads)?;
-        let (asked, reached) = Default::default();
-        Ok(Box::new(Faulty { engine, hooks, asked, reached, calls: 0, before: Vec::new() }))
+        let (asked, reached, late) = Default::default();
+        Ok(Box::new(Faulty { engine, hooks, asked, reached, late, calls: 0, before: Vec::new() }))
     });
 }
 
@@ -166,7 +182,10 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("sign lost in the engine, reads lie", |parts| {
         plant(parts, Hooks { write: magnitudes, reads_lie: true, ..WHOLE })
     }),
-    fault("restore skipped", |parts| plant(parts, Hooks { restores: false, ..WHOLE })),
+    fault("restore skipped", |parts| plant(parts, Hooks { restores: Restores::Never, ..WHOLE })),
+    fault("restored late: what runs next has it too", |parts| {
+        plant(parts, Hooks { restores: Restores::Late, ..WHOLE })
+    }),
     fault("wrong vocabulary", |parts| {
         plant(
             parts,

@@ -4,7 +4,7 @@ use super::{Fault, Place};
 use crate::model::brute_force;
 use crate::parts::{EventFilter, Parts};
 use crate::tap::Tap;
-use lab::protocol::{Carrier, Edit, Event, Job, Sample};
+use lab::protocol::{Carrier, Edit, Event, Job, Place as EditPlace, Sample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,6 +100,17 @@ pub(super) const FAULTS: &[Fault] = &[
     on_jobs("destructive control left out", |parts| {
         jobs(parts, |edits| {
             edits.iter_mut().filter(|edit| edit.scheme == "zero").for_each(|edit| edit.scheme = "identity".into());
+        })
+    }),
+    on_jobs("activations left out", |parts| {
+        jobs(parts, |edits| edits.retain(|edit| edit.place != EditPlace::Activation))
+    }),
+    on_jobs("a use taken for the whole weight", |parts| {
+        jobs(parts, |edits| {
+            edits
+                .iter_mut()
+                .filter(|edit| edit.place == EditPlace::Lookup)
+                .for_each(|edit| edit.place = EditPlace::Weight);
         })
     }),
     on_events("KL divergence the wrong way round", |parts| {
@@ -203,6 +214,23 @@ pub(super) const FAULTS: &[Fault] = &[
         events(parts, |event| match event {
             Event::Sample(sample) if sample.chunk == 1 => vec![],
             other => vec![other],
+        })
+    }),
+    on_events("peak memory under-reported", |parts| {
+        events(parts, |mut event| {
+            if let Event::Memory(plan) = &mut event {
+                plan.total_bytes /= 2;
+            }
+            vec![event]
+        })
+    }),
+    on_events("weights in F32 left out of the memory budget", |parts| {
+        events(parts, |mut event| {
+            if let Event::Memory(plan) = &mut event {
+                plan.total_bytes -= plan.needs.held_in_f32_bytes;
+                plan.needs.held_in_f32_bytes = 0;
+            }
+            vec![event]
         })
     }),
     on_events("windows named without their text", |parts| {

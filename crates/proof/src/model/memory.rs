@@ -1,0 +1,90 @@
+//! The memory budget: what is announced before a measurement, against what there is to hold.
+
+use super::{Subject, check};
+use crate::check::{Check, Tally};
+use crate::session::{Session, samples};
+use gguf::Value;
+use lab::memory::MemoryPlan;
+use lab::protocol::{Arm, Base, Carrier, Event};
+
+const F32_BYTES: u64 = size_of::<f32>() as u64;
+
+/// The plan counts every part from the file's own shapes, and one byte less takes speed away and no bit.
+pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Check {
+    check("the memory announced is what there is to hold", &["worker", "shapes in the file"], |tally| {
+        let base = Base { arm: Arm::Exact, carried: Vec::new() };
+        let cells = [subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32)];
+        let events = subject.session(1)?.measure(&base, &cells, subject.chunks)?;
+        let plan = announced(&events)?;
+        parts_are_the_files(subject, &plan, tally)?;
+
+        let within = |max: u64| {
+            Session::open_within(subject.parts, subject.file.path(), &subject.settings, 1, Some(max), subject.text)
+        };
+        let less = plan.total_bytes - 1;
+        let squeezed = within(less)?.measure(&base, &cells, subject.chunks)?;
+        let total = announced(&squeezed)?.total_bytes;
+        tally.hold(total <= less, || format!("{total} bytes are announced, {less} are allowed"));
+        tally.hold(samples(&squeezed, "schemes") == samples(&events, "schemes"), || {
+            format!("other scores within {less} bytes")
+        });
+        let least = plan.needs.model_bytes + plan.needs.held_in_f32_bytes;
+        let refused = within(least)?.measure(&base, &cells, subject.chunks);
+        tally.hold(refused.is_err(), || format!("{least} bytes hold the weights alone, and were enough"));
+        Ok(())
+    })
+}
+
+fn announced(events: &[Event]) -> Result<MemoryPlan, String> {
+    let plan = events.iter().find_map(|event| if let Event::Memory(plan) = event { Some(*plan) } else { None });
+    plan.ok_or_else(|| "no memory was announced".into())
+}
+
+fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tally) -> Result<(), String> {
+    let engine = subject.engine()?;
+    let (n_ctx, n_vocab, n_layer) =
+        (u64::from(subject.settings.n_ctx), engine.info().n_vocab as u64, engine.info().n_layer as u64);
+    let used = engine.weights().iter().filter_map(|weight| subject.file.tensor(&weight.name));
+    let (mut stored, mut in_f32) = (0, 0);
+    for tensor in used {
+        stored += tensor.ty.bytes_of(tensor.n_elements()).unwrap_or(0);
+        // What the exact arm holds a second time; integers are indices.
+        if !matches!(tensor.ty.name(), "f32" | "f64" | "i8" | "i16" | "i32" | "i64") {
+            in_f32 += tensor.n_elements() * F32_BYTES;
+        }
+    }
+    let arch = &engine.info().arch;
+    let n_embd = subject.file.get(&format!("{arch}.embedding_length")).and_then(Value::as_u64).unwrap_or(0);
+    let picks = subject.picks.iter().filter_map(|pick| subject.file.tensor(&pick.name));
+    let picks: Vec<u64> = picks.map(|tensor| tensor.n_elements() * F32_BYTES).collect();
+    let edited: u64 = picks.iter().sum();
+    let n_scored = n_ctx - 1 - n_ctx / 2;
+    let needs = &plan.needs;
+    for (what, announced, counted) in [
+        ("weights held in F32", needs.held_in_f32_bytes, in_f32),
+        ("the reference's logits", needs.reference_bytes, n_scored * n_vocab * F32_BYTES),
+        ("recorded hidden states", needs.prefix_bytes, n_layer * n_ctx * n_embd * F32_BYTES),
+        ("weights of the cell", needs.cell_bytes, edited),
+        ("copies while they are computed", needs.scratch_bytes, 2 * picks.iter().copied().max().unwrap_or(0)),
+        ("edits", needs.edits_bytes, edited),
+    ] {
+        tally.hold(announced == counted, || format!("{what}: {announced} bytes announced, {counted} by the file"));
+    }
+    tally.hold(needs.model_bytes >= stored, || {
+        format!("the model: {} bytes announced, its weights alone are {stored}", needs.model_bytes)
+    });
+    // Its buffers are llama.cpp's own business; logits of the scored half and one hidden state are the least of them.
+    let context = (n_ctx - n_ctx / 2) * n_vocab * F32_BYTES + n_ctx * n_embd * F32_BYTES;
+    tally.hold(needs.context_bytes >= context, || {
+        format!("a context: {} bytes announced, logits and one hidden state are {context}", needs.context_bytes)
+    });
+    let each = needs.context_bytes + needs.reference_bytes + if plan.keeps_prefix { needs.prefix_bytes } else { 0 };
+    let total = needs.model_bytes
+        + needs.held_in_f32_bytes
+        + needs.cell_bytes
+        + needs.scratch_bytes
+        + plan.kept_edits_bytes
+        + each * plan.n_contexts as u64;
+    tally.hold(plan.total_bytes == total, || format!("{} bytes announced, the parts are {total}", plan.total_bytes));
+    Ok(())
+}

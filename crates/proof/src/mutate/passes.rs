@@ -1,0 +1,356 @@
+//! An engine gone wrong inside a pass: hooks, single uses of a weight, skipped layers, the trace; and what it says it needs.
+
+use super::{Fault, Place};
+use crate::forward::forward_engine;
+use crate::parts::Parts;
+use eval::{Engine, EngineError, EngineMemory, Hook, LayerError, Prefix, Replace, Token, WeightUse};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is done in place of what was asked; the plain deed where nothing is said.
+#[derive(Clone, Copy)]
+struct Deeds {
+    /// Another node for a hook; `None` leaves the hook out.
+    node: fn(&str) -> Option<String>,
+    /// How a hook's function is put to work.
+    replace: fn(&Replace<'_>, usize, &mut [f32], usize) -> Result<(), String>,
+    /// Another use for the one that is swapped; `None` swaps nothing, and says that it did.
+    used_as: fn(WeightUse) -> Option<WeightUse>,
+    /// One use is swapped by swapping the weight.
+    swaps_whole: bool,
+    /// Undoing a swap of one use does something.
+    restores_use: bool,
+    /// What is done with hidden states.
+    prefix: fn(Prefix, &States) -> Prefix,
+    /// What the trace of a pass becomes.
+    traced: fn(Vec<LayerError>, &Traces) -> Vec<LayerError>,
+    memory: fn(EngineMemory) -> EngineMemory,
+}
+
+/// Hidden states that are there.
+struct States {
+    n_layer: usize,
+    /// Passes that recorded them.
+    n_recorded: usize,
+}
+
+/// What else a pass knows of its layers.
+struct Traces {
+    /// Σ values² of each layer's output in the last pass.
+    squares: BTreeMap<usize, f64>,
+    /// The first trace of all.
+    first: Vec<LayerError>,
+}
+
+const WHOLE: Deeds = Deeds {
+    node: |node| Some(node.to_owned()),
+    replace: |replace, slot, values, n_per_row| replace(slot, values, n_per_row),
+    used_as: Some,
+    swaps_whole: false,
+    restores_use: true,
+    prefix: |prefix, _| prefix,
+    traced: |errors, _| errors,
+    memory: |memory| memory,
+};
+
+struct Faulty {
+    engine: Box<dyn Engine>,
+    deeds: Deeds,
+    /// Uses that were to be swapped, as asked, with what was to be put there.
+    asked: Vec<(String, WeightUse, String, Arc<Vec<u8>>)>,
+    n_recorded: usize,
+    is_traced: bool,
+    traces: Mutex<Traces>,
+}
+
+impl Engine for Faulty {
+    forward_engine!(engine: facts, tokens, weights);
+
+    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+        self.asked.push((name.into(), used_as, ty.into(), bytes.clone()));
+        match (self.deeds.used_as)(used_as) {
+            _ if self.deeds.swaps_whole => self.engine.swap_weight(name, ty, bytes),
+            Some(used_as) => self.engine.swap_use(name, used_as, ty, bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
+        // As if all were well: what was put there is read.
+        let asked = self.asked.iter().rev().find(|(of, as_what, ..)| of == name && *as_what == used_as);
+        match asked {
+            Some((_, _, ty, bytes)) => Ok((ty.clone(), bytes.to_vec())),
+            None => self.engine.read_use(name, used_as),
+        }
+    }
+
+    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+        let last = self.asked.iter().rposition(|(of, as_what, ..)| of == name && *as_what == used_as);
+        last.map(|last| self.asked.remove(last));
+        match (self.deeds.used_as)(used_as).filter(|_| self.deeds.restores_use) {
+            Some(_) if self.deeds.swaps_whole => self.engine.restore_weight(name),
+            Some(used_as) => self.engine.restore_use(name, used_as),
+            None => Ok(()),
+        }
+    }
+
+    fn trace(&mut self, on: bool) {
+        self.is_traced = on;
+        self.engine.trace(on);
+    }
+
+    fn traced(&self, slot: usize) -> Vec<LayerError> {
+        let errors = self.engine.traced(slot);
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        if traces.first.is_empty() {
+            traces.first.clone_from(&errors);
+        }
+        (self.deeds.traced)(errors, &traces)
+    }
+
+    fn watch(&mut self, tensors: &[String]) {
+        self.engine.watch(tensors);
+    }
+
+    fn watched(&self, slot: usize) -> Vec<eval::WatchedActivation> {
+        self.engine.watched(slot)
+    }
+
+    fn first_non_finite(
+        &mut self,
+        window: &[Token],
+        hooks: &[Hook<'_>],
+    ) -> Result<Option<eval::NonFiniteNode>, EngineError> {
+        self.engine.first_non_finite(window, hooks)
+    }
+
+    fn memory(&mut self) -> Result<EngineMemory, EngineError> {
+        Ok((self.deeds.memory)(self.engine.memory()?))
+    }
+
+    fn decode_hooked(
+        &mut self,
+        windows: &[&[Token]],
+        first_output: usize,
+        prefix: Prefix,
+        hooks: &[Hook<'_>],
+        score: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        let deeds = self.deeds;
+        let n_layer = self.engine.info().n_layer;
+        let squares: Mutex<BTreeMap<usize, f64>> = Mutex::default();
+        let nodes: Vec<(String, &Hook<'_>)> =
+            hooks.iter().filter_map(|hook| Some(((deeds.node)(hook.node)?, hook))).collect();
+        let closures: Vec<_> = nodes
+            .iter()
+            .map(|(_, hook)| {
+                let replace = hook.replace;
+                move |slot: usize, values: &mut [f32], n_per_row: usize| {
+                    (deeds.replace)(replace, slot, values, n_per_row)
+                }
+            })
+            .collect();
+        let outputs: Vec<String> = match self.is_traced {
+            true => (0..n_layer).map(|layer| format!("l_out-{layer}")).collect(),
+            false => Vec::new(),
+        };
+        let looks: Vec<_> = (0..outputs.len())
+            .map(|layer| {
+                let squares = &squares;
+                move |_: usize, values: &mut [f32], _: usize| {
+                    let sum: f64 = values.iter().map(|x| f64::from(*x).powi(2)).sum();
+                    *squares.lock().unwrap_or_else(PoisonError::into_inner).entry(layer).or_default() += sum;
+                    Ok(())
+                }
+            })
+            .collect();
+        let given =
+            nodes.iter().zip(&closures).map(|((node, _), replace)| Hook { node, replace: replace as &Replace<'_> });
+        let looked = outputs.iter().zip(&looks).map(|(node, replace)| Hook { node, replace: replace as &Replace<'_> });
+        let hooks: Vec<Hook<'_>> = given.chain(looked).collect();
+        let states = States { n_layer, n_recorded: self.n_recorded };
+        self.n_recorded += usize::from(prefix == Prefix::Record);
+        let prefix = (deeds.prefix)(prefix, &states);
+        self.engine.decode_hooked(windows, first_output, prefix, &hooks, score)?;
+        drop(hooks);
+        drop(looks);
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.squares = squares.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(())
+    }
+}
+
+fn plant(parts: &mut Parts, deeds: Deeds) {
+    let open = parts.open.clone();
+    parts.open = Arc::new(move |path, settings, n_threads| {
+        let engine = open(path, settings, n_threads)?;
+        let traces = Mutex::new(Traces { squares: BTreeMap::new(), first: Vec::new() });
+        Ok(Box::new(Faulty { engine, deeds, asked: Vec::new(), n_recorded: 0, is_traced: false, traces }))
+    });
+}
+
+const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
+    Fault { name, place: Place::Engine, plant }
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    fault("hook left out", |parts| plant(parts, Deeds { node: |_| None, ..WHOLE })),
+    fault("hook's values thrown away, evidence as if kept", |parts| {
+        plant(parts, Deeds { replace: |replace, slot, values, n| replace(slot, &mut values.to_vec(), n), ..WHOLE })
+    }),
+    fault("hook at the wrong node", |parts| plant(parts, Deeds { node: wrong_node, ..WHOLE })),
+    fault("hook in the wrong layer", |parts| plant(parts, Deeds { node: next_layer, ..WHOLE })),
+    fault("hook at K but not at V", |parts| {
+        plant(parts, Deeds { node: |node| (!node.starts_with("cache_v")).then(|| node.to_owned()), ..WHOLE })
+    }),
+    fault("hook applied twice", |parts| {
+        plant(
+            parts,
+            Deeds {
+                replace: |replace, slot, values, n| {
+                    replace(slot, values, n)?;
+                    replace(slot, values, n)
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("hook rounds what it leaves alone", |parts| {
+        plant(
+            parts,
+            Deeds {
+                replace: |replace, slot, values, n| {
+                    replace(slot, values, n)?;
+                    values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
+                    Ok(())
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("hook's blocks begin one value late", |parts| {
+        plant(
+            parts,
+            Deeds {
+                replace: |replace, slot, values, n| {
+                    values.rotate_left(1);
+                    let done = replace(slot, values, n);
+                    values.rotate_right(1);
+                    done
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("hook takes a window for one row", |parts| {
+        plant(parts, Deeds { replace: |replace, slot, values, _| replace(slot, values, values.len()), ..WHOLE })
+    }),
+    fault("hook at the first half of the tokens alone", |parts| {
+        plant(
+            parts,
+            Deeds {
+                replace: |replace, slot, values, n| {
+                    let half = values.len() / n / 2 * n;
+                    replace(slot, &mut values[..half.max(n)], n)
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("head changed for lookup and lookup for head", |parts| {
+        plant(
+            parts,
+            Deeds {
+                used_as: |used_as| {
+                    Some(match used_as {
+                        WeightUse::Lookup => WeightUse::Head,
+                        WeightUse::Head => WeightUse::Lookup,
+                    })
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("a use left as it was, reads lie", |parts| plant(parts, Deeds { used_as: |_| None, ..WHOLE })),
+    fault("both uses changed for one", |parts| plant(parts, Deeds { swaps_whole: true, ..WHOLE })),
+    fault("a use not restored, reads lie", |parts| plant(parts, Deeds { restores_use: false, ..WHOLE })),
+    fault("layers skipped though one before was changed", |parts| {
+        plant(
+            parts,
+            Deeds {
+                prefix: |prefix, states| match prefix {
+                    Prefix::Full if states.n_recorded > 0 => Prefix::Reuse(states.n_layer - 1),
+                    other => other,
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("prefix of another reference reused", |parts| {
+        plant(
+            parts,
+            Deeds {
+                // One window is recorded again and again, each time for another reference.
+                prefix: |prefix, states| match prefix {
+                    Prefix::Record if states.n_recorded > 0 => Prefix::Full,
+                    other => other,
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("trace one layer late", |parts| {
+        plant(
+            parts,
+            Deeds {
+                traced: |mut errors, _| {
+                    errors.rotate_right(1);
+                    errors
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("trace relative to the variant", |parts| {
+        plant(
+            parts,
+            Deeds {
+                traced: |mut errors, traces| {
+                    for (layer, error) in errors.iter_mut().enumerate() {
+                        error.squared_reference = traces.squares.get(&layer).copied().unwrap_or_default();
+                    }
+                    errors
+                },
+                ..WHOLE
+            },
+        )
+    }),
+    fault("trace of the first window for all", |parts| {
+        plant(parts, Deeds { traced: |_, traces| traces.first.clone(), ..WHOLE })
+    }),
+    fault("context left out of the memory budget", |parts| {
+        plant(parts, Deeds { memory: |memory| EngineMemory { context_bytes: 0, ..memory }, ..WHOLE })
+    }),
+    fault("hidden states left out of the memory budget", |parts| {
+        plant(parts, Deeds { memory: |memory| EngineMemory { prefix_bytes: 0, ..memory }, ..WHOLE })
+    }),
+];
+
+/// One norm of a layer for the other, K for V.
+fn wrong_node(node: &str) -> Option<String> {
+    for (one, other) in [("ffn_norm-", "attn_norm-"), ("cache_k_", "cache_v_")] {
+        if node.starts_with(one) {
+            return Some(node.replacen(one, other, 1));
+        }
+        if node.starts_with(other) {
+            return Some(node.replacen(other, one, 1));
+        }
+    }
+    Some(node.to_owned())
+}
+
+/// The same node of layer 2 for layer 1.
+fn next_layer(node: &str) -> Option<String> {
+    let is_first = |stem: &&str| stem.ends_with('-') || stem.ends_with("_l");
+    Some(node.strip_suffix('1').filter(is_first).map_or(node.to_owned(), |stem| format!("{stem}2")))
+}
