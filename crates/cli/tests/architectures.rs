@@ -148,7 +148,20 @@ fn a_split_model_is_measured_as_the_whole_one_is() {
         let split = eval(room.path(), &[&[shard.as_str()], &scheme[..]].concat());
         assert_eq!((&split["nll_nats"], &split["kld_mean"]), (&whole["nll_nats"], &whole["kld_mean"]), "{shard}");
     }
-    assert_eq!(verdict(room.path(), "ffn-norm-bf16", &shards[1]), "REAL");
+    // A run on any shard is the whole model's run too, number by number.
+    let run = |name: &str| {
+        let answer = json(room.path(), &[&["run", "ffn-norm-bf16", name, "--json", "--quiet"], &SMALL[..]].concat());
+        let effects = answer["verdicts"].as_array().expect("verdicts").iter();
+        effects.map(|verdict| (verdict["verdict"].clone(), verdict["effects"].clone())).collect::<Vec<_>>()
+    };
+    let whole = run("m.gguf");
+    assert!(whole.iter().all(|(verdict, effects)| verdict == "REAL" && effects.is_object()), "{whole:?}");
+    assert_eq!(run(&shards[1]), whole);
+    std::fs::remove_file(room.path().join(&shards[2])).expect("it is there");
+    for command in [&["eval", &shards[0]][..], &["run", "ffn-norm-bf16", &shards[0]]] {
+        let said = refused(room.path(), &[command, &SMALL].concat());
+        assert!(said.contains(&shards[2]), "{said}");
+    }
 }
 
 #[test]

@@ -28,6 +28,16 @@ pub struct WorkerDied {
     pub last_words: String,
 }
 
+/// What to do where memory ran out.
+const MORE_ROOM: &str = "--max-memory keeps a measurement within what there is";
+
+/// Whether the end of a log says that an allocation failed: Rust's words, C++'s, ggml's and the system's.
+fn tells_of_memory(tail: &str) -> bool {
+    let says = ["memory allocation of", "bad_alloc", "failed to allocate", "cannot allocate memory", "out of memory"];
+    let tail = tail.to_ascii_lowercase();
+    says.iter().any(|words| tail.contains(words))
+}
+
 /// A running worker.
 pub trait WorkerLink {
     /// Hands over a job.
@@ -172,15 +182,19 @@ impl ProcessWorker {
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
+        let tail = String::from_utf8_lossy(&tail).into_owned();
         let ended = status.map_or_else(
             || "unknown".into(),
             |status| match status.signal() {
                 // The kernel's own killer says nothing to its victim, so the reader has to be told what this may mean.
-                Some(9) => format!("{status}: killed from outside, as the system does when memory runs out"),
+                Some(9) => {
+                    format!("{status}: killed from outside, as the system does when memory runs out; {MORE_ROOM}")
+                }
+                _ if tells_of_memory(&tail) => format!("{status}: memory ran out; {MORE_ROOM}"),
                 _ => status.to_string(),
             },
         );
-        let words = match last_words(&String::from_utf8_lossy(&tail)) {
+        let words = match last_words(&tail) {
             words if words.is_empty() => "it said nothing".into(),
             words => format!("its last words: {words}"),
         };
@@ -266,6 +280,19 @@ mod tests {
         let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
         assert!(died.last_words.contains("signal: 9") && died.last_words.contains("when memory runs out"), "{died}");
         assert!(died.last_words.contains("loading"), "{died}");
+    }
+
+    #[test]
+    fn an_allocation_that_fails_is_told_with_what_to_do() {
+        for says in
+            ["memory allocation of 64 bytes failed", "what():  std::bad_alloc", "ggml: failed to allocate buffer"]
+        {
+            let died = shell(&format!("echo '{says}' >&2; kill -ABRT $$")).recv().expect_err("it aborts");
+            assert!(
+                died.last_words.contains("memory ran out; --max-memory") && died.last_words.contains(says),
+                "{died}"
+            );
+        }
     }
 
     #[test]

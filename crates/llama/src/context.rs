@@ -52,6 +52,14 @@ pub(crate) fn max_outputs(n_ctx: usize) -> usize {
     n_ctx - eval::window::first_scored(n_ctx)
 }
 
+fn no_context() -> EngineError {
+    let why = match crate::log::first_error() {
+        reason if reason.is_empty() => "it gave no reason".into(),
+        reason => reason,
+    };
+    EngineError::Failed(format!("llama.cpp could not make a context: {why}"))
+}
+
 impl Context {
     /// A context that gives up to `max_outputs` rows of logits a pass.
     ///
@@ -85,10 +93,11 @@ impl Context {
         params.offload_kqv = settings.n_gpu_layers > 0;
         params.cb_eval = Some(eval_callback);
         params.cb_eval_user_data = std::ptr::from_mut(visitor.as_mut()).cast();
+        crate::log::forget_errors();
         // SAFETY: the model is live by contract, and the visitor outlives the context (field order).
         let raw = NonNull::new(unsafe { sys::llama_init_from_model(model.as_ptr(), params) })
             .map(RawContext)
-            .ok_or_else(|| EngineError::Failed("llama.cpp could not make a context".into()))?;
+            .ok_or_else(no_context)?;
         // One pool for the life of the context: without it, ggml starts threads anew for every part of a graph.
         // SAFETY: the parameters are read during the call only.
         let pool = unsafe {

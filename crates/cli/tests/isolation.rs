@@ -1,0 +1,209 @@
+//! Workers that die for real in the middle of a run: one cell fails with a reason, everything else is as in a calm run.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use lab::protocol::{Event, Job};
+use lab::record::{Role, RunRecord};
+use lab::{Apply, Corpus, LinkFactory, Plan, ProcessWorkers, RunEvent, WorkerDied, WorkerLink};
+use llama::GgmlCodec;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use synth::{Architecture, SmallModel, Vocabulary};
+
+/// A table of 32 MiB in F32: the C library gives allocations of this size back at once, so a worker's peak says what it held.
+const N_VOCAB: usize = 1 << 17;
+/// Holds a reference to every value while it works: far more than any control of the run.
+const HUNGRY: &str = "shuffle@tensor";
+const MIB: u64 = 1024;
+
+/// How the worker of the hungry cell ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Death {
+    None,
+    /// Address space, KiB.
+    OutOfMemory(u64),
+    Signal(&'static str),
+}
+
+/// What is seen of the workers of a run.
+#[derive(Default)]
+struct Seen {
+    started: Cell<usize>,
+    /// KiB of address space at most, before a worker was given the hungry cell and when it ended.
+    peak_before: Cell<u64>,
+    peak_after: Cell<u64>,
+    /// Key of the first arm's hungry cell.
+    hungry: RefCell<Option<String>>,
+}
+
+/// Workers of the program itself, each in a shell that names its process and limits it.
+struct Workers<'a> {
+    folder: &'a Path,
+    death: Death,
+    seen: Rc<Seen>,
+}
+
+impl LinkFactory for Workers<'_> {
+    fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
+        let at = self.seen.started.get();
+        self.seen.started.set(at + 1);
+        let pid_file = self.folder.join(format!("pid-{at}"));
+        let limit = match self.death {
+            Death::OutOfMemory(limit) => limit.to_string(),
+            _ => "unlimited".into(),
+        };
+        // One heap for all threads: address space that others would only reserve does not count as memory.
+        let script = r#"echo $$ > "$0"; ulimit -v "$1"; MALLOC_ARENA_MAX=1 exec "$2" worker"#;
+        let args = vec![
+            "-c".into(),
+            script.into(),
+            pid_file.clone().into_os_string(),
+            limit.into(),
+            env!("CARGO_BIN_EXE_assay").into(),
+        ];
+        let link = ProcessWorkers { program: "/bin/sh".into(), args }.start()?;
+        let (death, seen) = (self.death, Rc::clone(&self.seen));
+        Ok(Box::new(Link { link, pid_file, death, seen }))
+    }
+}
+
+struct Link {
+    link: Box<dyn WorkerLink>,
+    pid_file: PathBuf,
+    death: Death,
+    seen: Rc<Seen>,
+}
+
+impl Link {
+    fn pid(&self) -> String {
+        std::fs::read_to_string(&self.pid_file).expect("the shell named it").trim().to_owned()
+    }
+
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or("0");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl WorkerLink for Link {
+    fn send(&mut self, job: &Job) -> Result<(), WorkerDied> {
+        if let Job::Measure { cells, .. } = job {
+            let hungry = cells.iter().find(|cell| cell.edits.iter().any(|edit| edit.scheme.starts_with("shuffle")));
+            if let Some(hungry) = hungry
+                && self.seen.hungry.borrow().is_none()
+            {
+                self.seen.hungry.replace(Some(hungry.key.clone()));
+                self.seen.peak_before.set(self.peak());
+            }
+        }
+        self.link.send(job)
+    }
+
+    fn recv(&mut self) -> Result<Event, WorkerDied> {
+        let event = self.link.recv();
+        if let (Ok(Event::Started { cell: Some(key), .. }), Death::Signal(signal)) = (&event, self.death)
+            && Some(key) == self.seen.hungry.borrow().as_ref()
+        {
+            let killed = Command::new("kill").args([&format!("-{signal}"), &self.pid()]).status();
+            assert!(killed.is_ok_and(|status| status.success()), "{signal}");
+        }
+        event
+    }
+
+    fn log_to(&mut self, path: &Path) {
+        self.link.log_to(path);
+    }
+
+    fn end(&mut self) {
+        self.link.end();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.seen.peak_after.set(self.seen.peak_after.get().max(self.peak()));
+    }
+}
+
+/// A run into `folder/name`, and what was said of memory and of the hungry cell.
+fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<RunEvent>, Rc<Seen>) {
+    let seen = Rc::new(Seen::default());
+    let workers = Workers { folder, death, seen: Rc::clone(&seen) };
+    let prepared = lab::prepare(plan.clone(), &llama::build()).expect("a sound plan");
+    let mut events = Vec::new();
+    let record = lab::run(&prepared, &folder.join(name), &workers, &GgmlCodec, &mut |event| events.push(event.clone()));
+    (record.expect("the run ends"), events, seen)
+}
+
+/// Finished cells and samples by name.
+fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = |folder: &str| {
+        let of =
+            |name: &String| (format!("{folder}/{name}"), std::fs::read(run.join(folder).join(name)).expect("a file"));
+        support::names_in(&run.join(folder)).iter().map(of).collect::<Vec<_>>()
+    };
+    ["cells", "samples"].into_iter().flat_map(files).collect()
+}
+
+#[test]
+fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("m.gguf");
+    let vocabulary = Vocabulary::bytes(true).padded_to(N_VOCAB).expect("there are fewer tokens");
+    let mut recipe = SmallModel::new(Architecture::Llama).recipe(&vocabulary);
+    recipe.tensors.retain(|tensor| tensor.spec.name != "output.weight");
+    recipe.write(&model, &GgmlCodec, |_| {}).expect("written");
+    let apply: Apply = format!("token_embd={HUNGRY}").parse().expect("a question");
+    let mut plan = Plan::asked(&apply, vec![model], Corpus { name: "text".into(), text: support::text(100) });
+    plan.settings = eval::EngineSettings::pinned(32);
+    (plan.chunks, plan.layer_chunks, plan.n_threads) = (2, 1, 1);
+
+    let (_, events, _) = run(&plan, folder.path(), "calm", Death::None);
+    let calm = results(&folder.path().join("calm"));
+    // No edit is kept from cell to cell, so that a fresh worker needs for the hungry cell what the first one does.
+    let budget = events.iter().find_map(|event| match event {
+        RunEvent::Memory { plan, .. } => Some(plan.total_bytes - plan.kept_edits_bytes),
+        _ => None,
+    });
+    plan.max_memory_bytes = budget;
+    let (_, _, seen) = run(&plan, folder.path(), "within", Death::None);
+    assert!(results(&folder.path().join("within")) == calm, "a budget changes no bit");
+    let (before, after) = (seen.peak_before.get(), seen.peak_after.get());
+    assert!(after > before + 32 * MIB, "the hungry cell took the worker from {before} KiB to {after} KiB only");
+
+    // Memory is short in both arms; signals come in the first one only, and the second is measured after them.
+    for (name, death, reason, n_failed) in [
+        ("memory", Death::OutOfMemory(before + (after - before) / 4), ["memory ran out", "--max-memory"], 2),
+        ("killed", Death::Signal("KILL"), ["signal: 9", "--max-memory"], 1),
+        ("aborts", Death::Signal("ABRT"), ["signal: 6", "the worker is gone"], 1),
+    ] {
+        let (record, events, seen) = run(&plan, folder.path(), name, death);
+        let deaths = events.iter().filter(|event| matches!(event, RunEvent::WorkerDied { .. })).count();
+        let cells = &record.models[0].cells;
+        let failed: Vec<_> = cells.iter().filter(|judged| judged.cell.failure.is_some()).collect();
+        assert_eq!((failed.len(), deaths), (n_failed, 2 * n_failed), "{name}: {failed:#?}");
+        for judged in &failed {
+            let why = judged.cell.failure.as_deref().unwrap_or_default();
+            assert!(reason.iter().all(|part| why.contains(part)), "{name}: {why}");
+            assert_eq!(judged.cell.role, Role::Variant, "{name}");
+        }
+        // Nothing else is missing, and nothing of it differs.
+        let there = results(&folder.path().join(name));
+        let is_failed = |file: &str| failed.iter().any(|judged| file.contains(judged.cell.key.as_str()));
+        for (file, bytes) in calm.iter().filter(|(file, _)| !is_failed(file)) {
+            assert!(there.get(file) == Some(bytes), "{name}: {file}");
+        }
+        let log = std::fs::read_to_string(folder.path().join(name).join("worker-0.stderr")).expect("a log");
+        let loaded = log.matches("llama_model_loader: loaded meta data").count();
+        assert_eq!(loaded, seen.started.get(), "{name}: every worker's words are kept");
+        // With room and peace the same folder comes to the end of a calm run.
+        run(&plan, folder.path(), name, Death::None);
+        assert!(results(&folder.path().join(name)) == calm, "{name}");
+    }
+}
