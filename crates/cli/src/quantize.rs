@@ -82,7 +82,7 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
     if let Some(largest) = plan.held_whole().first().filter(|_| !output.quiet()) {
         // Nothing is wrong; but memory is what such a scheme costs, and nothing else tells.
         to_stderr(&format!(
-            "note: {} must see all values of {} that share something at once: about {} of memory\n",
+            "note: {} must hold all values of {} that share something at once: about {} of memory\n",
             largest.scheme,
             escape_terminal(&largest.tensor),
             table::bytes(largest.bytes)

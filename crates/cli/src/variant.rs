@@ -5,7 +5,7 @@ use crate::model::Model;
 use lab::protocol::{Arm, Base, Edit, Place, SchemeFilePath};
 use lab::{Apply, LayerSet, SchemeFiles, scheme_files};
 use llama::GgmlCodec;
-use numerics::{Rows, Scheme, TensorContext, TensorShape};
+use numerics::{Scheme, TensorShape};
 use std::collections::BTreeSet;
 
 /// Which variant.
@@ -82,13 +82,9 @@ impl Variant {
             _ => model.ids.iter().find(|id| id.name == edit.tensor),
         };
         for (edit, id) in edits.iter().filter_map(|edit| Some((edit, weight(edit)?))) {
-            // One row of zeros asks all that can be asked without the values: block sizes, importance matrices.
             let scheme = files.known(&edit.scheme.parse::<Scheme>()?);
-            let mut row = vec![0.0; id.ne[0] as usize];
-            let context = TensorContext { name: &id.name, n_per_row: row.len() };
-            let rows = Rows { first: 0, shape: TensorShape::of(&id.ne) };
-            let held = scheme.fake_quantize_rows(&mut row, &context, rows, &GgmlCodec);
-            held.map_err(|error| model.refuses(error))?;
+            let fits = scheme.fits(&id.name, TensorShape::of(&id.ne), &GgmlCodec);
+            fits.map_err(|error| model.refuses(error))?;
         }
         // As in a run: the native reference holds in F32 what the variant does, so that a change of kernels
         // is not taken for the effect of the scheme.

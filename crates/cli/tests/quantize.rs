@@ -58,6 +58,14 @@ fn a_written_file_measures_to_the_bits_of_the_same_scheme_in_memory() {
         ("attn=int8@row", "f32"),
         ("weights=q4_0", "q4_0"),
         ("ffn[layers=1]=int4@block32", "f32"),
+        ("ffn=int8@tensor", "f32"),
+        ("ffn=int8@col", "f32"),
+        ("attn=nvfp4", "f32"),
+        ("attn=bf16:stochastic", "f32"),
+        ("ffn=noise(30)", "f32"),
+        ("ffn_down=jitter", "f32"),
+        ("attn=int4@tensor:clip=mse", "f32"),
+        ("attn=int4@tensor:clip=p99.9", "f32"),
         ("token_embd=identity", "keep"),
     ]
     .into_iter()
@@ -450,10 +458,86 @@ fn memory_does_not_grow_with_a_tensor_however_it_is_laid_out() {
         (&[N / 2, 2], "all", "int4@block32"),
         (&[4096, N / 4096], "all", "int8@2x64"),
         (&[4096, N / 4096], "output_norm", "bf16"),
+        (&[4096, N / 4096], "all", "int8@tensor"),
+        (&[N], "all", "int8@tensor"),
+        (&[4096, N / 4096], "all", "int8@col"),
+        (&[4096, N / 4096], "all", "nvfp4"),
+        (&[4096, N / 4096], "all", "bf16:stochastic"),
+        (&[4096, N / 4096], "all", "jitter"),
+        (&[4096, N / 4096], "all", "noise(30)"),
+        (&[4096, N / 4096], "all", "int4@tensor:clip=mse"),
+        (&[4096, N / 4096], "all", "int4@tensor:clip=p99.9"),
     ] {
         let peak = peak_kib(ne, target, scheme);
         assert!(peak > 1 << 12 && peak < 90 << 10, "{target}={scheme} of {ne:?} took {peak} KiB");
     }
+}
+
+/// 3000 rows of 1000 values in F32, several pieces; the last but one row holds `odd`.
+fn several_pieces(folder: &Path, odd: &[f32]) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut values: Vec<f32> = (0..3_000_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    values[2_998_000..2_998_000 + odd.len()].copy_from_slice(odd);
+    let header = Bytes::header(1, 0).tensor("blk.0.ffn_up.weight", &[1000, 3000], F32, 0).data(32, 0);
+    let data: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(folder.join("m.gguf"), header.raw(&data).0).expect("a file");
+    values
+}
+
+#[test]
+fn a_tensor_in_pieces_is_held_as_it_is_in_memory_though_all_of_it_must_be_known_first() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let values = several_pieces(folder.path(), &[40.0, -3.0]);
+    for scheme in [
+        "int8@tensor",
+        "int8@tensor:asym",
+        "int8@col",
+        "nvfp4",
+        "bf16:stochastic",
+        "int8@row:stochastic(3)",
+        "jitter",
+        "noise(30)",
+        "noise(30)@row",
+        "shuffle@row",
+        "shuffle",
+        "int4@tensor:clip=mse",
+        "int4@tensor:clip=p99.9",
+        "int4@col:clip=p99",
+    ] {
+        let apply = format!("ffn_up={scheme}");
+        json(folder.path(), &["quantize", "m.gguf", "out.gguf", "--force", "--json", "--apply", &apply]);
+        let written = gguf::GgufFile::open(folder.path().join("out.gguf")).expect("a model file");
+        let stored = written.read_tensor(&written.tensors()[0]).expect("its values");
+        let mut held = values.clone();
+        let context = numerics::TensorContext { name: "blk.0.ffn_up.weight", n_per_row: 1000 };
+        let scheme_of_text: numerics::Scheme = scheme.parse().expect("a scheme");
+        scheme_of_text.fake_quantize(&mut held, &context, &numerics::PlainCodec).expect("finite values");
+        let differs = stored.chunks_exact(4).zip(&held).position(|(a, b)| a != b.to_le_bytes());
+        assert_eq!((stored.len(), differs), (4 * held.len(), None), "{scheme}");
+    }
+}
+
+#[test]
+fn what_cannot_be_held_is_found_in_the_last_piece_too_and_nothing_is_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let refusal = |scheme: &str| {
+        let apply = format!("ffn_up={scheme}");
+        refused(folder.path(), &["quantize", "m.gguf", "out.gguf", "--apply", &apply])
+    };
+    several_pieces(folder.path(), &[1.0, f32::NAN, f32::INFINITY]);
+    for scheme in ["int8@tensor", "int8@col", "nvfp4", "noise(30)", "int4@tensor:clip=mse", "bf16:stochastic", "jitter"]
+    {
+        let said = refusal(scheme);
+        assert!(said.contains("blk.0.ffn_up.weight") && said.contains("value 2998001 is NaN"), "{scheme}: {said}");
+    }
+    several_pieces(folder.path(), &[f32::MAX, f32::MIN]);
+    let said = refusal("int8@tensor:asym");
+    assert!(said.contains("a group spans -3.4028235e38 to 3.4028235e38"), "{said}");
 }
 
 /// gguf-py reads what is written, and restores its blocks to the bits that assay restores them to.

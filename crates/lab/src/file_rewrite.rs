@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Tensors that no scheme is asked of are copied byte for byte; the others go through in pieces (`cutting`), each turned
-//! into bytes of the output on all cores (`transform`) while others are read, hashed and written (`write`). Memory does not
-//! grow with the file, but for schemes that must see a whole tensor at once ([`Together::Tensor`](numerics::Together)).
+//! into bytes of the output on all cores (`transform`) while others are read, hashed and written (`write`). Where a scheme
+//! must know something of all values first, they are read as often as its [`Observer`](numerics::Observer) has to see them.
+//! Memory does not grow with the file, but for schemes that hold a whole tensor at once ([`Together::Tensor`](numerics::Together)).
 
 mod cutting;
 mod transform;
@@ -19,7 +20,7 @@ use crate::tensor_values::{PIECE_VALUES, shown};
 use cutting::Cutting;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
 use numerics::ggml::GgmlFormat;
-use numerics::{BlockCodec, Difference, FakeQuantError, Importance, Scheme, TensorShape};
+use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -325,7 +326,10 @@ impl Rewrite<'_> {
         let of = |(&index, edit): (&usize, &Edit)| {
             let tensor = &self.source.tensors()[index];
             let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
-            let at_once = Cutting::of(tensor, edit.scheme.together(), blck_size).at_once();
+            let piece = Cutting::of(tensor, edit.scheme.together(), blck_size).at_once();
+            // Something is known of each column.
+            let columns = if edit.scheme.granularity() == Some(Granularity::Col) { tensor.n_per_row() } else { 0 };
+            let at_once = piece.max(columns);
             let bytes = at_once.saturating_mul(WORK_BYTES);
             let held = at_once > 2 * PIECE_VALUES && !edit.copies(tensor);
             held.then(|| HeldWhole { tensor: tensor.name.clone(), scheme: edit.scheme.to_string(), bytes })
@@ -333,6 +337,12 @@ impl Rewrite<'_> {
         let mut held: Vec<HeldWhole> = self.edits.iter().filter_map(of).collect();
         held.sort_by_key(|held| std::cmp::Reverse(held.bytes));
         held
+    }
+
+    /// How often a tensor is read before any of its values is held.
+    fn passes(&self, index: usize) -> u64 {
+        let shape = TensorShape::of(self.source.tensors()[index].shape());
+        self.edits.get(&index).map_or(0, |edit| edit.scheme.passes(shape).into())
     }
 
     /// The output would be the input again.

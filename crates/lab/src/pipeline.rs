@@ -25,7 +25,8 @@ impl<T> Next<T> {
 /// Runs the stages until the first has nothing more, or one fails. `write` is on the caller's thread.
 ///
 /// # Errors
-/// That of the earliest stage that fails; the others end as soon as they notice.
+/// That of the earliest piece that fails, which is that of the latest stage: whatever was put before goes through all
+/// stages. The others end as soon as they notice.
 pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
     read: impl FnOnce(Next<A>) -> Result<(), E> + Send,
     mut work: impl FnMut(A) -> Result<B, E> + Send,
@@ -42,10 +43,8 @@ pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
         let written = hashed_pieces.iter().try_for_each(&mut write);
         // Whoever still waits to hand something on must learn that nobody takes it.
         drop(hashed_pieces);
-        joined(reader)?;
-        joined(worker)?;
-        joined(hasher)?;
-        written
+        let (reader, worker, hasher) = (joined(reader), joined(worker), joined(hasher));
+        written.and(hasher).and(worker).and(reader)
     })
 }
 
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_fails_ends_the_others_and_the_earliest_failure_is_told() {
+    fn a_stage_that_fails_ends_the_others_and_the_failure_of_the_earliest_piece_is_told() {
         let fails_at = |k: u32, who: &'static str| {
             move |i: u32| -> Result<u32, String> { if i == k { Err(format!("{who} at {i}")) } else { Ok(i) } }
         };
@@ -132,9 +131,10 @@ mod tests {
         assert_eq!(told(10, never, never), "work at 10");
         assert_eq!(told(never, 10, never), "hash at 10");
         assert_eq!(told(never, never, 10), "write at 10");
-        assert_eq!(told(10, 9, never), "work at 10");
+        assert_eq!((told(10, 9, never), told(9, never, 3)), ("hash at 9".into(), "write at 3".into()));
         let read = |next: Next<u32>| if next.put(1) { Err("read".to_owned()) } else { Ok(()) };
         assert_eq!(run(read, Ok, Ok, |_| Ok(())), Err("read".to_owned()));
+        assert_eq!(run(read, fails_at(1, "work"), Ok, |_| Ok(())), Err("work at 1".to_owned()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! format's largest value.
 
 use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::fmt;
 
@@ -19,13 +20,13 @@ pub enum Clip {
 }
 
 /// Fractions of the greatest magnitude that [`Clip::Mse`] tries.
-const CANDIDATES: u32 = 100;
+pub(crate) const CANDIDATES: u32 = 100;
 
 /// Values of a group at which its candidates are worth spreading over threads.
 const LARGE: usize = 1 << 15;
 
 /// Values that are quantized at once for a sum of errors.
-const PART: usize = 4096;
+const PART: usize = 1024;
 
 impl Clip {
     /// The range that this choice makes of one group. The same bits for any number of threads.
@@ -35,54 +36,95 @@ impl Clip {
             Clip::Absmax => Ok(all),
             Clip::Quantile(percent) => Ok(all.within(percentile(values, percent))),
             Clip::Mse => {
-                let try_one = |k: u32| Ok((squared_error(kernel, candidate(all, k), values, at)?, k));
-                let errors: Vec<Result<(f64, u32), RangeOverflow>> = match values.len() {
-                    LARGE.. => (1..=CANDIDATES).into_par_iter().map(try_one).collect(),
-                    _ => (1..=CANDIDATES).map(try_one).collect(),
-                };
-                let mut best = (f64::INFINITY, CANDIDATES);
-                for error in errors {
-                    let (error, k) = error?;
-                    if error <= best.0 {
-                        best = (error, k);
-                    }
-                }
-                Ok(candidate(all, best.1))
+                let mut errors = [0.0; CANDIDATES as usize];
+                add_squared_errors(kernel, all, 1, values, at, &mut errors)?;
+                let mut best = Best::default();
+                (1..).zip(errors).for_each(|(k, error)| best.try_one(k, error));
+                Ok(candidate(all, best.k))
             }
         }
     }
 }
 
-fn candidate(all: Range, k: u32) -> Range {
+/// The `k`-th range that [`Clip::Mse`] tries, 1 to [`CANDIDATES`].
+pub(crate) fn candidate(all: Range, k: u32) -> Range {
     let share = k as f32 / CANDIDATES as f32;
     Range { min: all.min * share, max: all.max * share }
+}
+
+/// The candidate of least error so far, of those tried in ascending order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Best {
+    error: f64,
+    pub(crate) k: u32,
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        Best { error: f64::INFINITY, k: CANDIDATES }
+    }
+}
+
+impl Best {
+    /// The greater of two that give the same.
+    pub(crate) fn try_one(&mut self, k: u32, error: f64) {
+        if error <= self.error {
+            *self = Best { error, k };
+        }
+    }
+}
+
+/// Adds to `errors` what some values of a group whose range is `all` lose under as many candidates, from `first` on.
+pub(crate) fn add_squared_errors<K: GroupKernel>(
+    kernel: &K,
+    all: Range,
+    first: u32,
+    values: &[f32],
+    at: Places,
+    errors: &mut [f64],
+) -> Result<(), RangeOverflow> {
+    let add = |(i, error): (usize, &mut f64)| {
+        let scale = kernel.scale(candidate(all, first + i as u32))?;
+        *error = squared_error(kernel, scale, values, at, *error);
+        Ok(())
+    };
+    match values.len() {
+        LARGE.. => errors.par_iter_mut().enumerate().map(add).collect::<Vec<_>>().into_iter().collect(),
+        _ => errors.iter_mut().enumerate().try_for_each(add),
+    }
 }
 
 /// Nearest rank, so that the answer is one of the magnitudes; 0 when there are none.
 fn percentile(values: &[f32], percent: f64) -> f32 {
     let mut magnitudes: Vec<f32> = values.iter().filter(|x| x.is_finite()).map(|x| x.abs()).collect();
-    if magnitudes.is_empty() {
-        return 0.0;
+    match rank(percent, magnitudes.len()) {
+        None => 0.0,
+        Some(index) => *magnitudes.select_nth_unstable_by(index, f32::total_cmp).1,
     }
-    let rank = (percent / 100.0 * magnitudes.len() as f64).ceil() as usize;
-    let index = rank.clamp(1, magnitudes.len()) - 1;
-    *magnitudes.select_nth_unstable_by(index, f32::total_cmp).1
 }
 
-/// Σ (x − value)² over the finite values, in their order.
-fn squared_error<K: GroupKernel>(kernel: &K, range: Range, values: &[f32], at: Places) -> Result<f64, RangeOverflow> {
-    let scale = kernel.scale(range)?;
-    let mut sum = 0.0;
-    let mut buffer = [0.0f32; PART];
+/// Which of `n` values in ascending order is the percentile, counted from 0; `None` of none.
+pub(crate) fn rank(percent: f64, n: usize) -> Option<usize> {
+    let rank = (percent / 100.0 * n as f64).ceil() as usize;
+    (n > 0).then(|| rank.clamp(1, n) - 1)
+}
+
+/// `sum` and Σ (x − value)² over the finite values, in their order.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn squared_error<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &[f32], at: Places, mut sum: f64) -> f64 {
+    let (mut held, mut squares) = ([0.0f32; PART], [0.0f64; PART]);
     for (part, original) in values.chunks(PART).enumerate() {
-        let held = &mut buffer[..original.len()];
+        let (held, squares) = (&mut held[..original.len()], &mut squares[..original.len()]);
         held.copy_from_slice(original);
         kernel.apply(scale, held, at.from(part * PART));
-        for (x, y) in original.iter().zip(held).filter(|(x, _)| x.is_finite()) {
-            sum += (f64::from(*x) - f64::from(*y)).powi(2);
+        for ((square, x), y) in squares.iter_mut().zip(original).zip(held) {
+            let error = f64::from(*x) - f64::from(*y);
+            *square = if x.is_finite() { error * error } else { 0.0 };
         }
+        // One after the other: a sum of non-negative numbers, which zeros leave as it is.
+        squares.iter().for_each(|square| sum += square);
     }
-    Ok(sum)
+    sum
 }
 
 impl fmt::Display for Clip {

@@ -1,21 +1,28 @@
 //! Transforms for controls: what a result is held against.
 
-use crate::groups;
+use crate::groups::{self, Piece};
 use crate::scheme::Granularity;
-use crate::stream::{Gaussian, STREAM_CHUNK, stream};
+use crate::stream::{Gaussian, STREAM_CHUNK, chunks, stream};
 use rand_pcg::rand_core::RngCore;
 use rayon::prelude::*;
 use std::convert::Infallible;
 
-/// Moves each finite nonzero value by exactly one ulp of F32, up or down by a seeded coin.
+/// Values that share one random word of [`jitter`], a bit each.
+const COINS: usize = 64;
+
+/// Moves each finite nonzero value by exactly one ulp of F32, up or down by a seeded coin. The first value is the
+/// tensor's `start`-th.
 ///
 /// The largest finite value moves down when its coin says up, since up is infinity.
-pub(crate) fn jitter(seed: u64, tensor: &str, values: &mut [f32]) {
-    values.par_chunks_mut(STREAM_CHUNK).enumerate().for_each(|(part, values)| {
-        let mut rng = stream(seed, tensor, part as u64);
-        for sixty_four in values.chunks_mut(64) {
-            let mut coins = rng.next_u64();
-            for x in sixty_four {
+pub(crate) fn jitter(seed: u64, tensor: &str, values: &mut [f32], start: usize) {
+    chunks(values, start).into_par_iter().for_each(|chunk| {
+        let mut rng = stream(seed, tensor, chunk.number);
+        rng.advance((chunk.skipped / COINS) as u128);
+        let skipped = chunk.skipped % COINS;
+        let (head, rest) = chunk.values.split_at_mut((COINS - skipped).min(chunk.values.len()));
+        for (values, skipped) in std::iter::once((head, skipped)).chain(rest.chunks_mut(COINS).map(|v| (v, 0))) {
+            let mut coins = rng.next_u64() >> skipped;
+            for x in values {
                 *x = nudge(*x, coins & 1 == 1);
                 coins >>= 1;
             }
@@ -36,8 +43,8 @@ fn nudge(x: f32, up: bool) -> f32 {
 }
 
 /// Permutes the finite values of each group by a seeded draw (Fisher and Yates).
-pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values: &mut [f32], n_per_row: usize) {
-    let Ok(()) = groups::for_each::<Infallible>(granularity, values, n_per_row, |group, at| {
+pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values: &mut [f32], piece: Piece) {
+    let Ok(()) = groups::for_each::<Infallible>(granularity, values, piece, |group, at| {
         let mut rng = stream(seed, tensor, at.of(0) as u64);
         let mut finite: Vec<&mut f32> = group.iter_mut().filter(|x| x.is_finite()).collect();
         for last in (1..finite.len()).rev() {
@@ -51,23 +58,20 @@ pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values:
     });
 }
 
-/// Adds Gaussian noise whose energy in each group is the group's own over 10^(`sqnr_db`/10), exactly
-/// up to the rounding of the sums to F32.
-pub(crate) fn noise(
-    sqnr_db: f64,
-    seed: u64,
-    granularity: Granularity,
-    tensor: &str,
-    values: &mut [f32],
-    n_per_row: usize,
-) {
-    let ratio = libm::exp10(-sqnr_db / 10.0);
+/// Adds Gaussian noise whose energy in each group is the group's own over 10^(`sqnr_db`/10), exactly up to the rounding of
+/// the sums to F32. Groups are at hand whole.
+pub(crate) fn noise(sqnr_db: f64, seed: u64, granularity: Granularity, tensor: &str, values: &mut [f32], piece: Piece) {
+    let ratio = ratio(sqnr_db);
     match granularity {
-        Granularity::Tensor => noise_tensor(ratio, seed, tensor, values),
-        Granularity::Row => noise_rows(ratio, seed, tensor, values, n_per_row, n_per_row),
-        Granularity::Block(n) => noise_rows(ratio, seed, tensor, values, n_per_row, n.get() as usize),
+        Granularity::Row => noise_rows(ratio, seed, tensor, values, piece, piece.width),
+        Granularity::Block(n) => noise_rows(ratio, seed, tensor, values, piece, n.get() as usize),
+        Granularity::Tensor => {
+            let mut gain = NoiseGain::new(sqnr_db, seed, tensor);
+            gain.see(values);
+            add_noise(gain.finish(), seed, tensor, values, piece.start);
+        }
         Granularity::Col | Granularity::Tile { .. } => {
-            let Ok(()) = groups::for_each::<Infallible>(granularity, values, n_per_row, |group, at| {
+            let Ok(()) = groups::for_each::<Infallible>(granularity, values, piece, |group, at| {
                 // A column's first place is its number.
                 noise_group(ratio, &mut Gaussian::new(stream(seed, tensor, at.of(0) as u64)), group);
                 Ok(())
@@ -76,30 +80,85 @@ pub(crate) fn noise(
     }
 }
 
-/// One group of all values: energies first, in a fixed order, then the same draws once more.
-fn noise_tensor(ratio: f64, seed: u64, tensor: &str, values: &mut [f32]) {
-    let energies: Vec<(f64, f64)> = values
-        .par_chunks(STREAM_CHUNK)
-        .enumerate()
-        .map(|(part, values)| {
-            let mut gaussian = Gaussian::new(stream(seed, tensor, part as u64));
-            energy(values, values.iter().map(|_| gaussian.draw()))
-        })
-        .collect();
-    let (signal, drawn) = energies.iter().fold((0.0, 0.0), |(s, g), e| (s + e.0, g + e.1));
-    let gain = gain(ratio, signal, drawn);
-    values.par_chunks_mut(STREAM_CHUNK).enumerate().for_each(|(part, values)| {
-        let mut gaussian = Gaussian::new(stream(seed, tensor, part as u64));
-        for x in values {
+/// Energy of the noise over that of the signal.
+fn ratio(sqnr_db: f64) -> f64 {
+    libm::exp10(-sqnr_db / 10.0)
+}
+
+/// By what the draws of a tensor are multiplied, so that the noise on all of its values has the energy that is asked for:
+/// energies are summed in the order of the values, chunk by chunk, however many come at a time.
+pub(crate) struct NoiseGain<'a> {
+    seed: u64,
+    tensor: &'a str,
+    ratio: f64,
+    /// Values seen.
+    seen: usize,
+    /// Of the chunks that were seen whole.
+    energies: Energies,
+    /// Of the chunk that was not, and where its draws go on.
+    open: Option<(Energies, Gaussian)>,
+}
+
+impl<'a> NoiseGain<'a> {
+    pub(crate) fn new(sqnr_db: f64, seed: u64, tensor: &'a str) -> Self {
+        NoiseGain { seed, tensor, ratio: ratio(sqnr_db), seen: 0, energies: Energies::default(), open: None }
+    }
+
+    /// The next values of the tensor.
+    pub(crate) fn see(&mut self, values: &[f32]) {
+        let (start, begun) = (self.seen, self.open.take());
+        let in_first = (STREAM_CHUNK - start % STREAM_CHUNK).min(values.len());
+        let (first, rest) = values.split_at(in_first);
+        let (mut energies, mut gaussian) = begun.unwrap_or_else(|| (Energies::default(), self.draws(start)));
+        energies.add(first, &mut gaussian);
+        let mut chunks = vec![(energies, gaussian)];
+        let of_chunk = |(i, values): (usize, &[f32])| {
+            let mut gaussian = self.draws(start + in_first + i * STREAM_CHUNK);
+            let mut energies = Energies::default();
+            energies.add(values, &mut gaussian);
+            (energies, gaussian)
+        };
+        chunks.par_extend(rest.par_chunks(STREAM_CHUNK).enumerate().map(of_chunk));
+        self.seen += values.len();
+        if !self.seen.is_multiple_of(STREAM_CHUNK) {
+            self.open = chunks.pop();
+        }
+        chunks.iter().for_each(|(energies, _)| self.energies.merge(energies));
+    }
+
+    /// Those of the chunk of value `place`, from its first on.
+    fn draws(&self, place: usize) -> Gaussian {
+        Gaussian::new(stream(self.seed, self.tensor, (place / STREAM_CHUNK) as u64))
+    }
+
+    /// After the last value.
+    pub(crate) fn finish(mut self) -> f64 {
+        if let Some((energies, _)) = self.open.take() {
+            self.energies.merge(&energies);
+        }
+        self.energies.gain(self.ratio)
+    }
+}
+
+/// Adds to each value its draw, `gain` times. The first value is the tensor's `start`-th.
+pub(crate) fn add_noise(gain: f64, seed: u64, tensor: &str, values: &mut [f32], start: usize) {
+    chunks(values, start).into_par_iter().for_each(|chunk| {
+        let mut gaussian = Gaussian::new(stream(seed, tensor, chunk.number));
+        // How many random words a draw takes depends on the words, so those before are drawn again.
+        for _ in 0..chunk.skipped {
+            gaussian.draw();
+        }
+        for x in chunk.values {
             *x = (f64::from(*x) + gain * gaussian.draw()) as f32;
         }
     });
 }
 
 /// Groups of `n_per_block` within rows; one stream a row.
-fn noise_rows(ratio: f64, seed: u64, tensor: &str, values: &mut [f32], n_per_row: usize, n_per_block: usize) {
-    values.par_chunks_mut(n_per_row).enumerate().for_each(|(row, values)| {
-        let mut gaussian = Gaussian::new(stream(seed, tensor, row as u64));
+fn noise_rows(ratio: f64, seed: u64, tensor: &str, values: &mut [f32], piece: Piece, n_per_block: usize) {
+    let first = piece.start / piece.width;
+    values.par_chunks_mut(piece.width).enumerate().for_each(|(row, values)| {
+        let mut gaussian = Gaussian::new(stream(seed, tensor, (first + row) as u64));
         for block in values.chunks_mut(n_per_block) {
             noise_group(ratio, &mut gaussian, block);
         }
@@ -108,23 +167,43 @@ fn noise_rows(ratio: f64, seed: u64, tensor: &str, values: &mut [f32], n_per_row
 
 fn noise_group(ratio: f64, gaussian: &mut Gaussian, values: &mut [f32]) {
     let draws: Vec<f64> = values.iter().map(|_| gaussian.draw()).collect();
-    let (signal, drawn) = energy(values, draws.iter().copied());
-    let gain = gain(ratio, signal, drawn);
+    let mut energies = Energies::default();
+    energies.add_drawn(values, draws.iter().copied());
+    let gain = energies.gain(ratio);
     for (x, g) in values.iter_mut().zip(draws) {
         *x = (f64::from(*x) + gain * g) as f32;
     }
 }
 
-/// Sums of squares of the finite values and of the draws that will meet them.
-fn energy(values: &[f32], draws: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.iter().zip(draws).filter(|(x, _)| x.is_finite()).fold((0.0, 0.0), |(signal, drawn), (&x, g)| {
-        let x = f64::from(x);
-        (signal + x * x, drawn + g * g)
-    })
+/// Sums of squares of the finite values and of the draws that meet them.
+#[derive(Clone, Copy, Default)]
+struct Energies {
+    signal: f64,
+    drawn: f64,
 }
 
-fn gain(ratio: f64, signal: f64, drawn: f64) -> f64 {
-    if drawn == 0.0 { 0.0 } else { (ratio * signal / drawn).sqrt() }
+impl Energies {
+    /// A draw for each value, finite or not.
+    fn add(&mut self, values: &[f32], gaussian: &mut Gaussian) {
+        self.add_drawn(values, values.iter().map(|_| gaussian.draw()));
+    }
+
+    fn add_drawn(&mut self, values: &[f32], draws: impl Iterator<Item = f64>) {
+        for (&x, g) in values.iter().zip(draws).filter(|(x, _)| x.is_finite()) {
+            let x = f64::from(x);
+            self.signal += x * x;
+            self.drawn += g * g;
+        }
+    }
+
+    fn merge(&mut self, other: &Energies) {
+        self.signal += other.signal;
+        self.drawn += other.drawn;
+    }
+
+    fn gain(self, ratio: f64) -> f64 {
+        if self.drawn == 0.0 { 0.0 } else { (ratio * self.signal / self.drawn).sqrt() }
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +221,7 @@ mod tests {
         v[5] = 0.0;
         v[6] = -0.0;
         let before = v.clone();
-        jitter(1, "t", &mut v);
+        jitter(1, "t", &mut v, 0);
         let mut up = 0usize;
         for (a, b) in before.iter().zip(&v) {
             if *a == 0.0 {
@@ -160,7 +239,7 @@ mod tests {
     fn jitter_stays_finite_at_the_ends_and_may_reach_zero() {
         for seed in 0..64 {
             let mut v = [f32::MAX, f32::MIN, f32::from_bits(1)];
-            jitter(seed, "t", &mut v);
+            jitter(seed, "t", &mut v, 0);
             assert_eq!((v[0], v[1]), (f32::MAX.next_down(), f32::MIN.next_up()));
             assert!(v[2] == 0.0 || v[2] == f32::from_bits(2));
         }
@@ -169,8 +248,8 @@ mod tests {
     #[test]
     fn tensors_of_equal_length_get_different_coins() {
         let (mut a, mut b) = (bumpy(576), bumpy(576));
-        jitter(1, "blk.0.ffn_norm.weight", &mut a);
-        jitter(1, "blk.1.ffn_norm.weight", &mut b);
+        jitter(1, "blk.0.ffn_norm.weight", &mut a, 0);
+        jitter(1, "blk.1.ffn_norm.weight", &mut b, 0);
         let same = a.iter().zip(&b).filter(|(x, y)| x == y).count();
         assert!((200..376).contains(&same), "{same} of 576 coins agree");
     }
@@ -183,7 +262,7 @@ mod tests {
         let tile = Granularity::Tile { rows: NonZeroU32::new(40).unwrap(), cols: NonZeroU32::new(50).unwrap() };
         for granularity in [Granularity::Tensor, Granularity::Row, block, Granularity::Col, tile] {
             let mut v = original.clone();
-            noise(20.0, 3, granularity, "t", &mut v, n_per_row);
+            noise(20.0, 3, granularity, "t", &mut v, Piece::whole(n_per_row));
             let groups: Vec<Vec<usize>> = match granularity {
                 Granularity::Tensor => vec![(0..v.len()).collect()],
                 Granularity::Row => (0..rows).map(|r| (r * n_per_row..(r + 1) * n_per_row).collect()).collect(),
@@ -222,7 +301,7 @@ mod tests {
             Granularity::Tile { rows: one(8), cols: one(16) },
         ] {
             let mut v = original.clone();
-            shuffle(5, granularity, "t", &mut v, n_per_row);
+            shuffle(5, granularity, "t", &mut v, Piece::whole(n_per_row));
             assert!(v[7].is_nan());
             let key = |x: f32| (x as usize / n_per_row, x as usize % n_per_row);
             let mut moved = 0;
@@ -251,7 +330,7 @@ mod tests {
         let mut counts = std::collections::BTreeMap::new();
         for seed in 0..6000 {
             let mut v = [0.0, 1.0, 2.0];
-            shuffle(seed, Granularity::Tensor, "t", &mut v, 3);
+            shuffle(seed, Granularity::Tensor, "t", &mut v, Piece::whole(3));
             *counts.entry(v.map(|x| x as u8)).or_insert(0u32) += 1;
         }
         // 1000 each, standard deviation 29; five of them.

@@ -1,25 +1,17 @@
 //! Fake quantization: values become what they would read as after being held in the scheme's format.
 
-use crate::codebook::Codebook;
 use crate::codebook_table::CodebookTable;
 use crate::codec::{BlockCodec, CodecError};
-use crate::exmy::{ExMy, Scaled};
-use crate::groups::{self, GroupKernel, Range, RangeOverflow};
+use crate::exmy::ExMy;
+use crate::groups::{BATCH, RangeOverflow};
 use crate::imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
-use crate::integer::{Asymmetric, FullRange, Symmetric, ZeroPoint};
 use crate::minifloat::Minifloat;
-use crate::mx::{MX_BLCK_SIZE, MxElement};
-use crate::nvfp4::{NVFP4_BLCK_SIZE, Nvfp4};
 use crate::rounding::{Rounding, RoundingMode, with_rounding};
-use crate::scale::ScaleFormat;
-use crate::scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
+use crate::scheme::{Format, Nonfinite, Scheme};
 use crate::scheme_file::SchemeFile;
-use crate::{control, ggml};
+use crate::together::Together;
 use multiversion::multiversion;
 use rayon::prelude::*;
-
-/// Values one thread works on at a time.
-const BATCH: usize = 1 << 16;
 
 /// What a scheme needs to know about a tensor beside its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +22,14 @@ pub struct TensorContext<'a> {
     pub n_per_row: usize,
 }
 
-/// Which rows of which tensor values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    /// The first of them, counted through all matrices.
-    pub first: usize,
-    /// Of the whole tensor.
-    pub shape: TensorShape,
+impl TensorContext<'_> {
+    /// How many rows `n` values are.
+    pub(crate) fn rows(&self, n: usize) -> Result<usize, FakeQuantError> {
+        match n.checked_div(self.n_per_row) {
+            Some(rows) if rows * self.n_per_row == n => Ok(rows),
+            _ => Err(FakeQuantError::Shape { tensor: self.name.to_owned(), n, n_per_row: self.n_per_row }),
+        }
+    }
 }
 
 /// Why a tensor could not be fake-quantized.
@@ -98,6 +91,44 @@ pub enum FakeQuantError {
         /// The scheme.
         scheme: String,
     },
+    /// Values that the scheme cannot hold without others.
+    #[error(
+        "tensor {tensor:?}: {n} values from value {start} on are no part that {scheme:?} can hold by itself, wanted {wanted}\n\
+         hint: this is a fault of assay; please report it"
+    )]
+    Part {
+        /// GGUF name.
+        tensor: String,
+        /// The scheme.
+        scheme: String,
+        /// Place of the first value.
+        start: usize,
+        /// Values.
+        n: usize,
+        /// What the scheme can hold.
+        wanted: Together,
+    },
+    /// A scheme that is used before it has seen what it must know of all values.
+    #[error(
+        "tensor {tensor:?}: scheme {scheme:?} has not seen all values as often as it must\n\
+         hint: this is a fault of assay; please report it"
+    )]
+    NotSeen {
+        /// GGUF name.
+        tensor: String,
+        /// The scheme.
+        scheme: String,
+    },
+    /// There is no memory for what is to be known of each column.
+    #[error(
+        "tensor {tensor:?}: no memory for what is to be known of {n} columns\nhint: free memory, or choose a scheme that goes row by row"
+    )]
+    Memory {
+        /// GGUF name.
+        tensor: String,
+        /// Columns.
+        n: usize,
+    },
     /// ggml could not hold it.
     #[error("tensor {tensor:?}: {source}")]
     Codec {
@@ -126,84 +157,26 @@ impl Scheme {
         ctx: &TensorContext<'_>,
         codec: &dyn BlockCodec,
     ) -> Result<(), FakeQuantError> {
-        self.fake_quantize_rows(values, ctx, Rows { first: 0, shape: self.shape_of(values.len(), ctx) }, codec)
-    }
-
-    /// [`fake_quantize`](Self::fake_quantize) of some rows of a tensor, or of a tensor of several matrices: where they
-    /// stand decides which importances are theirs. Formats that look beyond a row must get all of them.
-    ///
-    /// # Errors
-    /// As `fake_quantize`.
-    pub fn fake_quantize_rows(
-        &self,
-        values: &mut [f32],
-        ctx: &TensorContext<'_>,
-        rows: Rows,
-        codec: &dyn BlockCodec,
-    ) -> Result<(), FakeQuantError> {
         if values.is_empty() || self.format == Format::Identity {
             return Ok(());
         }
-        let importance = self.importance(ctx.name, rows.shape)?;
-        let kept = self.set_aside_nonfinite(values, ctx)?;
-        let groups_of = self.granularity.unwrap_or(Granularity::Tensor);
-        match self.format {
-            Format::Identity => {}
-            Format::Minifloat { exmy, rounding } if self.granularity.is_none() => cast(exmy, rounding, values, ctx),
-            Format::Minifloat { exmy, rounding } => with_rounding!(rounding, ctx.name, round => {
-                self.by_scaled_group(&Scaled::new(exmy, self.scale, round), groups_of, values, ctx)?
-            }),
-            Format::Int { bits, symmetry, rounding } => with_rounding!(rounding, ctx.name, round => match symmetry {
-                Symmetry::Sym => {
-                    self.by_scaled_group(&Symmetric::new(bits, self.scale, round), groups_of, values, ctx)?
-                }
-                Symmetry::Asym => self.by_group(&Asymmetric::new(bits, self.scale, round), groups_of, values, ctx)?,
-                Symmetry::ZeroPoint => self.by_group(&ZeroPoint::new(bits, self.scale, round), groups_of, values, ctx)?,
-                Symmetry::FullRange => self.by_group(&FullRange::new(bits, self.scale, round), groups_of, values, ctx)?,
-            }),
-            Format::Codebook(codebook) => {
-                self.by_scaled_group(&Codebook::new(codebook.entries, self.scale), groups_of, values, ctx)?;
-            }
-            Format::Table => {
-                let table = self.table().ok_or_else(|| self.not_read(ctx.name))?;
-                self.by_group(&Codebook::new(table.entries(), self.scale), groups_of, values, ctx)?;
-            }
-            Format::Mx { format, rounding } => with_rounding!(rounding, ctx.name, round => {
-                let blocks = Granularity::block(MX_BLCK_SIZE);
-                match format.element {
-                    MxElement::Float(float) => {
-                        self.by_group(&Scaled::new(float, ScaleFormat::E8m0, round), blocks, values, ctx)?
-                    }
-                    MxElement::Int8 => self.by_group(&Symmetric::mxint8(round), blocks, values, ctx)?,
-                }
-            }),
-            Format::Nvfp4 { rounding } => with_rounding!(rounding, ctx.name, round => {
-                let kernel = Nvfp4::new(Range::of(values).absmax(), round);
-                self.by_group(&kernel, Granularity::block(NVFP4_BLCK_SIZE), values, ctx)?
-            }),
-            Format::Ggml(format) => ggml::apply(format, values, ctx, importance, rows.first, codec)?,
-            Format::Jitter { seed } => control::jitter(seed, ctx.name, values),
-            Format::Noise { sqnr_db, seed } => {
-                control::noise(sqnr_db, seed, groups_of, ctx.name, values, ctx.n_per_row);
-            }
-            Format::Shuffle { seed } => control::shuffle(seed, groups_of, ctx.name, values, ctx.n_per_row),
-            Format::Zero => values.fill(0.0),
+        let shape = self.shape_of(values.len(), ctx)?;
+        let mut observer = self.observer(ctx.name, shape)?;
+        for _ in 0..self.passes(shape) {
+            observer.see(values)?;
         }
-        for (index, value) in kept {
-            values[index] = value;
-        }
-        Ok(())
+        observer.holder()?.hold(0, values, codec)
     }
 
     /// The shape of a whole tensor of which only values and rows are known.
-    fn shape_of(&self, n: usize, ctx: &TensorContext<'_>) -> TensorShape {
-        let rows = n.checked_div(ctx.n_per_row).unwrap_or_default();
+    fn shape_of(&self, n: usize, ctx: &TensorContext<'_>) -> Result<TensorShape, FakeQuantError> {
+        let rows = ctx.rows(n)?;
         let entry = self.file.as_ref().and_then(SchemeFile::imatrix).and_then(|i| i.entries().get(ctx.name));
         let n_matrices = entry.and_then(|entry| entry.len().checked_div(ctx.n_per_row)).unwrap_or(1);
-        match n_matrices > 0 && rows.is_multiple_of(n_matrices) {
+        Ok(match n_matrices > 0 && rows.is_multiple_of(n_matrices) {
             true => TensorShape { n_per_row: ctx.n_per_row, rows: rows / n_matrices, n_matrices },
             false => TensorShape::matrix(ctx.n_per_row, rows),
-        }
+        })
     }
 
     /// The importances that the scheme's file has for a tensor; `None` when the scheme names no importance matrix.
@@ -227,57 +200,21 @@ impl Scheme {
         FakeQuantError::FileNotRead { tensor: tensor.to_owned(), scheme: self.to_string() }
     }
 
-    /// With a scale that may be held in two levels.
-    fn by_scaled_group<K: GroupKernel<Scale = f32>>(
-        &self,
-        kernel: &K,
-        granularity: Granularity,
-        values: &mut [f32],
-        ctx: &TensorContext<'_>,
-    ) -> Result<(), FakeQuantError> {
-        match (self.scale, granularity, granularity.super_block()) {
-            (ScaleFormat::F16Hier, Granularity::Block(n), Some(n_per_super)) => {
-                let extents = (n.get() as usize, n_per_super as usize);
-                groups::apply_in_super_blocks(kernel, extents, self.clip, values, ctx.n_per_row)
-                    .map_err(|overflow| beyond_f32(overflow, ctx))
-            }
-            _ => self.by_group(kernel, granularity, values, ctx),
-        }
-    }
-
-    fn by_group<K: GroupKernel>(
-        &self,
-        kernel: &K,
-        granularity: Granularity,
-        values: &mut [f32],
-        ctx: &TensorContext<'_>,
-    ) -> Result<(), FakeQuantError> {
-        groups::apply(kernel, granularity, self.clip, values, ctx.n_per_row)
-            .map_err(|overflow| beyond_f32(overflow, ctx))
-    }
-
-    /// Checks shape and finiteness. Under `:nonfinite=keep` returns what has to be put back; ggml gets
-    /// zeros in those places, since its functions assume finite input.
+    /// Checks that values, of which the first is the tensor's `start`-th, are finite. Under `:nonfinite=keep` returns what
+    /// has to be put back; ggml gets zeros in those places, since its functions assume finite input.
     pub(crate) fn set_aside_nonfinite(
         &self,
         values: &mut [f32],
-        ctx: &TensorContext<'_>,
+        tensor: &str,
+        start: usize,
     ) -> Result<Vec<(usize, f32)>, FakeQuantError> {
-        if ctx.n_per_row == 0 || !values.len().is_multiple_of(ctx.n_per_row) {
-            return Err(FakeQuantError::Shape {
-                tensor: ctx.name.to_owned(),
-                n: values.len(),
-                n_per_row: ctx.n_per_row,
-            });
+        if self.nonfinite == Nonfinite::Error {
+            return refuse_nonfinite(values, tensor, start).map(|()| Vec::new());
         }
         if values.par_chunks(BATCH).all(all_finite) {
             return Ok(Vec::new());
         }
         let kept: Vec<(usize, f32)> = values.iter().copied().enumerate().filter(|(_, x)| !x.is_finite()).collect();
-        if self.nonfinite == Nonfinite::Error {
-            let (index, value) = kept[0];
-            return Err(FakeQuantError::Nonfinite { tensor: ctx.name.to_owned(), index, value });
-        }
         if matches!(self.format, Format::Ggml(_)) {
             for &(index, _) in &kept {
                 values[index] = 0.0;
@@ -287,18 +224,29 @@ impl Scheme {
     }
 }
 
-fn beyond_f32(RangeOverflow { min, max }: RangeOverflow, ctx: &TensorContext<'_>) -> FakeQuantError {
-    FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max }
+/// The error, if there is a value that is not finite; the first value is the tensor's `start`-th.
+pub(crate) fn refuse_nonfinite(values: &[f32], tensor: &str, start: usize) -> Result<(), FakeQuantError> {
+    if values.par_chunks(BATCH).all(all_finite) {
+        return Ok(());
+    }
+    match values.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+        None => Ok(()),
+        Some((i, &value)) => Err(FakeQuantError::Nonfinite { tensor: tensor.to_owned(), index: start + i, value }),
+    }
 }
 
-/// A plain cast of every value; the wide formats have kernels of their own.
-fn cast(exmy: ExMy, rounding: RoundingMode, values: &mut [f32], ctx: &TensorContext<'_>) {
+pub(crate) fn beyond_f32(RangeOverflow { min, max }: RangeOverflow, tensor: &str) -> FakeQuantError {
+    FakeQuantError::RangeOverflow { tensor: tensor.to_owned(), min, max }
+}
+
+/// A plain cast of every value, the first of which is the tensor's `start`-th; the wide formats have kernels of their own.
+pub(crate) fn cast(exmy: ExMy, rounding: RoundingMode, values: &mut [f32], tensor: &str, start: usize) {
     let wide = Minifloat::ALL.into_iter().find(|&m| ExMy::from(m) == exmy);
     if let (Some(minifloat), RoundingMode::Value(rounding @ (Rounding::Rne | Rounding::Trunc))) = (wide, rounding) {
         return values.par_chunks_mut(BATCH).for_each(|part| minifloat.cast_slice(rounding, part));
     }
-    with_rounding!(rounding, ctx.name, round => {
-        values.par_chunks_mut(BATCH).enumerate().for_each(|(i, part)| exmy.cast_slice(round, part, i * BATCH));
+    with_rounding!(rounding, tensor, round => {
+        values.par_chunks_mut(BATCH).enumerate().for_each(|(i, part)| exmy.cast_slice(round, part, start + i * BATCH));
     });
 }
 

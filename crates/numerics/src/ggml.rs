@@ -2,7 +2,8 @@
 //! so that the bits are llama.cpp's.
 
 use crate::codec::BlockCodec;
-use crate::fake_quantize::{FakeQuantError, TensorContext};
+use crate::fake_quantize::FakeQuantError;
+use crate::groups::Piece;
 use crate::imatrix::Importance;
 use rayon::prelude::*;
 
@@ -112,36 +113,37 @@ pub const GGML_FORMATS: &[GgmlFormat] = &[
 /// Values handed to ggml at once by one thread; whole rows, so the result does not depend on it.
 const BATCH: usize = 1 << 15;
 
-/// Quantizes and restores rows in place; `first_row` is where they stand among those that have importances.
+/// Quantizes and restores rows in place.
 ///
 /// # Errors
 /// When the rows are not whole blocks, the type needs an importance matrix, or the codec fails.
 pub(crate) fn apply(
     format: &GgmlFormat,
     values: &mut [f32],
-    ctx: &TensorContext<'_>,
+    tensor: &str,
+    piece: Piece,
     importance: Option<Importance<'_>>,
-    first_row: usize,
     codec: &dyn BlockCodec,
 ) -> Result<(), FakeQuantError> {
-    let fail = |source| FakeQuantError::Codec { tensor: ctx.name.to_owned(), source };
+    let n_per_row = piece.width;
+    let fail = |source| FakeQuantError::Codec { tensor: tensor.to_owned(), source };
     let layout =
         codec.layout(format.name).ok_or_else(|| fail(crate::CodecError::UnknownType { ty: format.name.into() }))?;
-    if !ctx.n_per_row.is_multiple_of(layout.blck_size) {
+    if !n_per_row.is_multiple_of(layout.blck_size) {
         return Err(fail(crate::CodecError::PartialBlock {
             ty: format.name.into(),
             blck_size: layout.blck_size,
-            n_per_row: ctx.n_per_row,
+            n_per_row,
         }));
     }
     if layout.requires_imatrix && importance.is_none() {
         return Err(fail(crate::CodecError::RequiresImatrix { ty: format.name.into() }));
     }
     // Every batch is tried and the first failing one reported, so the error does not depend on the threads.
-    let results: Vec<_> = batches(values, ctx.n_per_row, importance, first_row)
+    let results: Vec<_> = batches(values, n_per_row, importance, piece.start / n_per_row)
         .into_par_iter()
         .map(|(rows, importances)| {
-            let bytes = codec.quantize(format.name, rows, ctx.n_per_row, importances)?;
+            let bytes = codec.quantize(format.name, rows, n_per_row, importances)?;
             codec.dequantize(format.name, &bytes, rows)
         })
         .collect();

@@ -2,13 +2,30 @@
 //! the work is spread over threads without the result depending on them.
 
 use crate::clip::Clip;
-use crate::scale::SuperScale;
+use crate::scale::GroupScale;
 use crate::scheme::Granularity;
 use multiversion::multiversion;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Values one thread works on at a time.
-const BATCH: usize = 1 << 16;
+pub(crate) const BATCH: usize = 1 << 16;
+
+/// Which part of a tensor values are: whole rows, or some of one row, which are taken for a row of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Place of the first value.
+    pub(crate) start: usize,
+    /// Values side by side in a row.
+    pub(crate) width: usize,
+}
+
+impl Piece {
+    /// All of a tensor.
+    pub(crate) fn whole(n_per_row: usize) -> Piece {
+        Piece { start: 0, width: n_per_row }
+    }
+}
 
 /// The least and greatest finite value of a group; both 0 when it has none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +35,9 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// Of no values.
+    pub(crate) const NONE: Range = Range { min: 0.0, max: 0.0 };
+
     #[inline(always)]
     pub(crate) fn of(values: &[f32]) -> Range {
         Keys::of(values).range()
@@ -82,9 +102,9 @@ impl Places {
 }
 
 /// What a scheme with a scale does to one group.
-pub(crate) trait GroupKernel: Sync {
+pub(crate) trait GroupKernel: Send + Sync {
     /// What the group shares.
-    type Scale: Copy + Send + Sync;
+    type Scale: GroupScale;
 
     fn scale(&self, range: Range) -> Result<Self::Scale, RangeOverflow>;
 
@@ -93,40 +113,99 @@ pub(crate) trait GroupKernel: Sync {
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
 }
 
-/// Runs a kernel over all groups of `values`, rows of `n_per_row`.
+/// Which values share a scale, and what it is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grouping {
+    pub(crate) granularity: Granularity,
+    pub(crate) clip: Clip,
+    /// The scales of a super-block share another.
+    pub(crate) in_two_levels: bool,
+}
+
+/// Runs a kernel over all groups of `values`.
 ///
 /// # Errors
 /// The first group, in order of position, that has no scale.
 pub(crate) fn apply<K: GroupKernel>(
     kernel: &K,
-    granularity: Granularity,
-    clip: Clip,
+    grouping: Grouping,
     values: &mut [f32],
-    n_per_row: usize,
+    piece: Piece,
 ) -> Result<(), RangeOverflow> {
-    match granularity {
-        Granularity::Tensor => {
-            let range = match clip {
-                Clip::Absmax => {
-                    let keys: Vec<Keys> = values.par_chunks(BATCH).map(keys_wide).collect();
-                    keys.into_iter().fold(Keys::EMPTY, Keys::merge).range()
-                }
-                _ => clip.range(kernel, values, Places::contiguous(0))?,
-            };
-            let scale = kernel.scale(range)?;
-            values
-                .par_chunks_mut(BATCH)
-                .enumerate()
-                .for_each(|(i, part)| apply_wide(kernel, scale, part, Places::contiguous(i * BATCH)));
-            Ok(())
+    let Grouping { granularity, clip, in_two_levels } = grouping;
+    match (granularity, granularity.super_block()) {
+        (Granularity::Block(n), Some(n_per_super)) if in_two_levels => {
+            apply_in_super_blocks(kernel, (n.get() as usize, n_per_super as usize), clip, values, piece)
         }
-        Granularity::Row => in_blocks(kernel, clip, values, n_per_row, n_per_row),
-        Granularity::Block(n) => in_blocks(kernel, clip, values, n_per_row, n.get() as usize),
-        Granularity::Col | Granularity::Tile { .. } => for_each(granularity, values, n_per_row, |group, at| {
-            let scale = kernel.scale(clip.range(kernel, group, at)?)?;
-            apply_wide(kernel, scale, group, at);
+        (Granularity::Row, _) => in_blocks(kernel, clip, values, piece, piece.width),
+        (Granularity::Block(n), _) => in_blocks(kernel, clip, values, piece, n.get() as usize),
+        (Granularity::Col | Granularity::Tensor | Granularity::Tile { .. }, _) => {
+            for_each(granularity, values, piece, |group, at| {
+                let scale = kernel.scale(clip.range(kernel, group, at)?)?;
+                apply_wide(kernel, scale, group, at);
+                Ok(())
+            })
+        }
+    }
+}
+
+/// Runs a kernel over values of groups that reach through the whole tensor and whose ranges are known: that of the tensor,
+/// or one for each of the piece's columns.
+///
+/// # Errors
+/// The first group, in order of position, that has no scale.
+pub(crate) fn apply_within<K: GroupKernel>(
+    kernel: &K,
+    granularity: Granularity,
+    ranges: &[Range],
+    values: &mut [f32],
+    piece: Piece,
+) -> Result<(), RangeOverflow> {
+    let scales = ranges.iter().map(|&range| kernel.scale(range)).collect::<Result<Vec<K::Scale>, RangeOverflow>>()?;
+    if granularity == Granularity::Col {
+        return for_each(granularity, values, piece, |column, at| {
+            apply_wide(kernel, scales[at.start - piece.start], column, at);
             Ok(())
-        }),
+        });
+    }
+    for &scale in &scales {
+        let batches = values.par_chunks_mut(BATCH).enumerate();
+        batches.for_each(|(i, part)| apply_wide(kernel, scale, part, Places::contiguous(piece.start + i * BATCH)));
+    }
+    Ok(())
+}
+
+/// What a piece has of the groups that reach through its whole tensor.
+pub(crate) struct Through<'v> {
+    values: Cow<'v, [f32]>,
+    /// Values of each group.
+    n_each: usize,
+    columns: bool,
+    piece: Piece,
+}
+
+impl<'v> Through<'v> {
+    /// All values are one group, or each column is one.
+    pub(crate) fn of(granularity: Granularity, values: &'v [f32], piece: Piece) -> Self {
+        let columns = granularity == Granularity::Col;
+        match columns {
+            true => {
+                let n_each = values.len() / piece.width;
+                Through { values: transposed(values, piece.width).into(), n_each, columns, piece }
+            }
+            false => Through { values: values.into(), n_each: values.len(), columns, piece },
+        }
+    }
+
+    /// The values of each group in the order of their places, group by group.
+    pub(crate) fn groups(&self) -> impl IndexedParallelIterator<Item = (&[f32], Places)> {
+        self.values.par_chunks(self.n_each).enumerate().map(|(i, values)| {
+            let at = match self.columns {
+                true => Places::column(self.piece.start + i, self.piece.width),
+                false => Places::contiguous(self.piece.start),
+            };
+            (values, at)
+        })
     }
 }
 
@@ -135,13 +214,13 @@ fn in_blocks<K: GroupKernel>(
     kernel: &K,
     clip: Clip,
     values: &mut [f32],
-    n_per_row: usize,
+    Piece { start, width }: Piece,
     n_per_block: usize,
 ) -> Result<(), RangeOverflow> {
-    let n_per_batch = (BATCH / n_per_row).max(1) * n_per_row;
+    let n_per_batch = (BATCH / width).max(1) * width;
     let batches = values.par_chunks_mut(n_per_batch).enumerate();
     let results: Vec<_> =
-        batches.map(|(i, rows)| rows_wide(kernel, clip, rows, n_per_row, n_per_block, i * n_per_batch)).collect();
+        batches.map(|(i, rows)| rows_wide(kernel, clip, rows, width, n_per_block, start + i * n_per_batch)).collect();
     results.into_iter().collect()
 }
 
@@ -186,7 +265,7 @@ fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], a
 
 /// [`Keys::of`], compiled for what the machine has.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn keys_wide(values: &[f32]) -> Keys {
+pub(crate) fn keys_wide(values: &[f32]) -> Keys {
     Keys::of(values)
 }
 
@@ -195,22 +274,22 @@ fn keys_wide(values: &[f32]) -> Keys {
 ///
 /// # Errors
 /// As [`apply`].
-pub(crate) fn apply_in_super_blocks<K: GroupKernel<Scale = f32>>(
+fn apply_in_super_blocks<K: GroupKernel>(
     kernel: &K,
     (n_per_block, n_per_super): (usize, usize),
     clip: Clip,
     values: &mut [f32],
-    n_per_row: usize,
+    piece: Piece,
 ) -> Result<(), RangeOverflow> {
-    blocks(values, n_per_row, n_per_super, |super_block, start| {
-        let mut steps = Vec::with_capacity(n_per_super.min(super_block.len()).div_ceil(n_per_block));
+    blocks(values, piece, n_per_super, |super_block, start| {
+        let mut scales = Vec::with_capacity(n_per_super.min(super_block.len()).div_ceil(n_per_block));
         for (i, block) in super_block.chunks(n_per_block).enumerate() {
             let at = Places::contiguous(start + i * n_per_block);
-            steps.push(kernel.scale(clip.range(kernel, block, at)?)?);
+            scales.push(kernel.scale(clip.range(kernel, block, at)?)?);
         }
-        let above = SuperScale::over(&steps);
-        for (i, (block, d)) in super_block.chunks_mut(n_per_block).zip(steps).enumerate() {
-            kernel.apply(above.hold(d), block, Places::contiguous(start + i * n_per_block));
+        K::Scale::hold_in_two_levels(&mut scales);
+        for (i, (block, scale)) in super_block.chunks_mut(n_per_block).zip(scales).enumerate() {
+            kernel.apply(scale, block, Places::contiguous(start + i * n_per_block));
         }
         Ok(())
     })
@@ -224,41 +303,42 @@ pub(crate) fn apply_in_super_blocks<K: GroupKernel<Scale = f32>>(
 pub(crate) fn for_each<E: Send>(
     granularity: Granularity,
     values: &mut [f32],
-    n_per_row: usize,
+    piece: Piece,
     work: impl Fn(&mut [f32], Places) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     match granularity {
-        Granularity::Tensor => work(values, Places::contiguous(0)),
-        Granularity::Row => blocks(values, n_per_row, n_per_row, |row, start| work(row, Places::contiguous(start))),
+        Granularity::Tensor => work(values, Places::contiguous(piece.start)),
+        Granularity::Row => blocks(values, piece, piece.width, |row, start| work(row, Places::contiguous(start))),
         Granularity::Block(n) => {
-            blocks(values, n_per_row, n.get() as usize, |block, start| work(block, Places::contiguous(start)))
+            blocks(values, piece, n.get() as usize, |block, start| work(block, Places::contiguous(start)))
         }
         Granularity::Col => {
-            let rows = values.len() / n_per_row;
-            let mut columns = transposed(values, n_per_row);
-            let result =
-                blocks(&mut columns, rows, rows, |col, start| work(col, Places::column(start / rows, n_per_row)));
+            let rows = values.len() / piece.width;
+            let mut columns = transposed(values, piece.width);
+            let result = blocks(&mut columns, Piece::whole(rows), rows, |column, start| {
+                work(column, Places::column(piece.start + start / rows, piece.width))
+            });
             values.copy_from_slice(&transposed(&columns, rows));
             result
         }
-        Granularity::Tile { rows, cols } => tiles(values, n_per_row, rows.get() as usize, cols.get() as usize, work),
+        Granularity::Tile { rows, cols } => tiles(values, piece, rows.get() as usize, cols.get() as usize, work),
     }
 }
 
 /// Blocks start anew in each row; a row's last block may be short.
 fn blocks<E: Send>(
     values: &mut [f32],
-    n_per_row: usize,
+    Piece { start, width }: Piece,
     n_per_block: usize,
     work: impl Fn(&mut [f32], usize) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let rows_at_once = (BATCH / n_per_row).max(1);
+    let n_per_batch = (BATCH / width).max(1) * width;
     let results: Vec<_> = values
-        .par_chunks_mut(rows_at_once * n_per_row)
+        .par_chunks_mut(n_per_batch)
         .enumerate()
         .map(|(batch, rows)| {
-            let mut start = batch * rows_at_once * n_per_row;
-            for row in rows.chunks_mut(n_per_row) {
+            let mut start = start + batch * n_per_batch;
+            for row in rows.chunks_mut(width) {
                 for block in row.chunks_mut(n_per_block) {
                     let n = block.len();
                     work(block, start)?;
@@ -271,10 +351,10 @@ fn blocks<E: Send>(
     results.into_iter().collect()
 }
 
-/// Tiles of `rows` by `cols` from the first value on; the last ones in either direction may be short.
+/// Tiles of `rows` by `cols` from the piece's first value on; the last ones in either direction may be short.
 fn tiles<E: Send>(
     values: &mut [f32],
-    n_per_row: usize,
+    Piece { start, width: n_per_row }: Piece,
     rows: usize,
     cols: usize,
     work: impl Fn(&mut [f32], Places) -> Result<(), E> + Sync,
@@ -289,7 +369,7 @@ fn tiles<E: Send>(
                 let columns = first..first.saturating_add(cols).min(n_per_row);
                 tile.clear();
                 values.chunks(n_per_row).for_each(|row| tile.extend_from_slice(&row[columns.clone()]));
-                work(&mut tile, Places::tile(band * n_per_band + first, columns.len(), n_per_row))?;
+                work(&mut tile, Places::tile(start + band * n_per_band + first, columns.len(), n_per_row))?;
                 for (row, held) in values.chunks_mut(n_per_row).zip(tile.chunks(columns.len())) {
                     row[columns.clone()].copy_from_slice(held);
                 }
@@ -300,13 +380,19 @@ fn tiles<E: Send>(
     results.into_iter().collect()
 }
 
+/// Columns that are gathered together: their values of a row are one line of the cache.
+const COLUMNS_AT_ONCE: usize = 16;
+
 /// `[rows][n_per_row]` → `[n_per_row][rows]`.
 fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
     let rows = values.len() / n_per_row;
     let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(rows).enumerate().for_each(|(col, column)| {
-        for (row, x) in column.iter_mut().enumerate() {
-            *x = values[row * n_per_row + col];
+    out.par_chunks_mut(rows * COLUMNS_AT_ONCE).enumerate().for_each(|(i, columns)| {
+        for (row, values) in values.chunks_exact(n_per_row).enumerate() {
+            let of_columns = &values[i * COLUMNS_AT_ONCE..];
+            for (column, x) in columns.chunks_exact_mut(rows).zip(of_columns) {
+                column[row] = *x;
+            }
         }
     });
     out
@@ -315,13 +401,13 @@ fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
 /// Least and greatest value as integers that order as the floats do: an integer fold vectorises,
 /// a float one may not, and the order of −0 and +0 is settled.
 #[derive(Clone, Copy)]
-struct Keys {
+pub(crate) struct Keys {
     min: i32,
     max: i32,
 }
 
 impl Keys {
-    const EMPTY: Keys = Keys { min: i32::MAX, max: i32::MIN };
+    pub(crate) const EMPTY: Keys = Keys { min: i32::MAX, max: i32::MIN };
 
     #[inline(always)]
     fn of(values: &[f32]) -> Keys {
@@ -339,14 +425,14 @@ impl Keys {
         })
     }
 
-    fn merge(self, other: Keys) -> Keys {
+    pub(crate) fn merge(self, other: Keys) -> Keys {
         Keys { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 
     #[inline(always)]
-    fn range(self) -> Range {
+    pub(crate) fn range(self) -> Range {
         if self.min > self.max {
-            return Range { min: 0.0, max: 0.0 };
+            return Range::NONE;
         }
         // The map is its own inverse.
         let value = |key: i32| f32::from_bits(ordered(key as u32) as u32);
@@ -389,7 +475,7 @@ mod tests {
             Granularity::Tile { rows: n(9), cols: n(u32::MAX) },
         ] {
             let mut values: Vec<f32> = (0..rows * n_per_row).map(|i| i as f32).collect();
-            let result: Result<(), ()> = for_each(granularity, &mut values, n_per_row, |group, at| {
+            let result: Result<(), ()> = for_each(granularity, &mut values, Piece::whole(n_per_row), |group, at| {
                 for (i, x) in group.iter_mut().enumerate() {
                     assert_eq!(at.of(i), *x as usize, "{granularity}");
                     assert_eq!(at.from(i).of(0), *x as usize, "{granularity}");

@@ -84,6 +84,11 @@ impl TensorShape {
         TensorShape { n_per_row: extent(0), rows: extent(1), n_matrices: extent(2).saturating_mul(extent(3)) }
     }
 
+    /// Values of the tensor.
+    pub fn n(&self) -> usize {
+        self.n_per_row.saturating_mul(self.rows).saturating_mul(self.n_matrices)
+    }
+
     /// A single matrix.
     pub fn matrix(n_per_row: usize, rows: usize) -> TensorShape {
         TensorShape { n_per_row, rows, n_matrices: 1 }

@@ -11,7 +11,9 @@
 //! - [`Scheme`] is a format with granularity and options; [`str::parse`] reads it and `Display` prints it canonically.
 //! - [`formats::FORMATS`] is the one table of formats; each family has a file, with a drawing of its bits where it has
 //!   any: `exmy` (and `minifloat`, its fast casts), `integer`, `codebook` (and `codebook_table`), `mx`, `nvfp4`, `control`, [`ggml`].
-//! - What the families share: `groups` (granularity), `scale`, `clip`, `rounding`.
+//! - What the families share: `groups` (granularity), `scale`, `clip`, `rounding`; `kernels` says which of them a scheme has.
+//! - [`Observer`] learns what must be known of a whole tensor, and [`Holder`] holds any piece of it then; in memory the
+//!   piece is the tensor. [`Together`] says what a piece is made up of.
 //! - [`SchemeFile`] is a file that a scheme names, [`Imatrix`] and [`CodebookTable`] what can be in one.
 //! - [`BlockCodec`] is what is needed from ggml; [`PlainCodec`] does its plain floats without any C++.
 //! - [`reference`](mod@reference) is the obvious scalar form of every scheme of our own; the fast paths are compared with it for ever.
@@ -33,11 +35,14 @@ mod formats_page;
 pub mod ggml;
 mod grammar;
 mod groups;
+mod holder;
 mod imatrix;
 mod integer;
+mod kernels;
 mod minifloat;
 mod mx;
 mod nvfp4;
+mod observer;
 pub mod reference;
 mod rounding;
 mod scale;
@@ -52,12 +57,14 @@ pub use codebook_table::{CodebookTable, CodebookTableError, MAX_ENTRIES};
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
 pub use exmy::{ExMy, Specials};
-pub use fake_quantize::{FakeQuantError, Rows, TensorContext};
+pub use fake_quantize::{FakeQuantError, TensorContext};
 pub use grammar::SchemeError;
+pub use holder::Holder;
 pub use imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
 pub use minifloat::Minifloat;
 pub use mx::{MX_BLCK_SIZE, MX_FORMATS, MxElement, MxFormat};
 pub use nvfp4::NVFP4_BLCK_SIZE;
+pub use observer::Observer;
 pub use rounding::{Rounding, RoundingMode};
 pub use scale::ScaleFormat;
 pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};

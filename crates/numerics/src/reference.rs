@@ -6,6 +6,7 @@ use crate::codebook::extreme;
 use crate::control;
 use crate::exmy::{ExMy, Specials};
 use crate::fake_quantize::{FakeQuantError, TensorContext};
+use crate::groups::Piece;
 use crate::mx::{MX_BLCK_SIZE, MxElement};
 use crate::nvfp4::NVFP4_BLCK_SIZE;
 use crate::rounding::{Rounding, RoundingMode};
@@ -26,7 +27,8 @@ pub fn fake_quantize(
     if values.is_empty() || scheme.format() == Format::Identity {
         return Ok(Some(out));
     }
-    scheme.set_aside_nonfinite(&mut out, ctx)?;
+    ctx.rows(values.len())?;
+    scheme.set_aside_nonfinite(&mut out, ctx.name, 0)?;
     let granularity = match scheme.format() {
         Format::Mx { .. } => Some(Granularity::block(MX_BLCK_SIZE)),
         Format::Nvfp4 { .. } => Some(Granularity::block(NVFP4_BLCK_SIZE)),
@@ -67,16 +69,17 @@ pub fn fake_quantize(
         Format::Zero => return Ok(Some(restored(values, vec![0.0; values.len()]))),
         // Their definition is the stream itself: there is no other way to write it down.
         Format::Jitter { seed } => {
-            control::jitter(seed, ctx.name, &mut out);
+            control::jitter(seed, ctx.name, &mut out, 0);
             return Ok(Some(restored(values, out)));
         }
         Format::Noise { sqnr_db, seed } => {
             let granularity = granularity.unwrap_or(Granularity::Tensor);
-            control::noise(sqnr_db, seed, granularity, ctx.name, &mut out, ctx.n_per_row);
+            control::noise(sqnr_db, seed, granularity, ctx.name, &mut out, Piece::whole(ctx.n_per_row));
             return Ok(Some(restored(values, out)));
         }
         Format::Shuffle { seed } => {
-            control::shuffle(seed, granularity.unwrap_or(Granularity::Tensor), ctx.name, &mut out, ctx.n_per_row);
+            let granularity = granularity.unwrap_or(Granularity::Tensor);
+            control::shuffle(seed, granularity, ctx.name, &mut out, Piece::whole(ctx.n_per_row));
             return Ok(Some(restored(values, out)));
         }
         Format::Identity => return Ok(Some(out)),

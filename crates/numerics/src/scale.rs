@@ -96,21 +96,39 @@ impl ScaleFormat {
     }
 }
 
+/// What the values of a group share.
+pub(crate) trait GroupScale: Copy + Send + Sync {
+    /// The scales of a super-block's blocks as they are held once all of them are known.
+    fn hold_in_two_levels(scales: &mut [Self]);
+}
+
+impl GroupScale for f32 {
+    fn hold_in_two_levels(scales: &mut [f32]) {
+        let above = SuperScale::over(scales);
+        scales.iter_mut().for_each(|d| *d = above.hold(*d));
+    }
+}
+
+impl GroupScale for (f32, f32) {
+    /// A minimum and a zero point are held as they are: schemes that have one have no scale in two levels.
+    fn hold_in_two_levels(_: &mut [(f32, f32)]) {}
+}
+
 /// The F16 scale of a super-block: D = f16(greatest d / 63), and each block's is rne(d / D)·D.
-pub(crate) struct SuperScale(f32);
+struct SuperScale(f32);
 
 impl SuperScale {
     /// Greatest integer of a block.
     const MAX: f32 = 63.0;
 
     /// For blocks with these scales, none negative.
-    pub(crate) fn over(steps: &[f32]) -> SuperScale {
+    fn over(steps: &[f32]) -> SuperScale {
         let greatest = steps.iter().fold(0.0f32, |m, d| m.max(*d));
         SuperScale(ScaleFormat::F16.hold(greatest / Self::MAX))
     }
 
     /// A block's scale as it is held.
-    pub(crate) fn hold(&self, d: f32) -> f32 {
+    fn hold(&self, d: f32) -> f32 {
         if self.0 == 0.0 { 0.0 } else { (d / self.0).min(Self::MAX).round_ties_even() * self.0 }
     }
 }

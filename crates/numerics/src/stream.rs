@@ -20,6 +20,24 @@ pub(crate) fn stream(seed: u64, tensor: &str, part: u64) -> Pcg64 {
     Pcg64::new(u128::from(high) << 64 | u128::from(low), PCG_STREAM)
 }
 
+/// Values that draw from one stream.
+pub(crate) struct Chunk<'v> {
+    /// Of the chunk in the tensor.
+    pub(crate) number: u64,
+    /// Values of the chunk before the ones at hand.
+    pub(crate) skipped: usize,
+    pub(crate) values: &'v mut [f32],
+}
+
+/// Values of a tensor from its `start`-th on, by the chunks of [`STREAM_CHUNK`] that they belong to.
+pub(crate) fn chunks(values: &mut [f32], start: usize) -> Vec<Chunk<'_>> {
+    let (number, skipped) = (start / STREAM_CHUNK, start % STREAM_CHUNK);
+    let (first, rest) = values.split_at_mut((STREAM_CHUNK - skipped).min(values.len()));
+    let rest = rest.chunks_mut(STREAM_CHUNK).map(|values| (values, 0));
+    let of_chunk = |(i, (values, skipped)): (usize, _)| Chunk { number: (number + i) as u64, skipped, values };
+    std::iter::once((first, skipped)).chain(rest).enumerate().map(of_chunk).collect()
+}
+
 /// 2^64 over the golden ratio, SplitMix64's increment.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 

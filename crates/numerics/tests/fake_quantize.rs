@@ -2,8 +2,8 @@
 //! and the promises about order, threads and bad input.
 
 use numerics::{
-    CodebookTable, FakeQuantError, FileContents, Imatrix, PlainCodec, Rows, Scheme, TensorContext, TensorShape,
-    difference, reference,
+    CodebookTable, FakeQuantError, FileContents, Imatrix, PlainCodec, Scheme, TensorContext, TensorShape, difference,
+    reference,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -441,7 +441,8 @@ fn every_row_gets_the_importances_of_its_matrix_whichever_rows_are_handed_over()
     let wanted: Vec<f32> = (0..15).flat_map(|row| importances[row / 5 * 2..row / 5 * 2 + 2].to_vec()).collect();
     for (first, rows) in [(0, 15), (0, 5), (5, 5), (3, 7), (14, 1)] {
         let mut values = vec![9.0; rows * 2];
-        scheme.fake_quantize_rows(&mut values, &ctx, Rows { first, shape }, &Telling).unwrap();
+        let holder = scheme.observer("exps", shape).and_then(|observer| observer.holder()).unwrap();
+        holder.hold(first * 2, &mut values, &Telling).unwrap();
         assert_eq!(values, wanted[first * 2..(first + rows) * 2], "{rows} rows from {first}");
     }
     let refusal = |name: &str, n: usize| {

@@ -4,16 +4,17 @@ use super::cutting::Cutting;
 use super::{Edit, Rewrite, RewriteError};
 use crate::tensor_values::{ValuesError, resize, shown};
 use gguf::{GgmlType, TensorInfo};
-use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Rows, TensorContext, TensorShape};
+use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape};
 use rayon::prelude::*;
 
 /// One target tensor, and how it is treated.
-#[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) tensor: &'a TensorInfo,
-    pub(super) edit: &'a Edit,
-    pub(super) cutting: Cutting,
+    edit: &'a Edit,
+    cutting: Cutting,
     codec: &'a dyn BlockCodec,
+    /// The scheme, with what it knows of the whole tensor; `None` where it is the storage itself.
+    holder: Option<Holder<'a>>,
 }
 
 /// What the pieces of a tensor amount to, so far.
@@ -36,10 +37,10 @@ struct Batch {
     held: Vec<f32>,
 }
 
-impl<'a> Target<'a> {
-    pub(super) fn new(tensor: &'a TensorInfo, edit: &'a Edit, codec: &'a dyn BlockCodec) -> Self {
-        let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
-        Target { tensor, edit, cutting: Cutting::of(tensor, edit.scheme.together(), blck_size), codec }
+impl Target<'_> {
+    /// First value and number of values of each piece, in order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        self.cutting.pieces()
     }
 
     /// Bytes that `n` values take in the source and in the output.
@@ -107,25 +108,22 @@ impl<'a> Target<'a> {
     fn ask(&self, values: &mut Batch, start: u64, n: u64, raw: &[u8]) -> Result<(), RewriteError> {
         let (tensor, edit) = (self.tensor, self.edit);
         resize(&mut values.source, n).map_err(|_| self.memory(n))?;
-        let failed = |source| ValuesError::Codec { tensor: shown(tensor), source };
-        self.codec.dequantize(tensor.ty.name(), raw, &mut values.source).map_err(failed)?;
+        self.restore(raw, &mut values.source)?;
         if edit.ty.is_quantized() || edit.stores_for_real() {
             finite(&values.source, tensor, start)?;
         }
-        if !edit.stores_for_real() {
+        if let Some(holder) = &self.holder {
             resize(&mut values.asked, n).map_err(|_| self.memory(n))?;
             values.asked.copy_from_slice(&values.source);
-            let n_per_row = self.cutting.n_per_row(tensor, n as usize);
-            let context = TensorContext { name: &tensor.name, n_per_row };
-            let rows = Rows { first: self.row(start), shape: TensorShape { n_per_row, ..self.shape() } };
-            let held = edit.scheme.fake_quantize_rows(&mut values.asked, &context, rows, self.codec);
-            held.map_err(|error| counted_from(start, error))?;
+            holder.hold(start as usize, &mut values.asked, self.codec)?;
         }
         Ok(())
     }
 
-    fn shape(&self) -> TensorShape {
-        TensorShape::of(self.tensor.shape())
+    /// Stored bytes → the values that they stand for.
+    fn restore(&self, raw: &[u8], values: &mut [f32]) -> Result<(), RewriteError> {
+        let failed = |source| ValuesError::Codec { tensor: shown(self.tensor), source };
+        Ok(self.codec.dequantize(self.tensor.ty.name(), raw, values).map_err(failed)?)
     }
 
     /// The row of value `start`.
@@ -190,18 +188,49 @@ impl<'a> Target<'a> {
 }
 
 impl Rewrite<'_> {
+    /// The target, once its scheme has seen as much of the whole tensor as it must. `seen` hears of the bytes that were
+    /// read for that; `None` when it says that nothing more is wanted.
+    pub(super) fn target<'s>(
+        &'s self,
+        tensor: &'s TensorInfo,
+        edit: &'s Edit,
+        codec: &'s dyn BlockCodec,
+        seen: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<Target<'s>>, RewriteError> {
+        let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
+        let cutting = Cutting::of(tensor, edit.scheme.together(), blck_size);
+        let mut target = Target { tensor, edit, cutting, codec, holder: None };
+        if edit.stores_for_real() {
+            return Ok(Some(target));
+        }
+        let shape = TensorShape::of(tensor.shape());
+        let mut observer = edit.scheme.observer(&tensor.name, shape)?;
+        let (mut raw, mut values) = (Vec::new(), Vec::new());
+        for (start, n) in (0..edit.scheme.passes(shape)).flat_map(|_| cutting.pieces()) {
+            self.read_piece(&target, start, n, &mut raw)?;
+            resize(&mut values, n).map_err(|_| target.memory(n))?;
+            let batch = cutting.batch().min(n);
+            let batches = raw.par_chunks(target.nbytes(batch)?.0).zip(values.par_chunks_mut(batch as usize));
+            let restored: Vec<Result<(), RewriteError>> = batches.map(|(raw, out)| target.restore(raw, out)).collect();
+            restored.into_iter().collect::<Result<(), RewriteError>>()?;
+            observer.see(&values)?;
+            if !seen(raw.len() as u64) {
+                return Ok(None);
+            }
+        }
+        target.holder = Some(observer.holder()?);
+        Ok(Some(target))
+    }
+
     /// Blocks that nothing is asked of are copied: quantizing them again might not give them back. The engine's worker
     /// does the same with a weight in memory.
     pub(super) fn is_left_alone(&self, target: &Target<'_>) -> Result<bool, RewriteError> {
         let (tensor, edit) = (target.tensor, target.edit);
-        if edit.copies(tensor) {
-            return Ok(true);
-        }
         if edit.ty != tensor.ty || !tensor.ty.is_quantized() || edit.stores_for_real() {
             return Ok(false);
         }
         let mut raw = Vec::new();
-        for (start, n) in target.cutting.pieces() {
+        for (start, n) in target.pieces() {
             self.read_piece(target, start, n, &mut raw)?;
             if !target.leaves_alone(start, n, &raw)? {
                 return Ok(false);
@@ -233,15 +262,5 @@ fn finite(values: &[f32], tensor: &TensorInfo, start: u64) -> Result<(), FakeQua
             let (tensor, value) = (tensor.name.clone(), values[index]);
             Err(FakeQuantError::Nonfinite { tensor, index: start as usize + index, value })
         }
-    }
-}
-
-/// The error with its index counted from the start of the tensor, not of the piece.
-fn counted_from(start: u64, error: FakeQuantError) -> FakeQuantError {
-    match error {
-        FakeQuantError::Nonfinite { tensor, index, value } => {
-            FakeQuantError::Nonfinite { tensor, index: start as usize + index, value }
-        }
-        other => other,
     }
 }

@@ -10,6 +10,7 @@ use numerics::{BlockCodec, Difference, DifferenceSums};
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes of what is copied as it is that are read at once.
 const PIECE_BYTES: u64 = PIECE_VALUES;
@@ -18,14 +19,18 @@ const PIECE_BYTES: u64 = PIECE_VALUES;
 enum Read<'a> {
     /// Bytes that stay as they are.
     Kept(Vec<u8>),
+    /// So many bytes of a target have been looked at, before any of them is a piece.
+    Seen(u64),
     /// A piece of a target: its first value, how many, their bytes.
-    Piece(Target<'a>, u64, u64, Vec<u8>),
+    Piece(Arc<Target<'a>>, u64, u64, Vec<u8>),
     /// All of this tensor has been read.
     End(usize),
 }
 
 /// What is written.
 enum Done {
+    /// So many bytes of a target have been looked at.
+    Seen(u64),
     /// Bytes of the output, and how many of the source they were made of.
     Bytes(Vec<u8>, u64),
     /// All of a tensor, and what became of it if it is a target.
@@ -50,10 +55,13 @@ impl Rewrite<'_> {
         if self.is_verbatim() {
             return self.copy(out, replace, progress);
         }
-        // The source is read twice: its hash stands in front of what is made of it.
+        // The source is read twice: its hash stands in front of what is made of it. Targets are read more often where
+        // their scheme must know something of all values before it holds any.
         let hash_bytes = self.source.file_bytes();
-        let data_bytes = self.source.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add);
-        let total_bytes = hash_bytes.saturating_add(data_bytes);
+        let mut total_bytes = hash_bytes;
+        for (index, tensor) in self.source.tensors().iter().enumerate() {
+            total_bytes = total_bytes.saturating_add(tensor.nbytes.saturating_mul(self.passes(index) + 1));
+        }
         let provenance = file_header::Provenance {
             version: &self.version,
             source_blake3: file_header::hash(self.source, &mut |done| progress(done, total_bytes))?,
@@ -85,18 +93,23 @@ impl Rewrite<'_> {
             |read| self.work(read, &mut tally, &raw_buffers, &out_buffers),
             |done: Done| {
                 match &done {
+                    Done::Seen(_) => {}
                     Done::Bytes(bytes, _) => hashes.data(bytes)?,
                     Done::End(_) => hashes.end_tensor()?,
                 }
                 Ok(done)
             },
             |done: Done| {
+                let mut advance = |n: u64| {
+                    done_bytes = done_bytes.saturating_add(n);
+                    progress(done_bytes, total_bytes);
+                };
                 match done {
+                    Done::Seen(n) => advance(n),
                     Done::Bytes(bytes, n) => {
                         outputs.data(&bytes)?;
                         out_buffers.give(bytes);
-                        done_bytes = done_bytes.saturating_add(n);
-                        progress(done_bytes, total_bytes);
+                        advance(n);
                     }
                     Done::End(outcome) => {
                         outputs.end_tensor()?;
@@ -126,17 +139,20 @@ impl Rewrite<'_> {
         next: &Next<Read<'s>>,
     ) -> Result<(), RewriteError> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
-            let target = self.edits.get(&index).map(|edit| Target::new(tensor, edit, codec));
-            let target = match target {
-                Some(target) if !self.is_left_alone(&target)? => Some(target),
-                _ => None,
-            };
+            let mut target = None;
+            if let Some(edit) = self.edits.get(&index).filter(|edit| !edit.copies(tensor)) {
+                let mut seen = |n: u64| next.put(Read::Seen(n));
+                let Some(known) = self.target(tensor, edit, codec, &mut seen)? else { return Ok(()) };
+                if !self.is_left_alone(&known)? {
+                    target = Some(Arc::new(known));
+                }
+            }
             if let Some(target) = target {
-                for (start, n) in target.cutting.pieces() {
+                for (start, n) in target.pieces() {
                     let (nbytes, _) = target.nbytes(n)?;
                     let mut raw = raw_buffers.take(nbytes).ok_or_else(|| target.memory(n))?;
                     self.read_piece(&target, start, n, &mut raw)?;
-                    if !next.put(Read::Piece(target, start, n, raw)) {
+                    if !next.put(Read::Piece(Arc::clone(&target), start, n, raw)) {
                         return Ok(());
                     }
                 }
@@ -166,6 +182,7 @@ impl Rewrite<'_> {
         out_buffers: &Buffers,
     ) -> Result<Done, RewriteError> {
         match read {
+            Read::Seen(n) => Ok(Done::Seen(n)),
             Read::Kept(bytes) => {
                 let n = bytes.len() as u64;
                 Ok(Done::Bytes(bytes, n))
