@@ -2,7 +2,7 @@
 
 mod verdict;
 
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Outcome};
 use crate::json::finite_f64;
 use crate::model::Model;
 use crate::output::Output;
@@ -10,7 +10,8 @@ use crate::progress::Progress;
 use crate::table::{self, Align, thousands};
 use anyhow::anyhow;
 use gguf::{TensorInfo, escape_terminal};
-use lab::{SchemeFiles, Selector, TargetRole};
+use lab::tensor_values::ValuesError;
+use lab::{Held, SchemeFiles, Selector, TargetRole};
 use lineage::{
     Distribution, Effective, Grid, Search, StoredPrecision, TensorCensus, Undecided, Under, Values, undecided,
 };
@@ -43,15 +44,24 @@ pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcom
     let selection = selector.select(&model.ids).map_err(|error| model.refuses(error))?;
 
     let mut progress = Progress::new("census", output.quiet());
-    let mut rows = Vec::with_capacity(selection.tensors.len());
-    let mut predictions: Vec<Prediction> = schemes.iter().map(|s| Prediction::none_yet(s, &selector)).collect();
-    for (done, &index) in selection.tensors.iter().enumerate() {
-        progress.at(done, selection.tensors.len());
-        let tensor = &model.file.tensors()[index];
-        rows.push(look_at(&model, tensor, &schemes, &mut predictions, codec)?);
-    }
+    let total = selection.tensors.len();
+    let look = |index: usize, held: &mut Held| look_at(&model.file.tensors()[index], held, &schemes, codec);
+    let looked_at = lab::side_by_side(&model.file, &selection.tensors, look, |done| progress.at(done, total));
+    let looked_at: Vec<(Row, Vec<Answer>)> = looked_at.map_err(|error| match error {
+        // Says which file.
+        ValuesError::Gguf(error) => (*error).into(),
+        error => model.refuses(error),
+    })?;
     drop(progress);
 
+    let mut predictions: Vec<Prediction> = schemes.iter().map(|s| Prediction::none_yet(s, &selector)).collect();
+    let mut rows = Vec::with_capacity(total);
+    for (mut row, answers) in looked_at {
+        for (prediction, answer) in predictions.iter_mut().zip(answers) {
+            prediction.add(&mut row, answer);
+        }
+        rows.push(row);
+    }
     for prediction in &mut predictions {
         if prediction.n_tensors == 0 && !rows.is_empty() {
             let why = prediction.refused.first().map_or("", |refused| refused.why.as_str());
@@ -279,14 +289,41 @@ impl Prediction {
     }
 }
 
-/// One tensor: its census, and its part of each prediction.
+/// What becomes of one tensor under one scheme, or why nothing does.
+type Answer = Result<lineage::Prediction, String>;
+
+impl Prediction {
+    /// Takes what was found for a tensor into the sum, and into the tensor's row.
+    fn add(&mut self, row: &mut Row, answer: Answer) {
+        match answer {
+            Ok(found) => {
+                self.n_tensors += 1;
+                self.n += found.n;
+                self.changed += found.changed;
+                self.zero_sign += found.zero_sign;
+                self.overflowed += found.overflowed;
+                self.zeroed += found.zeroed;
+                row.predicted.push(Predicted {
+                    scheme: self.scheme.clone(),
+                    changed: found.changed,
+                    zero_sign: found.zero_sign,
+                    overflowed: found.overflowed,
+                    zeroed: found.zeroed,
+                    noop: found.noop,
+                });
+            }
+            Err(why) => self.refused.push(Refused { name: row.name.clone(), why }),
+        }
+    }
+}
+
+/// One tensor: its census, and what each scheme would do to it.
 fn look_at(
-    model: &Model,
     tensor: &TensorInfo,
+    held: &mut Held,
     schemes: &[Scheme],
-    predictions: &mut [Prediction],
     codec: &dyn BlockCodec,
-) -> Result<Row, Failure> {
+) -> Result<(Row, Vec<Answer>), ValuesError> {
     let mut row = Row {
         name: tensor.name.clone(),
         ty: tensor.ty.name(),
@@ -308,54 +345,33 @@ fn look_at(
     };
     let Some(stored) = StoredPrecision::of_ggml_type(row.ty) else {
         row.note = format!("not decidable: {} is not looked at in this version", row.ty);
-        for prediction in predictions {
-            prediction.refused.push(Refused { name: row.name.clone(), why: row.note.clone() });
+        let answers = schemes.iter().map(|_| Err(row.note.clone())).collect();
+        return Ok((row, answers));
+    };
+    let n_per_row = tensor.n_per_row() as usize;
+    let survey = match stored {
+        // Values of two bytes are looked at where they lie.
+        StoredPrecision::F16 => lineage::survey(Values::F16(held.bytes()), n_per_row),
+        StoredPrecision::Bf16 => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        StoredPrecision::F32 | StoredPrecision::Quantized => {
+            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
         }
-        return Ok(row);
     };
-    let bytes = model.file.read_tensor(tensor)?;
-    let n_per_row = usize::try_from(tensor.n_per_row())?;
-    // Values of two bytes are looked at where they lie; only a prediction needs them restored.
-    let in_place = match stored {
-        StoredPrecision::F16 => Some(Values::F16(&bytes)),
-        StoredPrecision::Bf16 => Some(Values::Bf16(&bytes)),
-        StoredPrecision::F32 | StoredPrecision::Quantized => None,
-    };
-    let values = match in_place {
-        Some(_) if schemes.is_empty() => Vec::new(),
-        _ => model.values(tensor, &bytes, codec)?,
-    };
-    let survey = lineage::survey(in_place.unwrap_or(Values::Restored(&values, stored)), n_per_row);
     let (found, grid) = (&survey.census, &survey.search);
     row.fill(found);
     row.distribution = survey.distribution.map(|d| Spread::of(&d, found));
     match stored {
-        StoredPrecision::Quantized => row.look_under(&lineage::under(row.ty, &bytes), grid),
+        StoredPrecision::Quantized => row.look_under(&lineage::under(row.ty, held.bytes()), grid),
         _ => row.add_grid(grid, found, survey.rows.note()),
     }
-    let context = TensorContext { name: &tensor.name, n_per_row };
-    for (scheme, prediction) in schemes.iter().zip(predictions) {
-        match lineage::predict(scheme, &values, &context, codec) {
-            Ok(found) => {
-                prediction.n_tensors += 1;
-                prediction.n += found.n;
-                prediction.changed += found.changed;
-                prediction.zero_sign += found.zero_sign;
-                prediction.overflowed += found.overflowed;
-                prediction.zeroed += found.zeroed;
-                row.predicted.push(Predicted {
-                    scheme: prediction.scheme.clone(),
-                    changed: found.changed,
-                    zero_sign: found.zero_sign,
-                    overflowed: found.overflowed,
-                    zeroed: found.zeroed,
-                    noop: found.noop,
-                });
-            }
-            Err(error) => prediction.refused.push(Refused { name: row.name.clone(), why: error.to_string() }),
-        }
+    if schemes.is_empty() {
+        return Ok((row, Vec::new()));
     }
-    Ok(row)
+    let context = TensorContext { name: &tensor.name, n_per_row };
+    let values = held.values(tensor, codec)?;
+    let predict = |scheme| lineage::predict(scheme, values, &context, codec).map_err(|error| error.to_string());
+    let answers = schemes.iter().map(predict).collect();
+    Ok((row, answers))
 }
 
 impl Row {

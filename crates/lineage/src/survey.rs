@@ -29,12 +29,12 @@ pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
         (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
     };
     let census = census_counted(counted, values.stored());
-    Survey {
-        search: search_values(values, n_per_row, &census),
-        distribution: distribution_counted(values, counted, n_per_row),
-        rows: row_grids_of(values, n_per_row),
-        census,
-    }
+    // The search is short of work for several threads; the rest is not.
+    let (search, (distribution, rows)) = rayon::join(
+        || search_values(values, n_per_row, &census),
+        || (distribution_counted(values, counted, n_per_row), row_grids_of(values, n_per_row)),
+    );
+    Survey { census, search, distribution, rows }
 }
 
 #[cfg(test)]
