@@ -228,7 +228,7 @@ impl Scheme {
     }
 
     /// With a scale that may be held in two levels.
-    fn by_scaled_group<K: GroupKernel<Scale = f32>>(
+    pub(crate) fn by_scaled_group<K: GroupKernel<Scale = f32>>(
         &self,
         kernel: &K,
         granularity: Granularity,
@@ -245,7 +245,7 @@ impl Scheme {
         }
     }
 
-    fn by_group<K: GroupKernel>(
+    pub(crate) fn by_group<K: GroupKernel>(
         &self,
         kernel: &K,
         granularity: Granularity,

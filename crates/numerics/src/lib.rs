@@ -40,6 +40,7 @@ mod mx;
 mod nvfp4;
 pub mod reference;
 mod rounding;
+mod saturation;
 mod scale;
 mod scheme;
 mod scheme_file;
