@@ -96,7 +96,8 @@ fn an_upcast_file_is_named_with_the_tensors_that_disagree() {
     assert!(of_upcast.len() == 1 && of_upcast[0].contains("finer grid"), "{of_upcast:?}");
     let text = stdout(folder.path(), &["census", "m.gguf"]);
     assert!(text.contains("\nverdict\n  2 of 3 bf16 tensors"), "{text}");
-    assert!(!text.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
+    let claims = text.split_once("\nverdict\n").map_or("", |(_, claims)| claims);
+    assert!(!claims.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
 }
 
 fn upcast_reasons(answer: &serde_json::Value) -> Vec<String> {
@@ -144,11 +145,11 @@ fn spread_rows_overflow_and_flushes_are_told() {
         "{prediction}"
     );
     let text = stdout(folder.path(), &["census", "m.gguf", "--against", "f16"]);
-    let line = "F32 → f16 (1 tensor): 24,319 of 24,576 change; 1 overflow to infinity, 1 flushed to zero, 0 held at the largest value";
+    let line = "F32 → f16 (1 tensor): 24,303 of 24,576 change; 1 overflow to infinity, 1 flushed to zero, 0 held at the largest value";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("blk.0.ffn_up.weight: 1 of 96 rows are zeros alone, 1 of 96 rows have the bits"), "{text}");
     let verbose = stdout(folder.path(), &["census", "m.gguf", "-v"]);
-    assert!(verbose.contains("kurtosis") && verbose.contains("7e4") && verbose.contains("\nnotes\n"), "{verbose}");
+    assert!(verbose.contains("kurtosis") && verbose.contains("70000") && verbose.contains("\nnotes\n"), "{verbose}");
 }
 
 #[test]

@@ -159,6 +159,7 @@ impl AnyRounding {
 }
 
 impl Round for AnyRounding {
+    #[inline(always)]
     fn integer(self, s: f32, place: usize) -> f32 {
         match self {
             AnyRounding::Even(round) => round.integer(s, place),
@@ -168,6 +169,7 @@ impl Round for AnyRounding {
         }
     }
 
+    #[inline(always)]
     fn carry(self, bits: u32, shift: u32, place: usize) -> u32 {
         match self {
             AnyRounding::Even(round) => round.carry(bits, shift, place),

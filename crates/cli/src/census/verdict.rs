@@ -46,7 +46,10 @@ fn lie_on(grid: &str) -> String {
     }
     // Letters are read by name: an E, an F, an I, an N.
     let article = if grid.starts_with(['E', 'F', 'I', 'N']) { "an" } else { "a" };
-    format!("lie on {article} {grid} grid")
+    match grid.strip_suffix(" over a coarser lattice") {
+        Some(finer) => format!("lie on {article} {finer} grid over a coarser lattice"),
+        None => format!("lie on {article} {grid} grid"),
+    }
 }
 
 fn requantized(rows: &[Row]) -> Vec<String> {
