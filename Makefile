@@ -23,7 +23,7 @@ help:
 	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
 	@echo 'make classic  three classic models by shape through every preset, times and memory into docs/classic.md'
 	@echo 'make lineage-matrix  what the census says of tensors of known origin, into docs/lineage-matrix.md'
-	@echo 'make bench-census    the census of a large F16 file against a plain numpy check'
+	@echo 'make bench-census    looking at every value against reading it, the census of a large F16 file against a plain numpy check'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
@@ -96,7 +96,8 @@ lineage-matrix: tools
 	  code=$$?; test -s '$(TARGET)/lineage-matrix.md' && mv '$(TARGET)/lineage-matrix.md' docs/lineage-matrix.md; exit $$code
 
 bench-census: tools build
-	.tools/bin/python scripts/bench-census.py --assay '$(TARGET)/release/assay'
+	.tools/bin/python scripts/bench-census.py --assay '$(TARGET)/release/assay' \
+	  --bench 'cargo bench --profile release --workspace --bench census'
 
 clean:
 	rm -rf '$(TARGET)'

@@ -7,34 +7,17 @@ held against ggml_quantize_chunk on one thread, times the number of cores.
 """
 
 import os
-import re
 import subprocess
 import sys
 import time
 
 import gguf
 import numpy as np
+from divan import medians
 
-UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 N, N_PER_ROW, N_GGML = 1 << 24, 4096, 1 << 23
 # What the issue asks for, as a share of memcpy.
 WANTED = {"bf16": 0.5, "f16": 0.5, "int8@row": 0.15, "int4@block32": 0.15, "fp8_e4m3@row": 0.15, "mxfp4": 0.15}
-
-
-def medians(text):
-    """Bench and argument to the median in seconds, out of divan's table."""
-    found, group = {}, None
-    for line in text.splitlines():
-        head = re.match(r"^[├╰]─ (\S+)", line)
-        row = re.match(r"^[│ ]  [├╰]─ (\S+)", line)
-        name = row or head
-        if head:
-            group = head.group(1)
-        times = re.findall(r"([\d.]+) (ns|µs|ms|s)\b", line)
-        if name and len(times) >= 3:
-            number, unit = times[2]
-            found[(group, row.group(1) if row else None)] = float(number) * UNITS[unit]
-    return found
 
 
 def timed(work):

@@ -314,7 +314,7 @@ impl Measurement {
     fn answer(&self, request: &Request) -> Result<Answer, Failure> {
         let variant = request
             .cell(self.chunks)
-            .map(|cell| evidence::derive(&cell, &self.samples, &Predicted { n: 0, changed: 0, zero_sign: 0 }))
+            .map(|cell| evidence::derive(&cell, &self.samples, &Predicted::default()))
             .transpose()?;
         let nll: Vec<&[f64]> = match &variant {
             Some(_) => self.samples.by_chunk.values().map(|sample: &Sample| sample.nll.as_slice()).collect(),

@@ -1,10 +1,8 @@
 //! A model file as the subcommands use it: opened, with its tensors as selectors see them.
 
 use crate::failure::Failure;
-use anyhow::{Context, anyhow};
-use gguf::{GgufFile, TensorInfo, escape_terminal};
+use gguf::{GgufFile, escape_terminal};
 use lab::TensorId;
-use numerics::BlockCodec;
 use std::error::Error;
 use std::path::Path;
 
@@ -56,18 +54,5 @@ impl Model {
     /// An error that something else found in this file, with the file's name in front.
     pub fn refuses(&self, error: impl Error + Send + Sync + 'static) -> Failure {
         anyhow::Error::new(error).context(self.shown()).into()
-    }
-
-    /// A tensor's values in F32, `[n_rows][n_per_row]`, from its bytes as read.
-    pub fn values(&self, tensor: &TensorInfo, bytes: &[u8], codec: &dyn BlockCodec) -> Result<Vec<f32>, Failure> {
-        let place = || format!("{}: tensor \"{}\"", self.shown(), escape_terminal(&tensor.name));
-        let n = usize::try_from(tensor.n_elements()).with_context(place)?;
-        let mut values = Vec::new();
-        values.try_reserve_exact(n).map_err(|_| {
-            anyhow!("{}: no memory for {n} values\nhint: free memory, or name smaller tensors", place())
-        })?;
-        values.resize(n, 0.0);
-        codec.dequantize(tensor.ty.name(), bytes, &mut values).with_context(place)?;
-        Ok(values)
     }
 }

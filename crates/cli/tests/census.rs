@@ -96,7 +96,8 @@ fn an_upcast_file_is_named_with_the_tensors_that_disagree() {
     assert!(of_upcast.len() == 1 && of_upcast[0].contains("finer grid"), "{of_upcast:?}");
     let text = stdout(folder.path(), &["census", "m.gguf"]);
     assert!(text.contains("\nverdict\n  2 of 3 bf16 tensors"), "{text}");
-    assert!(!text.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
+    let claims = text.split_once("\nverdict\n").map_or("", |(_, claims)| claims);
+    assert!(!claims.contains(" was "), "a grid is lain on, and nothing more is claimed: {text}");
 }
 
 fn upcast_reasons(answer: &serde_json::Value) -> Vec<String> {
@@ -138,6 +139,55 @@ fn spread_rows_overflow_and_flushes_are_told() {
     assert_eq!((&spread["absmax"], &spread["zeros"]), (&70_000.0.into(), &256.into()));
     let prediction = &answer["predictions"][0];
     assert_eq!((&prediction["overflowed"], &prediction["zeroed"]), (&1.into(), &1.into()), "{prediction}");
+    assert_eq!(
+        (&prediction["saturated"], &prediction["from"][0]["overflowed"]),
+        (&0.into(), &1.into()),
+        "{prediction}"
+    );
     let text = stdout(folder.path(), &["census", "m.gguf", "--against", "f16"]);
-    assert!(text.contains("; 1 overflow to infinity; 1 are flushed to zero"), "{text}");
+    let line = "F32 → f16 (1 tensor): 24,303 of 24,576 change; 1 overflow to infinity, 1 flushed to zero, 0 held at the largest value";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("blk.0.ffn_up.weight: 1 of 96 rows are zeros alone, 1 of 96 rows have the bits"), "{text}");
+    let verbose = stdout(folder.path(), &["census", "m.gguf", "-v"]);
+    assert!(verbose.contains("kurtosis") && verbose.contains("70000") && verbose.contains("\nnotes\n"), "{verbose}");
+}
+
+#[test]
+fn values_beyond_the_largest_of_a_format_are_counted_apart_and_ggml_does_not_say() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut values = noise(7);
+    values[3] = 500.0;
+    values[4] = -460.0;
+    write(folder.path(), &[("blk.0.ffn_up.weight", F32, f32s(&values))]);
+    let against = ["census", "m.gguf", "--json", "--against", "fp8_e4m3", "--against", "mxfp4", "--against", "q8_0"];
+    let answer = json(folder.path(), &against);
+    let saturated = |i: usize| answer["predictions"][i]["saturated"].clone();
+    assert_eq!(saturated(0), 1, "460 is nearer to 448 than to 480: {answer}");
+    // By hand: E8M0 gives a block of 32 the step 2^(⌊log2 absmax⌋ − 2); E2M1 ends at 6, and 8 would come next.
+    let blocks = values.chunks(32).map(|block| {
+        let step = (block.iter().fold(0.0f32, |m, x| m.max(x.abs())).log2().floor() - 2.0).exp2();
+        block.iter().filter(|x| x.abs() > 7.0 * step).count()
+    });
+    let by_hand: usize = blocks.sum();
+    assert!(by_hand > 100, "{by_hand}");
+    assert_eq!(saturated(1), by_hand, "{answer}");
+    assert!(saturated(2).is_null(), "{answer}");
+    assert_eq!(answer["tensors"][0]["predicted"][1]["saturated"], by_hand);
+    let text = stdout(folder.path(), &["census", "m.gguf", "--against", "fp8_e4m3", "--against", "q8_0"]);
+    assert!(text.contains(" 1 held at the largest value") && text.contains("ggml does not say"), "{text}");
+}
+
+#[test]
+fn what_is_not_decidable_is_said_with_its_reason_in_the_text() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(
+        folder.path(),
+        &[("blk.0.ffn_up.weight", F32, f32s(&noise(8))), ("blk.1.ffn_up.weight", F32, f32s(&[0.5; 256 * 96]))],
+    );
+    let text = stdout(folder.path(), &["census", "m.gguf"]);
+    let (table, rest) = text.split_once("\nnot decidable\n").expect("reasons");
+    assert!(rest.contains("  a  whether there was a grid before a merge") && rest.contains("(1 tensor)"), "{text}");
+    assert!(rest.contains("  b  which grid of blocks the values lie on: all values are one (1 tensor)"), "{text}");
+    let marks: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(marks, ["a", "b"], "{table}");
 }

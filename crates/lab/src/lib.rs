@@ -21,6 +21,7 @@
 //! | `scorable` | whether a file can be scored at all |
 //! | [`file_rewrite`], `file_header`, `rewrite_error`, `pipeline` | a new file from an old one, with tensors held in schemes |
 //! | [`file_diff`], [`tensor_values`] | two files, value by value; values in pieces |
+//! | `side_by_side` | whole tensors, read and looked at by as many threads as there are |
 //! | [`runner`], [`run_event`] | the run, and the stream of what happens in it |
 //! | [`sweep`] | one scheme on every layer singly, all of it or as a race |
 //! | [`store`], [`lock`], [`journal`] | the run folder |
@@ -55,6 +56,7 @@ pub mod runner;
 pub mod scheme_files;
 mod scorable;
 mod selector;
+mod side_by_side;
 pub mod store;
 pub mod sweep;
 mod target;
@@ -73,6 +75,7 @@ pub use runner::{Prepared, RunError, prepare, run};
 pub use scheme_files::{SchemeFileError, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
 pub use selector::{Selection, Selector, SelectorError, n_layer};
+pub use side_by_side::{Held, side_by_side};
 pub use store::StoreError;
 pub use target::{Target, Targets, is_tied};
 pub use target_role::{TargetRole, TensorId};

@@ -5,11 +5,13 @@ use crate::lock::LockedModel;
 use crate::phrase::{count, plural};
 use crate::plan::Plan;
 use crate::protocol::Place;
-use crate::record::{CensusRow, Predicted};
+use crate::record::{CensusRow, Predicted, TensorPrecision};
 use crate::selector::Selector;
+use crate::side_by_side::{Held, side_by_side};
 use crate::target_role::TensorId;
+use crate::tensor_values::ValuesError;
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
-use lineage::StoredPrecision;
+use lineage::{StoredPrecision, Under, Values};
 use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
 use std::{
     collections::BTreeMap,
@@ -67,6 +69,14 @@ pub enum ModelFileError {
         /// The same question with such values kept.
         again: String,
     },
+    /// A tensor's values cannot be had.
+    #[error("{}: {source}", .path.display())]
+    Values {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: Box<ValuesError>,
+    },
     /// A tensor cannot be held in the scheme.
     #[error("{}: {source}", .path.display())]
     Scheme {
@@ -102,6 +112,8 @@ pub struct ModelFile {
 pub struct Census {
     /// One row per target tensor.
     pub rows: Vec<CensusRow>,
+    /// Every tensor.
+    pub precision: Vec<TensorPrecision>,
     /// In one sentence.
     pub summary: String,
     by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
@@ -111,13 +123,7 @@ impl Census {
     /// What `scheme` was predicted to do to these tensors together.
     pub fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {
         let by_tensor = self.by_scheme.get(scheme);
-        let mut sum = Predicted { n: 0, changed: 0, zero_sign: 0 };
-        for one in tensors.filter_map(|tensor| by_tensor?.get(tensor)) {
-            sum.n += one.n;
-            sum.changed += one.changed;
-            sum.zero_sign += one.zero_sign;
-        }
-        sum
+        Predicted::sum(tensors.filter_map(|tensor| by_tensor?.get(tensor)))
     }
 }
 
@@ -196,9 +202,7 @@ impl ModelFile {
             plan.scheme.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
             for scheme in &schemes {
                 let prediction = lineage::predict(scheme, &values, &context, codec).map_err(refused)?;
-                let predicted =
-                    Predicted { n: prediction.n, changed: prediction.changed, zero_sign: prediction.zero_sign };
-                census.by_scheme.entry(scheme.to_string()).or_default().insert(tensor.name.clone(), predicted);
+                census.by_scheme.entry(scheme.to_string()).or_default().insert(tensor.name.clone(), prediction.into());
             }
             let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
             let found = lineage::census(&values, stored);
@@ -213,8 +217,28 @@ impl ModelFile {
                 note: found.note(),
             });
         }
+        census.precision = self.precision(codec)?;
         census.summary = summary(&census.rows, &plan.target.to_string(), &question);
         Ok(census)
+    }
+
+    /// How fine the values of every tensor really are. Quantized ones are taken at their storage, and what their scales
+    /// tell; float ones are looked at value by value.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn precision(&self, codec: &dyn BlockCodec) -> Result<Vec<TensorPrecision>, ModelFileError> {
+        let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].is_integer()).collect();
+        let look = |index: usize, held: &mut Held| {
+            let (id, tensor) = (&self.tensors[index], &self.gguf.tensors()[index]);
+            let (bits, what) = how_fine(tensor, held, codec)?;
+            let (name, role) = (id.name.clone(), id.role());
+            Ok(TensorPrecision { name, layer: id.layer(), role, n: tensor.n_elements(), bits, what })
+        };
+        side_by_side(&self.gguf, &weights, look, |_| {}).map_err(|error| match error {
+            ValuesError::Gguf(error) => ModelFileError::Gguf(error),
+            error => ModelFileError::Values { path: self.path.clone(), source: Box::new(error) },
+        })
     }
 
     fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, ModelFileError> {
@@ -227,6 +251,33 @@ impl ModelFile {
         })?;
         Ok(values)
     }
+}
+
+/// Effective bits of one tensor, and in words.
+fn how_fine(tensor: &TensorInfo, held: &mut Held, codec: &dyn BlockCodec) -> Result<(f64, String), ValuesError> {
+    let (ty, n_per_row) = (tensor.ty.name(), tensor.n_per_row() as usize);
+    let stored_bits = tensor.ty.bits_per_weight();
+    let survey = match StoredPrecision::of_ggml_type(ty) {
+        Some(StoredPrecision::F16) => lineage::survey(Values::F16(held.bytes()), n_per_row),
+        Some(StoredPrecision::Bf16) => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        Some(stored @ StoredPrecision::F32) => {
+            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
+        }
+        Some(StoredPrecision::Quantized) => {
+            return Ok(match lineage::under(ty, held.bytes()) {
+                Under::Bf16 { .. } => (stored_bits, format!("{ty}, BF16 under it")),
+                Under::NotShown { .. } | Under::NotDecidable(_) => (stored_bits, ty.into()),
+            });
+        }
+        None => return Ok((stored_bits, ty.into())),
+    };
+    let effective = survey.census.effective.to_string();
+    let what = match survey.search.is_found() {
+        true => format!("{ty} on a grid: {}", survey.search.name()),
+        false if effective.eq_ignore_ascii_case(ty) => ty.into(),
+        false => format!("{ty}, effectively {effective}"),
+    };
+    Ok((survey.effective_bits().unwrap_or(stored_bits), what))
 }
 
 /// BLAKE3 over the files of a model as they are now, one after the other.

@@ -96,7 +96,7 @@ pub struct Measured {
 }
 
 /// What the scheme was computed to do to the file's values, before anything ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
     /// Values in the target.
@@ -105,6 +105,43 @@ pub struct Predicted {
     pub changed: u64,
     /// −0 → +0, counted apart.
     pub zero_sign: u64,
+    /// Finite values that would become infinite. 0 in records from before the field was there.
+    #[serde(default)]
+    pub overflowed: u64,
+    /// Nonzero values that would become zero. 0 in records from before the field was there.
+    #[serde(default)]
+    pub zeroed: u64,
+    /// Values held at the format's largest, being beyond it; `None` where nobody counted.
+    #[serde(default)]
+    pub saturated: Option<u64>,
+}
+
+impl Predicted {
+    /// Of tensors together.
+    pub fn sum<'a>(parts: impl Iterator<Item = &'a Predicted>) -> Predicted {
+        let none = Predicted { saturated: Some(0), ..Predicted::default() };
+        parts.fold(none, |sum, part| Predicted {
+            n: sum.n + part.n,
+            changed: sum.changed + part.changed,
+            zero_sign: sum.zero_sign + part.zero_sign,
+            overflowed: sum.overflowed + part.overflowed,
+            zeroed: sum.zeroed + part.zeroed,
+            saturated: sum.saturated.zip(part.saturated).map(|(a, b)| a + b),
+        })
+    }
+}
+
+impl From<lineage::Prediction> for Predicted {
+    fn from(found: lineage::Prediction) -> Self {
+        Predicted {
+            n: found.n,
+            changed: found.changed,
+            zero_sign: found.zero_sign,
+            overflowed: found.overflowed,
+            zeroed: found.zeroed,
+            saturated: found.saturated,
+        }
+    }
 }
 
 /// From request to logits, link by link.
@@ -291,6 +328,25 @@ pub struct CensusRow {
     pub note: String,
 }
 
+/// How fine a tensor's values really are. Of every tensor of the model but those of integers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorPrecision {
+    /// GGUF tensor name.
+    pub name: String,
+    /// Layer, where the name has one.
+    pub layer: Option<u32>,
+    /// What it is for: the name without layer and `.weight`.
+    pub role: String,
+    /// Values.
+    pub n: u64,
+    /// Bits a value: of quantized storage those that it takes, scales included; of float storage those of the coarsest
+    /// grid that the values are shown to lie on.
+    pub bits: f64,
+    /// Storage and grid in words, such as `q4_1` or `f16 on a Q4_1-like grid`.
+    pub what: String,
+}
+
 /// A model and what the run found on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +363,9 @@ pub struct ModelRecord {
     pub types: Vec<(String, usize)>,
     /// Engine and model as loaded.
     pub engine: EngineInfo,
+    /// Every tensor, in file order; none in records from before the field was there.
+    #[serde(default)]
+    pub precision: Vec<TensorPrecision>,
     /// Target tensors of the baseline census.
     pub census: Vec<CensusRow>,
     /// The census of the target in one sentence.

@@ -468,6 +468,7 @@ fn model_record(
         file_bytes: model.locked.file_bytes,
         types: model.types.clone(),
         engine: engine.info.clone(),
+        precision: census.precision.clone(),
         census: census.rows.clone(),
         census_summary: census.summary.clone(),
         cells,

@@ -204,7 +204,7 @@ impl Course<'_> {
     }
 
     fn finished(mut self, race: Option<(Vec<usize>, stats::Race)>) -> Result<Sweep, SweepError> {
-        let predicted = Predicted { n: 0, changed: 0, zero_sign: 0 };
+        let predicted = Predicted::default();
         for (cell, swept) in self.cells.iter().zip(&mut self.swept) {
             if swept.failure.is_none() {
                 let cell = Cell { chunks: swept.samples.by_chunk.keys().copied().collect(), ..cell.clone() };

@@ -20,6 +20,13 @@ impl TensorId {
         NameParts::of(&self.name).layer
     }
 
+    /// What the tensor is for: its name without layer and `.weight`; biases and other families keep what tells them apart.
+    pub fn role(&self) -> String {
+        let NameParts { family, stem, suffix, .. } = NameParts::of(&self.name);
+        let suffix = if suffix == "weight" { "" } else { suffix };
+        [family, stem, suffix].into_iter().filter(|part| !part.is_empty()).collect::<Vec<&str>>().join(".")
+    }
+
     /// Integer types hold indices, not weights: no scheme applies to them.
     pub fn is_integer(&self) -> bool {
         matches!(self.ty.to_ascii_lowercase().as_str(), "i8" | "i16" | "i32" | "i64")
@@ -200,6 +207,15 @@ mod tests {
     fn has(role: &str, name: &str) -> bool {
         let tensor = TensorId { name: name.into(), ty: "f32".into(), ne: vec![64, 64] };
         TargetRole::named(role).expect("a role").holds(&tensor)
+    }
+
+    #[test]
+    fn a_role_is_the_name_without_its_layer() {
+        let role = |name: &str| TensorId { name: name.into(), ty: "f32".into(), ne: vec![1] }.role();
+        assert_eq!(role("blk.12.attn_q.weight"), "attn_q");
+        assert_eq!(role("blk.12.attn_q.bias"), "attn_q.bias");
+        assert_eq!(role("v.blk.3.ffn_up.weight"), "v.ffn_up");
+        assert_eq!((role("token_embd.weight"), role("odd")), ("token_embd".into(), "odd".into()));
     }
 
     #[test]

@@ -260,7 +260,7 @@ mod tests {
             evidence: EvidenceChain {
                 requested: "ffn_norm=bf16".into(),
                 matched: 2,
-                predicted: Predicted { n: 200, changed: 20, zero_sign: 0 },
+                predicted: Predicted { n: 200, changed: 20, ..Predicted::default() },
                 tensors: names.map(tensor).to_vec(),
                 activations: Some(ActivationEvidence { watched: 2, changed: 2 }),
                 logits_changed: 255,

@@ -44,6 +44,20 @@ fn the_same_change_is_real_with_exact_weights_and_below_the_floor_natively() {
 }
 
 #[test]
+fn the_record_has_the_precision_of_the_whole_model_by_layer_and_role() {
+    let of = |norms| {
+        let (record, _) = clean(&Room::new(), norms);
+        let tensors = record.models.into_iter().flat_map(|model| model.precision);
+        tensors.map(|t| (t.layer, t.role, t.bits, t.what)).collect::<Vec<_>>()
+    };
+    let on_grid = of(Norms::OnGrid);
+    assert_eq!(on_grid.len(), 2 * N_LAYER, "the target and the rest: {on_grid:?}");
+    assert_eq!(on_grid[0], (Some(0), "ffn_norm".into(), 16.0, "f32, effectively BF16".into()));
+    assert_eq!(on_grid[1], (Some(0), "attn_q".into(), 32.0, "f32".into()), "zeros alone show nothing");
+    assert_eq!(of(Norms::Half)[0], (Some(0), "ffn_norm".into(), 16.0, "f16".into()));
+}
+
+#[test]
 fn every_stage_is_there_and_single_layers_borrow_the_floor_and_say_so() {
     let (record, events) = clean(&Room::new(), Norms::OnePlus);
     let cells = &record.models[0].cells;

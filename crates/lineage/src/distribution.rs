@@ -2,8 +2,9 @@
 
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
-use crate::grid::CHUNK;
+use crate::grid::{CHUNK, INFINITY};
 use crate::values::Values;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// A value is an outlier beyond this many standard deviations from the mean.
@@ -73,23 +74,6 @@ pub(crate) fn distribution_counted(values: Values<'_>, counted: Counted<'_>, n_p
     })
 }
 
-/// Parts in parallel, or codes; what they give is added in order, so that threads do not show.
-fn add_up<T: Send>(
-    counted: Counted<'_>,
-    none: T,
-    of: impl Fn(&mut dyn Iterator<Item = (f32, u64)>) -> T + Sync,
-    plus: impl Fn(T, T) -> T,
-) -> T {
-    match counted {
-        Counted::Each(values) => {
-            let of_part = |part: &[f32]| of(&mut part.iter().filter(|x| x.is_finite()).map(|&x| (x, 1)));
-            let parts: Vec<T> = values.par_chunks(CHUNK).map(of_part).collect();
-            parts.into_iter().fold(none, plus)
-        }
-        Counted::Codes(codes) => of(&mut codes.iter().filter(|(x, _)| x.is_finite()).copied()),
-    }
-}
-
 struct Range {
     n: u64,
     sum: f64,
@@ -101,32 +85,109 @@ impl Range {
     const NONE: Range = Range { n: 0, sum: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY };
 
     fn of(counted: Counted<'_>) -> Range {
-        let of = |values: &mut dyn Iterator<Item = (f32, u64)>| {
-            values.fold(Range::NONE, |r, (x, n)| Range {
-                n: r.n + n,
-                sum: r.sum + f64::from(x) * n as f64,
-                min: r.min.min(x),
-                max: r.max.max(x),
-            })
-        };
-        add_up(counted, Range::NONE, of, |a, b| Range {
-            n: a.n + b.n,
-            sum: a.sum + b.sum,
-            min: a.min.min(b.min),
-            max: a.max.max(b.max),
-        })
+        match counted {
+            Counted::Each(values) => {
+                let of_part = |part: &[f32]| {
+                    let (n, min, max) = least_and_most(part);
+                    Range { n: n.into(), sum: 0.0, min, max }
+                };
+                let range = values.par_chunks(CHUNK).map(of_part).reduce(|| Range::NONE, Range::plus);
+                let [sum] = sums(values, |x| [x]);
+                Range { sum, ..range }
+            }
+            Counted::Codes(codes) => codes
+                .iter()
+                .filter(|(x, _)| x.is_finite())
+                .fold(Range::NONE, |r, &(x, n)| r.plus(Range { n, sum: f64::from(x) * n as f64, min: x, max: x })),
+        }
+    }
+
+    fn plus(self, other: Range) -> Range {
+        Range {
+            n: self.n + other.n,
+            sum: self.sum + other.sum,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+        }
+    }
+}
+
+/// Finite values, the least and the greatest of them; of at most [`CHUNK`] values.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn least_and_most(values: &[f32]) -> (u32, f32, f32) {
+    // As whole numbers in the order of the values: those below zero run backwards.
+    let place = |bits: u32| (bits ^ ((bits as i32) >> 31) as u32 >> 1) as i32;
+    let (mut n, mut least, mut most) = (0, i32::MAX, i32::MIN);
+    for x in values {
+        let bits = x.to_bits();
+        let finite = bits & 0x7fff_ffff < INFINITY;
+        n += u32::from(finite);
+        least = least.min(if finite { place(bits) } else { i32::MAX });
+        most = most.max(if finite { place(bits) } else { i32::MIN });
+    }
+    let value = |place: i32| f32::from_bits((place ^ ((place >> 31) as u32 >> 1) as i32) as u32);
+    match n {
+        0 => (0, f32::INFINITY, f32::NEG_INFINITY),
+        // −0 is no less than 0.
+        _ => (n, value(least) + 0.0, value(most) + 0.0),
     }
 }
 
 /// Σ (x − mean)² and Σ (x − mean)⁴.
 fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
-    let of = |values: &mut dyn Iterator<Item = (f32, u64)>| {
-        values.fold((0.0, 0.0), |(m2, m4), (x, n)| {
-            let (square, n) = ((f64::from(x) - mean) * (f64::from(x) - mean), n as f64);
-            (m2 + n * square, m4 + n * square * square)
-        })
+    let squared = |x: f64| (x - mean) * (x - mean);
+    let [m2, m4] = match counted {
+        Counted::Each(values) => sums(values, |x| [squared(x), squared(x) * squared(x)]),
+        Counted::Codes(codes) => codes.iter().filter(|(x, _)| x.is_finite()).fold([0.0; 2], |sums, &(x, n)| {
+            let (square, n) = (squared(x.into()), n as f64);
+            plus(sums, [n * square, n * square * square])
+        }),
     };
-    add_up(counted, (0.0, 0.0), of, |a, b| (a.0 + b.0, a.1 + b.1))
+    (m2, m4)
+}
+
+/// Parts that are summed side by side: one after the other, every sum would wait for the one before.
+const ABREAST: usize = 8;
+
+/// Sums `of` over the finite values: in order within each part of [`CHUNK`], and the parts in order, so that neither
+/// threads nor vectors show in the last digit.
+fn sums<const N: usize>(values: &[f32], of: impl Fn(f64) -> [f64; N] + Sync) -> [f64; N] {
+    let several = |values: &[f32]| -> Vec<[f64; N]> {
+        match values.len() == ABREAST * CHUNK {
+            true => sum_abreast(values, &of).to_vec(),
+            false => values.chunks(CHUNK).map(|part| sum_part(part, &of)).collect(),
+        }
+    };
+    let parts: Vec<Vec<[f64; N]>> = values.par_chunks(ABREAST * CHUNK).map(several).collect();
+    parts.into_iter().flatten().fold([0.0; N], plus)
+}
+
+fn plus<const N: usize>(mut sum: [f64; N], more: [f64; N]) -> [f64; N] {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    sum
+}
+
+/// What a value adds, nothing where it is not finite.
+#[inline(always)]
+fn term<const N: usize>(x: f32, of: &impl Fn(f64) -> [f64; N]) -> [f64; N] {
+    let terms = of(x.into());
+    if x.is_finite() { terms } else { [0.0; N] }
+}
+
+fn sum_part<const N: usize>(part: &[f32], of: &impl Fn(f64) -> [f64; N]) -> [f64; N] {
+    part.iter().fold([0.0; N], |sum, &x| plus(sum, term(x, of)))
+}
+
+/// [`sum_part`] of each of [`ABREAST`] parts of [`CHUNK`] values.
+fn sum_abreast<const N: usize>(values: &[f32], of: &impl Fn(f64) -> [f64; N]) -> [[f64; N]; ABREAST] {
+    let parts: [&[f32]; ABREAST] = std::array::from_fn(|i| &values[i * CHUNK..(i + 1) * CHUNK]);
+    let mut sums = [[0.0; N]; ABREAST];
+    for i in 0..CHUNK {
+        for (sum, part) in sums.iter_mut().zip(&parts) {
+            *sum = plus(*sum, term(part[i], of));
+        }
+    }
+    sums
 }
 
 /// Rows that say nothing, or the same as an earlier one.
@@ -191,6 +252,26 @@ mod tests {
         assert_eq!(d.std, 5f64.sqrt());
         assert!((d.kurtosis - 41.0 / 25.0).abs() < 1e-12);
         assert_eq!((d.rows, d.duplicate_rows, d.zero_rows, d.outliers), (2, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_done_abreast_gives_the_bits_of_one_value_after_the_other() {
+        let value = |i: usize| f32::from_bits((i as u32).wrapping_mul(2_654_435_761) & 0xbfff_ffff);
+        let mut values: Vec<f32> = (0..(ABREAST + 1) * CHUNK + 77).map(value).collect();
+        values[5] = f32::NAN;
+        values[CHUNK + 1] = f32::NEG_INFINITY;
+        let d = distribution(&values, 1000).unwrap();
+        let finite = || values.iter().copied().filter(|x| x.is_finite());
+        let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+        assert_eq!((d.n, d.min, d.max), (finite().count() as u64, least, most));
+        let parts = |of: &dyn Fn(f64) -> f64| {
+            let of_part = |part: &[f32]| part.iter().filter(|x| x.is_finite()).fold(0.0, |sum, &x| sum + of(x.into()));
+            values.chunks(CHUNK).map(of_part).fold(0.0, |sum, part| sum + part)
+        };
+        let mean = parts(&|x| x) / d.n as f64;
+        let variance = parts(&|x| (x - mean) * (x - mean)) / d.n as f64;
+        assert_eq!((d.mean, d.std), (mean, variance.sqrt()));
+        assert_eq!(distribution(&[0.0, -0.0], 2).map(|d| (d.min.to_bits(), d.max.to_bits())), Some((0, 0)));
     }
 
     #[test]

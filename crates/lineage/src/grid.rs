@@ -11,7 +11,8 @@
 
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
-use numerics::{Minifloat, Rounding};
+use multiversion::multiversion;
+use numerics::Minifloat;
 use rayon::prelude::*;
 
 /// A grid on which all values lie is believed from this many bits on: three values of BF16 in F32.
@@ -45,27 +46,9 @@ impl Scan {
     }
 
     fn of_chunk(values: &[f32], first: u32) -> Scan {
-        let [mut zeros, mut nonfinite, mut off_bf16, mut off_f16, mut off_tf32, mut unlike_first] = [0u32; 6];
-        for &x in values {
-            let bits = x.to_bits();
-            let magnitude = bits & 0x7fff_ffff;
-            let finite = u32::from(magnitude < 0x7f80_0000);
-            zeros += u32::from(magnitude == 0);
-            nonfinite += 1 - finite;
-            off_bf16 += finite & u32::from(bits & 0xffff != 0);
-            off_tf32 += finite & u32::from(bits & 0x1fff != 0);
-            off_f16 += finite & u32::from(Minifloat::F16.cast(Rounding::Rne, x).to_bits() != bits);
-            unlike_first += u32::from(bits != first);
-        }
-        Scan {
-            n: values.len() as u64,
-            zeros: zeros.into(),
-            nonfinite: nonfinite.into(),
-            off_bf16: off_bf16.into(),
-            off_f16: off_f16.into(),
-            off_tf32: off_tf32.into(),
-            unlike_first: unlike_first.into(),
-        }
+        let counts = count_chunk(values, first).map(u64::from);
+        let [zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first] = counts;
+        Scan { n: values.len() as u64, zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first }
     }
 
     /// One value that is met `n` times.
@@ -99,6 +82,38 @@ impl Scan {
             Minifloat::Tf32 => self.off_tf32,
         }
     }
+}
+
+/// Zeros, values that are not finite, finite ones off BF16, F16 and TF32, and those with other bits than `first`; of at
+/// most [`CHUNK`] values. Without a branch, so that it is compiled to what vectors the machine has.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn count_chunk(values: &[f32], first: u32) -> [u32; 6] {
+    let [mut zeros, mut nonfinite, mut off_bf16, mut off_f16, mut off_tf32, mut unlike_first] = [0u32; 6];
+    for &x in values {
+        let bits = x.to_bits();
+        let magnitude = bits & 0x7fff_ffff;
+        let finite = u32::from(magnitude < INFINITY);
+        zeros += u32::from(magnitude == 0);
+        nonfinite += 1 - finite;
+        off_bf16 += finite & u32::from(bits & 0xffff != 0);
+        off_f16 += finite & u32::from(!is_f16(x));
+        off_tf32 += finite & u32::from(bits & 0x1fff != 0);
+        unlike_first += u32::from(bits != first);
+    }
+    [zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first]
+}
+
+/// Bits of infinity in F32.
+pub(crate) const INFINITY: u32 = 0x7f80_0000;
+
+/// Whether a finite value is one of F16. Below the smallest normal, 2^−14, F16's are the multiples of 2^−24, and so are
+/// F32's between ½ and 1: adding ½ rounds to one.
+#[inline(always)]
+fn is_f16(x: f32) -> bool {
+    let magnitude = x.abs();
+    let is_multiple = (magnitude + 0.5) - 0.5 == magnitude;
+    let is_short = magnitude.to_bits() & 0x1fff == 0;
+    (if magnitude < 1.0 / 16384.0 { is_multiple } else { is_short }) & (magnitude <= 65504.0)
 }
 
 /// Significant bits that a format has for values at exponent `e`, the implicit one included.
@@ -221,6 +236,22 @@ mod tests {
         assert_eq!(at(Minifloat::Bf16, -149), 1);
         let at = |grid, e| evidence_at(StoredPrecision::F16, grid, e);
         assert_eq!((at(Minifloat::Bf16, 0), at(Minifloat::Bf16, -20), at(Minifloat::Tf32, 0)), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_value_is_on_f16_where_casting_leaves_it_alone() {
+        use numerics::Rounding;
+        // Every sign and exponent with each count of bits at either end of the significand, and some in between.
+        let ends = (0..24).flat_map(|k| [(1u32 << k) - 1, !((1u32 << k) - 1) & 0x7f_ffff, 1 << k & 0x7f_ffff]);
+        let between = (0..64u32).map(|i| i.wrapping_mul(2_654_435_761) >> 9);
+        let fractions: Vec<u32> = ends.chain(between).collect();
+        for sign_and_exponent in (0..512u32).filter(|e| e & 0xff != 0xff) {
+            for fraction in &fractions {
+                let x = f32::from_bits(sign_and_exponent << 23 | fraction);
+                let cast = Minifloat::F16.cast(Rounding::Rne, x);
+                assert_eq!(is_f16(x), cast.to_bits() == x.to_bits(), "{x:e}");
+            }
+        }
     }
 
     #[test]

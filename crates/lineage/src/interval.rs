@@ -12,6 +12,7 @@
 //! A value without structure meets a multiple with probability (width of its reach) / d. The bits of
 //! evidence are −log2 of the product of these, less the cost of naming k.
 
+use multiversion::multiversion;
 use numerics::{Minifloat, Rounding};
 
 /// The float grid that values were last rounded to, which bounds what can be told from them.
@@ -109,6 +110,16 @@ impl Fit {
     }
 }
 
+/// Whether terms that are not negative add up to so much; those after that are not worked out.
+pub(crate) fn add_up_to(wanted: f64, terms: impl Iterator<Item = f64>) -> bool {
+    let mut sum = 0.0;
+    wanted <= sum
+        || terms.into_iter().any(|term| {
+            sum += term;
+            sum >= wanted
+        })
+}
+
 /// A block counts as explained from this many bits on. Over all k, blocks without structure get there with a
 /// probability of at most 2^−8 · Σ 1/2k = 1.1 %.
 pub(crate) const HIT_BITS: f64 = 8.0;
@@ -159,6 +170,7 @@ fn price_of_sparing(n: usize) -> f64 {
     libm::log2(n as f64) + PRICE_OF_SPARING_TOP
 }
 
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn fit_under(top: &Point, rest: &[Point], max_top: u32, may_spare: bool) -> Option<Fit> {
     let mut best: Option<Fit> = None;
     for k in 1..=max_top {
@@ -171,13 +183,16 @@ fn fit_under(top: &Point, rest: &[Point], max_top: u32, may_spare: bool) -> Opti
 }
 
 /// The fit with `top` as the k-th multiple.
+#[inline(always)]
 fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<Fit> {
     let (mut lo, mut hi) = ((top.a - top.h) / f64::from(k), (top.a + top.h) / f64::from(k));
     if lo <= 0.0 {
         return None;
     }
+    // Most multiples are rejected before it matters what naming them costs.
+    let name = || -libm::log2(f64::from(k)) - 1.0;
     let mut spared = false;
-    let (mut chance, mut bits) = (1.0f64, -libm::log2(f64::from(k)) - 1.0);
+    let (mut chance, mut bits) = (1.0f64, None);
     for p in rest {
         let (least, most) = (((p.a - p.h) / hi).ceil().max(1.0), ((p.a + p.h) / lo).floor());
         let narrowed = (least == most).then(|| (lo.max((p.a - p.h) / least), hi.min((p.a + p.h) / least)));
@@ -192,14 +207,14 @@ fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<
         chance *= ((p.a / d * (hi - lo) + 2.0 * p.h) / d).min(1.0);
         // Far above the smallest f64, and far from a logarithm for every value.
         if chance < 1e-200 {
-            bits -= libm::log2(chance);
+            bits = Some(bits.unwrap_or_else(name) - libm::log2(chance));
             chance = 1.0;
         }
         if let Some(narrowed) = narrowed {
             (lo, hi) = narrowed;
         }
     }
-    bits -= libm::log2(chance);
+    let mut bits = bits.unwrap_or_else(name) - libm::log2(chance);
     if spared {
         bits -= price_of_sparing(rest.len() + 1);
     }

@@ -252,7 +252,7 @@ impl Rule {
         };
         let Some((top, rest)) = points.split_last().filter(|_| points.len() >= least) else { return false };
         let step = top.a / steps;
-        rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)).sum::<f64>() >= at_stake
+        interval::add_up_to(at_stake, rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)))
     }
 
     fn chance_rate(self) -> f64 {

@@ -17,6 +17,9 @@ pub struct Prediction {
     pub sign_flipped: u64,
     /// Finite values that would become infinite or NaN.
     pub overflowed: u64,
+    /// Values that would be held at the largest that the format has for them, being beyond it
+    /// ([`Scheme::saturated`]); `None` for ggml's types, which do not say.
+    pub saturated: Option<u64>,
     /// No value would change: `changed` is 0, so the scheme does nothing but perhaps tidy signs of zeros.
     pub noop: bool,
 }
@@ -32,6 +35,7 @@ pub fn predict(
     codec: &dyn BlockCodec,
 ) -> Result<Prediction, FakeQuantError> {
     let mut after = values.to_vec();
+    let saturated = scheme.saturated(&mut after, ctx)?;
     scheme.fake_quantize(&mut after, ctx, codec)?;
     let d = difference(values, &after);
     Ok(Prediction {
@@ -41,6 +45,7 @@ pub fn predict(
         zeroed: d.zeroed,
         sign_flipped: d.sign_flipped,
         overflowed: d.overflowed,
+        saturated,
         noop: d.changed == 0,
     })
 }

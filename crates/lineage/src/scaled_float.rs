@@ -9,7 +9,7 @@
 
 use crate::few_levels::moved_values;
 use crate::grid::exponent;
-use crate::interval::{F32_ARITHMETIC, HIT_BITS, Point, Precision, Zero, levels, points};
+use crate::interval::{self, F32_ARITHMETIC, HIT_BITS, Point, Precision, Zero, levels, points};
 use crate::lattice::{self, BlockCount};
 use crate::sample::{Axis, Extent, Sample};
 use crate::small_float::small_float_name;
@@ -67,7 +67,7 @@ impl ScaledFloat {
         let telling: Vec<(&Vec<f32>, Vec<Point>)> = blocks
             .iter()
             .map(|block| (block, points_of(block)))
-            .filter(|(_, points)| bits_at_stake(points, significant_bits) >= MIN_BITS_AT_STAKE)
+            .filter(|(_, points)| can_tell(points, significant_bits))
             .collect();
         if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * blocks.len() as f64 {
             return None;
@@ -126,11 +126,12 @@ fn spacing(x: f64, d: f64, significant_bits: u32) -> f64 {
     d * libm::exp2(libm::floor(libm::log2(x / d)) - f64::from(significant_bits - 1))
 }
 
-fn bits_at_stake(points: &[Point], significant_bits: u32) -> f64 {
-    let Some((_, rest)) = points.split_last() else { return 0.0 };
+/// Whether floats of so many significant bits would show among these points.
+fn can_tell(points: &[Point], significant_bits: u32) -> bool {
+    let Some((_, rest)) = points.split_last() else { return false };
     // Wherever the scale puts x in its binade, the spacing is about x · 2^−bits · 1.4.
     let spacing = |x: f64| 1.4 * x * libm::exp2(-f64::from(significant_bits));
-    rest.iter().map(|p| libm::log2(spacing(p.a) / (2.0 * p.h)).max(0.0)).sum()
+    interval::add_up_to(MIN_BITS_AT_STAKE, rest.iter().map(|p| libm::log2(spacing(p.a) / (2.0 * p.h)).max(0.0)))
 }
 
 /// The scale with the most evidence under which all points are floats of so many significant bits.

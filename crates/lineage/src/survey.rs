@@ -1,6 +1,6 @@
 //! Everything that the values of one tensor say, in as few passes as it takes.
 
-use crate::census::{TensorCensus, census_counted};
+use crate::census::{Effective, TensorCensus, census_counted};
 use crate::coded::{Counted, count_codes};
 use crate::distribution::{Distribution, distribution_counted};
 use crate::rows::{RowGrids, row_grids_of};
@@ -20,6 +20,22 @@ pub struct Survey {
     pub rows: RowGrids,
 }
 
+impl Survey {
+    /// Bits that a value takes on the coarsest grid it is shown to lie on: those that name a level of a grid of blocks,
+    /// scales left out; else those of the float format. No more than storage has, and storage's where nothing shows;
+    /// `None` of quantized storage, which says it itself.
+    pub fn effective_bits(&self) -> Option<f64> {
+        let of_float = |effective| match effective {
+            Effective::F32 => Some(32.0),
+            Effective::Tf32 => Some(19.0),
+            Effective::F16 | Effective::Bf16 | Effective::Transformed(_) => Some(16.0),
+            Effective::NotDecided => None,
+        };
+        let float = of_float(self.census.effective)?;
+        Some(self.search.bits().map_or(float, |bits| bits.min(float)))
+    }
+}
+
 /// Looks at `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted where they lie and never restored as a
 /// whole; the answer is the one that the functions on restored values give.
 pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
@@ -29,12 +45,12 @@ pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
         (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
     };
     let census = census_counted(counted, values.stored());
-    Survey {
-        search: search_values(values, n_per_row, &census),
-        distribution: distribution_counted(values, counted, n_per_row),
-        rows: row_grids_of(values, n_per_row),
-        census,
-    }
+    // The search is short of work for several threads; the rest is not.
+    let (search, (distribution, rows)) = rayon::join(
+        || search_values(values, n_per_row, &census),
+        || (distribution_counted(values, counted, n_per_row), row_grids_of(values, n_per_row)),
+    );
+    Survey { census, search, distribution, rows }
 }
 
 #[cfg(test)]
@@ -46,6 +62,19 @@ mod tests {
     fn noise(i: usize) -> f32 {
         let bits = (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_246_822_519);
         f32::from_bits(0x4000_0000 | bits & 0x007f_ffff) - 3.0
+    }
+
+    #[test]
+    fn effective_bits_are_those_of_the_coarsest_grid_that_shows() {
+        let noisy: Vec<f32> = (0..96 * 64).map(noise).collect();
+        let bits = |values: &[f32], stored| survey(Values::Restored(values, stored), 64).effective_bits();
+        assert_eq!(bits(&noisy, StoredPrecision::F32), Some(32.0));
+        assert_eq!(bits(&noisy, StoredPrecision::Quantized), None);
+        let coarse: Vec<f32> = noisy.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+        assert_eq!(bits(&coarse, StoredPrecision::F32), Some(16.0));
+        let of_block = |block: &[f32]| block.iter().map(|x| (x * 7.0).round() * block[0].abs()).collect::<Vec<f32>>();
+        let steps: Vec<f32> = noisy.chunks(32).flat_map(of_block).collect();
+        assert_eq!(bits(&steps, StoredPrecision::F32), Some(4.0), "−7 … 7 of a step");
     }
 
     #[test]

@@ -179,12 +179,12 @@ pub(crate) fn fit(levels: &[f32], precision: Precision, table: &Codebook) -> Opt
                     .min_by(|a, b| near(*a.1).total_cmp(&near(*b.1)))
                     .unwrap_or((0, &0.0));
                 let reach = h + entry.abs() * (hi - lo) / 2.0;
-                let chance = table.entries.len() as f64 * 2.0 * reach / (span * d);
-                used |= 1 << index;
-                bits -= libm::log2(chance.min(1.0));
                 if near(entry) > reach {
                     return false;
                 }
+                let chance = table.entries.len() as f64 * 2.0 * reach / (span * d);
+                used |= 1 << index;
+                bits -= libm::log2(chance.min(1.0));
                 if entry != 0.0 {
                     let (a, b) = ((value - h) / entry, (value + h) / entry);
                     (lo, hi) = (lo.max(a.min(b)), hi.min(a.max(b)));

@@ -1,6 +1,8 @@
 //! A tensor's values where they lie: as restored, or still in the two bytes that they are stored in.
 
 use crate::census::StoredPrecision;
+use crate::grid;
+use multiversion::multiversion;
 use numerics::{Minifloat, Rounding};
 use std::ops::Range;
 
@@ -50,17 +52,11 @@ impl Values<'_> {
     /// Whether all of `range` are finite, and whether they are zeros alone; by their magnitudes as whole numbers, in
     /// which order is kept and infinity and NaN come last.
     pub(crate) fn are_finite_and_zero(self, range: Range<usize>) -> (bool, bool) {
-        let most_of = |bytes: &[u8]| {
-            let codes = bytes[2 * range.start..2 * range.end].chunks_exact(2);
-            codes.fold(0, |most, code| most.max(i16::from_le_bytes([code[0], code[1]]) & 0x7fff))
-        };
+        let of_codes = |bytes: &[u8]| greatest_code(&bytes[2 * range.start..2 * range.end]).into();
         let (most, infinity) = match self {
-            Values::Restored(values, _) => {
-                let magnitudes = values[range].iter().map(|x| (x.to_bits() & 0x7fff_ffff) as i32);
-                (magnitudes.fold(0, i32::max), 0x7f80_0000)
-            }
-            Values::F16(bytes) => (most_of(bytes).into(), 0x7c00),
-            Values::Bf16(bytes) => (most_of(bytes).into(), 0x7f80),
+            Values::Restored(values, _) => (greatest_magnitude(&values[range]), grid::INFINITY),
+            Values::F16(bytes) => (of_codes(bytes), 0x7c00),
+            Values::Bf16(bytes) => (of_codes(bytes), grid::INFINITY >> 16),
         };
         (most < infinity, most == 0)
     }
@@ -69,6 +65,19 @@ impl Values<'_> {
     pub(crate) fn restored(self) -> Vec<f32> {
         (0..self.len()).map(|i| self.at(i)).collect()
     }
+}
+
+/// The greatest code of two bytes, its sign left out.
+#[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2", "aarch64+neon"))]
+fn greatest_code(bytes: &[u8]) -> u16 {
+    let codes = bytes.as_chunks().0.iter().map(|code| u16::from_le_bytes(*code) & 0x7fff);
+    codes.fold(0, u16::max)
+}
+
+/// The bits of the greatest magnitude.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn greatest_magnitude(values: &[f32]) -> u32 {
+    values.iter().map(|x| x.to_bits() & 0x7fff_ffff).fold(0, u32::max)
 }
 
 fn code_at(bytes: &[u8], index: usize) -> u16 {

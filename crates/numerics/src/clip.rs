@@ -116,7 +116,7 @@ fn squared_error<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &[f32], at
     for (part, original) in values.chunks(PART).enumerate() {
         let (held, squares) = (&mut held[..original.len()], &mut squares[..original.len()]);
         held.copy_from_slice(original);
-        kernel.apply(scale, held, at.from(part * PART));
+        kernel.try_out(scale, held, at.from(part * PART));
         for ((square, x), y) in squares.iter_mut().zip(original).zip(held) {
             let error = f64::from(*x) - f64::from(*y);
             *square = if x.is_finite() { error * error } else { 0.0 };

@@ -101,6 +101,8 @@ pub(crate) struct Codebook<'a> {
     /// The least F32 that goes to the next entry, for each entry but the last.
     up_from: Vec<f32>,
     extreme: f32,
+    /// Half a step before the first entry and after the last.
+    beyond: (f32, f32),
     symmetric: bool,
     scale: ScaleFormat,
 }
@@ -113,10 +115,18 @@ impl<'a> Codebook<'a> {
             entries,
             up_from: entries.windows(2).enumerate().map(|(i, e)| first_above(e[0], e[1], i)).collect(),
             extreme,
+            beyond: (half_a_step_on(entries.iter()), half_a_step_on(entries.iter().rev())),
             symmetric: entries.contains(&-extreme),
             scale,
         }
     }
+}
+
+/// Beyond the first of `entries`, by half the way to the second.
+fn half_a_step_on<'e>(mut entries: impl Iterator<Item = &'e f32>) -> f32 {
+    let mut next = || entries.next().copied().map_or(0.0, f64::from);
+    let (end, before) = (next(), next());
+    (end + (end - before) / 2.0) as f32
 }
 
 /// Entries up to which going through all of them, which vectorises, beats halving.
@@ -166,6 +176,11 @@ impl GroupKernel for Codebook<'_> {
             }
             *x = entry * d;
         }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        d != 0.0 && (x / d < self.beyond.0 || x / d > self.beyond.1)
     }
 }
 

@@ -175,6 +175,12 @@ impl ExMy {
         self.decode(self.largest_code()) as f32
     }
 
+    /// Halfway between the largest finite value and the one that the next code would have.
+    pub(crate) fn beyond(self) -> f32 {
+        let largest = self.largest_code();
+        ((self.decode(largest) + self.decode(largest + 1)) / 2.0) as f32
+    }
+
     /// Casts one value. NaN stays NaN and infinity infinity.
     ///
     /// # Examples
@@ -307,6 +313,8 @@ impl Grid {
 /// d = 0 gives 0 with the sign of x.
 pub(crate) struct Scaled<R> {
     grid: Grid,
+    /// Quotients beyond are held.
+    beyond: f32,
     levels: Levels,
     scale: ScaleFormat,
     round: R,
@@ -315,7 +323,7 @@ pub(crate) struct Scaled<R> {
 impl<R: Round> Scaled<R> {
     pub(crate) fn new(format: ExMy, scale: ScaleFormat, round: R) -> Self {
         let levels = Levels { largest: format.largest(), max_exponent: format.max_exponent(), fraction_bits: 0 };
-        Scaled { grid: Grid::of(format).saturating(), levels, scale, round }
+        Scaled { grid: Grid::of(format).saturating(), beyond: format.beyond(), levels, scale, round }
     }
 }
 
@@ -335,6 +343,11 @@ impl<R: Round> GroupKernel for Scaled<R> {
         for (i, x) in values.iter_mut().enumerate() {
             *x = self.grid.cast(self.round, *x / d, at.of(i)) * d;
         }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        d != 0.0 && (x / d).abs() > self.beyond
     }
 }
 

@@ -111,6 +111,15 @@ pub(crate) trait GroupKernel: Send + Sync {
     /// Quantizes and restores in place. Non-finite values may become anything: the caller puts them back.
     /// A group may come in several parts.
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
+
+    /// The same to a copy, to see what a scale would do.
+    fn try_out(&self, scale: Self::Scale, values: &mut [f32], at: Places) {
+        self.apply(scale, values, at);
+    }
+
+    /// Whether a finite value lies beyond the last level by more than half of the step that would come next. Never
+    /// where the scale is 0 and nothing is left to be held.
+    fn is_beyond(&self, scale: Self::Scale, x: f32) -> bool;
 }
 
 /// Which values share a scale, and what it is made from.

@@ -35,6 +35,12 @@ use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
 use crate::rounding::Round;
 use crate::scale::{Levels, ScaleFormat};
 
+/// More than half a step beyond the first or last integer.
+#[inline(always)]
+fn is_beyond(q: f32, first: f32, last: f32) -> bool {
+    q < first - 0.5 || q > last + 0.5
+}
+
 pub(crate) struct Symmetric<R> {
     qmax: f32,
     levels: Levels,
@@ -74,6 +80,11 @@ impl<R: Round> GroupKernel for Symmetric<R> {
             *x = q * d;
         }
     }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        d != 0.0 && is_beyond(x / d, -self.qmax, self.qmax)
+    }
 }
 
 /// −2^(N−1) to 2^(N−1) − 1 steps.
@@ -106,6 +117,12 @@ impl<R: Round> GroupKernel for FullRange<R> {
         for (i, x) in values.iter_mut().enumerate() {
             *x = round.integer((*x / d).clamp(-qmax, qmax - 1.0), at.of(i)) * d + 0.0;
         }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        let qmax = self.symmetric.qmax;
+        d != 0.0 && is_beyond(x / d, -qmax, qmax - 1.0)
     }
 }
 
@@ -148,6 +165,11 @@ impl<R: Round> GroupKernel for ZeroPoint<R> {
             *x = self.round.integer((*x / d).clamp(-z, self.qmax - z), at.of(i)) * d + 0.0;
         }
     }
+
+    #[inline(always)]
+    fn is_beyond(&self, (d, z): (f32, f32), x: f32) -> bool {
+        d != 0.0 && is_beyond(x / d, -z, self.qmax - z)
+    }
 }
 
 pub(crate) struct Asymmetric<R> {
@@ -184,6 +206,11 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
             let q = self.round.integer(((*x - min) / d).clamp(0.0, self.qmax), at.of(i));
             *x = min + q * d;
         }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, (d, min): (f32, f32), x: f32) -> bool {
+        d != 0.0 && is_beyond((x - min) / d, 0.0, self.qmax)
     }
 }
 

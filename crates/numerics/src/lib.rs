@@ -45,6 +45,7 @@ mod nvfp4;
 mod observer;
 pub mod reference;
 mod rounding;
+mod saturation;
 mod scale;
 mod scheme;
 mod scheme_file;

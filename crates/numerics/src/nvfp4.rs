@@ -30,6 +30,8 @@ pub(crate) struct Nvfp4<R> {
     element: Grid,
     block_scale: Grid,
     largest: f32,
+    /// Elements beyond are held.
+    beyond: f32,
     s_enc: f32,
     s_dec: f32,
     round: R,
@@ -45,10 +47,19 @@ impl<R: Round> Nvfp4<R> {
             element: Grid::of(element).saturating(),
             block_scale: Grid::of(block_scale).saturating(),
             largest: element.largest(),
+            beyond: element.beyond(),
             s_enc,
             s_dec: 1.0 / s_enc,
             round,
         }
+    }
+}
+
+impl<R> Nvfp4<R> {
+    /// What a block's values are multiplied by.
+    #[inline(always)]
+    fn encode(&self, s: f32) -> f32 {
+        (1.0 / (s * self.s_dec)).min(f32::MAX)
     }
 }
 
@@ -66,10 +77,15 @@ impl<R: Round> GroupKernel for Nvfp4<R> {
         if s == 0.0 {
             return values.iter_mut().for_each(|x| *x = 0.0f32.copysign(*x));
         }
-        let encode = (1.0 / (s * self.s_dec)).min(f32::MAX);
+        let encode = self.encode(s);
         for (i, x) in values.iter_mut().enumerate() {
             *x = self.element.cast(self.round, *x * encode, at.of(i)) * s * self.s_dec;
         }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, s: f32, x: f32) -> bool {
+        s != 0.0 && (x * self.encode(s)).abs() > self.beyond
     }
 }
 

@@ -136,6 +136,50 @@ impl Round for Stochastic {
     }
 }
 
+/// A rounding that is looked up for each value: slower, and compiled once. Only for kernels that hold whatever lies
+/// beyond their last level.
+#[derive(Clone, Copy)]
+pub(crate) enum AnyRounding {
+    Even(NearestEven),
+    TowardsZero(TowardsZero),
+    Away(NearestAway),
+    Stochastic(Stochastic),
+}
+
+impl AnyRounding {
+    /// Of a tensor of that name.
+    pub(crate) fn new(mode: RoundingMode, tensor: &str) -> Self {
+        match mode {
+            RoundingMode::Value(Rounding::Rne) => AnyRounding::Even(NearestEven),
+            RoundingMode::Value(Rounding::Trunc) => AnyRounding::TowardsZero(TowardsZero),
+            RoundingMode::Value(Rounding::Away) => AnyRounding::Away(NearestAway),
+            RoundingMode::Stochastic { seed } => AnyRounding::Stochastic(Stochastic(Draws::new(seed, tensor))),
+        }
+    }
+}
+
+impl Round for AnyRounding {
+    #[inline(always)]
+    fn integer(self, s: f32, place: usize) -> f32 {
+        match self {
+            AnyRounding::Even(round) => round.integer(s, place),
+            AnyRounding::TowardsZero(round) => round.integer(s, place),
+            AnyRounding::Away(round) => round.integer(s, place),
+            AnyRounding::Stochastic(round) => round.integer(s, place),
+        }
+    }
+
+    #[inline(always)]
+    fn carry(self, bits: u32, shift: u32, place: usize) -> u32 {
+        match self {
+            AnyRounding::Even(round) => round.carry(bits, shift, place),
+            AnyRounding::TowardsZero(round) => round.carry(bits, shift, place),
+            AnyRounding::Away(round) => round.carry(bits, shift, place),
+            AnyRounding::Stochastic(round) => round.carry(bits, shift, place),
+        }
+    }
+}
+
 /// Compiles `$body` once for every rounding and runs the one that `$mode` names.
 macro_rules! with_rounding {
     ($mode:expr, $tensor:expr, $round:ident => $body:expr) => {

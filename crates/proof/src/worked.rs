@@ -78,7 +78,7 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     };
     let by_chunk = chunks.iter().map(|&chunk| Ok((chunk, scored(scorer, chunk, &kinds(chunk))?)));
     let samples = CellSamples { applied: None, by_chunk: by_chunk.collect::<Result<_, String>>()? };
-    let predicted = Predicted { n: 0, changed: 0, zero_sign: 0 };
+    let predicted = Predicted::default();
     let record = scorer.derive(&cell, &samples, &predicted).map_err(|error| error.to_string())?;
     record.measured.ok_or_else(|| "nothing was measured".to_owned())
 }
@@ -100,6 +100,10 @@ pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, Stri
     let floor = floor(&chunks, m.kld.mean, &seeds, "ffn_norm").ok_or("no floor")?;
     let difference = numerics::difference(&[3.0, 4.0], &[3.0, 3.5]);
     let census = lineage::census(&[1.5, -0.75, 3.0], lineage::StoredPrecision::F32);
+    let ctx = numerics::TensorContext { name: "t", n_per_row: 4 };
+    let scheme: numerics::Scheme = "fp8_e4m3".parse().map_err(|error: numerics::SchemeError| error.to_string())?;
+    let predicted = lineage::predict(&scheme, &[448.0, 460.0, 470.0, 1e-9], &ctx, &numerics::PlainCodec);
+    let predicted = predicted.map_err(|error| error.to_string())?;
     let first = |kind| scored(scorer, 0, &[kind]).map(|sample| sample.kld.first().copied().unwrap_or(f64::NAN));
     Ok(BTreeMap::from([
         ("nll_mean", m.ppl.ln()),
@@ -126,6 +130,9 @@ pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, Stri
         ("rel_rmse", difference.rel_rmse),
         ("sqnr_db", difference.sqnr_db),
         ("cosine", difference.cosine),
+        ("saturated", predicted.saturated.map_or(f64::NAN, |n| n as f64)),
+        ("zeroed", predicted.zeroed as f64),
+        ("overflowed", predicted.overflowed as f64),
         ("evidence_bits", census.evidence_bits),
     ]))
 }

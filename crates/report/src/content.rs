@@ -12,6 +12,7 @@ mod first;
 mod layers;
 mod method;
 mod model;
+mod precision;
 mod whole_target;
 pub(crate) mod words;
 

@@ -4,7 +4,7 @@ use crate::content::is_withheld;
 use crate::escape::csv_text;
 use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage};
 
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 42] = [
     "model",
     "arm",
     "stage",
@@ -39,6 +39,9 @@ const COLUMNS: [&str; 39] = [
     "predicted_n",
     "predicted_changed",
     "predicted_zero_sign",
+    "predicted_overflowed",
+    "predicted_zeroed",
+    "predicted_saturated",
     "measured_changed",
     "measured_zero_sign",
     "measured_carrier_rounded",
@@ -88,10 +91,11 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         floor.and_then(|f| f.ratio).map_or(String::new(), number),
     ]);
     let evidence = &cell.evidence;
-    row.extend(
-        [evidence.matched as u64, evidence.predicted.n, evidence.predicted.changed, evidence.predicted.zero_sign]
-            .map(|n| n.to_string()),
-    );
+    let predicted = &evidence.predicted;
+    let counts = [predicted.n, predicted.changed, predicted.zero_sign, predicted.overflowed, predicted.zeroed];
+    row.push(evidence.matched.to_string());
+    row.extend(counts.map(|n| n.to_string()));
+    row.push(predicted.saturated.map_or(String::new(), |n| n.to_string()));
     let sum = |of: fn(&lab::protocol::TensorEvidence) -> u64| {
         if withheld || evidence.tensors.is_empty() {
             String::new()

@@ -2,12 +2,13 @@
 //!
 //! A [`Figure`] is data. [`Figure::file`] draws it as an SVG document that stands alone (and follows the reader's
 //! light or dark setting), [`Figure::inline`] as an element of a page that brings [`STYLE`] itself.
-//! Divergences span many decades and are often exactly zero, so every axis here is logarithmic with a
+//! Divergences span many decades and are often exactly zero, so their axes are logarithmic with a
 //! lane of its own for zero: a bit-identical cell is a mark in that lane, never a gap.
 
 mod canvas;
 mod effects;
 mod layers;
+mod precision;
 mod scale;
 
 use canvas::Canvas;
@@ -28,6 +29,8 @@ pub enum Form {
     Effects(Vec<EffectRow>),
     /// One mark per layer.
     Layers(Layers),
+    /// One square per tensor.
+    Precision(Precision),
 }
 
 /// A divergence as it can be drawn. All values are mean KLD in nats a token.
@@ -92,6 +95,33 @@ pub struct Layers {
     pub threshold: Option<(f64, String)>,
 }
 
+/// The data of [`Form::Precision`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Precision {
+    /// From top to bottom.
+    pub rows: Vec<PrecisionRow>,
+}
+
+/// Tensors of one role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrecisionRow {
+    /// The role.
+    pub label: String,
+    /// One per tensor.
+    pub squares: Vec<Square>,
+}
+
+/// One tensor of [`Form::Precision`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Square {
+    /// Its layer, where it is in one.
+    pub layer: Option<u32>,
+    /// Effective bits a value.
+    pub bits: f64,
+    /// What a pointer resting on it reads.
+    pub tip: String,
+}
+
 /// Colours and type of all figures, scoped to `svg.fig`; a page that holds inline figures includes it once.
 pub const STYLE: &str = include_str!("figure/style.css");
 
@@ -116,6 +146,7 @@ impl Figure {
         match &self.form {
             Form::Effects(rows) => effects::draw(rows),
             Form::Layers(layers) => layers::draw(layers),
+            Form::Precision(precision) => precision::draw(precision),
         }
     }
 }

@@ -51,7 +51,7 @@ fn a_withheld_run_shows_its_failed_control_and_no_result() {
         for out in [text(&record), page(&record)] {
             assert!(out.contains("withheld"));
             assert!(out.contains("12 of 2,040 scored positions differ"));
-            for result in ["2.31e-5", "0.00637", "native arm: **", "REAL and tiny", "<svg"] {
+            for result in ["2.31e-5", "0.00637", "native arm: **", "REAL and tiny", "<circle"] {
                 assert!(!out.contains(result), "{result} is a result");
             }
         }
@@ -118,7 +118,21 @@ fn the_page_refers_to_nothing_outside_itself() {
     for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link", "<iframe"] {
         assert!(!out.contains(outside), "{outside}");
     }
-    assert_eq!(out.matches("<svg").count(), 3);
+    assert_eq!(out.matches("<svg").count(), 5, "effects, the layers of one model, the precision of both");
+}
+
+#[test]
+fn the_precision_of_every_tensor_is_a_square_and_old_records_have_none() {
+    let record = fixture::two_models();
+    let out = page(&record);
+    let tensors: usize = record.models.iter().map(|model| model.precision.len()).sum();
+    assert!(tensors > 10 && out.matches(" bits a value, ").count() >= tensors, "{tensors}");
+    assert!(out.contains("<title>blk.0.ffn_norm.weight: 16.0 bits a value, f32, effectively BF16</title>"));
+    let text = text(&record);
+    assert!(text.contains("Effective bits by layer and role") && text.contains("figures/precision-"), "{text}");
+    let mut old = record;
+    old.models.iter_mut().for_each(|model| model.precision.clear());
+    assert!(!page(&old).contains("Effective bits by layer"));
 }
 
 #[test]

@@ -26,15 +26,30 @@ fn upcast(rows: &[Row]) -> Vec<String> {
         for (grid, on) in &grids {
             let mean_bits = on.iter().filter_map(|row| row.blocks.bits).sum::<f64>() / on.len() as f64;
             let others = of_type.iter().filter(|row| row.blocks.grid != *grid).map(|row| row.name.as_str());
+            // Who does not agree is worth a name where most do.
+            let but = if on.len() * 2 > of_type.len() { but(others) } else { String::new() };
             lines.push(format!(
-                "{} of {} {ty} tensors that can tell lie on a {grid} grid: stored in {ty}, they hold about {mean_bits:.0} bits a value{}",
+                "{} of {} {ty} tensors that can tell {}: stored in {ty}, they hold about {mean_bits:.0} bits a value{but}",
                 on.len(),
                 of_type.len(),
-                but(others)
+                lie_on(grid)
             ));
         }
     }
     lines
+}
+
+/// `lie on a Q4_0-like grid`, `lie on an INT8-like grid`, `have at most 3 levels in each block`.
+fn lie_on(grid: &str) -> String {
+    if grid.starts_with("at most") {
+        return format!("have {grid} in each block");
+    }
+    // Letters are read by name: an E, an F, an I, an N.
+    let article = if grid.starts_with(['E', 'F', 'I', 'N']) { "an" } else { "a" };
+    match grid.strip_suffix(" over a coarser lattice") {
+        Some(finer) => format!("lie on {article} {finer} grid over a coarser lattice"),
+        None => format!("lie on {article} {grid} grid"),
+    }
 }
 
 fn requantized(rows: &[Row]) -> Vec<String> {

@@ -4,7 +4,7 @@ use super::{answer_cell, words};
 use crate::document::{Block, Table, Text};
 use lab::phrase::{count, number, of, plural};
 use lab::protocol::{Arm, TensorEvidence};
-use lab::record::{EvidenceChain, JudgedCell, ModelRecord};
+use lab::record::{EvidenceChain, JudgedCell, ModelRecord, Predicted};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let Some(judged) = model.verdicts.iter().find(|v| v.arm == arm).and_then(|v| answer_cell(model, v)) else {
@@ -39,6 +39,7 @@ fn chain(judged: &JudgedCell) -> Table {
         if_reached(of(sum(|t| t.changed), sum(|t| t.n))).into(),
     );
     link("−0 → +0", count(e.predicted.zero_sign).into(), if_reached(count(sum(|t| t.zero_sign))).into());
+    link("beyond the format's range", beyond(&e.predicted).into(), "–".into());
     link("values the carrier rounded", "–".into(), if_reached(count(sum(|t| t.carrier_rounded))).into());
     link("bytes changed", "–".into(), if_reached(count(sum(|t| t.changed_bytes))).into());
     link("read back as written", "–".into(), if_reached(words::of_tensors(holding(|t| t.read_back), tensors)).into());
@@ -56,6 +57,13 @@ fn chain(judged: &JudgedCell) -> Table {
             .into(),
     );
     table
+}
+
+/// Nothing of it can be read back from the engine, which holds what came of it.
+fn beyond(predicted: &Predicted) -> String {
+    let held = predicted.saturated.map_or("uncounted".into(), count);
+    let (overflowed, zeroed) = (count(predicted.overflowed), count(predicted.zeroed));
+    format!("{overflowed} to infinity, {zeroed} flushed to zero, {held} held at the largest value")
 }
 
 fn activations(e: &EvidenceChain) -> String {

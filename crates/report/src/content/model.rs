@@ -1,6 +1,6 @@
 //! One model: census, arms, layers, failures, controls.
 
-use super::{arms, controls, evidence, layers, whole_target, words};
+use super::{arms, controls, evidence, layers, precision, whole_target, words};
 use crate::document::{Block, Table, Text};
 use lab::phrase::{count, number, of, plural};
 use lab::record::{CensusRow, JudgedCell, ModelRecord, Role, RunRecord};
@@ -10,7 +10,7 @@ pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withhe
         Block::Heading { level: 2, text: Text::new().plain("Model: ").code(&model.name) },
         Block::Paragraph(identity(model)),
     ];
-    blocks.extend(census(record, model));
+    blocks.extend(census(record, model, nth));
     if withheld {
         blocks.extend(control_cells(model));
     } else {
@@ -44,7 +44,7 @@ fn identity(model: &ModelRecord) -> Text {
         .plain(".")
 }
 
-fn census(record: &RunRecord, model: &ModelRecord) -> Vec<Block> {
+fn census(record: &RunRecord, model: &ModelRecord, nth: usize) -> Vec<Block> {
     let mut table = Table::new(
         "Baseline census of the target, from the file; nothing here was measured in the engine",
         &[
@@ -61,10 +61,9 @@ fn census(record: &RunRecord, model: &ModelRecord) -> Vec<Block> {
     for row in words::by_layer(&model.census, |row| &row.name) {
         table.push(census_row(row));
     }
-    let mut blocks = vec![
-        Block::Heading { level: 3, text: "What the weights are before anything is done".into() },
-        Block::Paragraph(model.census_summary.clone().into()),
-    ];
+    let mut blocks = vec![Block::Heading { level: 3, text: "What the weights are before anything is done".into() }];
+    blocks.extend(precision::blocks(model, nth));
+    blocks.push(Block::Paragraph(model.census_summary.clone().into()));
     if !table.rows.is_empty() {
         blocks.push(Block::Table(table.folded_if_long()));
         blocks.push(Block::Paragraph(

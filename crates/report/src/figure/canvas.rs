@@ -30,6 +30,15 @@ impl Canvas {
         ));
     }
 
+    /// A rectangle; `tip` is shown to a pointer resting on it.
+    pub(super) fn tipped_rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, tip: &str) {
+        let (width, height) = (width.max(0.0), height.max(0.0));
+        self.push(format_args!(
+            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
+            xml(tip)
+        ));
+    }
+
     pub(super) fn line(&mut self, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
         self.push(format_args!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }

@@ -1,0 +1,150 @@
+//! What schemes would change, before anything runs: per tensor, in all, and by what the values are.
+
+use super::row::Row;
+use crate::table::thousands;
+use gguf::escape_terminal;
+use lab::Selector;
+use lab::record::Predicted as Counts;
+use numerics::Scheme;
+use serde::Serialize;
+
+/// What becomes of one tensor under one scheme, or why nothing does.
+pub(super) type Answer = Result<lineage::Prediction, String>;
+
+/// One tensor under one scheme.
+#[derive(Serialize)]
+pub(super) struct Predicted {
+    pub(super) scheme: String,
+    pub(super) changed: u64,
+    zero_sign: u64,
+    overflowed: u64,
+    zeroed: u64,
+    saturated: Option<u64>,
+    noop: bool,
+}
+
+/// What a scheme would change in the whole target.
+#[derive(Serialize)]
+pub(super) struct Prediction {
+    pub(super) scheme: String,
+    target: String,
+    changed: u64,
+    n: u64,
+    noop: bool,
+    /// −0 that would become +0; not among `changed`.
+    zero_sign: u64,
+    /// Finite values that would become infinite.
+    overflowed: u64,
+    /// Nonzero values that would become zero.
+    zeroed: u64,
+    /// Values beyond the format's largest, held there; `null` for ggml's types, which do not say.
+    saturated: Option<u64>,
+    n_tensors: usize,
+    /// The same by what the values are.
+    from: Vec<From>,
+    /// Tensors that the scheme cannot be applied to.
+    pub(super) refused: Vec<Refused>,
+}
+
+/// Of tensors whose values are of one kind.
+#[derive(Serialize)]
+struct From {
+    /// Effective precision of float tensors, type of quantized ones.
+    from: String,
+    n_tensors: usize,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+pub(super) struct Refused {
+    pub(super) name: String,
+    pub(super) why: String,
+}
+
+impl Prediction {
+    pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> Self {
+        Prediction {
+            scheme: scheme.to_string(),
+            target: target.to_string(),
+            changed: 0,
+            n: 0,
+            noop: false,
+            zero_sign: 0,
+            overflowed: 0,
+            zeroed: 0,
+            saturated: Some(0),
+            n_tensors: 0,
+            from: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Takes what was found for a tensor into the sums, and into the tensor's row.
+    pub(super) fn add(&mut self, row: &mut Row, answer: Answer) {
+        let found = match answer {
+            Ok(found) => found,
+            Err(why) => return self.refused.push(Refused { name: row.name.clone(), why }),
+        };
+        row.predicted.push(Predicted {
+            scheme: self.scheme.clone(),
+            changed: found.changed,
+            zero_sign: found.zero_sign,
+            overflowed: found.overflowed,
+            zeroed: found.zeroed,
+            saturated: found.saturated,
+            noop: found.noop,
+        });
+        let (of_tensor, from) = (Counts::from(found), row.kind());
+        match self.from.iter_mut().find(|one| one.from == from) {
+            Some(one) => {
+                one.n_tensors += 1;
+                one.counts = Counts::sum([&one.counts, &of_tensor].into_iter());
+            }
+            None => self.from.push(From { from, n_tensors: 1, counts: of_tensor }),
+        }
+    }
+
+    /// After the last tensor.
+    pub(super) fn finish(&mut self) {
+        let all = Counts::sum(self.from.iter().map(|one| &one.counts));
+        self.n_tensors = self.from.iter().map(|one| one.n_tensors).sum();
+        (self.n, self.changed, self.zero_sign) = (all.n, all.changed, all.zero_sign);
+        (self.overflowed, self.zeroed, self.saturated) = (all.overflowed, all.zeroed, all.saturated);
+        self.noop = self.changed == 0 && self.refused.is_empty();
+    }
+
+    /// One line on all, one for each kind of values, and one on what was refused.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let is = match (self.noop, self.changed) {
+            (true, _) => ": a no-op",
+            (false, 0) => "",
+            (false, _) => ": not a no-op",
+        };
+        let (changed, n) = (thousands(self.changed), thousands(self.n));
+        let mut lines = vec![format!("{} on {}: would change {changed} of {n} values{is}", self.scheme, self.target)];
+        lines.extend(self.from.iter().map(|one| {
+            let tensors = lab::phrase::plural(one.n_tensors, "tensor");
+            format!("  {} → {} ({tensors}): {}", one.from, self.scheme, words(&one.counts))
+        }));
+        if let Some(first) = self.refused.first() {
+            let why = first.why.lines().next().unwrap_or_default();
+            lines.push(format!("  {} tensors cannot be held in it ({})", self.refused.len(), escape_terminal(why)));
+        }
+        lines
+    }
+}
+
+fn words(counts: &Counts) -> String {
+    let Counts { n, changed, overflowed, zeroed, saturated, .. } = counts;
+    let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
+        format!("{} held at the largest value", thousands(saturated))
+    });
+    format!(
+        "{} of {} change; {} overflow to infinity, {} flushed to zero, {held}",
+        thousands(*changed),
+        thousands(*n),
+        thousands(*overflowed),
+        thousands(*zeroed)
+    )
+}

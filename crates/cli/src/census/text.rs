@@ -1,0 +1,163 @@
+//! A census as text: a table of tensors, then what they say together.
+
+use super::Census;
+use super::row::{Row, Spread};
+use crate::table::{self, Align, thousands};
+use gguf::escape_terminal;
+use lab::phrase::{number, plural, share};
+
+impl Census {
+    /// `verbose` adds how the values of each tensor are spread, and its note.
+    pub(super) fn text(&self, verbose: bool) -> String {
+        let reasons = Reasons::of(&self.tensors);
+        let mut out = self.table(&reasons);
+        let mut part = |title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                out.push_str(&format!("\n{title}\n"));
+                lines.iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+            }
+        };
+        part("not decidable", reasons.lines());
+        if verbose {
+            part("values", spread(&self.tensors).lines().map(str::to_owned).collect());
+            let note = |row: &Row| format!("{}: {}", escape_terminal(&row.name), escape_terminal(&row.note));
+            part("notes", self.tensors.iter().map(note).collect());
+        }
+        part("verdict", self.verdict.clone());
+        let mut summary = self.summary.clone();
+        summary.extend(self.tensors.iter().filter_map(|row| {
+            let n = row.nonfinite.filter(|n| *n > 0)?;
+            Some(format!("{}: {} non-finite values", escape_terminal(&row.name), thousands(n)))
+        }));
+        summary.extend(self.tensors.iter().filter_map(degenerate));
+        if !self.skipped.is_empty() {
+            summary.push(format!("skipped: {} integer tensors, which hold no weights", self.skipped.len()));
+        }
+        part("summary", summary);
+        part("prediction", self.predictions.iter().flat_map(|prediction| prediction.lines()).collect());
+        out
+    }
+
+    fn table(&self, reasons: &Reasons<'_>) -> String {
+        let mut columns = vec![
+            ("name", Align::Left),
+            ("type", Align::Left),
+            ("values", Align::Right),
+            ("effective", Align::Left),
+            ("evidence", Align::Right),
+            ("on grid", Align::Right),
+            ("block grid", Align::Left),
+            ("not decidable", Align::Left),
+        ];
+        let changed: Vec<String> = self.predictions.iter().map(|p| format!("{} changes", p.scheme)).collect();
+        columns.extend(changed.iter().map(|head| (head.as_str(), Align::Right)));
+        let rows = self.tensors.iter().map(|row| {
+            let evidence = match row.evidence_bits > 0.0 {
+                true => format!("{:.0} bits", row.evidence_bits),
+                false => "–".into(),
+            };
+            let mut cells = vec![
+                escape_terminal(&row.name),
+                row.ty.to_owned(),
+                thousands(row.n),
+                row.really(),
+                evidence,
+                row.on_grid.map_or("–".into(), thousands),
+                row.blocks.grid.clone(),
+                reasons.marks(row),
+            ];
+            cells.extend(self.predictions.iter().map(|prediction| {
+                let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
+                found.map_or("refused".into(), |predicted| thousands(predicted.changed))
+            }));
+            cells
+        });
+        table::render(&columns, rows)
+    }
+}
+
+/// Why things are not decidable: each reason once, marked by a letter in the table.
+struct Reasons<'a>(Vec<(&'a str, usize)>);
+
+impl<'a> Reasons<'a> {
+    fn of(rows: &'a [Row]) -> Self {
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for why in rows.iter().flat_map(|row| &row.not_decidable) {
+            match reasons.iter_mut().find(|(known, _)| known == why) {
+                Some((_, n)) => *n += 1,
+                None => reasons.push((why, 1)),
+            }
+        }
+        Reasons(reasons)
+    }
+
+    /// `a, c`.
+    fn marks(&self, row: &Row) -> String {
+        let of = |why: &String| self.0.iter().position(|(known, _)| known == why).map(mark);
+        row.not_decidable.iter().filter_map(of).collect::<Vec<String>>().join(", ")
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let line = |(i, (why, n)): (usize, &(&str, usize))| format!("{}  {why} ({})", mark(i), plural(*n, "tensor"));
+        self.0.iter().enumerate().map(line).collect()
+    }
+}
+
+/// a, b, … z, then 27, 28 …
+fn mark(i: usize) -> String {
+    u8::try_from(i).ok().filter(|i| *i < 26).map_or_else(|| (i + 1).to_string(), |i| char::from(b'a' + i).to_string())
+}
+
+/// How the values of each tensor are spread.
+fn spread(rows: &[Row]) -> String {
+    let columns = [
+        ("name", Align::Left),
+        ("min", Align::Right),
+        ("max", Align::Right),
+        ("mean", Align::Right),
+        ("std", Align::Right),
+        ("kurtosis", Align::Right),
+        ("outliers", Align::Right),
+        ("zeros", Align::Right),
+        ("non-finite", Align::Right),
+        ("rows", Align::Right),
+        ("zero rows", Align::Right),
+        ("duplicate rows", Align::Right),
+    ];
+    let cells = rows.iter().map(|row| {
+        let of = |what: fn(&Spread) -> String| row.distribution.as_ref().map_or("–".into(), what);
+        vec![
+            escape_terminal(&row.name),
+            of(|d| number(f64::from(d.min), 4)),
+            of(|d| number(f64::from(d.max), 4)),
+            of(|d| number(d.mean, 3)),
+            of(|d| number(d.std, 4)),
+            of(|d| number(d.kurtosis, 3)),
+            of(|d| share(d.outlier_share)),
+            of(|d| thousands(d.zeros)),
+            row.nonfinite.map_or("–".into(), thousands),
+            of(|d| thousands(d.rows)),
+            of(|d| thousands(d.zero_rows)),
+            of(|d| thousands(d.duplicate_rows)),
+        ]
+    });
+    table::render(&columns, cells)
+}
+
+/// Tensors that hold less than their size says.
+fn degenerate(row: &Row) -> Option<String> {
+    let spread = row.distribution.as_ref()?;
+    let mut said = Vec::new();
+    match (spread.constant, spread.zeros == row.n) {
+        (_, true) => said.push("every value is zero".to_owned()),
+        (true, false) => said.push("all values are one".to_owned()),
+        (false, false) => {
+            let of = |n: u64, what: &str| {
+                (n > 0).then(|| format!("{} of {} rows {what}", thousands(n), thousands(spread.rows)))
+            };
+            said.extend(of(spread.zero_rows, "are zeros alone"));
+            said.extend(of(spread.duplicate_rows, "have the bits of an earlier one"));
+        }
+    }
+    (!said.is_empty() && row.n > 1).then(|| format!("{}: {}", escape_terminal(&row.name), said.join(", ")))
+}
