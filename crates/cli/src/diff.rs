@@ -131,9 +131,10 @@ impl From<&GroupDiff> for GroupRow {
 }
 
 /// Columns that tensors and groups share.
-const METRICS: [(&str, Align); 7] = [
+const METRICS: [(&str, Align); 8] = [
     ("changed", Align::Right),
     ("of", Align::Right),
+    ("overflowed", Align::Right),
     ("max abs", Align::Right),
     ("rel. RMSE", Align::Right),
     ("SQNR dB", Align::Right),
@@ -146,6 +147,7 @@ impl Metrics {
         [
             thousands(self.changed),
             thousands(self.n),
+            thousands(self.overflowed),
             format!("{:.3e}", self.max_abs),
             format!("{:.3e}", self.rel_rmse),
             format!("{:.2}", self.sqnr_db),
@@ -206,6 +208,14 @@ impl Answer {
         let same = self.tensors.len() - self.tensors.iter().filter(differing).count();
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{same} of {} tensors have the same values in both", self.tensors.len());
+        let nonfinite: u64 = self.tensors.iter().map(|row| row.metrics.nonfinite).sum();
+        if nonfinite > 0 {
+            let _ = writeln!(
+                out,
+                "{} values are infinite or NaN in one of the two: the errors above leave them out",
+                thousands(nonfinite)
+            );
+        }
         for row in &self.incomparable {
             let _ = writeln!(
                 out,

@@ -234,6 +234,7 @@ impl Answer {
             ("realised", Align::Left),
             ("changed", Align::Right),
             ("of", Align::Right),
+            ("overflowed", Align::Right),
             ("rel. RMSE", Align::Right),
             ("SQNR dB", Align::Right),
             ("rounded by carrier", Align::Right),
@@ -246,6 +247,7 @@ impl Answer {
                 format!("{} in {}", row.scheme_realised, row.type_realised),
                 thousands(row.changed),
                 thousands(row.n),
+                thousands(row.overflowed),
                 format!("{:.3e}", row.rel_rmse),
                 format!("{:.2}", row.sqnr_db),
                 thousands(row.carrier_rounded),
@@ -274,6 +276,15 @@ impl Answer {
             thousands(n),
             if self.verbatim { "; the output is the input, byte for byte" } else { "" }
         );
+        let overflowed: u64 = self.changed.iter().map(|row| row.overflowed).sum();
+        if overflowed > 0 {
+            let _ = writeln!(
+                out,
+                "warning: {} values became infinite or NaN: the errors above leave them out, and a model with such weights answers \
+                 nothing",
+                thousands(overflowed)
+            );
+        }
         if !self.skipped.is_empty() {
             let _ = writeln!(out, "skipped: {} integer tensors, which hold no weights", self.skipped.len());
         }

@@ -114,8 +114,12 @@ impl Schemes {
              FORMAT of a scale: f32, f16, bf16, e8m0, pow2, f16hier. RANGE of clip: absmax, mse, pQ (a percentile).\n\
              FILE of imatrix: an importance matrix of llama-imatrix; of table: a text with the entries. A file's hash stands for it\n\
              wherever a scheme is stored.\n\
-             Bits of a weight count scales, for a tensor of 4096 rows of 4096. docs/formats.md has more.\n\n",
+             Bits of a weight count scales, for a tensor of 4096 rows of 4096.\n\n",
         );
+        out.push_str(&table::render(&columns, rows));
+        out.push_str("\nWhat they are, and where they are defined:\n");
+        let columns = [("format", Align::Left), ("parameters", Align::Left), ("source", Align::Left)];
+        let rows = self.schemes.iter().map(|row| [row.name, row.parameters, row.source].map(str::to_owned).to_vec());
         out.push_str(&table::render(&columns, rows));
         out.push_str("\nggml's types, through ggml's own functions:\n");
         let columns = [

@@ -110,21 +110,25 @@ pub(crate) fn rank(percent: f64, n: usize) -> Option<usize> {
 }
 
 /// `sum` and Σ (x − value)² over the finite values, in their order.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn squared_error<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &[f32], at: Places, mut sum: f64) -> f64 {
     let (mut held, mut squares) = ([0.0f32; PART], [0.0f64; PART]);
     for (part, original) in values.chunks(PART).enumerate() {
         let (held, squares) = (&mut held[..original.len()], &mut squares[..original.len()]);
         held.copy_from_slice(original);
         kernel.try_out(scale, held, at.from(part * PART));
-        for ((square, x), y) in squares.iter_mut().zip(original).zip(held) {
-            let error = f64::from(*x) - f64::from(*y);
-            *square = if x.is_finite() { error * error } else { 0.0 };
-        }
+        square_errors(original, held, squares);
         // One after the other: a sum of non-negative numbers, which zeros leave as it is.
         squares.iter().for_each(|square| sum += square);
     }
     sum
+}
+
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn square_errors(original: &[f32], held: &[f32], squares: &mut [f64]) {
+    for ((square, x), y) in squares.iter_mut().zip(original).zip(held) {
+        let error = f64::from(*x) - f64::from(*y);
+        *square = if x.is_finite() { error * error } else { 0.0 };
+    }
 }
 
 impl fmt::Display for Clip {

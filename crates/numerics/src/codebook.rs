@@ -1,6 +1,11 @@
 //! Codebooks: a table of values, a scale for each group, and the nearest entry.
 //!
 //! ```text
+//!  B bits a value    2^B entries, ascending            one a group
+//! ┌──────┐          ┌──────┬──────┬─  ─┬──────┐       ┌─────┐
+//! │ code │────────▶ │  e0  │  e1  │ …  │  en  │       │  d  │      value = e[code]·d
+//! └──────┘          └──────┴──────┴─  ─┴──────┘       └─────┘
+//!
 //! d = absmax / |E|      value = (entry nearest to x / d)·d      (d = 0 → 0)
 //! ```
 //!
@@ -187,6 +192,21 @@ impl GroupKernel for Codebook<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_drawing_has_every_entry_and_nothing_else() {
+        for codebook in CODEBOOKS {
+            let (first, last) = (codebook.entries[0], codebook.entries[codebook.entries.len() - 1]);
+            let step = (last - first) / 8192.0;
+            let mut values: Vec<f32> = (0..=8192).map(|i| first + i as f32 * step).collect();
+            let ctx = crate::TensorContext { name: "t", n_per_row: values.len() };
+            let scheme: crate::Scheme = format!("{}@tensor", codebook.name).parse().unwrap();
+            scheme.fake_quantize(&mut values, &ctx, &crate::PlainCodec).unwrap();
+            values.dedup();
+            assert_eq!(values, codebook.entries, "{scheme}");
+            assert!(codebook.entries.len() <= 1 << codebook.bits);
+        }
+    }
 
     #[test]
     fn tables_ascend_fit_their_codes_and_map_each_entry_to_itself() {

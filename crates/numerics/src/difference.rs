@@ -9,7 +9,8 @@ const CHUNK: usize = DifferenceSums::PART;
 
 /// `other` against `reference`, value by value.
 ///
-/// Errors are sums over the pairs in which both values are finite; the rest are counted in `nonfinite`.
+/// Errors are sums over the pairs in which both values are finite; the rest are counted in `nonfinite`. Where no such pair
+/// is left because every value overflowed, errors are infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
@@ -139,6 +140,24 @@ impl DifferenceSums {
         let pairs = (self.n - self.nonfinite) as f64;
         let over_pairs = |sum: f64| if pairs == 0.0 { 0.0 } else { sum / pairs };
         let (no_error, no_reference) = (self.error_sq == 0.0, self.reference_sq == 0.0);
+        if self.n == self.nonfinite && self.overflowed > 0 {
+            return Difference {
+                n: self.n,
+                changed: self.changed,
+                zero_sign: 0,
+                zeroed: 0,
+                sign_flipped: 0,
+                overflowed: self.overflowed,
+                nonfinite: self.nonfinite,
+                max_abs: f64::INFINITY,
+                mean_abs: f64::INFINITY,
+                rmse: f64::INFINITY,
+                rel_rmse: f64::INFINITY,
+                sqnr_db: f64::NEG_INFINITY,
+                cosine: 0.0,
+                max_ulp: u32::MAX,
+            };
+        }
         Difference {
             n: self.n,
             changed: self.changed,
@@ -325,6 +344,8 @@ mod tests {
         let d = difference(&[f32::MAX, 1.0, f32::NAN, f32::MIN], &[f32::INFINITY, 2.0, f32::NAN, f32::NAN]);
         assert_eq!((d.overflowed, d.nonfinite, d.changed), (2, 3, 3));
         assert_eq!((d.max_abs, d.rmse, d.cosine), (1.0, 1.0, 1.0));
+        let all = difference(&[1.0, 2.0], &[f32::INFINITY, f32::NAN]);
+        assert_eq!((all.overflowed, all.rmse, all.sqnr_db), (2, f64::INFINITY, f64::NEG_INFINITY));
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl ExMy {
 }
 
 /// Compiled for what the machine has; a wider instruction gives the same bits.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
     for (i, x) in values.iter_mut().enumerate() {
         *x = grid.cast(round, *x, start + i);

@@ -299,3 +299,48 @@ pub(crate) fn nearest(word: &str) -> Vec<String> {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     scored.into_iter().take(3).map(|(_, name)| name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mx::MxElement;
+    use crate::scheme::{Format, Granularity};
+
+    /// What is typed here as text is what the kernels go by.
+    #[test]
+    fn bits_and_blocks_of_a_row_are_those_of_its_format() {
+        let mut held = 0;
+        for row in FORMATS {
+            let scheme: Scheme = row.example.parse().expect(row.name);
+            let bits = match scheme.format() {
+                Format::Minifloat { exmy, .. } if row.name != "eXmY" => exmy.bits(),
+                Format::Codebook(codebook) => codebook.bits,
+                Format::Mx { format, .. } => match format.element {
+                    MxElement::Float(float) => float.bits(),
+                    MxElement::Int8 => 8,
+                },
+                Format::Nvfp4 { .. } => 4,
+                _ => continue,
+            };
+            held += 1;
+            assert_eq!(row.bits, bits.to_string(), "{}", row.name);
+            let n_per_block = match scheme.format() {
+                Format::Mx { .. } => Some(crate::mx::MX_BLCK_SIZE),
+                Format::Nvfp4 { .. } => Some(crate::nvfp4::NVFP4_BLCK_SIZE),
+                _ => match scheme.granularity() {
+                    Some(Granularity::Block(n)) if row.family == Family::Codebook => Some(n.get()),
+                    _ => None,
+                },
+            };
+            if let Some(n) = n_per_block {
+                assert!(
+                    row.parameters.contains(&n.to_string()),
+                    "{}: {} says nothing of {n}",
+                    row.name,
+                    row.parameters
+                );
+            }
+        }
+        assert!(held >= 18, "only {held} rows were held against their formats");
+    }
+}

@@ -113,8 +113,11 @@ pub(crate) trait GroupKernel: Send + Sync {
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
 
     /// The same to a copy, to see what a scale would do.
-    fn try_out(&self, scale: Self::Scale, values: &mut [f32], at: Places) {
-        self.apply(scale, values, at);
+    fn try_out(&self, scale: Self::Scale, values: &mut [f32], at: Places)
+    where
+        Self: Sized,
+    {
+        apply_wide(self, scale, values, at);
     }
 
     /// Whether a finite value lies beyond the last level by more than half of the step that would come next. Never
@@ -228,26 +231,35 @@ fn in_blocks<K: GroupKernel>(
 ) -> Result<(), RangeOverflow> {
     let n_per_batch = (BATCH / width).max(1) * width;
     let batches = values.par_chunks_mut(n_per_batch).enumerate();
-    let results: Vec<_> =
-        batches.map(|(i, rows)| rows_wide(kernel, clip, rows, width, n_per_block, start + i * n_per_batch)).collect();
+    let results: Vec<_> = batches
+        .map(|(i, rows)| {
+            let start = start + i * n_per_batch;
+            match clip {
+                Clip::Absmax => rows_wide(kernel, rows, width, n_per_block, start),
+                _ => clipped_rows(kernel, clip, rows, width, n_per_block, start),
+            }
+        })
+        .collect();
     results.into_iter().collect()
 }
 
 /// [`rows_of_blocks`], compiled for what the machine has. Rust contracts nothing, so the bits are the same.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+///
+/// Of what is compiled once for each kernel and rounding there are no more than two forms: a third, for AVX-512, would
+/// take a minute to compile.
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn rows_wide<K: GroupKernel>(
     kernel: &K,
-    clip: Clip,
     rows: &mut [f32],
     n_per_row: usize,
     n_per_block: usize,
     start: usize,
 ) -> Result<(), RangeOverflow> {
-    rows_of_blocks(kernel, clip, rows, n_per_row, n_per_block, start)
+    rows_of_blocks(kernel, rows, n_per_row, n_per_block, start)
 }
 
-#[inline(always)]
-fn rows_of_blocks<K: GroupKernel>(
+/// Blocks whose ranges are searched for or cut.
+fn clipped_rows<K: GroupKernel>(
     kernel: &K,
     clip: Clip,
     rows: &mut [f32],
@@ -255,11 +267,25 @@ fn rows_of_blocks<K: GroupKernel>(
     n_per_block: usize,
     mut start: usize,
 ) -> Result<(), RangeOverflow> {
+    for block in rows.chunks_mut(n_per_row).flat_map(|row| row.chunks_mut(n_per_block)) {
+        let at = Places::contiguous(start);
+        apply_wide(kernel, kernel.scale(clip.range(kernel, block, at)?)?, block, at);
+        start += block.len();
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn rows_of_blocks<K: GroupKernel>(
+    kernel: &K,
+    rows: &mut [f32],
+    n_per_row: usize,
+    n_per_block: usize,
+    mut start: usize,
+) -> Result<(), RangeOverflow> {
     for row in rows.chunks_mut(n_per_row) {
         for block in row.chunks_mut(n_per_block) {
-            let at = Places::contiguous(start);
-            let range = if clip == Clip::Absmax { Range::of(block) } else { clip.range(kernel, block, at)? };
-            kernel.apply(kernel.scale(range)?, block, at);
+            kernel.apply(kernel.scale(Range::of(block))?, block, Places::contiguous(start));
             start += block.len();
         }
     }
@@ -267,8 +293,8 @@ fn rows_of_blocks<K: GroupKernel>(
 }
 
 /// [`GroupKernel::apply`], compiled for what the machine has.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+pub(crate) fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
     kernel.apply(scale, values, at);
 }
 
@@ -519,8 +545,8 @@ mod tests {
         fn compare<K: GroupKernel>(kernel: &K, values: &[f32], n_per_row: usize, n_per_block: usize) {
             for n_per_block in [n_per_row, n_per_block] {
                 let (mut wide, mut plain) = (values.to_vec(), values.to_vec());
-                rows_wide(kernel, Clip::Absmax, &mut wide, n_per_row, n_per_block, 0).unwrap();
-                rows_of_blocks(kernel, Clip::Absmax, &mut plain, n_per_row, n_per_block, 0).unwrap();
+                rows_wide(kernel, &mut wide, n_per_row, n_per_block, 0).unwrap();
+                rows_of_blocks(kernel, &mut plain, n_per_row, n_per_block, 0).unwrap();
                 assert!(wide.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
         }

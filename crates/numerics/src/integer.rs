@@ -1,5 +1,15 @@
 //! Integers with a scale for each group.
 //!
+//! ```text
+//!     N bits a value     one a group                       codes of int4 that are used
+//! ┌─┬─────────────────┐  ┌─────┐               sym        1001 … 1111 0000 0001 … 0111   −7 … 7
+//! │s│ q, two's compl. │  │  d  │               fullrange  1000 … 1111 0000 0001 … 0111   −8 … 7
+//! └─┴─────────────────┘  └─────┘
+//! ┌───────────────────┐  ┌─────┬─────────┐     asym       0000 … 1111   0 … 15 over min
+//! │   q, unsigned     │  │  d  │ min or z│     zeropoint  0000 … 1111   0 … 15, z of them below 0
+//! └───────────────────┘  └─────┴─────────┘
+//! ```
+//!
 //! Symmetric, qmax = 2^(N−1) − 1, all arithmetic in F32:
 //!
 //! ```text
@@ -218,6 +228,24 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
 mod tests {
     use super::*;
     use crate::rounding::NearestEven;
+
+    #[test]
+    fn the_drawing_has_the_codes_that_are_used() {
+        // From −8 or −7 to 7 in steps of 1/64, so that d is 1.
+        for (scheme, least) in [
+            ("int4@tensor", -7),
+            ("int4@tensor:fullrange", -8),
+            ("int4@tensor:asym", -8),
+            ("int4@tensor:zeropoint", -8),
+        ] {
+            let mut values: Vec<f32> = (least * 64..=7 * 64).map(|i| i as f32 / 64.0).collect();
+            let ctx = crate::TensorContext { name: "t", n_per_row: values.len() };
+            let scheme: crate::Scheme = scheme.parse().unwrap();
+            scheme.fake_quantize(&mut values, &ctx, &crate::PlainCodec).unwrap();
+            values.dedup();
+            assert_eq!(values, (least..=7).map(|q| q as f32).collect::<Vec<_>>(), "{scheme}");
+        }
+    }
 
     #[test]
     fn int8_of_a_small_row_gives_the_values_worked_out_by_hand() {

@@ -139,7 +139,7 @@ impl<K: GroupKernel> GroupKernel for Counted<K> {
     }
 
     fn try_out(&self, scale: K::Scale, values: &mut [f32], at: Places) {
-        self.kernel.apply(scale, values, at);
+        self.kernel.try_out(scale, values, at);
     }
 
     #[inline(always)]
