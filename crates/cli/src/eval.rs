@@ -18,7 +18,7 @@ use lab::cell::Cell;
 use lab::evidence;
 use lab::phrase::{plural, share};
 use lab::protocol::{Arm, AttentionSample, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
-use lab::record::{CellRecord, Predicted, Role, Stage};
+use lab::record::{CellRecord, Role, Stage};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, SchemeFiles};
 use serde::Serialize;
@@ -312,10 +312,7 @@ struct Settings {
 
 impl Measurement {
     fn answer(&self, request: &Request) -> Result<Answer, Failure> {
-        let variant = request
-            .cell(self.chunks)
-            .map(|cell| evidence::derive(&cell, &self.samples, &Predicted::default()))
-            .transpose()?;
+        let variant = request.cell(self.chunks).map(|cell| evidence::derive(&cell, &self.samples, None)).transpose()?;
         let nll: Vec<&[f64]> = match &variant {
             Some(_) => self.samples.by_chunk.values().map(|sample: &Sample| sample.nll.as_slice()).collect(),
             None => self.reference.iter().map(|sample| sample.nll.as_slice()).collect(),

@@ -193,6 +193,40 @@ fn activations_left_alone_change_no_bit_and_coarser_ones_cost_more() {
 }
 
 #[test]
+fn a_run_on_activations_has_every_control_and_stage_and_says_that_nothing_was_predicted() {
+    let room = room();
+    for (out, question) in [("ffn", "ffn_norm[where=activation]=int4@row"), ("kv", "kv=int4@row")] {
+        let args = [&["run", question, "off.gguf", "--out", out, "--json", "--quiet"], &SMALL[..]].concat();
+        let answer = json(room.path(), &args);
+        let rows = |key: &str| answer[key].as_array().expect("rows").clone();
+        let names: Vec<Value> = rows("controls").iter().map(|control| control["name"].clone()).collect();
+        for name in ["A/A", "identity write-back (F32)", "positive control (zero)", "jitter floor", "evidence chains"] {
+            assert!(names.iter().any(|found| found == name), "{question}: {name} is not among {names:?}");
+        }
+        assert!(rows("controls").iter().all(|control| control["ok"] == true), "{question}: {answer}");
+        for verdict in rows("verdicts") {
+            assert_eq!(verdict["verdict"], "REAL", "{question}: {verdict}");
+            assert!(verdict["why"].as_str().is_some_and(|why| why.contains("of the first window")), "{verdict}");
+        }
+        let stages: Vec<Value> = rows("verdicts").iter().map(|verdict| verdict["stage"].clone()).collect();
+        for (stage, n) in [("one_layer", 1), ("each_layer", 2), ("all_layers", 2)] {
+            assert_eq!(stages.iter().filter(|found| *found == stage).count(), n, "{question}: {stage}");
+        }
+        let report = std::fs::read_to_string(room.path().join(out).join("report/report.md")).expect("a report");
+        assert!(report.contains("is known only when they are") && report.contains("not known beforehand"), "{report}");
+        // The same folder again only reads, and another one comes to the same bytes with one thread.
+        assert_eq!(json(room.path(), &args)["verdicts"], answer["verdicts"], "{question}");
+        let again = format!("{out} again");
+        let args = ["run", question, "off.gguf", "--out", &again, "--quiet", "--threads", "1"];
+        stdout(room.path(), &[&args[..], &SMALL].concat());
+        for name in support::names_in(&room.path().join(out).join("cells")) {
+            let of = |run: &str| std::fs::read(room.path().join(run).join("cells").join(&name)).expect("a cell");
+            assert_eq!(of(out), of(&again), "{question}: {name}");
+        }
+    }
+}
+
+#[test]
 fn the_cache_rounds_what_enters_it_and_says_how_much() {
     let room = room();
     let answer = eval(room.path(), &["off.gguf", "--apply", "kv[layers=1]=int8@row"]);

@@ -56,6 +56,12 @@ static ROLES: &[Facts] = &[
     Facts { name: "output_norm", meaning: "what enters the head", nodes: Nodes::Global("result_norm") },
 ];
 
+/// Layer of a node, as its name tells: `ffn_norm-7`, `cache_k_l7`.
+pub(crate) fn layer_of_node(name: &str) -> Option<u32> {
+    let cached = name.strip_prefix("cache_k_l").or_else(|| name.strip_prefix("cache_v_l"));
+    cached.or_else(|| name.rsplit_once('-').map(|(_, layer)| layer))?.parse().ok()
+}
+
 impl ActivationRole {
     /// All roles, in the order of a layer.
     pub fn all() -> impl Iterator<Item = ActivationRole> {

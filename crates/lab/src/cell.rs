@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::protocol::{Arm, Base, Carrier, CellSpec, Edit, Place};
 use crate::record::{Role, Stage};
 use crate::selector::Selector;
+use crate::target::Target;
 use crate::target_role::TensorId;
 use eval::EngineSettings;
 use numerics::Scheme;
@@ -103,24 +104,29 @@ impl ModelKey<'_> {
 pub struct PlanTarget<'a> {
     /// All tensors of the model, in file order.
     pub tensors: &'a [TensorId],
-    /// The chosen ones, by index, and in which use.
-    pub chosen: &'a [(usize, Place)],
+    /// What is chosen: tensors, single uses of one, graph nodes.
+    pub chosen: &'a [Target],
     /// Parts that are measured singly too.
-    pub parts: &'a [(Selector, Vec<(usize, Place)>)],
+    pub parts: &'a [(Selector, Vec<Target>)],
 }
 
 impl PlanTarget<'_> {
     /// Layers of the target, ascending.
     pub fn layers(&self) -> Vec<u32> {
-        let mut layers: Vec<u32> = self.chosen.iter().filter_map(|&(index, _)| self.tensors[index].layer()).collect();
+        let mut layers: Vec<u32> = self.chosen.iter().filter_map(|target| target.layer(self.tensors)).collect();
         layers.sort_unstable();
         layers.dedup();
         layers
     }
 
-    fn of(&self, chosen: &[(usize, Place)], keep: impl Fn(&TensorId) -> bool) -> Vec<(String, Place)> {
-        let chosen = chosen.iter().map(|&(index, place)| (&self.tensors[index], place));
-        chosen.filter(|(tensor, _)| keep(tensor)).map(|(tensor, place)| (tensor.name.clone(), place)).collect()
+    fn of(&self, chosen: &[Target], keep: impl Fn(&Target) -> bool) -> Vec<(String, Place)> {
+        let kept = chosen.iter().filter(|target| keep(target));
+        kept.map(|target| (target.name(self.tensors).to_owned(), target.place())).collect()
+    }
+
+    /// Tensors that no F32 kernel reads as they are stored; what a node holds is F32 in any arm.
+    fn is_carried(&self, target: &Target) -> bool {
+        matches!(target, Target::Weight(index, _) if !self.tensors[*index].ty.eq_ignore_ascii_case("f32"))
     }
 }
 
@@ -171,7 +177,7 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
     for &arm in &plan.arms {
         let carried = match arm {
             Arm::Exact => Vec::new(),
-            Arm::Native => target.of(target.chosen, |tensor| !tensor.ty.eq_ignore_ascii_case("f32")),
+            Arm::Native => target.of(target.chosen, |chosen| target.is_carried(chosen)),
         };
         let untouched = Base { arm, carried: Vec::new() };
         let base = Base { arm, carried: carried.iter().map(|(tensor, _)| tensor.clone()).collect() };
@@ -187,7 +193,7 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
             push(control, Role::Jitter { seed }, &base, &plan.jitter(seed), Carrier::F32, &all, What::All, chunks);
         }
         if arm == plan.arms[0] {
-            let of_layer = |layer: u32| target.of(target.chosen, |tensor| tensor.layer() == Some(layer));
+            let of_layer = |layer: u32| target.of(target.chosen, |chosen| chosen.layer(target.tensors) == Some(layer));
             let mut single = |stage, layer| {
                 let tensors = of_layer(layer);
                 push(
@@ -232,7 +238,7 @@ mod tests {
         let tensors: Vec<TensorId> = (0..n_layer)
             .map(|layer| TensorId { name: format!("blk.{layer}.ffn_norm.weight"), ty: ty.into(), ne: vec![8] })
             .collect();
-        let chosen: Vec<(usize, Place)> = (0..tensors.len()).map(|index| (index, Place::Weight)).collect();
+        let chosen: Vec<Target> = (0..tensors.len()).map(|index| Target::Weight(index, Place::Weight)).collect();
         let hashes: Vec<String> = (0..4).map(|chunk| format!("chunk {chunk}")).collect();
         let model =
             ModelKey { file_blake3: "file", engine_build: build, settings: &plan.settings, chunk_blake3: &hashes };
@@ -312,8 +318,12 @@ mod tests {
         let tensors = [TensorId { name: "output_norm.weight".into(), ty: "f32".into(), ne: vec![8] }];
         let model =
             ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
-        let cells =
-            expand(&plan, PlanTarget { tensors: &tensors, chosen: &[(0, Place::Weight)], parts: &[] }, model, 1);
+        let cells = expand(
+            &plan,
+            PlanTarget { tensors: &tensors, chosen: &[Target::Weight(0, Place::Weight)], parts: &[] },
+            model,
+            1,
+        );
         assert!(cells.iter().all(|cell| matches!(cell.stage, Stage::Controls | Stage::AllLayers)));
     }
 
@@ -324,9 +334,9 @@ mod tests {
         let tensors = [TensorId { name: "token_embd.weight".into(), ty: "q8_0".into(), ne: vec![8, 8] }];
         let model =
             ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
-        let chosen = plan.target.weights(&tensors).expect("there");
+        let chosen = plan.target.targets(&tensors).expect("there").targets;
         let parts: Vec<_> =
-            plan.parts.iter().map(|part| (part.clone(), part.weights(&tensors).expect("there"))).collect();
+            plan.parts.iter().map(|part| (part.clone(), part.targets(&tensors).expect("there").targets)).collect();
         let cells = expand(&plan, PlanTarget { tensors: &tensors, chosen: &chosen, parts: &parts }, model, 2);
         for arm in [Arm::Exact, Arm::Native] {
             let variants: Vec<(&str, Place, usize)> = cells

@@ -90,12 +90,12 @@ impl Checked<'_> {
         let (outcome, found) = match (cell.role, &cell.measured) {
             (_, None) => (Outcome::NotMeasured, why),
             (Role::AA | Role::Identity, _) => {
-                (Outcome::of(verdict == Verdict::NoOp && Found::of(&cell.evidence).zero_sign == 0), why)
+                (Outcome::of(verdict == Verdict::NoOp && Found::of_cell(cell).zero_sign == 0), why)
             }
             (Role::Positive, Some(measured)) => self.positive(cell, measured, verdict, why),
             (_, Some(measured)) if verdict != Verdict::Broken => {
                 let found = format!("the runtime's part: {}", effect(measured));
-                (Outcome::of(Found::of(&cell.evidence).changed == 0), found)
+                (Outcome::of(Found::of_cell(cell).changed == 0), found)
             }
             _ => (Outcome::Failed, why),
         };

@@ -35,7 +35,7 @@ pub enum EvidenceError {
 ///
 /// # Errors
 /// When one is missing, or the scores are malformed or not finite.
-pub fn derive(cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError> {
+pub fn derive(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>) -> Result<CellRecord, EvidenceError> {
     let windows = cell
         .chunks
         .iter()
@@ -50,7 +50,7 @@ pub fn derive(cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Resu
     let evidence = EvidenceChain {
         requested: format!("{}={}", cell.target, cell.scheme),
         matched: cell.edits.len(),
-        predicted: predicted.clone(),
+        predicted: predicted.cloned(),
         tensors,
         activations: windows.first().and_then(|first| first.activations.clone()),
         logits_changed: measured.logits_changed,
@@ -60,11 +60,11 @@ pub fn derive(cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Resu
 }
 
 /// The record of a cell that could not be measured.
-pub fn failed(cell: &Cell, samples: &CellSamples, predicted: &Predicted, why: &str) -> CellRecord {
+pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>, why: &str) -> CellRecord {
     let evidence = EvidenceChain {
         requested: format!("{}={}", cell.target, cell.scheme),
         matched: cell.edits.len(),
-        predicted: predicted.clone(),
+        predicted: predicted.cloned(),
         tensors: samples.applied.clone().unwrap_or_default(),
         activations: None,
         logits_changed: 0,

@@ -8,7 +8,7 @@ use crate::evidence::{check_sample, derive, failed};
 use crate::link::{LinkFactory, WorkerDied, WorkerLink};
 use crate::lock::LockedEngine;
 use crate::model_file::Census;
-use crate::protocol::{Base, ChunkWork, Event, Job, ReferenceSample, Sample, TensorEvidence};
+use crate::protocol::{Base, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample, TensorEvidence};
 use crate::record::{CellRecord, ControlRecord, Predicted, Stage};
 use crate::run_event::RunEvent;
 use crate::runner::{Prepared, RunError, open};
@@ -420,6 +420,15 @@ impl<'a> Bench<'a> {
         tensors: Vec<TensorEvidence>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
+        let edits = self.first_cells().find(|cell| cell.key == key).map_or(&[][..], |cell| &cell.edits);
+        // What an edit does to activations depends on the window, and a later job begins with another one.
+        let repeats = |before: &[TensorEvidence]| {
+            let same = |((edit, a), b): ((&Edit, &TensorEvidence), &TensorEvidence)| {
+                a == b || (edit.place == Place::Activation && a.tensor == b.tensor)
+            };
+            before.len() == tensors.len() && edits.iter().zip(before).zip(&tensors).all(same)
+        };
+        let is_same = self.samples.get(key).and_then(|there| there.applied.as_deref()).is_none_or(repeats);
         let there = self.samples.entry(key.into()).or_default();
         match &there.applied {
             None => {
@@ -427,7 +436,7 @@ impl<'a> Bench<'a> {
                 there.applied = Some(tensors);
                 Ok(())
             }
-            Some(before) if *before == tensors => Ok(()),
+            Some(_) if is_same => Ok(()),
             Some(_) => self.fail(key, "the edits did something else than the first time", outlet),
         }
     }
@@ -451,7 +460,7 @@ impl<'a> Bench<'a> {
         if !self.is_complete(cell) {
             return Ok(());
         }
-        match derive(cell, &self.samples[&key], &self.predicted(cell)) {
+        match derive(cell, &self.samples[&key], self.predicted(cell).as_ref()) {
             Ok(record) => {
                 outlet.store.write_cell(&record)?;
                 let (kld_mean, same_top) = record.measured.map_or((0.0, 0.0), |m| (m.kld.mean, m.same_top));
@@ -536,27 +545,27 @@ impl<'a> Bench<'a> {
         there.is_some_and(|there| cell.chunks.iter().all(|chunk| there.by_chunk.contains_key(chunk)))
     }
 
-    fn predicted(&self, cell: &Cell) -> Predicted {
-        self.census.predicted(&cell.scheme, cell.edits.iter().map(|edit| edit.tensor.as_str()))
+    fn predicted(&self, cell: &Cell) -> Option<Predicted> {
+        self.census.predicted_of(&cell.scheme, &cell.edits)
     }
 
     fn record(&self, cell: &Cell) -> Option<CellRecord> {
         let (samples, predicted) = (self.samples.get(&cell.key)?, self.predicted(cell));
         if let Some(why) = self.failures.get(&cell.key) {
-            return Some(failed(cell, samples, &predicted, why));
+            return Some(failed(cell, samples, predicted.as_ref(), why));
         }
         if !self.is_complete(cell) {
             return None;
         }
         Some(
-            derive(cell, samples, &predicted)
-                .unwrap_or_else(|error| failed(cell, samples, &predicted, &error.to_string())),
+            derive(cell, samples, predicted.as_ref())
+                .unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &error.to_string())),
         )
     }
 
     fn write_cell(&self, cell: &Cell, store: &Store) -> Result<(), RunError> {
         // A cell that cannot be derived has no file; `record` says why.
-        derive(cell, &self.samples[&cell.key], &self.predicted(cell))
+        derive(cell, &self.samples[&cell.key], self.predicted(cell).as_ref())
             .map_or(Ok(()), |record| Ok(store.write_cell(&record)?))
     }
 }

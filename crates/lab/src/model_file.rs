@@ -4,10 +4,11 @@ use crate::apply::ApplyError;
 use crate::lock::LockedModel;
 use crate::phrase::{count, plural};
 use crate::plan::Plan;
-use crate::protocol::Place;
+use crate::protocol::{Edit, Place};
 use crate::record::{CensusRow, Predicted, TensorPrecision};
 use crate::selector::Selector;
 use crate::side_by_side::{Held, side_by_side};
+use crate::target::Target;
 use crate::target_role::TensorId;
 use crate::tensor_values::ValuesError;
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
@@ -100,14 +101,14 @@ pub struct ModelFile {
     pub tensors: Vec<TensorId>,
     /// Tensors per stored type, most first.
     pub types: Vec<(String, usize)>,
-    /// The target's tensors, by index, and in which use.
-    pub target: Vec<(usize, Place)>,
+    /// The target: tensors, single uses of one, graph nodes.
+    pub target: Vec<Target>,
     /// The plan's single parts, with theirs.
-    pub parts: Vec<(Selector, Vec<(usize, Place)>)>,
+    pub parts: Vec<(Selector, Vec<Target>)>,
     gguf: GgufFile,
 }
 
-/// The target before anything ran.
+/// The target before anything ran. What is computed has no values before it is: of graph nodes nothing is predicted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Census {
     /// One row per target tensor.
@@ -120,8 +121,13 @@ pub struct Census {
 }
 
 impl Census {
-    /// What `scheme` was predicted to do to these tensors together.
-    pub fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {
+    /// What `scheme` was predicted to do to these tensors together; `None` where one of them is no tensor of the file.
+    pub fn predicted_of(&self, scheme: &str, edits: &[Edit]) -> Option<Predicted> {
+        let is_weight = edits.iter().all(|edit| edit.place != Place::Activation);
+        is_weight.then(|| self.predicted(scheme, edits.iter().map(|edit| edit.tensor.as_str())))
+    }
+
+    fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {
         let by_tensor = self.by_scheme.get(scheme);
         Predicted::sum(tensors.filter_map(|tensor| by_tensor?.get(tensor)))
     }
@@ -145,15 +151,15 @@ impl ModelFile {
             .iter()
             .map(|tensor| TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() })
             .collect();
-        let weights = |selector: &Selector| {
-            let chosen = selector.weights(&tensors);
+        let targets = |selector: &Selector| {
+            let chosen = selector.targets(&tensors).map(|found| found.targets);
             chosen.map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })
         };
-        let target = weights(&plan.target)?;
+        let target = targets(&plan.target)?;
         let parts = plan
             .parts
             .iter()
-            .map(|part| Ok((part.clone(), weights(part)?)))
+            .map(|part| Ok((part.clone(), targets(part)?)))
             .collect::<Result<Vec<_>, ModelFileError>>()?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
@@ -188,7 +194,12 @@ impl ModelFile {
         let question = plan.scheme.to_string();
 
         let mut census = Census::default();
-        for &(index, _) in &self.target {
+        let mut nodes = 0;
+        for target in &self.target {
+            let Target::Weight(index, _) = *target else {
+                nodes += 1;
+                continue;
+            };
             let tensor = &self.gguf.tensors()[index];
             let values = self.values(tensor, codec)?;
             let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
@@ -218,7 +229,7 @@ impl ModelFile {
             });
         }
         census.precision = self.precision(codec)?;
-        census.summary = summary(&census.rows, &plan.target.to_string(), &question);
+        census.summary = summary(&census.rows, nodes, &plan.target.to_string(), &question);
         Ok(census)
     }
 
@@ -291,7 +302,17 @@ fn hash_files(gguf: &GgufFile) -> Result<String, ModelFileError> {
 }
 
 /// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
-fn summary(rows: &[CensusRow], target: &str, scheme: &str) -> String {
+fn summary(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
+    let computed = format!(
+        "{} of {target}: computed, so what {scheme} changes of {} values is known only when they are",
+        plural(nodes, "graph node"),
+        if nodes == 1 { "its" } else { "their" }
+    );
+    match (rows.is_empty(), nodes) {
+        (_, 0) => {}
+        (true, _) => return computed,
+        (false, _) => return format!("{}; {computed}", summary(rows, 0, target, scheme)),
+    }
     let tally = |key: fn(&CensusRow) -> &str| {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         rows.iter().for_each(|row| *counts.entry(key(row)).or_default() += 1);

@@ -1,6 +1,7 @@
 //! What a run and its worker process say to each other: jobs go in, events come out, one JSON
 //! object a line. Everything here is plain data; the loop that serves it is [`crate::worker`].
 
+use crate::activation_role::layer_of_node;
 use crate::memory::MemoryPlan;
 use eval::{ChatMessage, EngineInfo, EngineSettings, HeadShift, LayerError, Sampling, Token};
 use numerics::FileOption;
@@ -93,14 +94,11 @@ impl Edit {
         if after_all {
             return usize::MAX;
         }
-        let layer = match self.place {
-            Place::Activation => {
-                let cached = name.strip_prefix("cache_k_l").or_else(|| name.strip_prefix("cache_v_l"));
-                cached.or_else(|| name.rsplit_once('-').map(|(_, layer)| layer))
-            }
-            _ => name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()),
-        };
-        layer.and_then(|layer| layer.parse().ok()).unwrap_or(0)
+        match self.place {
+            Place::Activation => layer_of_node(name).map(|layer| layer as usize),
+            _ => name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok()),
+        }
+        .unwrap_or(0)
     }
 }
 

@@ -152,8 +152,8 @@ pub struct EvidenceChain {
     pub requested: String,
     /// Tensors matched.
     pub matched: usize,
-    /// Predicted before the run, from the file.
-    pub predicted: Predicted,
+    /// Predicted before the run, from the file; `None` of activations, whose values are known only when they are computed.
+    pub predicted: Option<Predicted>,
     /// Per tensor, as read back from the engine.
     pub tensors: Vec<TensorEvidence>,
     /// Activations behind the touched tensors.

@@ -10,7 +10,7 @@ use crate::cell::Cell;
 use crate::evidence::{EvidenceError, check_sample, derive};
 use crate::link::{WorkerDied, WorkerLink};
 use crate::protocol::{Base, ChunkWork, Event, Job};
-use crate::record::{Measured, Predicted};
+use crate::record::Measured;
 use crate::store::CellSamples;
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 
@@ -204,11 +204,10 @@ impl Course<'_> {
     }
 
     fn finished(mut self, race: Option<(Vec<usize>, stats::Race)>) -> Result<Sweep, SweepError> {
-        let predicted = Predicted::default();
         for (cell, swept) in self.cells.iter().zip(&mut self.swept) {
             if swept.failure.is_none() {
                 let cell = Cell { chunks: swept.samples.by_chunk.keys().copied().collect(), ..cell.clone() };
-                let record = derive(&cell, &swept.samples, &predicted)
+                let record = derive(&cell, &swept.samples, None)
                     .map_err(|source| SweepError::Evidence { cell: cell.target.clone(), source })?;
                 swept.measured = record.measured;
             }

@@ -1,6 +1,6 @@
 //! What a selector means in a model, in all its places: weights, single uses of a weight, activations.
 
-use crate::activation_role::ActivationRole;
+use crate::activation_role::{ActivationRole, layer_of_node};
 use crate::protocol::Place;
 use crate::selector::{Part, Selector, SelectorError, What, n_layer};
 use crate::target_role::TensorId;
@@ -73,21 +73,29 @@ impl Selector {
     }
 }
 
-impl Selector {
-    /// The tensors that are meant, and in which use, for a run.
-    ///
-    /// # Errors
-    /// As [`targets`](Selector::targets), and when activations are meant.
-    pub fn weights(&self, tensors: &[TensorId]) -> Result<Vec<(usize, Place)>, SelectorError> {
-        let weight = |target| match target {
-            Target::Weight(index, place) => Ok((index, place)),
-            Target::Node(name) => Err(SelectorError::NotYet {
-                part: self.to_string(),
-                missing: format!("a run's target are weights, and {name} is computed"),
-                hint: "`assay eval --apply` measures activations".into(),
-            }),
-        };
-        self.targets(tensors)?.targets.into_iter().map(weight).collect()
+impl Target {
+    /// As edits name it.
+    pub fn name<'a>(&'a self, tensors: &'a [TensorId]) -> &'a str {
+        match self {
+            Target::Weight(index, _) => &tensors[*index].name,
+            Target::Node(name) => name,
+        }
+    }
+
+    /// Where an edit of it acts.
+    pub fn place(&self) -> Place {
+        match self {
+            Target::Weight(_, place) => *place,
+            Target::Node(_) => Place::Activation,
+        }
+    }
+
+    /// Its layer, where it has one.
+    pub fn layer(&self, tensors: &[TensorId]) -> Option<u32> {
+        match self {
+            Target::Weight(index, _) => tensors[*index].layer(),
+            Target::Node(name) => layer_of_node(name),
+        }
     }
 }
 

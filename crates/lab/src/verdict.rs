@@ -4,6 +4,7 @@
 //! the metric says; only a chain that holds is classified.
 
 use crate::phrase::{count, first_line, nats, plural, share};
+use crate::protocol::Place;
 use crate::record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
 
 /// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
@@ -21,7 +22,13 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn of(chain: &EvidenceChain) -> Found {
+    /// Sums over what a cell edits. The KV cache rounds whatever enters it, the reference's values too: that is no carrier.
+    pub(crate) fn of_cell(cell: &CellRecord) -> Found {
+        let found = Found::of(&cell.evidence);
+        if is_computed(cell) { Found { carrier_rounded: 0, ..found } } else { found }
+    }
+
+    fn of(chain: &EvidenceChain) -> Found {
         let mut found = Found::default();
         for tensor in &chain.tensors {
             found.n += tensor.n;
@@ -38,7 +45,7 @@ impl Found {
 /// The first link of the chain that contradicts another, in words; `None` when the chain holds.
 pub fn contradiction(cell: &CellRecord) -> Option<String> {
     let chain = &cell.evidence;
-    let found = Found::of(chain);
+    let found = Found::of_cell(cell);
     if chain.tensors.len() != cell.edits.len() {
         return Some(format!("{} edits were asked for and {} were reported", cell.edits.len(), chain.tensors.len()));
     }
@@ -50,8 +57,9 @@ pub fn contradiction(cell: &CellRecord) -> Option<String> {
     if let Some(tensor) = chain.tensors.iter().find(|tensor| !tensor.read_back) {
         return Some(format!("what was read back of {} is not what was written", tensor.tensor));
     }
-    let predicted = &chain.predicted;
-    if (found.changed, found.zero_sign) != (predicted.changed, predicted.zero_sign) {
+    if let Some(predicted) = &chain.predicted
+        && (found.changed, found.zero_sign) != (predicted.changed, predicted.zero_sign)
+    {
         return Some(format!(
             "{} values were predicted to change ({} from −0 to +0) and {} did ({})",
             count(predicted.changed),
@@ -60,7 +68,9 @@ pub fn contradiction(cell: &CellRecord) -> Option<String> {
             count(found.zero_sign)
         ));
     }
-    if found.n != predicted.n {
+    if let Some(predicted) = &chain.predicted
+        && found.n != predicted.n
+    {
         return Some(format!("the file has {} values and the engine {}", count(predicted.n), count(found.n)));
     }
     let asked = found.changed + found.zero_sign;
@@ -99,6 +109,11 @@ pub fn contradiction(cell: &CellRecord) -> Option<String> {
     None
 }
 
+/// Whether a cell edits what is computed: nothing of it is in the file, and its evidence is of the first window.
+fn is_computed(cell: &CellRecord) -> bool {
+    !cell.edits.is_empty() && cell.edits.iter().all(|edit| edit.place == Place::Activation)
+}
+
 /// Classifies a cell, with the reason in one sentence.
 ///
 /// `floor` is `None` for controls; one of another target than the cell's is said to be borrowed.
@@ -111,8 +126,10 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
         return (Verdict::Broken, format!("the chain of evidence does not hold: {link}"));
     }
     let chain = &cell.evidence;
-    let found = Found::of(chain);
-    let tensors = plural(chain.tensors.len(), "tensor");
+    let found = Found::of_cell(cell);
+    let is_computed = is_computed(cell);
+    let of_window = if is_computed { " of the first window" } else { "" };
+    let tensors = plural(chain.tensors.len(), if is_computed { "graph node" } else { "tensor" });
     let zero_sign = match found.zero_sign {
         0 => String::new(),
         n => format!(" ({} from −0 to +0)", count(n)),
@@ -126,10 +143,12 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
         } else if found.zero_sign > 0 {
             format!("no value of {n} changes but the sign of zeros{zero_sign}; {same}")
         } else if cell.role == Role::Identity {
-            format!("{n} values written back: no byte changes, {same}")
+            format!("{n} values{of_window} written back: no byte changes, {same}")
         } else {
             let scheme = &cell.scheme;
-            format!("all {n} values of {tensors} are on the grid of {scheme} already: no byte changes, {same}")
+            format!(
+                "all {n} values of {tensors}{of_window} are on the grid of {scheme} already: no byte changes, {same}"
+            )
         };
         return (Verdict::NoOp, why);
     }
@@ -145,7 +164,7 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
         );
         return (Verdict::Substituted, why);
     }
-    let changes = format!("{} of {} values change{zero_sign}", count(found.changed), count(found.n));
+    let changes = format!("{} of {} values{of_window} change{zero_sign}", count(found.changed), count(found.n));
     match (cell.role, floor) {
         (Role::Variant, Some(floor)) => against_floor(cell, measured, floor, &changes),
         (Role::Variant, None) => (Verdict::Broken, "its perturbation floor was not measured".into()),
@@ -171,7 +190,13 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
                 nats(kld),
                 times(ratio),
                 nats(floor.kld_mean_max),
-                if borrowed { "the whole target" } else { "the same weights" },
+                if borrowed {
+                    "the whole target"
+                } else if is_computed(cell) {
+                    "the same values"
+                } else {
+                    "the same weights"
+                },
             );
             (Verdict::BelowFloor, why)
         }
@@ -260,7 +285,7 @@ mod tests {
             evidence: EvidenceChain {
                 requested: "ffn_norm=bf16".into(),
                 matched: 2,
-                predicted: Predicted { n: 200, changed: 20, ..Predicted::default() },
+                predicted: Some(Predicted { n: 200, changed: 20, ..Predicted::default() }),
                 tensors: names.map(tensor).to_vec(),
                 activations: Some(ActivationEvidence { watched: 2, changed: 2 }),
                 logits_changed: 255,
@@ -276,7 +301,7 @@ mod tests {
         for tensor in &mut cell.evidence.tensors {
             (tensor.changed, tensor.changed_bytes, tensor.rel_rmse) = (0, 0, 0.0);
         }
-        cell.evidence.predicted.changed = 0;
+        predicted(&mut cell).changed = 0;
         cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 });
         cell.evidence.logits_changed = 0;
         if let Some(measured) = &mut cell.measured {
@@ -293,6 +318,10 @@ mod tests {
 
     fn verdict(cell: &CellRecord, kld_floor: f64) -> (Verdict, String) {
         judge(cell, Some(&floor(kld_floor, cell, "ffn_norm")))
+    }
+
+    fn predicted(cell: &mut CellRecord) -> &mut Predicted {
+        cell.evidence.predicted.as_mut().expect("a weight's")
     }
 
     #[test]
@@ -334,7 +363,7 @@ mod tests {
         assert_eq!(verdict, Verdict::NoOp);
         assert!(why.contains("all 200 values of 2 tensors are on the grid of bf16 already"), "{why}");
         let mut zeros = untouched();
-        zeros.evidence.predicted.zero_sign = 3;
+        predicted(&mut zeros).zero_sign = 3;
         (zeros.evidence.tensors[0].zero_sign, zeros.evidence.tensors[0].changed_bytes) = (3, 3);
         let (verdict, why) = judge(&zeros, None);
         assert_eq!(verdict, Verdict::NoOp);
@@ -347,7 +376,7 @@ mod tests {
         rounded.evidence.tensors[1].carrier_rounded = 7;
         assert_eq!(verdict(&rounded, 0.0).0, Verdict::Substituted);
         let mut dead = untouched();
-        dead.evidence.predicted.changed = 20;
+        predicted(&mut dead).changed = 20;
         for tensor in &mut dead.evidence.tensors {
             (tensor.changed, tensor.changed_bytes, tensor.consumers) = (10, 20, 0);
         }
@@ -365,8 +394,8 @@ mod tests {
     fn every_contradiction_in_the_chain_is_broken_and_named() {
         type Plant = (fn(&mut CellRecord), &'static str);
         let plants: [Plant; 9] = [
-            (|cell| cell.evidence.predicted.changed += 1, "were predicted to change"),
-            (|cell| cell.evidence.predicted.n += 1, "the file has 201 values"),
+            (|cell| predicted(cell).changed += 1, "were predicted to change"),
+            (|cell| predicted(cell).n += 1, "the file has 201 values"),
             (|cell| cell.evidence.tensors[1].read_back = false, "read back of blk.1.ffn_norm.weight"),
             (|cell| drop(cell.evidence.tensors.pop()), "2 edits were asked for and 1"),
             (|cell| cell.evidence.tensors[0].tensor = "output.weight".into(), "output.weight was reported"),

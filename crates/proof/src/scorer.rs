@@ -25,7 +25,12 @@ pub trait Scorer: Sync {
     ///
     /// # Errors
     /// As [`evidence::derive`].
-    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError>;
+    fn derive(
+        &self,
+        cell: &Cell,
+        samples: &CellSamples,
+        predicted: Option<&Predicted>,
+    ) -> Result<CellRecord, EvidenceError>;
 }
 
 /// What the worker and the runner use.
@@ -45,7 +50,12 @@ impl Scorer for Scores {
         Ok((window.nll(), window.compare(variant)?))
     }
 
-    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError> {
+    fn derive(
+        &self,
+        cell: &Cell,
+        samples: &CellSamples,
+        predicted: Option<&Predicted>,
+    ) -> Result<CellRecord, EvidenceError> {
         evidence::derive(cell, samples, predicted)
     }
 }

@@ -5,7 +5,7 @@ use crate::scorer::Scorer;
 use lab::cell::Cell;
 use lab::evidence::floor;
 use lab::protocol::{Arm, Base, Sample};
-use lab::record::{Measured, Predicted, Role, Stage};
+use lab::record::{Measured, Role, Stage};
 use lab::store::CellSamples;
 use std::collections::BTreeMap;
 
@@ -78,8 +78,7 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     };
     let by_chunk = chunks.iter().map(|&chunk| Ok((chunk, scored(scorer, chunk, &kinds(chunk))?)));
     let samples = CellSamples { applied: None, by_chunk: by_chunk.collect::<Result<_, String>>()? };
-    let predicted = Predicted::default();
-    let record = scorer.derive(&cell, &samples, &predicted).map_err(|error| error.to_string())?;
+    let record = scorer.derive(&cell, &samples, None).map_err(|error| error.to_string())?;
     record.measured.ok_or_else(|| "nothing was measured".to_owned())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::content::is_withheld;
 use crate::escape::csv_text;
-use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage};
+use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord, Stage};
 
 const COLUMNS: [&str; 42] = [
     "model",
@@ -91,11 +91,18 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         floor.and_then(|f| f.ratio).map_or(String::new(), number),
     ]);
     let evidence = &cell.evidence;
-    let predicted = &evidence.predicted;
-    let counts = [predicted.n, predicted.changed, predicted.zero_sign, predicted.overflowed, predicted.zeroed];
     row.push(evidence.matched.to_string());
-    row.extend(counts.map(|n| n.to_string()));
-    row.push(predicted.saturated.map_or(String::new(), |n| n.to_string()));
+    let predicted = |of: fn(&Predicted) -> Option<u64>| {
+        evidence.predicted.as_ref().and_then(of).map_or(String::new(), |n| n.to_string())
+    };
+    row.extend([
+        predicted(|p| Some(p.n)),
+        predicted(|p| Some(p.changed)),
+        predicted(|p| Some(p.zero_sign)),
+        predicted(|p| Some(p.overflowed)),
+        predicted(|p| Some(p.zeroed)),
+        predicted(|p| p.saturated),
+    ]);
     let sum = |of: fn(&lab::protocol::TensorEvidence) -> u64| {
         if withheld || evidence.tensors.is_empty() {
             String::new()

@@ -28,7 +28,12 @@ impl Scorer for Faulty {
         (self.compare)(n_vocab, targets, reference, variant)
     }
 
-    fn derive(&self, cell: &Cell, samples: &CellSamples, predicted: &Predicted) -> Result<CellRecord, EvidenceError> {
+    fn derive(
+        &self,
+        cell: &Cell,
+        samples: &CellSamples,
+        predicted: Option<&Predicted>,
+    ) -> Result<CellRecord, EvidenceError> {
         let mut record = Scores.derive(cell, samples, predicted)?;
         record.measured.iter_mut().for_each(self.measured);
         Ok(record)

@@ -32,14 +32,13 @@ fn chain(judged: &JudgedCell) -> Table {
     );
     let mut link = |name: &str, predicted: Text, measured: Text| table.push(vec![name.into(), predicted, measured]);
     link("requested", Text::new().code(&e.requested), "–".into());
-    link("matched", plural(e.matched, "tensor").into(), if_reached(plural(e.tensors.len(), "tensor")).into());
-    link(
-        "values changed",
-        of(e.predicted.changed, e.predicted.n).into(),
-        if_reached(of(sum(|t| t.changed), sum(|t| t.n))).into(),
-    );
-    link("−0 → +0", count(e.predicted.zero_sign).into(), if_reached(count(sum(|t| t.zero_sign))).into());
-    link("beyond the format's range", beyond(&e.predicted).into(), "–".into());
+    let what = if e.predicted.is_some() { "tensor" } else { "graph node" };
+    link("matched", plural(e.matched, what).into(), if_reached(plural(e.tensors.len(), what)).into());
+    link("values changed", words::predicted(e).into(), if_reached(of(sum(|t| t.changed), sum(|t| t.n))).into());
+    let known = |of: fn(&Predicted) -> String| e.predicted.as_ref().map_or(words::NOT_KNOWN.into(), of);
+    let zero_sign = known(|predicted| count(predicted.zero_sign));
+    link("−0 → +0", zero_sign.into(), if_reached(count(sum(|t| t.zero_sign))).into());
+    link("beyond the format's range", known(beyond).into(), "–".into());
     link("values the carrier rounded", "–".into(), if_reached(count(sum(|t| t.carrier_rounded))).into());
     link("bytes changed", "–".into(), if_reached(count(sum(|t| t.changed_bytes))).into());
     link("read back as written", "–".into(), if_reached(words::of_tensors(holding(|t| t.read_back), tensors)).into());

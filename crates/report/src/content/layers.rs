@@ -123,7 +123,7 @@ fn table(cells: &[&JudgedCell]) -> Table {
         let reached = !e.tensors.is_empty();
         let mut row: Vec<Text> = vec![
             layer_words(judged).into(),
-            of(e.predicted.changed, e.predicted.n).into(),
+            words::predicted(e).into(),
             if reached { of(changed, values) } else { "not reached".into() }.into(),
             if reached { number(rel_rmse, 3) } else { "–".into() }.into(),
         ];

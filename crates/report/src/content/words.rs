@@ -2,7 +2,7 @@
 
 use lab::phrase::{number, share, signed, times};
 use lab::protocol::{Arm, Carrier};
-use lab::record::{CellRecord, Estimate, Floor, Measured, Role, Stage};
+use lab::record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -74,6 +74,15 @@ pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
         Some(Floor { ratio: Some(ratio), .. }) => times(*ratio),
         Some(Floor { ratio: None, .. }) => "floor is 0".into(),
     }
+}
+
+/// Of what is computed, nothing is predicted.
+pub(super) const NOT_KNOWN: &str = "not known beforehand";
+
+/// Values that were predicted to change, of all; of activations nothing is known before they are computed.
+pub(super) fn predicted(evidence: &EvidenceChain) -> String {
+    let of = |predicted: &Predicted| lab::phrase::of(predicted.changed, predicted.n);
+    evidence.predicted.as_ref().map_or(NOT_KNOWN.into(), of)
 }
 
 /// `2 of 3 tensors`, `1 of 1 tensor`.
