@@ -6,6 +6,7 @@ Reads little-endian F32 from standard input and writes as many to standard outpu
   cast:DTYPE      a plain cast to a dtype of ml_dtypes or numpy and back
   mx:DTYPE        blocks of 32 with a power-of-two scale (OCP MX); mx:int8 for MXINT8
   nvfp4           blocks of 16 with an E4M3 scale and an F32 scale for everything
+  float:DTYPE:N   a dtype with an F32 scale for each N values, the greatest of them at its largest value
   int:BITS:N      symmetric integers with an F32 scale for each N values, the quotient taken in float64
   quantize:TYPE   to a ggml type by gguf-py, as bytes
   restore:TYPE    bytes of a ggml type to F32 by gguf-py
@@ -73,6 +74,14 @@ def symmetric(values, bits, n):
     return np.where(step == 0, np.float32(0), held).ravel()
 
 
+def scaled(values, name, n):
+    groups = values.reshape(-1, n)
+    step = np.abs(groups).max(axis=1, keepdims=True) / np.float32(largest(name))
+    with np.errstate(all="ignore"):
+        held = saturated(groups / step, name) * step
+    return np.where(step == 0, np.float32(0), held).ravel()
+
+
 def ggml_type(name):
     import gguf
 
@@ -102,6 +111,7 @@ def answer(question, data):
         "cast": lambda: cast(values, *arguments),
         "mx": lambda: mx(values, *arguments),
         "nvfp4": lambda: nvfp4(values),
+        "float": lambda: scaled(values, arguments[0], int(arguments[1])),
         "int": lambda: symmetric(values, *map(int, arguments)),
     }
     return kinds[kind]().astype("<f4").tobytes()

@@ -43,8 +43,31 @@ fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
 fn a_models_own_tensors_and_measurements_hold_by_every_implementation() {
     let folder = tempfile::tempdir().expect("a folder");
     TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
-    let report = json(folder.path(), &["verify", "tiny.gguf", "--ctx", "64", "--json"]);
+    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
+    let python = proof::Python::start(&python).is_ok().then(|| python.to_str().expect("UTF-8").to_owned());
+    let mut arguments = vec!["verify", "tiny.gguf", "--ctx", "64", "--json"];
+    arguments.extend(python.iter().flat_map(|python| ["--python", python]));
+    let report = json(folder.path(), &arguments);
     assert_eq!(report["failed"].as_u64(), Some(0), "{report}");
+    // Embedding, norms and seven matrices of a layer, the last norm.
+    let own = |name: &str| {
+        let checks = report["checks"].as_array().expect("a list");
+        checks.iter().find(|check| check["name"] == format!("tiny.gguf: own values {name}")).expect(name)
+    };
+    for (name, third) in [
+        ("in int8@row", "ml_dtypes"),
+        ("in int4@block32", "ml_dtypes"),
+        ("in fp8_e4m3@row", "ml_dtypes"),
+        ("quantized to q4_0", "gguf"),
+        ("quantized to q8_0", "gguf"),
+        ("quantized to mxfp4", "gguf"),
+    ] {
+        let (check, compared) = (own(name), own(name)["compared"].to_string());
+        let tensors = check["detail"].as_str().and_then(|detail| detail.split(' ').next()?.parse::<usize>().ok());
+        assert!(check["status"] == "passed" && tensors.is_some_and(|n| n >= 10), "{check}");
+        assert_eq!(compared.contains(&format!("\"{third} ")), python.is_some(), "{check}");
+    }
+    assert!(!own("in nf4")["compared"].to_string().contains("ml_dtypes"));
     let names: Vec<&str> =
         report["checks"].as_array().expect("a list").iter().filter_map(|check| check["name"].as_str()).collect();
     for name in

@@ -3,10 +3,11 @@
 use crate::canary;
 use crate::check::{Area, Check, Tally};
 use crate::inputs::{Draw, rows_of_256};
-use crate::oracle::ggml::{Contraction, Drawn, QUANTIZED, quantize};
+use crate::oracle::Ladder;
+use crate::oracle::ggml::{Contraction, Drawn, QUANTIZED, block_of, quantize};
 use crate::python::Python;
 use numerics::ggml::{GGML_FORMATS, GgmlFormat};
-use numerics::{BlockCodec, PlainCodec};
+use numerics::{BlockCodec, ExMy, PlainCodec};
 
 const GGML: &str = "ggml";
 const ONLY_GGML: &str = "drawing of its bytes: its grid is ggml's alone";
@@ -135,39 +136,21 @@ fn by_gguf_py(
     Ok(())
 }
 
-fn quantized(ty: &'static str, codec: &dyn BlockCodec, python: Option<&mut Python>) -> Check {
-    let name = format!("ggml {ty}: quantized");
-    let values = rows_of_256(ROWS);
+/// Values that a type is quantized from: whole blocks; of a float all values and ties of BF16 and F16 as well.
+fn inputs_of(ty: &str) -> Vec<f32> {
+    let mut values = rows_of_256(ROWS);
+    if block_of(ty).0 == 1 {
+        let ladders = [ExMy::BF16, ExMy::F16].into_iter().filter_map(Ladder::of);
+        values.extend(ladders.flat_map(|ladder| ladder.corners()));
+    }
+    values
+}
+
+fn quantized(ty: &str, codec: &dyn BlockCodec, python: Option<&mut Python>) -> Check {
     let mut tally = Tally::default();
     let contraction = canary::of_ggml(codec).unwrap_or(Contraction::Separate);
-    let ours = quantize(ty, &values, contraction).unwrap_or_default();
-    let compared = match contraction {
-        Contraction::Separate => "second form, every operation rounded",
-        Contraction::Fused => "second form, products and sums fused",
-    };
-    let theirs = codec.quantize(ty, &values, 256, None);
-    let type_size = Drawn::find(ty).map_or(1, |drawn| drawn.type_size);
-    match &theirs {
-        Ok(theirs) => blocks_agree(ty, "the second form", theirs, &ours, type_size, &mut tally),
-        Err(error) => tally.hold(false, || error.to_string()),
-    }
-    let third = match (python, &theirs) {
-        (Some(python), Ok(theirs)) => python.quantize(ty, &values).map(|third| {
-            let mut of_python = Tally::default();
-            blocks_agree(ty, "gguf-py", theirs, &third, type_size, &mut of_python);
-            // gguf-py rounds every operation: where ggml does not, it must agree with the form that rounds instead.
-            if contraction == Contraction::Fused && !of_python.holds() {
-                of_python = Tally::default();
-                let rounded = quantize(ty, &values, Contraction::Separate).unwrap_or_default();
-                blocks_agree(ty, "gguf-py", &rounded, &third, type_size, &mut of_python);
-            }
-            tally.add(of_python);
-            python.name("gguf")
-        }),
-        (None, _) => Err("no Python".to_owned()),
-        (_, Err(_)) => Err("ggml gave nothing".to_owned()),
-    };
-    let mut check = tally.check(Area::Ggml, name, &[GGML, compared]);
+    let third = quantized_alike(ty, &inputs_of(ty), codec, contraction, python, &mut tally);
+    let mut check = tally.check(Area::Ggml, format!("ggml {ty}: quantized"), &[GGML, second_form(contraction)]);
     match third {
         Ok(name) => check.compared.push(name),
         Err(why) => check.not_compared.push(format!("gguf-py: {why}")),
@@ -175,7 +158,70 @@ fn quantized(ty: &'static str, codec: &dyn BlockCodec, python: Option<&mut Pytho
     check
 }
 
-fn blocks_agree(ty: &str, whose: &str, theirs: &[u8], ours: &[u8], type_size: usize, tally: &mut Tally) {
+/// What [`quantized_alike`] holds ggml's bytes against.
+pub(crate) fn second_form(contraction: Contraction) -> &'static str {
+    match contraction {
+        Contraction::Separate => "second form, every operation rounded",
+        Contraction::Fused => "second form, products and sums fused",
+    }
+}
+
+/// Whole blocks of values to one of [`QUANTIZED`]: ggml's bytes against the second form's and gguf-py's. `Ok` names the latter.
+///
+/// # Errors
+/// Why gguf-py was not compared.
+pub(crate) fn quantized_alike(
+    ty: &str,
+    values: &[f32],
+    codec: &dyn BlockCodec,
+    contraction: Contraction,
+    python: Option<&mut Python>,
+    tally: &mut Tally,
+) -> Result<String, String> {
+    let (blck_size, _) = block_of(ty);
+    let second = |contraction| quantize(ty, values, contraction).unwrap_or_default();
+    let theirs = match codec.quantize(ty, values, blck_size, None) {
+        Ok(theirs) => theirs,
+        Err(error) => {
+            tally.hold(false, || error.to_string());
+            return Err("ggml gave nothing".into());
+        }
+    };
+    blocks_agree(ty, "the second form", &theirs, &second(contraction), tally);
+    let python = python.ok_or("no Python")?;
+    let third = python.quantize(ty, values)?;
+    let against = |theirs: &[u8]| {
+        let mut of_python = Tally::default();
+        blocks_agree(ty, "gguf-py", &with_zeros_of(ty, values, theirs, &third), &third, &mut of_python);
+        of_python
+    };
+    let mut of_python = against(&theirs);
+    // gguf-py rounds every operation: where ggml does not, it must agree with the form that rounds instead.
+    if contraction == Contraction::Fused && !of_python.holds() {
+        of_python = against(&second(Contraction::Separate));
+    }
+    tally.add(of_python);
+    Ok(python.name("gguf"))
+}
+
+/// `theirs` with the step's sign from `third` in blocks of zeros of the types around zero: ggml begins its search for the
+/// greatest magnitude at +0, so its step is −0; gguf-py takes the first value, so that of a −0 is +0.
+fn with_zeros_of(ty: &str, values: &[f32], theirs: &[u8], third: &[u8]) -> Vec<u8> {
+    const SIGN: u8 = 0x80;
+    let (blck_size, type_size) = block_of(ty);
+    let mut theirs = theirs.to_vec();
+    if matches!(ty, "q4_0" | "q5_0") {
+        let blocks = theirs.chunks_mut(type_size).zip(third.chunks(type_size)).zip(values.chunks(blck_size));
+        for ((theirs, third), _) in blocks.filter(|(_, x)| x.iter().all(|&x| x == 0.0) && x[0].is_sign_negative()) {
+            // The upper byte of an F16.
+            theirs[1] = theirs[1] & !SIGN | third.get(1).map_or(0, |byte| byte & SIGN);
+        }
+    }
+    theirs
+}
+
+fn blocks_agree(ty: &str, whose: &str, theirs: &[u8], ours: &[u8], tally: &mut Tally) {
+    let (_, type_size) = block_of(ty);
     tally.hold(theirs.len() == ours.len(), || format!("{ty}: {} bytes, by {whose} {}", theirs.len(), ours.len()));
     for (i, (a, b)) in theirs.chunks(type_size).zip(ours.chunks(type_size)).enumerate() {
         tally.hold(a == b, || format!("{ty}: block {i} is {a:02x?}, by {whose} {b:02x?}"));

@@ -87,15 +87,18 @@ pub fn edges() -> Vec<Input> {
     inputs
 }
 
-/// Rows of whole 256-value blocks, for ggml's types: weights of several scales, zeros, a constant, outliers.
+/// Rows of whole 256-value blocks, for ggml's types: weights of several scales, zeros of both
+/// signs in whole blocks, a constant, outliers, a greatest magnitude just below a power of two.
 pub fn rows_of_256(rows: usize) -> Vec<f32> {
     let mut draw = Draw::new(9);
     (0..rows * 256)
         .map(|i| {
             let scale = 2f32.powi((i / 256 % 13) as i32 - 6);
             match i / 256 % 8 {
+                0 if i % 64 < 32 => -0.0,
                 0 => 0.0,
                 1 => 0.25 * scale,
+                2 if i % 256 == 20 => scale.next_down(),
                 2 if i % 256 == 200 => 40.0 * scale,
                 3 => (draw.unit() * 8.0).round() / 8.0 * scale,
                 4 if i % 64 < 32 => 0.0,

@@ -1,8 +1,10 @@
 //! Small floats without a scale, one value at a time.
 
+use super::third::Shared;
 use crate::check::{Area, Check, Tally};
 use crate::inputs::Draw;
 use crate::oracle::Ladder;
+use crate::python::Python;
 use crate::quantizer::Quantizer;
 use half::{bf16, f16};
 use numerics::{ExMy, PlainCodec, Rounding, Scheme, Specials, TensorContext};
@@ -20,7 +22,14 @@ fn scheme_of(format: ExMy, rounding: &str) -> Option<Scheme> {
     format!("e{x}m{y}{specials}:bias={bias}{rounding}").parse().ok()
 }
 
-fn against_list(quantizer: &dyn Quantizer, format: ExMy, inputs: &[f32], tally: &mut Tally) {
+/// `third` where numpy and ml_dtypes have the format: they round to nearest, ties to even.
+fn against_list(
+    quantizer: &dyn Quantizer,
+    format: ExMy,
+    inputs: &[f32],
+    third: Option<&Shared<'_>>,
+    tally: &mut Tally,
+) {
     let Some(ladder) = Ladder::of(format) else { return tally.hold(false, || format!("{format} has no list")) };
     for (rounding, text) in ROUNDINGS {
         let Some(scheme) = scheme_of(format, text) else {
@@ -33,6 +42,9 @@ fn against_list(quantizer: &dyn Quantizer, format: ExMy, inputs: &[f32], tally: 
             Ok(()) => {
                 let listed: Vec<f32> = inputs.iter().map(|&x| ladder.cast(rounding, x)).collect();
                 tally.same_bits(&scheme.to_string(), inputs, &held, &listed);
+                if let Some(third) = third.filter(|_| rounding == Rounding::Rne) {
+                    third.compare(&scheme, inputs, &held, tally);
+                }
             }
             Err(error) => tally.hold(false, || format!("{scheme}: {error}")),
         }
@@ -48,7 +60,7 @@ pub(super) fn every_code_and_tie(quantizer: &dyn Quantizer) -> Check {
             for specials in [Specials::Ieee, Specials::Fn, Specials::Finite] {
                 let Some(format) = ExMy::new(x, y, specials, ExMy::default_bias(x)) else { continue };
                 let corners = Ladder::of(format).map_or(Vec::new(), |ladder| ladder.corners());
-                against_list(quantizer, format, &corners, &mut tally);
+                against_list(quantizer, format, &corners, None, &mut tally);
             }
         }
     }
@@ -59,34 +71,36 @@ const NAMED: [ExMy; 7] =
     [ExMy::FP8_E4M3, ExMy::FP8_E5M2, ExMy::FP6_E2M3, ExMy::FP6_E3M2, ExMy::FP4_E2M1, ExMy::BF16, ExMy::F16];
 
 /// All 65,536 patterns of BF16 and of F16 in every named format, and all ties of BF16 and F16 in those.
-pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer) -> Check {
+pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer, python: Option<&mut Python>) -> Check {
+    let third = Shared::new(python);
     let patterns = (0..=u16::MAX).flat_map(|bits| [bf16::from_bits(bits).to_f32(), f16::from_bits(bits).to_f32()]);
     let inputs: Vec<f32> = patterns.filter(|x| x.is_finite()).collect();
     let mut tally = Tally::default();
     for format in NAMED {
-        against_list(quantizer, format, &inputs, &mut tally);
+        against_list(quantizer, format, &inputs, Some(&third), &mut tally);
     }
     for format in [ExMy::BF16, ExMy::F16] {
         let corners = Ladder::of(format).map_or(Vec::new(), |ladder| ladder.corners());
-        against_list(quantizer, format, &corners, &mut tally);
+        against_list(quantizer, format, &corners, Some(&third), &mut tally);
     }
-    tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties", &["fast", "list of values"])
+    third.tell(tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties", &["fast", "list of values"]))
 }
 
-/// Any finite bit patterns of F32, ten million of them, in every named format.
-pub(super) fn random_floats(quantizer: &dyn Quantizer) -> Check {
+/// Any finite bit patterns of F32, ten million of them, in every named format; to Python a share at a time.
+pub(super) fn random_floats(quantizer: &dyn Quantizer, python: Option<&mut Python>) -> Check {
     const SHARES: u64 = 80;
     const SHARE: usize = 125_000;
+    let third = Shared::new(python);
     let of_share = |seed: u64| {
         let (mut draw, mut tally) = (Draw::new(seed), Tally::default());
         let inputs: Vec<f32> = std::iter::repeat_with(|| draw.finite()).take(SHARE).collect();
         for format in NAMED {
-            against_list(quantizer, format, &inputs, &mut tally);
+            against_list(quantizer, format, &inputs, Some(&third), &mut tally);
         }
         tally
     };
     let shares: Vec<Tally> = (0..SHARES).into_par_iter().map(|share| of_share(5 + share)).collect();
     let mut tally = Tally::default();
     shares.into_iter().for_each(|share| tally.add(share));
-    tally.check(Area::Formats, "ten million random F32 in every named float", &["fast", "list of values"])
+    third.tell(tally.check(Area::Formats, "ten million random F32 in every named float", &["fast", "list of values"]))
 }

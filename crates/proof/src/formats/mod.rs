@@ -4,6 +4,7 @@
 mod controls;
 mod floats;
 pub mod rows;
+pub(crate) mod third;
 
 use crate::check::{Area, Check, Tally};
 use crate::inputs::{Input, edges};
@@ -20,10 +21,10 @@ const TENSOR: &str = "blk.0.ffn_norm.weight";
 pub(crate) const N_OVER_ALL: usize = 5;
 
 /// All checks of formats.
-pub fn checks(quantizer: &dyn Quantizer, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
-    by_row(quantizer, python, put);
-    put(floats::every_sixteen_bit_pattern(quantizer));
-    put(floats::random_floats(quantizer));
+pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+    by_row(quantizer, python.as_deref_mut(), put);
+    put(floats::every_sixteen_bit_pattern(quantizer, python.as_deref_mut()));
+    put(floats::random_floats(quantizer, python));
 }
 
 /// Those that look at every row of the table, without the sweep over all patterns of sixteen bits.
@@ -44,14 +45,14 @@ pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>,
 /// One row: its schemes on all inputs.
 fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python: Option<&mut Python>) -> Check {
     let mut tally = Tally::default();
-    let (mut defined, mut third) = (false, None);
+    let (mut defined, mut all, mut third) = (0, 0, None);
     match rows::schemes(row) {
         Err(why) => tally.hold(false, || why),
         Ok(schemes) => {
+            all = schemes.len();
             for scheme in &schemes {
-                for input in inputs {
-                    defined |= against_plain_and_definition(quantizer, scheme, input, &mut tally);
-                }
+                let mut on = |input| against_plain_and_definition(quantizer, scheme, input, &mut tally);
+                defined += usize::from(inputs.iter().fold(false, |defined, input| on(input) | defined));
             }
             third = Some(match python {
                 Some(python) => rows::third(row, &schemes, quantizer, python, &mut tally),
@@ -59,11 +60,10 @@ fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python:
             });
         }
     }
-    let mut compared = vec!["fast", "plain"];
-    if defined {
-        compared.push("definition in F64");
+    let mut check = tally.check(Area::Formats, format!("format {}", row.name), &["fast", "plain"]);
+    if defined > 0 {
+        check.compared.push(rows::of_schemes("definition in F64", defined, all));
     }
-    let mut check = tally.check(Area::Formats, format!("format {}", row.name), &compared);
     match third {
         Some(Ok(name)) => check.compared.push(name),
         Some(Err(why)) => check.not_compared.push(why),

@@ -1,14 +1,14 @@
 //! From a row of the table of formats to the schemes that it stands for.
 
 use super::held;
+use super::third::Question;
 use crate::check::Tally;
 use crate::inputs::{Draw, Input};
 use crate::oracle::Ladder;
 use crate::python::Python;
 use crate::quantizer::Quantizer;
 use numerics::formats::{FormatInfo, Granularities};
-use numerics::{CodebookTable, FileContents};
-use numerics::{Format, Granularity, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
+use numerics::{CodebookTable, FileContents, Format, Scheme};
 use std::sync::Arc;
 
 /// Formats of rows whose name stands for many.
@@ -111,26 +111,6 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
     texts.iter().map(parse).collect()
 }
 
-/// The dtypes of ml_dtypes and numpy, by scheme. A `uz` type has no negative zero.
-const DTYPES: &[(&str, &str)] = &[
-    ("fp4_e2m1", "float4_e2m1fn"),
-    ("fp6_e2m3", "float6_e2m3fn"),
-    ("fp6_e3m2", "float6_e3m2fn"),
-    ("fp8_e4m3", "float8_e4m3fn"),
-    ("fp8_e5m2", "float8_e5m2"),
-    ("e4m3", "float8_e4m3"),
-    ("e3m4", "float8_e3m4"),
-    ("e4m3:finite:bias=11", "float8_e4m3b11fnuz"),
-    ("f16", "float16"),
-    ("bf16", "bfloat16"),
-    ("mxfp4", "float4_e2m1fn"),
-    ("mxfp6_e2m3", "float6_e2m3fn"),
-    ("mxfp6_e3m2", "float6_e3m2fn"),
-    ("mxfp8_e4m3", "float8_e4m3fn"),
-    ("mxfp8_e5m2", "float8_e5m2"),
-    ("mxint8", "int8"),
-];
-
 /// Values of the third comparison: of every size, in rows of 64.
 fn rows_of_64() -> Input {
     let mut draw = Draw::new(11);
@@ -148,7 +128,21 @@ fn rows_of_64() -> Input {
     Input { kind: "rows of 64", values, n_per_row: 64 }
 }
 
-/// A row's schemes, where numpy and ml_dtypes have them, against those. `Ok` names the third implementation.
+/// What the third comparison of a scheme is made on: floats without a scale on their corners and any bits.
+fn inputs_of(scheme: &Scheme) -> Option<Input> {
+    match scheme.format() {
+        Format::Minifloat { exmy, .. } if scheme.granularity().is_none() => {
+            let mut draw = Draw::new(3);
+            let mut values = Ladder::of(exmy)?.corners();
+            values.extend((0..200_000).map(|_| draw.finite()));
+            Some(Input { kind: "corners", values, n_per_row: 1 })
+        }
+        _ => Some(rows_of_64()),
+    }
+}
+
+/// A row's schemes, where numpy and ml_dtypes have them, against those. `Ok` names the third implementation, with the
+/// number of schemes that it has.
 ///
 /// # Errors
 /// Why nothing was compared.
@@ -161,72 +155,23 @@ pub fn third(
 ) -> Result<String, String> {
     let mut asked = 0;
     for scheme in schemes {
-        let Some((kind, input)) = question(scheme) else { continue };
+        let Some(input) = inputs_of(scheme) else { continue };
+        let Some(question) = Question::of(scheme, input.n_per_row) else { continue };
         asked += 1;
-        let theirs = python.floats(&kind, &input.values)?;
+        let theirs = question.ask(python, &input.values)?;
         let ours = held(quantizer, scheme, &input).map_err(|error| error.to_string())?;
-        let tie = |i: usize| next_to_a_tie(scheme, &input, i);
-        tally.hold(ours.len() == theirs.len(), || format!("{scheme}: {} values from Python", theirs.len()));
-        let top = match scheme.format() {
-            Format::Minifloat { exmy, .. } if scheme.granularity().is_none() => Some(exmy.largest()),
-            _ => None,
-        };
-        for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            let x = input.values[i];
-            // ml_dtypes overflows to NaN where there is no infinity; we hold the largest value, as the table says.
-            let is_held = b.is_nan() && top.is_some_and(|top| a.abs() == top && x.abs() > top);
-            // The sign of a zero is left open by scaled formats, and the `uz` types have none.
-            let zeros = *a == 0.0 && *b == 0.0;
-            tally.hold(a.to_bits() == b.to_bits() || zeros || is_held || tie(i), || {
-                format!("{scheme}: {x:e} became {a:e}, by Python {b:e}")
-            });
-        }
+        question.compare(&input.values, &ours, &theirs, tally);
     }
     if asked == 0 {
         Err(format!("numpy and ml_dtypes: they have no {}", row.name))
     } else {
-        Ok(python.name("ml_dtypes"))
+        Ok(of_schemes(&python.name("ml_dtypes"), asked, schemes.len()))
     }
 }
 
-/// What to ask Python about a scheme, and with which values; `None` where it has nothing of the kind.
-fn question(scheme: &Scheme) -> Option<(String, Input)> {
-    let text = scheme.to_string();
-    let dtype = DTYPES.iter().find(|(name, _)| *name == text).map(|(_, dtype)| *dtype);
-    match scheme.format() {
-        Format::Minifloat { exmy, .. } if scheme.granularity().is_none() => {
-            let mut draw = Draw::new(3);
-            let mut values = Ladder::of(exmy)?.corners();
-            values.extend((0..200_000).map(|_| draw.finite()));
-            Some((format!("cast:{}", dtype?), Input { kind: "corners", values, n_per_row: 1 }))
-        }
-        Format::Mx { .. } => Some((format!("mx:{}", dtype?), rows_of_64())),
-        Format::Nvfp4 { rounding: RoundingMode::Value(Rounding::Rne) } => Some(("nvfp4".into(), rows_of_64())),
-        Format::Int { bits, symmetry: Symmetry::Sym, rounding: RoundingMode::Value(Rounding::Rne) } => {
-            let n = match scheme.granularity()? {
-                Granularity::Row => 64,
-                Granularity::Block(n) => n.get(),
-                _ => return None,
-            };
-            let plain = scheme.scale() == ScaleFormat::F32 && scheme.clip() == numerics::Clip::Absmax;
-            plain.then(|| (format!("int:{bits}:{n}"), rows_of_64()))
-        }
-        _ => None,
-    }
-}
-
-/// numpy takes an integer's quotient in F64, we in F32 (as the definition says): next to a tie they may part.
-fn next_to_a_tie(scheme: &Scheme, input: &Input, i: usize) -> bool {
-    let Format::Int { bits, .. } = scheme.format() else { return false };
-    let n = match scheme.granularity() {
-        Some(Granularity::Block(n)) => n.get() as usize,
-        _ => input.n_per_row,
-    };
-    let group = &input.values[i / n * n..][..n];
-    let qmax = f64::from((1u32 << (bits - 1)) - 1);
-    let absmax = group.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let steps = f64::from(input.values[i]) / f64::from(absmax / qmax as f32);
-    (steps.abs().fract() - 0.5).abs() <= qmax * f64::from(f32::EPSILON)
+/// An implementation that has `n` of `all` schemes.
+pub(super) fn of_schemes(name: &str, n: usize, all: usize) -> String {
+    if n == all { name.to_owned() } else { format!("{name} ({n} of {all} schemes)") }
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! The file's own tensors: restored, and held in schemes, by every implementation there is.
 
 use super::Subject;
-use crate::check::{Area, Check, Tally};
-use crate::oracle::{self, ggml::Drawn};
+use crate::check::{Area, Check, Status, Tally};
+use crate::formats::third::Question;
+use crate::oracle;
+use crate::oracle::ggml::{Contraction, Drawn, block_of};
 use crate::python::Python;
-use crate::quantizer::Plain;
-use crate::quantizer::Quantizer;
+use crate::quantizer::{Plain, Quantizer};
+use crate::{canary, ggml_types};
+use gguf::TensorInfo;
+use lab::TensorId;
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use std::collections::BTreeMap;
 
@@ -13,12 +17,17 @@ use std::collections::BTreeMap;
 const SECOND_VALUES: usize = 1 << 24;
 /// Values of a type that go to gguf-py, which is slow.
 const THIRD_VALUES: usize = 1 << 19;
-/// Values of a picked tensor that are held in schemes.
+/// Values of a picked tensor that are held in schemes, in whole rows: one at least.
 const SCHEME_VALUES: usize = 1 << 16;
+/// 2^−100: no step of a block with a value as great is so small that its reciprocal overflows.
+const LEAST_GREATEST: f32 = 1.0 / (1u128 << 100) as f32;
 
-/// Schemes that the picks are held in.
+/// Schemes that the model's own values are held in.
 const SCHEMES: [&str; 9] =
     ["bf16", "f16", "fp8_e4m3@row", "int8@row", "int4@block32", "int4@row:asym", "mxfp4", "nvfp4", "nf4"];
+
+/// ggml's types that they are quantized to: those that gguf-py quantizes too, each by another rule.
+const TYPES: [&str; 4] = ["q4_0", "q8_0", "tq2_0", "mxfp4"];
 
 pub(super) fn checks(subject: &Subject<'_>, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -28,8 +37,12 @@ pub(super) fn checks(subject: &Subject<'_>, mut python: Option<&mut Python>, put
     for (ty, tensors) in by_type {
         put(stored(subject, ty, &tensors, python.as_deref_mut()));
     }
-    for pick in 0..subject.picks.len() {
-        put(in_schemes(subject, pick, python.as_deref_mut()));
+    let (samples, left_out) = samples(subject);
+    for scheme in SCHEMES {
+        put(in_scheme(subject, scheme, &samples, &left_out, python.as_deref_mut()));
+    }
+    for ty in TYPES {
+        put(quantized(subject, ty, &samples, &left_out, python.as_deref_mut()));
     }
 }
 
@@ -103,74 +116,177 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
     check
 }
 
-fn in_schemes(subject: &Subject<'_>, pick: usize, mut python: Option<&mut Python>) -> Check {
-    let pick = &subject.picks[pick];
-    let (mut tally, mut third) = (Tally::default(), None);
-    let values = subject.values(&pick.name);
-    let n_per_row = subject.file.tensor(&pick.name).map_or(1, |tensor| tensor.n_per_row() as usize);
-    let values = values.map(|mut values| {
-        values.truncate((SCHEME_VALUES / n_per_row).max(1) * n_per_row);
-        values
-    });
-    let codec = &*subject.parts.codec;
-    let ctx = TensorContext { name: &pick.name, n_per_row };
-    for text in SCHEMES {
-        let (Ok(values), Ok(scheme)) = (&values, text.parse::<Scheme>()) else {
-            tally.hold(false, || format!("{}: cannot be held in {text}", pick.name));
+/// The first values of a tensor.
+struct Sample {
+    name: String,
+    /// `[rows][n_per_row]`.
+    values: Vec<f32>,
+    n_per_row: usize,
+}
+
+/// One tensor of every role and stored type, of those nearest to the middle layer; integers are no scheme's.
+fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
+    let mut picked: BTreeMap<(String, &str), (usize, &TensorInfo)> = BTreeMap::new();
+    for tensor in subject.file.tensors() {
+        let id = TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() };
+        if id.is_integer() || tensor.n_elements() == 0 {
             continue;
-        };
-        let hold = |quantizer: &dyn Quantizer| {
-            let mut held = values.clone();
-            quantizer.hold(&scheme, &mut held, &ctx, codec).map(|()| held).map_err(|error| error.to_string())
-        };
-        match (hold(&*subject.parts.quantizer), hold(&Plain)) {
-            (Ok(fast), Ok(plain)) => {
-                tally.same_bits(&format!("{} in {scheme}", pick.name), values, &fast, &plain);
-                if let Some(defined) = oracle::hold(&scheme, values, n_per_row) {
-                    tally.same_bits(&format!("{} in {scheme}, by definition", pick.name), values, &fast, &defined);
-                }
-                let kind = match text {
-                    "bf16" => "cast:bfloat16",
-                    "f16" => "cast:float16",
-                    "mxfp4" if n_per_row.is_multiple_of(32) => "mx:float4_e2m1fn",
-                    "nvfp4" if n_per_row.is_multiple_of(16) => "nvfp4",
-                    _ => continue,
-                };
-                if let Some(python) = python.as_deref_mut() {
-                    match python.floats(kind, values) {
-                        Ok(theirs) => {
-                            let same = fast.len() == theirs.len() && fast.iter().zip(&theirs).all(|(a, b)| a == b);
-                            tally.hold(same, || format!("{} in {scheme}: other values by Python", pick.name));
-                            third = Some(python.name("ml_dtypes"));
-                        }
-                        Err(why) => tally.hold(false, || why),
-                    }
-                }
-            }
-            (Err(why), _) | (_, Err(why)) => tally.hold(false, || format!("{scheme}: {why}")),
+        }
+        let away = id.layer().map_or(0, |layer| subject.middle.abs_diff(layer as usize));
+        let nearest = picked.entry((id.role(), tensor.ty.name())).or_insert((away, tensor));
+        if away < nearest.0 {
+            *nearest = (away, tensor);
         }
     }
-    let compared = ["fast", "plain", "definition in F64"];
-    let mut check = tally.check(Area::Model, format!("own values in schemes: {}", kind_of(&pick.name)), &compared);
-    match third {
-        Some(name) => check.compared.push(name),
-        None => check.not_compared.push("numpy and ml_dtypes: no Python".into()),
+    picked.into_values().map(|(_, tensor)| tensor).collect()
+}
+
+/// The values of [`picked`], and of which there are none to hold, with the reason.
+fn samples(subject: &Subject<'_>) -> (Vec<Sample>, Vec<String>) {
+    let (mut samples, mut left_out) = (Vec::new(), Vec::new());
+    for tensor in picked(subject) {
+        let n_per_row = tensor.n_per_row().max(1) as usize;
+        match subject.first_values(tensor, SCHEME_VALUES) {
+            Ok(values) if values.iter().all(|x| x.is_finite()) => {
+                samples.push(Sample { name: tensor.name.clone(), values, n_per_row });
+            }
+            Ok(_) => left_out.push(format!("{}: not all of its values are finite", tensor.name)),
+            Err(why) => left_out.push(format!("{}: {why}", tensor.name)),
+        }
+    }
+    (samples, left_out)
+}
+
+/// The check of all samples in one scheme or type.
+fn of_samples(name: String, samples: &[Sample], left_out: &[String], tally: Tally, compared: &[&str]) -> Check {
+    if samples.is_empty() {
+        return Check::skipped(Area::Model, name, left_out.join("; "));
+    }
+    let mut check = tally.check(Area::Model, name, compared);
+    check.not_compared.extend(left_out.iter().map(|why| format!("anything: {why}")));
+    if check.status == Status::Passed {
+        check.detail = format!("{} tensors, one of every role and stored type", samples.len());
     }
     check
 }
 
-/// The tensor's name without its layer: the same in every model.
-fn kind_of(name: &str) -> &str {
-    name.splitn(3, '.').nth(2).unwrap_or(name)
+fn in_scheme(
+    subject: &Subject<'_>,
+    text: &str,
+    samples: &[Sample],
+    left_out: &[String],
+    mut python: Option<&mut Python>,
+) -> Check {
+    let mut tally = Tally::default();
+    let (mut is_defined, mut third) = (true, Ok::<(), String>(()));
+    match text.parse::<Scheme>() {
+        Err(error) => tally.hold(false, || error.to_string()),
+        Ok(scheme) => {
+            for sample in samples {
+                let Some(fast) = fast_and_plain(subject, &scheme, sample, &mut tally) else { continue };
+                match oracle::hold(&scheme, &sample.values, sample.n_per_row) {
+                    Some(defined) => {
+                        let what = format!("{} in {scheme}, by definition", sample.name);
+                        tally.same_bits(&what, &sample.values, &fast, &defined);
+                    }
+                    None => is_defined = false,
+                }
+                third = third.and_then(|()| {
+                    let none = || format!("they have no {scheme}");
+                    let question = Question::of(&scheme, sample.n_per_row).ok_or_else(none)?;
+                    let theirs = question.ask(python.as_deref_mut().ok_or("no Python")?, &sample.values)?;
+                    question.compare(&sample.values, &fast, &theirs, &mut tally);
+                    Ok(())
+                });
+            }
+        }
+    }
+    let compared = ["fast", "plain", "definition in F64"];
+    let compared = if is_defined { &compared[..] } else { &compared[..2] };
+    let mut check = of_samples(format!("own values in {text}"), samples, left_out, tally, compared);
+    match (third, python) {
+        (Ok(()), Some(python)) => check.compared.push(python.name("ml_dtypes")),
+        (Ok(()), None) => {}
+        (Err(why), _) => check.not_compared.push(format!("numpy and ml_dtypes: {why}")),
+    }
+    check
+}
+
+/// What the fast path makes of a sample, where it can be held; the plain one must agree, also that it cannot.
+fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally: &mut Tally) -> Option<Vec<f32>> {
+    let ctx = TensorContext { name: &sample.name, n_per_row: sample.n_per_row };
+    let hold = |quantizer: &dyn Quantizer| {
+        let mut held = sample.values.clone();
+        let done = quantizer.hold(scheme, &mut held, &ctx, &*subject.parts.codec);
+        done.map(|()| held).map_err(|error| error.to_string())
+    };
+    let what = || format!("{} in {scheme}", sample.name);
+    match (hold(&*subject.parts.quantizer), hold(&Plain)) {
+        (Ok(fast), Ok(plain)) => {
+            tally.same_bits(&what(), &sample.values, &fast, &plain);
+            return Some(fast);
+        }
+        (Err(fast), Err(plain)) => tally.hold(fast == plain, || format!("{}: {fast}; plain: {plain}", what())),
+        (fast, plain) => tally.hold(false, || {
+            let words = |held: Result<Vec<f32>, String>| held.err().unwrap_or_else(|| "held".into());
+            format!("{}: {}; plain: {}", what(), words(fast), words(plain))
+        }),
+    }
+    None
+}
+
+/// ggml's bytes, by ggml, by the second form and by gguf-py.
+fn quantized(
+    subject: &Subject<'_>,
+    ty: &str,
+    samples: &[Sample],
+    left_out: &[String],
+    mut python: Option<&mut Python>,
+) -> Check {
+    let mut tally = Tally::default();
+    let codec = &*subject.parts.codec;
+    let contraction = canary::of_ggml(codec).unwrap_or(Contraction::Separate);
+    let (blck_size, _) = block_of(ty);
+    let mut third = Err("no tensor has a block".to_owned());
+    for sample in samples {
+        let blocks = sample.values.chunks_exact(blck_size).filter(|block| has_a_step(block));
+        let values: Vec<f32> = blocks.flatten().copied().collect();
+        if !values.is_empty() {
+            third = ggml_types::quantized_alike(ty, &values, codec, contraction, python.as_deref_mut(), &mut tally);
+        }
+    }
+    let compared = ["ggml", ggml_types::second_form(contraction)];
+    let mut check = of_samples(format!("own values quantized to {ty}"), samples, left_out, tally, &compared);
+    match third {
+        Ok(name) => check.compared.push(name),
+        Err(why) => check.not_compared.push(format!("gguf-py: {why}")),
+    }
+    check
+}
+
+/// Zeros, or values whose step has a reciprocal in F32: what C makes of the others is undefined.
+fn has_a_step(block: &[f32]) -> bool {
+    let greatest = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    greatest == 0.0 || greatest >= LEAST_GREATEST
 }
 
 impl Subject<'_> {
     /// A tensor's values, from the file.
     pub(super) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.file.tensor(name).ok_or_else(|| format!("the file has no {name}"))?;
+        self.first_values(tensor, usize::MAX)
+    }
+
+    /// Its first rows with at most `most` values, one row at least.
+    fn first_values(&self, tensor: &TensorInfo, most: usize) -> Result<Vec<f32>, String> {
         let bytes = (self.parts.weights)(&self.file, tensor).map_err(|error| error.to_string())?;
-        let mut values = vec![0.0; tensor.n_elements() as usize];
-        self.parts.codec.dequantize(tensor.ty.name(), &bytes, &mut values).map_err(|error| error.to_string())?;
+        let (n, n_per_row) = (tensor.n_elements(), tensor.n_per_row().max(1));
+        let n = n.min((most as u64 / n_per_row).max(1) * n_per_row);
+        let wanted = tensor.ty.bytes_of(n).unwrap_or(0) as usize;
+        let found = || format!("{}: {} bytes, wanted {wanted} or more", tensor.name, bytes.len());
+        let bytes = bytes.get(..wanted).ok_or_else(found)?;
+        let mut values = vec![0.0; n as usize];
+        self.parts.codec.dequantize(tensor.ty.name(), bytes, &mut values).map_err(|error| error.to_string())?;
         Ok(values)
     }
 }

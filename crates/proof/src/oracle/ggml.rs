@@ -1,4 +1,4 @@
-//! ggml's block types a second time: each restored by a drawing of its bytes, the simple ones quantized too.
+//! ggml's block types a second time: each restored by a drawing of its bytes, those without a search quantized too.
 //!
 //! ```text
 //! d, m, dmin: F16     e: E8M0     q: codes, low bits of a byte first     [n]: n bytes
@@ -29,7 +29,7 @@
 //! # Source
 //! The block structs of ggml-common.h.
 
-use half::f16;
+use half::{bf16, f16};
 
 /// T: `kvalues_iq4nl`.
 const IQ4_NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -242,12 +242,20 @@ impl Contraction {
     }
 }
 
-/// Types quantized here, without a search: by the greatest magnitude or by the ends.
-pub const QUANTIZED: &[&str] = &["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q1_0", "q2_0", "tq2_0"];
+/// Types quantized here, without a search: by the greatest magnitude, by the ends, or one value at a time.
+pub const QUANTIZED: &[&str] =
+    &["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q1_0", "q2_0", "tq1_0", "tq2_0", "mxfp4", "bf16", "f16"];
+
+/// Values and bytes of a block of one of [`QUANTIZED`]: what is not drawn is one value of two bytes.
+pub fn block_of(ty: &str) -> (usize, usize) {
+    Drawn::find(ty).map_or((1, 2), |drawn| (drawn.blck_size, drawn.type_size))
+}
 
 /// `ggml_quantize_chunk` without importances for one of [`QUANTIZED`]; `None` for others.
 pub fn quantize(ty: &str, values: &[f32], contraction: Contraction) -> Option<Vec<u8>> {
     let block = match ty {
+        "bf16" => |x: &[f32], _| bf16::from_f32(x[0]).to_le_bytes().to_vec(),
+        "f16" => |x: &[f32], _| f16::from_f32(x[0]).to_le_bytes().to_vec(),
         "q4_0" => |x: &[f32], c| around_zero(x, 4, c),
         "q5_0" => |x: &[f32], c| around_zero(x, 5, c),
         "q4_1" => |x: &[f32], c| from_the_least(x, 4, c),
@@ -268,6 +276,30 @@ pub fn quantize(ty: &str, values: &[f32], contraction: Contraction) -> Option<Ve
             let bytes = x.chunks(4).map(|x| x.iter().rev().fold(0u8, |byte, &x| byte << 2 | code(x)));
             [d.to_vec(), bytes.collect()].concat()
         },
+        "tq1_0" => |x: &[f32], _| {
+            let (d, id) = step(absmax(x));
+            let trit = |j: usize| ((x[j] * id).round() as i32 + 1) as u16;
+            // Five digits of base 3, the first the highest, as a fraction of 256, rounded up.
+            let byte = |at: usize, apart: usize, digits: usize| {
+                let number = (0..5).fold(0u16, |sum, n| 3 * sum + if n < digits { trit(at + n * apart) } else { 0 });
+                ((number * 256).div_ceil(243)) as u8
+            };
+            let of_32 = (0..32).map(|j| byte(j, 32, 5));
+            let of_16 = (0..16).map(|j| byte(160 + j, 16, 5));
+            let of_4 = (0..4).map(|j| byte(240 + j, 4, 4));
+            [of_32.chain(of_16).chain(of_4).collect(), d.to_vec()].concat()
+        },
+        "mxfp4" => |x: &[f32], _| {
+            let greatest = absmax(x);
+            // The logarithm is rounded to F32: just below a power of two it is that power's.
+            let floor = (libm::log2(f64::from(greatest)) as f32).floor();
+            let e = if greatest > 0.0 { (floor as i32 - 2 + 127) as u8 } else { 0 };
+            let d = libm::exp2(f64::from(e) - 128.0) as f32;
+            let error = |x: f32, q: u8| (f32::from(E2M1_DOUBLED[usize::from(q)]) * d - x).abs();
+            // The first of those that are as near.
+            let code = |&x: &f32| (1..16).fold(0u8, |best, q| if error(x, q) < error(x, best) { q } else { best });
+            [vec![e], packed(&x.iter().map(code).collect::<Vec<_>>(), 4)].concat()
+        },
         "tq2_0" => |x: &[f32], _| {
             let (d, id) = step(absmax(x));
             let code = |x: f32| ((x * id).round() as i32 + 1) as u8 & 3;
@@ -276,8 +308,7 @@ pub fn quantize(ty: &str, values: &[f32], contraction: Contraction) -> Option<Ve
         },
         _ => return None,
     };
-    let blck_size = Drawn::find(ty)?.blck_size;
-    Some(values.chunks(blck_size).flat_map(|x| block(x, contraction)).collect())
+    Some(values.chunks(block_of(ty).0).flat_map(|x| block(x, contraction)).collect())
 }
 
 fn absmax(x: &[f32]) -> f32 {
