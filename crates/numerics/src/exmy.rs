@@ -302,7 +302,7 @@ impl Grid {
         let steps = f32::from_bits(abs) / self.spacing;
         let subnormal = (round.integer(steps, place) * self.spacing).to_bits();
         let cast = if abs < self.smallest_normal { subnormal } else { normal };
-        let beyond = if R::TOWARDS_ZERO { self.largest } else { self.overflow };
+        let beyond = if round.towards_zero() { self.largest } else { self.overflow };
         f32::from_bits(sign | if cast > self.largest { beyond } else { cast })
     }
 }

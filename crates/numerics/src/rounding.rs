@@ -58,7 +58,10 @@ const ROUNDER: f32 = 12_582_912.0;
 /// `place` is where the value stands in the tensor; only stochastic rounding looks at it.
 pub(crate) trait Round: Copy + Send + Sync {
     /// A value beyond the largest one is held there even where the format has infinities.
-    const TOWARDS_ZERO: bool = false;
+    #[inline(always)]
+    fn towards_zero(self) -> bool {
+        false
+    }
 
     /// An integer beside `s`, |s| < 2^22.
     fn integer(self, s: f32, place: usize) -> f32;
@@ -86,7 +89,10 @@ impl Round for NearestEven {
 pub(crate) struct TowardsZero;
 
 impl Round for TowardsZero {
-    const TOWARDS_ZERO: bool = true;
+    #[inline(always)]
+    fn towards_zero(self) -> bool {
+        true
+    }
 
     #[inline(always)]
     fn integer(self, s: f32, _: usize) -> f32 {
@@ -160,6 +166,11 @@ impl AnyRounding {
 
 impl Round for AnyRounding {
     #[inline(always)]
+    fn towards_zero(self) -> bool {
+        matches!(self, AnyRounding::TowardsZero(_))
+    }
+
+    #[inline(always)]
     fn integer(self, s: f32, place: usize) -> f32 {
         match self {
             AnyRounding::Even(round) => round.integer(s, place),
@@ -180,7 +191,8 @@ impl Round for AnyRounding {
     }
 }
 
-/// Compiles `$body` once for every rounding and runs the one that `$mode` names.
+/// Compiles `$body` twice, for rounding to nearest even and for any other, and runs the one that `$mode` names. A form for
+/// each rounding would take twice as long to compile.
 macro_rules! with_rounding {
     ($mode:expr, $tensor:expr, $round:ident => $body:expr) => {
         match $mode {
@@ -188,16 +200,8 @@ macro_rules! with_rounding {
                 let $round = $crate::rounding::NearestEven;
                 $body
             }
-            $crate::rounding::RoundingMode::Value($crate::rounding::Rounding::Trunc) => {
-                let $round = $crate::rounding::TowardsZero;
-                $body
-            }
-            $crate::rounding::RoundingMode::Value($crate::rounding::Rounding::Away) => {
-                let $round = $crate::rounding::NearestAway;
-                $body
-            }
-            $crate::rounding::RoundingMode::Stochastic { seed } => {
-                let $round = $crate::rounding::Stochastic($crate::stream::Draws::new(seed, $tensor));
+            other => {
+                let $round = $crate::rounding::AnyRounding::new(other, $tensor);
                 $body
             }
         }

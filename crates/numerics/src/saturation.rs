@@ -35,7 +35,8 @@ impl Scheme {
         if matches!(self.format, Format::Ggml(_)) {
             return Ok(None);
         }
-        if values.is_empty() {
+        // As where values are held: nothing is asked of those that stay.
+        if values.is_empty() || self.format == Format::Identity {
             return Ok(Some(0));
         }
         ctx.rows(values.len())?;
@@ -256,5 +257,6 @@ mod tests {
         let keeps: Scheme = "fp8_e4m3:nonfinite=keep".parse().unwrap();
         assert_eq!(keeps.saturated(&mut odd, &ctx), Ok(Some(1)));
         assert!("fp8_e4m3".parse::<Scheme>().unwrap().saturated(&mut odd, &ctx).is_err());
+        assert_eq!(Scheme::identity().saturated(&mut odd, &ctx), Ok(Some(0)));
     }
 }
