@@ -245,8 +245,8 @@ fn in_blocks<K: GroupKernel>(
 
 /// [`rows_of_blocks`], compiled for what the machine has. Rust contracts nothing, so the bits are the same.
 ///
-/// Of what is compiled once for each kernel and rounding there are no more than two forms: a third, for AVX-512, would
-/// take a minute to compile.
+/// Of what is compiled once for each kernel and rounding there are no more than two forms: the third, for AVX-512, was left
+/// out for the time that compiling took.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn rows_wide<K: GroupKernel>(
     kernel: &K,

@@ -192,7 +192,7 @@ impl Round for AnyRounding {
 }
 
 /// Compiles `$body` twice, for rounding to nearest even and for any other, and runs the one that `$mode` names. A form for
-/// each rounding would take twice as long to compile.
+/// each rounding would be twice as many.
 macro_rules! with_rounding {
     ($mode:expr, $tensor:expr, $round:ident => $body:expr) => {
         match $mode {

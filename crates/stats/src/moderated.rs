@@ -1,7 +1,7 @@
 //! How far the mean of a few chunks may be from that of all, said with more than those few.
 //!
-//! Three chunks tell the variance of a chunk's mean with two degrees of freedom, and Student's quantile far out is then a
-//! hundred times the normal's. But a chunk has hundreds of tokens, and a sweep hundreds of pairs of cells:
+//! Three chunks tell the variance of a chunk's mean with two degrees of freedom, and Student's quantile at the level that a sweep
+//! of thirty needs is then 27 times the normal's. But a chunk has hundreds of tokens, and a sweep hundreds of pairs of cells:
 //!
 //! - each chunk is cut into [`PARTS`] stretches; if they were independent, the variance of a chunk's mean would be w, their
 //!   variance over their number, with n · PARTS − 1 degrees of freedom;
