@@ -123,10 +123,9 @@ fn in_pieces(scheme: &Scheme, values: &[f32], n_per_row: usize, draw: &mut Draw)
         pieces.push((start, values[start..start + n].to_vec()));
         start += n;
     }
-    // In any order.
-    for (start, piece) in pieces.iter_mut().rev() {
-        holder.hold(*start, piece, &PlainCodec)?;
-    }
+    // In any order; of several that fail, the first by place is the one that is named for the whole.
+    let held: Vec<_> = pieces.iter_mut().rev().map(|(start, piece)| holder.hold(*start, piece, &PlainCodec)).collect();
+    held.into_iter().rev().collect::<Result<(), _>>()?;
     Ok(pieces.into_iter().flat_map(|(_, piece)| piece).collect())
 }
 
@@ -285,6 +284,20 @@ fn what_is_no_piece_or_was_not_seen_is_refused() {
     assert!(matches!(observer.see(&[0.5; 200]), Err(FakeQuantError::Part { .. })));
     observer.see(&[0.5; 32 * 6]).expect("finite values");
     assert!(matches!(observer.holder(), Err(FakeQuantError::NotSeen { .. })));
+}
+
+#[test]
+fn of_several_spans_without_a_scale_the_first_is_named_in_pieces_too() {
+    let mut values = vec![0.5; 10 * 8];
+    for (row, greatest) in [(2, 3e38), (7, 2e38)] {
+        (values[row * 8], values[row * 8 + 5]) = (greatest, -3e38);
+    }
+    for text in ["int8@2x1000:zeropoint", "int4@row:asym", "int4@block8:zeropoint"] {
+        let scheme: Scheme = text.parse().expect(text);
+        let wanted = FakeQuantError::RangeOverflow { tensor: NAME.into(), min: -3e38, max: 3e38 };
+        assert_eq!(at_once(&scheme, &values, 8), Err(wanted), "{text}");
+        alike(&scheme, &values, 8, &mut Draw(6)).unwrap_or_else(|why| panic!("{why}"));
+    }
 }
 
 #[test]
