@@ -212,7 +212,7 @@ impl Answer {
         if nonfinite > 0 {
             let _ = writeln!(
                 out,
-                "{} values are infinite or NaN in one of the two: the errors above leave them out",
+                "{} values are infinite or NaN in one of the two: the errors above leave them out, and are NaN where nothing is left",
                 thousands(nonfinite)
             );
         }

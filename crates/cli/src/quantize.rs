@@ -280,8 +280,8 @@ impl Answer {
         if overflowed > 0 {
             let _ = writeln!(
                 out,
-                "warning: {} values became infinite or NaN: the errors above leave them out, and a model with such weights answers \
-                 nothing",
+                "warning: {} values became infinite or NaN: the errors above leave them out (NaN where nothing is left), and a model \
+                 with such weights answers nothing",
                 thousands(overflowed)
             );
         }

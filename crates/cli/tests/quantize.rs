@@ -598,3 +598,39 @@ fn a_big_endian_file_is_inspected_and_counted_but_not_rewritten_or_run() {
     let said = refused(folder.path(), &["quantize", "big.gguf", "out.gguf", "--apply", "all=bf16"]);
     assert!(said.contains("big-endian"), "{said}");
 }
+
+#[test]
+fn values_that_overflow_are_told_and_left_out_of_errors_alike_in_tensors_layers_and_totals() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let f32s = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    // All of the first tensor is beyond F16, one value of the second.
+    let lost = f32s(&[1e5; 64]);
+    let mut some = [1.0f32 + 1.0 / 4096.0; 64];
+    some[7] = -1e5;
+    let mut bytes = Bytes::header(2, 1).key("general.architecture", 8).string("llama");
+    bytes = bytes.tensor("blk.0.ffn_up.weight", &[32, 2], F32, 0).tensor("blk.0.ffn_down.weight", &[32, 2], F32, 256);
+    let mut bytes = bytes.data(32, 0).0;
+    bytes.extend([lost, f32s(&some)].concat());
+    std::fs::write(folder.path().join("m.gguf"), bytes).expect("a file");
+
+    let out = ["quantize", "m.gguf", "out.gguf", "--target", "weights", "--scheme", "f16"];
+    let answer = json(folder.path(), &[&out[..], &["--json"]].concat());
+    let row = |i: usize| &answer["changed"][i];
+    assert_eq!((&row(0)["overflowed"], &row(1)["overflowed"]), (&64.into(), &1.into()), "{answer}");
+    assert_eq!((&row(0)["rel_rmse"], &row(0)["sqnr_db"]), (&"NaN".into(), &"NaN".into()), "{answer}");
+    assert!(row(1)["rel_rmse"].as_f64().is_some_and(|x| (2e-4..3e-4).contains(&x)), "{answer}");
+    let told = stdout(folder.path(), &[&out[..], &["--force"]].concat());
+    assert!(told.contains("warning: 65 values became infinite or NaN: the errors above leave them out"), "{told}");
+
+    let diff = json(folder.path(), &["diff", "m.gguf", "out.gguf", "--json"]);
+    assert_eq!((&diff["tensors"][0]["rmse"], &diff["tensors"][0]["nonfinite"]), (&"NaN".into(), &64.into()), "{diff}");
+    for group in [&diff["roles"][0], &diff["layers"][0], &diff["total"]] {
+        assert_eq!((&group["overflowed"], &group["nonfinite"]), (&65.into(), &65.into()), "{group}");
+        assert_eq!(group["rel_rmse"], diff["tensors"][1]["rel_rmse"], "{group}");
+    }
+    let told = stdout(folder.path(), &["diff", "m.gguf", "out.gguf"]);
+    assert!(
+        told.contains("65 values are infinite or NaN in one of the two: the errors above leave them out"),
+        "{told}"
+    );
+}

@@ -9,8 +9,8 @@ const CHUNK: usize = DifferenceSums::PART;
 
 /// `other` against `reference`, value by value.
 ///
-/// Errors are sums over the pairs in which both values are finite; the rest are counted in `nonfinite`. Where no such pair
-/// is left because every value overflowed, errors are infinite.
+/// Errors are over the pairs in which both values are finite; the rest are counted in `nonfinite`. Where there are values
+/// but no such pair, errors are NaN and `max_ulp` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
@@ -138,26 +138,10 @@ impl DifferenceSums {
     /// The metrics of everything added so far.
     pub fn finish(&self) -> Difference {
         let pairs = (self.n - self.nonfinite) as f64;
-        let over_pairs = |sum: f64| if pairs == 0.0 { 0.0 } else { sum / pairs };
+        // A file of nothing is like another of nothing; of values none of which can be compared, nothing can be said.
+        let nothing_left = pairs == 0.0 && self.n > 0;
+        let over_pairs = |sum: f64| if self.n == 0 { 0.0 } else { sum / pairs };
         let (no_error, no_reference) = (self.error_sq == 0.0, self.reference_sq == 0.0);
-        if self.n == self.nonfinite && self.overflowed > 0 {
-            return Difference {
-                n: self.n,
-                changed: self.changed,
-                zero_sign: 0,
-                zeroed: 0,
-                sign_flipped: 0,
-                overflowed: self.overflowed,
-                nonfinite: self.nonfinite,
-                max_abs: f64::INFINITY,
-                mean_abs: f64::INFINITY,
-                rmse: f64::INFINITY,
-                rel_rmse: f64::INFINITY,
-                sqnr_db: f64::NEG_INFINITY,
-                cosine: 0.0,
-                max_ulp: u32::MAX,
-            };
-        }
         Difference {
             n: self.n,
             changed: self.changed,
@@ -166,16 +150,22 @@ impl DifferenceSums {
             sign_flipped: self.sign_flipped,
             overflowed: self.overflowed,
             nonfinite: self.nonfinite,
-            max_abs: self.max_abs,
+            max_abs: if nothing_left { f64::NAN } else { self.max_abs },
             mean_abs: over_pairs(self.abs),
             rmse: over_pairs(self.error_sq).sqrt(),
-            rel_rmse: if no_error { 0.0 } else { (self.error_sq / self.reference_sq).sqrt() },
+            rel_rmse: match no_error {
+                _ if nothing_left => f64::NAN,
+                true => 0.0,
+                false => (self.error_sq / self.reference_sq).sqrt(),
+            },
             sqnr_db: match (no_error, no_reference) {
+                _ if nothing_left => f64::NAN,
                 (true, _) => f64::INFINITY,
                 (false, true) => f64::NEG_INFINITY,
                 (false, false) => 10.0 * libm::log10(self.reference_sq / self.error_sq),
             },
             cosine: match (no_reference, self.other_sq == 0.0) {
+                _ if nothing_left => f64::NAN,
                 (true, true) => 1.0,
                 (false, false) if no_error => 1.0,
                 (false, false) => (self.product / (self.reference_sq.sqrt() * self.other_sq.sqrt())).clamp(-1.0, 1.0),
@@ -344,8 +334,20 @@ mod tests {
         let d = difference(&[f32::MAX, 1.0, f32::NAN, f32::MIN], &[f32::INFINITY, 2.0, f32::NAN, f32::NAN]);
         assert_eq!((d.overflowed, d.nonfinite, d.changed), (2, 3, 3));
         assert_eq!((d.max_abs, d.rmse, d.cosine), (1.0, 1.0, 1.0));
-        let all = difference(&[1.0, 2.0], &[f32::INFINITY, f32::NAN]);
-        assert_eq!((all.overflowed, all.rmse, all.sqnr_db), (2, f64::INFINITY, f64::NEG_INFINITY));
+    }
+
+    #[test]
+    fn where_nothing_is_left_to_compare_nothing_is_said_of_errors_and_totals_leave_it_out() {
+        let (reference, other) = ([1.0, 2.0, f32::NAN], [f32::INFINITY, f32::NAN, 0.0]);
+        let d = difference(&reference, &other);
+        assert_eq!((d.overflowed, d.nonfinite, d.changed, d.max_ulp), (2, 3, 3, 0));
+        let errors = [d.max_abs, d.mean_abs, d.rmse, d.rel_rmse, d.sqnr_db, d.cosine];
+        assert!(errors.iter().all(|x| x.is_nan()), "{errors:?}");
+        let mut total = DifferenceSums::default();
+        total.add(&reference, &other);
+        total.add(&[3.0, 4.0], &[3.0, 2.0]);
+        let (d, rest) = (total.finish(), difference(&[3.0, 4.0], &[3.0, 2.0]));
+        assert_eq!((d.overflowed, d.max_abs, d.rmse, d.cosine), (2, 2.0, rest.rmse, rest.cosine));
     }
 
     #[test]
