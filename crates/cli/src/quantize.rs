@@ -270,8 +270,8 @@ impl Answer {
         let (changed, n): (u64, u64) = self.changed.iter().fold((0, 0), |(c, n), row| (c + row.changed, n + row.n));
         let _ = writeln!(
             out,
-            "{} tensors, {} of {} values changed{}",
-            self.changed.len(),
+            "{}, {} of {} values changed{}",
+            lab::phrase::plural(self.changed.len(), "tensor"),
             thousands(changed),
             thousands(n),
             if self.verbatim { "; the output is the input, byte for byte" } else { "" }
@@ -286,7 +286,11 @@ impl Answer {
             );
         }
         if !self.skipped.is_empty() {
-            let _ = writeln!(out, "skipped: {} integer tensors, which hold no weights", self.skipped.len());
+            let _ = writeln!(
+                out,
+                "skipped: {}, which hold no weights",
+                lab::phrase::plural(self.skipped.len(), "integer tensor")
+            );
         }
         for file in &self.files {
             let _ = writeln!(

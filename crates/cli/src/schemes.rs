@@ -27,11 +27,11 @@ struct Schemes {
 struct SchemeRow {
     name: &'static str,
     family: &'static str,
-    bits: &'static str,
+    bits: String,
     /// The scheme that `bits_per_weight` is of, for a tensor of 4096 rows of 4096.
     example: &'static str,
     bits_per_weight: Option<f64>,
-    parameters: &'static str,
+    parameters: String,
     granularity: &'static str,
     options: &'static [&'static str],
     rounding: &'static str,
@@ -54,19 +54,19 @@ impl SchemeRow {
     fn of(format: &FormatInfo) -> Self {
         SchemeRow {
             name: format.name,
-            family: format.family.name(),
-            bits: format.bits,
+            family: format.family().name(),
+            bits: format.bits(),
             example: format.example,
             bits_per_weight: format.example_bits(),
-            parameters: format.parameters,
-            granularity: match format.granularity {
+            parameters: format.parameters(),
+            granularity: match format.granularity() {
                 Granularities::None => "none",
                 Granularities::Default | Granularities::Optional => "optional",
                 Granularities::Required => "required",
             },
-            options: format.options,
-            rounding: format.rounding,
-            overflow: format.overflow,
+            options: format.options(),
+            rounding: format.rounding(),
+            overflow: format.overflow(),
             source: format.source,
         }
     }
@@ -101,7 +101,7 @@ impl Schemes {
         let rows = self.schemes.iter().map(|row| {
             let of_a_weight = row.bits_per_weight.map_or(String::new(), |bits| format!("{bits:.4}"));
             let options = row.options.join(", ");
-            [row.name, row.family, row.bits, &of_a_weight, row.granularity, &options, row.rounding, row.overflow]
+            [row.name, row.family, &row.bits, &of_a_weight, row.granularity, &options, row.rounding, row.overflow]
                 .map(str::to_owned)
                 .to_vec()
         });
@@ -119,7 +119,7 @@ impl Schemes {
         out.push_str(&table::render(&columns, rows));
         out.push_str("\nWhat they are, and where they are defined:\n");
         let columns = [("format", Align::Left), ("parameters", Align::Left), ("source", Align::Left)];
-        let rows = self.schemes.iter().map(|row| [row.name, row.parameters, row.source].map(str::to_owned).to_vec());
+        let rows = self.schemes.iter().map(|row| [row.name, &row.parameters, row.source].map(str::to_owned).to_vec());
         out.push_str(&table::render(&columns, rows));
         out.push_str("\nggml's types, through ggml's own functions:\n");
         let columns = [

@@ -37,7 +37,9 @@ pub(crate) fn exp(x: f64) -> f64 {
     p = p * r + 1.0;
     // The low bits of `shifted` hold k as an integer: move it into the exponent.
     let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-    if x < -708.0 { 0.0 } else { p * scale }
+    // Masked, not chosen: a branch would keep the loops around this from being vectorised.
+    let keep = u64::from(x < -708.0).wrapping_sub(1);
+    f64::from_bits((p * scale).to_bits() & keep)
 }
 
 /// Fixed order: pairs, pairs of pairs, then the two halves.

@@ -2,19 +2,28 @@
 //!
 //! A model that is written once would otherwise go through as many fresh pages of memory as it has bytes: they cost a copy and
 //! a page fault each, push what other programs read out of memory, and count against a container's limit.
+//!
+//! ```text
+//! bytes that lie in a page of memory as they will in a page of the file:   pages ─────────────▶ file
+//! any others, and the ends of those:                                       ──copy──▶ buffer ──▶ file
+//! ```
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 
 /// Files below this go the ordinary way: they are likely to be read again at once.
 const LEAST_BYTES: u64 = 64 << 20;
 
-/// What addresses, offsets and lengths are multiples of. Where a device wants more, its refusal is met.
-const ALIGNMENT: usize = 4096;
+/// Bytes of a page: what addresses, offsets and lengths of such writes are multiples of. Where a device wants more, its refusal
+/// is met. Bytes whose address is as far behind a multiple of this as their place in the file are written without a copy.
+pub const WRITE_PAGE: usize = 4096;
 
 /// Bytes handed over at once.
 const BUFFER: usize = 4 << 20;
+
+/// Fewer bytes than these are copied: a write has its price too.
+const LEAST_UNCOPIED: usize = 256 << 10;
 
 /// A file and what is not yet in it.
 #[derive(Debug)]
@@ -50,20 +59,22 @@ impl DirectWriter {
         self.file.write_all(buffer.held())
     }
 
-    /// Hands a full buffer over.
-    fn hand_over(&mut self) -> io::Result<()> {
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        let mut done = 0;
-        while done < buffer.filled {
-            match self.file.write(&buffer.held()[done..]) {
+    /// Hands over what the buffer holds, and `pages` behind it: whole pages together.
+    fn hand_over(&mut self, pages: &[u8]) -> io::Result<()> {
+        let Some(buffer) = &mut self.buffer else { return self.file.write_all(pages) };
+        let mut slices = [IoSlice::new(buffer.held()), IoSlice::new(pages)];
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.file.write_vectored(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => done += n,
+                Ok(n) => IoSlice::advance_slices(&mut left, n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // This file system, or device, takes the flag but not these bytes; or the disk was full in the middle of a
                 // page, and what there is to be said of that the ordinary way will say.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                     set_direct(&self.file, false)?;
-                    self.file.write_all(&buffer.held()[done..])?;
+                    left.iter().try_for_each(|slice| self.file.write_all(slice))?;
                     self.buffer = None;
                     return Ok(());
                 }
@@ -78,12 +89,19 @@ impl DirectWriter {
 impl Write for DirectWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(buffer) = &mut self.buffer else { return self.file.write(bytes) };
+        // The file's place is a multiple of a page wherever the buffer is empty.
+        let in_page = buffer.filled % WRITE_PAGE;
+        if bytes.len() >= LEAST_UNCOPIED && bytes.as_ptr().addr() % WRITE_PAGE == in_page {
+            let head = (WRITE_PAGE - in_page) % WRITE_PAGE;
+            let whole = head + (bytes.len() - head) / WRITE_PAGE * WRITE_PAGE;
+            buffer.push(&bytes[..head]);
+            self.hand_over(&bytes[head..whole])?;
+            return Ok(whole);
+        }
         let n = bytes.len().min(BUFFER - buffer.filled);
-        let from = buffer.start + buffer.filled;
-        buffer.bytes[from..from + n].copy_from_slice(&bytes[..n]);
-        buffer.filled += n;
+        buffer.push(&bytes[..n]);
         if buffer.filled == BUFFER {
-            self.hand_over()?;
+            self.hand_over(&[])?;
         }
         Ok(n)
     }
@@ -95,10 +113,16 @@ impl Write for DirectWriter {
 
 impl Buffer {
     fn new() -> Self {
-        let bytes = vec![0; BUFFER + ALIGNMENT];
-        // `align_offset` may decline; then the first write does, and the ordinary way is taken.
-        let start = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let bytes = vec![0; BUFFER + WRITE_PAGE];
+        let start = bytes.as_ptr().addr().wrapping_neg() % WRITE_PAGE;
         Buffer { bytes, start, filled: 0 }
+    }
+
+    /// There must be room for them.
+    fn push(&mut self, bytes: &[u8]) {
+        let from = self.start + self.filled;
+        self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
     }
 
     fn held(&self) -> &[u8] {
@@ -117,49 +141,88 @@ mod tests {
     use super::*;
     use std::io::{Read, Seek};
 
-    /// What is in the file after `n` bytes have been written in unequal steps.
-    fn written(n: usize, file_bytes: u64) -> (Vec<u8>, bool, Vec<u8>) {
-        let bytes: Vec<u8> = (0..n).map(|i| (i * 7 + i / 251) as u8).collect();
+    const STEPS: [usize; 5] = [1, 4095, 4096, 100_000, 3 << 20];
+
+    fn pattern(n: usize) -> Vec<u8> {
+        (0..n).map(|i| (i * 7 + i / 251) as u8).collect()
+    }
+
+    fn contents(writer: &DirectWriter) -> Vec<u8> {
+        let (mut file, mut found) = (writer.file().try_clone().expect("a handle"), Vec::new());
+        file.rewind().and_then(|()| file.read_to_end(&mut found)).expect("read");
+        found
+    }
+
+    /// Whether all arrives when `n` bytes are written in unequal steps, each from memory that begins `shift` bytes behind the
+    /// place in a page that it has in the file, and whether that went past the page cache.
+    fn arrives(n: usize, file_bytes: u64, shift: usize) -> (bool, bool) {
+        let bytes = pattern(n);
         let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), file_bytes);
         let was_direct = writer.buffer.is_some();
-        let mut left = bytes.as_slice();
-        for step in [1usize, 4095, 4096, 100_000, 3 << 20].iter().cycle() {
-            let (now, rest) = left.split_at((*step).min(left.len()));
-            writer.write_all(now).expect("written");
-            left = rest;
-            if left.is_empty() {
+        let mut done = 0;
+        for step in STEPS.iter().cycle() {
+            let now = &bytes[done..bytes.len().min(done + step)];
+            let mut placed = vec![0; now.len() + WRITE_PAGE];
+            let start = (done + shift).wrapping_sub(placed.as_ptr().addr()) % WRITE_PAGE;
+            placed[start..start + now.len()].copy_from_slice(now);
+            writer.write_all(&placed[start..start + now.len()]).expect("written");
+            done += now.len();
+            if done == bytes.len() {
                 break;
             }
         }
         writer.finish().expect("finished");
-        let mut found = Vec::new();
-        let mut file = writer.file().try_clone().expect("a handle");
-        file.rewind().and_then(|()| file.read_to_end(&mut found)).expect("read");
-        (bytes, was_direct, found)
+        (contents(&writer) == bytes, was_direct)
     }
 
     #[test]
-    fn every_byte_arrives_whatever_the_steps_and_the_end() {
-        for n in [0, 1, 4096, BUFFER - 1, BUFFER, BUFFER + 1, 2 * BUFFER + 4097] {
+    fn every_byte_arrives_whatever_the_steps_the_memory_and_the_end() {
+        for n in [0, 1, 4096, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 4097] {
             for file_bytes in [n as u64, LEAST_BYTES] {
-                let (bytes, was_direct, found) = written(n, file_bytes);
-                assert!(found == bytes, "{n} of {file_bytes} bytes, direct: {was_direct}");
-                assert!(file_bytes >= LEAST_BYTES || !was_direct);
+                for shift in [0, 1, 32, WRITE_PAGE - 1] {
+                    let (arrived, was_direct) = arrives(n, file_bytes, shift);
+                    assert!(arrived, "{n} of {file_bytes} bytes, {shift} behind, direct: {was_direct}");
+                    assert!(file_bytes >= LEAST_BYTES || !was_direct);
+                }
             }
         }
     }
 
+    /// Whole pages of memory go to the file as they are; where the file system knows no such writes the test says so.
+    #[test]
+    fn pages_in_their_place_are_not_copied() {
+        let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), LEAST_BYTES);
+        if writer.buffer.is_none() {
+            eprintln!("skipped: no direct writing where temporary files are");
+            return;
+        }
+        let placed = vec![5; 2 * LEAST_UNCOPIED + WRITE_PAGE];
+        let start = placed.as_ptr().addr().wrapping_neg() % WRITE_PAGE;
+        let n = writer.write(&placed[start..start + LEAST_UNCOPIED + 100]).expect("written");
+        assert_eq!((n, writer.buffer.as_ref().map(|buffer| buffer.filled)), (LEAST_UNCOPIED, Some(0)));
+        // One byte behind: copied, whatever its length.
+        let n = writer.write(&placed[start + 1..][..LEAST_UNCOPIED]).expect("written");
+        assert_eq!((n, writer.buffer.as_ref().map(|buffer| buffer.filled)), (LEAST_UNCOPIED, Some(LEAST_UNCOPIED)));
+        writer.finish().expect("finished");
+        assert!(contents(&writer) == vec![5; 2 * LEAST_UNCOPIED]);
+    }
+
     #[test]
     fn a_file_that_refuses_such_writes_is_written_the_ordinary_way() {
-        let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), LEAST_BYTES);
-        let Some(buffer) = &mut writer.buffer else { return };
-        // An odd address is refused by any device.
-        buffer.start |= 1;
-        writer.write_all(&vec![3; BUFFER + 5]).expect("written");
-        writer.finish().expect("finished");
-        let mut file = writer.file().try_clone().expect("a handle");
-        let mut found = Vec::new();
-        file.rewind().and_then(|()| file.read_to_end(&mut found)).expect("read");
-        assert!(found == vec![3; BUFFER + 5]);
+        let file = tempfile::tempfile().expect("a file");
+        // Whether or not this file system knows them: what is refused is the buffer's odd address, if nothing else.
+        let mut writer = DirectWriter { buffer: Some(Buffer::new()), file };
+        let is_direct = set_direct(&writer.file, true).is_ok();
+        if let Some(buffer) = &mut writer.buffer {
+            buffer.start ^= 1;
+        }
+        let bytes = pattern(BUFFER + 5);
+        writer.write_all(&bytes[..BUFFER]).expect("written");
+        assert_eq!(writer.buffer.is_none(), is_direct, "an odd address is refused by any device");
+        writer.write_all(&bytes[BUFFER..]).expect("written");
+        if writer.buffer.is_some() {
+            writer.hand_over(&[]).expect("written");
+        }
+        assert!(contents(&writer) == bytes);
     }
 }

@@ -46,6 +46,7 @@ mod tensor;
 mod value;
 mod write;
 
+pub use direct::WRITE_PAGE;
 pub use endian::Endian;
 pub use escape::escape_terminal;
 pub use file::{GgufFile, Shard};

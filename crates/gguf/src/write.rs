@@ -121,6 +121,16 @@ impl Layout {
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
+
+    /// Where each tensor's data begins in the file, in order.
+    pub fn places(&self) -> impl Iterator<Item = u64> {
+        self.nbytes.iter().scan(self.data_offset, |next, &nbytes| {
+            let place = *next;
+            // No overflow: the file's size was computed so.
+            *next = (place + nbytes).next_multiple_of(self.alignment);
+            Some(place)
+        })
+    }
 }
 
 fn padded(n: u64, alignment: u64) -> Option<u64> {

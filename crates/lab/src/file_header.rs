@@ -1,7 +1,7 @@
 //! What a rewritten file says about itself: the source's metadata, its true file type, and where it comes from.
 
 use crate::file_rewrite::RewriteError;
-use crate::pipeline::{self, Buffers};
+use crate::pipeline::{self, Buffers, PieceBuffer};
 use crate::tensor_values::{PIECE_VALUES, pieces};
 use gguf::split::{MAX_SHARDS, split_keys};
 use gguf::{
@@ -31,7 +31,7 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
         |next| {
             for shard in file.shards() {
                 for (start, n) in pieces(shard.file_bytes(), PIECE_VALUES) {
-                    let mut buffer = buffers.take_piece(n as usize);
+                    let mut buffer = buffers.take_piece(n as usize, start);
                     shard.read_raw(start, &mut buffer)?;
                     if !next.put(buffer) {
                         return Ok(());
@@ -40,12 +40,12 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
             }
             Ok(())
         },
-        |buffer: Vec<u8>| {
+        |buffer: PieceBuffer| {
             hasher.update_rayon(&buffer);
             Ok(buffer)
         },
         Ok,
-        |buffer: Vec<u8>| {
+        |buffer: PieceBuffer| {
             done += buffer.len() as u64;
             buffers.give(buffer);
             progress(done);

@@ -5,6 +5,8 @@
 //!     at most DEPTH pieces wait at each arrow, so memory is bounded; buffers go back to where they came from
 //! ```
 
+use gguf::WRITE_PAGE;
+use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{ScopedJoinHandle, scope};
@@ -61,30 +63,75 @@ fn joined<E>(stage: ScopedJoinHandle<'_, Result<(), E>>) -> Result<(), E> {
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Buffers to be used again: a fresh one costs a page fault for every 4 KiB.
-#[derive(Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+/// Things to be used again, because a fresh one costs a page fault for every 4 KiB.
+pub(crate) struct Spare<T>(Mutex<Vec<T>>);
 
-impl Buffers {
-    /// One of `n` bytes, whatever is in them; `None` when there is no memory for it.
-    pub(crate) fn take(&self, n: usize) -> Option<Vec<u8>> {
-        let mut buffer = self.0.lock().ok().and_then(|mut buffers| buffers.pop()).unwrap_or_default();
-        buffer.truncate(n);
-        buffer.try_reserve_exact(n - buffer.len()).ok()?;
-        buffer.resize(n, 0);
-        Some(buffer)
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Spare(Mutex::new(Vec::new()))
     }
+}
 
-    /// One of `n` bytes, few enough that there is memory for them.
-    pub(crate) fn take_piece(&self, n: usize) -> Vec<u8> {
-        self.take(n).unwrap_or_else(|| vec![0; n])
+impl<T: Default> Spare<T> {
+    /// One that was given back, or a new one.
+    pub(crate) fn take(&self) -> T {
+        self.0.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
     }
 
     /// Only what was taken from here may be given back, or they become ever more.
-    pub(crate) fn give(&self, buffer: Vec<u8>) {
-        if let Ok(mut buffers) = self.0.lock() {
-            buffers.push(buffer);
+    pub(crate) fn give(&self, thing: T) {
+        if let Ok(mut spare) = self.0.lock() {
+            spare.push(thing);
         }
+    }
+}
+
+/// Buffers for pieces of files.
+#[derive(Default)]
+pub(crate) struct Buffers(Spare<Vec<u8>>);
+
+/// Bytes of a file that lie in a page of memory as they do in one of the file: so they are written without a copy.
+pub(crate) struct PieceBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    n: usize,
+}
+
+impl Deref for PieceBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.n]
+    }
+}
+
+impl DerefMut for PieceBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.n]
+    }
+}
+
+impl Buffers {
+    /// For `n` bytes from byte `place` of a file on, whatever is in them; `None` when there is no memory for it.
+    pub(crate) fn take(&self, n: usize, place: u64) -> Option<PieceBuffer> {
+        let mut bytes = self.0.take();
+        let with_slack = n.checked_add(WRITE_PAGE)?;
+        if bytes.len() < with_slack {
+            bytes.try_reserve_exact(with_slack - bytes.len()).ok()?;
+            bytes.resize(with_slack, 0);
+        }
+        let start = (place as usize).wrapping_sub(bytes.as_ptr().addr()) % WRITE_PAGE;
+        Some(PieceBuffer { bytes, start, n })
+    }
+
+    /// The same for bytes that are few enough that there is memory for them.
+    pub(crate) fn take_piece(&self, n: usize, place: u64) -> PieceBuffer {
+        self.take(n, place).unwrap_or_else(|| PieceBuffer { bytes: vec![0; n], start: 0, n })
+    }
+
+    /// As [`Spare::give`].
+    pub(crate) fn give(&self, buffer: PieceBuffer) {
+        self.0.give(buffer.bytes);
     }
 }
 
@@ -138,12 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn buffers_have_the_size_that_was_asked_for() {
+    fn buffers_have_the_size_and_the_place_that_were_asked_for() {
         let buffers = Buffers::default();
-        buffers.give(vec![7; 10]);
-        assert_eq!(buffers.take(4).map(|b| b.len()), Some(4));
-        buffers.give(Vec::new());
-        assert_eq!(buffers.take(6).map(|b| b.len()), Some(6));
-        assert_eq!(buffers.take(usize::MAX / 2), None);
+        for (n, place) in [(10, 0), (4, 4095), (9000, 7), (0, 1 << 40), (5, u64::MAX)] {
+            let mut buffer = buffers.take(n, place).expect("memory");
+            buffer.fill(7);
+            let in_page = place as usize % WRITE_PAGE;
+            assert_eq!((buffer.len(), buffer.as_ptr().addr() % WRITE_PAGE), (n, in_page), "{n} bytes at {place}");
+            buffers.give(buffer);
+        }
+        assert!(buffers.take(usize::MAX / 2, 0).is_none() && buffers.take(usize::MAX, 0).is_none());
     }
 }

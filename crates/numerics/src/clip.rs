@@ -1,7 +1,7 @@
 //! Clipping: from which range of a group's values its scale is made. What lies beyond is held at the
 //! format's largest value.
 
-use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
+use crate::groups::{AnyKernel, GroupKernel, Places, Range, RangeOverflow};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::fmt;
@@ -26,11 +26,11 @@ pub(crate) const CANDIDATES: u32 = 100;
 const LARGE: usize = 1 << 15;
 
 /// Values that are quantized at once for a sum of errors.
-const PART: usize = 1024;
+const PART: usize = 256;
 
 impl Clip {
     /// The range that this choice makes of one group. The same bits for any number of threads.
-    pub(crate) fn range<K: GroupKernel>(self, kernel: &K, values: &[f32], at: Places) -> Result<Range, RangeOverflow> {
+    pub(crate) fn range(self, kernel: &dyn AnyKernel, values: &[f32], at: Places) -> Result<Range, RangeOverflow> {
         let all = Range::of(values);
         match self {
             Clip::Absmax => Ok(all),
@@ -75,8 +75,8 @@ impl Best {
 }
 
 /// Adds to `errors` what some values of a group whose range is `all` lose under as many candidates, from `first` on.
-pub(crate) fn add_squared_errors<K: GroupKernel>(
-    kernel: &K,
+pub(crate) fn add_squared_errors(
+    kernel: &dyn AnyKernel,
     all: Range,
     first: u32,
     values: &[f32],
@@ -84,8 +84,7 @@ pub(crate) fn add_squared_errors<K: GroupKernel>(
     errors: &mut [f64],
 ) -> Result<(), RangeOverflow> {
     let add = |(i, error): (usize, &mut f64)| {
-        let scale = kernel.scale(candidate(all, first + i as u32))?;
-        *error = squared_error(kernel, scale, values, at, *error);
+        *error = kernel.squared_error(candidate(all, first + i as u32), values, at, *error)?;
         Ok(())
     };
     match values.len() {
@@ -109,8 +108,14 @@ pub(crate) fn rank(percent: f64, n: usize) -> Option<usize> {
     (n > 0).then(|| rank.clamp(1, n) - 1)
 }
 
-/// `sum` and Σ (x − value)² over the finite values, in their order.
-fn squared_error<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &[f32], at: Places, mut sum: f64) -> f64 {
+/// [`AnyKernel::squared_error`].
+pub(crate) fn squared_error<K: GroupKernel>(
+    kernel: &K,
+    scale: K::Scale,
+    values: &[f32],
+    at: Places,
+    mut sum: f64,
+) -> f64 {
     let (mut held, mut squares) = ([0.0f32; PART], [0.0f64; PART]);
     for (part, original) in values.chunks(PART).enumerate() {
         let (held, squares) = (&mut held[..original.len()], &mut squares[..original.len()]);

@@ -21,8 +21,6 @@ use crate::scale::{Levels, ScaleFormat};
 pub struct CodebookFormat {
     /// Scheme name.
     pub name: &'static str,
-    /// Bits of a code.
-    pub bits: u32,
     /// Ascending, each value once.
     pub entries: &'static [f32],
     /// Values that share a scale where no granularity is given.
@@ -31,17 +29,8 @@ pub struct CodebookFormat {
     pub scale: ScaleFormat,
 }
 
-/// # Source
-/// `nf4`: Dettmers et al., "QLoRA" (2023), appendix E; bitsandbytes `create_normal_map` and `dQuantizeNF4`.
-/// `fp4`: bitsandbytes `dDequantizeFP4Tree`; its code 1 is 1/192. `iq4_nl`: `kvalues_iq4nl` in ggml-common.h.
-pub const CODEBOOKS: &[CodebookFormat] = &[
-    CodebookFormat { name: "nf4", bits: 4, entries: &NF4, blck_size: 64, scale: ScaleFormat::F32 },
-    CodebookFormat { name: "fp4", bits: 4, entries: &FP4, blck_size: 64, scale: ScaleFormat::F32 },
-    CodebookFormat { name: "iq4_nl", bits: 4, entries: &IQ4_NL, blck_size: 32, scale: ScaleFormat::F16 },
-];
-
 /// Quantiles of the normal distribution, as far out of the middle as sixteen codes reach.
-const NF4: [f32; 16] = [
+pub(crate) const NF4: [f32; 16] = [
     -1.0,
     -0.696_192_8,
     -0.525_073_05,
@@ -61,7 +50,7 @@ const NF4: [f32; 16] = [
 ];
 
 /// Fifteen values: the codes for +0 and −0 are one.
-const FP4: [f32; 15] = [
+pub(crate) const FP4: [f32; 15] = [
     -1.0,
     -2.0 / 3.0,
     -0.5,
@@ -79,13 +68,14 @@ const FP4: [f32; 15] = [
     1.0,
 ];
 
-const IQ4_NL: [f32; 16] =
+/// Integers: a codebook that ggml stores.
+pub(crate) const IQ4_NL: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 impl CodebookFormat {
-    /// The codebook of that name.
-    pub fn find(name: &str) -> Option<&'static CodebookFormat> {
-        CODEBOOKS.iter().find(|c| c.name == name)
+    /// Bits of a code.
+    pub fn bits(&self) -> u32 {
+        self.entries.len().next_power_of_two().ilog2()
     }
 
     /// The entry of greatest magnitude: the last one, unless the first lies farther out.
@@ -195,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_drawing_has_every_entry_and_nothing_else() {
-        for codebook in CODEBOOKS {
+        for codebook in crate::formats::codebooks() {
             let (first, last) = (codebook.entries[0], codebook.entries[codebook.entries.len() - 1]);
             let step = (last - first) / 8192.0;
             let mut values: Vec<f32> = (0..=8192).map(|i| first + i as f32 * step).collect();
@@ -204,15 +194,14 @@ mod tests {
             scheme.fake_quantize(&mut values, &ctx, &crate::PlainCodec).unwrap();
             values.dedup();
             assert_eq!(values, codebook.entries, "{scheme}");
-            assert!(codebook.entries.len() <= 1 << codebook.bits);
+            assert_eq!(codebook.bits(), 4, "{scheme}");
         }
     }
 
     #[test]
     fn tables_ascend_fit_their_codes_and_map_each_entry_to_itself() {
-        for format in CODEBOOKS {
+        for format in crate::formats::codebooks() {
             assert!(format.entries.windows(2).all(|e| e[0] < e[1]), "{}", format.name);
-            assert!(format.entries.len() <= 1 << format.bits, "{}", format.name);
             let mut values = format.entries.to_vec();
             let kernel = Codebook::new(format.entries, ScaleFormat::F32);
             let d = kernel.scale(Range::of(&values)).unwrap();
@@ -233,8 +222,7 @@ mod tests {
 
     #[test]
     fn a_block_of_iq4_nl_is_turned_so_that_its_greatest_magnitude_is_the_first_entry() {
-        let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
-        let kernel = Codebook::new(iq4_nl.entries, ScaleFormat::F32);
+        let kernel = Codebook::new(&IQ4_NL, ScaleFormat::F32);
         for sign in [1.0f32, -1.0] {
             let mut values = [127.0 * sign, -113.0 * sign, 60.0 * sign, 0.0];
             let d = kernel.scale(Range::of(&values)).unwrap();
@@ -260,8 +248,7 @@ mod tests {
 
     #[test]
     fn a_tie_goes_to_the_entry_with_the_even_index() {
-        let iq4_nl = CodebookFormat::find("iq4_nl").unwrap();
-        let kernel = Codebook::new(iq4_nl.entries, ScaleFormat::F32);
+        let kernel = Codebook::new(&IQ4_NL, ScaleFormat::F32);
         // (38 + 53)/2 between entries 11 and 12; (25 + 38)/2 between 10 and 11.
         let mut values = [45.5, 31.5, 45.5f32.next_down(), 31.5f32.next_up()];
         kernel.apply(1.0, &mut values, Places::contiguous(0));

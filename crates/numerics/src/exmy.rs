@@ -44,18 +44,6 @@ const fn format(exponent_bits: u8, mantissa_bits: u8, specials: Specials) -> ExM
     ExMy { exponent_bits, mantissa_bits, bias: (1 << (exponent_bits - 1)) - 1, specials }
 }
 
-/// Formats with names of their own.
-pub(crate) const NAMED: &[(&str, ExMy)] = &[
-    ("bf16", ExMy::BF16),
-    ("f16", ExMy::F16),
-    ("tf32", ExMy::TF32),
-    ("fp8_e4m3", ExMy::FP8_E4M3),
-    ("fp8_e5m2", ExMy::FP8_E5M2),
-    ("fp6_e2m3", ExMy::FP6_E2M3),
-    ("fp6_e3m2", ExMy::FP6_E3M2),
-    ("fp4_e2m1", ExMy::FP4_E2M1),
-];
-
 /// Most exponent bits: F32 has no more.
 pub const MAX_EXPONENT_BITS: u8 = 8;
 /// Most mantissa bits: one fewer than F32.
@@ -102,16 +90,6 @@ impl ExMy {
     pub fn biases(exponent_bits: u8, specials: Specials) -> (i16, i16) {
         let last_exponent = (1i16 << exponent_bits.min(MAX_EXPONENT_BITS)) - 1 - i16::from(specials == Specials::Ieee);
         (last_exponent - 127, 127)
-    }
-
-    /// The format of that name, `fp8_e4m3` and the like.
-    pub fn named(name: &str) -> Option<ExMy> {
-        NAMED.iter().find(|(n, _)| *n == name).map(|&(_, format)| format)
-    }
-
-    /// Its name, where it has one other than `eXmY`.
-    pub fn name(self) -> Option<&'static str> {
-        NAMED.iter().find(|(_, format)| *format == self).map(|&(name, _)| name)
     }
 
     /// X.

@@ -1,7 +1,6 @@
 //! The page on formats, written from the tables: docs/formats.md is this text, and a test holds it to it.
 
-use crate::codebook::CODEBOOKS;
-use crate::formats::{FORMATS, Family, FormatInfo, Granularities};
+use crate::formats::{FORMATS, Family, FormatInfo, Granularities, codebooks};
 use crate::ggml::GGML_FORMATS;
 use crate::scale::ScaleFormat;
 use std::fmt::Write;
@@ -22,13 +21,16 @@ const GRANULARITY: &str = "
 
 | | |
 |---|---|
-| `@tensor` | all |
+| `@tensor` | all, of all matrices (experts) of a tensor |
 | `@row` | one output channel: `ne[0]` contiguous values |
-| `@col` | one input channel, across all rows |
+| `@col` | one input channel, across all rows of all matrices |
 | `@blockN` | N contiguous values of a row; a row's last block may be shorter |
 | `@NxM` | N rows by M contiguous values; the last tiles may be shorter; rows are counted through all matrices of a tensor |
 
 A minifloat without granularity is a plain cast. With one, `d = absmax / largest finite value` and a value becomes `cast(x / d)·d`.
+
+The FNUZ types of some accelerators are `e4m3:finite:bias=8` (largest 240) and `e5m2:finite:bias=16`: the same values, but that −0 is
+not made +0 and what lies beyond the largest is held.
 
 ## Options
 
@@ -50,6 +52,8 @@ A minifloat without granularity is a plain cast. With one, `d = absmax / largest
 | `nonfinite=keep` | NaN and infinity stay and take no part in a scale; without it they are an error |
 | `seed=N` | of a control (1 if not given) |
 
+`asym` and `zeropoint` take no `clip=` but `absmax`, and scales in F32, F16 or BF16; `scale=` and `clip=` need a granularity.
+
 Scales are F32 unless `scale=` says otherwise:
 
 | scale | bits | |
@@ -59,7 +63,7 @@ Scales are F32 unless `scale=` says otherwise:
 impl FormatInfo {
     /// The page's and the listing's word for whether `@` may follow.
     pub fn granularity_in_words(&self) -> &'static str {
-        match self.granularity {
+        match self.granularity() {
             Granularities::None => "none",
             Granularities::Default => "optional, has a default",
             Granularities::Optional => "optional",
@@ -111,9 +115,9 @@ pub fn page() -> String {
             Some(bits) => format!("{bits:.4} (`{}`)", f.example),
             None => String::new(),
         };
-        let options = f.options.iter().map(|o| format!("`{o}`")).collect::<Vec<_>>().join(" ");
-        let (name, bits, granularity) = (f.name, f.bits, f.granularity_in_words());
-        let cells = [f.parameters, granularity, &options, f.rounding, f.overflow, f.source].join(" | ");
+        let options = f.options().iter().map(|o| format!("`{o}`")).collect::<Vec<_>>().join(" ");
+        let (name, bits, granularity) = (f.name, f.bits(), f.granularity_in_words());
+        let cells = [&f.parameters(), granularity, &options, f.rounding(), f.overflow(), f.source].join(" | ");
         // Writing to a String cannot fail.
         let _ = writeln!(out, "| `{name}` | {bits} | {example} | {cells} |");
     }
@@ -125,7 +129,7 @@ pub fn page() -> String {
         let _ = writeln!(out, "| `{name}` | {} | {} |", scale.bits(), scale_in_words(scale));
     }
     out.push_str("\n## Codebooks\n\n| codebook | entries |\n|---|---|\n");
-    for codebook in CODEBOOKS {
+    for codebook in codebooks() {
         let entries = codebook.entries.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
         let _ = writeln!(out, "| `{}` | {entries} |", codebook.name);
     }

@@ -1,11 +1,9 @@
 //! The parser of `FORMAT[@GRANULARITY][:OPTION…]`. Case is ignored; the printer is in `scheme`.
 
 use crate::clip::Clip;
-use crate::codebook::CodebookFormat;
 use crate::exmy::{ExMy, MAX_EXPONENT_BITS, MAX_MANTISSA_BITS, Specials};
-use crate::formats::{self, FORMATS, FormatInfo, Granularities};
+use crate::formats::{self, FormatInfo, Granularities};
 use crate::ggml::{GgmlFormat, ImatrixUse};
-use crate::mx::MxFormat;
 use crate::rounding::{Rounding, RoundingMode};
 use crate::scale::ScaleFormat;
 use crate::scheme::{DEFAULT_SEED, Format, Granularity, Nonfinite, Scheme, Symmetry, default_granularity};
@@ -155,7 +153,7 @@ impl FromStr for Scheme {
         }
         let parts = Parts { written: Parts::split(text).options, ..Parts::split(&lower) };
         let (format, row) = parse_format(&parts)?;
-        let granularity = parse_granularity(&parts, row.granularity)?;
+        let granularity = parse_granularity(&parts, row.granularity())?;
         let granularity = match format {
             // These are per tensor when nothing is said, so saying it is the same scheme.
             Format::Noise { .. } | Format::Shuffle { .. } => granularity.filter(|&g| g != Granularity::Tensor),
@@ -192,10 +190,6 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn row(name: &str) -> Option<&'static FormatInfo> {
-    FORMATS.iter().find(|f| f.name == name)
-}
-
 /// The format, with its defaults, and its row of the table.
 fn parse_format(parts: &Parts<'_>) -> Result<(Format, &'static FormatInfo), SchemeError> {
     let name = parts.format;
@@ -210,31 +204,9 @@ fn parse_format(parts: &Parts<'_>) -> Result<(Format, &'static FormatInfo), Sche
     } else if let Some(format) = GgmlFormat::find(name).filter(|f| f.bare) {
         (Format::Ggml(format), "ggml:NAME")
     } else {
-        (parse_named(name).ok_or_else(|| unknown(parts, name))?, name)
+        (formats::named(name).and_then(FormatInfo::format).ok_or_else(|| unknown(parts, name))?, name)
     };
-    row(row_name).map(|row| (format, row)).ok_or_else(|| unknown(parts, name))
-}
-
-fn parse_named(name: &str) -> Option<Format> {
-    let rounding = RoundingMode::default();
-    if let Some(exmy) = ExMy::named(name) {
-        return Some(Format::Minifloat { exmy, rounding });
-    }
-    if let Some(codebook) = CodebookFormat::find(name) {
-        return Some(Format::Codebook(codebook));
-    }
-    if let Some(format) = MxFormat::find(name) {
-        return Some(Format::Mx { format, rounding });
-    }
-    match name {
-        "codebook" => Some(Format::Table),
-        "nvfp4" => Some(Format::Nvfp4 { rounding }),
-        "identity" => Some(Format::Identity),
-        "jitter" => Some(Format::Jitter { seed: DEFAULT_SEED }),
-        "shuffle" => Some(Format::Shuffle { seed: DEFAULT_SEED }),
-        "zero" => Some(Format::Zero),
-        _ => None,
-    }
+    formats::named(row_name).map(|row| (format, row)).ok_or_else(|| unknown(parts, name))
 }
 
 fn parse_int(parts: &Parts<'_>, bits: &str) -> Result<Format, SchemeError> {
@@ -415,7 +387,7 @@ impl Scheme {
         for (index, &option) in parts.options.iter().enumerate() {
             let (scheme, found) = (parts.scheme(), option.to_owned());
             let written = parts.written.get(index).copied().unwrap_or(option);
-            if let Some(file) = FileOption::ALL.into_iter().find(|file| row.options.contains(&file.row()))
+            if let Some(file) = FileOption::ALL.into_iter().find(|file| row.options().contains(&file.row()))
                 && let Some((_, name)) = written.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(file.key()))
             {
                 if self.file.is_some() {
@@ -430,12 +402,13 @@ impl Scheme {
                 continue;
             }
             let setting = match parse_setting(option) {
-                Some(Ok((name, setting))) if name == "nonfinite=keep" || row.options.contains(&name) => setting,
+                Some(Ok((name, setting))) if name == "nonfinite=keep" || row.options().contains(&name) => setting,
                 Some(Err(wanted)) if offers(row, option) => {
                     return Err(SchemeError::OptionValue { scheme, found, wanted });
                 }
                 _ => {
-                    let options = row.options.iter().copied().chain(["nonfinite=keep"]).collect::<Vec<_>>().join(", ");
+                    let options =
+                        row.options().iter().copied().chain(["nonfinite=keep"]).collect::<Vec<_>>().join(", ");
                     return Err(SchemeError::UnknownOption { scheme, format: parts.format.to_owned(), found, options });
                 }
             };
@@ -535,5 +508,5 @@ impl Scheme {
 /// Whether the row has an option of that key.
 fn offers(row: &FormatInfo, option: &str) -> bool {
     let key = |o: &str| o.split(['=', '(']).next().unwrap_or_default().to_owned();
-    key(option) == "nonfinite" || row.options.iter().any(|o| key(o) == key(option))
+    key(option) == "nonfinite" || row.options().iter().any(|o| key(o) == key(option))
 }

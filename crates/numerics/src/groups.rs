@@ -1,7 +1,7 @@
 //! Groups of values that share a scale: how they lie in a tensor, what is measured in each, and how
 //! the work is spread over threads without the result depending on them.
 
-use crate::clip::Clip;
+use crate::clip::{self, Clip};
 use crate::scale::GroupScale;
 use crate::scheme::Granularity;
 use multiversion::multiversion;
@@ -125,6 +125,65 @@ pub(crate) trait GroupKernel: Send + Sync {
     fn is_beyond(&self, scale: Self::Scale, x: f32) -> bool;
 }
 
+/// A [`GroupKernel`] whose types nobody has to know: all that is compiled once for each. How a tensor is gone through is compiled once
+/// for all of them.
+pub(crate) trait AnyKernel: Send + Sync {
+    /// Whether a group of that range has a scale.
+    fn check(&self, range: Range) -> Result<(), RangeOverflow>;
+
+    /// Each block of each row by the range of its values.
+    fn rows(&self, rows: &mut [f32], n_per_row: usize, n_per_block: usize, start: usize) -> Result<(), RangeOverflow>;
+
+    /// A group, or a part of one, with the scale of that range.
+    fn group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow>;
+
+    /// Blocks side by side, of these ranges, whose scales share another.
+    fn super_block(
+        &self,
+        ranges: &[Range],
+        values: &mut [f32],
+        n_per_block: usize,
+        start: usize,
+    ) -> Result<(), RangeOverflow>;
+
+    /// `sum` and Σ (x − value)² over the finite values, in their order, with the scale of that range.
+    fn squared_error(&self, range: Range, values: &[f32], at: Places, sum: f64) -> Result<f64, RangeOverflow>;
+}
+
+impl<K: GroupKernel> AnyKernel for K {
+    fn check(&self, range: Range) -> Result<(), RangeOverflow> {
+        self.scale(range).map(drop)
+    }
+
+    fn rows(&self, rows: &mut [f32], n_per_row: usize, n_per_block: usize, start: usize) -> Result<(), RangeOverflow> {
+        rows_wide(self, rows, n_per_row, n_per_block, start)
+    }
+
+    fn group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow> {
+        apply_wide(self, self.scale(range)?, values, at);
+        Ok(())
+    }
+
+    fn super_block(
+        &self,
+        ranges: &[Range],
+        values: &mut [f32],
+        n_per_block: usize,
+        start: usize,
+    ) -> Result<(), RangeOverflow> {
+        let mut scales = ranges.iter().map(|&range| self.scale(range)).collect::<Result<Vec<_>, _>>()?;
+        K::Scale::hold_in_two_levels(&mut scales);
+        for (i, (block, scale)) in values.chunks_mut(n_per_block).zip(scales).enumerate() {
+            self.apply(scale, block, Places::contiguous(start + i * n_per_block));
+        }
+        Ok(())
+    }
+
+    fn squared_error(&self, range: Range, values: &[f32], at: Places, sum: f64) -> Result<f64, RangeOverflow> {
+        Ok(clip::squared_error(self, self.scale(range)?, values, at, sum))
+    }
+}
+
 /// Which values share a scale, and what it is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grouping {
@@ -138,8 +197,8 @@ pub(crate) struct Grouping {
 ///
 /// # Errors
 /// The first group, in order of position, that has no scale.
-pub(crate) fn apply<K: GroupKernel>(
-    kernel: &K,
+pub(crate) fn apply(
+    kernel: &dyn AnyKernel,
     grouping: Grouping,
     values: &mut [f32],
     piece: Piece,
@@ -152,11 +211,7 @@ pub(crate) fn apply<K: GroupKernel>(
         (Granularity::Row, _) => in_blocks(kernel, clip, values, piece, piece.width),
         (Granularity::Block(n), _) => in_blocks(kernel, clip, values, piece, n.get() as usize),
         (Granularity::Col | Granularity::Tensor | Granularity::Tile { .. }, _) => {
-            for_each(granularity, values, piece, |group, at| {
-                let scale = kernel.scale(clip.range(kernel, group, at)?)?;
-                apply_wide(kernel, scale, group, at);
-                Ok(())
-            })
+            for_each(granularity, values, piece, |group, at| kernel.group(clip.range(kernel, group, at)?, group, at))
         }
     }
 }
@@ -166,23 +221,24 @@ pub(crate) fn apply<K: GroupKernel>(
 ///
 /// # Errors
 /// The first group, in order of position, that has no scale.
-pub(crate) fn apply_within<K: GroupKernel>(
-    kernel: &K,
+pub(crate) fn apply_within(
+    kernel: &dyn AnyKernel,
     granularity: Granularity,
     ranges: &[Range],
     values: &mut [f32],
     piece: Piece,
 ) -> Result<(), RangeOverflow> {
-    let scales = ranges.iter().map(|&range| kernel.scale(range)).collect::<Result<Vec<K::Scale>, RangeOverflow>>()?;
     if granularity == Granularity::Col {
         return for_each(granularity, values, piece, |column, at| {
-            apply_wide(kernel, scales[at.start - piece.start], column, at);
-            Ok(())
+            kernel.group(ranges[at.start - piece.start], column, at)
         });
     }
-    for &scale in &scales {
+    for &range in ranges {
+        kernel.check(range)?;
         let batches = values.par_chunks_mut(BATCH).enumerate();
-        batches.for_each(|(i, part)| apply_wide(kernel, scale, part, Places::contiguous(piece.start + i * BATCH)));
+        let hold =
+            |(i, part): (usize, &mut [f32])| kernel.group(range, part, Places::contiguous(piece.start + i * BATCH));
+        batches.map(hold).collect::<Vec<_>>().into_iter().collect::<Result<(), RangeOverflow>>()?;
     }
     Ok(())
 }
@@ -222,8 +278,8 @@ impl<'v> Through<'v> {
 }
 
 /// Blocks within rows, a batch of rows at a time.
-fn in_blocks<K: GroupKernel>(
-    kernel: &K,
+fn in_blocks(
+    kernel: &dyn AnyKernel,
     clip: Clip,
     values: &mut [f32],
     Piece { start, width }: Piece,
@@ -235,7 +291,7 @@ fn in_blocks<K: GroupKernel>(
         .map(|(i, rows)| {
             let start = start + i * n_per_batch;
             match clip {
-                Clip::Absmax => rows_wide(kernel, rows, width, n_per_block, start),
+                Clip::Absmax => kernel.rows(rows, width, n_per_block, start),
                 _ => clipped_rows(kernel, clip, rows, width, n_per_block, start),
             }
         })
@@ -259,8 +315,8 @@ fn rows_wide<K: GroupKernel>(
 }
 
 /// Blocks whose ranges are searched for or cut.
-fn clipped_rows<K: GroupKernel>(
-    kernel: &K,
+fn clipped_rows(
+    kernel: &dyn AnyKernel,
     clip: Clip,
     rows: &mut [f32],
     n_per_row: usize,
@@ -269,7 +325,7 @@ fn clipped_rows<K: GroupKernel>(
 ) -> Result<(), RangeOverflow> {
     for block in rows.chunks_mut(n_per_row).flat_map(|row| row.chunks_mut(n_per_block)) {
         let at = Places::contiguous(start);
-        apply_wide(kernel, kernel.scale(clip.range(kernel, block, at)?)?, block, at);
+        kernel.group(clip.range(kernel, block, at)?, block, at)?;
         start += block.len();
     }
     Ok(())
@@ -294,7 +350,7 @@ fn rows_of_blocks<K: GroupKernel>(
 
 /// [`GroupKernel::apply`], compiled for what the machine has.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
+fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
     kernel.apply(scale, values, at);
 }
 
@@ -309,24 +365,19 @@ pub(crate) fn keys_wide(values: &[f32]) -> Keys {
 ///
 /// # Errors
 /// As [`apply`].
-fn apply_in_super_blocks<K: GroupKernel>(
-    kernel: &K,
+fn apply_in_super_blocks(
+    kernel: &dyn AnyKernel,
     (n_per_block, n_per_super): (usize, usize),
     clip: Clip,
     values: &mut [f32],
     piece: Piece,
 ) -> Result<(), RangeOverflow> {
     blocks(values, piece, n_per_super, |super_block, start| {
-        let mut scales = Vec::with_capacity(n_per_super.min(super_block.len()).div_ceil(n_per_block));
+        let mut ranges = Vec::with_capacity(super_block.len().div_ceil(n_per_block));
         for (i, block) in super_block.chunks(n_per_block).enumerate() {
-            let at = Places::contiguous(start + i * n_per_block);
-            scales.push(kernel.scale(clip.range(kernel, block, at)?)?);
+            ranges.push(clip.range(kernel, block, Places::contiguous(start + i * n_per_block))?);
         }
-        K::Scale::hold_in_two_levels(&mut scales);
-        for (i, (block, scale)) in super_block.chunks_mut(n_per_block).zip(scales).enumerate() {
-            kernel.apply(scale, block, Places::contiguous(start + i * n_per_block));
-        }
-        Ok(())
+        kernel.super_block(&ranges, super_block, n_per_block, start)
     })
 }
 
@@ -564,7 +615,7 @@ mod tests {
                 compare(&crate::exmy::Scaled::new(exmy, scale, stochastic), &values, n_per_row, n_per_block);
             }
         }
-        for codebook in crate::CODEBOOKS {
+        for codebook in crate::formats::codebooks() {
             compare(&crate::codebook::Codebook::new(codebook.entries, f32_scale), &values, n_per_row, n_per_block);
         }
         let nvfp4 = crate::nvfp4::Nvfp4::new(Range::of(&values).absmax(), rne);

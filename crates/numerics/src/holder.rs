@@ -4,9 +4,8 @@ use crate::codec::BlockCodec;
 use crate::control;
 use crate::fake_quantize::{FakeQuantError, beyond_f32, cast};
 use crate::ggml;
-use crate::groups::{Piece, Range};
+use crate::groups::{self, AnyKernel, Piece, Range};
 use crate::imatrix::{Importance, TensorShape};
-use crate::kernels::AnyKernel;
 use crate::observer::Known;
 use crate::scheme::{Format, Granularity, Scheme};
 
@@ -61,12 +60,11 @@ impl<'a> Holder<'a> {
                     Granularity::Col => &ranges[start % self.shape.n_per_row..][..piece.width],
                     _ => ranges,
                 };
-                kernel
-                    .hold_within(*granularity, ranges, values, piece)
+                groups::apply_within(&**kernel, *granularity, ranges, values, piece)
                     .map_err(|overflow| beyond_f32(overflow, tensor))?;
             }
             (_, Some(kernel), _) => {
-                kernel.hold(grouping, values, piece).map_err(|overflow| beyond_f32(overflow, tensor))?;
+                groups::apply(&**kernel, grouping, values, piece).map_err(|overflow| beyond_f32(overflow, tensor))?;
             }
             (Format::Minifloat { exmy, rounding }, ..) => cast(exmy, rounding, values, tensor, start),
             (Format::Ggml(format), ..) => ggml::apply(format, values, tensor, piece, self.importance, codec)?,

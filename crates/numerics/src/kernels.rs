@@ -1,75 +1,15 @@
-//! Which kernel holds the groups of a scheme, and what all kernels can do whatever their types.
+//! Which kernel holds the groups of a scheme.
 
-use crate::clip;
 use crate::codebook::Codebook;
 use crate::exmy::Scaled;
 use crate::fake_quantize::FakeQuantError;
-use crate::groups::{self, GroupKernel, Grouping, Piece, Places, Range, RangeOverflow};
+use crate::groups::{AnyKernel, Grouping, Range};
 use crate::integer::{Asymmetric, FullRange, Symmetric, ZeroPoint};
 use crate::mx::{MX_BLCK_SIZE, MxElement};
 use crate::nvfp4::{NVFP4_BLCK_SIZE, Nvfp4};
 use crate::rounding::with_rounding;
 use crate::scale::ScaleFormat;
 use crate::scheme::{Format, Granularity, Scheme, Symmetry};
-
-/// A [`GroupKernel`] whose types nobody has to know.
-pub(crate) trait AnyKernel: Send + Sync {
-    /// [`groups::apply`].
-    fn hold(&self, grouping: Grouping, values: &mut [f32], piece: Piece) -> Result<(), RangeOverflow>;
-
-    /// [`groups::apply_within`].
-    fn hold_within(
-        &self,
-        granularity: Granularity,
-        ranges: &[Range],
-        values: &mut [f32],
-        piece: Piece,
-    ) -> Result<(), RangeOverflow>;
-
-    /// [`clip::add_squared_errors`].
-    fn add_squared_errors(
-        &self,
-        all: Range,
-        first: u32,
-        values: &[f32],
-        at: Places,
-        errors: &mut [f64],
-    ) -> Result<(), RangeOverflow>;
-
-    /// Whether a group of that range has a scale.
-    fn check(&self, range: Range) -> Result<(), RangeOverflow>;
-}
-
-impl<K: GroupKernel> AnyKernel for K {
-    fn hold(&self, grouping: Grouping, values: &mut [f32], piece: Piece) -> Result<(), RangeOverflow> {
-        groups::apply(self, grouping, values, piece)
-    }
-
-    fn hold_within(
-        &self,
-        granularity: Granularity,
-        ranges: &[Range],
-        values: &mut [f32],
-        piece: Piece,
-    ) -> Result<(), RangeOverflow> {
-        groups::apply_within(self, granularity, ranges, values, piece)
-    }
-
-    fn add_squared_errors(
-        &self,
-        all: Range,
-        first: u32,
-        values: &[f32],
-        at: Places,
-        errors: &mut [f64],
-    ) -> Result<(), RangeOverflow> {
-        clip::add_squared_errors(self, all, first, values, at, errors)
-    }
-
-    fn check(&self, range: Range) -> Result<(), RangeOverflow> {
-        self.scale(range).map(drop)
-    }
-}
 
 impl Scheme {
     /// The kernel for a tensor, where the scheme has scales; `range` is that of all values, for a scheme that has a scale

@@ -53,7 +53,7 @@ mod stream;
 mod together;
 
 pub use clip::Clip;
-pub use codebook::{CODEBOOKS, CodebookFormat};
+pub use codebook::CodebookFormat;
 pub use codebook_table::{CodebookTable, CodebookTableError, MAX_ENTRIES};
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
@@ -63,7 +63,7 @@ pub use grammar::SchemeError;
 pub use holder::Holder;
 pub use imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
 pub use minifloat::Minifloat;
-pub use mx::{MX_BLCK_SIZE, MX_FORMATS, MxElement, MxFormat};
+pub use mx::{MX_BLCK_SIZE, MxElement, MxFormat};
 pub use nvfp4::NVFP4_BLCK_SIZE;
 pub use observer::Observer;
 pub use rounding::{Rounding, RoundingMode};

@@ -36,22 +36,7 @@ pub enum MxElement {
     Int8,
 }
 
-/// All formats of the specification.
-pub const MX_FORMATS: &[MxFormat] = &[
-    MxFormat { name: "mxfp4", element: MxElement::Float(ExMy::FP4_E2M1) },
-    MxFormat { name: "mxfp6_e2m3", element: MxElement::Float(ExMy::FP6_E2M3) },
-    MxFormat { name: "mxfp6_e3m2", element: MxElement::Float(ExMy::FP6_E3M2) },
-    MxFormat { name: "mxfp8_e4m3", element: MxElement::Float(ExMy::FP8_E4M3) },
-    MxFormat { name: "mxfp8_e5m2", element: MxElement::Float(ExMy::FP8_E5M2) },
-    MxFormat { name: "mxint8", element: MxElement::Int8 },
-];
-
 impl MxFormat {
-    /// The format of that name.
-    pub fn find(name: &str) -> Option<&'static MxFormat> {
-        MX_FORMATS.iter().find(|f| f.name == name)
-    }
-
     /// Bits of one element.
     pub fn element_bits(&self) -> u32 {
         match self.element {
@@ -64,10 +49,14 @@ impl MxFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::{Kind, named};
 
     #[test]
     fn blocks_have_the_bits_of_the_specification() {
-        let bits = |name| MxFormat::find(name).unwrap().element_bits() * MX_BLCK_SIZE + 8;
+        let bits = |name| match named(name).map(|row| row.kind) {
+            Some(Kind::Mx(format)) => format.element_bits() * MX_BLCK_SIZE + 8,
+            other => panic!("{name}: {other:?}"),
+        };
         assert_eq!(
             ["mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8"].map(bits),
             [136, 200, 200, 264, 264, 264]

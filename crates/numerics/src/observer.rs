@@ -21,10 +21,9 @@
 use crate::clip::{self, Best, CANDIDATES, Clip};
 use crate::control::NoiseGain;
 use crate::fake_quantize::{FakeQuantError, beyond_f32, refuse_nonfinite};
-use crate::groups::{BATCH, Keys, Range, RangeOverflow, Through, keys_wide};
+use crate::groups::{AnyKernel, BATCH, Keys, Range, RangeOverflow, Through, keys_wide};
 use crate::holder::Holder;
 use crate::imatrix::TensorShape;
-use crate::kernels::AnyKernel;
 use crate::scheme::{Format, Granularity, Nonfinite, Scheme};
 use crate::together::Together;
 use rayon::prelude::*;
@@ -243,7 +242,9 @@ impl<'a> Errors<'a> {
         let groups = self.sums[skipped * at_once..].par_chunks_mut(at_once).zip(&self.all[skipped..]);
         let results: Vec<_> = groups
             .zip(through.groups())
-            .map(|((sums, &all), (values, at))| kernel.add_squared_errors(all, first, values, at, &mut sums[..tried]))
+            .map(|((sums, &all), (values, at))| {
+                clip::add_squared_errors(&**kernel, all, first, values, at, &mut sums[..tried])
+            })
             .collect();
         results.into_iter().collect()
     }

@@ -274,7 +274,7 @@ impl Scheme {
                 let zero_points = self.granularity.map_or(0.0, |g| shared(g, u32::from(bits)));
                 f64::from(bits) + scales(1) + zero_points
             }
-            Format::Codebook(codebook) => f64::from(codebook.bits) + scales(1),
+            Format::Codebook(codebook) => f64::from(codebook.bits()) + scales(1),
             Format::Table => {
                 self.file.as_ref().and_then(SchemeFile::table).map_or(f64::NAN, |t| f64::from(t.bits()) + scales(1))
             }

@@ -34,7 +34,7 @@ fn every_rows_example_parses_prints_back_and_holds_values_and_each_of_its_option
             let unchanged = matches!(scheme.format(), Format::Identity);
             assert!(unchanged || values[1] != 0.7f32.sin(), "{}: nothing happened", f.name);
         }
-        for option in f.options {
+        for option in f.options() {
             let given = option
                 .replace("SEED", "2")
                 .replace("bias=N", "bias=4")

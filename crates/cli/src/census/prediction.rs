@@ -28,17 +28,9 @@ pub(super) struct Predicted {
 pub(super) struct Prediction {
     pub(super) scheme: String,
     target: String,
-    changed: u64,
-    n: u64,
+    #[serde(flatten)]
+    counts: Counts,
     noop: bool,
-    /// −0 that would become +0; not among `changed`.
-    zero_sign: u64,
-    /// Finite values that would become infinite.
-    overflowed: u64,
-    /// Nonzero values that would become zero.
-    zeroed: u64,
-    /// Values beyond the format's largest, held there; `null` for ggml's types, which do not say.
-    saturated: Option<u64>,
     n_tensors: usize,
     /// The same by what the values are.
     from: Vec<From>,
@@ -67,13 +59,8 @@ impl Prediction {
         Prediction {
             scheme: scheme.to_string(),
             target: target.to_string(),
-            changed: 0,
-            n: 0,
+            counts: Counts::default(),
             noop: false,
-            zero_sign: 0,
-            overflowed: 0,
-            zeroed: 0,
-            saturated: Some(0),
             n_tensors: 0,
             from: Vec::new(),
             refused: Vec::new(),
@@ -107,21 +94,19 @@ impl Prediction {
 
     /// After the last tensor.
     pub(super) fn finish(&mut self) {
-        let all = Counts::sum(self.from.iter().map(|one| &one.counts));
+        self.counts = Counts::sum(self.from.iter().map(|one| &one.counts));
         self.n_tensors = self.from.iter().map(|one| one.n_tensors).sum();
-        (self.n, self.changed, self.zero_sign) = (all.n, all.changed, all.zero_sign);
-        (self.overflowed, self.zeroed, self.saturated) = (all.overflowed, all.zeroed, all.saturated);
-        self.noop = self.changed == 0 && self.refused.is_empty();
+        self.noop = self.counts.changed == 0 && self.refused.is_empty();
     }
 
     /// One line on all, one for each kind of values, and one on what was refused.
     pub(super) fn lines(&self) -> Vec<String> {
-        let is = match (self.noop, self.changed) {
+        let is = match (self.noop, self.counts.changed) {
             (true, _) => ": a no-op",
             (false, 0) => "",
             (false, _) => ": not a no-op",
         };
-        let (changed, n) = (thousands(self.changed), thousands(self.n));
+        let (changed, n) = (thousands(self.counts.changed), thousands(self.counts.n));
         let mut lines = vec![format!("{} on {}: would change {changed} of {n} values{is}", self.scheme, self.target)];
         lines.extend(self.from.iter().map(|one| {
             let tensors = lab::phrase::plural(one.n_tensors, "tensor");
@@ -129,7 +114,8 @@ impl Prediction {
         }));
         if let Some(first) = self.refused.first() {
             let why = first.why.lines().next().unwrap_or_default();
-            lines.push(format!("  {} tensors cannot be held in it ({})", self.refused.len(), escape_terminal(why)));
+            let tensors = lab::phrase::plural(self.refused.len(), "tensor");
+            lines.push(format!("  {tensors} cannot be held in it ({})", escape_terminal(why)));
         }
         lines
     }

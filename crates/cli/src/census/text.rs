@@ -31,7 +31,7 @@ impl Census {
         }));
         summary.extend(self.tensors.iter().filter_map(degenerate));
         if !self.skipped.is_empty() {
-            summary.push(format!("skipped: {} integer tensors, which hold no weights", self.skipped.len()));
+            summary.push(format!("skipped: {}, which hold no weights", plural(self.skipped.len(), "integer tensor")));
         }
         part("summary", summary);
         part("prediction", self.predictions.iter().flat_map(|prediction| prediction.lines()).collect());

@@ -2,6 +2,7 @@
 
 use super::cutting::Cutting;
 use super::{Edit, Rewrite, RewriteError};
+use crate::pipeline::Spare;
 use crate::tensor_values::{ValuesError, resize, shown};
 use gguf::{GgmlType, TensorInfo};
 use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape};
@@ -9,12 +10,15 @@ use rayon::prelude::*;
 
 /// One target tensor, and how it is treated.
 pub(super) struct Target<'a> {
+    /// Of the tensor in its model.
+    pub(super) index: usize,
     pub(super) tensor: &'a TensorInfo,
     edit: &'a Edit,
     cutting: Cutting,
     codec: &'a dyn BlockCodec,
     /// The scheme, with what it knows of the whole tensor; `None` where it is the storage itself.
     holder: Option<Holder<'a>>,
+    batches: Spare<Batch>,
 }
 
 /// What the pieces of a tensor amount to, so far.
@@ -69,10 +73,11 @@ impl Target<'_> {
             .par_chunks(raw_batch)
             .zip(out.par_chunks_mut(out_batch))
             .enumerate()
-            .map_init(Batch::default, |values, (i, (raw, out))| {
-                let skipped = i as u64 * batch;
-                self.ask(values, start + skipped, batch.min(n - skipped), raw)?;
-                self.store(values, start + skipped, out)
+            .map(|(i, (raw, out))| {
+                let (mut values, skipped) = (self.batches.take(), i as u64 * batch);
+                let done = self.batch(&mut values, start + skipped, batch.min(n - skipped), raw, out)?;
+                self.batches.give(values);
+                Ok(done)
             })
             .collect();
         // In order of place, so that neither sums nor errors depend on the threads.
@@ -91,10 +96,15 @@ impl Target<'_> {
         let results: Vec<Result<bool, RewriteError>> = raw
             .par_chunks(raw_batch.max(1))
             .enumerate()
-            .map_init(Batch::default, |values, (i, raw)| {
-                let skipped = i as u64 * batch;
-                self.ask(values, start + skipped, batch.min(n - skipped), raw)?;
-                Ok(values.source.iter().zip(&values.asked).all(|(a, b)| a.to_bits() == b.to_bits()))
+            .map(|(i, raw)| {
+                let (mut values, skipped) = (self.batches.take(), i as u64 * batch);
+                let Batch { source, asked, .. } = &mut values;
+                self.restore_all(source, start + skipped, batch.min(n - skipped), raw)?;
+                resize(asked, source.len() as u64).map_err(|_| self.memory(n))?;
+                self.ask(source, asked, start + skipped)?;
+                let alone = source.iter().zip(&*asked).all(|(a, b)| a.to_bits() == b.to_bits());
+                self.batches.give(values);
+                Ok(alone)
             })
             .collect();
         let mut alone = true;
@@ -104,20 +114,50 @@ impl Target<'_> {
         Ok(alone)
     }
 
-    /// Restores a batch and holds it in the scheme. Where the scheme is the storage itself, that is left to [`store`](Self::store).
-    fn ask(&self, values: &mut Batch, start: u64, n: u64, raw: &[u8]) -> Result<(), RewriteError> {
-        let (tensor, edit) = (self.tensor, self.edit);
-        resize(&mut values.source, n).map_err(|_| self.memory(n))?;
-        self.restore(raw, &mut values.source)?;
-        if edit.ty.is_quantized() || edit.stores_for_real() {
-            finite(&values.source, tensor, start)?;
+    /// Turns the bytes of a batch into those of the output.
+    fn batch(
+        &self,
+        Batch { source, asked, held }: &mut Batch,
+        start: u64,
+        n: u64,
+        raw: &[u8],
+        out: &mut [u8],
+    ) -> Result<(Vec<DifferenceSums>, u64), RewriteError> {
+        const { assert!(cfg!(target_endian = "little"), "values are written as they lie in memory") };
+        self.restore_all(source, start, n, raw)?;
+        if self.edit.stores_for_real() {
+            return Ok((sums(source, self.store(source, held, start, out)?), 0));
         }
-        if let Some(holder) = &self.holder {
-            resize(&mut values.asked, n).map_err(|_| self.memory(n))?;
-            values.asked.copy_from_slice(&values.source);
-            holder.hold(start as usize, &mut values.asked, self.codec)?;
+        // Where the output holds F32, the scheme works in it; tensors need not lie at multiples of four bytes.
+        if let (GgmlType::F32, Ok(out)) = (self.edit.ty, bytemuck::try_cast_slice_mut(out)) {
+            self.ask(source, out, start)?;
+            return Ok((sums(source, out), 0));
+        }
+        resize(asked, n).map_err(|_| self.memory(n))?;
+        self.ask(source, asked, start)?;
+        let stored = self.store(asked, held, start, out)?;
+        let rounded = asked.iter().zip(stored).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+        Ok((sums(source, stored), rounded as u64))
+    }
+
+    /// Restores a batch of `n` values from value `start` on.
+    fn restore_all(&self, source: &mut Vec<f32>, start: u64, n: u64, raw: &[u8]) -> Result<(), RewriteError> {
+        resize(source, n).map_err(|_| self.memory(n))?;
+        self.restore(raw, source)?;
+        if self.edit.ty.is_quantized() || self.edit.stores_for_real() {
+            finite(source, self.tensor, start)?;
         }
         Ok(())
+    }
+
+    /// What the values from value `start` on become in the scheme.
+    fn ask(&self, source: &[f32], asked: &mut [f32], start: u64) -> Result<(), RewriteError> {
+        asked.copy_from_slice(source);
+        match &self.holder {
+            Some(holder) => Ok(holder.hold(start as usize, asked, self.codec)?),
+            // The scheme is the storage itself.
+            None => Ok(()),
+        }
     }
 
     /// Stored bytes → the values that they stand for.
@@ -149,42 +189,39 @@ impl Target<'_> {
         Ok(bytes)
     }
 
-    /// Stores a batch in the carrier, and compares what is read from there with the source.
-    fn store(
+    /// Stores values in the carrier; returns what is read from there, which may be `held`.
+    fn store<'v>(
         &self,
-        values: &mut Batch,
+        asked: &'v [f32],
+        held: &'v mut Vec<f32>,
         start: u64,
         out: &mut [u8],
-    ) -> Result<(Vec<DifferenceSums>, u64), RewriteError> {
-        const { assert!(cfg!(target_endian = "little"), "values are written as they lie in memory") };
-        let Batch { source, asked, held } = values;
-        let for_real = self.edit.stores_for_real();
-        let asked: &[f32] = if for_real { source } else { asked };
-        let stored: &[f32] = match self.edit.ty {
+    ) -> Result<&'v [f32], RewriteError> {
+        match self.edit.ty {
             GgmlType::F32 => {
                 out.copy_from_slice(bytemuck::cast_slice(asked));
-                asked
+                Ok(asked)
             }
             ty => {
                 let failed = |source| RewriteError::Carrier { tensor: shown(self.tensor), source };
                 out.copy_from_slice(&self.quantize(start, asked)?);
                 resize(held, asked.len() as u64).map_err(|_| self.memory(asked.len() as u64))?;
                 self.codec.dequantize(ty.name(), out, held).map_err(failed)?;
-                held
+                Ok(held)
             }
-        };
-        let rounded = match for_real {
-            true => 0,
-            false => asked.iter().zip(stored).filter(|(a, b)| a.to_bits() != b.to_bits()).count(),
-        };
-        let parts = source.chunks(DifferenceSums::PART).zip(stored.chunks(DifferenceSums::PART));
-        let sums = parts.map(|(source, stored)| {
-            let mut sums = DifferenceSums::default();
-            sums.add(source, stored);
-            sums
-        });
-        Ok((sums.collect(), rounded as u64))
+        }
     }
+}
+
+/// The output's values against the source's, part by part.
+fn sums(source: &[f32], stored: &[f32]) -> Vec<DifferenceSums> {
+    let parts = source.chunks(DifferenceSums::PART).zip(stored.chunks(DifferenceSums::PART));
+    let of = |(source, stored): (&[f32], &[f32])| {
+        let mut sums = DifferenceSums::default();
+        sums.add(source, stored);
+        sums
+    };
+    parts.map(of).collect()
 }
 
 impl Rewrite<'_> {
@@ -192,14 +229,15 @@ impl Rewrite<'_> {
     /// read for that; `None` when it says that nothing more is wanted.
     pub(super) fn target<'s>(
         &'s self,
-        tensor: &'s TensorInfo,
+        index: usize,
         edit: &'s Edit,
         codec: &'s dyn BlockCodec,
         seen: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<Target<'s>>, RewriteError> {
+        let tensor = &self.source.tensors()[index];
         let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
         let cutting = Cutting::of(tensor, edit.scheme.together(), blck_size);
-        let mut target = Target { tensor, edit, cutting, codec, holder: None };
+        let mut target = Target { index, tensor, edit, cutting, codec, holder: None, batches: Spare::default() };
         if edit.stores_for_real() {
             return Ok(Some(target));
         }
@@ -207,7 +245,7 @@ impl Rewrite<'_> {
         let mut observer = edit.scheme.observer(&tensor.name, shape)?;
         let (mut raw, mut values) = (Vec::new(), Vec::new());
         for (start, n) in (0..edit.scheme.passes(shape)).flat_map(|_| cutting.pieces()) {
-            self.read_piece(&target, start, n, &mut raw)?;
+            let raw = self.read_piece_into(&target, start, n, &mut raw)?;
             resize(&mut values, n).map_err(|_| target.memory(n))?;
             let batch = cutting.batch().min(n);
             let batches = raw.par_chunks(target.nbytes(batch)?.0).zip(values.par_chunks_mut(batch as usize));
@@ -231,26 +269,31 @@ impl Rewrite<'_> {
         }
         let mut raw = Vec::new();
         for (start, n) in target.pieces() {
-            self.read_piece(target, start, n, &mut raw)?;
-            if !target.leaves_alone(start, n, &raw)? {
+            let raw = self.read_piece_into(target, start, n, &mut raw)?;
+            if !target.leaves_alone(start, n, raw)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// The stored bytes of a piece.
-    pub(super) fn read_piece(
+    /// The stored bytes of a piece that begins with value `start`.
+    pub(super) fn read_piece(&self, target: &Target<'_>, start: u64, raw: &mut [u8]) -> Result<(), RewriteError> {
+        let offset = target.tensor.ty.bytes_of(start).unwrap_or(u64::MAX);
+        Ok(self.source.read_at(target.tensor, offset, raw)?)
+    }
+
+    /// The same, of `n` values, in a buffer that is made to fit.
+    fn read_piece_into<'r>(
         &self,
         target: &Target<'_>,
         start: u64,
         n: u64,
-        raw: &mut Vec<u8>,
-    ) -> Result<(), RewriteError> {
-        let (nbytes, _) = target.nbytes(n)?;
-        resize(raw, nbytes as u64).map_err(|_| target.memory(n))?;
-        let offset = target.tensor.ty.bytes_of(start).unwrap_or(u64::MAX);
-        Ok(self.source.read_at(target.tensor, offset, raw)?)
+        raw: &'r mut Vec<u8>,
+    ) -> Result<&'r [u8], RewriteError> {
+        resize(raw, target.nbytes(n)?.0 as u64).map_err(|_| target.memory(n))?;
+        self.read_piece(target, start, raw)?;
+        Ok(raw)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::transform::{Tally, Target};
 use super::{Rewrite, RewriteError, Rewritten, RewrittenTensor, WrittenFile};
 use crate::file_header::{self, Part};
-use crate::pipeline::{self, Buffers, Next};
+use crate::pipeline::{self, Buffers, Next, PieceBuffer};
 use crate::tensor_values::{PIECE_VALUES, pieces};
 use gguf::{GgufWriter, OutputFile, Shard, TensorInfo, check_output, commit_all};
 use numerics::{BlockCodec, Difference, DifferenceSums};
@@ -18,11 +18,11 @@ const PIECE_BYTES: u64 = PIECE_VALUES;
 /// What is read.
 enum Read<'a> {
     /// Bytes that stay as they are.
-    Kept(Vec<u8>),
+    Kept(PieceBuffer),
     /// So many bytes of a target have been looked at, before any of them is a piece.
     Seen(u64),
     /// A piece of a target: its first value, how many, their bytes.
-    Piece(Arc<Target<'a>>, u64, u64, Vec<u8>),
+    Piece(Arc<Target<'a>>, u64, u64, PieceBuffer),
     /// All of this tensor has been read.
     End(usize),
 }
@@ -32,9 +32,20 @@ enum Done {
     /// So many bytes of a target have been looked at.
     Seen(u64),
     /// Bytes of the output, and how many of the source they were made of.
-    Bytes(Vec<u8>, u64),
+    Bytes(PieceBuffer, u64),
     /// All of a tensor, and what became of it if it is a target.
     End(Option<Box<RewrittenTensor>>),
+}
+
+/// What goes round between reading and writing.
+struct Flow<'a> {
+    codec: &'a dyn BlockCodec,
+    /// Bytes of the source.
+    raw: Buffers,
+    /// Bytes of the output.
+    out: Buffers,
+    /// Where each tensor's data begins in its file of the output.
+    places: Vec<u64>,
 }
 
 impl Rewrite<'_> {
@@ -86,11 +97,12 @@ impl Rewrite<'_> {
         let mut hashes = Files::begin(parts.clone(), |_, _| Ok(Sha256::new()), failed)?;
         let create = |no: usize, bytes: u64| Ok(OutputFile::create(&paths[no], bytes)?);
         let mut outputs = Files::begin(parts.clone(), create, failed)?;
-        let (raw_buffers, out_buffers) = (Buffers::default(), Buffers::default());
+        let places = parts.iter().flat_map(|part| part.layout.places()).collect();
+        let flow = Flow { codec, raw: Buffers::default(), out: Buffers::default(), places };
         let (mut tensors, mut done_bytes, mut tally) = (Vec::new(), hash_bytes, None);
         pipeline::run(
-            |next| self.read_all(codec, &raw_buffers, &out_buffers, &next),
-            |read| self.work(read, &mut tally, &raw_buffers, &out_buffers),
+            |next| self.read_all(&flow, &next),
+            |read| self.work(read, &mut tally, &flow),
             |done: Done| {
                 match &done {
                     Done::Seen(_) => {}
@@ -108,7 +120,7 @@ impl Rewrite<'_> {
                     Done::Seen(n) => advance(n),
                     Done::Bytes(bytes, n) => {
                         outputs.data(&bytes)?;
-                        out_buffers.give(bytes);
+                        flow.out.give(bytes);
                         advance(n);
                     }
                     Done::End(outcome) => {
@@ -131,18 +143,12 @@ impl Rewrite<'_> {
     }
 
     /// Reads every tensor, in order; what is asked of it decides how.
-    fn read_all<'s>(
-        &'s self,
-        codec: &'s dyn BlockCodec,
-        raw_buffers: &Buffers,
-        out_buffers: &Buffers,
-        next: &Next<Read<'s>>,
-    ) -> Result<(), RewriteError> {
+    fn read_all<'s>(&'s self, flow: &Flow<'s>, next: &Next<Read<'s>>) -> Result<(), RewriteError> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
             let mut target = None;
             if let Some(edit) = self.edits.get(&index).filter(|edit| !edit.copies(tensor)) {
                 let mut seen = |n: u64| next.put(Read::Seen(n));
-                let Some(known) = self.target(tensor, edit, codec, &mut seen)? else { return Ok(()) };
+                let Some(known) = self.target(index, edit, flow.codec, &mut seen)? else { return Ok(()) };
                 if !self.is_left_alone(&known)? {
                     target = Some(Arc::new(known));
                 }
@@ -150,8 +156,8 @@ impl Rewrite<'_> {
             if let Some(target) = target {
                 for (start, n) in target.pieces() {
                     let (nbytes, _) = target.nbytes(n)?;
-                    let mut raw = raw_buffers.take(nbytes).ok_or_else(|| target.memory(n))?;
-                    self.read_piece(&target, start, n, &mut raw)?;
+                    let mut raw = flow.raw.take(nbytes, 0).ok_or_else(|| target.memory(n))?;
+                    self.read_piece(&target, start, &mut raw)?;
                     if !next.put(Read::Piece(Arc::clone(&target), start, n, raw)) {
                         return Ok(());
                     }
@@ -159,7 +165,7 @@ impl Rewrite<'_> {
             } else {
                 for (start, n) in pieces(tensor.nbytes, PIECE_BYTES) {
                     // As they are read, they are written: it is a buffer of the output, and goes back there.
-                    let mut raw = out_buffers.take_piece(n as usize);
+                    let mut raw = flow.out.take_piece(n as usize, flow.places[index] + start);
                     self.source.read_at(tensor, start, &mut raw)?;
                     if !next.put(Read::Kept(raw)) {
                         return Ok(());
@@ -174,13 +180,7 @@ impl Rewrite<'_> {
     }
 
     /// Makes the output's bytes of the source's. `tally` is that of the tensor in hand.
-    fn work(
-        &self,
-        read: Read<'_>,
-        tally: &mut Option<Tally>,
-        raw_buffers: &Buffers,
-        out_buffers: &Buffers,
-    ) -> Result<Done, RewriteError> {
+    fn work(&self, read: Read<'_>, tally: &mut Option<Tally>, flow: &Flow<'_>) -> Result<Done, RewriteError> {
         match read {
             Read::Seen(n) => Ok(Done::Seen(n)),
             Read::Kept(bytes) => {
@@ -188,11 +188,12 @@ impl Rewrite<'_> {
                 Ok(Done::Bytes(bytes, n))
             }
             Read::Piece(target, start, n, raw) => {
-                let (_, nbytes) = target.nbytes(n)?;
-                let mut out = out_buffers.take(nbytes).ok_or_else(|| target.memory(n))?;
+                let ((_, skipped), (_, nbytes)) = (target.nbytes(start)?, target.nbytes(n)?);
+                let place = flow.places[target.index] + skipped as u64;
+                let mut out = flow.out.take(nbytes, place).ok_or_else(|| target.memory(n))?;
                 target.transform(start, n, &raw, &mut out, tally.get_or_insert_default())?;
                 let n_read = raw.len() as u64;
-                raw_buffers.give(raw);
+                flow.raw.give(raw);
                 Ok(Done::Bytes(out, n_read))
             }
             Read::End(index) => {
@@ -216,7 +217,7 @@ impl Rewrite<'_> {
         pipeline::run(
             |next| -> Result<(), RewriteError> {
                 for (start, n) in pieces(bytes, PIECE_BYTES) {
-                    let mut buffer = buffers.take_piece(n as usize);
+                    let mut buffer = buffers.take_piece(n as usize, start);
                     shard.read_raw(start, &mut buffer)?;
                     if !next.put(buffer) {
                         break;
@@ -225,11 +226,11 @@ impl Rewrite<'_> {
                 Ok(())
             },
             Ok,
-            |buffer: Vec<u8>| {
-                sha256.update(&buffer);
+            |buffer: PieceBuffer| {
+                sha256.update(&*buffer);
                 Ok(buffer)
             },
-            |buffer: Vec<u8>| {
+            |buffer: PieceBuffer| {
                 file.write_all(&buffer).map_err(|e| OutputFile::failed(out, e))?;
                 done += buffer.len() as u64;
                 progress(done, bytes);

@@ -31,7 +31,7 @@ pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &
 pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let inputs = edges();
     for row in FORMATS {
-        match row.family {
+        match row.family() {
             Family::Ggml => {}
             Family::Control => put(controls::row(row, quantizer)),
             _ => put(format(row, quantizer, &inputs, python.as_deref_mut())),
@@ -105,7 +105,7 @@ pub(crate) fn held(quantizer: &dyn Quantizer, scheme: &Scheme, input: &Input) ->
 /// NaN and infinity are an error that names tensor and place, and stay as they are under `nonfinite=keep`.
 fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
     let mut tally = Tally::default();
-    for row in FORMATS.iter().filter(|row| row.family != Family::Ggml && row.name != "identity") {
+    for row in FORMATS.iter().filter(|row| row.family() != Family::Ggml && row.name != "identity") {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut input = Input { kind: "one bad value", values: vec![0.75; 64], n_per_row: 64 };
             input.values[41] = bad;

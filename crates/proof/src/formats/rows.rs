@@ -7,7 +7,7 @@ use crate::inputs::{Draw, Input};
 use crate::oracle::Ladder;
 use crate::python::Python;
 use crate::quantizer::Quantizer;
-use numerics::formats::{FormatInfo, Granularities};
+use numerics::formats::{FormatInfo, Granularities, Kind};
 use numerics::{CodebookTable, FileContents, Format, Scheme};
 use std::sync::Arc;
 
@@ -56,7 +56,14 @@ const OPTIONS: &[(&str, &[&str])] = &[
 
 /// Scales of blocks alone, and of formats whose scales have no sign.
 const TWO_LEVELS: &str = "scale=f16hier";
-const SIGNED_SCALES: [&str; 2] = ["codebook", "iq4_nl"];
+
+/// The greatest value of a group goes to the one end of the table that reaches farthest.
+fn has_signed_scales(row: &FormatInfo) -> bool {
+    match row.kind {
+        Kind::Codebook(codebook) => !codebook.entries.contains(&-codebook.extreme()),
+        kind => kind == Kind::Table,
+    }
+}
 
 /// The codebook of schemes that take theirs from a file: not symmetric, with a level at zero and one far from the others.
 const LEVELS: &str = "-1.5 -0.7 -0.25 -0.1 0 0.125 0.3 0.6 1 14";
@@ -80,25 +87,25 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
     let mut texts = Vec::new();
     for format in formats {
         let (name, options) = format.split_once(':').map_or((*format, String::new()), |(n, o)| (n, format!(":{o}")));
-        let plain = (row.granularity != Granularities::Required).then_some("");
-        let with = match row.granularity {
+        let plain = (row.granularity() != Granularities::Required).then_some("");
+        let with = match row.granularity() {
             Granularities::None => &[][..],
             _ => &GRANULARITIES,
         };
         for granularity in plain.into_iter().chain(with.iter().copied()) {
             texts.push(format!("{name}{granularity}{options}"));
-            for option in row.options {
+            for option in row.options() {
                 let (_, written) = OPTIONS
                     .iter()
                     .find(|(name, _)| name == option)
                     .ok_or_else(|| format!("{}: nothing tries the option {option}", row.name))?;
                 for text in *written {
                     let of_scale = text.starts_with("scale=") || text.starts_with("clip=");
-                    let two_levels = granularity == "@block16" && !SIGNED_SCALES.contains(&name);
+                    let two_levels = granularity == "@block16" && !has_signed_scales(row);
                     if *text == TWO_LEVELS && !two_levels {
                         continue;
                     }
-                    let is_unscaled = granularity.is_empty() && row.granularity == Granularities::Optional;
+                    let is_unscaled = granularity.is_empty() && row.granularity() == Granularities::Optional;
                     if (of_scale && is_unscaled) || (text.ends_with("mse") && granularity != "@block16") {
                         continue;
                     }
@@ -181,9 +188,9 @@ mod tests {
 
     #[test]
     fn every_row_and_every_option_of_the_table_is_tried() {
-        for row in FORMATS.iter().filter(|row| !matches!(row.family, Family::Ggml | Family::Control)) {
+        for row in FORMATS.iter().filter(|row| !matches!(row.family(), Family::Ggml | Family::Control)) {
             let schemes = schemes(row).expect(row.name);
-            assert!(schemes.len() >= row.options.len().min(4), "{}: {}", row.name, schemes.len());
+            assert!(schemes.len() >= row.options().len().min(4), "{}: {}", row.name, schemes.len());
         }
     }
 }

@@ -4,9 +4,6 @@ use numerics::{ExMy, Rounding, Specials};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Floats with more bits than this are not listed.
-const MOST_BITS: u32 = 16;
-
 /// The magnitudes of a float format in ascending order, and one more as if its codes went on.
 #[derive(Clone, Debug)]
 pub struct Ladder {
@@ -18,6 +15,9 @@ pub struct Ladder {
 static MADE: LazyLock<Mutex<HashMap<ExMy, Arc<Ladder>>>> = LazyLock::new(Mutex::default);
 
 impl Ladder {
+    /// Floats with more bits than this are not listed.
+    pub const MOST_BITS: u32 = 16;
+
     /// The list for a format of at most 16 bits, made once.
     pub fn of(format: ExMy) -> Option<Arc<Ladder>> {
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,7 +30,7 @@ impl Ladder {
     }
 
     fn listed(format: ExMy) -> Option<Ladder> {
-        if format.bits() > MOST_BITS {
+        if format.bits() > Self::MOST_BITS {
             return None;
         }
         let (x, y, bias) = (format.exponent_bits(), format.mantissa_bits(), format.bias());
