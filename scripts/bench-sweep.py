@@ -3,15 +3,14 @@
 
 The scripted way is what people do without assay: once the reference's logits with llama-perplexity, then for every layer a
 file with that layer quantized, measured in llama-perplexity's KL divergence mode, and deleted again. Both work on the same
-values (every weight in F32), windows and number of threads. Layers are done in rounds, one way and then the other, so that
-whatever else the machine does hits both; then the whole sweep once more as a race. Prints seconds, ratios, disk space, and
-how far the KL divergences are apart.
+values (every weight in F32), windows and number of threads. The scripted way is done in thirds, with assay's sweep after the first
+and the same sweep as a race after the second, so that whatever else the machine does hits all three. Prints seconds, ratios,
+disk space, and how far the KL divergences are apart.
 """
 
 import argparse
 import json
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -91,8 +90,7 @@ def main():
     parser.add_argument("--ctx", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layers", type=int, default=0, help="only so many, spread over the model; 0 for all")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-race", action="store_true", help="without the race at the end")
+    parser.add_argument("--no-race", action="store_true", help="without the race")
     parser.add_argument("model")
     args = parser.parse_args()
 
@@ -104,36 +102,35 @@ def main():
         wanted = args.layers or n_layer
         layers = sorted({round(i * (n_layer - 1) / max(1, wanted - 1)) for i in range(wanted)})
         scripted.reference()
-        reference_s = scripted.seconds
-        print(f"scripted: reference logits in {reference_s:.1f} s", flush=True)
-        assay_s, ratios, apart = 0.0, [], []
-        for turn in range(args.rounds):
-            mine = layers[turn::args.rounds]
-            if not mine:
-                continue
+        print(f"scripted: reference logits in {scripted.seconds:.1f} s", flush=True)
+        theirs, whole, race = {}, None, None
+        with_race = not args.no_race and len(layers) > 5
+        for turn in range(3):
             before = scripted.seconds
-            theirs = {layer: scripted.layer(layer) for layer in mine}
-            scripted_s = scripted.seconds - before + reference_s * len(mine) / len(layers)
-            seconds, answer = sweep(args, scripted.base, "--layers", ",".join(map(str, mine)))
-            assay_s += seconds
-            ratios.append(scripted_s / seconds)
-            for row in answer["layers"]:
-                apart.append(abs(row["kld_mean"] - theirs[row["layer"]]))
-            print(f"round {turn + 1}: {len(mine)} layers: scripted {scripted_s:.1f} s, assay {seconds:.1f} s, "
-                  f"ratio {ratios[-1]:.2f}", flush=True)
+            mine = layers[turn::3]
+            theirs |= {layer: scripted.layer(layer) for layer in mine}
+            print(f"scripted: {len(mine)} layers in {scripted.seconds - before:.1f} s", flush=True)
+            of_layers = ["--layers", ",".join(map(str, layers))]
+            if turn == 0:
+                whole = sweep(args, scripted.base, *of_layers)
+                print(f"assay: {len(layers)} layers in {whole[0]:.1f} s, reference included", flush=True)
+            if turn == 1 and with_race:
+                race = sweep(args, scripted.base, "--race", "5", *of_layers)
+                print(f"assay: race for the top five in {race[0]:.1f} s, reference included", flush=True)
+        seconds, answer = whole
         print(f"whole sweep: {len(layers)} layers, {args.chunks} windows of {args.ctx}: scripted {scripted.seconds:.1f} s, "
-              f"assay {assay_s:.1f} s: {scripted.seconds / assay_s:.2f} times as fast (median of rounds "
-              f"{statistics.median(ratios):.2f})")
+              f"assay {seconds:.1f} s: {scripted.seconds / seconds:.2f} times as fast")
         print(f"disk: scripted {scripted.disk_bytes / 1e6:.0f} MB at a time (logits "
               f"{scripted.logits.stat().st_size / 1e6 / args.chunks:.1f} MB a window), assay none")
-        within = max(apart) <= TOLERANCE_NATS
-        print(f"mean KLD: at most {max(apart):.2e} nats apart, {'within' if within else 'MORE THAN'} two steps of the peer's "
+        apart = max(abs(row["kld_mean"] - theirs[row["layer"]]) for row in answer["layers"])
+        within = apart <= TOLERANCE_NATS
+        print(f"mean KLD: at most {apart:.2e} nats apart, {'within' if within else 'MORE THAN'} two steps of the peer's "
               f"16-bit log-probabilities ({TOLERANCE_NATS:.2e})")
-        if not args.no_race and len(layers) > 5:
-            seconds, answer = sweep(args, scripted.base, "--race", "5", "--layers", ",".join(map(str, layers)))
-            print(f"race for the top five: {seconds:.1f} s, {scripted.seconds / seconds:.2f} times as fast as scripted; "
-                  f"{answer['measured_chunks']} of {answer['all_chunks']} windows of layers measured; answer "
-                  f"{answer['ranking']}")
+        if race:
+            seconds, answer = race
+            print(f"race for the top five: {scripted.seconds / seconds:.2f} times as fast as scripted, "
+                  f"{whole[0] / seconds:.2f} times the whole sweep; {answer['measured_chunks']} of {answer['all_chunks']} windows of "
+                  f"layers measured; answer {answer['ranking']}")
         sys.exit(0 if within else 1)
 
 
