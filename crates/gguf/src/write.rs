@@ -268,13 +268,14 @@ mod tests {
         let tensors =
             [spec("a", GgmlType::F32, &[3]), spec("none", GgmlType::F32, &[0]), spec("b", GgmlType::I8, &[5])];
         let plan = layout(&tensors);
-        let size = plan.file_bytes();
+        let (size, places) = (plan.file_bytes(), plan.places().collect::<Vec<u64>>());
         let mut writer = GgufWriter::new(Vec::new(), plan).expect("a vector takes all");
         for part in [&[1u8; 5][..], &[2; 7], &[3; 5]] {
             writer.data(part).expect("a vector takes all");
         }
         let bytes = writer.finish().expect("complete");
         assert_eq!(bytes.len() as u64, size);
+        assert_eq!(places, [size - 64, size - 32, size - 32]);
         assert_eq!(bytes[bytes.len() - 64..][..12], [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
         assert_eq!(bytes[bytes.len() - 32..], [&[3u8; 5][..], &[0; 27]].concat());
     }
