@@ -36,7 +36,8 @@ fuzz_target!(|text: &str| {
     assert_eq!(again, scheme, "{text:?} prints {printed:?}");
     assert_eq!(again.to_string(), printed, "{text:?}");
     let bits = scheme.bits_per_weight(48, 16);
-    assert!(bits.is_finite() && bits >= 0.0, "{printed}: {bits} bits");
+    // What a codebook takes is known when its file has been read.
+    assert!(bits >= 0.0 || (bits.is_nan() && scheme.file().is_some()), "{printed}: {bits} bits");
 
     let mut values = VALUES;
     let context = TensorContext { name: "blk.0.attn_q.weight", n_per_row: 16 };

@@ -4,7 +4,7 @@ use crate::failure::{Exit, Outcome};
 use crate::json::JsonValue;
 use crate::output::Output;
 use crate::table::{self, Align};
-use gguf::{GgmlType, GgufFile, TensorInfo, Value, escape_terminal};
+use gguf::{Array, GgmlType, GgufFile, StringArray, TensorInfo, Value, escape_terminal};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -220,7 +220,18 @@ fn text(file: &GgufFile, verbose: bool) -> String {
 /// A value in at most one line of a usual terminal. `--verbose` and `--json` have it whole.
 fn abbreviated(value: &Value) -> String {
     const SHOWN_CHARS: usize = 72;
-    let shown = value.to_string();
+    // A character has at most four bytes: of a long string no more is looked at than is shown.
+    const MOST_BYTES: usize = 4 * SHOWN_CHARS + 4;
+    let cut = |bytes: &[u8]| bytes[..bytes.len().min(MOST_BYTES)].to_vec();
+    let is_long = |strings: &StringArray| strings.iter().take(SHOWN_CHARS).any(|s| s.len() > MOST_BYTES);
+    let shown = match value {
+        Value::String(bytes) => Value::String(cut(bytes)).to_string(),
+        Value::Array(Array::String(strings)) if is_long(strings) => {
+            let start = strings.iter().take(SHOWN_CHARS).map(|s| Value::String(cut(s)).to_string());
+            format!("[\"{}", start.collect::<Vec<_>>().join("\", \""))
+        }
+        value => value.to_string(),
+    };
     if shown.chars().count() <= SHOWN_CHARS {
         return shown;
     }

@@ -52,7 +52,9 @@ fn the_json_is_strict_and_has_the_agreed_keys_in_their_order() {
         .map(|key| text.find(&format!("\n  \"{key}\"")).unwrap_or_else(|| panic!("{key} is missing:\n{text}")))
         .collect();
     assert!(places.is_sorted(), "{places:?}");
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["metadata"][0]["value"], "evil\u{1b}[2J\u{202e}\n");
     assert_eq!(json["metadata"][1]["value"].as_array().map(Vec::len), Some(100));
     assert_eq!(json["metadata"][1]["type"], "arr[u8]");
     assert_eq!(json["metadata"][2]["value"], "NaN");

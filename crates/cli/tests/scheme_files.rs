@@ -86,6 +86,17 @@ fn blake3_of(path: &Path) -> String {
 }
 
 #[test]
+fn a_file_that_a_scheme_reads_is_never_the_output() {
+    let room = room();
+    std::fs::hard_link(room.path().join("levels.txt"), room.path().join("same.txt")).expect("a link");
+    for out in ["levels.txt", "./levels.txt", "same.txt"] {
+        let apply = "attn_q=codebook@block32:table=levels.txt";
+        let said = refused(room.path(), &["quantize", "m.gguf", out, "--apply", apply, "--force"]);
+        assert!(said.contains("is the input itself (levels.txt)"), "{said}");
+    }
+}
+
+#[test]
 fn what_a_file_makes_of_a_weight_is_measured_and_a_changed_file_is_another_run() {
     let room = room();
     let apply = format!("{WEIGHT}=q4_0:imatrix=Im.GGUF");

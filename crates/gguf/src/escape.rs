@@ -1,5 +1,6 @@
 //! Text from files, made safe for a terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// `text` with everything that could steer a terminal or mislead a reader written out.
@@ -31,11 +32,33 @@ pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
     out
 }
 
+/// JSON with everything that could steer a terminal or mislead a reader as `\u` escapes: the same document, since such characters
+/// stand in its strings alone.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let steers = |c: char| (c.is_control() && !c.is_ascii_whitespace()) || is_invisible(c);
+    if !json.contains(steers) {
+        return json.into();
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if steers(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out.into()
+}
+
 /// Characters that change how others are shown, or are not shown at all (Unicode categories Cf, Zl
 /// and Zp, fillers, noncharacters).
 fn is_invisible(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}'
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+        | '\u{115f}' | '\u{1160}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
         | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
@@ -57,6 +80,14 @@ mod tests {
     fn what_misleads_a_reader_is_written_out() {
         assert_eq!(escape_terminal("abc\u{202e}fdp.exe"), "abc\\u{202e}fdp.exe");
         assert_eq!(escape_terminal("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_steers_nothing() {
+        let json = "{\n  \"name\": \"\\u001b\u{9b}31m\u{202e}\u{e0001}\u{7f} größer\"\n}\n";
+        let safe = "{\n  \"name\": \"\\u001b\\u009b31m\\u202e\\udb40\\udc01\\u007f größer\"\n}\n";
+        assert_eq!(escape_json(json), safe);
+        assert!(matches!(escape_json("{\"a\": 1}\n"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod write;
 
 pub use direct::WRITE_PAGE;
 pub use endian::Endian;
-pub use escape::escape_terminal;
+pub use escape::{escape_json, escape_terminal};
 pub use file::{GgufFile, Shard};
 pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};

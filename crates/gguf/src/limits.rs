@@ -30,6 +30,9 @@ pub const MAX_KEY_LENGTH: u64 = (1 << 16) - 1;
 /// Deepest nesting of arrays. The specification allows any depth, llama.cpp none.
 pub const MAX_ARRAY_DEPTH: u32 = 8;
 
+/// Most arrays within arrays in a header. Ours: in memory each takes several times its bytes in the file, and llama.cpp reads none.
+pub const MAX_NESTED_ARRAYS: u64 = 1 << 20;
+
 /// Most bytes before the tensor data. Ours: it bounds the memory that a header can ask for as a
 /// whole. The largest vocabularies in use need about 16 MiB.
 pub const MAX_HEADER_BYTES: u64 = 1024 * 1024 * 1024;

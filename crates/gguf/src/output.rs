@@ -170,11 +170,16 @@ impl OutputFile {
         let (file, hidden) = match nameless {
             Ok(file) => (file, None),
             Err(e) if is_unsupported(&e) => {
-                let hidden = hidden_name(path);
                 let mut options = OpenOptions::new();
                 options.read(true).write(true).create_new(true).mode(0o666);
-                let file = options.open(&hidden).map_err(|e| error(path, OutputProblem::Create(e)))?;
-                (file, Some(hidden))
+                loop {
+                    let hidden = hidden_name(path);
+                    match options.open(&hidden) {
+                        Ok(file) => break (file, Some(hidden)),
+                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(e) => return Err(error(path, OutputProblem::Create(e))),
+                    }
+                }
             }
             Err(e) => return Err(error(path, OutputProblem::Create(e))),
         };
@@ -206,10 +211,15 @@ impl OutputFile {
         let named = match (self.hidden.take(), replace) {
             (None, false) => link(self.out.file(), &path),
             (None, true) => {
-                // A link cannot replace; a rename can.
-                let hidden = hidden_name(&path);
-                let linked = link(self.out.file(), &hidden);
-                linked.and_then(|()| std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)))
+                // A link cannot replace; a rename can. A name that is taken is one that a killed process of the same number has left.
+                let linked = loop {
+                    let hidden = hidden_name(&path);
+                    match link(self.out.file(), &hidden) {
+                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                        result => break result.map(|()| hidden),
+                    }
+                };
+                linked.and_then(|hidden| std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)))
             }
             (Some(hidden), true) => std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)),
             (Some(hidden), false) => rename_to_new(&hidden, &path).inspect_err(|_| remove(&hidden)),
@@ -271,9 +281,11 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Of the names that this process has taken.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 /// A name of our own beside `path`; short, so that it fits where a long `path` just does.
 fn hidden_name(path: &Path) -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".assay-{}-{n}.tmp", std::process::id()))
 }
@@ -318,6 +330,25 @@ mod tests {
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&hidden).expect("a file");
         file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
         OutputFile { out: DirectWriter::new(file, 0), path: path.to_owned(), hidden: Some(hidden) }
+    }
+
+    #[test]
+    fn what_a_killed_process_of_the_same_number_has_left_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.gguf");
+        std::fs::write(&path, "old").expect("written");
+        // Some of these are the names that come next, whatever other tests have taken meanwhile.
+        let next = NEXT.load(Ordering::Relaxed);
+        for n in next..next + 40 {
+            let left = folder.path().join(format!(".assay-{}-{n}.tmp", std::process::id()));
+            std::fs::write(left, "left").expect("written");
+        }
+        let mut file = OutputFile::create(&path, 24).expect("a file");
+        file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
+        commit_all(vec![file], true).expect("replaced");
+        assert_eq!(std::fs::read(&path).expect("a file").len(), 24);
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 41, "nothing of others is removed");
     }
 
     #[test]

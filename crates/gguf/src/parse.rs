@@ -229,6 +229,12 @@ fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array,
     if n > GGUF_MAX_ARRAY_ELEMENTS {
         return Err(Problem::ArrayLength { field: field.to_string(), offset, found: n });
     }
+    if ty == ValueType::Array {
+        let found = cursor.count_nested(n);
+        if found > MAX_NESTED_ARRAYS {
+            return Err(Problem::NestedArrays { field: field.to_string(), offset, found });
+        }
+    }
     // No more elements than bytes are left for them, so capacity for `n` can be reserved.
     cursor.require(n.saturating_mul(ty.least_bytes()), field)?;
     Ok(match ty {

@@ -173,6 +173,19 @@ pub enum Problem {
         /// Its depth.
         found: u32,
     },
+    /// Arrays within arrays, too many.
+    #[error(
+        "{field} at byte {offset}: found {found} arrays within arrays so far, wanted at most {MAX_NESTED_ARRAYS} in a header \
+         (assay's MAX_NESTED_ARRAYS; llama.cpp reads none)"
+    )]
+    NestedArrays {
+        /// Which array.
+        field: String,
+        /// Where its length stands.
+        offset: u64,
+        /// How many there are up to its end.
+        found: u64,
+    },
     /// A key or tensor name of no bytes.
     #[error("{field} at byte {offset}: found an empty name, wanted at least one byte")]
     EmptyName {

@@ -111,14 +111,22 @@ pub(crate) struct Cursor<'a> {
     position: u64,
     /// Of every number from here on.
     endian: Endian,
+    /// Arrays within arrays so far.
+    nested: u64,
 }
 
 /// Bytes read at once. A multiple of 8, so numbers of an array never straddle two pieces.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl<'a> Cursor<'a> {
+    /// Takes `n` more arrays within an array into the count.
+    pub(crate) fn count_nested(&mut self, n: u64) -> u64 {
+        self.nested = self.nested.saturating_add(n);
+        self.nested
+    }
+
     pub(crate) fn new(source: &'a Source) -> Self {
-        Cursor { source, buffer: Vec::new(), buffer_start: 0, position: 0, endian: Endian::Little }
+        Cursor { source, buffer: Vec::new(), buffer_start: 0, position: 0, endian: Endian::Little, nested: 0 }
     }
 
     /// Reads numbers in this byte order from here on.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use gguf::GgufFile;
+use gguf::{GgufFile, Problem, limits};
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -22,4 +22,17 @@ fn a_file_of_eight_gibibytes_opens_at_once() {
     let b = model.tensor("b").expect("there");
     model.read_at(b, b.nbytes - 8, &mut last).expect("the end of the file");
     assert_eq!(last, [0; 8]);
+}
+
+/// Empty arrays are zeros in the file, and many times as large in memory.
+#[test]
+fn arrays_within_arrays_without_end_are_refused_before_they_take_memory() {
+    let header = Bytes::header(0, 1).key("k", ARRAY).u32(ARRAY).u64(20_000_000);
+    let (_folder, path) = file(&header.0);
+    std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(8 << 30)).expect("a sparse file");
+    let start = Instant::now();
+    let error = GgufFile::open(&path).expect_err("too many");
+    assert!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
+    assert!(matches!(error.problem, Problem::NestedArrays { found: 20_000_000, .. }), "{error}");
+    assert!(error.to_string().contains(&limits::MAX_NESTED_ARRAYS.to_string()), "{error}");
 }

@@ -8,7 +8,7 @@ use gguf::{
     Array, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError, GgufFile, Layout,
     StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was done, for whoever opens the file later. No time and no path, so that equal work gives equal bytes.
 pub(crate) struct Provenance<'a> {
@@ -74,11 +74,9 @@ pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Pro
     }
 
     // A file that was made by assay already keeps what it says about that.
-    let taken = |n: usize| {
-        let prefix = format!("assay.{n}.");
-        source.metadata().iter().any(|(key, _)| key.starts_with(&prefix))
-    };
-    let step = (0..).find(|&n| !taken(n)).unwrap_or(0);
+    let step_of = |key: &str| key.strip_prefix("assay.")?.split_once('.')?.0.parse().ok();
+    let taken: BTreeSet<usize> = source.metadata().iter().filter_map(|(key, _)| step_of(key)).collect();
+    let step = (0..).find(|n| !taken.contains(n)).unwrap_or(0);
     let mut note = |key: &str, value: Value| metadata.push((format!("assay.{step}.{key}"), value));
     let text = |text: &str| Value::String(text.as_bytes().to_vec());
     let list = |lines: &[String]| Value::Array(Array::String(StringArray::of(lines).unwrap_or_default()));

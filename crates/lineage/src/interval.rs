@@ -16,26 +16,42 @@ use multiversion::multiversion;
 use numerics::{Minifloat, Rounding};
 
 /// The float grid that values were last rounded to, which bounds what can be told from them.
+///
+/// Values may lie on two: among F16's subnormals those of eight bits are BF16's as well, but their neighbours are F16's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Precision(Option<Minifloat>);
+pub(crate) struct Precision {
+    grid: Option<Minifloat>,
+    also: Option<Minifloat>,
+}
 
 impl Precision {
-    pub(crate) const F32: Precision = Precision(None);
+    pub(crate) const F32: Precision = Precision { grid: None, also: None };
 
     pub(crate) fn of(grid: Minifloat) -> Precision {
-        Precision(Some(grid))
+        Precision { grid: Some(grid), also: None }
+    }
+
+    /// The same, where all values lie on another grid too.
+    pub(crate) fn and(self, also: Minifloat) -> Precision {
+        Precision { also: Some(also), ..self }
     }
 
     /// Nearest value of the grid.
     pub(crate) fn round(self, x: f64) -> f32 {
-        self.0.map_or(x as f32, |grid| grid.cast(Rounding::Rne, x as f32))
+        let nearest = |x: f32, grid: Option<Minifloat>| grid.map_or(x, |grid| grid.cast(Rounding::Rne, x));
+        nearest(nearest(x as f32, self.also), self.grid)
     }
 
     /// Half the distance to the next value, in the unit of x.
     pub(crate) fn half_ulp(self, x: f32) -> f64 {
-        let (mantissa_bits, min_exponent) = self.0.map_or((23, -126), |g| (g.mantissa_bits() as i32, g.min_exponent()));
         let exponent = (x.to_bits() >> 23 & 0xff) as i32 - 127;
-        power_of_two(exponent.max(min_exponent) - mantissa_bits - 1)
+        let of = |grid: Option<Minifloat>| {
+            let (mantissa_bits, min_exponent) =
+                grid.map_or((23, -126), |grid| (grid.mantissa_bits() as i32, grid.min_exponent()));
+            power_of_two(exponent.max(min_exponent) - mantissa_bits - 1)
+        };
+        // No grid is finer than F32's.
+        of(self.grid).max(of(self.also))
     }
 }
 
@@ -284,5 +300,8 @@ mod tests {
         assert_eq!(Precision::of(Minifloat::Bf16).half_ulp(1.5), 1.0 / 256.0);
         assert_eq!(Precision::of(Minifloat::F16).half_ulp(1e-7), 2f64.powi(-25), "among the subnormals");
         assert_eq!(Precision::F32.half_ulp(0.0), 2f64.powi(-150));
+        let both = Precision::of(Minifloat::Bf16).and(Minifloat::F16);
+        assert_eq!((both.half_ulp(1.5), both.half_ulp(1e-7)), (1.0 / 256.0, 2f64.powi(-25)), "the coarser of both");
+        assert_eq!(both.round(1.3 * 2f64.powi(-24)), 2f32.powi(-24));
     }
 }

@@ -197,12 +197,12 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     }
     if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
         let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
-        let requantized = explained.requantized(zero);
+        let requantized = explained.requantized(zero, top);
         return Some(Lattice { extent: Extent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
     }
     Some(Lattice {
         super_blocks: has_super_blocks(sample, extent, zero, precision),
-        requantized: explained.requantized(zero),
+        requantized: explained.requantized(zero, lattice.top),
         ..lattice
     })
 }
@@ -398,7 +398,12 @@ impl Explained {
 
     /// Redraws each level as one of its neighbours. Where all levels of a block are in use that changes
     /// little; where only those of a coarser lattice are, many more appear.
-    fn requantized(&self, zero: Zero) -> Option<Requantized> {
+    ///
+    /// Only of lattices whose own levels are many: single blocks with a larger multiple than the rest are outliers.
+    fn requantized(&self, zero: Zero, top: u32) -> Option<Requantized> {
+        if top < MIN_TOP_TO_REDRAW {
+            return None;
+        }
         let (mut before, mut rises) = (Vec::new(), Vec::new());
         for (index, (block, fit)) in self.hits.iter().enumerate() {
             let least = block.iter().copied().fold(f32::INFINITY, f32::min);
@@ -431,7 +436,8 @@ impl Explained {
         before.sort_unstable_by(f64::total_cmp);
         let most = before[(before.len() - 1) * 95 / 100] as u32;
         let about_bits = (seen >= 32).then(|| most.next_power_of_two().trailing_zeros());
-        found.then_some(Requantized { levels, expected: levels + rise, about_bits })
+        let is_coarser = about_bits.is_none_or(|about_bits| about_bits < bits_of(top, zero));
+        (found && is_coarser).then_some(Requantized { levels, expected: levels + rise, about_bits })
     }
 }
 

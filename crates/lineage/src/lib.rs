@@ -56,7 +56,7 @@ pub use predict::{Prediction, predict};
 pub use rows::{RowGrids, row_grids};
 pub use sample::{Axis, Extent};
 pub use scaled_float::ScaledFloat;
-pub use search::{Grid, Search, search};
+pub use search::{Grid, Search, article, search};
 pub use small_float::SmallFloat;
 pub use survey::{Survey, survey};
 pub use table::{CODEBOOKS, Codebook, TableGrid};

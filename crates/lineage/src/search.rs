@@ -63,6 +63,9 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     if let Effective::Transformed(_) = census.effective {
         return nothing(Grid::NotDecidable("the converter's constant is not taken off before looking for a grid"));
     }
+    if finite == 0 && census.n > 0 {
+        return nothing(Grid::NotDecidable("no value is finite"));
+    }
     if (finite as usize) < MIN_VALUES {
         return nothing(Grid::NotDecidable("too few values for a grid of blocks to show"));
     }
@@ -120,10 +123,12 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
 /// The coarsest float grid that holds every value: what lies below it can tell nothing.
 fn precision_of(census: &TensorCensus) -> Precision {
     let finite = census.n - census.nonfinite;
+    let on_f16 = census.stored != StoredPrecision::Quantized && census.on_f16 == finite;
     match (census.effective, census.stored) {
+        _ if census.on_bf16 == finite && on_f16 => Precision::of(Minifloat::Bf16).and(Minifloat::F16),
         _ if census.on_bf16 == finite => Precision::of(Minifloat::Bf16),
         (Effective::F16, _) | (_, StoredPrecision::F16) => Precision::of(Minifloat::F16),
-        _ if census.stored != StoredPrecision::Quantized && census.on_f16 == finite => Precision::of(Minifloat::F16),
+        _ if on_f16 => Precision::of(Minifloat::F16),
         (Effective::Tf32, _) => Precision::of(Minifloat::Tf32),
         _ => Precision::F32,
     }
@@ -171,6 +176,11 @@ impl Lattice {
         };
         known.map_or_else(|| format!("INT{bits}"), str::to_owned)
     }
+}
+
+/// Of a grid's name. Letters are read by name: an E, an F, an I, an N.
+pub fn article(name: &str) -> &'static str {
+    if name.starts_with(['E', 'F', 'I', 'N']) { "an" } else { "a" }
 }
 
 impl Search {
@@ -240,7 +250,8 @@ impl Search {
                     format!("; ~{:.0} of {:.0} expected levels: looks requantized from {from}", r.levels, r.expected)
                 });
                 format!(
-                    "lies on a {}-like grid: {extent}, {symmetric}, {} bits{scales} ({}){requantized}",
+                    "lies on {} {}-like grid: {extent}, {symmetric}, {} bits{scales} ({}){requantized}",
+                    article(&l.like()),
                     l.like(),
                     l.bits,
                     of(&l.blocks)
@@ -248,7 +259,8 @@ impl Search {
             }
             Grid::Codebook(t) => {
                 format!(
-                    "lies on a {} grid: {}, {} entries ({})",
+                    "lies on {} {} grid: {}, {} entries ({})",
+                    article(t.name),
                     t.name,
                     t.extent.words(t.axis),
                     t.entries,
@@ -256,7 +268,8 @@ impl Search {
                 )
             }
             Grid::SmallFloat(s) => format!(
-                "lies on a {}-like grid: {} significant bits over {} binades, power-of-two scales ({} of {} values, exact)",
+                "lies on {} {}-like grid: {} significant bits over {} binades, power-of-two scales ({} of {} values, exact)",
+                article(&s.like()),
                 s.like(),
                 s.significant_bits,
                 s.octaves,

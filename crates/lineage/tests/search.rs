@@ -215,6 +215,32 @@ fn native_weights_of_any_shape_and_storage_lie_on_no_grid() {
     }
 }
 
+/// Those of eight bits lie on BF16 as well, and any number is a multiple of the step that they share.
+#[test]
+fn native_weights_among_the_subnormals_of_f16_lie_on_no_grid() {
+    for (seed, size) in [1e-7f32, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5].into_iter().enumerate() {
+        let mut w = weights(Shape::Gaussian, seed as u64);
+        w.iter_mut().for_each(|x| *x *= size / 0.02);
+        let subnormal = store(&w, F16);
+        for (values, stored) in [(&w, F16), (&subnormal, F32), (&subnormal, Bf16)] {
+            let found = look(values, stored);
+            assert!(!found.is_found(), "{size} in {stored}: {}", found.note());
+        }
+    }
+}
+
+#[test]
+fn a_lattice_of_few_bits_in_blocks_of_another_size_is_not_said_to_be_requantized() {
+    for (top, shape) in [(7.0, Shape::Gaussian), (3.0, Shape::Gaussian), (7.0, Shape::StudentT)] {
+        let made = per_block(&weights(shape, 5), N_PER_ROW, |row| symmetric(row, 48, top, |d| d));
+        for stored in [F32, F16, Bf16] {
+            let found = look(&made, stored);
+            let requantized = matches!(&found.grid, Grid::Lattice(l) if l.requantized.is_some());
+            assert!(!requantized, "±{top} in {stored}: {}", found.note());
+        }
+    }
+}
+
 #[test]
 fn norms_sparse_tensors_and_repeated_rows_lie_on_no_grid() {
     let mut rng = Pcg64::new(77, 1);

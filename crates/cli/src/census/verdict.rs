@@ -28,24 +28,27 @@ fn upcast(rows: &[Row]) -> Vec<String> {
             let others = of_type.iter().filter(|row| row.blocks.grid != *grid).map(|row| row.name.as_str());
             // Who does not agree is worth a name where most do.
             let but = if on.len() * 2 > of_type.len() { but(others) } else { String::new() };
-            lines.push(format!(
-                "{} of {} {ty} tensors that can tell {}: stored in {ty}, they hold about {mean_bits:.0} bits a value{but}",
-                on.len(),
-                of_type.len(),
-                lie_on(grid)
-            ));
+            // Of levels that are no known table's, what naming them costs is not known.
+            let hold = match grid.starts_with(FEW_LEVELS) {
+                true => String::new(),
+                false => format!(": stored in {ty}, they hold about {mean_bits:.0} bits a value"),
+            };
+            let (on, of, lie_on) = (on.len(), of_type.len(), lie_on(grid));
+            lines.push(format!("{on} of {of} {ty} tensors that can tell {lie_on}{hold}{but}"));
         }
     }
     lines
 }
 
+/// How the name of a grid of few levels begins.
+const FEW_LEVELS: &str = "at most";
+
 /// `lie on a Q4_0-like grid`, `lie on an INT8-like grid`, `have at most 3 levels in each block`.
 fn lie_on(grid: &str) -> String {
-    if grid.starts_with("at most") {
+    if grid.starts_with(FEW_LEVELS) {
         return format!("have {grid} in each block");
     }
-    // Letters are read by name: an E, an F, an I, an N.
-    let article = if grid.starts_with(['E', 'F', 'I', 'N']) { "an" } else { "a" };
+    let article = lineage::article(grid);
     match grid.strip_suffix(" over a coarser lattice") {
         Some(finer) => format!("lie on {article} {finer} grid over a coarser lattice"),
         None => format!("lie on {article} {grid} grid"),

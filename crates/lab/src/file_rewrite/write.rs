@@ -61,7 +61,12 @@ impl Rewrite<'_> {
         codec: &dyn BlockCodec,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Rewritten, RewriteError> {
-        let inputs = || self.source.shards().iter().map(Shard::path);
+        // Files that schemes name are read as well. One out of a store is named by its hash, which is no path here.
+        let of_schemes = || self.edits.values().filter_map(|edit| edit.scheme_requested.file());
+        let inputs = || {
+            let shards = self.source.shards().iter().map(Shard::path);
+            shards.chain(of_schemes().map(|file| Path::new(file.name())))
+        };
         check_output(out, inputs(), replace)?;
         if self.is_verbatim() {
             return self.copy(out, replace, progress);
