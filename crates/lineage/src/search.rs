@@ -269,7 +269,7 @@ impl Search {
             }
             Grid::SmallFloat(s) => format!(
                 "lies on {} {}-like grid: {} significant bits over {} binades, power-of-two scales ({} of {} values, exact)",
-                article(&s.like()),
+                article(s.like()),
                 s.like(),
                 s.significant_bits,
                 s.octaves,
