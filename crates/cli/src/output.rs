@@ -96,7 +96,10 @@ pub fn to_stderr(text: &str) {
 fn unless_closed(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
     match write() {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(e) => Err(anyhow::Error::new(e).context("cannot write to standard output").into()),
+        Err(e) => {
+            let hint = "check the disk, or the program that the output goes to";
+            Err(anyhow::anyhow!("standard output cannot be written: {e}\nhint: {hint}").into())
+        }
         Ok(()) => Ok(()),
     }
 }

@@ -288,8 +288,8 @@ impl Answer {
         if !self.skipped.is_empty() {
             let _ = writeln!(
                 out,
-                "skipped: {}, which hold no weights",
-                lab::phrase::plural(self.skipped.len(), "integer tensor")
+                "skipped: {} of integers or f64, which hold no weights",
+                lab::phrase::plural(self.skipped.len(), "tensor")
             );
         }
         for file in &self.files {

@@ -52,7 +52,8 @@ impl Row {
     fn of(role: TargetRole, model: &Model) -> Self {
         let mut row =
             Row { name: role.name(), meaning: role.meaning(), n_tensors: 0, n_values: 0, types: BTreeMap::new() };
-        let matched = model.file.tensors().iter().zip(&model.ids).filter(|(_, id)| role.holds(id) && !id.is_integer());
+        let matched =
+            model.file.tensors().iter().zip(&model.ids).filter(|(_, id)| role.holds(id) && !id.holds_no_weights());
         for (tensor, _) in matched {
             row.n_tensors += 1;
             row.n_values = row.n_values.saturating_add(tensor.n_elements());

@@ -96,7 +96,7 @@ fn a_full_disk_is_an_error_that_says_so() {
         .expect("assay starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("error: cannot write to standard output"), "{said}");
+    assert!(said.contains("error: standard output cannot be written"), "{said}");
 }
 
 #[test]

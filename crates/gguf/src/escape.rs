@@ -32,6 +32,20 @@ pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
     out
 }
 
+/// Most bytes of a name in a message.
+const SHORT: usize = 200;
+
+/// [`escape_terminal`] of a key or name in a message: what is too long for a line is cut, and how long it is is said.
+pub(crate) fn escape_short(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
+    if bytes.len() <= SHORT {
+        return escape_terminal(bytes);
+    }
+    // Not within a character, where it is UTF-8.
+    let end = (SHORT - 3..=SHORT).rev().find(|&end| bytes[end] & 0xc0 != 0x80).unwrap_or(SHORT);
+    format!("{}… ({} bytes)", escape_terminal(&bytes[..end]), bytes.len())
+}
+
 /// JSON with everything that could steer a terminal or mislead a reader as `\u` escapes: the same document, since such characters
 /// stand in its strings alone.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
@@ -80,6 +94,14 @@ mod tests {
     fn what_misleads_a_reader_is_written_out() {
         assert_eq!(escape_terminal("abc\u{202e}fdp.exe"), "abc\\u{202e}fdp.exe");
         assert_eq!(escape_terminal("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(escape_short("a".repeat(200)), "a".repeat(200));
+        assert_eq!(escape_short("ä".repeat(150)), format!("{}… (300 bytes)", "ä".repeat(100)));
+        assert_eq!(escape_short(format!("x{}", "ä".repeat(150))), format!("x{}… (301 bytes)", "ä".repeat(99)));
+        assert_eq!(escape_short([0xbf; 300]), format!("{}… (300 bytes)", "\\xbf".repeat(200)));
     }
 
     #[test]

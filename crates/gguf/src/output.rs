@@ -64,8 +64,19 @@ pub enum OutputProblem {
     #[error("cannot be written: {0}; nothing is left behind")]
     Write(#[source] io::Error),
     /// The system failed to give the finished file its name.
-    #[error("cannot be given its name: {0}; nothing is left behind")]
+    #[error("cannot be given its name: {0}; nothing is left behind, and nothing replaced")]
     Name(#[source] io::Error),
+    /// One of several files could not have its name, and another one's cannot be undone.
+    #[error(
+        "is left as one of several new files: another could not be given its name, and here what was before cannot be put back: {source}{}",
+        .aside.as_ref().map(|aside| format!("; it is kept as {aside}")).unwrap_or_default()
+    )]
+    TakeBack {
+        /// The system's words.
+        source: io::Error,
+        /// Where the former file is, escaped.
+        aside: Option<String>,
+    },
     /// The finished file has its name, but the folder could not be put on the disk.
     #[error("is there and complete, but its folder cannot be put on the disk: {0}")]
     Folder(#[source] io::Error),
@@ -80,12 +91,13 @@ impl OutputProblem {
             Self::IsInput { .. } => "\nhint: give the output another name; a model is never changed in place",
             Self::Exists => "\nhint: choose another name, or replace the file with --force",
             Self::NotAFile { .. } | Self::NoName => "\nhint: name a .gguf file that does not exist yet",
+            Self::Create(e) if e.kind() == io::ErrorKind::InvalidFilename => "\nhint: choose a shorter name",
             Self::Create(_) => "\nhint: check that the folder exists and may be written to",
             Self::SizeLimit { .. } => {
                 "\nhint: raise the limit with ulimit -f, or write smaller files with --split-max-size"
             }
             Self::Write(e) if e.kind() == io::ErrorKind::StorageFull => "\nhint: free some space on the disk",
-            Self::Write(_) | Self::Name(_) | Self::Folder(_) => {
+            Self::Write(_) | Self::Name(_) | Self::TakeBack { .. } | Self::Folder(_) => {
                 "\nhint: check the disk or the network share that the folder is on"
             }
             Self::Malformed(_) => "\nhint: this is a fault of assay; please report it",
@@ -110,7 +122,12 @@ pub fn check_output<'a>(
     if path.file_name().is_none() {
         return Err(error(path, OutputProblem::NoName));
     }
-    let Ok(link) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let link = match std::fs::symlink_metadata(path) {
+        Ok(link) => link,
+        // Creating the file says what else is wrong; that its name is too long only giving it would.
+        Err(e) if e.kind() == io::ErrorKind::InvalidFilename => return Err(error(path, OutputProblem::Create(e))),
+        Err(_) => return Ok(()),
+    };
     // A link that leads nowhere is a name that is taken.
     if let Ok(there) = std::fs::metadata(path) {
         let same = |input: &&Path| {
@@ -249,29 +266,79 @@ impl Drop for OutputFile {
     }
 }
 
-/// Makes finished files appear: all bytes of all of them on the disk first, then the names, then the folder. If one
-/// cannot have its name, those of this call that did not replace anything lose theirs again.
+/// Makes finished files appear: all bytes of all of them on the disk first, then the names, then the folders. If one
+/// cannot have its name, all is as it was before: the others lose theirs, and what they replaced is back.
+///
+/// Several names cannot be given in one step. They are given from the last file to the first, so that what a kill in
+/// between leaves of a split model lacks the shard by which it is opened.
 ///
 /// # Errors
 /// When the disk fails, a name has been taken meanwhile, or a file is not sound.
 pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
     files.iter_mut().try_for_each(OutputFile::seal)?;
-    let mut named: Vec<PathBuf> = Vec::new();
-    for file in &mut files {
-        let is_new = std::fs::symlink_metadata(&file.path).is_err();
-        if let Err(error) = file.name(replace) {
-            named.iter().for_each(|path| remove(path));
-            return Err(error);
+    // One name is replaced in one step, and there is nothing to go back to.
+    let go_back = replace && files.len() > 1;
+    let mut given: Vec<Given> = Vec::new();
+    let named = files.iter_mut().rev().try_for_each(|file| {
+        let path = file.path.clone();
+        let before = if go_back { set_aside(&path).map_err(|e| error(&path, OutputProblem::Name(e)))? } else { None };
+        let named = file.name(replace);
+        if named.is_ok() || before.is_some() {
+            given.push(Given { path, before });
         }
-        if is_new {
-            named.push(file.path.clone());
-        }
+        named
+    });
+    if let Err(e) = named {
+        given.iter().rev().try_for_each(Given::take_back)?;
+        return Err(e);
     }
+    given.iter().filter_map(|given| given.before.as_deref()).for_each(remove);
     for file in &files {
         let synced = File::open(folder_of(&file.path)).and_then(|folder| folder.sync_all());
         synced.map_err(|e| error(&file.path, OutputProblem::Folder(e)))?;
     }
     Ok(())
+}
+
+/// A name that a file of ours has, or for which what was there has made room.
+struct Given {
+    path: PathBuf,
+    /// Where that is meanwhile.
+    before: Option<PathBuf>,
+}
+
+impl Given {
+    /// All as it was.
+    fn take_back(&self) -> Result<(), OutputError> {
+        let result = match &self.before {
+            // Two links of one file are not renamed into each other: where it never left, its second name goes.
+            Some(before) => std::fs::rename(before, &self.path).inspect(|()| remove(before)),
+            None => std::fs::remove_file(&self.path),
+        };
+        let aside = || self.before.as_ref().map(|before| escape_terminal(before.as_os_str().as_encoded_bytes()));
+        result.map_err(|source| error(&self.path, OutputProblem::TakeBack { source, aside: aside() }))
+    }
+}
+
+/// A second name for the file at `path`, if there is one; on file systems without such names, its only one.
+fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+    // A folder stays where it is, and in the way.
+    if std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+        return Ok(None);
+    }
+    loop {
+        let hidden = hidden_name(path);
+        let linked = std::fs::hard_link(path, &hidden).or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Err(e),
+            _ => rename_to_new(path, &hidden),
+        });
+        match linked {
+            Ok(()) => return Ok(Some(hidden)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -363,6 +430,59 @@ mod tests {
         assert!(matches!(error.problem, OutputProblem::Exists), "{error}");
         commit_all(vec![with_hidden_name(&path)], true).expect("replaced");
         assert_eq!((n_files(), path.exists()), (1, true));
+    }
+
+    fn listing(folder: &Path) -> Vec<(String, u64)> {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+        let of = |entry: std::fs::DirEntry| {
+            (entry.file_name().to_string_lossy().into_owned(), entry.metadata().expect("metadata").len())
+        };
+        let mut listing: Vec<(String, u64)> = entries.map(of).collect();
+        listing.sort();
+        listing
+    }
+
+    #[test]
+    fn of_several_files_all_are_replaced_or_none() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("b"), "old").expect("written");
+        // Names are given from the last to the first: c is new, b replaces, and a cannot be given, by a folder in its place.
+        std::fs::create_dir(path("a")).expect("a folder");
+        std::fs::write(path("a/inside"), "").expect("written");
+        let before = listing(folder.path());
+        let files = ["a", "b", "c"].map(|name| with_hidden_name(&path(name)));
+        let error = commit_all(files.into(), true).expect_err("a folder in the place of one");
+        assert!(error.path.ends_with("a") && matches!(error.problem, OutputProblem::Name(_)), "{error}");
+        assert_eq!(listing(folder.path()), before);
+
+        std::fs::remove_dir_all(path("a")).expect("removed");
+        let files = ["a", "b", "c"].map(|name| with_hidden_name(&path(name)));
+        commit_all(files.into(), true).expect("replaced");
+        assert_eq!(listing(folder.path()), ["a", "b", "c"].map(|name| (name.to_owned(), 24)));
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_back_whether_it_was_linked_or_moved() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.gguf");
+        assert_eq!(set_aside(&path).expect("nothing there"), None);
+        for is_moved in [false, true] {
+            std::fs::write(&path, "old").expect("written");
+            let before = set_aside(&path).expect("set aside");
+            if is_moved {
+                std::fs::remove_file(&path).expect("removed");
+            }
+            Given { path: path.clone(), before }.take_back().expect("taken back");
+            assert_eq!(listing(folder.path()), [("out.gguf".to_owned(), 3)]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = check_output(&folder.path().join("x".repeat(300)), [], false).expect_err("too long");
+        assert!(matches!(error.problem, OutputProblem::Create(_)), "{error}");
     }
 
     #[test]

@@ -12,10 +12,10 @@
 //! The GGUF specification (`docs/gguf.md` of ggml) and `gguf_init_from_reader` in `ggml/src/gguf.cpp`.
 
 use crate::endian::Endian;
-use crate::escape::escape_terminal;
+use crate::escape::{escape_short, escape_terminal};
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
-use crate::problem::Problem;
+use crate::problem::{Problem, WrongAlignment};
 use crate::source::{Cursor, Field, Source};
 use crate::tensor::TensorInfo;
 use crate::value::{Array, StringArray, Value, ValueType};
@@ -55,17 +55,22 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
 
     let mut metadata = Vec::new();
     let mut key_index = HashMap::new();
+    let mut alignment_offset = 0;
     for index in 0..n_kv {
         let offset = cursor.position();
-        let key = name(&mut cursor, Field::Key(index), MAX_KEY_LENGTH)?;
+        let key = name(&mut cursor, Field::Key(index), OF_KEY)?;
         if key_index.insert(key.clone(), metadata.len()).is_some() {
-            return Err(Problem::DuplicateKey { index, offset, key: escape_terminal(key) });
+            return Err(Problem::DuplicateKey { index, offset, key: escape_short(key) });
+        }
+        if key == GENERAL_ALIGNMENT {
+            alignment_offset = offset;
         }
         let ty = value_type(&mut cursor, Field::TypeOf(&key))?;
         let value = value(&mut cursor, ty, Field::Value(&key))?;
         metadata.push((key, value));
     }
-    let alignment = alignment(key_index.get(GENERAL_ALIGNMENT).map(|&i| &metadata[i].1))?;
+    let alignment = alignment(key_index.get(GENERAL_ALIGNMENT).map(|&i| &metadata[i].1))
+        .map_err(|wrong| Problem::Alignment { offset: alignment_offset, wrong })?;
 
     let mut tensors = Vec::new();
     let mut names = HashSet::new();
@@ -149,20 +154,33 @@ fn count(cursor: &mut Cursor<'_>, field: &'static str, least_bytes: u64) -> Resu
     Ok(found)
 }
 
-/// The length in front of a string, no longer than `max` and than the file.
-fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, max: u64) -> Result<u64, Problem> {
+/// The most bytes that a string may have.
+#[derive(Clone, Copy)]
+struct Limit {
+    max: u64,
+    name: &'static str,
+}
+
+const OF_KEY: Limit = Limit { max: MAX_KEY_LENGTH, name: "the GGUF specification's limit of a key" };
+const OF_VALUE: Limit = Limit { max: GGUF_MAX_STRING_LENGTH, name: "GGUF_MAX_STRING_LENGTH" };
+/// With its closing NUL it takes [`GGML_MAX_NAME`].
+const OF_TENSOR_NAME: Limit = Limit { max: GGML_MAX_NAME - 1, name: "GGML_MAX_NAME less its NUL" };
+
+/// The length in front of a string, no longer than the limit and the file.
+fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<u64, Problem> {
+    let Limit { max, name } = limit;
     let offset = cursor.position();
     let found = cursor.u64(field)?;
     if found > max {
-        return Err(Problem::StringLength { field: field.to_string(), offset, found, max });
+        return Err(Problem::StringLength { field: field.to_string(), offset, found, max, limit: name });
     }
     cursor.require(found, field)?;
     Ok(found)
 }
 
 /// A metadata key or tensor name.
-fn name(cursor: &mut Cursor<'_>, field: Field<'_>, max: u64) -> Result<String, Problem> {
-    let n = string_length(cursor, field, max)?;
+fn name(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<String, Problem> {
+    let n = string_length(cursor, field, limit)?;
     let offset = cursor.position();
     if n == 0 {
         return Err(Problem::EmptyName { field: field.to_string(), offset });
@@ -170,13 +188,13 @@ fn name(cursor: &mut Cursor<'_>, field: Field<'_>, max: u64) -> Result<String, P
     let mut bytes = Vec::new();
     cursor.append(n, &mut bytes, field)?;
     if let Some(nul) = bytes.iter().position(|&byte| byte == 0) {
-        let (offset, found) = (offset + nul as u64, escape_terminal(&bytes));
+        let (offset, found) = (offset + nul as u64, escape_short(&bytes));
         return Err(Problem::NameWithNul { field: field.to_string(), offset, found });
     }
     String::from_utf8(bytes).map_err(|e| Problem::NameNotUtf8 {
         field: field.to_string(),
         offset: offset + e.utf8_error().valid_up_to() as u64,
-        found: escape_terminal(e.as_bytes()),
+        found: escape_short(e.as_bytes()),
     })
 }
 
@@ -200,7 +218,7 @@ fn value(cursor: &mut Cursor<'_>, ty: ValueType, field: Field<'_>) -> Result<Val
         ValueType::F64 => Value::F64(f64::from_le_bytes(cursor.array(field)?)),
         ValueType::Bool => Value::Bool(bools(cursor, 1, field)?[0]),
         ValueType::String => {
-            let n = string_length(cursor, field, GGUF_MAX_STRING_LENGTH)?;
+            let n = string_length(cursor, field, OF_VALUE)?;
             let mut bytes = Vec::new();
             cursor.append(n, &mut bytes, field)?;
             Value::String(bytes)
@@ -264,7 +282,7 @@ fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringAr
     let mut strings = StringArray::with_capacity(n as usize);
     for _ in 0..n {
         let offset = cursor.position();
-        let length = string_length(cursor, field, GGUF_MAX_STRING_LENGTH)?;
+        let length = string_length(cursor, field, OF_VALUE)?;
         strings
             .push_with(|bytes| cursor.append(length, bytes, field))?
             .ok_or_else(|| Problem::HeaderTooLarge { field: field.to_string(), offset })?;
@@ -272,17 +290,18 @@ fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringAr
     Ok(strings)
 }
 
-pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, Problem> {
+/// The alignment that a value of `general.alignment`, or its absence, says.
+pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, WrongAlignment> {
     match value {
         None => Ok(GGUF_DEFAULT_ALIGNMENT),
         Some(&Value::U32(found)) if found.is_power_of_two() => Ok(found),
-        Some(&Value::U32(found)) => Err(Problem::Alignment { found }),
-        Some(other) => Err(Problem::AlignmentType { found: other.value_type() }),
+        Some(&Value::U32(found)) => Err(WrongAlignment::Value(found)),
+        Some(other) => Err(WrongAlignment::Type(other.value_type())),
     }
 }
 
 fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, Problem> {
-    let name = name(cursor, Field::TensorName(index), GGML_MAX_NAME - 1)?;
+    let name = name(cursor, Field::TensorName(index), OF_TENSOR_NAME)?;
     let safe_name = || escape_terminal(&name);
 
     let offset = cursor.position();
@@ -291,10 +310,12 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
         return Err(Problem::Dimensions { name: safe_name(), offset, found: n_dims });
     }
     let mut ne = [1; GGML_MAX_DIMS as usize];
+    let shape_offset = cursor.position();
     for extent in &mut ne[..n_dims as usize] {
         *extent = cursor.u64(Field::TensorShape(&name))?;
     }
-    let shape_problem = || Problem::Shape { name: safe_name(), ne: ne[..n_dims as usize].to_vec() };
+    let shape_problem =
+        || Problem::Shape { name: safe_name(), offset: shape_offset, ne: ne[..n_dims as usize].to_vec() };
     // An extent of 0 must not hide an overflow of the others: any of their products is formed later.
     let product = ne.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1)));
     if product.is_none_or(|product| product > i64::MAX as u64) {
@@ -310,13 +331,14 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     })?;
     if !ne[0].is_multiple_of(ty.blck_size()) {
         let (found, blck_size) = (ne[0], ty.blck_size());
-        return Err(Problem::Row { name: safe_name(), ty: ty.name(), found, blck_size });
+        return Err(Problem::Row { name: safe_name(), offset: shape_offset, ty: ty.name(), found, blck_size });
     }
     let nbytes = ty.bytes_of(n_elements).ok_or_else(shape_problem)?;
 
+    let place = cursor.position();
     let offset = cursor.u64(Field::TensorOffset(&name))?;
     if !offset.is_multiple_of(alignment.into()) {
-        return Err(Problem::Misaligned { name: safe_name(), found: offset, alignment });
+        return Err(Problem::Misaligned { name: safe_name(), offset: place, found: offset, alignment });
     }
     Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 })
 }

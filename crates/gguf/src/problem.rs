@@ -132,7 +132,7 @@ pub enum Problem {
         left: u64,
     },
     /// The header as a whole passes the cap.
-    #[error("{field} at byte {offset}: the header passes {MAX_HEADER_BYTES} bytes (MAX_HEADER_BYTES)")]
+    #[error("{field} at byte {offset}: the header passes {MAX_HEADER_BYTES} bytes (assay's MAX_HEADER_BYTES)")]
     HeaderTooLarge {
         /// What was being read.
         field: String,
@@ -142,7 +142,7 @@ pub enum Problem {
 
     // Metadata.
     /// A string passes the cap.
-    #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max}")]
+    #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max} ({limit})")]
     StringLength {
         /// Which string.
         field: String,
@@ -152,9 +152,13 @@ pub enum Problem {
         found: u64,
         /// The cap.
         max: u64,
+        /// Its name, upstream's where it is upstream's.
+        limit: &'static str,
     },
     /// An array passes the cap.
-    #[error("{field} at byte {offset}: found {found} elements, wanted at most {GGUF_MAX_ARRAY_ELEMENTS}")]
+    #[error(
+        "{field} at byte {offset}: found {found} elements, wanted at most {GGUF_MAX_ARRAY_ELEMENTS} (GGUF_MAX_ARRAY_ELEMENTS)"
+    )]
     ArrayLength {
         /// Which array.
         field: String,
@@ -164,7 +168,10 @@ pub enum Problem {
         found: u64,
     },
     /// Arrays within arrays, too deep.
-    #[error("{field} at byte {offset}: found an array {found} levels deep, wanted at most {MAX_ARRAY_DEPTH}")]
+    #[error(
+        "{field} at byte {offset}: found an array {found} levels deep, wanted at most {MAX_ARRAY_DEPTH} \
+         (assay's MAX_ARRAY_DEPTH; llama.cpp reads none within another)"
+    )]
     ArrayDepth {
         /// Which array.
         field: String,
@@ -244,17 +251,13 @@ pub enum Problem {
         /// The byte.
         found: u8,
     },
-    /// `general.alignment` is no u32.
-    #[error("metadata \"general.alignment\": found a value of type {found}, wanted u32")]
-    AlignmentType {
-        /// Its type.
-        found: ValueType,
-    },
-    /// `general.alignment` is 0 or no power of two.
-    #[error("metadata \"general.alignment\": found {found}, wanted a power of two")]
+    /// `general.alignment` is none.
+    #[error("metadata \"general.alignment\" at byte {offset}: {wrong}")]
     Alignment {
-        /// The alignment.
-        found: u32,
+        /// Where the pair stands.
+        offset: u64,
+        /// What is wrong with it.
+        wrong: WrongAlignment,
     },
 
     // Tensors.
@@ -269,7 +272,9 @@ pub enum Problem {
         name: String,
     },
     /// More dimensions than ggml has.
-    #[error("tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS}")]
+    #[error(
+        "tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS} (GGML_MAX_DIMS)"
+    )]
     Dimensions {
         /// The tensor, escaped.
         name: String,
@@ -279,10 +284,12 @@ pub enum Problem {
         found: u32,
     },
     /// An extent that would be negative in ggml, or a product of extents that would overflow.
-    #[error("tensor \"{name}\": found shape {ne:?}, wanted a product of at most 2^63 - 1")]
+    #[error("tensor \"{name}\": found shape {ne:?} at byte {offset}, wanted a product of at most 2^63 - 1")]
     Shape {
         /// The tensor, escaped.
         name: String,
+        /// Where the first extent stands.
+        offset: u64,
         /// The extents.
         ne: Vec<u64>,
     },
@@ -297,10 +304,14 @@ pub enum Problem {
         found: GgmlTypeIdError,
     },
     /// A row that is not whole blocks.
-    #[error("tensor \"{name}\": found {found} values in a row of {ty}, wanted a multiple of {blck_size}")]
+    #[error(
+        "tensor \"{name}\": found {found} values in a row of {ty} at byte {offset}, wanted a multiple of {blck_size}"
+    )]
     Row {
         /// The tensor, escaped.
         name: String,
+        /// Where `ne[0]` stands.
+        offset: u64,
         /// The type.
         ty: &'static str,
         /// `ne[0]`.
@@ -309,10 +320,12 @@ pub enum Problem {
         blck_size: u64,
     },
     /// Data that does not start at a multiple of the alignment.
-    #[error("tensor \"{name}\": found offset {found}, wanted a multiple of {alignment}")]
+    #[error("tensor \"{name}\": found offset {found} at byte {offset}, wanted a multiple of {alignment}")]
     Misaligned {
         /// The tensor, escaped.
         name: String,
+        /// Where the offset stands.
+        offset: u64,
         /// The offset, from the start of the data section.
         found: u64,
         /// The alignment.
@@ -425,6 +438,17 @@ pub enum Problem {
     },
 }
 
+/// What stands for an alignment and cannot be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongAlignment {
+    /// No u32.
+    #[error("found a value of type {0}, wanted u32")]
+    Type(ValueType),
+    /// 0 or no power of two.
+    #[error("found {0}, wanted a power of two")]
+    Value(u32),
+}
+
 impl Problem {
     /// What to do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
@@ -465,6 +489,13 @@ impl Problem {
             }
             Self::ByteOrder { .. } => "inspect shows the file; its values can be had from the little-endian original",
             Self::Range { .. } => return None,
+            Self::StringLength { .. }
+            | Self::ArrayLength { .. }
+            | Self::ArrayDepth { .. }
+            | Self::NestedArrays { .. }
+            | Self::HeaderTooLarge { .. } => {
+                "the file is damaged, or its writer is at fault; no model in use comes near this limit"
+            }
             _ => "the file is damaged, or its writer is at fault; llama.cpp would refuse or misread it too",
         };
         Some(hint.to_owned())

@@ -6,7 +6,7 @@
 //! `llama_split_path`, `llama_split_prefix` (llama.cpp) and the checks of `llama_model_loader` and `gguf-split`.
 
 use crate::encode;
-use crate::escape::escape_terminal;
+use crate::escape::{escape_short, escape_terminal};
 use crate::limits::GENERAL_ALIGNMENT;
 use crate::parse::Header;
 use crate::problem::Problem;
@@ -93,13 +93,13 @@ impl Split {
 /// what each file says about itself.
 pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), Problem> {
     for (key, value) in &later.metadata {
-        if key.starts_with("split.") || key == GENERAL_ALIGNMENT {
+        if is_split_key(key) || key == GENERAL_ALIGNMENT {
             continue;
         }
         match first.get(key) {
             Some(known) if encode::same(known, value) => {}
             Some(known) => {
-                let (key, found, wanted) = (escape_terminal(key), value.to_string(), known.to_string());
+                let (key, found, wanted) = (escape_short(key), value.to_string(), known.to_string());
                 return Err(Problem::ShardDisagrees { what: format!("metadata \"{key}\""), found, wanted });
             }
             None => {
@@ -109,6 +109,11 @@ pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), P
         }
     }
     Ok(())
+}
+
+/// Whether a key ties a shard to the others.
+pub fn is_split_key(key: &str) -> bool {
+    [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS_COUNT].contains(&key)
 }
 
 /// The keys that tie shard `no` of `count` to the others, as llama.cpp writes them.

@@ -11,7 +11,7 @@ use crate::escape::escape_terminal;
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
 use crate::parse;
-use crate::problem::Problem;
+use crate::problem::WrongAlignment;
 use crate::value::Value;
 use std::io::{self, Write};
 
@@ -55,8 +55,8 @@ pub enum LayoutError {
         shape: Vec<u64>,
     },
     /// `general.alignment` among the metadata cannot be.
-    #[error(transparent)]
-    Alignment(Problem),
+    #[error("metadata \"general.alignment\": {0}")]
+    Alignment(WrongAlignment),
     /// The file would be larger than a file can be.
     #[error("found more than 2^63 - 1 bytes of tensors, wanted a file that can exist")]
     TooLarge,

@@ -85,7 +85,7 @@ impl fmt::Display for Apply {
 pub struct Applied {
     /// Tensor index and scheme, in file order.
     pub tensors: Vec<(usize, Scheme)>,
-    /// Integer tensors that were matched but hold no weights, in file order.
+    /// Tensors of integers or f64 that were matched but hold no weights, in file order.
     pub skipped: Vec<usize>,
 }
 
@@ -97,7 +97,7 @@ pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, Apply
     let mut chosen: BTreeMap<usize, &Apply> = BTreeMap::new();
     let mut skipped: Vec<usize> = Vec::new();
     for apply in applies {
-        let Selection { tensors: hits, skipped: integers } = apply.selector.select(tensors)?;
+        let Selection { tensors: hits, skipped: no_weights } = apply.selector.select(tensors)?;
         for index in hits {
             if let Some(first) = chosen.insert(index, apply) {
                 return Err(ApplyError::Overlap {
@@ -107,7 +107,7 @@ pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, Apply
                 });
             }
         }
-        skipped.extend(integers);
+        skipped.extend(no_weights);
     }
     skipped.sort_unstable();
     skipped.dedup();

@@ -3,7 +3,7 @@
 use crate::file_rewrite::RewriteError;
 use crate::pipeline::{self, Buffers, PieceBuffer};
 use crate::tensor_values::{PIECE_VALUES, pieces};
-use gguf::split::{MAX_SHARDS, split_keys};
+use gguf::split::{MAX_SHARDS, is_split_key, split_keys};
 use gguf::{
     Array, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError, GgufFile, Layout,
     StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
@@ -57,8 +57,9 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
 
 /// The source's metadata in its order, what has become untrue put right, and the provenance behind it.
 pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Provenance<'_>) -> Vec<(String, Value)> {
-    let mut metadata: Vec<(String, Value)> =
-        source.metadata().iter().filter(|(key, _)| !key.starts_with("split.")).cloned().collect();
+    // What tied the source to other files does not tie the output to them.
+    let ties = |key: &str| source.shards().len() > 1 && is_split_key(key);
+    let mut metadata: Vec<(String, Value)> = source.metadata().iter().filter(|(key, _)| !ties(key)).cloned().collect();
     let types_changed = source.tensors().iter().zip(specs).any(|(tensor, spec)| tensor.ty != spec.ty);
     if types_changed {
         let before = mostly(source.tensors().iter().map(|t| (t.ty, t.shape())));
@@ -131,7 +132,8 @@ pub(crate) fn parts(
     let alignment = metadata.iter().find(|(key, _)| key == limits::GENERAL_ALIGNMENT);
     let of_shard = |no: usize, count: usize| -> Vec<(String, Value)> {
         let own = if no == 0 { metadata } else { alignment.map_or(&[][..], std::slice::from_ref) };
-        own.iter().cloned().chain(split_keys(no, count, specs.len())).collect()
+        let own = own.iter().filter(|(key, _)| !is_split_key(key)).cloned();
+        own.chain(split_keys(no, count, specs.len())).collect()
     };
     // The keys of a shard take the same bytes whatever their values.
     let [first, later] = [0, 1].map(|no| layout(&of_shard(no, 1), &[]).map(|layout| layout.file_bytes()));

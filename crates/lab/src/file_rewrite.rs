@@ -109,7 +109,7 @@ pub struct Rewrite<'a> {
     split_max_bytes: Option<u64>,
     /// By index of the tensor.
     edits: BTreeMap<usize, Edit>,
-    /// Integer tensors that were matched but hold no weights.
+    /// Tensors of integers or f64 that were matched but hold no weights.
     pub skipped: Vec<String>,
 }
 

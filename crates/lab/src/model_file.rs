@@ -239,7 +239,7 @@ impl ModelFile {
     /// # Errors
     /// When a tensor cannot be read.
     pub fn precision(&self, codec: &dyn BlockCodec) -> Result<Vec<TensorPrecision>, ModelFileError> {
-        let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].is_integer()).collect();
+        let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].holds_no_weights()).collect();
         let look = |index: usize, held: &mut Held| {
             let (id, tensor) = (&self.tensors[index], &self.gguf.tensors()[index]);
             let (bits, what) = how_fine(tensor, held, codec)?;

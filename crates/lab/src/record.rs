@@ -328,7 +328,7 @@ pub struct CensusRow {
     pub note: String,
 }
 
-/// How fine a tensor's values really are. Of every tensor of the model but those of integers.
+/// How fine a tensor's values really are. Of every tensor of the model but those of integers or f64.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorPrecision {

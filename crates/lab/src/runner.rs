@@ -371,7 +371,7 @@ fn ask_engine(
 /// known to the engine alone, which refuses for itself.
 fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
-    let is_held = |tensor: &&TensorId| !tensor.is_integer() && !tensor.ty.eq_ignore_ascii_case("f32");
+    let is_held = |tensor: &&TensorId| !tensor.holds_no_weights() && !tensor.ty.eq_ignore_ascii_case("f32");
     let values = |tensor: &TensorId| tensor.ne.iter().product::<u64>();
     let in_f32: u64 = file.tensors.iter().filter(is_held).map(|tensor| values(tensor).saturating_mul(4)).sum();
     let needs = MemoryNeeds {

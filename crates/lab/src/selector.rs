@@ -117,7 +117,7 @@ impl Eq for What {}
 pub struct Selection {
     /// Indices of the chosen tensors.
     pub tensors: Vec<usize>,
-    /// Indices of integer tensors that were matched but hold no weights.
+    /// Indices of tensors of integers or f64 that were matched but hold no weights.
     pub skipped: Vec<usize>,
 }
 
@@ -153,12 +153,13 @@ impl Selector {
             }
         }
         let all = (0..tensors.len()).filter(|&index| chosen[index]);
-        let (skipped, tensors_chosen): (Vec<usize>, Vec<usize>) = all.partition(|&index| tensors[index].is_integer());
+        let (skipped, tensors_chosen): (Vec<usize>, Vec<usize>) =
+            all.partition(|&index| tensors[index].holds_no_weights());
         if tensors_chosen.is_empty() {
             return Err(SelectorError::NoMatch {
                 part: self.to_string(),
                 searched: tensors.len(),
-                hint: format!("it matches {} integer tensors, which hold no weights", skipped.len()),
+                hint: format!("it matches {} tensors of integers or f64, which hold no weights", skipped.len()),
             });
         }
         Ok(Selection { tensors: tensors_chosen, skipped })
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn integer_tensors_are_listed_as_skipped() {
+    fn tensors_of_no_weights_are_listed_as_skipped() {
         let tensors = model();
         let all: Selector = "all".parse().expect("role");
         let selection = all.select(&tensors).expect("there");

@@ -24,7 +24,7 @@ pub enum Target {
 pub struct Targets {
     /// Without repeats; a weight that is chosen in both its uses is chosen as a whole.
     pub targets: Vec<Target>,
-    /// Indices of integer tensors that were matched but hold no weights.
+    /// Indices of tensors of integers or f64 that were matched but hold no weights.
     pub skipped: Vec<usize>,
 }
 

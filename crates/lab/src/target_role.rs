@@ -27,9 +27,9 @@ impl TensorId {
         [family, stem, suffix].into_iter().filter(|part| !part.is_empty()).collect::<Vec<&str>>().join(".")
     }
 
-    /// Integer types hold indices, not weights: no scheme applies to them.
-    pub fn is_integer(&self) -> bool {
-        matches!(self.ty.to_ascii_lowercase().as_str(), "i8" | "i16" | "i32" | "i64")
+    /// Integer types hold indices, and nothing in ggml multiplies with f64: no scheme applies to them.
+    pub fn holds_no_weights(&self) -> bool {
+        matches!(self.ty.to_ascii_lowercase().as_str(), "i8" | "i16" | "i32" | "i64" | "f64")
     }
 
     /// More than one row.

@@ -31,7 +31,10 @@ impl Census {
         }));
         summary.extend(self.tensors.iter().filter_map(degenerate));
         if !self.skipped.is_empty() {
-            summary.push(format!("skipped: {}, which hold no weights", plural(self.skipped.len(), "integer tensor")));
+            summary.push(format!(
+                "skipped: {} of integers or f64, which hold no weights",
+                plural(self.skipped.len(), "tensor")
+            ));
         }
         part("summary", summary);
         part("prediction", self.predictions.iter().flat_map(|prediction| prediction.lines()).collect());

@@ -61,7 +61,12 @@ fn metadata_cases() -> Vec<Case> {
     vec![
         case("empty key", pad(one().key("", U8)), "EmptyName", &["key of metadata pair 0 at byte 32"]),
         case("key beyond the file", pad(one().u64(1000)), "Truncated", &["key of metadata pair 0", "wants 1000 bytes"]),
-        case("key too long", pad(one().u64(65536)), "StringLength", &["found a length of 65536", "at most 65535"]),
+        case(
+            "key too long",
+            pad(one().u64(65536)),
+            "StringLength",
+            &["found a length of 65536", "at most 65535", "specification"],
+        ),
         case("key of 2^64 - 1 bytes", pad(one().u64(u64::MAX)), "StringLength", &["18446744073709551615"]),
         case("key not UTF-8", pad(one().key(b"ab\xff", U8)), "NameNotUtf8", &["at byte 34", "ab\\xff", "wanted UTF-8"]),
         case("NUL in key", pad(one().key(b"a\0b", U8)), "NameWithNul", &["at byte 33", "a\\u{0}b"]),
@@ -113,7 +118,7 @@ fn metadata_cases() -> Vec<Case> {
             "string above the cap",
             one().key("k", STRING).u64((1 << 30) + 1),
             "StringLength",
-            &["at most 1073741824"],
+            &["at most 1073741824 (GGUF_MAX_STRING_LENGTH)"],
         ),
         case(
             "array of type 13",
@@ -137,7 +142,7 @@ fn metadata_cases() -> Vec<Case> {
             "array above the cap",
             pad(one().key("k", ARRAY).u32(U8).u64((1 << 30) + 1)),
             "ArrayLength",
-            &["1073741825"],
+            &["1073741825", "(GGUF_MAX_ARRAY_ELEMENTS)"],
         ),
         case("array of 2^64 - 1", pad(one().key("k", ARRAY).u32(U64).u64(u64::MAX)), "ArrayLength", &["byte 41"]),
         case(
@@ -165,13 +170,18 @@ fn metadata_cases() -> Vec<Case> {
             "Truncated",
             &["key of metadata pair 1", "wants 9 bytes, found 3"],
         ),
-        case("alignment 0", one().kv_u32("general.alignment", 0), "Alignment", &["found 0", "power of two"]),
+        case(
+            "alignment 0",
+            one().kv_u32("general.alignment", 0),
+            "Alignment",
+            &["at byte 24: found 0", "power of two"],
+        ),
         case("alignment 48", one().kv_u32("general.alignment", 48), "Alignment", &["found 48"]),
         case(
             "alignment as u64",
             one().key("general.alignment", U64).u64(32),
-            "AlignmentType",
-            &["type u64", "wanted u32"],
+            "Alignment",
+            &["at byte 24: found", "type u64", "wanted u32"],
         ),
     ]
 }
@@ -186,7 +196,7 @@ fn tensor_cases() -> Vec<Case> {
             "name of 64 bytes",
             pad(one().string([b'a'; 64])),
             "StringLength",
-            &["found a length of 64", "at most 63"],
+            &["found a length of 64", "at most 63 (GGML_MAX_NAME"],
         ),
         case("name not UTF-8", pad(one().string(b"\xc3(")), "NameNotUtf8", &["name of tensor 0", "\\xc3("]),
         case("NUL in name", pad(one().string(b"a\0")), "NameWithNul", &["name of tensor 0 at byte 33"]),
@@ -196,7 +206,12 @@ fn tensor_cases() -> Vec<Case> {
             "DuplicateTensor",
             &["tensor 1 at byte", "\"t\" again"],
         ),
-        case("five dimensions", pad(one().string("t").u32(5)), "Dimensions", &["tensor \"t\"", "found 5", "at most 4"]),
+        case(
+            "five dimensions",
+            pad(one().string("t").u32(5)),
+            "Dimensions",
+            &["tensor \"t\"", "found 5", "at most 4 (GGML_MAX_DIMS)"],
+        ),
         case(
             "2^32 - 1 dimensions",
             pad(one().string("t").u32(u32::MAX)),
@@ -213,7 +228,7 @@ fn tensor_cases() -> Vec<Case> {
             "negative extent",
             one().tensor("t", &[1 << 63], F32, 0).data(32, 32),
             "Shape",
-            &["9223372036854775808", "2^63 - 1"],
+            &["9223372036854775808] at byte 37", "2^63 - 1"],
         ),
         case(
             "product overflows",
@@ -236,7 +251,7 @@ fn tensor_cases() -> Vec<Case> {
             "part of a block",
             one().tensor("t", &[33], Q4_0, 0).data(32, 64),
             "Row",
-            &["found 33 values", "q4_0", "of 32"],
+            &["found 33 values in a row of q4_0 at byte 37", "of 32"],
         ),
         case(
             "row of 128 in q4_K",
@@ -248,7 +263,7 @@ fn tensor_cases() -> Vec<Case> {
             "offset not aligned",
             one().tensor("t", &[8], F32, 16).data(32, 64),
             "Misaligned",
-            &["offset 16", "of 32"],
+            &["offset 16 at byte 49", "of 32"],
         ),
         case(
             "offset not aligned to the file's own alignment",

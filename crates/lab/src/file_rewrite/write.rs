@@ -67,10 +67,29 @@ impl Rewrite<'_> {
             let shards = self.source.shards().iter().map(Shard::path);
             shards.chain(of_schemes().map(|file| Path::new(file.name())))
         };
-        check_output(out, inputs(), replace)?;
         if self.is_verbatim() {
+            check_output(out, inputs(), replace)?;
             return self.copy(out, replace, progress);
         }
+        let specs = self.specs();
+        let parts_with = |source_blake3: String| {
+            let provenance = file_header::Provenance {
+                version: &self.version,
+                source_blake3,
+                applies: &self.applies,
+                carrier: self.carrier.to_string(),
+                fallbacks: self.fallbacks(),
+            };
+            let metadata = file_header::metadata(self.source, &specs, &provenance);
+            file_header::parts(self.source.version(), &metadata, &specs, self.split_max_bytes)
+        };
+        // How many files there will be does not depend on the digits of a hash, so their names are looked at before it is taken.
+        let n_parts = parts_with(blake3::Hash::from([0; 32]).to_hex().to_string())?.len();
+        let paths: Vec<PathBuf> = match n_parts {
+            1 => vec![out.to_owned()],
+            n => (0..n).map(|no| gguf::split::split_path(out, no, n)).collect(),
+        };
+        paths.iter().try_for_each(|path| check_output(path, inputs(), replace))?;
         // The source is read twice: its hash stands in front of what is made of it. Targets are read more often where
         // their scheme must know something of all values before it holds any.
         let hash_bytes = self.source.file_bytes();
@@ -78,21 +97,7 @@ impl Rewrite<'_> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
             total_bytes = total_bytes.saturating_add(tensor.nbytes.saturating_mul(self.passes(index) + 1));
         }
-        let provenance = file_header::Provenance {
-            version: &self.version,
-            source_blake3: file_header::hash(self.source, &mut |done| progress(done, total_bytes))?,
-            applies: &self.applies,
-            carrier: self.carrier.to_string(),
-            fallbacks: self.fallbacks(),
-        };
-        let specs = self.specs();
-        let metadata = file_header::metadata(self.source, &specs, &provenance);
-        let parts = file_header::parts(self.source.version(), &metadata, &specs, self.split_max_bytes)?;
-        let paths: Vec<PathBuf> = match parts.len() {
-            1 => vec![out.to_owned()],
-            n => (0..n).map(|no| gguf::split::split_path(out, no, n)).collect(),
-        };
-        paths.iter().try_for_each(|path| check_output(path, inputs(), replace))?;
+        let parts = parts_with(file_header::hash(self.source, &mut |done| progress(done, total_bytes))?)?;
 
         // The same bytes twice: once for their hashes, once for the disk.
         let failed = |no: usize| {

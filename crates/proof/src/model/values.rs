@@ -129,7 +129,7 @@ fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
     let mut picked: BTreeMap<(String, &str), (usize, &TensorInfo)> = BTreeMap::new();
     for tensor in subject.file.tensors() {
         let id = TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() };
-        if id.is_integer() || tensor.n_elements() == 0 {
+        if id.holds_no_weights() || tensor.n_elements() == 0 {
             continue;
         }
         let away = id.layer().map_or(0, |layer| subject.middle.abs_diff(layer as usize));
