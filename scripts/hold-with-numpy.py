@@ -64,10 +64,17 @@ def nvfp4(values):
         return np.where(scale == 0, np.float32(0), held * scale * decode).ravel()
 
 
+def finite_under(absmax, top):
+    """absmax / top, or the next lower F32 where top times that is beyond F32."""
+    with np.errstate(over="ignore"):
+        step = np.minimum(absmax / top, np.finfo(np.float32).max)
+        return np.where(np.isinf(step * top), np.nextafter(step, np.float32(0)), step)
+
+
 def symmetric(values, bits, n):
     groups = values.reshape(-1, n)
     qmax = 2 ** (bits - 1) - 1
-    step = np.abs(groups).max(axis=1, keepdims=True) / np.float32(qmax)
+    step = finite_under(np.abs(groups).max(axis=1, keepdims=True), np.float32(qmax))
     with np.errstate(all="ignore"):
         steps = np.rint(groups.astype(np.float64) / step.astype(np.float64))
         held = np.clip(steps, -qmax, qmax).astype(np.float32) * step
@@ -76,7 +83,7 @@ def symmetric(values, bits, n):
 
 def scaled(values, name, n):
     groups = values.reshape(-1, n)
-    step = np.abs(groups).max(axis=1, keepdims=True) / np.float32(largest(name))
+    step = finite_under(np.abs(groups).max(axis=1, keepdims=True), np.float32(largest(name)))
     with np.errstate(all="ignore"):
         held = saturated(groups / step, name) * step
     return np.where(step == 0, np.float32(0), held).ravel()

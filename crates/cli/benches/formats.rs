@@ -95,8 +95,7 @@ fn ggml_scheme(bencher: Bencher, ty: &str) {
 #[divan::bench(args = ALL_CORES, sample_count = 7, sample_size = 1)]
 fn ggml_quantize_chunk(bencher: Bencher, ty: &str) {
     let values = weights(1 << 20);
-    let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     bencher
         .counter(BytesCount::of_many::<f32>(values.len()))
-        .bench_local(|| pool.install(|| GgmlCodec.quantize(ty, black_box(&values), N_PER_ROW, None)));
+        .bench_local(|| llama::quantize_chunk(ty, black_box(&values), N_PER_ROW));
 }

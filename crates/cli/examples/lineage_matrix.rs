@@ -153,9 +153,7 @@ fn main() -> ExitCode {
         sources.for_cells.len(),
         sources.words
     );
-    println!(
-        "No detector was changed after these were first run; two runs were made (decision 0013). `n×` says how often an answer was given;"
-    );
+    println!("No detector was changed after these were run (decision 0013). `n×` says how often an answer was given;");
     println!("**bold** is not what was expected. What was expected is below, and was written down before.\n");
     println!("| origin | stored F32 | stored F16 | stored BF16 |\n|---|---|---|---|");
     let (mut right, mut judged) = (0, 0);

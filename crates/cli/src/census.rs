@@ -63,8 +63,9 @@ pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcom
     for prediction in &mut predictions {
         prediction.finish();
         if let Some(refused) = prediction.refused.first().filter(|_| prediction.refused.len() == rows.len()) {
-            let why = &refused.why;
-            return Err(anyhow!("{}: {} fits none of the tensors: {why}", model.shown(), prediction.scheme).into());
+            let (why, scheme) = (&refused.why, &prediction.scheme);
+            let hint = refused.hint.as_ref().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+            return Err(anyhow!("{}: {scheme} fits none of the tensors: {why}{hint}", model.shown()).into());
         }
     }
     let answer = Census {
@@ -116,6 +117,8 @@ fn sum_up(role: &str, of_role: &[usize], rows: &[Row]) -> Option<String> {
     let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for row in of_role.iter().map(|&i| &rows[i]) {
         let what = match (row.grid, row.transform) {
+            _ if row.blocks.share.is_some() => format!("block grid {}", row.blocks.grid),
+            _ if row.blocks.family.is_some() && row.blocks.bits.is_none() => row.blocks.grid.clone(),
             (None, _) => match row.under_bf16 {
                 Some(true) => "a BF16 source under it".to_owned(),
                 Some(false) => "no coarser source shown".to_owned(),

@@ -4,8 +4,8 @@ use crate::failure::{Exit, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::table::{self, Align};
-use lab::TargetRole;
 use lab::phrase::plural;
+use lab::{ActivationRole, TargetRole};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ pub fn run(args: &SelectorsArgs, output: &Output) -> Outcome {
         n_tensors: model.ids.len(),
         n_layer: lab::n_layer(&model.ids),
         selectors: TargetRole::all().map(|role| Row::of(role, &model)).collect(),
+        activations: ActivationRole::all().map(|role| Nodes::of(role, &model)).collect(),
+        tied: lab::is_tied(&model.ids),
     };
     output.answer(&answer, || answer.text())?;
     Ok(Exit::Done)
@@ -36,6 +38,25 @@ struct Selectors {
     n_tensors: usize,
     n_layer: u32,
     selectors: Vec<Row>,
+    /// What is computed, by role; whether the engine calls a node so for this architecture, only the engine knows.
+    activations: Vec<Nodes>,
+    /// Token embedding and output head are one matrix.
+    tied: bool,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    name: String,
+    meaning: &'static str,
+    n_nodes: usize,
+}
+
+impl Nodes {
+    fn of(role: ActivationRole, model: &Model) -> Self {
+        let shares_its_name = TargetRole::all().any(|target| target.name() == role.name());
+        let name = if shares_its_name { format!("{}[where=activation]", role.name()) } else { role.name().to_owned() };
+        Nodes { name, meaning: role.meaning(), n_nodes: role.nodes(&model.ids).len() }
+    }
 }
 
 #[derive(Serialize)]
@@ -85,6 +106,14 @@ impl Selectors {
         });
         let mut out = format!("{}, {}\n\n", plural(self.n_tensors, "tensor"), plural(self.n_layer as usize, "layer"));
         out.push_str(&table::render(&columns, rows));
+        let columns = [("activation", Align::Left), ("nodes", Align::Right), ("meaning", Align::Left)];
+        let rows =
+            self.activations.iter().map(|row| vec![row.name.clone(), row.n_nodes.to_string(), row.meaning.to_owned()]);
+        out.push('\n');
+        out.push_str(&table::render(&columns, rows));
+        if self.tied {
+            out.push_str("\nToken embedding and output head are one matrix: token_embd[use=lookup] and output[use=head] are its uses, each by itself.\n");
+        }
         out.push_str("\nAlso: a tensor's exact name, re:/REGEX/, several separated by commas; layers in brackets: ffn_norm[layers=0,3-5], attn[layers=-1].\n");
         out
     }

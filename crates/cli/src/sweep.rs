@@ -13,11 +13,12 @@ use crate::variant::ArmArg;
 use ::eval::EngineSettings;
 use anyhow::anyhow;
 use gguf::escape_terminal;
+use lab::WorkerDied;
 use lab::cell::Cell;
 use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, Edit, Place};
 use lab::record::{Role, Stage};
-use lab::sweep::{Sweep, SweepError, SweptCell, sweep, window_order};
+use lab::sweep::{Sweep, SweepError, SweepEvent, SweptCell, sweep, window_order};
 use lab::{Apply, LayerSet, SchemeFiles, scheme_files};
 use serde::Serialize;
 use stats::RaceRule;
@@ -68,14 +69,17 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.cells.len(), "layer"), output.quiet());
     progress.say(&request.words());
-    let mut session = Session::open(Wanted {
-        model: request.model.clone(),
-        name: &request.name,
-        settings: request.settings.clone(),
-        n_threads: args.settings.threads as usize,
-        max_memory_bytes: args.settings.max_memory_bytes(),
-        files: scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme)),
-    })?;
+    let open = || {
+        Session::open(Wanted {
+            model: request.model.clone(),
+            name: &request.name,
+            settings: request.settings.clone(),
+            n_threads: args.settings.threads as usize,
+            max_memory_bytes: args.settings.max_memory_bytes(),
+            files: scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme)),
+        })
+    };
+    let mut session = open()?;
     let chunks = session.cut(&request.corpus)?.len().min(args.settings.chunks as usize);
     if chunks < args.settings.chunks as usize {
         progress.say(&format!(
@@ -91,10 +95,24 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
         null_below: args.null,
         ..RaceRule::new(top as usize, chunks)
     });
-    let swept = sweep(session.link.as_mut(), &request.base, &request.cells, &order, rule.as_ref(), &mut |done, of| {
-        progress.at(done, of);
-    })
-    .map_err(|error| request.failed(&session, error))?;
+    let mut again = || {
+        let mut session = open().map_err(|failure| WorkerDied { last_words: failure.error.to_string() })?;
+        session.cut(&request.corpus).map_err(|failure| WorkerDied { last_words: failure.error.to_string() })?;
+        Ok(session.link)
+    };
+    let mut memory_told = false;
+    let mut hear = |event: SweepEvent<'_>| match event {
+        SweepEvent::Progress { done, at_most } => progress.at(done, at_most),
+        SweepEvent::Memory(_) if memory_told => {}
+        SweepEvent::Memory(plan) => {
+            memory_told = true;
+            progress.say(&format!("memory {}", plan.words()));
+        }
+        SweepEvent::Died(died) => progress.say(&format!("{}; another one goes on", escape_terminal(died.to_string()))),
+    };
+    let (base, cells) = (&request.base, &request.cells);
+    let swept = sweep(&mut session.link, &mut again, base, cells, &order, rule.as_ref(), &mut hear)
+        .map_err(|error| request.failed(&session, error))?;
     drop(progress);
     let answer = Answer::of(&request, args, &session, &swept, chunks);
     output.answer(&answer, || answer.text())?;
@@ -130,11 +148,11 @@ impl Request {
         let mut carried = BTreeSet::new();
         for edit in edits {
             let layer = match (edit.place, model.ids.iter().find(|id| id.name == edit.tensor)) {
-                (Place::Activation, _) => u32::try_from(edit.first_layer()).ok(),
+                (Place::Activation, _) => edit.layer_of_node(),
                 (_, Some(id)) => {
                     // As in `assay eval`: the native reference holds in F32 what a variant does.
                     if args.arm.arm() == Arm::Native && id.ty != "f32" && id.layer().is_some() {
-                        carried.insert(id.name.clone());
+                        carried.insert(id.name.as_str());
                     }
                     id.layer()
                 }
@@ -148,7 +166,8 @@ impl Request {
             let hint = "a sweep goes through the layers; `assay eval` measures tensors outside them";
             return Err(anyhow!("{}: none of the tensors is in a layer\nhint: {hint}", model.shown()).into());
         }
-        let base = Base { arm: args.arm.arm(), carried: carried.into_iter().collect() };
+        let carried = carried.into_iter().map(|name| (name, Place::Weight));
+        let base = Base { arm: args.arm.arm(), ..Base::native(carried) };
         let cells = by_layer
             .into_iter()
             .map(|(layer, edits)| Cell {
@@ -188,6 +207,7 @@ impl Request {
         let exit = match error {
             SweepError::Worker(died) => return session.died(died),
             SweepError::NotRestored => Exit::ControlFailed,
+            SweepError::Failed { input: true, .. } => Exit::BadInput,
             SweepError::Failed { .. } | SweepError::Evidence { .. } | SweepError::Race(_) => Exit::Engine,
         };
         Failure { exit, error: anyhow::Error::new(error).context(escape_terminal(&self.name)) }
@@ -314,7 +334,7 @@ impl Answer {
             let _ = writeln!(
                 out,
                 "race: {} of {} windows of layers measured; what is ranked above is within {} of the {} worst that all {n} \
-                 windows would show, with a chance of error of {} at most",
+                 windows would show, with a chance of error of {} at most where differences between windows are about normal",
                 self.measured_chunks,
                 self.all_chunks,
                 share(race.epsilon),
@@ -322,7 +342,8 @@ impl Answer {
                 share(race.alpha),
             );
             for [inside, outside] in &self.ties {
-                let _ = writeln!(out, "tie: on text like this, layer {inside} cannot be told from layer {outside}");
+                let _ =
+                    writeln!(out, "tie: on another text of this kind, layer {outside} might lie above layer {inside}");
             }
         }
         out

@@ -91,9 +91,12 @@ impl Variant {
         let base = match arm {
             ArmArg::Exact => Base { arm: Arm::Exact, carried: Vec::new() },
             ArmArg::Native => {
-                let tensors: BTreeSet<&str> =
-                    edits.iter().filter_map(weight).filter(|id| id.ty != "f32").map(|id| id.name.as_str()).collect();
-                Base { arm: Arm::Native, carried: tensors.into_iter().map(str::to_owned).collect() }
+                let carried: BTreeSet<(&str, Place)> = edits
+                    .iter()
+                    .filter(|edit| weight(edit).is_some_and(|id| id.ty != "f32"))
+                    .map(|edit| (edit.tensor.as_str(), edit.place))
+                    .collect();
+                Base::native(carried)
             }
         };
         let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";

@@ -192,7 +192,13 @@ fn activations_of_every_architecture_can_be_held_in_a_scheme_and_left_alone_they
     for architecture in Architecture::CAUSAL {
         write(SmallModel::new(architecture), &Vocabulary::bytes(true), room.path(), "m.gguf");
         let is_recurrent = architecture == Architecture::Mamba;
-        for selector in ["residual", "kv", "attn_norm[where=activation]", "output_norm[where=activation]"] {
+        for selector in [
+            "token_embd[where=activation]",
+            "residual",
+            "kv",
+            "attn_norm[where=activation]",
+            "output_norm[where=activation]",
+        ] {
             if selector == "kv" && is_recurrent {
                 let args = [&["eval", "m.gguf", "--apply", "kv=int8@row"], &SMALL[..]].concat();
                 let said = refused(room.path(), &args);

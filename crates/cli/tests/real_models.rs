@@ -74,8 +74,7 @@ fn a_chat_goes_through_the_models_own_template_and_repeats_itself() {
     let Some(path) = real_model(SMOLLM2) else { return };
     let path = path.to_str().expect("UTF-8");
     let chat = |more: &[&str]| {
-        let common =
-            ["chat", path, "--prompt", "What is the capital of France?", "--tokens", "12", "--json", "--quiet"];
+        let common = ["chat", path, "--prompt", "hi", "--tokens", "12", "--json", "--quiet"];
         json(&[&common[..], more].concat())
     };
     let identity = chat(&["--apply", "ffn_norm=identity", "--apply", "residual=identity", "--arm", "native"]);
@@ -83,7 +82,10 @@ fn a_chat_goes_through_the_models_own_template_and_repeats_itself() {
     assert_eq!((&said["reference"], &said["first_divergence"]), (&said["variant"], &Value::Null), "{identity}");
     // Greedy, through the template: a base text would go on with more questions.
     let text = said["reference"]["text"].as_str().expect("text");
-    assert!(text.contains("Paris"), "{text}");
+    assert!(text.contains("Hello"), "{text}");
+    // The template has a system message of its own, where none is given.
+    let own = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+    assert_eq!(chat(&["--system", own, "--arm", "native"])["chats"][0]["reference"], said["reference"]);
     let destroyed = chat(&["--apply", "ffn_down=zero", "--arm", "native"]);
     assert_eq!(
         destroyed["chats"][0]["reference"], said["reference"],

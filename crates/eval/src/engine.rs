@@ -214,6 +214,12 @@ pub trait Engine {
     /// Named nodes of the graph, in graph order; a name that several nodes have stands for the last of them.
     fn nodes(&self) -> &[NodeInfo];
 
+    /// Whether the values of a node of that name can be changed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchNode`] when the graph has none.
+    fn find_node(&self, name: &str) -> Result<(), EngineError>;
+
     /// Windows that [`decode`](Engine::decode) works on side by side; give it that many where there are as many.
     fn n_parallel(&self) -> usize;
 

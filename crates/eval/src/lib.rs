@@ -4,6 +4,7 @@
 //! over the vocabulary ([`softmax`])
 
 pub mod attention;
+mod chat_template;
 pub mod choices;
 pub mod engine;
 pub mod generate;
@@ -13,6 +14,7 @@ pub mod softmax;
 pub mod window;
 
 pub use attention::HeadShift;
+pub use chat_template::{ChatTemplateError, render_chat};
 pub use engine::{
     Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
 };

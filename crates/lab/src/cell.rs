@@ -180,7 +180,7 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
             Arm::Native => target.of(target.chosen, |chosen| target.is_carried(chosen)),
         };
         let untouched = Base { arm, carried: Vec::new() };
-        let base = Base { arm, carried: carried.iter().map(|(tensor, _)| tensor.clone()).collect() };
+        let base = Base { arm, ..Base::native(carried.iter().map(|(tensor, place)| (tensor.as_str(), *place))) };
         let control = Stage::Controls;
         if !base.carried.is_empty() {
             push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &carried, What::All, chunks);

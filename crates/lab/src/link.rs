@@ -1,5 +1,6 @@
 //! The line to a worker: jobs go in, events come out, and a worker that dies says its last words.
 
+use crate::phrase::first_line;
 use crate::protocol::{Event, Job};
 use std::{
     collections::VecDeque,
@@ -13,7 +14,7 @@ use std::{
     thread::JoinHandle,
 };
 
-/// How much of a worker's standard error its last words hold.
+/// How much of the end of a worker's standard error its last words are looked for in.
 const LAST_WORDS_BYTES: usize = 2048;
 /// How much is kept for the log file until there is one.
 const UNLOGGED_BYTES: usize = 1 << 20;
@@ -136,14 +137,13 @@ impl Said {
     }
 }
 
-/// The end of a log, its most telling line first: the last that names an assertion or an error, else the last of all.
+/// The most telling line of the end of a log: the last that names an assertion or an error, else the last of all.
 /// What comes before the first line break is left out where the end of the log is cut in the middle of a line.
 fn last_words(tail: &str) -> String {
     let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
     let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let tells = |line: &&str| ["GGML_ASSERT", "error", "failed"].iter().any(|word| line.contains(word));
-    let Some(telling) = lines.iter().copied().rfind(tells).or(lines.last().copied()) else { return String::new() };
-    if lines.len() == 1 { telling.into() } else { format!("{telling}\n{}", lines.join("\n")) }
+    first_line(lines.iter().copied().rfind(tells).or(lines.last().copied()).unwrap_or_default())
 }
 
 fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
@@ -196,9 +196,24 @@ impl ProcessWorker {
         );
         let words = match last_words(&tail) {
             words if words.is_empty() => "it said nothing".into(),
-            words => format!("its last words: {words}"),
+            words => format!("its last words: {words}{}", self.kept_log()),
         };
         WorkerDied { last_words: format!("{what} ({ended}); {words}") }
+    }
+
+    /// Where all that it said is, if no log has it: a file among the temporary ones.
+    fn kept_log(&self) -> String {
+        let mut said = lock(&self.said);
+        if said.log.is_some() || said.unlogged.is_empty() {
+            return String::new();
+        }
+        let unlogged = std::mem::take(&mut said.unlogged);
+        let kept =
+            tempfile::Builder::new().prefix("assay-worker-").suffix(".stderr").tempfile().and_then(|mut file| {
+                file.write_all(&unlogged)?;
+                Ok(file.keep()?.1)
+            });
+        kept.map_or_else(|_| String::new(), |path| format!("; all that it said is in {}", path.display()))
     }
 }
 
@@ -323,19 +338,27 @@ mod tests {
 
     #[test]
     fn the_most_telling_of_the_last_words_comes_first_and_half_a_line_is_left_out() {
-        assert_eq!(
-            last_words("a\nGGML_ASSERT(x) failed\nframe 1\n"),
-            "GGML_ASSERT(x) failed\na\nGGML_ASSERT(x) failed\nframe 1"
-        );
-        assert_eq!(last_words("one\n two \n"), "two\none\ntwo");
+        assert_eq!(last_words("a\nGGML_ASSERT(x) failed\nframe 1\n"), "GGML_ASSERT(x) failed");
+        assert_eq!(last_words("one\n two \n"), "two");
         assert_eq!((last_words("alone\n"), last_words("\n")), ("alone".to_string(), String::new()));
         let cut = format!("{}\nwhole", "x".repeat(LAST_WORDS_BYTES));
         assert_eq!(last_words(&cut), "whole");
     }
 
     #[test]
+    fn what_no_log_has_is_kept_in_a_file_that_is_named() {
+        let died = shell("echo first >&2; echo GGML_ASSERT failed >&2; exit 6").recv().expect_err("ended");
+        let (words, path) = died.last_words.split_once("; all that it said is in ").expect("named");
+        assert!(words.ends_with("its last words: GGML_ASSERT failed"), "{words}");
+        assert_eq!(std::fs::read_to_string(path).expect("kept"), "first\nGGML_ASSERT failed\n");
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
     fn last_words_are_bounded() {
         let died = shell("head -c 100000 /dev/zero | tr '\\0' x >&2").recv().expect_err("ended");
-        assert!(died.last_words.len() < 2 * LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
+        assert!(died.last_words.len() < LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
+        let path = died.last_words.rsplit_once(" is in ").expect("named").1;
+        std::fs::remove_file(path).expect("removed");
     }
 }

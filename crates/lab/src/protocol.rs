@@ -81,6 +81,11 @@ impl Edit {
         Edit { tensor: tensor.into(), scheme: scheme.into(), carrier, place: Place::Weight }
     }
 
+    /// Layer of the node that it acts on, where its name tells one.
+    pub fn layer_of_node(&self) -> Option<u32> {
+        layer_of_node(&self.tensor)
+    }
+
     /// First layer that it can act in, as far as names tell: its own, or 0 where the name tells none. The head and its
     /// norm come after every layer, and every model has fewer than `usize::MAX`.
     pub fn first_layer(&self) -> usize {
@@ -108,8 +113,65 @@ impl Edit {
 pub struct Base {
     /// Exact: all weights in F32. Native: as stored.
     pub arm: Arm,
-    /// Tensors that the reference holds as `identity` in F32: the carrier control of the native arm. Empty in the exact arm.
-    pub carried: Vec<String>,
+    /// What the reference holds as `identity` in F32: the carrier control of the native arm. Empty in the exact arm.
+    pub carried: Vec<Carried>,
+}
+
+/// A weight that the native arm's reference holds in F32.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Carried {
+    /// Wherever it is used: its name.
+    Whole(String),
+    /// Where it is used in one way; elsewhere it stays as it is stored.
+    Use {
+        /// GGUF tensor name.
+        tensor: String,
+        /// `Lookup` or `Head`.
+        place: Place,
+    },
+}
+
+impl Carried {
+    /// GGUF tensor name.
+    pub fn tensor(&self) -> &str {
+        match self {
+            Carried::Whole(tensor) | Carried::Use { tensor, .. } => tensor,
+        }
+    }
+
+    /// Where it is held in F32.
+    pub fn place(&self) -> Place {
+        match self {
+            Carried::Whole(_) => Place::Weight,
+            Carried::Use { place, .. } => *place,
+        }
+    }
+
+    /// Whether what is read in `place` of a tensor is held in F32.
+    pub fn covers(&self, tensor: &str, place: Place) -> bool {
+        self.tensor() == tensor && (self.place() == Place::Weight || self.place() == place)
+    }
+}
+
+impl Base {
+    /// The native arm's reference for variants that hold weights in F32 in these places, in this order: both uses of a weight
+    /// are the whole of it.
+    pub fn native<'a>(places: impl IntoIterator<Item = (&'a str, Place)>) -> Base {
+        let mut carried: Vec<Carried> = Vec::new();
+        for (tensor, place) in places.into_iter().filter(|(_, place)| *place != Place::Activation) {
+            let one = match place {
+                Place::Lookup | Place::Head => Carried::Use { tensor: tensor.into(), place },
+                Place::Weight | Place::Activation => Carried::Whole(tensor.into()),
+            };
+            match carried.iter_mut().find(|known| known.tensor() == tensor) {
+                None => carried.push(one),
+                Some(known) if *known == one => {}
+                Some(known) => *known = Carried::Whole(tensor.into()),
+            }
+        }
+        Base { arm: Arm::Native, carried }
+    }
 }
 
 /// One variant to be measured: the reference's weights with these edits on top.

@@ -95,7 +95,9 @@ pub enum RunError {
         source: TooLittleMemory,
     },
     /// The worker died twice before it could say anything about the model.
-    #[error("{model}: {died}\nhint: the model may not be supported by this engine, or memory is short")]
+    #[error(
+        "{model}: {died}\nhint: the engine may not support the model, memory may be short, or something killed the worker"
+    )]
     Worker {
         /// Model.
         model: String,

@@ -4,15 +4,18 @@
 //! order of windows (seeded) ─▶ job up to the next look ─▶ samples ─▶ stats::race ─▶ cells still racing ─▶ next job …
 //! ```
 //!
-//! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once.
+//! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once. A worker
+//! that dies is replaced and the rest measured; a cell on which it dies twice fails, and the others go on.
 
 use crate::cell::Cell;
 use crate::evidence::{EvidenceError, check_sample, derive};
 use crate::link::{WorkerDied, WorkerLink};
+use crate::memory::MemoryPlan;
 use crate::protocol::{Base, ChunkWork, Event, Job};
 use crate::record::Measured;
 use crate::store::CellSamples;
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
+use std::ops::Range;
 
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,8 @@ pub enum SweepError {
         why: String,
         /// Advice; may be empty.
         hint: String,
+        /// The request is at fault, not the engine.
+        input: bool,
     },
     /// After a job the weights were not as before.
     #[error(
@@ -44,6 +49,22 @@ pub enum SweepError {
     /// The race cannot be decided.
     #[error(transparent)]
     Race(#[from] StatsError),
+}
+
+/// What is heard while a sweep is on.
+#[derive(Debug)]
+pub enum SweepEvent<'a> {
+    /// What the measurement takes.
+    Memory(&'a MemoryPlan),
+    /// So many cell-windows are done, of so many at most.
+    Progress {
+        /// Done.
+        done: usize,
+        /// At most.
+        at_most: usize,
+    },
+    /// The worker is gone, and another one goes on with what is left.
+    Died(&'a WorkerDied),
 }
 
 /// A finished sweep, one entry per cell asked for.
@@ -90,18 +111,22 @@ pub fn window_order(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// Measures `cells` (whose keys differ) on the windows of `order` through an open worker that has cut its text. `progress`
-/// hears how many cell-windows are done, and of how many at most.
+/// A worker that has loaded the model and cut the text.
+pub type OpenWorker<'a> = dyn FnMut() -> Result<Box<dyn WorkerLink>, WorkerDied> + 'a;
+
+/// Measures `cells` (whose keys differ) on the windows of `order` through an open worker that has cut its text; `again` gives
+/// another one where that dies.
 ///
 /// # Errors
-/// When the worker dies or answers wrongly. A cell that fails is part of the result.
+/// When no worker can be had, or one answers wrongly. A cell that fails is part of the result.
 pub fn sweep(
-    link: &mut dyn WorkerLink,
+    link: &mut Box<dyn WorkerLink>,
+    again: &mut OpenWorker<'_>,
     base: &Base,
     cells: &[Cell],
     order: &[usize],
     rule: Option<&RaceRule>,
-    progress: &mut dyn FnMut(usize, usize),
+    hear: &mut dyn FnMut(SweepEvent<'_>),
 ) -> Result<Sweep, SweepError> {
     let mut course = Course {
         base,
@@ -115,7 +140,7 @@ pub fn sweep(
     };
     let all: Vec<usize> = (0..cells.len()).collect();
     let Some(rule) = rule else {
-        course.measure(link, &all, order.len(), progress)?;
+        course.measure(link, again, &all, order.len(), hear)?;
         return course.finished(None);
     };
     loop {
@@ -129,7 +154,7 @@ pub fn sweep(
             .map(|(&index, _)| index)
             .collect();
         course.at_most = course.done + racing.len() * (order.len() - course.measured_to);
-        course.measure(link, &racing, next, progress)?;
+        course.measure(link, again, &racing, next, hear)?;
     }
 }
 
@@ -152,24 +177,72 @@ impl Course<'_> {
         alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
     }
 
-    /// The windows from where the race is up to `to`, with these cells.
+    /// The windows from where the race is up to `to`, with these cells, by as many workers as it takes.
     fn measure(
+        &mut self,
+        link: &mut Box<dyn WorkerLink>,
+        again: &mut OpenWorker<'_>,
+        racing: &[usize],
+        to: usize,
+        hear: &mut dyn FnMut(SweepEvent<'_>),
+    ) -> Result<(), SweepError> {
+        let from = std::mem::replace(&mut self.measured_to, to);
+        let mut in_vain = 0;
+        loop {
+            let work = self.left(racing, from..to);
+            if work.is_empty() {
+                return Ok(());
+            }
+            let before = self.done;
+            let mut in_hand = None;
+            let Err(died) = self.job(link.as_mut(), racing, work, &mut in_hand, hear)? else { return Ok(()) };
+            in_vain = if self.done > before { 1 } else { in_vain + 1 };
+            if in_vain >= 2 {
+                // Of the reference nothing can be spared.
+                let Some((suspect, chunk)) = in_hand else { return Err(died.into()) };
+                let why = format!("the worker died on it twice, the last time at window {chunk}: {}", died.last_words);
+                self.swept[suspect].failure = Some(why);
+                in_vain = 0;
+            }
+            hear(SweepEvent::Died(&died));
+            *link = again()?;
+        }
+    }
+
+    /// Windows of these that lack a sample of a cell of `racing` that has not failed, with the places of such cells.
+    fn left(&self, racing: &[usize], windows: Range<usize>) -> Vec<ChunkWork> {
+        let lacking = |chunk: usize| {
+            let lacks = |cell: &SweptCell| cell.failure.is_none() && !cell.samples.by_chunk.contains_key(&chunk);
+            (0..racing.len()).filter(|&place| lacks(&self.swept[racing[place]])).collect()
+        };
+        let work = self.order[windows].iter().map(|&chunk| ChunkWork { chunk, cells: lacking(chunk) });
+        work.filter(|work| !work.cells.is_empty()).collect()
+    }
+
+    /// One job; the inner error is the worker's death, what it has said until then is kept. `in_hand` is the cell that it has begun
+    /// and the window.
+    fn job(
         &mut self,
         link: &mut dyn WorkerLink,
         racing: &[usize],
-        to: usize,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(), SweepError> {
-        let specs = racing.iter().map(|&index| self.cells[index].spec()).collect();
-        let every: Vec<usize> = (0..racing.len()).collect();
-        let windows = &self.order[self.measured_to..to];
-        let chunks = windows.iter().map(|&chunk| ChunkWork { chunk, cells: every.clone() }).collect();
-        self.measured_to = to;
-        link.send(&Job::Measure { base: self.base.clone(), cells: specs, chunks, trace: false })?;
+        chunks: Vec<ChunkWork>,
+        in_hand: &mut Option<(usize, usize)>,
+        hear: &mut dyn FnMut(SweepEvent<'_>),
+    ) -> Result<Result<(), WorkerDied>, SweepError> {
+        let cells = racing.iter().map(|&index| self.cells[index].spec()).collect();
+        if let Err(died) = link.send(&Job::Measure { base: self.base.clone(), cells, chunks, trace: false }) {
+            return Ok(Err(died));
+        }
         let index_of = |key: &str| racing.iter().copied().find(|&index| self.cells[index].key == key);
         loop {
-            match link.recv()? {
-                Event::Started { .. } | Event::Reference(_) | Event::Memory(_) | Event::Note { .. } => {}
+            let event = match link.recv() {
+                Ok(event) => event,
+                Err(died) => return Ok(Err(died)),
+            };
+            match event {
+                Event::Started { cell, chunk } => *in_hand = cell.and_then(|key| Some((index_of(&key)?, chunk))),
+                Event::Reference(_) | Event::Note { .. } => {}
+                Event::Memory(plan) => hear(SweepEvent::Memory(&plan)),
                 Event::Applied { cell, tensors } => {
                     if let Some(index) = index_of(&cell) {
                         self.swept[index].samples.applied.get_or_insert(tensors);
@@ -184,16 +257,18 @@ impl Course<'_> {
                         Err(error) => self.swept[index].failure = Some(error.to_string()),
                     }
                     self.done += 1;
-                    progress(self.done, self.at_most);
+                    hear(SweepEvent::Progress { done: self.done, at_most: self.at_most });
                 }
                 Event::CellFailed { cell, why } => {
                     if let Some(index) = index_of(&cell) {
                         self.swept[index].failure = Some(why);
                     }
                 }
-                Event::Measured { weights_before, weights_after } if weights_before == weights_after => return Ok(()),
+                Event::Measured { weights_before, weights_after } if weights_before == weights_after => {
+                    return Ok(Ok(()));
+                }
                 Event::Measured { .. } => return Err(SweepError::NotRestored),
-                Event::Failed { why, hint, .. } => return Err(SweepError::Failed { why, hint }),
+                Event::Failed { why, hint, input } => return Err(SweepError::Failed { why, hint, input }),
                 other => {
                     let start: String = format!("{other:?}").chars().take(200).collect();
                     let last_words = format!("it said something that was not asked for: {start}");

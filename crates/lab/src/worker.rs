@@ -15,7 +15,8 @@ mod loaded;
 
 use crate::memory::{MemoryNeeds, MemoryPlan};
 use crate::protocol::{
-    ActivationEvidence, Base, CellSpec, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample, TensorEvidence,
+    ActivationEvidence, Base, Carried, CellSpec, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample,
+    TensorEvidence,
 };
 use chat::Limits;
 use edit::{ActivationEdit, EditError, KeptEdits};
@@ -60,9 +61,13 @@ pub fn serve(
                 worker.say(&Event::Failed { why: what, hint, input: true })?;
             }
             Err(JobError::Engine(error)) => {
-                let hint = "`assay doctor` checks the engine; of a run, worker-N.stderr in its folder has all that llama.cpp said";
-                let hint = hint.into();
-                worker.say(&Event::Failed { why: error.to_string(), hint, input: false })?;
+                let (hint, input) = match &error {
+                    EngineError::NoSuchNode { .. } => {
+                        ("name one of its graph's nodes, such as those, in [where=activation]", true)
+                    }
+                    _ => ("`assay doctor` checks the engine", false),
+                };
+                worker.say(&Event::Failed { why: error.to_string(), hint: hint.into(), input })?;
             }
         }
     }
@@ -220,6 +225,7 @@ impl<'a, W: Write> Worker<'a, W> {
         cells: &[CellSpec],
         work: impl FnOnce(&mut Self, &mut Loaded, &MemoryPlan) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
+        some_can_be_measured(loaded, cells)?;
         let in_f32 = loaded.held_in_f32(base, self.codec);
         let memory = memory_plan(loaded, &in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
@@ -230,7 +236,7 @@ impl<'a, W: Write> Worker<'a, W> {
             .flat_map(|c| &c.edits)
             .filter(|e| e.place != Place::Activation)
             .map(|e| e.tensor.as_str())
-            .chain(in_f32.iter().map(String::as_str))
+            .chain(in_f32.iter().map(Carried::tensor))
             .collect();
         let weights_before = loaded.hash_of(&touched)?;
         let worked = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| work(self, loaded, &memory));
@@ -471,7 +477,7 @@ impl<'a, W: Write> Worker<'a, W> {
 }
 
 /// What the job needs and what of it fits.
-fn memory_plan(loaded: &mut Loaded, in_f32: &[String], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
+fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
     const F32_BYTES: u64 = size_of::<f32>() as u64;
     let engine = loaded.engine.memory()?;
     let held = |tensor: &str| loaded.n_values(tensor) as u64 * F32_BYTES;
@@ -483,7 +489,7 @@ fn memory_plan(loaded: &mut Loaded, in_f32: &[String], cells: &[CellSpec]) -> Re
     let n_scored = n_scored(loaded.settings.n_ctx as usize) as u64;
     let needs = MemoryNeeds {
         model_bytes: engine.model_bytes,
-        held_in_f32_bytes: in_f32.iter().map(|name| held(name)).sum(),
+        held_in_f32_bytes: in_f32.iter().map(|carried| held(carried.tensor())).sum(),
         context_bytes: engine.context_bytes,
         reference_bytes: n_scored * loaded.engine.info().n_vocab as u64 * F32_BYTES,
         prefix_bytes: engine.prefix_bytes,
@@ -562,6 +568,22 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Refuses cells each of which asks for a node that the graph lacks; where others can be measured, such a cell fails by itself.
+fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), EngineError> {
+    let nodes = |cell: &CellSpec| -> Result<(), EngineError> {
+        let activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
+        activations.map(|edit| loaded.engine.find_node(&edit.tensor)).collect()
+    };
+    let mut lacking = None;
+    for cell in cells {
+        match nodes(cell) {
+            Ok(()) => return Ok(()),
+            Err(error) => lacking = lacking.or(Some(error)),
+        }
+    }
+    lacking.map_or(Ok(()), Err)
 }
 
 /// Whether a pass that starts from the recorded hidden state of the middle layer has the bits of the full pass.

@@ -1,6 +1,8 @@
 //! Whole runs through a worker without an engine.
 
 mod bench;
+#[path = "run/sweep.rs"]
+mod sweep;
 
 use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
 use lab::protocol::Arm;

@@ -194,6 +194,22 @@ impl TensorCensus {
         }
     }
 
+    /// Why the values cannot tell which float format they are of, if they cannot.
+    pub fn open(&self) -> Option<&'static str> {
+        let finite = self.n - self.nonfinite;
+        let is_float = self.stored != StoredPrecision::Quantized;
+        let is_storage =
+            self.on_grid == finite && self.transform.is_none() && self.evidence_bits < MIN_GRID_EVIDENCE_BITS;
+        match () {
+            () if !is_float || self.n == 0 => None,
+            () if finite == 0 => Some("no value is finite"),
+            () if self.zeros == finite => Some("every value is zero"),
+            () if self.constant && is_storage => Some("all values are one"),
+            () if self.evidence_bits > 0.0 && is_storage => Some("they are too few or too alike"),
+            () => None,
+        }
+    }
+
     /// The census in one sentence.
     pub fn note(&self) -> String {
         let finite = self.n - self.nonfinite;

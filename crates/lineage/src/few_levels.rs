@@ -1,8 +1,9 @@
-//! Blocks with far fewer distinct values than their like: some codebook, no known one.
+//! Blocks with far fewer distinct values than their like: some codebook, no known one. And rows with far fewer, though no block of
+//! theirs: as many scales as there are groups, but each group's values strewn over the row (act-order GPTQ).
 
 use crate::interval::{Precision, Zero, levels};
 use crate::lattice::{self, BlockCount, SURROGATE_SHIFT, mean, moved_part, tail_bits};
-use crate::sample::{Axis, Extent, Sample, mix, symmetric_uniform};
+use crate::sample::{Axis, Extent, Lines, Sample, mix, symmetric_uniform};
 use crate::table::TABLE_EXTENTS;
 
 /// Blocks with far fewer distinct values than their like.
@@ -32,6 +33,12 @@ const MAX_SIGNED_SHARE: f64 = 0.85;
 /// No rate of chance is believed to be lower, however few surrogates had fewer levels than another.
 const MIN_CHANCE: f64 = 0.05;
 
+/// Rows looked at for low cardinality, and values of each,
+const ROWS_SEEN: usize = 12;
+const VALUES_OF_ROW: usize = 2048;
+/// and the share of its surrogate's levels below which a row has far fewer.
+const MAX_ROW_SHARE: f64 = 0.5;
+
 /// More levels than four bits name are not few.
 const MAX_LEVELS: u32 = 16;
 
@@ -41,12 +48,21 @@ impl FewLevels {
         let found = [Extent::Whole].into_iter().chain(TABLE_EXTENTS).filter_map(|extent| {
             let blocks = sample.blocks(extent, lattice::sampled(extent).max(MIN_BLOCKS_OF_FEW));
             let size = blocks.first().map_or(0, Vec::len);
-            FewLevels::of(&blocks, extent, axis, precision).map(|few| (few.cost(size), few))
+            let few = FewLevels::of(&blocks, extent, axis, precision, 1.0).filter(|few| few.levels <= MAX_LEVELS)?;
+            Some((few.cost(size), few))
         });
         found.reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, few)| few)
     }
 
-    fn of(blocks: &[Vec<f32>], extent: Extent, axis: Axis, precision: Precision) -> Option<FewLevels> {
+    /// Rows of low cardinality: many distinct values, and still far fewer than chance gives.
+    pub(crate) fn of_rows(rows: &Lines<'_>, precision: Precision) -> Option<FewLevels> {
+        let seen = rows.seen(ROWS_SEEN, VALUES_OF_ROW);
+        FewLevels::of(&seen, Extent::Whole, rows.axis, precision, MAX_ROW_SHARE)
+    }
+
+    /// `far`: below this share of another's, levels count as fewer.
+    fn of(blocks: &[Vec<f32>], extent: Extent, axis: Axis, precision: Precision, far: f64) -> Option<FewLevels> {
+        let is_fewer = |a: usize, b: usize| (a as f64) < far * b as f64;
         let (mut fewer, mut more) = (0, 0);
         let (mut own_sum, mut other_sum, mut chance) = (0, 0, 0);
         let (mut most, mut expected) = (Vec::new(), Vec::new());
@@ -58,9 +74,9 @@ impl FewLevels {
             if other < 2 {
                 continue;
             }
-            chance += u64::from(other < third);
-            fewer += u64::from(own < other);
-            more += u64::from(own > other);
+            chance += u64::from(is_fewer(other, third));
+            fewer += u64::from(is_fewer(own, other));
+            more += u64::from(is_fewer(other, own));
             own_sum += own;
             other_sum += other;
             most.push(levels(block, Zero::AtLeast).len() as u32);
@@ -76,8 +92,7 @@ impl FewLevels {
         let n = most.len() as u64;
         let rate = ((chance + 1) as f64 / (n + 2) as f64).max(MIN_CHANCE);
         let evidence_bits = tail_bits(fewer, n, rate).min(tail_bits(fewer, fewer + more, rate));
-        let accepted = levels <= MAX_LEVELS
-            && own_sum as f64 <= MAX_LEVEL_SHARE * other_sum as f64
+        let accepted = own_sum as f64 <= MAX_LEVEL_SHARE * other_sum as f64
             && f64::from(levels) <= MAX_SIGNED_SHARE * f64::from(expected)
             && evidence_bits >= lattice::MIN_LATTICE_EVIDENCE_BITS;
         let blocks = BlockCount { hits: fewer, n: fewer + more, surrogate_hits: 0, evidence_bits };

@@ -18,6 +18,29 @@ pub const MAX_SURROGATE_SHARE: f64 = 0.35;
 /// and so many hits would take at least this many bits of luck at the surrogates' rate.
 pub const MIN_LATTICE_EVIDENCE_BITS: f64 = 40.0;
 
+/// Of a part of the tensor a grid is claimed from this share of the blocks on.
+pub const MIN_PART_SHARE: f64 = 0.25;
+/// Blocks of each extent that are fitted for that, at most.
+const SAMPLED_OF_PART: usize = 64;
+
+/// What is claimed to lie on a grid.
+#[derive(Clone, Copy)]
+enum Claim {
+    /// The tensor.
+    Whole,
+    /// Some of its blocks.
+    Part,
+}
+
+impl Claim {
+    fn min_hit_share(self) -> f64 {
+        match self {
+            Claim::Whole => MIN_HIT_SHARE,
+            Claim::Part => MIN_PART_SHARE,
+        }
+    }
+}
+
 /// Share of the blocks whose largest multiple is taken for the format's.
 const USUAL: f64 = 0.8;
 
@@ -57,10 +80,19 @@ impl BlockCount {
     }
 
     pub(crate) fn is_accepted(&self) -> bool {
+        self.is_accepted_of(Claim::Whole)
+    }
+
+    fn is_accepted_of(&self, claim: Claim) -> bool {
         let share = |k: u64| k as f64 / self.n.max(1) as f64;
+        // Where few blocks hit, fewer by chance would be as many.
+        let most_by_chance = match claim {
+            Claim::Whole => MAX_SURROGATE_SHARE,
+            Claim::Part => MAX_SURROGATE_SHARE * share(self.hits),
+        };
         self.n > 0
-            && share(self.hits) >= MIN_HIT_SHARE
-            && share(self.surrogate_hits) <= MAX_SURROGATE_SHARE
+            && share(self.hits) >= claim.min_hit_share()
+            && share(self.surrogate_hits) <= most_by_chance
             && self.evidence_bits >= MIN_LATTICE_EVIDENCE_BITS
     }
 }
@@ -207,6 +239,26 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     })
 }
 
+/// The cheapest lattice that some of the blocks lie on, where the whole is on none: rows of a quantized model beside rows of
+/// another, or experts of both kinds in one tensor.
+pub(crate) fn find_in_part(sample: &Sample, axis: Axis, precision: Precision) -> Option<Lattice> {
+    let tried: Vec<(Extent, Zero)> = EXTENTS.iter().flat_map(|&e| [(e, Zero::AtZero), (e, Zero::AtLeast)]).collect();
+    let found: Vec<(f64, Lattice)> = tried
+        .into_par_iter()
+        .filter_map(|(extent, zero)| {
+            let blocks = sample.blocks(extent, sampled(extent).min(SAMPLED_OF_PART));
+            let rule = Rule::AnyTopInPart(max_top(extent, zero).min(MAX_TOP_IN_PART));
+            let explained = Explained::under(rule, &blocks, zero, precision, Claim::Part)?;
+            let (top, scales) = (explained.top(extent), explained.scale_class());
+            let (symmetric, bits) = (zero == Zero::AtZero, bits_of(top, zero));
+            let (super_blocks, requantized, blocks) = (false, None, explained.count);
+            let lattice = Lattice { symmetric, bits, top, extent, axis, scales, super_blocks, requantized, blocks };
+            Some((explained.cost(extent, zero), lattice))
+        })
+        .collect();
+    found.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, lattice)| lattice)
+}
+
 /// Bits that name `top` and all levels below: −8 … 7 are four.
 fn bits_of(top: u32, zero: Zero) -> u32 {
     match zero {
@@ -220,10 +272,19 @@ fn bits_of(top: u32, zero: Zero) -> u32 {
 enum Rule {
     /// Some step explains it, and pays for its own name.
     AnyTop(u32),
+    /// The same for a grid of some blocks only, which nothing but each of them speaks for.
+    AnyTopInPart(u32),
     /// The step under which its largest value is this multiple, as in most blocks: −7 … 7 and the like, in which
     /// a block has too few levels to name a multiple of its own. The multiple is named once for all blocks.
     Top(u32),
 }
+
+/// Bits that a block must give where only some do: 2^−16 by chance. After a merge or an average in coarse storage many blocks lie near
+/// a lattice, and give a little more than a hit takes; on as many levels as such storage has near one, more than on few, so the
+/// bits that name the multiple count once more.
+const HIT_BITS_IN_PART: f64 = 16.0;
+/// Of finer grids in part of a tensor nothing is claimed: large values beside small ones in coarse storage are such.
+const MAX_TOP_IN_PART: u32 = 32;
 
 /// Bits that a block must give under a multiple that it need not name: 2^−5 by chance.
 const HIT_BITS_NAMED: f64 = 5.0;
@@ -239,6 +300,8 @@ impl Rule {
     fn explains(self, points: &[Point]) -> Option<Fit> {
         match self {
             Rule::AnyTop(max_top) => interval::fit(points, max_top).filter(|fit| fit.bits >= HIT_BITS),
+            Rule::AnyTopInPart(max_top) => interval::fit(points, max_top)
+                .filter(|fit| fit.bits >= HIT_BITS_IN_PART + libm::log2(f64::from(fit.top))),
             Rule::Top(top) => interval::fit_under_top(points, top).filter(|fit| fit.bits >= HIT_BITS_NAMED),
         }
     }
@@ -247,7 +310,7 @@ impl Rule {
     /// whose values crowd into two or three levels beside an outlier could not, and says nothing against a grid either.
     fn can_tell(self, points: &[Point]) -> bool {
         let (steps, at_stake, least) = match self {
-            Rule::AnyTop(_) => (STEPS_AT_STAKE, MIN_BITS_AT_STAKE, MIN_POINTS),
+            Rule::AnyTop(_) | Rule::AnyTopInPart(_) => (STEPS_AT_STAKE, MIN_BITS_AT_STAKE, MIN_POINTS),
             Rule::Top(top) => (f64::from(top), MIN_BITS_AT_STAKE_NAMED, 2),
         };
         let Some((top, rest)) = points.split_last().filter(|_| points.len() >= least) else { return false };
@@ -257,7 +320,7 @@ impl Rule {
 
     fn chance_rate(self) -> f64 {
         match self {
-            Rule::AnyTop(_) => CHANCE_RATE,
+            Rule::AnyTop(_) | Rule::AnyTopInPart(_) => CHANCE_RATE,
             Rule::Top(_) => CHANCE_RATE_NAMED,
         }
     }
@@ -271,18 +334,18 @@ struct Explained {
 
 impl Explained {
     fn of(blocks: &[Vec<f32>], zero: Zero, precision: Precision, max_top: u32) -> Option<Explained> {
-        Explained::under(Rule::AnyTop(max_top), blocks, zero, precision)
-            .or_else(|| Explained::under(Rule::Top(shared_top(blocks, zero, precision)?), blocks, zero, precision))
+        let under = |rule| Explained::under(rule, blocks, zero, precision, Claim::Whole);
+        under(Rule::AnyTop(max_top)).or_else(|| under(Rule::Top(shared_top(blocks, zero, precision)?)))
     }
 
-    fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<Explained> {
+    fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision, claim: Claim) -> Option<Explained> {
         let with_points = blocks.iter().map(|block| (block, points(&levels(block, zero), zero, precision)));
         let telling: Vec<(&Vec<f32>, Vec<Point>)> = with_points.filter(|(_, points)| rule.can_tell(points)).collect();
         if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * blocks.len() as f64 {
             return None;
         }
         let n = telling.len() as u64;
-        let mut tolerated = n as usize - (MIN_HIT_SHARE * n as f64).ceil() as usize;
+        let mut tolerated = n as usize - (claim.min_hit_share() * n as f64).ceil() as usize;
         let mut hits = Vec::with_capacity(telling.len());
         for (block, points) in &telling {
             match rule.explains(points) {
@@ -299,7 +362,7 @@ impl Explained {
         let steps = hits.iter().map(|(_, fit)| fit.step()).collect::<Vec<f64>>();
         let by_step = surrogate_hits(&telling, zero, precision, rule, |x, i, u| x + steps[i % steps.len()] * u);
         let count = BlockCount::new(hits.len() as u64, n, by_share.max(by_step), rule.chance_rate());
-        count.is_accepted().then(|| Explained { hits: without_outliers(hits, zero, precision), count })
+        count.is_accepted_of(claim).then(|| Explained { hits: without_outliers(hits, zero, precision), count })
     }
 
     /// The largest multiple in [`USUAL`] of the blocks, since the rest may have found a part of their step, or an

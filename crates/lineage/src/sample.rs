@@ -78,6 +78,17 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// At most so many different lines, spread evenly, seen through at most so many of their values; none that is not finite.
+    pub(crate) fn seen(&self, n_lines: usize, n_values: usize) -> Vec<Vec<f32>> {
+        let (all, length) = self.shape();
+        let (n_lines, n_values) = (n_lines.min(all), n_values.min(length));
+        let line = |part| {
+            let line = place_in_part(part, n_lines, all);
+            (0..n_values).map(|i| self.at(line, i * length / n_values)).collect()
+        };
+        different((0..n_lines).map(line).collect())
+    }
+
     fn at(&self, line: usize, i: usize) -> f32 {
         match self.axis {
             Axis::Row => self.values.at(line * self.n_per_row + i),
@@ -120,12 +131,7 @@ impl Sample {
             let (line, first) = (index / per_line, index % per_line * size);
             (0..size).map(|i| lines.at(line, first + i)).collect()
         };
-        let (seen, n_seen) = (length.min(WHOLE_SEEN), n_lines.min(LINES_SEEN));
-        let line = |part| {
-            let line = place_in_part(part, n_seen, n_lines);
-            (0..seen).map(|i| lines.at(line, i * length / seen)).collect()
-        };
-        Sample { places: (0..count).map(place).collect(), size, lines: (0..n_seen).map(line).collect() }
+        Sample { places: (0..count).map(place).collect(), size, lines: lines.seen(LINES_SEEN, WHOLE_SEEN) }
     }
 
     /// Values looked at.
@@ -136,7 +142,7 @@ impl Sample {
     /// At most `at_most` different blocks, spread evenly, without those that hold a value that is not finite.
     /// Empty where blocks of this extent do not fit the lines.
     pub(crate) fn blocks(&self, extent: Extent, at_most: usize) -> Vec<Vec<f32>> {
-        let mut blocks: Vec<Vec<f32>> = match extent {
+        let blocks: Vec<Vec<f32>> = match extent {
             Extent::Block(size) if size == 0 || size > self.size => Vec::new(),
             Extent::Block(size) => {
                 let parts: Vec<&[f32]> = self.places.iter().flat_map(|place| place.chunks_exact(size)).collect();
@@ -145,12 +151,16 @@ impl Sample {
             }
             Extent::Whole | Extent::Tensor => self.lines.clone(),
         };
-        // Rows that repeat are one observation, not many.
-        let bits = |block: &[f32]| block.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
-        let mut seen_before = std::collections::BTreeSet::new();
-        blocks.retain(|block| block.iter().all(|x| x.is_finite()) && seen_before.insert(bits(block)));
-        blocks
+        different(blocks)
     }
+}
+
+/// Blocks that repeat are one observation, not many.
+fn different(mut blocks: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let bits = |block: &[f32]| block.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+    let mut seen_before = std::collections::BTreeSet::new();
+    blocks.retain(|block| block.iter().all(|x| x.is_finite()) && seen_before.insert(bits(block)));
+    blocks
 }
 
 #[cfg(test)]

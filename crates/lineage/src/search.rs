@@ -22,8 +22,12 @@ pub enum Grid {
     SmallFloat(SmallFloat),
     /// Floats of few significant bits with scales of any value.
     ScaledFloat(ScaledFloat),
+    /// Multiples of a step in some of the blocks, the rest on no grid.
+    InPart(Lattice),
     /// Few distinct values per block, of no known table.
     FewLevels(FewLevels),
+    /// Rows of far fewer distinct values than chance gives, and still of many.
+    LowCardinality(FewLevels),
     /// Nothing coarser than storage shows.
     NoneFound,
     /// The values cannot tell, and why.
@@ -115,7 +119,10 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
         .or_else(|| lines.iter().find_map(float).map(Grid::ScaledFloat))
         .or_else(|| {
             let (rows, sample) = lines.first().filter(|_| several_rows)?;
-            FewLevels::find(sample, rows.axis, precision).map(Grid::FewLevels)
+            FewLevels::find(sample, rows.axis, precision)
+                .map(Grid::FewLevels)
+                .or_else(|| lattice::find_in_part(sample, rows.axis, precision).map(Grid::InPart))
+                .or_else(|| FewLevels::of_rows(rows, precision).map(Grid::LowCardinality))
         });
     Search { grid: found.unwrap_or(Grid::NoneFound), sampled }
 }
@@ -199,13 +206,15 @@ impl Search {
             Grid::Codebook(t) => format!("{} codebook", t.name),
             Grid::SmallFloat(s) => format!("{}-like", s.like()),
             Grid::ScaledFloat(s) => format!("scaled {}-like", s.like()),
+            Grid::InPart(l) => format!("{}-like in part", l.like()),
             Grid::FewLevels(f) => format!("at most {} levels", f.levels),
+            Grid::LowCardinality(_) => "low-cardinality rows".into(),
             Grid::NoneFound => "none found".into(),
             Grid::NotDecidable(_) => "not decidable".into(),
         }
     }
 
-    /// Bits that name a level, without the scale; `None` where no grid was found.
+    /// Bits that name a level, without the scale; `None` where no grid was found that all values lie on.
     pub fn bits(&self) -> Option<f64> {
         match &self.grid {
             Grid::Lattice(l) => Some(f64::from(l.requantized.and_then(|r| r.about_bits).unwrap_or(l.bits))),
@@ -215,18 +224,18 @@ impl Search {
             }
             Grid::SmallFloat(s) => Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil()),
             Grid::FewLevels(f) => Some(libm::log2(f64::from(f.levels)).ceil()),
-            Grid::NoneFound | Grid::NotDecidable(_) => None,
+            Grid::InPart(_) | Grid::LowCardinality(_) | Grid::NoneFound | Grid::NotDecidable(_) => None,
         }
     }
 
     /// Evidence for what was found, in bits.
     pub fn evidence_bits(&self) -> f64 {
         match &self.grid {
-            Grid::Lattice(l) => l.blocks.evidence_bits,
+            Grid::Lattice(l) | Grid::InPart(l) => l.blocks.evidence_bits,
             Grid::Codebook(t) => t.blocks.evidence_bits,
             Grid::SmallFloat(s) => s.evidence_bits,
             Grid::ScaledFloat(s) => s.blocks.evidence_bits,
-            Grid::FewLevels(f) => f.blocks.evidence_bits,
+            Grid::FewLevels(f) | Grid::LowCardinality(f) => f.blocks.evidence_bits,
             Grid::NoneFound | Grid::NotDecidable(_) => 0.0,
         }
     }
@@ -291,6 +300,20 @@ impl Search {
                 f.extent.words(f.axis),
                 f.blocks.hits,
                 f.blocks.n
+            ),
+            Grid::InPart(l) => format!(
+                "lies in part on {} {}-like grid: {:.0} % of the blocks, {}, {}, {} bits ({})",
+                article(&l.like()),
+                l.like(),
+                100.0 * l.blocks.hits as f64 / l.blocks.n as f64,
+                l.extent.words(l.axis),
+                if l.symmetric { "symmetric" } else { "asymmetric" },
+                l.bits,
+                of(&l.blocks)
+            ),
+            Grid::LowCardinality(f) => format!(
+                "has low-cardinality rows: at most {} distinct values where {} are expected, on no grid of blocks ({} of {} sampled rows)",
+                f.levels, f.expected, f.blocks.hits, f.blocks.n
             ),
             Grid::NoneFound => format!("no grid of blocks coarser than storage found ({} sampled)", self.sampled),
             Grid::NotDecidable(why) => format!("not decidable: {why}"),

@@ -74,7 +74,7 @@ pub fn undecided(census: &TensorCensus, search: &Search) -> Vec<Undecided> {
         Grid::Lattice(lattice) if lattice.requantized.is_none() && f64::from(lattice.bits) <= MAX_COARSE_BITS => {
             open.push(Undecided::FinerLattice);
         }
-        Grid::Codebook(_) | Grid::FewLevels(_) => open.push(Undecided::FinerLattice),
+        Grid::Codebook(_) | Grid::FewLevels(_) | Grid::LowCardinality(_) => open.push(Undecided::FinerLattice),
         Grid::SmallFloat(small) if small.like().contains(" or ") => open.push(Undecided::ExponentRange),
         Grid::ScaledFloat(scaled) if scaled.like().contains(" or ") => open.push(Undecided::ExponentRange),
         _ => {}

@@ -359,3 +359,57 @@ fn what_storage_and_arithmetic_erase_stays_open_and_is_said() {
     assert_eq!(open(&q8_0(&w), F16), [], "eight bits leave no room for a finer grid");
     assert_eq!(open(&q8_0(&q4_0(&w)), F16), [], "it shows");
 }
+
+#[test]
+fn a_grid_in_some_of_the_rows_is_found_with_their_share() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let w = weights(shape, 70 + seed as u64);
+        let held = q4_0(&w);
+        let every = |n: usize| -> Vec<f32> {
+            (0..w.len()).map(|i| if i / N_PER_ROW % n == 0 { held[i] } else { w[i] }).collect()
+        };
+        for stored in [F32, F16, Bf16] {
+            let found = look(&every(2), stored);
+            let Grid::InPart(part) = &found.grid else { panic!("{shape:?} in {stored}: {}", found.note()) };
+            assert_eq!((part.like().as_str(), part.extent), ("Q4_0", Extent::Block(32)), "{shape:?} in {stored}");
+            let share = part.blocks.hits as f64 / part.blocks.n as f64;
+            assert!((share - 0.5).abs() < 0.2, "{shape:?} in {stored}: {share}");
+            assert_eq!(found.bits(), None);
+            let few = look(&every(16), stored);
+            assert!(!few.is_found(), "{shape:?} in {stored}: {}", few.note());
+        }
+    }
+}
+
+#[test]
+fn rows_of_few_values_in_no_blocks_are_of_low_cardinality() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let w = weights(shape, 80 + seed as u64);
+        // Groups of 128 columns with a step each, strewn over the row.
+        let column = |i: usize| i * 173 % N_PER_ROW;
+        let strewn = per_block(&w, N_PER_ROW, |row| {
+            let gathered: Vec<f32> = (0..N_PER_ROW).map(|i| row[column(i)]).collect();
+            let held = symmetric(&gathered, 128, 7.0, |d| d);
+            let mut back = vec![0.0; N_PER_ROW];
+            (0..N_PER_ROW).for_each(|i| back[column(i)] = held[i]);
+            back
+        });
+        for stored in [F32, F16, Bf16] {
+            let found = look(&strewn, stored);
+            assert!(matches!(&found.grid, Grid::LowCardinality(_)), "{shape:?} in {stored}: {}", found.note());
+            assert_eq!(found.bits(), None);
+        }
+    }
+}
+
+#[test]
+fn what_a_float_format_needs_is_open_where_values_are_too_alike() {
+    let open = |values: &[f32]| census(values, F32).open();
+    assert_eq!(open(&[0.0; 300]), Some("every value is zero"));
+    assert_eq!(open(&[f32::NAN; 300]), Some("no value is finite"));
+    assert_eq!(open(&[1.0; 300]), Some("all values are one"));
+    assert_eq!(open(&[1.0, 0.5]), Some("they are too few or too alike"));
+    assert_eq!(open(&weights(Shape::Gaussian, 90)), None);
+    assert_eq!(open(&store(&weights(Shape::Gaussian, 91), Bf16)), None);
+    assert_eq!(open(&[]), None);
+}

@@ -1,16 +1,17 @@
 //! A conversation as the model's own chat template writes it.
 
-use eval::{ChatMessage, EngineError};
+use eval::{ChatMessage, EngineError, render_chat};
 use llama_cpp_sys_2 as sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::ptr::NonNull;
 
 /// The text of a conversation up to where the assistant answers.
 ///
-/// llama.cpp's C interface does not run templates: it recognises the common ones and writes what they write.
+/// llama.cpp's C interface does not run templates, it recognises some; what they add beyond that, such as a system message of
+/// their own, would be lost.
 ///
 /// # Errors
-/// When the model has no template, or llama.cpp does not recognise it.
+/// When the model has no template, or it does not write this conversation.
 pub(crate) fn prompt(model: NonNull<sys::llama_model>, messages: &[ChatMessage]) -> Result<String, EngineError> {
     // SAFETY: the model is live, and the template lives as long.
     let template = unsafe {
@@ -21,41 +22,26 @@ pub(crate) fn prompt(model: NonNull<sys::llama_model>, messages: &[ChatMessage])
                 hint: "take a model that was tuned for conversation".into(),
             });
         }
-        CStr::from_ptr(template)
+        CStr::from_ptr(template).to_string_lossy()
     };
-    let no_nul = |text: &str| {
-        CString::new(text).map_err(|_| EngineError::Unsupported {
-            what: "a message holds a NUL character".into(),
-            hint: "leave it out".into(),
-        })
-    };
-    let texts = messages
-        .iter()
-        .map(|message| Ok((no_nul(&message.role)?, no_nul(&message.content)?)))
-        .collect::<Result<Vec<_>, EngineError>>()?;
-    let chat: Vec<sys::llama_chat_message> = texts
-        .iter()
-        .map(|(role, content)| sys::llama_chat_message { role: role.as_ptr(), content: content.as_ptr() })
-        .collect();
-    let mut buffer: Vec<u8> = Vec::new();
-    for _ in 0..2 {
-        let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
-        // SAFETY: the messages and the template outlive the call, and the buffer has the length that is passed.
-        let n = unsafe {
-            let into = buffer.as_mut_ptr().cast();
-            sys::llama_chat_apply_template(template.as_ptr(), chat.as_ptr(), chat.len(), true, into, room)
-        };
-        let Ok(n) = usize::try_from(n) else {
-            return Err(EngineError::Unsupported {
-                what: "llama.cpp does not recognise the model's chat template".into(),
-                hint: "its C interface knows the common templates only".into(),
-            });
-        };
-        if n <= buffer.len() {
-            buffer.truncate(n);
-            break;
+    let text_of = |token: sys::llama_token| {
+        // SAFETY: the vocabulary is the model's, which is live, and so is the text of a token that it has.
+        unsafe {
+            let vocab = sys::llama_model_get_vocab(model.as_ptr());
+            if !(0..sys::llama_vocab_n_tokens(vocab)).contains(&token) {
+                return String::new();
+            }
+            let text = sys::llama_vocab_get_text(vocab, token);
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
         }
-        buffer.resize(n, 0);
-    }
-    Ok(String::from_utf8_lossy(&buffer).into_owned())
+    };
+    // SAFETY: the model is live.
+    let (bos, eos) = unsafe {
+        let vocab = sys::llama_model_get_vocab(model.as_ptr());
+        (sys::llama_vocab_bos(vocab), sys::llama_vocab_eos(vocab))
+    };
+    render_chat(&template, &text_of(bos), &text_of(eos), messages).map_err(|error| EngineError::Unsupported {
+        what: error.to_string(),
+        hint: "the template is in the file's tokenizer.chat_template; `assay inspect` shows it".into(),
+    })
 }

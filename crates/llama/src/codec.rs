@@ -13,6 +13,32 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GgmlCodec;
 
+/// A tensor in one call of `ggml_quantize_chunk`, on the calling thread: what [`GgmlCodec`] is compared with. Of types that need no
+/// importances, and of finite values.
+///
+/// # Errors
+/// When there is no such type, it is none of those, or rows are not whole blocks.
+pub fn quantize_chunk(ty: &str, values: &[f32], n_per_row: usize) -> Result<Vec<u8>, CodecError> {
+    let ggml_type = find(ty)?;
+    let layout = layout_of(ggml_type);
+    let row_size = layout.row_size(n_per_row).filter(|_| n_per_row > 0 && values.len().is_multiple_of(n_per_row));
+    let row_size =
+        row_size.ok_or_else(|| CodecError::PartialBlock { ty: ty.into(), blck_size: layout.blck_size, n_per_row })?;
+    if !quantizes(ggml_type) || layout.requires_imatrix || values.iter().any(|x| !x.is_finite()) {
+        let what = "it is not quantized to in one call here".into();
+        return Err(CodecError::Unsupported { ty: ty.into(), what });
+    }
+    let n_rows = values.len() / n_per_row;
+    let mut bytes = vec![0u8; n_rows * row_size];
+    // SAFETY: `values` and `bytes` hold exactly `n_rows` rows of a type that `ggml_quantize_chunk` has and that needs no importances.
+    unsafe {
+        sys::ggml_quantize_init(ggml_type);
+        let (from, to) = (values.as_ptr(), bytes.as_mut_ptr().cast());
+        sys::ggml_quantize_chunk(ggml_type, from, to, 0, n_rows as i64, n_per_row as i64, std::ptr::null());
+    }
+    Ok(bytes)
+}
+
 /// Values a thread converts at a time, in whole rows: few enough that all cores end at about the same time.
 const CHUNK_VALUES: usize = 1 << 16;
 
@@ -152,6 +178,7 @@ impl BlockCodec for GgmlCodec {
 /// `quantize_row_iq2_xxs_impl` and its like in ggml-quants.c: weights are x², or importance · √(mean x² + x²).
 fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>) -> Option<String> {
     const LIMIT: f32 = (1u64 << 48) as f32;
+    const HINT: &str = "types that are not searched for hold them: q3_K, iq4_xs";
     let searches = matches!(
         ty,
         sys::GGML_TYPE_IQ1_S
@@ -166,7 +193,9 @@ fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>
     let (x, importance) = (if searches { greatest(values) } else { 0.0 }, imatrix.map_or(0.0, greatest));
     let sound = x * x * x <= LIMIT && 2.0 * importance * x * x <= LIMIT;
     let of = if importance > 0.0 { format!(" with importances up to {importance:e}") } else { String::new() };
-    (!sound).then(|| format!("values up to {x:e}{of} are beyond what ggml's search can hold"))
+    (!sound).then(|| {
+        format!("found values x up to {x:e}{of}, wanted x³ and 2 · importance · x² up to 2^48, beyond which ggml's search fails\nhint: {HINT}")
+    })
 }
 
 /// The types that the switch of `ggml_quantize_chunk` has.

@@ -211,8 +211,14 @@ impl Context {
         next: &mut dyn FnMut(&[f32]) -> Option<Token>,
     ) -> Result<(), EngineError> {
         if prompt.is_empty() || prompt.len() > self.n_ctx {
-            let (n, n_ctx) = (prompt.len(), self.n_ctx);
-            return Err(EngineError::Failed(format!("a prompt of {n} tokens does not fit a context of {n_ctx}")));
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "found a prompt of {} tokens, wanted 1 to {}, which the context holds",
+                    prompt.len(),
+                    self.n_ctx
+                ),
+                hint: "raise --ctx, or say it in fewer words".into(),
+            });
         }
         let pass =
             self.pass_mut().ok_or_else(|| EngineError::Failed("generating before the weights are known".into()))?;

@@ -450,6 +450,10 @@ impl Engine for LlamaEngine {
         self.nodes.infos()
     }
 
+    fn find_node(&self, name: &str) -> Result<(), EngineError> {
+        self.nodes.place(name).map(|_| ())
+    }
+
     fn n_parallel(&self) -> usize {
         self.n_contexts
     }

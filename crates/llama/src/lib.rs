@@ -13,6 +13,6 @@ mod log;
 mod nodes;
 mod weights;
 
-pub use codec::GgmlCodec;
+pub use codec::{GgmlCodec, quantize_chunk};
 pub use engine::{LlamaEngine, build};
 pub use held::Writes;

@@ -13,6 +13,9 @@ use std::ffi::CStr;
 /// Names shown beside one that is not there.
 const MAX_NEAR: usize = 24;
 
+/// Nodes that some of llama.cpp's model files give a name of their own: the embedded tokens of Gemma, which are scaled.
+const ALSO_CALLED: [(&str, &str); 1] = [("embd", "inp_scaled")];
+
 /// Which of the nodes of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -107,7 +110,9 @@ impl Nodes {
 
     /// The node of that name.
     pub(crate) fn place(&self, name: &str) -> Result<Place, EngineError> {
-        match self.index_of.contains_key(name).then(|| self.places.get(name)).flatten() {
+        let there = |name: &str| self.index_of.contains_key(name).then(|| self.places.get(name)).flatten();
+        let also = || ALSO_CALLED.iter().find(|(usual, _)| *usual == name).and_then(|(_, also)| there(also));
+        match there(name).or_else(also) {
             Some(place) => Ok(place.clone()),
             None => Err(EngineError::NoSuchNode { name: name.into(), near: self.near(name) }),
         }

@@ -141,6 +141,8 @@ impl fmt::Display for Clip {
         match self {
             Clip::Absmax => f.write_str("absmax"),
             Clip::Mse => f.write_str("mse"),
+            // Written out, a tiny one would take hundreds of digits.
+            Clip::Quantile(percent) if *percent < 1e-6 => write!(f, "p{percent:e}"),
             Clip::Quantile(percent) => write!(f, "p{percent}"),
         }
     }

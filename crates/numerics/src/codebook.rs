@@ -151,6 +151,10 @@ impl GroupKernel for Codebook<'_> {
         Ok(if turned { -d } else { d })
     }
 
+    fn largest(&self) -> f32 {
+        self.extreme.abs()
+    }
+
     #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], _: Places) {
         if d == 0.0 {

@@ -313,6 +313,10 @@ impl<R: Round> GroupKernel for Scaled<R> {
         Ok(self.scale.step(range.absmax(), self.levels))
     }
 
+    fn largest(&self) -> f32 {
+        self.levels.largest
+    }
+
     #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], at: Places) {
         if d == 0.0 {

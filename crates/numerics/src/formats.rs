@@ -431,18 +431,34 @@ pub fn names_in_words() -> String {
     format!("{} and ggml's types (q4_0, q4_k, …)", names.join(", "))
 }
 
+/// What others call some of them.
+const ALSO_CALLED: [(&str, &str); 8] = [
+    ("float16", "f16"),
+    ("fp16", "f16"),
+    ("half", "f16"),
+    ("bfloat16", "bf16"),
+    ("float8", "fp8_e4m3"),
+    ("float8_e4m3fn", "fp8_e4m3"),
+    ("float8_e5m2", "fp8_e5m2"),
+    ("tensorfloat32", "tf32"),
+];
+
 /// Up to three names of formats and bare ggml types that `word` may have meant.
 pub(crate) fn nearest(word: &str) -> Vec<String> {
     let ints = (2..=16).map(|n| format!("int{n}"));
     let formats = FORMATS.iter().filter(|f| !f.name.contains(char::is_uppercase) && f.kind != Kind::Ggml);
     let names = formats.map(|f| f.name.to_owned());
     let ggml = GGML_FORMATS.iter().filter(|f| f.bare).map(|f| f.name.to_ascii_lowercase());
-    let mut scored: Vec<(f64, String)> = names
-        .chain(ints)
-        .chain(ggml)
-        .map(|name| (strsim::normalized_damerau_levenshtein(word, &name), name))
-        .filter(|(score, _)| *score >= 0.5)
-        .collect();
+    if let Some((_, name)) = ALSO_CALLED.iter().find(|(other, _)| *other == word) {
+        return vec![(*name).to_owned()];
+    }
+    // What begins so comes before what is spelled alike.
+    let score = |name: &str| match name.starts_with(word) {
+        true => 1.0,
+        false => strsim::normalized_damerau_levenshtein(word, name),
+    };
+    let mut scored: Vec<(f64, String)> =
+        names.chain(ints).chain(ggml).map(|name| (score(&name), name)).filter(|(score, _)| *score >= 0.5).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     scored.into_iter().take(3).map(|(_, name)| name).collect()
 }

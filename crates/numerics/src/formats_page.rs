@@ -29,6 +29,9 @@ const GRANULARITY: &str = "
 
 A minifloat without granularity is a plain cast. With one, `d = absmax / largest finite value` and a value becomes `cast(x / d)·d`.
 
+Rounding `d` up near F32's largest value may take the format's largest value beyond it: `d` is then the next lower one that its format has
+under which that stays finite, so finite values stay finite under every scale.
+
 The FNUZ types of some accelerators are `e4m3:finite:bias=8` (largest 240) and `e5m2:finite:bias=16`: the same values, but that −0 is
 not made +0 and what lies beyond the largest is held.
 

@@ -238,6 +238,10 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
              hint: a format must fit into F32 with its sign"
         )));
     };
+    if (exponent_bits, mantissa_bits) == (8, 0) {
+        let hint = "scales are held in it with :scale=e8m0, as in int8@block32:scale=e8m0";
+        return Err(refuse(format!("which holds scales, not values: it has no sign and no zero\nhint: {hint}")));
+    }
     let (mut specials, mut bias) = (Specials::Ieee, ExMy::default_bias(exponent_bits));
     for option in &parts.options {
         match parse_setting(option) {

@@ -108,6 +108,11 @@ pub(crate) trait GroupKernel: Send + Sync {
 
     fn scale(&self, range: Range) -> Result<Self::Scale, RangeOverflow>;
 
+    /// Greatest magnitude that a scale multiplies, where scales may be held in two levels.
+    fn largest(&self) -> f32 {
+        1.0
+    }
+
     /// Quantizes and restores in place. Non-finite values may become anything: the caller puts them back.
     /// A group may come in several parts.
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
@@ -172,7 +177,7 @@ impl<K: GroupKernel> AnyKernel for K {
         start: usize,
     ) -> Result<(), RangeOverflow> {
         let mut scales = ranges.iter().map(|&range| self.scale(range)).collect::<Result<Vec<_>, _>>()?;
-        K::Scale::hold_in_two_levels(&mut scales);
+        K::Scale::hold_in_two_levels(&mut scales, self.largest());
         for (i, (block, scale)) in values.chunks_mut(n_per_block).zip(scales).enumerate() {
             self.apply(scale, block, Places::contiguous(start + i * n_per_block));
         }

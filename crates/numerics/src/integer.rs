@@ -34,7 +34,8 @@
 //! d = m / −qmax   q = rne(x / d) clamped to −qmax…qmax − 1   value = q·d   (d = 0 → 0)
 //! ```
 //!
-//! q is an integer, so zero is +0.0 whatever the sign of x. Where another format holds the scale, d (and
+//! A scale under which the largest q gives no finite value, as rounding up near F32's largest value can have it, is the next
+//! lower one instead. q is an integer, so zero is +0.0 whatever the sign of x. Where another format holds the scale, d (and
 //! min) are those of that format before anything is divided by them; other roundings take the place of rne, but for z.
 //!
 //! # Source
@@ -79,6 +80,10 @@ impl<R: Round> GroupKernel for Symmetric<R> {
         Ok(self.scale.step(range.absmax(), self.levels))
     }
 
+    fn largest(&self) -> f32 {
+        self.qmax
+    }
+
     #[inline(always)]
     fn apply(&self, d: f32, values: &mut [f32], at: Places) {
         if d == 0.0 {
@@ -116,6 +121,10 @@ impl<R: Round> GroupKernel for FullRange<R> {
     fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
         let d = self.symmetric.scale(range)?;
         Ok(if range.absmax() > range.max { d } else { -d })
+    }
+
+    fn largest(&self) -> f32 {
+        self.symmetric.qmax
     }
 
     #[inline(always)]
@@ -160,9 +169,10 @@ impl<R: Round> GroupKernel for ZeroPoint<R> {
         if span.is_infinite() {
             return Err(RangeOverflow { min, max });
         }
-        let d = self.scale.hold(span / self.qmax);
-        let z = if d == 0.0 { 0.0 } else { (-least / d).min(self.qmax).round_ties_even() };
-        Ok((d, z))
+        let zero_point = |d: f32| if d == 0.0 { 0.0 } else { (-least / d).min(self.qmax).round_ties_even() };
+        let greatest = |d: f32| zero_point(d).max(self.qmax - zero_point(d));
+        let d = self.scale.within(span / self.qmax, |d| greatest(d) * d);
+        Ok((d, zero_point(d)))
     }
 
     #[inline(always)]
@@ -204,7 +214,8 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
         if span.is_infinite() {
             return Err(RangeOverflow { min, max });
         }
-        Ok((self.scale.hold(span / self.qmax), self.scale.hold(min)))
+        let min = self.scale.hold(min);
+        Ok((self.scale.within(span / self.qmax, |d| min + self.qmax * d), min))
     }
 
     #[inline(always)]

@@ -131,6 +131,10 @@ impl<K: GroupKernel> GroupKernel for Counted<K> {
         self.kernel.scale(range)
     }
 
+    fn largest(&self) -> f32 {
+        self.kernel.largest()
+    }
+
     #[inline(always)]
     fn apply(&self, scale: K::Scale, values: &mut [f32], _: Places) {
         let n = values.iter().filter(|x| x.is_finite() && self.kernel.is_beyond(scale, **x)).count();

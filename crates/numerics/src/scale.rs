@@ -72,7 +72,30 @@ impl ScaleFormat {
                 let stored = floor_log2(absmax) - (levels.max_exponent - levels.fraction_bits);
                 pow2(stored.clamp(-127, 127) - levels.fraction_bits)
             }
-            _ => self.hold(absmax / levels.largest),
+            // A format of small values alone may want a scale beyond F32.
+            _ => self.within((absmax / levels.largest).min(f32::MAX), |d| d * levels.largest),
+        }
+    }
+
+    /// A computed scale as the format holds it, or the next lower one that it holds under which `top`, what the format's
+    /// largest value comes to, is finite: rounding a scale up may take that beyond F32.
+    #[inline(always)]
+    pub(crate) fn within(self, d: f32, top: impl Fn(f32) -> f32) -> f32 {
+        let mut held = self.hold(d);
+        while !top(held).is_finite() {
+            held = self.lower(held);
+        }
+        held
+    }
+
+    /// The next scale below a positive one.
+    fn lower(self, d: f32) -> f32 {
+        match self {
+            ScaleFormat::F32 | ScaleFormat::F16Hier => d.next_down(),
+            // Ten and seven bits of mantissa; no scale that is lowered is subnormal.
+            ScaleFormat::F16 => f32::from_bits(d.to_bits() - (1 << 13)),
+            ScaleFormat::Bf16 => f32::from_bits(d.to_bits() - (1 << 16)),
+            ScaleFormat::E8m0 | ScaleFormat::Pow2 => d / 2.0,
         }
     }
 
@@ -98,20 +121,20 @@ impl ScaleFormat {
 
 /// What the values of a group share.
 pub(crate) trait GroupScale: Copy + Send + Sync {
-    /// The scales of a super-block's blocks as they are held once all of them are known.
-    fn hold_in_two_levels(scales: &mut [Self]);
+    /// The scales of a super-block's blocks as they are held once all of them are known; each multiplies up to `largest`.
+    fn hold_in_two_levels(scales: &mut [Self], largest: f32);
 }
 
 impl GroupScale for f32 {
-    fn hold_in_two_levels(scales: &mut [f32]) {
+    fn hold_in_two_levels(scales: &mut [f32], largest: f32) {
         let above = SuperScale::over(scales);
-        scales.iter_mut().for_each(|d| *d = above.hold(*d));
+        scales.iter_mut().for_each(|d| *d = above.hold(*d, largest));
     }
 }
 
 impl GroupScale for (f32, f32) {
     /// A minimum and a zero point are held as they are: schemes that have one have no scale in two levels.
-    fn hold_in_two_levels(_: &mut [(f32, f32)]) {}
+    fn hold_in_two_levels(_: &mut [(f32, f32)], _: f32) {}
 }
 
 /// The F16 scale of a super-block: D = f16(greatest d / 63), and each block's is rne(d / D)·D.
@@ -127,9 +150,16 @@ impl SuperScale {
         SuperScale(ScaleFormat::F16.hold(greatest / Self::MAX))
     }
 
-    /// A block's scale as it is held.
-    fn hold(&self, d: f32) -> f32 {
-        if self.0 == 0.0 { 0.0 } else { (d / self.0).min(Self::MAX).round_ties_even() * self.0 }
+    /// A block's scale as it is held: under the next lower integer where `largest` times that would be beyond F32.
+    fn hold(&self, d: f32, largest: f32) -> f32 {
+        if self.0 == 0.0 {
+            return 0.0;
+        }
+        let mut q = (d / self.0).min(Self::MAX).round_ties_even();
+        while !(q * self.0 * largest).is_finite() {
+            q -= 1.0;
+        }
+        q * self.0
     }
 }
 
@@ -178,11 +208,32 @@ mod tests {
         let above = SuperScale::over(&[0.5, 6.3, 0.04]);
         assert_eq!(above.0, 819.0 / 8192.0);
         // 0.5/D = 5.0012; 6.3/D = 63.015, held at 63; 0.04/D = 0.4001 is lost.
-        let held = [0.5, 6.3, 0.04].map(|d| above.hold(d));
+        let held = [0.5, 6.3, 0.04].map(|d| above.hold(d, 7.0));
         assert_eq!(held, [5.0, 63.0, 0.0].map(|q| q * 819.0 / 8192.0));
-        assert_eq!(SuperScale::over(&[0.0, 0.0]).hold(0.0), 0.0);
-        assert_eq!(SuperScale::over(&[1e-9]).hold(1e-9), 0.0, "too small for F16");
-        assert_eq!(SuperScale::over(&[f32::MAX]).hold(f32::MAX), 63.0 * 65_504.0);
+        assert_eq!(SuperScale::over(&[0.0, 0.0]).hold(0.0, 7.0), 0.0);
+        assert_eq!(SuperScale::over(&[1e-9]).hold(1e-9, 7.0), 0.0, "too small for F16");
+        assert_eq!(SuperScale::over(&[f32::MAX]).hold(f32::MAX, 7.0), 63.0 * 65_504.0);
+        // 1.01 is held as 63·D, D = f16(1.01/63) = 0.016036987…, and 1.0103 times F32's largest value is beyond: 62·D it is.
+        let above = SuperScale::over(&[1.01]);
+        assert_eq!(above.hold(1.01, f32::MAX / 1.0101), 62.0 * above.0);
+    }
+
+    #[test]
+    fn the_largest_value_of_a_format_stays_finite_under_every_scale() {
+        for (_, format) in ScaleFormat::ALL {
+            for largest in [1.0, 7.0, 31.0, 127.0, 448.0, 32_767.0, 57_344.0, 3e38, 1e-37] {
+                for absmax in [f32::MAX, f32::MAX.next_down(), 1e38, 1.0, f32::from_bits(1)] {
+                    let d = format.step(absmax, Levels::up_to(largest));
+                    assert!((d * largest).is_finite(), "{format}: {absmax:e} over {largest:e} gave {d:e}");
+                }
+            }
+        }
+        // MAX/127 rounds up, and 127 times that is beyond MAX.
+        let d = ScaleFormat::F32.step(f32::MAX, Levels::up_to(127.0));
+        assert_eq!(d, (f32::MAX / 127.0).next_down());
+        assert!((f32::MAX - 127.0 * d) / f32::MAX < 1e-7);
+        // 2^121 < MAX/127 ≤ 2^122, and 127·2^122 is beyond.
+        assert_eq!(ScaleFormat::Pow2.step(f32::MAX, Levels::up_to(127.0)), pow2(121));
     }
 
     #[test]

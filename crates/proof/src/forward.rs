@@ -53,6 +53,10 @@ macro_rules! forward_engine {
             self.$engine.nodes()
         }
 
+        fn find_node(&self, name: &str) -> Result<(), eval::EngineError> {
+            self.$engine.find_node(name)
+        }
+
         fn n_parallel(&self) -> usize {
             self.$engine.n_parallel()
         }

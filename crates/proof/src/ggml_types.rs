@@ -19,6 +19,9 @@ const RANDOM_BLOCKS: usize = 400;
 /// A second way from bytes to values.
 type Restore<'a> = dyn Fn(&[u8]) -> Vec<f32> + 'a;
 
+/// Checks that are made over all types together.
+pub(crate) const N_OVER_ALL: usize = 2;
+
 /// All checks of ggml's types.
 pub fn checks(codec: &dyn BlockCodec, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     for format in GGML_FORMATS {
@@ -28,6 +31,39 @@ pub fn checks(codec: &dyn BlockCodec, mut python: Option<&mut Python>, put: &mut
         put(quantized(ty, codec, python.as_deref_mut()));
     }
     put(importances_are_heeded(codec));
+    put(shares_come_together(codec));
+}
+
+/// Rows of 256 values of a tensor that several threads share, and those that are quantized again by themselves: the first, the
+/// last, and those on both sides of where a share may end.
+const SHARED_ROWS: usize = 520;
+const ROWS_ALONE: [usize; 8] = [0, 1, 255, 256, 257, 511, 512, SHARED_ROWS - 1];
+
+/// A large tensor, which is shared out to threads, has the bytes of its rows quantized one by one.
+fn shares_come_together(codec: &dyn BlockCodec) -> Check {
+    let (mut tally, ones) = (Tally::default(), [1.0f32; 256]);
+    let values = rows_of_256(SHARED_ROWS);
+    for format in GGML_FORMATS.iter().filter(|format| format.blck_size > 1) {
+        let ty = format.name;
+        let Some(layout) = codec.layout(ty) else {
+            tally.hold(false, || format!("ggml has no {ty}"));
+            continue;
+        };
+        let quantize = |values| codec.quantize(ty, values, 256, layout.requires_imatrix.then_some(&ones[..]));
+        let row_size = 256 / layout.blck_size * layout.type_size;
+        let alone = |row: usize| quantize(&values[row * 256..(row + 1) * 256]);
+        match quantize(&values) {
+            Err(error) => tally.hold(false, || error.to_string()),
+            Ok(together) => {
+                for row in ROWS_ALONE {
+                    let same = alone(row)
+                        .is_ok_and(|bytes| together.get(row * row_size..(row + 1) * row_size) == Some(&bytes[..]));
+                    tally.hold(same, || format!("{ty}: row {row} of {SHARED_ROWS} has other bytes than by itself"));
+                }
+            }
+        }
+    }
+    tally.check(Area::Ggml, "ggml: shares of threads", &["a tensor at once", "its rows one by one"])
 }
 
 /// Bytes of a type: quantized weights, or, where that needs importances, with importances of one.

@@ -51,7 +51,7 @@ use numerics::BlockCodec;
 pub fn n_known_answers() -> usize {
     let ggml_row = 1;
     let formats = numerics::formats::FORMATS.len() - ggml_row + formats::N_OVER_ALL;
-    let ggml = numerics::ggml::GGML_FORMATS.len() + oracle::ggml::QUANTIZED.len() + 1;
+    let ggml = numerics::ggml::GGML_FORMATS.len() + oracle::ggml::QUANTIZED.len() + ggml_types::N_OVER_ALL;
     canary::N_CANARIES + formats + ggml + worked::N_CHECKS
 }
 

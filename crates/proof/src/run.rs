@@ -5,7 +5,7 @@ use crate::parts::Parts;
 use crate::session::Session;
 use eval::EngineSettings;
 use lab::cell::ModelKey;
-use lab::protocol::{Arm, Base, Carrier, Edit};
+use lab::protocol::{Arm, Base, Carried, Carrier, Edit};
 use lab::record::RunRecord;
 use lab::{Corpus, Plan, RunError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,7 +131,7 @@ fn keys_follow_everything(parts: &Parts) -> Check {
     let this = edits(edit.clone());
     let first = key(&model, &base, &this, 2);
     let native = Base { arm: Arm::Native, carried: Vec::new() };
-    let carried = Base { arm: Arm::Exact, carried: vec!["output.weight".into()] };
+    let carried = Base { arm: Arm::Exact, carried: vec![Carried::Whole("output.weight".into())] };
     let others = [
         ("the file", key(&ModelKey { file_blake3: "other", ..model }, &base, &this, 2)),
         ("the engine", key(&ModelKey { engine_build: "other", ..model }, &base, &this, 2)),

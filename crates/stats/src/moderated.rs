@@ -45,6 +45,11 @@ impl ChunkSample {
         self.mean.is_finite()
     }
 
+    /// Nothing but zeros, as far as parts tell.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.mean == 0.0 && self.parts.is_none_or(|parts| parts.iter().all(|part| *part == 0.0))
+    }
+
     /// Less `share` of another's.
     pub(crate) fn less(&self, other: &ChunkSample, share: f64) -> ChunkSample {
         let parts = self.parts.zip(other.parts);

@@ -12,7 +12,8 @@
 //!
 //! - **outside**: at least `k` others are claimed to lie above it (ε = 0);
 //! - **inside**: all but fewer than `k` others are claimed to be no more than ε above it, or are outside;
-//! - **null**: its own mean is claimed to be below a limit.
+//! - **null**: its own mean is claimed to be below a limit. Besides, and with no bound on the error: not one of its values so far,
+//!   nor of their parts, is other than exactly 0, as of a scheme that changes no bit.
 //!
 //! **Error.** The cell of rank r ≤ k is wrongly outside only if k + 1 − r claims against it are false, of n − r that can
 //! be; a cell that is not within ε of the k-th is wrongly inside only if a claim over one of the top k is false. Levels are
@@ -72,7 +73,7 @@ pub enum Standing {
     Inside,
     /// Not one of the top.
     Outside,
-    /// No effect above the limit.
+    /// No effect above the limit, or none at all.
     Null,
 }
 
@@ -181,6 +182,12 @@ impl<'a> Course<'a> {
     fn look(&mut self, n: usize) {
         let racing: Vec<usize> = self.racing().collect();
         racing.iter().for_each(|&cell| self.n_chunks[cell] = n);
+        for &cell in &racing {
+            if self.samples[cell][..n].iter().all(ChunkSample::is_zero) {
+                self.standings[cell] = Standing::Null;
+            }
+        }
+        let racing: Vec<usize> = self.racing().collect();
         if n == self.rule.n_chunks() {
             return self.finish();
         }

@@ -113,6 +113,18 @@ fn equal_cells_are_raced_to_the_end_and_reported_as_ties() {
 }
 
 #[test]
+fn cells_that_change_nothing_leave_at_the_first_look_without_a_limit() {
+    let mut samples = sweep(&[1.0, 0.5], 0.1, 6);
+    samples.extend(vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 3]);
+    let race = race(&RaceRule::new(3, 20), &samples).expect("finite");
+    assert_eq!(race.standings[2..], [Standing::Null; 3]);
+    assert_eq!((race.n_chunks[4], race.answer, race.next), (3, vec![0, 1], None));
+    let none = vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 4];
+    let none = stats::race(&RaceRule::new(2, 20), &none).expect("finite");
+    assert_eq!((none.answer, none.next), (vec![], None));
+}
+
+#[test]
 fn cells_without_effect_leave_by_the_limit() {
     let mut means = vec![1.0, 0.9];
     means.extend([1e-5; 10]);
@@ -120,13 +132,6 @@ fn cells_without_effect_leave_by_the_limit() {
     let race = race(&rule, &sweep(&means, 0.1, 4)).expect("finite");
     assert!(race.standings[2..].iter().all(|standing| *standing == Standing::Null), "{:?}", race.standings);
     assert_eq!((race.answer, race.next), (vec![0, 1], None));
-}
-
-#[test]
-fn a_sweep_that_is_all_zero_is_over_with_the_last_chunk() {
-    let race = race(&RaceRule::new(5, 6), &vec![vec![ChunkSample::of(&[0.0; 40]); 6]; 8]).expect("finite");
-    assert_eq!(race.next, None);
-    assert_eq!(race.answer.len(), 5);
 }
 
 #[test]

@@ -15,6 +15,10 @@ pub(crate) enum Made {
     Ggml(&'static [&'static str]),
     /// A table with the absmax of a block as scale.
     Table(&'static str, usize),
+    /// The columns in another order, fake quantization, and in the old order again, as act-order GPTQ leaves them.
+    Reordered(&'static str),
+    /// Every other row through a ggml type.
+    HalfTheRows(&'static str),
     /// Fake quantization down the columns.
     Transposed(&'static str),
     /// A table down the columns.
@@ -48,12 +52,13 @@ const fn all(answer: &'static str) -> [&'static str; 3] {
     [answer, answer, answer]
 }
 
-use Made::{Averaged, ColumnScaled, Ggml, Merged, Native, NegExp, Outliers, Plus, Table, Transposed, TransposedTable};
+use Made::{Averaged, ColumnScaled, Ggml, HalfTheRows, Merged, Native, NegExp, Outliers, Plus};
+use Made::{Reordered, Table, Transposed, TransposedTable};
 
 /// No trace left by a merge and its like.
 const DESTROYED: [&str; 3] = all("? destroyed lattice");
 
-pub(crate) const ORIGINS: [Origin; 62] = [
+pub(crate) const ORIGINS: [Origin; 64] = [
     // Native weights stored in two bytes have been rounded, so what came before is not decidable.
     origin("native", Native, ["none", "? finer than F16", "? finer than BF16"]),
     origin("F16", Made::Scheme("f16"), ["float F16", "? finer than F16", "? finer than BF16"]),
@@ -106,11 +111,11 @@ pub(crate) const ORIGINS: [Origin; 62] = [
     origin("FP4, 64-blocks", Table("FP4", 64), all("FP4 codebook")),
     origin("INT8 per row", Made::Scheme("int8@row"), all("INT8-like")),
     origin("INT8 per tensor", Made::Scheme("int8@tensor"), all("INT8-like")),
-    // LINEAGE: marginal in BF16.
+    // LINEAGE: marginal in BF16, where what shows may be that rows have 256 values.
     origin(
         "INT8 per row, asymmetric",
         Made::Scheme("int8@row:asym"),
-        ["INT8-like", "INT8-like", "INT8-like|? finer than BF16"],
+        ["INT8-like", "INT8-like", "INT8-like|low-cardinality rows|? finer than BF16"],
     ),
     origin("INT6 per row", Made::Scheme("int6@row"), all("INT6-like")),
     origin("INT4 per row", Made::Scheme("int4@row"), all("INT4-like")),
@@ -126,6 +131,9 @@ pub(crate) const ORIGINS: [Origin; 62] = [
         ["INT4-like", "INT4-like", "INT4-like|few"],
     ),
     origin("INT4, 32-blocks, transposed", Transposed("int4@block32"), all("INT4-like")),
+    // The groups are strewn over the row: no block is on a grid, but a row has few values; beside outliers, so has a block.
+    origin("INT4, 128-groups in act-order", Reordered("int4@block128:asym"), all("low-cardinality rows|few")),
+    origin("Q4_0 in every other row", HalfTheRows("q4_0"), all("Q4_0-like in part")),
     origin("Q4_0, one outlier in each block", Outliers("q4_0"), all("Q4_0-like")),
     origin("Q4_0 → Q8_0", Ggml(&["q4_0", "q8_0"]), [OVER_Q8_0, OVER_Q8_0, "Q8_0-like over a coarser lattice|few"]),
     origin("Q4_K → Q8_0", Ggml(&["q4_K", "q8_0"]), [OVER_Q8_0, OVER_Q8_0, "Q8_0-like over a coarser lattice|few"]),
@@ -137,7 +145,12 @@ pub(crate) const ORIGINS: [Origin; 62] = [
     origin("Q8_0 → Q4_0", Ggml(&["q8_0", "q4_0"]), all("Q4_0-like & ? finer lattice")),
     origin("Q4_0, then merged", Merged("q4_0"), DESTROYED),
     origin("Q4_0, then scaled per column", ColumnScaled("q4_0"), DESTROYED),
-    origin("Q4_0, then averaged", Averaged("q4_0"), DESTROYED),
+    // Of two blocks with nearly one step the mean is on half of it, as far as BF16 can tell.
+    origin(
+        "Q4_0, then averaged",
+        Averaged("q4_0"),
+        ["? destroyed lattice", "? destroyed lattice", "? destroyed lattice|Q5_1-like in part|INT5-like in part"],
+    ),
 ];
 
 const OVER_Q8_0: &str = "Q8_0-like over a coarser lattice";
@@ -199,6 +212,25 @@ impl Made {
             Made::Scheme(scheme) => faked(scheme, values, n_per_row),
             Ggml(types) => types.iter().fold(values.to_vec(), |x, ty| through(ty, &x, n_per_row)),
             Table(name, size) => tabled(name, *size, values),
+            Reordered(scheme) => {
+                let mut rng = Rng::new(4);
+                let mut order: Vec<(f64, usize)> = (0..n_per_row).map(|i| (rng.gaussian(), i)).collect();
+                order.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let of_row = |row: &[f32]| order.iter().map(|(_, i)| row[*i]).collect::<Vec<f32>>();
+                let reordered: Vec<f32> = values.chunks(n_per_row).flat_map(of_row).collect();
+                let mut made = vec![0.0; values.len()];
+                for (row, held) in
+                    made.chunks_mut(n_per_row).zip(faked(scheme, &reordered, n_per_row).chunks(n_per_row))
+                {
+                    order.iter().zip(held).for_each(|((_, i), x)| row[*i] = *x);
+                }
+                made
+            }
+            HalfTheRows(ty) => {
+                let held = through(ty, values, n_per_row);
+                let rows = values.chunks(n_per_row).zip(held.chunks(n_per_row)).enumerate();
+                rows.flat_map(|(i, (row, held))| if i % 2 == 0 { row } else { held }).copied().collect()
+            }
             Transposed(scheme) => transposed(&faked(scheme, &transposed(values, n_per_row), rows), rows),
             TransposedTable(name, size) => transposed(&tabled(name, *size, &transposed(values, n_per_row)), rows),
             Outliers(ty) => {

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 /// Seeds and tensors for development and for the figures. The latter must not have been looked at: whoever looks
 /// at a cell of theirs moves on to others.
 const DEVELOPMENT_SEED: u64 = 1;
-const HELD_OUT_SEED: u64 = 40_000;
+const HELD_OUT_SEED: u64 = 80_000;
 /// Seeds of each shape for each origin.
 const SEEDS: u64 = 3;
 /// Of the quantized models' tensors every so manyeth, from different ones on, is enough for a cell.
 const STRIDE: usize = 40;
 const DEVELOPMENT_TENSOR: usize = 20;
-const HELD_OUT_TENSOR: usize = 33;
+const HELD_OUT_TENSOR: usize = 7;
 /// Likewise of the pieces of the F32 model's matrices.
 const NATIVE_STRIDE: usize = 7;
+const NATIVE_PIECE: usize = 5;
 /// Its matrices whose pieces stood in cells while the detectors were worked on; the figures are of the others.
 /// Of its vectors every other one is for development.
 const DEVELOPMENT_MATRICES: [&str; 15] = [
@@ -39,6 +40,9 @@ const DEVELOPMENT_MATRICES: [&str; 15] = [
 
 const ROWS: usize = 128;
 const N_PER_ROW: usize = 512;
+
+/// Puts weights of 0.02 among F16's subnormals, 8 bits or fewer each.
+const SMALL: f32 = 1.0 / 4096.0;
 
 /// One tensor, `[n_rows][n_per_row]`.
 #[derive(Clone)]
@@ -117,7 +121,7 @@ impl Sources {
         for_cells.extend(restored.into_iter().skip(first).step_by(STRIDE));
         let n_restored = for_cells.len() - n_synthetic;
         let matrices = native.iter().filter(|source| source.values.len() == ROWS * N_PER_ROW);
-        for_cells.extend(matrices.skip(NATIVE_STRIDE / 2).step_by(NATIVE_STRIDE).cloned());
+        for_cells.extend(matrices.skip(NATIVE_PIECE).step_by(NATIVE_STRIDE).cloned());
         let n_native = for_cells.len() - n_synthetic - n_restored;
         let words = format!(
             "{n_synthetic} synthetic ({} shapes of {SEEDS} seeds: {}), {n_restored} tensors of the demo models \
@@ -128,7 +132,7 @@ impl Sources {
         );
         let natives_words = format!(
             "{} pieces and vectors of the F32 model, most of which were among the natives of development runs as well; \
-             the rest synthetic",
+             the rest synthetic, every fourth of these so small that F16 has only a few bits for it",
             native.len()
         );
         Ok(Sources { for_cells, words, natives_words, native, seed })
@@ -136,7 +140,14 @@ impl Sources {
 
     /// So many tensors that no grid was ever imposed on; none of the synthetic ones stands in a cell.
     pub(crate) fn natives(&self, n: usize) -> Vec<Source> {
-        let more = (0..).map(|i| synthetic(i % SHAPES.len(), self.seed + 1000 + i as u64));
+        let more = (0..).map(|i| {
+            let mut made = synthetic(i % SHAPES.len(), self.seed + 1000 + i as u64);
+            if i % 4 == 3 {
+                made.name += ", small";
+                made.values.iter_mut().for_each(|x| *x *= SMALL);
+            }
+            made
+        });
         self.native.iter().cloned().chain(more).take(n).collect()
     }
 }

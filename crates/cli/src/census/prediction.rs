@@ -8,6 +8,9 @@ use lab::record::Predicted as Counts;
 use numerics::Scheme;
 use serde::Serialize;
 
+/// Reasons for refusals that are written out.
+const REASONS: usize = 4;
+
 /// What becomes of one tensor under one scheme, or why nothing does.
 pub(super) type Answer = Result<lineage::Prediction, String>;
 
@@ -52,6 +55,7 @@ struct From {
 pub(super) struct Refused {
     pub(super) name: String,
     pub(super) why: String,
+    pub(super) hint: Option<String>,
 }
 
 impl Prediction {
@@ -71,7 +75,13 @@ impl Prediction {
     pub(super) fn add(&mut self, row: &mut Row, answer: Answer) {
         let found = match answer {
             Ok(found) => found,
-            Err(why) => return self.refused.push(Refused { name: row.name.clone(), why }),
+            Err(why) => {
+                // What is to be done about it is in the last lines.
+                let mut lines = why.lines();
+                let why = lines.next().unwrap_or_default().to_owned();
+                let hint = lines.next().and_then(|line| line.strip_prefix("hint: ")).map(str::to_owned);
+                return self.refused.push(Refused { name: row.name.clone(), why, hint });
+            }
         };
         row.predicted.push(Predicted {
             scheme: self.scheme.clone(),
@@ -112,10 +122,22 @@ impl Prediction {
             let tensors = lab::phrase::plural(one.n_tensors, "tensor");
             format!("  {} → {} ({tensors}): {}", one.from, self.scheme, words(&one.counts))
         }));
-        if let Some(first) = self.refused.first() {
-            let why = first.why.lines().next().unwrap_or_default();
-            let tensors = lab::phrase::plural(self.refused.len(), "tensor");
-            lines.push(format!("  {tensors} cannot be held in it ({})", escape_terminal(why)));
+        // By reason, in the order of their first tensors.
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for refused in &self.refused {
+            let of_all = refused.why.strip_prefix(&format!("tensor \"{}\": ", escape_terminal(&refused.name)));
+            let why = of_all.unwrap_or(&refused.why);
+            match reasons.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, n)) => *n += 1,
+                None => reasons.push((why, 1)),
+            }
+        }
+        lines.extend(reasons.iter().take(REASONS).map(|(why, n)| {
+            let tensors = lab::phrase::plural(*n, "tensor");
+            format!("  {tensors} cannot be held in it ({})", escape_terminal(why))
+        }));
+        if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
+            lines.push(format!("  and more for {}; --json lists all", lab::phrase::plural(more, "other reason")));
         }
         lines
     }

@@ -68,8 +68,10 @@ pub(super) struct Blocks {
     pub(super) grid: String,
     /// What kind of grid; `null`, as all that follows, where none was found.
     pub(super) family: Option<&'static str>,
-    /// Bits that name a level.
+    /// Bits that name a level; `null` as well where not all values lie on the grid.
     pub(super) bits: Option<f64>,
+    /// Share of the sampled blocks that lie on it, where the rest lie on none.
+    pub(super) share: Option<f64>,
     /// Levels are counted from zero, not from each block's least value; of an integer lattice.
     symmetric: Option<bool>,
     /// Values that share a scale: a number of them, or `"line"` (a whole row or column) or `"tensor"`.
@@ -143,7 +145,13 @@ impl Blocks {
             Grid::SmallFloat(_) => {
                 (blocks.family, blocks.scales) = (Some("small float"), Some("power of two"));
             }
+            Grid::InPart(lattice) => {
+                blocks.lies("integer lattice", lattice.extent, lattice.axis);
+                blocks.symmetric = Some(lattice.symmetric);
+                blocks.share = Some(lattice.blocks.hits as f64 / lattice.blocks.n as f64);
+            }
             Grid::FewLevels(few) => blocks.lies("few levels", few.extent, few.axis),
+            Grid::LowCardinality(few) => blocks.lies("low cardinality", few.extent, few.axis),
             Grid::NoneFound | Grid::NotDecidable(_) => {}
         }
         blocks
@@ -301,6 +309,10 @@ impl Row {
             Effective::Bf16 | Effective::Transformed(_) => Some("BF16"),
             Effective::NotDecided => None,
         };
+        if let Some(why) = found.open() {
+            (self.effective, self.grid) = (Effective::NotDecided.to_string(), None);
+            self.not_decidable.push(format!("which float format the values are of: {why}"));
+        }
         self.on_grid = self.grid.map(|_| found.on_grid);
         self.evidence_bits = found.evidence_bits;
         self.coverage = Coverage { n: found.n, exact: found.exact };
@@ -311,7 +323,7 @@ impl Row {
     /// What the blocks of a float tensor lie on, and rows that are coarser than the tensor.
     fn add_grid(&mut self, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
         self.blocks = Blocks::of(grid);
-        self.not_decidable = undecided(census, grid).into_iter().map(|open| open.words().to_owned()).collect();
+        self.not_decidable.extend(undecided(census, grid).into_iter().map(|open| open.words().to_owned()));
         if let Grid::NotDecidable(why) = &grid.grid {
             self.not_decidable.push(format!("which grid of blocks the values lie on: {why}"));
         }

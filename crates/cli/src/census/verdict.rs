@@ -9,7 +9,10 @@ const NAMED: usize = 3;
 
 /// Sentences about the file, the most telling first; empty where nothing is to be said beyond the summary.
 pub(super) fn verdict(rows: &[Row]) -> Vec<String> {
-    [upcast(rows), requantized(rows), sources(rows), finer_than_stored(rows)].into_iter().flatten().collect()
+    [upcast(rows), partly(rows), requantized(rows), sources(rows), finer_than_stored(rows)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`
@@ -54,6 +57,31 @@ fn lie_on(grid: &str) -> String {
         None => format!("lie on {article} {grid} grid"),
     }
 }
+
+/// `2 of 30 f16 tensors that can tell lie on a Q4_0-like grid in part (blk.0.…)`, and those with rows of few values.
+fn partly(rows: &[Row]) -> Vec<String> {
+    let can_tell = rows.iter().filter(|row| row.blocks.could_tell);
+    let mut n_by_type: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for row in can_tell {
+        *n_by_type.entry(row.ty).or_default() += 1;
+        if row.blocks.family.is_some() && row.blocks.bits.is_none() {
+            found.entry((row.ty, &row.blocks.grid)).or_default().push(&row.name);
+        }
+    }
+    let line = |((ty, grid), names): ((&str, &str), Vec<&str>)| {
+        let (on, of) = (names.len(), n_by_type.get(ty).copied().unwrap_or_default());
+        let what = match grid.strip_suffix(IN_PART) {
+            Some(grid) => format!("{} in part", lie_on(grid)),
+            None => format!("have {grid}, far fewer values than chance gives"),
+        };
+        format!("{on} of {of} {ty} tensors that can tell {what} ({})", named(names.into_iter()))
+    };
+    found.into_iter().map(line).collect()
+}
+
+/// How the name of a grid that only some blocks lie on ends.
+const IN_PART: &str = " in part";
 
 fn requantized(rows: &[Row]) -> Vec<String> {
     let mut by_type: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();

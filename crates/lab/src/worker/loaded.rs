@@ -1,12 +1,12 @@
 //! A model with a text cut into windows, and what is swapped in it.
 
 use super::{JobError, edit::Prepared};
-use crate::protocol::{Arm, Base, Event, Place};
+use crate::protocol::{Arm, Base, Carried, Event, Place};
 use crate::scheme_files::SchemeFiles;
 use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError, EngineSettings, Token, WeightUse};
 use numerics::{BlockCodec, CodecError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A model with a text cut into windows.
@@ -78,28 +78,28 @@ impl Loaded {
     }
 
     /// Weights that the reference holds in F32 though they are stored in another type.
-    pub(super) fn held_in_f32(&self, base: &Base, codec: &dyn BlockCodec) -> Vec<String> {
-        let carried: BTreeSet<&str> = base.carried.iter().map(String::as_str).collect();
-        self.engine
-            .weights()
-            .iter()
-            .filter(|w| base.arm == Arm::Exact || carried.contains(w.name.as_str()))
+    pub(super) fn held_in_f32(&self, base: &Base, codec: &dyn BlockCodec) -> Vec<Carried> {
+        let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
+        let weights = self.engine.weights().iter();
+        weights
             .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
-            .map(|w| w.name.clone())
+            .filter_map(|w| match base.arm {
+                Arm::Exact => Some(Carried::Whole(w.name.clone())),
+                Arm::Native => carried.get(w.name.as_str()).map(|carried| (*carried).clone()),
+            })
             .collect()
     }
 
-    pub(super) fn hold_in_f32(&mut self, names: &[String], codec: &dyn BlockCodec) -> Result<(), JobError> {
-        for name in names {
-            let (ty, stored) = self.engine.read_weight(name)?;
+    pub(super) fn hold_in_f32(&mut self, weights: &[Carried], codec: &dyn BlockCodec) -> Result<(), JobError> {
+        for (name, place) in weights.iter().map(|carried| (carried.tensor(), carried.place())) {
+            let (ty, stored) = self.read(name, place)?;
             let failed = |why: String| EngineError::Failed(format!("{name}: {why}"));
             // Dequantized straight into the bytes to be swapped in: a token embedding in F32 is too large to hold twice.
             let mut bytes = vec![0u8; self.n_values(name) * size_of::<f32>()];
             let values: &mut [f32] =
                 bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
             codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
-            let place = Place::Weight;
-            self.swap(&Prepared { tensor: name.clone(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
+            self.swap(&Prepared { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
         }
         Ok(())
     }

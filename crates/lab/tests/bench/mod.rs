@@ -325,7 +325,8 @@ impl Link {
         let (error, energy) = before.iter().zip(&values).fold((0.0, 0.0), |(error, energy), (a, b)| {
             (error + (f64::from(*a) - f64::from(*b)).powi(2), energy + f64::from(*a).powi(2))
         });
-        let is_f32 = base.arm == Arm::Exact || base.carried.contains(&edit.tensor);
+        let is_f32 =
+            base.arm == Arm::Exact || base.carried.iter().any(|carried| carried.covers(&edit.tensor, edit.place));
         let stored = tensor.ty.name().to_string();
         let type_base = if is_f32 { "f32".to_string() } else { stored.clone() };
         TensorEvidence {

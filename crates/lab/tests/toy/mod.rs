@@ -300,6 +300,12 @@ impl Engine for Toy {
         &self.nodes
     }
 
+    fn find_node(&self, name: &str) -> Result<(), EngineError> {
+        let there = self.nodes.iter().any(|node| node.name == name);
+        let missing = || EngineError::NoSuchNode { name: name.into(), near: vec!["l_out-0".into()] };
+        if there { Ok(()) } else { Err(missing()) }
+    }
+
     fn limit_parallel(&mut self, n: usize) {
         self.n_parallel = self.info.n_threads.min(n.max(1));
     }

@@ -12,7 +12,7 @@ use crate::oracle;
 use crate::python::Python;
 use crate::quantizer::{Plain, Quantizer};
 use numerics::formats::{FORMATS, Family, FormatInfo};
-use numerics::{FakeQuantError, Nonfinite, PlainCodec, Scheme, TensorContext};
+use numerics::{FakeQuantError, Format, Nonfinite, PlainCodec, Scheme, TensorContext};
 
 /// Name under which inputs are held: seeds depend on it, and a norm is what tools like to leave out.
 const TENSOR: &str = "blk.0.ffn_norm.weight";
@@ -78,6 +78,13 @@ fn against_plain_and_definition(quantizer: &dyn Quantizer, scheme: &Scheme, inpu
     match (held(quantizer, scheme, input), held(&Plain, scheme, input)) {
         (Ok(fast), Ok(plain)) => {
             tally.same_bits(&what(), &input.values, &fast, &plain);
+            // What a scale stretches over a group's values reaches them all.
+            let has_scale =
+                scheme.granularity().is_some() || matches!(scheme.format(), Format::Mx { .. } | Format::Nvfp4 { .. });
+            let beyond = || fast.iter().position(|x| !x.is_finite());
+            tally.hold(!has_scale || beyond().is_none(), || {
+                format!("{}: value {} was finite and is not", what(), beyond().unwrap_or_default())
+            });
             let Some(defined) = oracle::hold(scheme, &input.values, input.n_per_row) else { return false };
             tally.same_bits(&format!("{}, by definition", what()), &input.values, &fast, &defined);
             true

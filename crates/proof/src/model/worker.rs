@@ -12,8 +12,8 @@ use numerics::{Scheme, TensorContext};
 impl Subject<'_> {
     /// The native arm's reference, which holds the picks in F32.
     pub(super) fn native_base(&self) -> Base {
-        let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32").map(|pick| pick.name.clone());
-        Base { arm: Arm::Native, carried: not_f32.collect() }
+        let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32");
+        Base::native(not_f32.map(|pick| (pick.name.as_str(), Place::Weight)))
     }
 }
 

@@ -11,6 +11,8 @@ struct Faulty {
     restore: fn(&str, BlockLayout, &mut Vec<u8>),
     /// Done to values before they are quantized.
     values: fn(&str, &mut Vec<f32>),
+    /// Done to what came of them.
+    quantized: fn(&str, BlockLayout, &mut Vec<u8>),
     /// Importances are handed on.
     importances: bool,
 }
@@ -37,18 +39,31 @@ impl BlockCodec for Faulty {
     ) -> Result<Vec<u8>, CodecError> {
         let mut values = values.to_vec();
         (self.values)(ty, &mut values);
-        self.codec.quantize(ty, &values, n_per_row, imatrix.filter(|_| self.importances))
+        let mut bytes = self.codec.quantize(ty, &values, n_per_row, imatrix.filter(|_| self.importances))?;
+        if let Some(layout) = self.layout(ty) {
+            (self.quantized)(ty, layout, &mut bytes);
+        }
+        Ok(bytes)
     }
 }
 
 fn plant(parts: &mut Parts, fault: impl FnOnce(Faulty) -> Faulty) {
-    let whole = Faulty { codec: parts.codec.clone(), restore: |_, _, _| {}, values: |_, _| {}, importances: true };
+    let whole = Faulty {
+        codec: parts.codec.clone(),
+        restore: |_, _, _| {},
+        values: |_, _| {},
+        quantized: |_, _, _| {},
+        importances: true,
+    };
     parts.codec = Arc::new(fault(whole));
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
     Fault { name, place: Place::Codec, plant }
 }
+
+/// More blocks than a thread quantizes at a time.
+const LARGE: usize = 300;
 
 fn is(ty: &str, name: &str) -> bool {
     ty.eq_ignore_ascii_case(name)
@@ -99,6 +114,26 @@ pub(super) const FAULTS: &[Fault] = &[
             restore: |ty, layout, bytes| {
                 if is(ty, "q4_K") {
                     bytes.rotate_right(layout.type_size);
+                }
+            },
+            ..whole
+        })
+    }),
+    fault("rows of a large tensor one place on", |parts| {
+        plant(parts, |whole| Faulty {
+            quantized: |ty, layout, bytes| {
+                if is(ty, "q5_K") && bytes.len() > LARGE * layout.type_size {
+                    bytes.rotate_left(layout.type_size);
+                }
+            },
+            ..whole
+        })
+    }),
+    fault("a thread's share left empty", |parts| {
+        plant(parts, |whole| Faulty {
+            quantized: |ty, layout, bytes| {
+                if is(ty, "iq4_xs") && bytes.len() > LARGE * layout.type_size {
+                    bytes[LARGE * layout.type_size..].fill(0);
                 }
             },
             ..whole

@@ -101,6 +101,39 @@ pub(super) const FAULTS: &[Fault] = &[
             Fast.hold(s, v, c, k)
         })
     }),
+    fault("clip= left out", |parts| {
+        plant(parts, |s, v, c, k| match s.to_string().contains(":clip=mse") {
+            true => exchanged(s, (":clip=mse", ""), v, c, k),
+            false => exchanged(s, (":clip=p90", ""), v, c, k),
+        })
+    }),
+    fault("power-of-two scale rounded down", |parts| {
+        plant(parts, |s, v, c, k| exchanged(s, ("scale=pow2", "scale=e8m0"), v, c, k))
+    }),
+    fault("MX scale that covers all values", |parts| {
+        plant(parts, |s, v, c, k| exchanged(s, ("mxfp4", "fp4_e2m1@block32:scale=pow2"), v, c, k))
+    }),
+    fault("NVFP4 without the tensor's scale", |parts| {
+        plant(parts, |s, v, c, k| exchanged(s, ("nvfp4", "fp4_e2m1@block16"), v, c, k))
+    }),
+    fault("minimum of asymmetric integers taken for zero", |parts| {
+        plant(parts, |s, v, c, k| exchanged(s, (":asym", ":zeropoint"), v, c, k))
+    }),
+    fault("two levels of scales taken for one", |parts| {
+        plant(parts, |s, v, c, k| exchanged(s, (":scale=f16hier", ""), v, c, k))
+    }),
+    fault("codebook ties to the other side", |parts| {
+        plant(parts, |s, v, c, k| {
+            // Mirrored, the even entry of two is the other one.
+            let is_mirrored =
+                matches!(s.format(), Format::Codebook(codebook) if codebook.entries.contains(&-codebook.extreme()));
+            let turn = |v: &mut [f32]| v.iter_mut().filter(|x| is_mirrored && **x != 0.0).for_each(|x| *x = -*x);
+            turn(v);
+            let held = Fast.hold(s, v, c, k);
+            turn(v);
+            held
+        })
+    }),
     fault("last block of a row left as it was", |parts| {
         plant(parts, |s, v, c, k| {
             let before = v.to_vec();
@@ -115,6 +148,20 @@ pub(super) const FAULTS: &[Fault] = &[
         })
     }),
 ];
+
+/// The scheme with one part of its text for another, where it has it.
+fn exchanged(
+    scheme: &Scheme,
+    (part, other): (&str, &str),
+    values: &mut [f32],
+    ctx: &TensorContext<'_>,
+    codec: &dyn BlockCodec,
+) -> Result<(), FakeQuantError> {
+    let text = scheme.to_string();
+    // A scheme that names a file stays the same one: parsed again, it would lose what is in it.
+    let changed = if text.contains(part) { text.replace(part, other).parse().ok() } else { None };
+    Fast.hold(changed.as_ref().unwrap_or(scheme), values, ctx, codec)
+}
 
 fn last(values: &mut [f32], change: impl FnOnce(&mut f32)) {
     if let Some(x) = values.iter_mut().rev().find(|x| **x < 0.0) {

@@ -58,10 +58,12 @@ impl Scales {
                     power(if power(below, -149) == d { below } else { below + 1 }, -126)
                 };
                 let steps = groups.iter().map(|group| divided(greatest(group), largest));
-                steps.map(|d| if d == 0.0 { 0.0 } else { not_below(d) }).collect()
+                let held = steps.map(|d| if d == 0.0 { 0.0 } else { not_below(d) });
+                held.map(|d| self.finite_under(d, |d| times(largest, d))).collect()
             }
             ScaleFormat::F16Hier => {
-                let steps: Vec<f32> = groups.iter().map(|group| divided(greatest(group), largest)).collect();
+                let step = |group| self.finite_under(divided(greatest(group), largest), |d| times(largest, d));
+                let steps: Vec<f32> = groups.iter().map(step).collect();
                 // Whole blocks of it: the first of a row is as long as any.
                 let n_per_block = groups.first().map_or(1, Vec::len);
                 let span = (SUPER_BLOCK / n_per_block).max(1) * n_per_block;
@@ -75,15 +77,34 @@ impl Scales {
                     let upper =
                         held_scale(ScaleFormat::F16, divided(above[&block_of(group)], SUPER_MAX)).unwrap_or(0.0);
                     let integer = || f64::from(divided(d, upper).min(SUPER_MAX)).round_ties_even() as f32;
-                    if upper == 0.0 { 0.0 } else { times(integer(), upper) }
+                    // Of the integers up to it the greatest under which the largest value is finite.
+                    let is_finite = |q: &i32| times(times(*q as f32, upper), largest).is_finite();
+                    let held = || (0..=integer() as i32).rev().find(is_finite).unwrap_or(0);
+                    if upper == 0.0 { 0.0 } else { times(held() as f32, upper) }
                 };
                 groups.iter().zip(&steps).map(|(group, &d)| held(group, d)).collect()
             }
             format => {
                 let steps = groups.iter().map(|group| divided(greatest(group), largest));
-                steps.map(|d| held_scale(format, d).unwrap_or(d)).collect()
+                let held = steps.map(|d| held_scale(format, d).unwrap_or(d));
+                held.map(|d| self.finite_under(d, |d| times(largest, d))).collect()
             }
         }
+    }
+
+    /// The greatest scale up to `d` under which `top` is a finite F32.
+    fn finite_under(&self, d: f32, top: impl Fn(f32) -> f32) -> f32 {
+        let below = |d: f32| match self.format {
+            ScaleFormat::F32 | ScaleFormat::F16Hier => d.next_down(),
+            ScaleFormat::F16 => half::f16::from_bits(half::f16::from_f32(d).to_bits() - 1).to_f32(),
+            ScaleFormat::Bf16 => half::bf16::from_bits(half::bf16::from_f32(d).to_bits() - 1).to_f32(),
+            ScaleFormat::E8m0 | ScaleFormat::Pow2 => d / 2.0,
+        };
+        let mut d = d.min(f32::MAX);
+        while top(d).is_infinite() {
+            d = below(d);
+        }
+        d
     }
 }
 
@@ -192,8 +213,9 @@ pub(super) fn asymmetric(
     }
     Some(each(values, groups, |group, put| {
         let (min, max) = ends(group);
-        let d = hold(divided(plus(max, -min), qmax as f32));
+        let span = plus(max, -min);
         let min = hold(min);
+        let d = scales.finite_under(hold(divided(span, qmax as f32)), |d| plus(min, times(qmax as f32, d)));
         for &i in group {
             let q = || whole(rounding, f64::from(divided(plus(values[i], -min), d)).clamp(0.0, qmax));
             let steps = if d == 0.0 { 0.0 } else { q() as i32 as f32 };
@@ -223,8 +245,10 @@ pub(super) fn zero_point(
     }
     Some(each(values, groups, |group, put| {
         let (least, greatest) = ends(group);
-        let d = hold(divided(plus(greatest, -least), qmax as f32));
-        let z = || f64::from(divided(-least, d)).min(qmax).round_ties_even();
+        let zero = |d: f32| f64::from(divided(-least, d)).min(qmax).round_ties_even();
+        let farthest = |d: f32| if d == 0.0 { 0.0 } else { times(zero(d).max(qmax - zero(d)) as f32, d) };
+        let d = scales.finite_under(hold(divided(plus(greatest, -least), qmax as f32)), farthest);
+        let z = || zero(d);
         for &i in group {
             // The stored code, between 0 and qmax, less the stored zero.
             let steps = || (whole(rounding, f64::from(divided(values[i], d))) + z()).clamp(0.0, qmax) - z();

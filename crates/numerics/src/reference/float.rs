@@ -1,0 +1,38 @@
+//! Floats of few bits: the nearest value that the format has.
+
+use super::rounding::Roll;
+use crate::exmy::{ExMy, Specials};
+use crate::rounding::{Rounding, RoundingMode};
+use crate::stream::Draws;
+
+impl Roll {
+    /// The codes of a sign ascend with their values, so the two around x are found by halving.
+    pub(super) fn float(self, exmy: ExMy, x: f32, place: usize) -> f32 {
+        let magnitude = f64::from(x.abs());
+        let last = exmy.largest_code();
+        let (mut low, mut high) = (0u32, last + 1);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if exmy.decode(middle) <= magnitude { low = middle } else { high = middle }
+        }
+        let (below, above) = (exmy.decode(low), exmy.decode(low + 1));
+        let fraction = (magnitude - below) / (above - below);
+        // Beyond the largest code the format is thought to go on for one more.
+        let code =
+            if fraction >= 1.0 { last + 1 } else { low + u32::from(self.goes_up(fraction, low % 2 == 0, place)) };
+        let overflows = code > last && self.mode != RoundingMode::Value(Rounding::Trunc);
+        let value = match exmy.specials() {
+            Specials::Ieee if overflows => f64::INFINITY,
+            _ => exmy.decode(code.min(last)),
+        };
+        (value as f32).copysign(x)
+    }
+}
+
+/// [`ExMy::cast`], the plain way.
+pub fn cast(format: ExMy, rounding: Rounding, x: f32) -> f32 {
+    if !x.is_finite() {
+        return x;
+    }
+    Roll { mode: RoundingMode::Value(rounding), draws: Draws::new(0, "") }.float(format, x, 0)
+}

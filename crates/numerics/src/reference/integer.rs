@@ -1,0 +1,70 @@
+//! Integers: whole steps, from zero, from the least value or around a zero point.
+
+use super::rounding::Roll;
+use super::scale::{held_scale, held_within};
+use crate::fake_quantize::{FakeQuantError, TensorContext};
+use crate::scale::ScaleFormat;
+
+impl Roll {
+    pub(super) fn integer(self, s: f64, place: usize) -> f64 {
+        let below = s.abs().floor();
+        let up = self.goes_up(s.abs() - below, below % 2.0 == 0.0, place);
+        (below + f64::from(u8::from(up))).copysign(s)
+    }
+}
+
+pub(super) fn asymmetric(
+    bits: u8,
+    scale: ScaleFormat,
+    roll: Roll,
+    values: &[f32],
+    group: &[usize],
+    out: &mut [f32],
+    ctx: &TensorContext<'_>,
+) -> Result<(), FakeQuantError> {
+    let qmax = ((1u32 << bits) - 1) as f32;
+    let finite = || group.iter().map(|&i| values[i]).filter(|x| x.is_finite());
+    let (min, max) = match finite().next() {
+        None => return Ok(()),
+        Some(_) => (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max)),
+    };
+    if (max - min).is_infinite() {
+        return Err(FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max });
+    }
+    let (span, min) = (max - min, held_scale(scale, min));
+    let d = held_within(scale, span / qmax, |d| min + qmax * d);
+    for &i in group {
+        let steps = if d == 0.0 { 0.0 } else { f64::from((values[i] - min) / d).clamp(0.0, f64::from(qmax)) };
+        out[i] = min + roll.integer(steps, i) as f32 * d;
+    }
+    Ok(())
+}
+
+pub(super) fn zero_point(
+    bits: u8,
+    scale: ScaleFormat,
+    roll: Roll,
+    values: &[f32],
+    group: &[usize],
+    out: &mut [f32],
+    ctx: &TensorContext<'_>,
+) -> Result<(), FakeQuantError> {
+    let qmax = f64::from((1u32 << bits) - 1);
+    let finite = || group.iter().map(|&i| values[i]).filter(|x| x.is_finite());
+    let (least, greatest) = (finite().fold(0.0, f32::min), finite().fold(0.0, f32::max));
+    if (greatest - least).is_infinite() {
+        let (min, max) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+        return Err(FakeQuantError::RangeOverflow { tensor: ctx.name.to_owned(), min, max });
+    }
+    let zero = |d: f32| if d == 0.0 { 0.0 } else { f64::from(-least / d).min(qmax).round_ties_even() };
+    let first_and_last = |d: f32| [zero(d), qmax - zero(d)].map(|q| q as f32 * d);
+    let top = |d: f32| first_and_last(d).into_iter().fold(0.0, f32::max);
+    let d = held_within(scale, (greatest - least) / qmax as f32, top);
+    let z = zero(d);
+    for &i in group {
+        let steps = if d == 0.0 { 0.0 } else { f64::from(values[i] / d).clamp(-z, qmax - z) };
+        // A zero is +0 whatever the sign of what became one.
+        out[i] = roll.integer(steps, i) as f32 * d + 0.0;
+    }
+    Ok(())
+}
