@@ -334,7 +334,7 @@ impl Answer {
             let _ = writeln!(
                 out,
                 "race: {} of {} windows of layers measured; what is ranked above is within {} of the {} worst that all {n} \
-                 windows would show, with a chance of error of {} at most where differences between windows are about normal",
+                 windows would show; the chances that a decision is wrong add up to {} at most",
                 self.measured_chunks,
                 self.all_chunks,
                 share(race.epsilon),

@@ -63,12 +63,12 @@ impl ChunkSample {
 /// What n chunks say of a mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
-    n: f64,
+    pub(crate) n: f64,
     pub(crate) mean: f64,
     /// Variance of the chunks' means, n − 1 degrees of freedom.
     pub(crate) between: f64,
     /// What it would be if parts were independent, n · PARTS − 1 degrees of freedom; 0 where nothing is known of parts.
-    within: f64,
+    pub(crate) within: f64,
 }
 
 impl Spread {

@@ -4,30 +4,33 @@
 //! stop being measured. What is estimated is the mean over all chunks of the sweep, as the sweep run to its end would
 //! print it, so uncertainty shrinks to nothing towards the last chunk.
 //!
-//! **Claims.** At each look, every pair of cells still in the race is compared on the chunks that both have seen:
-//! D = x_i − (1 − ε)·x_j per chunk. With D̄ and s over the n of N chunks seen,
-//! D̄ − t(level, df) · s · √(1/n − 1/N) is a lower bound on the mean of D over all N, exact where chunk differences are
-//! normal. It is required at every look together, so the bounds of a pair form a confidence sequence over the looks. What
-//! has been claimed stays claimed. s² and its df come from the chunks and from what lies within them: [`crate::moderated`].
+//! **What is known.** At each look, a pair of cells is compared on the chunks that both have seen: D = x_i − (1 − ε)·x_j per chunk.
+//! With D̄ and s over the n of N chunks seen, the mean of D over all N lies about D̄ as Student's t with the scale s · √(1/n − 1/N):
+//! the chance that it is below 0, given what has been seen, is t's tail at D̄ / (s · √(1/n − 1/N)). s² and its df come from the chunks
+//! and from what lies within them: [`crate::moderated`].
 //!
-//! - **outside**: at least `k` others are claimed to lie above it (ε = 0);
-//! - **inside**: all but fewer than `k` others are claimed to be no more than ε above it, or are outside;
-//! - **null**: its own mean is claimed to be below a limit. Besides, and with no bound on the error: not one of its values so far,
-//!   nor of their parts, is other than exactly 0, as of a scheme that changes no bit.
+//! - **outside**: at least `k` others lie above it (ε = 0). The chance that fewer do: of the m others most surely above it more than
+//!   m − k would have to be below, and their number is expected to be the sum of their chances (Markov; the least over m).
+//! - **inside**: fewer than `k` others lie more than ε above it. The chance that as many do: leaving out the m most likely to, k − m of
+//!   the rest would have to (Markov; the least over m).
+//! - **null**: its own mean is below a limit. Besides, at no chance: not one of its values so far, nor of their parts, is other than
+//!   exactly 0, as of a scheme that changes no bit.
 //!
-//! **Error.** The cell of rank r ≤ k is wrongly outside only if k + 1 − r claims against it are false, of n − r that can
-//! be; a cell that is not within ε of the k-th is wrongly inside only if a claim over one of the top k is false. Levels are
-//! chosen so that the chance of anything wrong in the whole race, added up over cells, pairs and looks (Markov, Bonferroni),
-//! is at most `alpha`.
+//! **Error.** A cell is settled when the chance that this is wrong is at most its share of what is left of `alpha`: what has not been
+//! spent, over the cells still racing. So the chances of all that is settled add up to `alpha` at most. They are chances given what was
+//! seen, whenever one looks, not frequencies over repetitions of one worst sweep: how often answers are wrong is measured, on recorded
+//! sweeps in other orders and on made-up ones (`make replay-race`, docs/decisions/0031).
 //!
 //! # Source
-//! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012.
-//! Confidence sequences: Howard, Ramdas, McAuliffe and Sekhon 2021; for draws without replacement: Waudby-Smith and Ramdas
-//! 2020. The bound at one look is Student's prediction interval for the mean of a finite population, with the moderated
+//! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012. Selection by the
+//! posterior chance of being right: Chen, *Annals of Mathematical Statistics* and its descendants, reviewed in Chick, "Subjective
+//! probability and Bayesian methodology", *Handbooks in OR & MS* 13 (2006). The finite population: Student's prediction interval for
+//! its mean, which with a flat prior is the posterior one (Gelman et al., *Bayesian Data Analysis*, section 8.3), with the moderated
 //! variance of Smyth 2004. Why none of the bounds for bounded values: docs/decisions/0020.
 
 use crate::moderated::{Moderation, Spread};
-use crate::{ChunkSample, StatsError, student_t::upper_quantile};
+use crate::student_t::{upper_quantile, upper_tail};
+use crate::{ChunkSample, StatsError};
 use std::collections::BTreeMap;
 
 /// What a race is about, and when it is looked at.
@@ -37,7 +40,7 @@ pub struct RaceRule {
     pub top: usize,
     /// A cell is good enough when its mean is at least 1 − ε times the `top`-th largest, 0 ≤ ε < 1.
     pub epsilon: f64,
-    /// Chance of any wrong decision in the whole race.
+    /// What the chances of wrong decisions add up to in the whole race, at most.
     pub alpha: f64,
     /// Cells with a mean below this have no effect worth ranking.
     pub null_below: Option<f64>,
@@ -46,7 +49,7 @@ pub struct RaceRule {
 }
 
 /// Chunks before the first look: a deviation estimated from fewer says next to nothing.
-const FIRST_LOOK: usize = 3;
+const FIRST_LOOK: usize = 4;
 /// Chunks between looks.
 const LOOK_EVERY: usize = 2;
 
@@ -100,8 +103,8 @@ pub struct Race {
     pub next: Option<usize>,
     /// The top cells, largest mean first: at most `top`, fewer where the others are null. An estimate until it is over.
     pub answer: Vec<usize>,
-    /// Pairs of a cell in the answer and another that is not null, which chunks like these cannot tell apart: no bound on
-    /// their difference excludes 0 at `alpha` over all such pairs, when the chunks are a sample of more to come.
+    /// Pairs of a cell in the answer and another that is not null, which chunks like these do not tell apart: the chance that on
+    /// all chunks of the kind, of which these are a sample, the other is not below is more than `alpha`.
     pub ties: Vec<(usize, usize)>,
 }
 
@@ -137,33 +140,22 @@ struct Course<'a> {
     samples: &'a [&'a [ChunkSample]],
     standings: Vec<Standing>,
     n_chunks: Vec<usize>,
-    /// `[i][j]`: i is claimed to lie above j.
-    above: Vec<Vec<bool>>,
-    /// `[i][j]`: i is claimed to be at least 1 − ε times j.
-    near: Vec<Vec<bool>>,
-    level_outside: f64,
-    level_inside: f64,
-    level_null: f64,
+    /// Of the looks so far, by chunks.
+    moderations: BTreeMap<usize, Moderation>,
+    /// Chances of error of what has been settled.
+    spent: f64,
 }
 
 impl<'a> Course<'a> {
     fn new(rule: &'a RaceRule, samples: &'a [&'a [ChunkSample]]) -> Self {
         let n = samples.len();
-        // Nothing is uncertain at the last look, so it takes no share.
-        let looks = rule.looks.len().saturating_sub(1).max(1) as f64;
-        let share = rule.alpha / if rule.null_below.is_some() { 3.0 } else { 2.0 } / looks;
-        let against_top: f64 = (1..=rule.top.min(n)).map(|rank| (n - rank) as f64 / (rule.top + 1 - rank) as f64).sum();
-        let over_top = (rule.top * n.saturating_sub(rule.top)) as f64;
         Course {
             rule,
             samples,
             standings: vec![Standing::Racing; n],
             n_chunks: vec![0; n],
-            above: vec![vec![false; n]; n],
-            near: vec![vec![false; n]; n],
-            level_outside: share / against_top.max(1.0),
-            level_inside: share / over_top.max(1.0),
-            level_null: share / (n as f64).max(1.0),
+            moderations: BTreeMap::new(),
+            spent: 0.0,
         }
     }
 
@@ -187,47 +179,39 @@ impl<'a> Course<'a> {
                 self.standings[cell] = Standing::Null;
             }
         }
-        let racing: Vec<usize> = self.racing().collect();
         if n == self.rule.n_chunks() {
             return self.finish();
         }
-        let shrink = (1.0 / n as f64 - 1.0 / self.rule.n_chunks() as f64).sqrt();
-        if let Some(limit) = self.rule.null_below {
-            let spreads: Vec<Spread> =
-                racing.iter().map(|&cell| Spread::of(self.samples[cell][..n].iter().copied())).collect();
-            let moderation = Moderation::of(&spreads);
-            let reach = upper_quantile(self.level_null, moderation.df()) * shrink;
-            for (&cell, spread) in racing.iter().zip(&spreads) {
-                if spread.mean + reach * moderation.deviation(spread) < limit {
-                    self.standings[cell] = Standing::Null;
-                }
-            }
-        }
         let racing: Vec<usize> = self.racing().collect();
         let moderation = self.moderation_of_pairs(&racing, n);
-        let [outside, inside] =
-            [self.level_outside, self.level_inside].map(|level| upper_quantile(level, moderation.df()) * shrink);
-        for &i in &racing {
-            for &j in racing.iter().filter(|&&j| j != i) {
-                let claims = |epsilon: f64, reach: f64| {
-                    let spread = self.spread_of(i, j, n, epsilon);
-                    spread.mean > 0.0 && spread.mean > reach * moderation.deviation(&spread)
-                };
-                let above = self.above[i][j] || claims(0.0, outside);
-                let near = self.near[i][j] || above || claims(self.rule.epsilon, inside);
-                (self.above[i][j], self.near[i][j]) = (above, near);
-            }
+        self.moderations.insert(n, moderation);
+        let of_cells: Vec<Spread> =
+            racing.iter().map(|&cell| Spread::of(self.samples[cell][..n].iter().copied())).collect();
+        let own = Moderation::of(&of_cells);
+        let mut chances: Vec<(f64, usize, Standing)> = Vec::new();
+        for (&cell, spread) in racing.iter().zip(&of_cells) {
+            let null = self.rule.null_below.map_or(1.0, |limit| {
+                let below = Spread { mean: limit - spread.mean, ..*spread };
+                self.chance_below(&below, &own, n)
+            });
+            let decisions = [
+                (null, Standing::Null),
+                (self.chance_not_outside(cell), Standing::Outside),
+                (self.chance_not_inside(cell), Standing::Inside),
+            ];
+            let least = decisions.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a });
+            chances.extend(least.map(|(chance, standing)| (chance, cell, standing)));
         }
-        for &cell in &racing {
-            let above = (0..self.standings.len()).filter(|&other| self.above[other][cell]).count();
-            if above >= self.rule.top {
-                self.standings[cell] = Standing::Outside;
+        // The surest first: what they leave of their shares is the others'.
+        chances.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut left = chances.len();
+        for (chance, cell, standing) in chances {
+            if chance > (self.rule.alpha - self.spent) / left as f64 {
+                break;
             }
-        }
-        for &cell in &racing {
-            if self.standings[cell] == Standing::Racing && self.open_above(cell) < self.rule.top {
-                self.standings[cell] = Standing::Inside;
-            }
+            self.standings[cell] = standing;
+            self.spent += chance;
+            left -= 1;
         }
         let decided = self.with(Standing::Inside).count() >= self.rule.top;
         let candidates = self.racing().count() + self.with(Standing::Inside).count();
@@ -236,6 +220,59 @@ impl<'a> Course<'a> {
         } else if candidates <= self.rule.top {
             self.settle_the_rest(Standing::Inside);
         }
+    }
+
+    /// Cells that may be among the top, but for `cell`.
+    fn rivals(&self, cell: usize) -> impl Iterator<Item = usize> + '_ {
+        let may_be = |other: usize| matches!(self.standings[other], Standing::Racing | Standing::Inside);
+        (0..self.standings.len()).filter(move |&other| other != cell && may_be(other))
+    }
+
+    /// The chance that the mean over all chunks of what `spread` is of is below 0, by the first `n`.
+    fn chance_below(&self, spread: &Spread, moderation: &Moderation, n: usize) -> f64 {
+        let shrink = (1.0 / n as f64 - 1.0 / self.rule.n_chunks() as f64).sqrt();
+        let scale = moderation.deviation(spread) * shrink;
+        match scale > 0.0 {
+            true => upper_tail(spread.mean / scale, moderation.df()),
+            false => f64::from(u8::from(spread.mean < 0.0)),
+        }
+    }
+
+    /// The chance that x_i is below (1 − ε)·x_j, by the chunks that both have seen.
+    fn chance_of_pair(&self, i: usize, j: usize, epsilon: f64) -> f64 {
+        let n = self.n_chunks[i].min(self.n_chunks[j]);
+        let Some(moderation) = self.moderations.get(&n) else { return 1.0 };
+        self.chance_below(&self.spread_of(i, j, n, epsilon), moderation, n)
+    }
+
+    /// The chance that fewer than `top` others lie above the cell.
+    fn chance_not_outside(&self, cell: usize) -> f64 {
+        let mut not_above: Vec<f64> = self
+            .rivals(cell)
+            .map(|other| {
+                let below = self.chance_of_pair(other, cell, 0.0);
+                // Two that were equal so far are in no order.
+                if below == 0.0 && self.mean(other) <= self.mean(cell) { 1.0 } else { below }
+            })
+            .collect();
+        not_above.sort_by(f64::total_cmp);
+        let mut sum = 0.0;
+        let bounds = not_above.iter().enumerate().map(|(place, chance)| {
+            sum += chance;
+            let m = place + 1;
+            if m < self.rule.top { 1.0 } else { sum / (m + 1 - self.rule.top) as f64 }
+        });
+        bounds.fold(1.0, f64::min)
+    }
+
+    /// The chance that `top` or more others lie more than ε above the cell.
+    fn chance_not_inside(&self, cell: usize) -> f64 {
+        let mut above: Vec<f64> =
+            self.rivals(cell).map(|other| self.chance_of_pair(cell, other, self.rule.epsilon)).collect();
+        above.sort_by(|a, b| b.total_cmp(a));
+        let left_out = 0..self.rule.top.min(above.len() + 1);
+        let bounds = left_out.map(|m| above[m..].iter().sum::<f64>() / (self.rule.top - m) as f64);
+        bounds.fold(1.0, f64::min)
     }
 
     /// x_i − (1 − ε)·x_j over the first `n` chunks.
@@ -249,12 +286,6 @@ impl<'a> Course<'a> {
         let pairs = cells.iter().enumerate().flat_map(|(place, &i)| cells[..place].iter().map(move |&j| (i, j)));
         let told: Vec<Spread> = pairs.map(|(i, j)| self.spread_of(i, j, n, 0.0)).collect();
         Moderation::of(&told)
-    }
-
-    /// Others that may still lie more than ε above the cell.
-    fn open_above(&self, cell: usize) -> usize {
-        let may_be = |other: usize| matches!(self.standings[other], Standing::Racing | Standing::Inside);
-        (0..self.standings.len()).filter(|&other| other != cell && may_be(other) && !self.near[cell][other]).count()
     }
 
     fn settle_the_rest(&mut self, standing: Standing) {
@@ -299,7 +330,6 @@ impl<'a> Course<'a> {
         let n_cells = self.standings.len();
         let rivals: Vec<usize> =
             (0..n_cells).filter(|cell| !answer.contains(cell) && self.standings[*cell] != Standing::Null).collect();
-        let level = self.rule.alpha / ((answer.len() * rivals.len()) as f64).max(1.0);
         let mut ties = Vec::new();
         let mut of_look: BTreeMap<usize, Moderation> = BTreeMap::new();
         for &i in answer {
@@ -313,7 +343,7 @@ impl<'a> Course<'a> {
                     self.moderation_of_pairs(&seen, n)
                 });
                 let spread = self.spread_of(i, j, n, 0.0);
-                let reach = upper_quantile(level, moderation.df()) / (n as f64).sqrt();
+                let reach = upper_quantile(self.rule.alpha, moderation.df()) / (n as f64).sqrt();
                 if spread.mean <= reach * moderation.deviation(&spread) {
                     ties.push((i, j));
                 }

@@ -16,6 +16,15 @@ pub fn upper_quantile(tail: f64, df: f64) -> f64 {
     }
 }
 
+/// The probability that a Student t variable of `df` degrees of freedom exceeds `t`; 1 where that cannot be said.
+pub fn upper_tail(t: f64, df: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, df) {
+        // By symmetry from the lower tail, as above.
+        Ok(student) if !t.is_nan() => student.cdf(-t),
+        _ => 1.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +48,18 @@ mod tests {
     fn quantiles_agree_with_printed_tables() {
         assert!((upper_quantile(0.0005, 10.0) - 4.587).abs() < 5e-4);
         assert!((upper_quantile(0.025, 19.0) - 2.093).abs() < 5e-4);
+    }
+
+    #[test]
+    fn tails_are_those_of_the_quantiles() {
+        for df in [2.0, 4.5, 28.0] {
+            for tail in [0.4, 0.05, 1e-3, 1e-6] {
+                let found = upper_tail(upper_quantile(tail, df), df);
+                assert!((found / tail - 1.0).abs() < 1e-6, "{tail} at {df}: {found}");
+            }
+            assert!((upper_tail(-1.0, df) + upper_tail(1.0, df) - 1.0).abs() < 1e-12);
+        }
+        assert_eq!(upper_tail(1.0, 0.0), 1.0);
     }
 
     #[test]

