@@ -280,9 +280,10 @@ impl Answer {
         if overflowed > 0 {
             let _ = writeln!(
                 out,
-                "warning: {} values became infinite or NaN: the errors above leave them out (NaN where nothing is left), and a model \
+                "warning: {} {} infinite or NaN: the errors above leave them out (NaN where nothing is left), and a model \
                  with such weights answers nothing",
-                thousands(overflowed)
+                thousands(overflowed),
+                if overflowed == 1 { "value became" } else { "values became" }
             );
         }
         if !self.skipped.is_empty() {

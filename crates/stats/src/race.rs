@@ -23,8 +23,8 @@
 //!
 //! # Source
 //! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012. Selection by the
-//! posterior chance of being right: Chen, *Annals of Mathematical Statistics* and its descendants, reviewed in Chick, "Subjective
-//! probability and Bayesian methodology", *Handbooks in OR & MS* 13 (2006). The finite population: Student's prediction interval for
+//! posterior chance of being right: Chick, "Subjective probability and Bayesian methodology", *Handbooks in Operations Research and
+//! Management Science* 13 (2006). The finite population: Student's prediction interval for
 //! its mean, which with a flat prior is the posterior one (Gelman et al., *Bayesian Data Analysis*, section 8.3), with the moderated
 //! variance of Smyth 2004. Why none of the bounds for bounded values: docs/decisions/0020.
 
