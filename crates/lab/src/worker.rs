@@ -573,8 +573,8 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
 /// Refuses cells each of which asks for a node that the graph lacks; where others can be measured, such a cell fails by itself.
 fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), EngineError> {
     let nodes = |cell: &CellSpec| -> Result<(), EngineError> {
-        let activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
-        activations.map(|edit| loaded.engine.find_node(&edit.tensor)).collect()
+        let mut activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
+        activations.try_for_each(|edit| loaded.engine.find_node(&edit.tensor))
     };
     let mut lacking = None;
     for cell in cells {

@@ -366,7 +366,7 @@ fn a_grid_in_some_of_the_rows_is_found_with_their_share() {
         let w = weights(shape, 70 + seed as u64);
         let held = q4_0(&w);
         let every = |n: usize| -> Vec<f32> {
-            (0..w.len()).map(|i| if i / N_PER_ROW % n == 0 { held[i] } else { w[i] }).collect()
+            (0..w.len()).map(|i| if (i / N_PER_ROW).is_multiple_of(n) { held[i] } else { w[i] }).collect()
         };
         for stored in [F32, F16, Bf16] {
             let found = look(&every(2), stored);
