@@ -522,6 +522,25 @@ mod tests {
     }
 
     #[test]
+    fn the_native_reference_carries_the_uses_that_are_edited_and_no_more() {
+        let carried = |places: &[(&str, Place)]| Base::native(places.iter().copied()).carried;
+        let lookup = Carried::Use { tensor: "token_embd.weight".into(), place: Place::Lookup };
+        assert_eq!(carried(&[("token_embd.weight", Place::Lookup)]), [lookup.clone()]);
+        assert!(lookup.covers("token_embd.weight", Place::Lookup) && !lookup.covers("token_embd.weight", Place::Head));
+        let whole = Carried::Whole("token_embd.weight".into());
+        assert_eq!(
+            carried(&[("token_embd.weight", Place::Lookup), ("token_embd.weight", Place::Head)]),
+            [whole.clone()]
+        );
+        assert!(whole.covers("token_embd.weight", Place::Head));
+        assert_eq!(carried(&[("l_out-1", Place::Activation), ("a", Place::Weight), ("a", Place::Weight)]).len(), 1);
+        // A whole weight is its name alone, as keys of cells have had it.
+        assert_eq!(serde_json::to_string(&whole).expect("prints"), "\"token_embd.weight\"");
+        let printed = serde_json::to_string(&lookup).expect("prints");
+        assert_eq!(serde_json::from_str::<Carried>(&printed).expect("parses"), lookup);
+    }
+
+    #[test]
     fn the_first_layer_touched_is_read_from_the_name_and_the_place() {
         let first = |tensor: &str, place| Edit { place, ..Edit::of_weight(tensor, "bf16", Carrier::F32) }.first_layer();
         for (name, layer) in [
