@@ -525,12 +525,12 @@ mod tests {
     fn the_native_reference_carries_the_uses_that_are_edited_and_no_more() {
         let carried = |places: &[(&str, Place)]| Base::native(places.iter().copied()).carried;
         let lookup = Carried::Use { tensor: "token_embd.weight".into(), place: Place::Lookup };
-        assert_eq!(carried(&[("token_embd.weight", Place::Lookup)]), [lookup.clone()]);
+        assert_eq!(carried(&[("token_embd.weight", Place::Lookup)]), std::slice::from_ref(&lookup));
         assert!(lookup.covers("token_embd.weight", Place::Lookup) && !lookup.covers("token_embd.weight", Place::Head));
         let whole = Carried::Whole("token_embd.weight".into());
         assert_eq!(
             carried(&[("token_embd.weight", Place::Lookup), ("token_embd.weight", Place::Head)]),
-            [whole.clone()]
+            std::slice::from_ref(&whole)
         );
         assert!(whole.covers("token_embd.weight", Place::Head));
         assert_eq!(carried(&[("l_out-1", Place::Activation), ("a", Place::Weight), ("a", Place::Weight)]).len(), 1);
