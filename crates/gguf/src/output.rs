@@ -289,8 +289,9 @@ pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), Outpu
         named
     });
     if let Err(e) = named {
-        given.iter().rev().try_for_each(Given::take_back)?;
-        return Err(e);
+        // All of them, whatever becomes of one; then the first that could not.
+        let left: Vec<OutputError> = given.iter().rev().filter_map(|given| given.take_back().err()).collect();
+        return Err(left.into_iter().next().unwrap_or(e));
     }
     given.iter().filter_map(|given| given.before.as_deref()).for_each(remove);
     for file in &files {
