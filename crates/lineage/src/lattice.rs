@@ -23,24 +23,6 @@ pub const MIN_PART_SHARE: f64 = 0.25;
 /// Blocks of each extent that are fitted for that, at most.
 const SAMPLED_OF_PART: usize = 64;
 
-/// What is claimed to lie on a grid.
-#[derive(Clone, Copy)]
-enum Claim {
-    /// The tensor.
-    Whole,
-    /// Some of its blocks.
-    Part,
-}
-
-impl Claim {
-    fn min_hit_share(self) -> f64 {
-        match self {
-            Claim::Whole => MIN_HIT_SHARE,
-            Claim::Part => MIN_PART_SHARE,
-        }
-    }
-}
-
 /// Share of the blocks whose largest multiple is taken for the format's.
 const USUAL: f64 = 0.8;
 
@@ -80,19 +62,22 @@ impl BlockCount {
     }
 
     pub(crate) fn is_accepted(&self) -> bool {
-        self.is_accepted_of(Claim::Whole)
+        self.share(self.hits) >= MIN_HIT_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE)
     }
 
-    fn is_accepted_of(&self, claim: Claim) -> bool {
-        let share = |k: u64| k as f64 / self.n.max(1) as f64;
-        // Where few blocks hit, fewer by chance would be as many.
-        let most_by_chance = match claim {
-            Claim::Whole => MAX_SURROGATE_SHARE,
-            Claim::Part => MAX_SURROGATE_SHARE * share(self.hits),
-        };
+    /// Of a grid that only some of the blocks lie on: where few hit, fewer by chance would be as many.
+    fn is_accepted_in_part(&self) -> bool {
+        let hits = self.share(self.hits);
+        hits >= MIN_PART_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE * hits)
+    }
+
+    fn share(&self, k: u64) -> f64 {
+        k as f64 / self.n.max(1) as f64
+    }
+
+    fn is_beyond_chance(&self, max_surrogate_share: f64) -> bool {
         self.n > 0
-            && share(self.hits) >= claim.min_hit_share()
-            && share(self.surrogate_hits) <= most_by_chance
+            && self.share(self.surrogate_hits) <= max_surrogate_share
             && self.evidence_bits >= MIN_LATTICE_EVIDENCE_BITS
     }
 }
@@ -190,10 +175,14 @@ fn max_top(extent: Extent, zero: Zero) -> u32 {
 const EXTENTS: [Extent; 6] =
     [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
 
+/// All extents, each with both zeros; the order is that of preference among equals.
+fn tried() -> Vec<(Extent, Zero)> {
+    EXTENTS.iter().flat_map(|&extent| [(extent, Zero::AtZero), (extent, Zero::AtLeast)]).collect()
+}
+
 /// The cheapest lattice along the axis of `lines` that is accepted; `sample` is of them.
 pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
-    let tried: Vec<(Extent, Zero)> = EXTENTS.iter().flat_map(|&e| [(e, Zero::AtZero), (e, Zero::AtLeast)]).collect();
-    let found: Vec<(f64, Extent, Zero, Explained)> = tried
+    let found: Vec<(f64, Extent, Zero, Explained)> = tried()
         .into_par_iter()
         .filter_map(|(extent, zero)| {
             let blocks = sample.blocks(extent, sampled(extent));
@@ -242,13 +231,12 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
 /// The cheapest lattice that some of the blocks lie on, where the whole is on none: rows of a quantized model beside rows of
 /// another, or experts of both kinds in one tensor.
 pub(crate) fn find_in_part(sample: &Sample, axis: Axis, precision: Precision) -> Option<Lattice> {
-    let tried: Vec<(Extent, Zero)> = EXTENTS.iter().flat_map(|&e| [(e, Zero::AtZero), (e, Zero::AtLeast)]).collect();
-    let found: Vec<(f64, Lattice)> = tried
+    let found: Vec<(f64, Lattice)> = tried()
         .into_par_iter()
         .filter_map(|(extent, zero)| {
             let blocks = sample.blocks(extent, sampled(extent).min(SAMPLED_OF_PART));
             let rule = Rule::AnyTopInPart(max_top(extent, zero).min(MAX_TOP_IN_PART));
-            let explained = Explained::under(rule, &blocks, zero, precision, Claim::Part)?;
+            let explained = Explained::under(rule, &blocks, zero, precision)?;
             let (top, scales) = (explained.top(extent), explained.scale_class());
             let (symmetric, bits) = (zero == Zero::AtZero, bits_of(top, zero));
             let (super_blocks, requantized, blocks) = (false, None, explained.count);
@@ -318,6 +306,21 @@ impl Rule {
         interval::add_up_to(at_stake, rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)))
     }
 
+    /// Share of the blocks that it must explain.
+    fn min_hit_share(self) -> f64 {
+        match self {
+            Rule::AnyTopInPart(_) => MIN_PART_SHARE,
+            Rule::AnyTop(_) | Rule::Top(_) => MIN_HIT_SHARE,
+        }
+    }
+
+    fn accepts(self, count: &BlockCount) -> bool {
+        match self {
+            Rule::AnyTopInPart(_) => count.is_accepted_in_part(),
+            Rule::AnyTop(_) | Rule::Top(_) => count.is_accepted(),
+        }
+    }
+
     fn chance_rate(self) -> f64 {
         match self {
             Rule::AnyTop(_) | Rule::AnyTopInPart(_) => CHANCE_RATE,
@@ -334,18 +337,18 @@ struct Explained {
 
 impl Explained {
     fn of(blocks: &[Vec<f32>], zero: Zero, precision: Precision, max_top: u32) -> Option<Explained> {
-        let under = |rule| Explained::under(rule, blocks, zero, precision, Claim::Whole);
+        let under = |rule| Explained::under(rule, blocks, zero, precision);
         under(Rule::AnyTop(max_top)).or_else(|| under(Rule::Top(shared_top(blocks, zero, precision)?)))
     }
 
-    fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision, claim: Claim) -> Option<Explained> {
+    fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<Explained> {
         let with_points = blocks.iter().map(|block| (block, points(&levels(block, zero), zero, precision)));
         let telling: Vec<(&Vec<f32>, Vec<Point>)> = with_points.filter(|(_, points)| rule.can_tell(points)).collect();
         if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * blocks.len() as f64 {
             return None;
         }
         let n = telling.len() as u64;
-        let mut tolerated = n as usize - (claim.min_hit_share() * n as f64).ceil() as usize;
+        let mut tolerated = n as usize - (rule.min_hit_share() * n as f64).ceil() as usize;
         let mut hits = Vec::with_capacity(telling.len());
         for (block, points) in &telling {
             match rule.explains(points) {
@@ -362,7 +365,7 @@ impl Explained {
         let steps = hits.iter().map(|(_, fit)| fit.step()).collect::<Vec<f64>>();
         let by_step = surrogate_hits(&telling, zero, precision, rule, |x, i, u| x + steps[i % steps.len()] * u);
         let count = BlockCount::new(hits.len() as u64, n, by_share.max(by_step), rule.chance_rate());
-        count.is_accepted_of(claim).then(|| Explained { hits: without_outliers(hits, zero, precision), count })
+        rule.accepts(&count).then(|| Explained { hits: without_outliers(hits, zero, precision), count })
     }
 
     /// The largest multiple in [`USUAL`] of the blocks, since the rest may have found a part of their step, or an
