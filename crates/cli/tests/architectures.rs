@@ -191,6 +191,11 @@ fn activations_of_every_architecture_can_be_held_in_a_scheme_and_left_alone_they
     let room = room();
     for architecture in Architecture::CAUSAL {
         write(SmallModel::new(architecture), &Vocabulary::bytes(true), room.path(), "m.gguf");
+        let said = refused(
+            room.path(),
+            &[&["eval", "m.gguf", "--apply", "nowhere[where=activation]=bf16"], &SMALL[..]].concat(),
+        );
+        assert!(said.contains("no node named \"nowhere\""), "{said}");
         let is_recurrent = architecture == Architecture::Mamba;
         for selector in [
             "token_embd[where=activation]",
@@ -217,4 +222,16 @@ fn activations_of_every_architecture_can_be_held_in_a_scheme_and_left_alone_they
         assert_eq!(residual[0]["rel_rmse"], 0.0, "{architecture:?}: {traced}");
         assert!(number(&residual[1], "rel_rmse") > 0.0, "{architecture:?}: {traced}");
     }
+}
+
+#[test]
+fn the_native_reference_holds_in_f32_the_use_that_is_edited_and_leaves_the_other_as_shipped() {
+    let room = room();
+    let small = SmallModel { matrices: gguf::GgmlType::Q8_0, ..SmallModel::new(Architecture::Gemma3) };
+    write(small, &Vocabulary::bytes(true), room.path(), "tied.gguf");
+    let native = |more: &[&str]| eval(room.path(), &[&["tied.gguf", "--arm", "native"], more].concat());
+    let shipped = number(&native(&[]), "ppl");
+    // A row that is looked up has the same values in either type; a head multiplies by other kernels.
+    assert_eq!(number(&native(&["--apply", "token_embd[use=lookup]=int4@row"]), "ppl_ref"), shipped);
+    assert_ne!(number(&native(&["--apply", "output[use=head]=int4@row"]), "ppl_ref"), shipped);
 }

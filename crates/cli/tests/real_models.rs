@@ -86,6 +86,9 @@ fn a_chat_goes_through_the_models_own_template_and_repeats_itself() {
     // The template has a system message of its own, where none is given.
     let own = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
     assert_eq!(chat(&["--system", own, "--arm", "native"])["chats"][0]["reference"], said["reference"]);
+    let model = tempfile::tempdir().expect("a folder");
+    let said_of = support::refused(model.path(), &["chat", path, "--prompt", "hi", "--ctx", "8"]);
+    assert!(said_of.contains("wanted 1 to 8") && said_of.contains("raise --ctx"), "{said_of}");
     let destroyed = chat(&["--apply", "ffn_down=zero", "--arm", "native"]);
     assert_eq!(
         destroyed["chats"][0]["reference"], said["reference"],
