@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-quantize  writing a 5 GB file against dd and numpy (13 GB of disk; FOLDER=, SCALE=0.1 for a tenth)'
 	@echo 'make fuzz    the reader and the grammars, 15 minutes (MINUTES=)'
 	@echo 'make bench-sweep  a sweep over the layers of a model against the scripted way (half an hour)'
+	@echo 'make replay-race  how often a race would have been right on recorded sweeps, and what it saves (SWEEPS=, .npz files)'
 	@echo 'make classic  three classic models by shape through every preset, times and memory into docs/classic.md'
 	@echo 'make lineage-matrix  what the census says of tensors of known origin, into docs/lineage-matrix.md'
 	@echo 'make bench-census    looking at every value against reading it, the census of a large F16 file against a plain numpy check'
