@@ -17,7 +17,7 @@ use gguf::escape_terminal;
 use lab::cell::Cell;
 use lab::evidence;
 use lab::phrase::{plural, share};
-use lab::protocol::{Arm, AttentionSample, ChunkWork, Edit, Event, Job, Place, ReferenceSample, Sample};
+use lab::protocol::{Arm, AttentionSample, ChunkWork, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Role, Stage};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, SchemeFiles};
@@ -171,7 +171,7 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
         progress.say(&format!("the text has {there}, {} were asked for; all of it is used", request.chunks));
     }
 
-    let cells: Vec<_> = request.cell(chunks).iter().map(Cell::spec).collect();
+    let cells: Vec<_> = request.cell(chunks).iter().map(lab::cell::spec).collect();
     let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let units = chunks * (1 + cells.len());
     let (base, trace) = (request.variant.base.clone(), request.trace);
@@ -389,7 +389,7 @@ impl Measurement {
             );
             return Err(Failure { exit: Exit::BadInput, error });
         }
-        let first = request.variant.edits.iter().map(Edit::first_layer).min().unwrap_or(usize::MAX);
+        let first = lab::select::first_layer(&request.variant.edits);
         let rows = (0..n_layer).map(|layer| {
             let mut sum = LayerError::default();
             for error in windows.iter().filter_map(|layers| layers.get(layer)) {

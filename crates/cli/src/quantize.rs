@@ -106,7 +106,7 @@ fn applies(args: &QuantizeArgs) -> Result<Vec<Apply>, Failure> {
         applies.push(text.parse()?);
     }
     let mut files = SchemeFiles::default();
-    let mut applies = applies.iter().map(|apply| apply.with_files(&mut files)).collect::<Result<Vec<_>, _>>()?;
+    let mut applies = applies.iter().map(|apply| files.resolve(apply)).collect::<Result<Vec<_>, _>>()?;
     if let Some(layers) = &args.layers {
         let layers = LayerSet::parse(layers)?;
         applies = applies.iter().map(|apply| apply.narrowed(&layers)).collect();

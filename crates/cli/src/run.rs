@@ -96,7 +96,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let mut plan = match args.question.contains('=') {
         true => {
             let apply: Apply = args.question.parse()?;
-            Plan::asked(&apply.with_files(&mut SchemeFiles::default())?, args.models.clone(), corpus)
+            Plan::asked(&SchemeFiles::default().resolve(&apply)?, args.models.clone(), corpus)
         }
         false => Plan::preset(&args.question, args.models.clone(), corpus)?,
     };

@@ -136,7 +136,7 @@ impl Request {
         let layers = args.layers.as_deref().map(LayerSet::parse).transpose()?;
         let applies = args.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
         let mut files = SchemeFiles::default();
-        let mut applies = applies.iter().map(|apply| apply.with_files(&mut files)).collect::<Result<Vec<_>, _>>()?;
+        let mut applies = applies.iter().map(|apply| files.resolve(apply)).collect::<Result<Vec<_>, _>>()?;
         if let Some(layers) = &layers {
             applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
         }
@@ -148,7 +148,7 @@ impl Request {
         let mut carried = BTreeSet::new();
         for edit in edits {
             let layer = match (edit.place, model.ids.iter().find(|id| id.name == edit.tensor)) {
-                (Place::Activation, _) => edit.layer_of_node(),
+                (Place::Activation, _) => lab::select::layer_of(&edit),
                 (_, Some(id)) => {
                     // As in `assay eval`: the native reference holds in F32 what a variant does.
                     if args.arm.arm() == Arm::Native && id.ty != "f32" && id.layer().is_some() {

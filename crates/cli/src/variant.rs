@@ -65,7 +65,7 @@ impl VariantArgs {
     pub fn applies(&self, files: &mut SchemeFiles) -> Result<Vec<Apply>, Failure> {
         let layers = self.layers.as_deref().map(LayerSet::parse).transpose()?;
         let applies = self.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?;
-        let applies = applies.iter().map(|apply| apply.with_files(files)).collect::<Result<Vec<_>, _>>()?;
+        let applies = applies.iter().map(|apply| files.resolve(apply)).collect::<Result<Vec<_>, _>>()?;
         Ok(match &layers {
             Some(layers) => applies.iter().map(|apply| apply.narrowed(layers)).collect(),
             None => applies,

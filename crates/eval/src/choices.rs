@@ -2,8 +2,8 @@
 //!
 //! text → [`ChoiceTask`]s → [`pick`] → texts → tokens → [`tokens_of`] (what all share, what each adds) → scores per ending
 
-use crate::engine::Token;
 use crate::softmax::summarize;
+use record::Token;
 
 /// A context, several endings, and the index of the right one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,74 +2,10 @@
 //! above it is tested without a C++ build; `llama` implements it.
 
 use crate::generate::ChatMessage;
-use crate::observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, WeightUse};
+use crate::observe::{EngineMemory, Hook, NodeInfo, NonFiniteNode};
+use record::{EngineInfo, LayerError, Token, WeightUse};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// A token id of the model's vocabulary.
-pub type Token = i32;
-
-/// Everything about the engine's set-up that changes bits. Pinned, and part of every cell's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineSettings {
-    /// Window length in tokens.
-    pub n_ctx: u32,
-    /// Tokens computed at once.
-    pub n_ubatch: u32,
-    /// Sequences decoded together.
-    pub n_seq: u32,
-    /// Flash attention, as llama-perplexity resolves it by default on the CPU: on.
-    pub flash_attn: bool,
-    /// ggml type of the key cache.
-    pub type_k: String,
-    /// ggml type of the value cache.
-    pub type_v: String,
-    /// Layers held by a GPU back end, where the build has one; 0 computes on the CPU, whose results are the reference.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub n_gpu_layers: u32,
-    /// Weight repacking into interleaved layouts (`use_extra_bufts`): off, since it moves bits.
-    pub repack: bool,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
-}
-
-impl EngineSettings {
-    /// llama-perplexity's defaults for a window of `n_ctx` tokens, one sequence at a time, no repacking.
-    pub fn pinned(n_ctx: u32) -> Self {
-        EngineSettings {
-            n_ctx,
-            n_ubatch: n_ctx.min(512),
-            n_seq: 1,
-            flash_attn: true,
-            type_k: "f16".into(),
-            type_v: "f16".into(),
-            n_gpu_layers: 0,
-            repack: false,
-        }
-    }
-}
-
-/// What the engine says about itself and the model it has loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineInfo {
-    /// Engine, revision and the CPU features its kernels were built for: bits may differ between builds.
-    pub build: String,
-    /// `general.architecture`, as the engine understood it.
-    pub arch: String,
-    /// Number of tokens in the vocabulary: the length of one row of logits.
-    pub n_vocab: usize,
-    /// Number of layers.
-    pub n_layer: usize,
-    /// Context length the model was trained with.
-    pub n_ctx_train: u32,
-    /// The token put in place of each window's first token, where the vocabulary asks for one.
-    pub bos: Option<Token>,
-    /// Worker threads. Recorded, but not part of a cell's identity: results do not depend on it.
-    pub n_threads: usize,
-}
 
 /// A weight tensor as the engine's graph uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Text that a model writes, token by token. Which token comes next is decided here, from the logits, so that it depends
 //! on nothing but them and a seed.
 
-use crate::engine::Token;
 use crate::softmax::exp;
+use record::Token;
 use serde::{Deserialize, Serialize};
 
 /// One turn of a conversation.

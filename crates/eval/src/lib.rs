@@ -15,9 +15,8 @@ pub mod window;
 
 pub use attention::HeadShift;
 pub use chat_template::{ChatTemplateError, render_chat};
-pub use engine::{
-    Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
-};
+pub use engine::{Engine, EngineError, Prefix, Sequence, WatchedActivation, WeightInfo};
 pub use generate::{ChatMessage, Sampling, first_divergence};
-pub use observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Replace, WeightUse};
+pub use observe::{EngineMemory, Hook, NodeInfo, NonFiniteNode, Replace};
+pub use record::{EngineInfo, EngineSettings, LayerError, Token, WeightUse};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

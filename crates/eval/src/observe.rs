@@ -13,16 +13,6 @@ pub struct NodeInfo {
     pub ty: String,
 }
 
-/// How the graph uses a weight. A matrix may be used in both ways, by different nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightUse {
-    /// Rows are looked up by token.
-    Lookup,
-    /// Multiplied with hidden states: the output head.
-    Head,
-}
-
 /// Values of one node in one pass, to be replaced in place: `(slot, values, n_per_row)`. A row is one token's values; a
 /// pass of more tokens than the engine computes at once is seen in several pieces.
 ///
@@ -41,23 +31,6 @@ pub struct Hook<'a> {
 impl std::fmt::Debug for Hook<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hook").field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
-/// How far the hidden state that leaves a layer is from the recorded one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LayerError {
-    /// Σ (variant − reference)² over the layer's output.
-    pub squared_error: f64,
-    /// Σ reference².
-    pub squared_reference: f64,
-}
-
-impl LayerError {
-    /// √(Σ (variant − reference)² / Σ reference²); 0 when nothing differs, infinite against zeros.
-    pub fn relative(&self) -> f64 {
-        if self.squared_error == 0.0 { 0.0 } else { (self.squared_error / self.squared_reference).sqrt() }
     }
 }
 
@@ -94,14 +67,6 @@ pub struct EngineMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_relative_error_of_nothing_is_zero_even_against_zeros() {
-        assert_eq!(LayerError::default().relative(), 0.0);
-        let layer = LayerError { squared_error: 1.0, squared_reference: 4.0 };
-        assert_eq!(layer.relative(), 0.5);
-        assert!(LayerError { squared_error: 1.0, squared_reference: 0.0 }.relative().is_infinite());
-    }
 
     #[test]
     fn where_numbers_went_bad_is_a_sentence() {

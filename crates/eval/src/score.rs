@@ -1,7 +1,7 @@
 //! Scores of one window: the reference once, then each variant against it.
 
-use crate::engine::Token;
 use crate::softmax::{RowSummary, kl_divergence, summarize};
+use record::Token;
 
 /// A logit that is not a number, or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

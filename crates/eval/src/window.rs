@@ -1,6 +1,6 @@
 //! From tokens to windows, as llama-perplexity cuts them.
 
-use crate::engine::Token;
+use record::Token;
 
 /// Why a text cannot be measured on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,15 +7,17 @@
 //! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once. A worker
 //! that dies is replaced and the rest measured; a cell on which it dies twice fails, and the others go on.
 
-use crate::cell::Cell;
-use crate::evidence::{EvidenceError, check_sample, derive};
-use crate::link::{WorkerDied, WorkerLink};
-use crate::memory::MemoryPlan;
-use crate::protocol::{Base, ChunkWork, Event, Job};
-use crate::record::Measured;
-use crate::store::CellSamples;
+use crate::judge::evidence::{EvidenceError, check_sample, derive};
+use crate::plan::cells::spec;
+use record::Base;
+use record::Cell;
+use record::Measured;
+use record::MemoryPlan;
+use record::store::CellSamples;
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 use std::ops::Range;
+use worker::{ChunkWork, Event, Job};
+use worker::{WorkerDied, WorkerLink};
 
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +231,7 @@ impl Course<'_> {
         in_hand: &mut Option<(usize, usize)>,
         hear: &mut dyn FnMut(SweepEvent<'_>),
     ) -> Result<Result<(), WorkerDied>, SweepError> {
-        let cells = racing.iter().map(|&index| self.cells[index].spec()).collect();
+        let cells = racing.iter().map(|&index| spec(&self.cells[index])).collect();
         if let Err(died) = link.send(&Job::Measure { base: self.base.clone(), cells, chunks, trace: false }) {
             return Ok(Err(died));
         }

@@ -3,6 +3,7 @@
 mod toy;
 
 use eval::{ChatMessage, Engine, Sampling};
+use lab::cell::spec_of;
 use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Place, Sample};
 use lab::worker::serve;
 use numerics::PlainCodec;
@@ -12,7 +13,7 @@ const TEXT: &str = "The quick brown fox jumps over the lazy dog, and the dog doe
 
 fn cell(key: &str, edits: &[(String, &str, Carrier)]) -> CellSpec {
     let edits = edits.iter().map(|(tensor, scheme, carrier)| Edit::of_weight(tensor, *scheme, *carrier)).collect();
-    CellSpec { key: key.into(), edits }
+    spec_of(key, edits)
 }
 
 fn all_norms(scheme: &'static str) -> Vec<(String, &'static str, Carrier)> {
@@ -251,17 +252,11 @@ fn activation(node: &str, scheme: &str) -> Edit {
 #[test]
 fn activations_are_held_in_schemes_and_leave_their_evidence() {
     let cells = [
-        CellSpec { key: "identity".into(), edits: vec![activation("l_out-1", "identity")] },
-        CellSpec { key: "bf16".into(), edits: vec![activation("l_out-1", "bf16")] },
-        CellSpec {
-            key: "int2".into(),
-            edits: vec![activation("l_out-0", "int2@row"), activation("l_out-2", "int2@row")],
-        },
-        CellSpec { key: "typo".into(), edits: vec![activation("l_out-7", "bf16")] },
-        CellSpec {
-            key: "mixed".into(),
-            edits: vec![activation("l_out-2", "bf16"), Edit::of_weight(norm_name(1), "bf16", Carrier::F32)],
-        },
+        spec_of("identity", vec![activation("l_out-1", "identity")]),
+        spec_of("bf16", vec![activation("l_out-1", "bf16")]),
+        spec_of("int2", vec![activation("l_out-0", "int2@row"), activation("l_out-2", "int2@row")]),
+        spec_of("typo", vec![activation("l_out-7", "bf16")]),
+        spec_of("mixed", vec![activation("l_out-2", "bf16"), Edit::of_weight(norm_name(1), "bf16", Carrier::F32)]),
     ];
     for n_parallel in [1, 2] {
         let events = measure(Arm::Exact, n_parallel, Fault::None, &cells);

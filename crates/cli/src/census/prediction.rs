@@ -92,7 +92,7 @@ impl Prediction {
             saturated: found.saturated,
             noop: found.noop,
         });
-        let (of_tensor, from) = (Counts::from(found), row.kind());
+        let (of_tensor, from) = (lab::files::census::predicted(found), row.kind());
         match self.from.iter_mut().find(|one| one.from == from) {
             Some(one) => {
                 one.n_tensors += 1;

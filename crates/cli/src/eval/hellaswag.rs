@@ -10,6 +10,7 @@ use crate::session::{Session, Wanted};
 use ::eval::choices::{ChoiceTask, best, parse_hellaswag, pick};
 use anyhow::{Context, anyhow};
 use gguf::escape_terminal;
+use lab::cell::spec_of;
 use lab::phrase::{plural, share};
 use lab::protocol::{CellSpec, ChoiceSample, Event, Job};
 use serde::Serialize;
@@ -56,7 +57,7 @@ fn measure(
     })?;
     let cells: Vec<CellSpec> = match request.variant.edits.is_empty() {
         true => Vec::new(),
-        false => vec![CellSpec { key: "variant".into(), edits: request.variant.edits.clone() }],
+        false => vec![spec_of("variant", request.variant.edits.clone())],
     };
     let units = tasks.len() * (1 + cells.len());
     let texts = tasks.iter().map(|task| task.choices.clone()).collect();

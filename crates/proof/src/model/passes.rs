@@ -6,6 +6,7 @@ use super::{Subject, check};
 use crate::check::{Area, Check};
 use crate::session::samples;
 use eval::{Engine, Hook, LayerError, Prefix, Token, WeightInfo, WeightUse};
+use lab::cell::spec_of;
 use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit, Place};
 use numerics::{Scheme, TensorContext};
 use std::collections::BTreeMap;
@@ -116,9 +117,9 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Ch
         }
         let window = subject.windows(&*engine)?.remove(0);
         drop(engine);
-        let cell = |how: &str, scheme: &str, tensor: &str, place| CellSpec {
-            key: format!("{how} {scheme}"),
-            edits: vec![Edit { place, ..Edit::of_weight(tensor, scheme, Carrier::F32) }],
+        let cell = |how: &str, scheme: &str, tensor: &str, place| {
+            let edit = Edit { place, ..Edit::of_weight(tensor, scheme, Carrier::F32) };
+            spec_of(format!("{how} {scheme}"), vec![edit])
         };
         let cells: Vec<CellSpec> = SCHEMES
             .iter()

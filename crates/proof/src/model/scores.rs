@@ -6,6 +6,7 @@ use crate::session::{Session, references, samples};
 use crate::tap::Pass;
 use eval::Token;
 use gguf::{Array, GgufFile, Value};
+use lab::cell::spec_of;
 use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit};
 
 /// The program's sums and these run in another order; both are in F64.
@@ -15,7 +16,7 @@ impl Subject<'_> {
     /// A cell that holds the picks in their schemes.
     pub(super) fn cell(&self, key: &str, scheme: impl Fn(&super::Pick) -> String, carrier: Carrier) -> CellSpec {
         let edit = |pick: &super::Pick| Edit::of_weight(&pick.name, scheme(pick), carrier);
-        CellSpec { key: key.into(), edits: self.picks.iter().map(edit).collect() }
+        spec_of(key, self.picks.iter().map(edit).collect())
     }
 
     pub(super) fn session(&self, n_threads: usize) -> Result<Session, String> {

@@ -4,6 +4,7 @@ use super::{Pick, Subject, check};
 use crate::check::Check;
 use crate::session::{Session, references, samples};
 use crate::tap::Pass;
+use lab::cell::spec_of;
 use lab::file_rewrite::{self, FileCarrier, Request};
 use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit, Event, Place, Sample, TensorEvidence};
 use lab::{Apply, Selector};
@@ -51,7 +52,7 @@ fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
         ("identity of activations", activations),
     ];
     let cells = cells.into_iter().filter(|(_, edits): &(&str, Vec<Edit>)| !edits.is_empty());
-    Ok(cells.map(|(key, edits)| CellSpec { key: key.into(), edits }).collect())
+    Ok(cells.map(|(key, edits)| spec_of(key, edits)).collect())
 }
 
 /// Written back unchanged, nothing changes in any bit, in either arm and either carrier, as a whole, in one use, or at nodes.
@@ -61,10 +62,7 @@ pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
         let [exact, native] = bases(subject);
         for (base, carrier) in [(exact, Carrier::F32), (native, Carrier::F32), (untouched, Carrier::Keep)] {
-            let mut cells = vec![
-                CellSpec { key: "A/A".into(), edits: Vec::new() },
-                subject.cell("identity", |_| "identity".into(), carrier),
-            ];
+            let mut cells = vec![spec_of("A/A", Vec::new()), subject.cell("identity", |_| "identity".into(), carrier)];
             if carrier == Carrier::Keep {
                 cells.extend(identities(subject)?);
             }
@@ -223,13 +221,13 @@ pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
         let [exact, native] = bases(subject);
         let mut cells = vec![
             subject.cell("schemes", as_picked, Carrier::F32),
-            CellSpec { key: "A/A".into(), edits: Vec::new() },
+            spec_of("A/A", Vec::new()),
             subject.cell("bf16", |_| "bf16".into(), Carrier::F32),
         ];
         let node = format!("l_out-{}", subject.middle);
         if subject.engine()?.nodes().iter().any(|info| info.name == node) {
             let edit = Edit { place: Place::Activation, ..Edit::of_weight(node, "int8@row", Carrier::F32) };
-            cells.insert(1, CellSpec { key: "hook".into(), edits: vec![edit] });
+            cells.insert(1, spec_of("hook", vec![edit]));
         }
         let mut session = subject.session(1)?;
         session.measure(&exact, &cells, subject.chunks)?;

@@ -1,0 +1,214 @@
+//! Two model files, value by value: what each tensor of one is against the tensor of that name in the other.
+//!
+//! Types, alignment, order and shards may differ; only values are compared. Memory is that of one piece of a tensor.
+
+use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
+use gguf::{GgmlType, GgufFile, TensorInfo};
+use numerics::{BlockCodec, Difference, DifferenceSums};
+use select::{TargetRole, TensorId};
+use std::collections::BTreeMap;
+
+/// What two files hold of each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDiff {
+    /// Tensors of both, in the order of the first.
+    pub tensors: Vec<TensorDiff>,
+    /// Names that only the first has, in its order.
+    pub only_a: Vec<String>,
+    /// Names that only the second has, in its order.
+    pub only_b: Vec<String>,
+    /// Tensors of both that cannot be compared value by value, in the order of the first.
+    pub incomparable: Vec<Incomparable>,
+    /// Tensors by what they are for; every tensor is in one group.
+    pub roles: Vec<GroupDiff>,
+    /// Tensors by layer, those outside the layers last.
+    pub layers: Vec<GroupDiff>,
+    /// All of them together; `None` when there are none.
+    pub total: Option<GroupDiff>,
+}
+
+impl FileDiff {
+    /// Nothing differs.
+    pub fn is_empty(&self) -> bool {
+        let same = |d: &Difference| d.changed == 0 && d.zero_sign == 0;
+        self.only_a.is_empty()
+            && self.only_b.is_empty()
+            && self.incomparable.is_empty()
+            && self.tensors.iter().all(|t| same(&t.difference))
+    }
+}
+
+/// One tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorDiff {
+    /// Name.
+    pub name: String,
+    /// Type in the first file.
+    pub type_a: &'static str,
+    /// Type in the second.
+    pub type_b: &'static str,
+    /// The second against the first.
+    pub difference: Difference,
+}
+
+/// A tensor that both have and that cannot be compared value by value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomparable {
+    /// Name.
+    pub name: String,
+    /// Type and extents in the first file.
+    pub a: String,
+    /// Type and extents in the second.
+    pub b: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Several tensors together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupDiff {
+    /// Role or layer.
+    pub name: String,
+    /// Tensors.
+    pub n_tensors: usize,
+    /// Of all their values.
+    pub difference: Difference,
+}
+
+/// Compares `b` with `a`, which is the reference. `progress` hears how many of how many bytes are done.
+///
+/// # Errors
+/// When a file cannot be read, or the codec cannot restore a type.
+pub fn diff(
+    a: &GgufFile,
+    b: &GgufFile,
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<FileDiff, ValuesError> {
+    let total_bytes = a.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add);
+    let mut done_bytes = 0u64;
+    let mut tensors = Vec::new();
+    let mut incomparable = Vec::new();
+    let (mut roles, mut layers, mut total) = (Groups::default(), Groups::default(), Groups::default());
+    for tensor_a in a.tensors() {
+        progress(done_bytes, total_bytes);
+        done_bytes = done_bytes.saturating_add(tensor_a.nbytes);
+        let Some(tensor_b) = b.tensor(&tensor_a.name) else { continue };
+        if !is_number(tensor_a) || !is_number(tensor_b) || tensor_a.ne != tensor_b.ne {
+            if let Some(why) = compare_unread((a, tensor_a), (b, tensor_b))? {
+                let (a, b) = (described(tensor_a), described(tensor_b));
+                incomparable.push(Incomparable { name: tensor_a.name.clone(), a, b, why });
+            }
+            continue;
+        }
+        let sums = sums_of((a, tensor_a), (b, tensor_b), codec)?;
+        let id = TensorId::from(tensor_a);
+        let (place, role) = role_of(&id);
+        roles.add(place, role, &sums);
+        let (place, layer) = layer_of(&id);
+        layers.add(place, &layer, &sums);
+        total.add((0, 0), "all", &sums);
+        let (type_a, type_b) = (tensor_a.ty.name(), tensor_b.ty.name());
+        tensors.push(TensorDiff { name: tensor_a.name.clone(), type_a, type_b, difference: sums.finish() });
+    }
+    Ok(FileDiff {
+        tensors,
+        only_a: missing_in(b, a),
+        only_b: missing_in(a, b),
+        incomparable,
+        roles: roles.finish(),
+        layers: layers.finish(),
+        total: total.finish().pop(),
+    })
+}
+
+/// Names of `of` that `file` lacks.
+fn missing_in(file: &GgufFile, of: &GgufFile) -> Vec<String> {
+    of.tensors().iter().filter(|t| file.tensor(&t.name).is_none()).map(|t| t.name.clone()).collect()
+}
+
+/// Its values have the meaning of F32s: integers and doubles would lose bits on the way there.
+fn is_number(tensor: &TensorInfo) -> bool {
+    !tensor.ty.is_integer() && tensor.ty != GgmlType::F64
+}
+
+fn sums_of(
+    (a, tensor_a): (&GgufFile, &TensorInfo),
+    (b, tensor_b): (&GgufFile, &TensorInfo),
+    codec: &dyn BlockCodec,
+) -> Result<DifferenceSums, ValuesError> {
+    let mut sums = DifferenceSums::default();
+    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
+    for (start, n) in pieces(tensor_a.n_elements(), PIECE_VALUES) {
+        piece_a.read(a, tensor_a, start, n, codec)?;
+        piece_b.read(b, tensor_b, start, n, codec)?;
+        sums.add(&piece_a.values, &piece_b.values);
+    }
+    Ok(sums)
+}
+
+/// Why two tensors whose values are not compared differ; `None` when they are the same bytes.
+fn compare_unread(
+    (a, tensor_a): (&GgufFile, &TensorInfo),
+    (b, tensor_b): (&GgufFile, &TensorInfo),
+) -> Result<Option<String>, ValuesError> {
+    if tensor_a.ne != tensor_b.ne {
+        return Ok(Some("their extents differ".into()));
+    }
+    if tensor_a.ty != tensor_b.ty {
+        return Ok(Some("one of them is of an integer or double type, the other is not".into()));
+    }
+    let size = tensor_a.ty.type_size();
+    let (mut bytes_a, mut bytes_b) = (Vec::new(), Vec::new());
+    let mut differing = 0;
+    for (start, n) in pieces(tensor_a.nbytes, PIECE_VALUES * size) {
+        for (file, tensor, bytes) in [(a, tensor_a, &mut bytes_a), (b, tensor_b, &mut bytes_b)] {
+            resize(bytes, n).map_err(|_| ValuesError::Memory { tensor: shown(tensor), n: n / size })?;
+            file.read_at(tensor, start, bytes)?;
+        }
+        let pairs = bytes_a.chunks_exact(size as usize).zip(bytes_b.chunks_exact(size as usize));
+        differing += pairs.filter(|(x, y)| x != y).count() as u64;
+    }
+    let n = tensor_a.n_elements();
+    Ok((differing > 0).then(|| format!("{differing} of {n} values differ, of a type without error metrics")))
+}
+
+/// `q4_K [576, 1536]`.
+fn described(tensor: &TensorInfo) -> String {
+    format!("{} {:?}", tensor.ty.name(), tensor.shape())
+}
+
+/// The role that sums it up, and its place among them.
+fn role_of(id: &TensorId) -> ((usize, u32), &'static str) {
+    let found = TargetRole::groups().enumerate().find(|(_, role)| role.holds(id));
+    found.map_or(((usize::MAX, 0), "others"), |(place, role)| ((place, 0), role.name()))
+}
+
+/// `blk.3` or `v.blk.3`, and its place: the language model first, then the others, then what is in no layer.
+fn layer_of(id: &TensorId) -> ((usize, u32), String) {
+    const FAMILIES: [&str; 4] = ["", "v.", "a.", "mm."];
+    let Some(layer) = id.layer() else { return ((FAMILIES.len(), 0), "outside the layers".into()) };
+    let place = FAMILIES.iter().rposition(|family| id.name.starts_with(family)).unwrap_or(0);
+    ((place, layer), format!("{}blk.{layer}", FAMILIES[place]))
+}
+
+/// Sums by place, so that groups come out in order and do not depend on where their tensors lie in the file.
+#[derive(Default)]
+struct Groups(BTreeMap<(usize, u32), (String, usize, DifferenceSums)>);
+
+impl Groups {
+    fn add(&mut self, place: (usize, u32), name: &str, sums: &DifferenceSums) {
+        let (_, n_tensors, so_far) = self.0.entry(place).or_insert_with(|| (name.into(), 0, DifferenceSums::default()));
+        *n_tensors += 1;
+        so_far.merge(sums);
+    }
+
+    fn finish(self) -> Vec<GroupDiff> {
+        let finish = |(name, n_tensors, sums): (String, usize, DifferenceSums)| GroupDiff {
+            name,
+            n_tensors,
+            difference: sums.finish(),
+        };
+        self.0.into_values().map(finish).collect()
+    }
+}

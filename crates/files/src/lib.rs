@@ -1,0 +1,27 @@
+//! Model files: opened, looked at, compared and rewritten.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`census`] | what a tensor's values say, as it is recorded |
+//! | [`scorable`] | whether a file holds something that predicts the next token |
+//! | [`rewrite`] | a new file from an old one, with tensors quantized in schemes |
+//! | [`diff`] | two files, value by value |
+//! | [`pieces`], [`abreast`] | values in pieces; whole tensors, read and looked at by as many threads as there are cores |
+//! | `pipeline` | reading, working and writing at the same time |
+//! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
+//! | [`path_bytes`] | any path in JSON |
+
+pub mod abreast;
+pub mod census;
+pub mod diff;
+mod imatrix_file;
+pub mod path_bytes;
+pub mod pieces;
+mod pipeline;
+pub mod rewrite;
+pub mod scheme_files;
+pub mod scorable;
+
+pub use abreast::{Held, side_by_side};
+pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
+pub use scorable::{NotScorable, check_scorable};

@@ -1,0 +1,385 @@
+//! A new model file from an old one, with some tensors held in a scheme: what `assay quantize` does.
+//!
+//! ```text
+//! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── write ──▶ files, Rewritten
+//! ```
+//!
+//! Tensors that no scheme is asked of are copied byte for byte; the others go through in pieces (`cutting`), each turned
+//! into bytes of the output on all cores (`transform`) while others are read, hashed and written (`write`). Where a scheme
+//! must know something of all values first, they are read as often as its [`Observer`](numerics::Observer) has to see them.
+//! Memory does not grow with the file, but for schemes that hold a whole tensor at once ([`Together::Tensor`](numerics::Together)).
+
+mod cutting;
+mod error;
+pub(crate) mod header;
+mod transform;
+mod write;
+
+use crate::pieces::{PIECE_VALUES, shown};
+use cutting::Cutting;
+pub use error::RewriteError;
+use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
+use numerics::ggml::GgmlFormat;
+use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
+use select::TensorId;
+use select::{Apply, resolve};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The type that holds fake-quantized values in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileCarrier {
+    /// One type for all: F32 is exact for every scheme, a quantized type stores for real.
+    In(GgmlType),
+    /// Each tensor's own.
+    #[default]
+    Keep,
+}
+
+impl FileCarrier {
+    /// F32.
+    pub const F32: FileCarrier = FileCarrier::In(GgmlType::F32);
+}
+
+/// No type of that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("carrier: found {found:?}, wanted keep, f32 or another ggml type\nhint: for example q8_0, q4_K, bf16")]
+pub struct CarrierError {
+    found: String,
+}
+
+impl FromStr for FileCarrier {
+    type Err = CarrierError;
+
+    fn from_str(text: &str) -> Result<Self, CarrierError> {
+        match text {
+            "keep" => Ok(FileCarrier::Keep),
+            name => GgmlType::from_name(name)
+                .filter(|ty| !ty.is_integer() && *ty != GgmlType::F64)
+                .map(FileCarrier::In)
+                .ok_or_else(|| CarrierError { found: name.into() }),
+        }
+    }
+}
+
+impl fmt::Display for FileCarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileCarrier::In(ty) => f.write_str(ty.name()),
+            FileCarrier::Keep => f.write_str("keep"),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Targets and their schemes.
+    pub applies: &'a [Apply],
+    /// What holds the values.
+    pub carrier: FileCarrier,
+    /// Where a row is not whole blocks of a type, take the one llama-quantize falls back to.
+    pub allow_fallback: bool,
+    /// Largest file to be written; `None` writes one.
+    pub split_max_bytes: Option<u64>,
+    /// Version of assay, for the provenance.
+    pub version: &'a str,
+}
+
+/// What becomes of one target tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Edit {
+    /// As asked for.
+    scheme_requested: Scheme,
+    /// As it is done; another one only by fallback.
+    scheme: Scheme,
+    /// As asked for.
+    type_requested: GgmlType,
+    /// As it is stored; another one only by fallback.
+    ty: GgmlType,
+}
+
+/// A rewrite that has been checked against the file and can be carried out.
+#[derive(Debug)]
+pub struct Rewrite<'a> {
+    source: &'a GgufFile,
+    applies: Vec<String>,
+    carrier: FileCarrier,
+    version: String,
+    split_max_bytes: Option<u64>,
+    /// By index of the tensor.
+    edits: BTreeMap<usize, Edit>,
+    /// Tensors of integers or f64 that were matched but hold no weights.
+    pub skipped: Vec<String>,
+}
+
+/// What became of one target tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RewrittenTensor {
+    /// Name.
+    pub name: String,
+    /// Type in the source.
+    pub type_source: &'static str,
+    /// Type asked for.
+    pub type_requested: &'static str,
+    /// Type in the output.
+    pub type_realised: &'static str,
+    /// Scheme asked for.
+    pub scheme_requested: String,
+    /// Scheme that was applied.
+    pub scheme_realised: String,
+    /// The output's values against the source's.
+    pub difference: Difference,
+    /// Values that the carrier could not hold as the scheme left them.
+    pub carrier_rounded: u64,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewritten {
+    /// One for each target tensor, in file order.
+    pub tensors: Vec<RewrittenTensor>,
+    /// The files, in order.
+    pub files: Vec<WrittenFile>,
+    /// The output is the input, byte for byte.
+    pub verbatim: bool,
+}
+
+/// One file of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Checks a request against a file: targets, schemes, types and fallbacks. Nothing is written.
+///
+/// # Errors
+/// When a target is not there, a type does not fit a tensor, or cannot be stored to.
+pub fn plan<'a>(
+    source: &'a GgufFile,
+    request: &Request<'_>,
+    codec: &dyn BlockCodec,
+) -> Result<Rewrite<'a>, RewriteError> {
+    let ids: Vec<TensorId> = source.tensors().iter().map(TensorId::from).collect();
+    let applied = resolve(request.applies, &ids)?;
+    let mut edits = BTreeMap::new();
+    for (index, scheme_requested) in applied.tensors {
+        let tensor = &source.tensors()[index];
+        let type_requested = match request.carrier {
+            FileCarrier::Keep => tensor.ty,
+            FileCarrier::In(ty) => ty,
+        };
+        let scheme = match scheme_requested.ggml_format().and_then(|format| GgmlType::from_name(format.name)) {
+            Some(wanted) => match realised(wanted, tensor, request.allow_fallback)? {
+                ty if ty == wanted => scheme_requested.clone(),
+                ty => scheme_of(ty, &scheme_requested),
+            },
+            None => scheme_requested.clone(),
+        };
+        let ty = held_in(type_requested, tensor, request.allow_fallback)?;
+        let edit = Edit { scheme_requested, scheme, type_requested, ty };
+        let importance = edit.importance(tensor)?;
+        if !edit.copies(tensor) {
+            storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
+        }
+        edits.insert(index, edit);
+    }
+    Ok(Rewrite {
+        source,
+        applies: request.applies.iter().map(Apply::to_string).collect(),
+        carrier: request.carrier,
+        version: request.version.into(),
+        split_max_bytes: request.split_max_bytes,
+        edits,
+        skipped: applied.skipped.iter().map(|&index| ids[index].name.clone()).collect(),
+    })
+}
+
+/// The type that holds a tensor: the one asked for where it fits, otherwise a fallback, if that is allowed.
+fn held_in(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
+    let is_vector = tensor.n_rows() <= 1;
+    if is_vector && wanted != GgmlType::F32 && wanted != tensor.ty {
+        // As llama-quantize does.
+        return match allow_fallback {
+            true => Ok(GgmlType::F32),
+            false => Err(RewriteError::Vector { tensor: shown(tensor), wanted: wanted.name() }),
+        };
+    }
+    realised(wanted, tensor, allow_fallback)
+}
+
+/// The type itself where its blocks fit the tensor's rows, otherwise the one llama-quantize would take.
+fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
+    let n_per_row = tensor.n_per_row();
+    let fits = |ty: GgmlType| n_per_row.is_multiple_of(ty.blck_size());
+    if fits(wanted) {
+        return Ok(wanted);
+    }
+    let fallback = Some(fallback_of(wanted)).filter(|&ty| fits(ty)).unwrap_or(GgmlType::F16);
+    if allow_fallback {
+        return Ok(fallback);
+    }
+    let (tensor, blck_size) = (shown(tensor), wanted.blck_size());
+    Err(RewriteError::Fallback { tensor, wanted: wanted.name(), blck_size, n_per_row, fallback: fallback.name() })
+}
+
+/// What is taken for rows that are not whole blocks of a type.
+///
+/// # Source
+/// `tensor_type_fallback` in `src/llama-quant.cpp` of the pinned engine.
+fn fallback_of(ty: GgmlType) -> GgmlType {
+    use GgmlType::*;
+    match ty {
+        IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | IQ4_XS => IQ4_NL,
+        Q2_0 | Q2_K | Q3_K | TQ1_0 | TQ2_0 => Q4_0,
+        Q4_K => Q5_0,
+        Q5_K => Q5_1,
+        Q6_K => Q8_0,
+        _ => F16,
+    }
+}
+
+/// The scheme of a ggml type, with the options of `like`.
+fn scheme_of(ty: GgmlType, like: &Scheme) -> Scheme {
+    // The names of ggml's types are schemes; a test goes through every fallback.
+    GgmlFormat::find(ty.name()).map_or_else(|| like.clone(), |format| like.in_ggml(format))
+}
+
+/// Whether ggml can quantize to a type, asked with one block of zeros.
+fn storable(
+    ty: GgmlType,
+    tensor: &TensorInfo,
+    importance: Option<Importance<'_>>,
+    codec: &dyn BlockCodec,
+) -> Result<(), RewriteError> {
+    let zeros = vec![0.0; ty.blck_size() as usize];
+    let importances = importance.and_then(|i| i.of_row(0).get(..zeros.len()));
+    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), importances);
+    tried.map(|_| ()).map_err(|source| RewriteError::Carrier { tensor: shown(tensor), source })
+}
+
+impl Edit {
+    /// Nothing is asked: the stored blocks are copied.
+    fn copies(&self, tensor: &TensorInfo) -> bool {
+        self.scheme == Scheme::identity() && self.ty == tensor.ty
+    }
+
+    /// The scheme is the storage: ggml quantizes the values once.
+    fn stores_for_real(&self) -> bool {
+        self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
+    }
+
+    /// What the scheme's file says about how much each value of a row matters.
+    fn importance(&self, tensor: &TensorInfo) -> Result<Option<Importance<'_>>, FakeQuantError> {
+        self.scheme.importance(&tensor.name, TensorShape::of(tensor.shape()))
+    }
+
+    /// `q4_0 in q4_0`, as asked for or as done.
+    fn words(&self, requested: bool) -> String {
+        match requested {
+            true => format!("{} in {}", self.scheme_requested, self.type_requested),
+            false => format!("{} in {}", self.scheme, self.ty),
+        }
+    }
+
+    fn outcome(&self, tensor: &TensorInfo, difference: Difference, carrier_rounded: u64) -> RewrittenTensor {
+        RewrittenTensor {
+            name: tensor.name.clone(),
+            type_source: tensor.ty.name(),
+            type_requested: self.type_requested.name(),
+            type_realised: self.ty.name(),
+            scheme_requested: self.scheme_requested.to_string(),
+            scheme_realised: self.scheme.to_string(),
+            difference,
+            carrier_rounded,
+        }
+    }
+}
+
+/// Bytes for each value of a piece while it is worked on: as it was read, restored, in the scheme, stored and read back.
+const WORK_BYTES: u64 = 5 * 4;
+
+/// A tensor that cannot go through in pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldWhole {
+    /// Name.
+    pub tensor: String,
+    /// The scheme that has to see so much of it at once.
+    pub scheme: String,
+    /// About the memory it takes.
+    pub bytes: u64,
+}
+
+impl Rewrite<'_> {
+    /// Tensors of which more than the usual piece is in memory at once, because the scheme has to see it: the largest
+    /// first. Where there are none, memory does not depend on the size of the file.
+    pub fn held_whole(&self) -> Vec<HeldWhole> {
+        let of = |(&index, edit): (&usize, &Edit)| {
+            let tensor = &self.source.tensors()[index];
+            let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
+            let piece = Cutting::of(tensor, edit.scheme.together(), blck_size).at_once();
+            // Something is known of each column.
+            let columns = if edit.scheme.granularity() == Some(Granularity::Col) { tensor.n_per_row() } else { 0 };
+            let at_once = piece.max(columns);
+            let bytes = at_once.saturating_mul(WORK_BYTES);
+            let held = at_once > 2 * PIECE_VALUES && !edit.copies(tensor);
+            held.then(|| HeldWhole { tensor: tensor.name.clone(), scheme: edit.scheme.to_string(), bytes })
+        };
+        let mut held: Vec<HeldWhole> = self.edits.iter().filter_map(of).collect();
+        held.sort_by_key(|held| std::cmp::Reverse(held.bytes));
+        held
+    }
+
+    /// How often a tensor is read before any of its values is held.
+    fn passes(&self, index: usize) -> u64 {
+        let shape = TensorShape::of(self.source.tensors()[index].shape());
+        self.edits.get(&index).map_or(0, |edit| edit.scheme.passes(shape).into())
+    }
+
+    /// The output would be the input again.
+    fn is_verbatim(&self) -> bool {
+        let all_copied = self.edits.iter().all(|(&index, edit)| edit.copies(&self.source.tensors()[index]));
+        all_copied && self.source.shards().len() == 1 && self.split_max_bytes.is_none()
+    }
+
+    /// What the output's tensors are.
+    fn specs(&self) -> Vec<TensorSpec> {
+        let of = |(index, tensor): (usize, &TensorInfo)| TensorSpec {
+            name: tensor.name.clone(),
+            ty: self.edits.get(&index).map_or(tensor.ty, |edit| edit.ty),
+            shape: tensor.shape().to_vec(),
+        };
+        self.source.tensors().iter().enumerate().map(of).collect()
+    }
+
+    /// One line for each tensor that is not as it was asked for.
+    fn fallbacks(&self) -> Vec<String> {
+        let of = |(&index, edit): (&usize, &Edit)| {
+            let name = &self.source.tensors()[index].name;
+            let (asked, done) = (edit.words(true), edit.words(false));
+            (asked != done).then(|| format!("{name}: {asked} -> {done}"))
+        };
+        self.edits.iter().filter_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fallback_is_a_scheme() {
+        for &ty in GgmlType::ALL {
+            let fallback = fallback_of(ty);
+            let scheme = scheme_of(fallback, &Scheme::identity());
+            assert_eq!(scheme.ggml_format().and_then(|f| GgmlType::from_name(f.name)), Some(fallback), "{ty}");
+        }
+    }
+}

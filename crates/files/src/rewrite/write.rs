@@ -1,0 +1,335 @@
+//! The output, from the first byte to its name: what is read, worked on, hashed and written at the same time.
+
+use super::transform::{Tally, Target};
+use super::{Rewrite, RewriteError, Rewritten, RewrittenTensor, WrittenFile};
+use crate::pieces::{PIECE_VALUES, pieces};
+use crate::pipeline::{self, Buffers, Next, PieceBuffer};
+use crate::rewrite::header::{self, Part};
+use gguf::{GgufWriter, OutputFile, Shard, TensorInfo, check_output, commit_all};
+use numerics::{BlockCodec, Difference, DifferenceSums};
+use sha2::{Digest, Sha256};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of what is copied as it is that are read at once.
+const PIECE_BYTES: u64 = PIECE_VALUES;
+
+/// What is read.
+enum Read<'a> {
+    /// Bytes that stay as they are.
+    Kept(PieceBuffer),
+    /// So many bytes of a target have been looked at, before any of them is a piece.
+    Seen(u64),
+    /// A piece of a target: its first value, how many, their bytes.
+    Piece(Arc<Target<'a>>, u64, u64, PieceBuffer),
+    /// All of this tensor has been read.
+    End(usize),
+}
+
+/// What is written.
+enum Done {
+    /// So many bytes of a target have been looked at.
+    Seen(u64),
+    /// Bytes of the output, and how many of the source they were made of.
+    Bytes(PieceBuffer, u64),
+    /// All of a tensor, and what became of it if it is a target.
+    End(Option<Box<RewrittenTensor>>),
+}
+
+/// What goes round between reading and writing.
+struct Flow<'a> {
+    codec: &'a dyn BlockCodec,
+    /// Bytes of the source.
+    raw: Buffers,
+    /// Bytes of the output.
+    out: Buffers,
+    /// Where each tensor's data begins in its file of the output.
+    places: Vec<u64>,
+}
+
+impl Rewrite<'_> {
+    /// Writes the output to `out`, or to shards named after it. `progress` hears how many of how many bytes are done.
+    ///
+    /// # Errors
+    /// When `out` is an input or exists (unless `replace`), a file cannot be read or written, or a value cannot be held.
+    /// Nothing is left behind then.
+    pub fn write(
+        &self,
+        out: &Path,
+        replace: bool,
+        codec: &dyn BlockCodec,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Rewritten, RewriteError> {
+        // Files that schemes name are read as well. One out of a store is named by its hash, which is no path here.
+        let of_schemes = || self.edits.values().filter_map(|edit| edit.scheme_requested.file());
+        let inputs = || {
+            let shards = self.source.shards().iter().map(Shard::path);
+            shards.chain(of_schemes().map(|file| Path::new(file.name())))
+        };
+        if self.is_verbatim() {
+            check_output(out, inputs(), replace)?;
+            return self.copy(out, replace, progress);
+        }
+        let specs = self.specs();
+        let parts_with = |source_blake3: String| {
+            let provenance = header::Provenance {
+                version: &self.version,
+                source_blake3,
+                applies: &self.applies,
+                carrier: self.carrier.to_string(),
+                fallbacks: self.fallbacks(),
+            };
+            let metadata = header::metadata(self.source, &specs, &provenance);
+            header::parts(self.source.version(), &metadata, &specs, self.split_max_bytes)
+        };
+        // How many files there will be does not depend on the digits of a hash, so their names are looked at before it is taken.
+        let n_parts = parts_with(blake3::Hash::from([0; 32]).to_hex().to_string())?.len();
+        let paths: Vec<PathBuf> = match n_parts {
+            1 => vec![out.to_owned()],
+            n => (0..n).map(|no| gguf::split::split_path(out, no, n)).collect(),
+        };
+        paths.iter().try_for_each(|path| check_output(path, inputs(), replace))?;
+        // The source is read twice: its hash stands in front of what is made of it. Targets are read more often where
+        // their scheme must know something of all values before it holds any.
+        let hash_bytes = self.source.file_bytes();
+        let mut total_bytes = hash_bytes;
+        for (index, tensor) in self.source.tensors().iter().enumerate() {
+            total_bytes = total_bytes.saturating_add(tensor.nbytes.saturating_mul(self.passes(index) + 1));
+        }
+        let parts = parts_with(header::hash(self.source, &mut |done| progress(done, total_bytes))?)?;
+
+        // The same bytes twice: once for their hashes, once for the disk.
+        let failed = |no: usize| {
+            let paths = &paths;
+            move |e| RewriteError::Output(OutputFile::failed(&paths[no], e))
+        };
+        let mut hashes = Files::begin(parts.clone(), |_, _| Ok(Sha256::new()), failed)?;
+        let create = |no: usize, bytes: u64| Ok(OutputFile::create(&paths[no], bytes)?);
+        let mut outputs = Files::begin(parts.clone(), create, failed)?;
+        let places = parts.iter().flat_map(|part| part.layout.places()).collect();
+        let flow = Flow { codec, raw: Buffers::default(), out: Buffers::default(), places };
+        let (mut tensors, mut done_bytes, mut tally) = (Vec::new(), hash_bytes, None);
+        pipeline::run(
+            |next| self.read_all(&flow, &next),
+            |read| self.work(read, &mut tally, &flow),
+            |done: Done| {
+                match &done {
+                    Done::Seen(_) => {}
+                    Done::Bytes(bytes, _) => hashes.data(bytes)?,
+                    Done::End(_) => hashes.end_tensor()?,
+                }
+                Ok(done)
+            },
+            |done: Done| {
+                let mut advance = |n: u64| {
+                    done_bytes = done_bytes.saturating_add(n);
+                    progress(done_bytes, total_bytes);
+                };
+                match done {
+                    Done::Seen(n) => advance(n),
+                    Done::Bytes(bytes, n) => {
+                        outputs.data(&bytes)?;
+                        flow.out.give(bytes);
+                        advance(n);
+                    }
+                    Done::End(outcome) => {
+                        outputs.end_tensor()?;
+                        tensors.extend(outcome.map(|outcome| *outcome));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        let (hashes, outputs) = (hashes.finish()?, outputs.finish()?);
+        let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| WrittenFile {
+            path: path.clone(),
+            bytes: part.layout.file_bytes(),
+            sha256: hex(&sha256.finalize()),
+        });
+        let files = files.collect();
+        commit_all(outputs, replace)?;
+        Ok(Rewritten { tensors, files, verbatim: false })
+    }
+
+    /// Reads every tensor, in order; what is asked of it decides how.
+    fn read_all<'s>(&'s self, flow: &Flow<'s>, next: &Next<Read<'s>>) -> Result<(), RewriteError> {
+        for (index, tensor) in self.source.tensors().iter().enumerate() {
+            let mut target = None;
+            if let Some(edit) = self.edits.get(&index).filter(|edit| !edit.copies(tensor)) {
+                let mut seen = |n: u64| next.put(Read::Seen(n));
+                let Some(known) = self.target(index, edit, flow.codec, &mut seen)? else { return Ok(()) };
+                if !self.is_left_alone(&known)? {
+                    target = Some(Arc::new(known));
+                }
+            }
+            if let Some(target) = target {
+                for (start, n) in target.pieces() {
+                    let (nbytes, _) = target.nbytes(n)?;
+                    let mut raw = flow.raw.take(nbytes, 0).ok_or_else(|| target.memory(n))?;
+                    self.read_piece(&target, start, &mut raw)?;
+                    if !next.put(Read::Piece(Arc::clone(&target), start, n, raw)) {
+                        return Ok(());
+                    }
+                }
+            } else {
+                for (start, n) in pieces(tensor.nbytes, PIECE_BYTES) {
+                    // As they are read, they are written: it is a buffer of the output, and goes back there.
+                    let mut raw = flow.out.take_piece(n as usize, flow.places[index] + start);
+                    self.source.read_at(tensor, start, &mut raw)?;
+                    if !next.put(Read::Kept(raw)) {
+                        return Ok(());
+                    }
+                }
+            }
+            if !next.put(Read::End(index)) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the output's bytes of the source's. `tally` is that of the tensor in hand.
+    fn work(&self, read: Read<'_>, tally: &mut Option<Tally>, flow: &Flow<'_>) -> Result<Done, RewriteError> {
+        match read {
+            Read::Seen(n) => Ok(Done::Seen(n)),
+            Read::Kept(bytes) => {
+                let n = bytes.len() as u64;
+                Ok(Done::Bytes(bytes, n))
+            }
+            Read::Piece(target, start, n, raw) => {
+                let ((_, skipped), (_, nbytes)) = (target.nbytes(start)?, target.nbytes(n)?);
+                let place = flow.places[target.index] + skipped as u64;
+                let mut out = flow.out.take(nbytes, place).ok_or_else(|| target.memory(n))?;
+                target.transform(start, n, &raw, &mut out, tally.get_or_insert_default())?;
+                let n_read = raw.len() as u64;
+                flow.raw.give(raw);
+                Ok(Done::Bytes(out, n_read))
+            }
+            Read::End(index) => {
+                let tensor = &self.source.tensors()[index];
+                let (difference, rounded) = match tally.take() {
+                    Some(tally) => (tally.sums.finish(), tally.carrier_rounded),
+                    None => (unchanged(tensor), 0),
+                };
+                let outcome = self.edits.get(&index).map(|edit| Box::new(edit.outcome(tensor, difference, rounded)));
+                Ok(Done::End(outcome))
+            }
+        }
+    }
+
+    /// The input's bytes, all of them.
+    fn copy(&self, out: &Path, replace: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Rewritten, RewriteError> {
+        let shard = &self.source.shards()[0];
+        let bytes = shard.file_bytes();
+        let mut file = OutputFile::create(out, bytes)?;
+        let (mut sha256, mut done, buffers) = (Sha256::new(), 0, Buffers::default());
+        pipeline::run(
+            |next| -> Result<(), RewriteError> {
+                for (start, n) in pieces(bytes, PIECE_BYTES) {
+                    let mut buffer = buffers.take_piece(n as usize, start);
+                    shard.read_raw(start, &mut buffer)?;
+                    if !next.put(buffer) {
+                        break;
+                    }
+                }
+                Ok(())
+            },
+            Ok,
+            |buffer: PieceBuffer| {
+                sha256.update(&*buffer);
+                Ok(buffer)
+            },
+            |buffer: PieceBuffer| {
+                file.write_all(&buffer).map_err(|e| OutputFile::failed(out, e))?;
+                done += buffer.len() as u64;
+                progress(done, bytes);
+                buffers.give(buffer);
+                Ok(())
+            },
+        )?;
+        commit_all(vec![file], replace)?;
+        let file = WrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
+        let of = |(&index, edit): (&usize, &super::Edit)| {
+            let tensor = &self.source.tensors()[index];
+            edit.outcome(tensor, unchanged(tensor), 0)
+        };
+        Ok(Rewritten { tensors: self.edits.iter().map(of).collect(), files: vec![file], verbatim: true })
+    }
+}
+
+/// A tensor against itself.
+fn unchanged(tensor: &TensorInfo) -> Difference {
+    Difference { n: tensor.n_elements(), ..DifferenceSums::default().finish() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The files of the output, one after the other, each opened when the one before has all its tensors.
+struct Files<W, Open, Failed> {
+    parts: std::vec::IntoIter<Part>,
+    open: Open,
+    failed: Failed,
+    /// The one in hand, and tensors that are to come.
+    current: Option<(GgufWriter<W>, usize)>,
+    finished: Vec<W>,
+}
+
+impl<W, Open, Failed, ToError> Files<W, Open, Failed>
+where
+    W: Write,
+    Open: FnMut(usize, u64) -> Result<W, RewriteError>,
+    Failed: Fn(usize) -> ToError,
+    ToError: FnOnce(io::Error) -> RewriteError,
+{
+    fn begin(parts: Vec<Part>, open: Open, failed: Failed) -> Result<Self, RewriteError> {
+        let mut files = Files { parts: parts.into_iter(), open, failed, current: None, finished: Vec::new() };
+        files.go_on()?;
+        Ok(files)
+    }
+
+    fn no(&self) -> usize {
+        self.finished.len()
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RewriteError> {
+        let failed = (self.failed)(self.no());
+        match &mut self.current {
+            Some((writer, _)) => writer.data(bytes).map_err(failed),
+            None => Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "data behind the last tensor"))),
+        }
+    }
+
+    fn end_tensor(&mut self) -> Result<(), RewriteError> {
+        if let Some((_, left)) = &mut self.current {
+            *left = left.saturating_sub(1);
+        }
+        self.go_on()
+    }
+
+    /// Finishes files that have all their tensors, and opens the next that has some.
+    fn go_on(&mut self) -> Result<(), RewriteError> {
+        while self.current.as_ref().is_none_or(|(_, left)| *left == 0) {
+            let failed = (self.failed)(self.no());
+            if let Some((writer, _)) = self.current.take() {
+                self.finished.push(writer.finish().map_err(failed)?);
+            }
+            let Some(part) = self.parts.next() else { break };
+            let no = self.no();
+            let out = (self.open)(no, part.layout.file_bytes())?;
+            let failed = (self.failed)(no);
+            self.current = Some((GgufWriter::new(out, part.layout).map_err(failed)?, part.n_tensors));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<W>, RewriteError> {
+        if let Some((writer, _)) = self.current.take() {
+            let failed = (self.failed)(self.no());
+            self.finished.push(writer.finish().map_err(failed)?);
+        }
+        Ok(self.finished)
+    }
+}

@@ -1,0 +1,206 @@
+//! Files that schemes name, each read once: from a path on the user's word, and again by a worker that is told where it
+//! lies and what must be in it.
+
+use crate::imatrix_file::{self, ImatrixFileError};
+use gguf::{GgufError, escape_terminal};
+use numerics::{CodebookTable, CodebookTableError, FileContents, FileOption, Scheme, SchemeFile};
+use select::Apply;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Longest text of a codebook: 256 numbers and as much comment as anybody writes.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
+
+/// Why a file that a scheme names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemeFileError {
+    /// It is not there, or not a file.
+    #[error("{path}: {what}, wanted {wanted}\nhint: {hint}")]
+    Open {
+        /// File, escaped.
+        path: String,
+        /// What is the matter.
+        what: String,
+        /// What it should be.
+        wanted: &'static str,
+        /// Advice.
+        hint: &'static str,
+    },
+    /// It is no sound container; the error names the file.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
+    /// It is no importance matrix.
+    #[error("{path}: {source}")]
+    Imatrix {
+        /// File, escaped.
+        path: String,
+        /// Why.
+        source: ImatrixFileError,
+    },
+    /// It is no codebook.
+    #[error("{path}: {source}")]
+    Table {
+        /// File, escaped.
+        path: String,
+        /// Why.
+        source: CodebookTableError,
+    },
+    /// It is not what it was when the run was begun.
+    #[error(
+        "{path}: found {found}, wanted {wanted}: its contents have changed\nhint: put the file back, or begin anew with this one"
+    )]
+    Changed {
+        /// File, escaped.
+        path: String,
+        /// As it is now.
+        found: String,
+        /// As it was.
+        wanted: String,
+    },
+}
+
+/// Where a file that schemes name lies, and what must be in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemeFilePath {
+    /// What it is.
+    pub option: FileOption,
+    /// Where.
+    #[serde(with = "crate::path_bytes")]
+    pub path: PathBuf,
+    /// As schemes are printed with it: `blake3-…`.
+    pub identity: String,
+}
+
+/// The files that were read.
+#[derive(Debug, Default)]
+pub struct SchemeFiles {
+    read: Vec<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    blake3: String,
+    contents: FileContents,
+}
+
+impl SchemeFiles {
+    /// The scheme with what is in the file that it names; one that names none, or was given it already, as it is.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not what the scheme takes it for.
+    pub fn read(&mut self, scheme: &Scheme) -> Result<Scheme, SchemeFileError> {
+        let Some(file) = scheme.file().filter(|file| file.contents().is_none()) else { return Ok(scheme.clone()) };
+        let (name, option) = (file.name().to_owned(), file.option());
+        let known = |known: &&Known| known.name == name && known.contents.option() == option;
+        if let Some(known) = self.read.iter().find(known) {
+            return Ok(scheme.with_contents(&known.blake3, known.contents.clone()));
+        }
+        let (blake3, contents) = read(option, Path::new(&name))?;
+        let scheme = scheme.with_contents(&blake3, contents.clone());
+        self.read.push(Known { name, blake3, contents });
+        Ok(scheme)
+    }
+
+    /// The application with what is in the file that its scheme names.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn resolve(&mut self, apply: &Apply) -> Result<Apply, SchemeFileError> {
+        Ok(Apply { selector: apply.selector.clone(), scheme: self.read(&apply.scheme)? })
+    }
+
+    /// Reads a file that was read before, perhaps by another process.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when something else is in it by now.
+    pub fn read_again(&mut self, file: &SchemeFilePath) -> Result<(), SchemeFileError> {
+        let (blake3, contents) = read(file.option, &file.path)?;
+        let (found, wanted) = (SchemeFile::identity_of(&blake3), file.identity.clone());
+        if found != wanted {
+            return Err(SchemeFileError::Changed { path: shown(&file.path), found, wanted });
+        }
+        self.read.push(Known { name: wanted, blake3, contents });
+        Ok(())
+    }
+
+    /// The scheme with what is in its file, if that was read; schemes out of a job name it by what is in it.
+    pub fn known(&self, scheme: &Scheme) -> Scheme {
+        let known = scheme.file().and_then(|file| {
+            let is_it = |known: &&Known| {
+                let identity = SchemeFile::identity_of(&known.blake3);
+                known.contents.option() == file.option() && [&known.name, &identity].iter().any(|n| *n == file.name())
+            };
+            self.read.iter().find(is_it)
+        });
+        known.map_or_else(|| scheme.clone(), |known| scheme.with_contents(&known.blake3, known.contents.clone()))
+    }
+}
+
+/// Where the files of these schemes lie, each once.
+pub fn paths<'a>(schemes: impl IntoIterator<Item = &'a Scheme>) -> Vec<SchemeFilePath> {
+    let mut paths: Vec<SchemeFilePath> = Vec::new();
+    for file in schemes.into_iter().filter_map(Scheme::file) {
+        let path = SchemeFilePath { option: file.option(), path: file.name().into(), identity: file.identity().into() };
+        if !paths.iter().any(|known| (known.option, &known.identity) == (path.option, &path.identity)) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+fn read(option: FileOption, path: &Path) -> Result<(String, FileContents), SchemeFileError> {
+    match option {
+        FileOption::Imatrix => {
+            let read = imatrix_file::read(path, open(path, imatrix_file::WANTED)?);
+            let (blake3, imatrix) = read.map_err(|source| match source {
+                ImatrixFileError::Gguf(error) => SchemeFileError::Gguf(error),
+                source => SchemeFileError::Imatrix { path: shown(path), source },
+            })?;
+            Ok((blake3, FileContents::Imatrix(Arc::new(imatrix))))
+        }
+        FileOption::Table => {
+            const WANTED: &str = "a text with the entries of a codebook";
+            let refuse = |what: String| SchemeFileError::Open {
+                path: shown(path),
+                what,
+                wanted: WANTED,
+                hint: "numbers separated by blanks, commas or line ends; # begins a comment",
+            };
+            let (mut file, bytes) = open(path, WANTED)?;
+            if bytes > MAX_TABLE_BYTES {
+                return Err(refuse(format!("found {bytes} bytes")));
+            }
+            let mut text = Vec::new();
+            file.by_ref().take(MAX_TABLE_BYTES).read_to_end(&mut text).map_err(|error| refuse(error.to_string()))?;
+            let blake3 = blake3::hash(&text).to_hex().to_string();
+            let text = String::from_utf8(text).map_err(|_| refuse("found bytes that are no UTF-8".into()))?;
+            let failed = |source| SchemeFileError::Table { path: shown(path), source };
+            let table = CodebookTable::parse(&text).map_err(failed)?;
+            Ok((blake3, FileContents::Table(Arc::new(table))))
+        }
+    }
+}
+
+/// Opens a regular file, and says how long it is. Opening a FIFO would wait, so the path is looked at first.
+fn open(path: &Path, wanted: &'static str) -> Result<(File, u64), SchemeFileError> {
+    let refuse = |what: String| {
+        let hint = "the path goes to the next colon of the scheme; a relative one starts in the current folder";
+        SchemeFileError::Open { path: shown(path), what, wanted, hint }
+    };
+    let failed = |error: io::Error| refuse(format!("cannot be opened: {error}"));
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(refuse("found no regular file".into()));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((file, bytes))
+}
+
+fn shown(path: &Path) -> String {
+    escape_terminal(path.as_os_str().as_encoded_bytes())
+}

@@ -1,0 +1,573 @@
+//! Measuring one model: what is missing of a stage goes to a worker as one job per reference, chunk by chunk.
+//!
+//! A worker that dies costs the cell it was working on, after one retry; everything else goes on in a fresh one.
+
+use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
+use crate::judge::evidence::{check_sample, derive, failed};
+use crate::plan::cells::{self, ModelKey};
+use crate::run::model_file::Census;
+use crate::run::{Prepared, RunError, open};
+use record::Cell;
+use record::RunEvent;
+use record::store::lock::LockedEngine;
+use record::store::{CellSamples, Fault, Store, StoreError};
+use record::{Base, Edit, Place, ReferenceSample, Sample, TensorEvidence};
+use record::{CellRecord, ControlRecord, Predicted, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+use worker::{ChunkWork, Event, Job};
+use worker::{LinkFactory, WorkerDied, WorkerLink};
+
+/// A worker may die this often over the same work.
+const MAX_DEATHS: usize = 2;
+
+/// A step of the method, with a gate behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Controls,
+    OneLayer,
+    EachLayer,
+    AllLayers,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Phase; 4] = [Phase::Controls, Phase::OneLayer, Phase::EachLayer, Phase::AllLayers];
+
+    pub(crate) fn stage(self) -> Stage {
+        match self {
+            Phase::Controls => Stage::Controls,
+            Phase::OneLayer => Stage::OneLayer,
+            Phase::EachLayer => Stage::EachLayer,
+            Phase::AllLayers => Stage::AllLayers,
+        }
+    }
+
+    /// The windows of a cell that this step measures. Controls are measured on the layer cells' windows first, so that
+    /// the gate opens or closes early; the rest of the jitter and the single parts share their reference passes with the whole-target cells.
+    fn windows(self, cell: &Cell, layer_chunks: usize) -> &[usize] {
+        match (self, cell.stage) {
+            (Phase::Controls, Stage::Controls) => &cell.chunks[..cell.chunks.len().min(layer_chunks)],
+            (Phase::AllLayers, Stage::Controls | Stage::EachPart) => &cell.chunks,
+            (phase, stage) if phase.stage() == stage => &cell.chunks,
+            _ => &[],
+        }
+    }
+}
+
+/// Where events go: to the journal and to whoever watches.
+pub(crate) struct Outlet<'a> {
+    pub(crate) store: Store,
+    sink: &'a mut dyn FnMut(&RunEvent),
+    done: usize,
+    total: usize,
+    /// Units of the models that come after this one.
+    pub(crate) later: usize,
+}
+
+impl<'a> Outlet<'a> {
+    pub(crate) fn new(store: Store, sink: &'a mut dyn FnMut(&RunEvent)) -> Self {
+        Outlet { store, sink, done: 0, total: 0, later: 0 }
+    }
+
+    pub(crate) fn say(&mut self, event: RunEvent) -> Result<(), RunError> {
+        if event.is_kept() {
+            self.store.journal(&event)?;
+        }
+        (self.sink)(&event);
+        Ok(())
+    }
+
+    fn progress(&mut self, model: &str, stage: Stage) -> Result<(), RunError> {
+        self.done += 1;
+        let (done, total) = (self.done, self.total.max(self.done));
+        self.say(RunEvent::Progress { done, total, model: model.into(), stage })
+    }
+}
+
+/// One model being measured: its cells, and what is there of them.
+pub(crate) struct Bench<'a> {
+    index: usize,
+    prepared: &'a Prepared,
+    engine: &'a LockedEngine,
+    key: ModelKey<'a>,
+    census: &'a Census,
+    cells: Vec<Cell>,
+    layer_chunks: usize,
+    samples: BTreeMap<String, CellSamples>,
+    references: BTreeMap<String, BTreeMap<usize, ReferenceSample>>,
+    failures: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+    has_measured: bool,
+}
+
+impl<'a> Bench<'a> {
+    /// Takes up what the store has.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        index: usize,
+        prepared: &'a Prepared,
+        engine: &'a LockedEngine,
+        key: ModelKey<'a>,
+        census: &'a Census,
+        cells: Vec<Cell>,
+        store: &Store,
+        faults: &[Fault],
+    ) -> Result<Self, RunError> {
+        let mut samples = BTreeMap::new();
+        let mut references = BTreeMap::new();
+        for cell in &cells {
+            if !samples.contains_key(&cell.key) {
+                samples.insert(cell.key.clone(), store.samples(&cell.key)?);
+            }
+            let reference = key.of_reference(&cell.base);
+            if !references.contains_key(&reference) {
+                references.insert(reference.clone(), store.reference(&reference)?);
+            }
+        }
+        for cell in &cells {
+            let reference = key.of_reference(&cell.base);
+            let (there, samples) = (&references[&reference], &samples[&cell.key]);
+            // A reference that is not there is measured again; one that is must be what the cell was compared with.
+            let strange = samples.by_chunk.values().find(|s| there.get(&s.chunk).is_some_and(|r| r.nll != s.nll_ref));
+            if let Some(sample) = strange {
+                let why =
+                    format!("window {}: not the reference that cell {} was compared with", sample.chunk, cell.key);
+                return Err(StoreError::Corrupt { path: store.samples_path(&reference), why }.into());
+            }
+        }
+        let bench = Bench {
+            index,
+            prepared,
+            engine,
+            key,
+            census,
+            layer_chunks: prepared.plan().layer_chunks.min(engine.chunk_blake3.len()),
+            samples,
+            references,
+            failures: BTreeMap::new(),
+            faults: faults.iter().filter(|fault| fault.model == index).cloned().collect(),
+            has_measured: false,
+            cells,
+        };
+        // A kill between the last sample and the cell's file leaves the file to be written; otherwise this checks it.
+        for cell in bench.first_cells().filter(|cell| bench.is_complete(cell)) {
+            bench.write_cell(cell, store)?;
+        }
+        Ok(bench)
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        self.prepared.name(self.index)
+    }
+
+    /// Cells to be measured; one that stands in two stages counts once.
+    pub(crate) fn n_cells(&self) -> usize {
+        self.first_cells().count()
+    }
+
+    pub(crate) fn samples(&self) -> &BTreeMap<String, CellSamples> {
+        &self.samples
+    }
+
+    /// A worker has measured something in this process.
+    pub(crate) fn has_measured(&self) -> bool {
+        self.has_measured
+    }
+
+    pub(crate) fn has_cells_in(&self, stage: Stage) -> bool {
+        self.cells.iter().any(|cell| cell.stage == stage)
+    }
+
+    pub(crate) fn n_finished(&self) -> usize {
+        self.first_cells().filter(|cell| self.is_complete(cell)).count()
+    }
+
+    /// Cells that are finished or have failed, in the order of the method.
+    pub(crate) fn records(&self) -> Vec<CellRecord> {
+        self.cells.iter().filter_map(|cell| self.record(cell)).collect()
+    }
+
+    pub(crate) fn controls(&self) -> Vec<ControlRecord> {
+        let cells = self.records();
+        Checked {
+            model: self.model(),
+            cells: &cells,
+            planned: &self.cells,
+            samples: &self.samples,
+            faults: &self.faults,
+        }
+        .controls()
+    }
+
+    /// Windows of cells and references that are still to be measured if every gate opens.
+    pub(crate) fn units_left(&self) -> usize {
+        let mut seen = BTreeSet::new();
+        let mut units = 0;
+        for phase in Phase::ALL {
+            for base in self.bases(phase) {
+                let mut chunks = BTreeSet::new();
+                for (cell, missing) in self.missing(phase, &base) {
+                    let new: Vec<usize> =
+                        missing.into_iter().filter(|chunk| seen.insert((cell.key.as_str(), *chunk))).collect();
+                    units += new.len();
+                    chunks.extend(new);
+                }
+                units += chunks.len();
+            }
+        }
+        units
+    }
+
+    pub(crate) fn add_fault(&mut self, fault: Fault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+        if !self.faults.contains(&fault) {
+            outlet.store.append_fault(&fault)?;
+            let (control, found) = (fault.control.clone(), fault.found.clone());
+            outlet.say(RunEvent::Fault { model: self.model().into(), control, found })?;
+            self.faults.push(fault);
+        }
+        Ok(())
+    }
+
+    /// Measures what is missing of a step.
+    pub(crate) fn measure(
+        &mut self,
+        phase: Phase,
+        workers: &dyn LinkFactory,
+        link: &mut Option<Box<dyn WorkerLink>>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        let bases = self.bases(phase);
+        let cells = bases.iter().map(|base| self.missing(phase, base).len()).sum();
+        outlet.say(RunEvent::StageStarted { model: self.model().into(), stage: phase.stage(), cells })?;
+        for base in bases {
+            self.measure_base(phase, &base, workers, link, outlet)?;
+        }
+        Ok(())
+    }
+
+    fn measure_base(
+        &mut self,
+        phase: Phase,
+        base: &Base,
+        workers: &dyn LinkFactory,
+        link: &mut Option<Box<dyn WorkerLink>>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        let mut deaths: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        loop {
+            let (cells, chunks) = self.job(phase, base);
+            if cells.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<String> = cells.iter().map(|cell| cell.key.clone()).collect();
+            outlet.total = outlet.done + self.units_left() + outlet.later;
+            let model = self.model().to_string();
+            outlet.say(RunEvent::Measuring { model, arm: base.arm, cells: cells.len(), chunks: chunks.len() })?;
+
+            let worker = match self.worker(workers, link, outlet) {
+                Ok(worker) => worker,
+                Err(error @ (RunError::Worker { .. } | RunError::Refused { .. })) => {
+                    return self.fail_all(&keys, &error.to_string(), outlet);
+                }
+                Err(error) => return Err(error),
+            };
+            self.has_measured = true;
+            let cells = cells.iter().map(cells::spec).collect();
+            let job = Job::Measure { base: base.clone(), cells, chunks, trace: false };
+            let mut culprit = None;
+            match self.converse(phase, &job, worker, &mut culprit, outlet)? {
+                Ok(()) => {
+                    let forgotten: Vec<String> = self.job(phase, base).0.into_iter().map(|cell| cell.key).collect();
+                    return self.fail_all(&forgotten, "the worker ended the measurement without it", outlet);
+                }
+                Err(died) => {
+                    *link = None;
+                    let deaths = deaths.entry(culprit.clone()).or_insert(0);
+                    *deaths += 1;
+                    let again = *deaths < MAX_DEATHS;
+                    let during = match &culprit {
+                        Some(key) => format!("cell {key}"),
+                        None => "the reference".into(),
+                    };
+                    let (model, last_words) = (self.model().to_string(), died.last_words.clone());
+                    outlet.say(RunEvent::WorkerDied { model, during, last_words, again })?;
+                    match culprit {
+                        _ if again => {}
+                        Some(key) => self.fail(&key, &died.to_string(), outlet)?,
+                        None => return self.fail_all(&keys, &format!("at the reference: {died}"), outlet),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The worker at hand, or a fresh one with the model and the very tokens of the lock.
+    fn worker<'l>(
+        &self,
+        workers: &dyn LinkFactory,
+        link: &'l mut Option<Box<dyn WorkerLink>>,
+        outlet: &Outlet<'_>,
+    ) -> Result<&'l mut dyn WorkerLink, RunError> {
+        let fresh = match link.take() {
+            Some(there) => there,
+            None => {
+                let (mut fresh, engine) = open(self.prepared, self.index, workers)?;
+                fresh.log_to(&outlet.store.worker_log(self.index));
+                let locked = &self.engine.chunk_blake3;
+                if engine.chunk_blake3.get(..locked.len()) != Some(locked) {
+                    return Err(RunError::OtherEngine {
+                        model: self.model().into(),
+                        found: "other tokens".into(),
+                        wanted: "the tokens of plan.lock.json".into(),
+                    });
+                }
+                fresh
+            }
+        };
+        Ok(link.insert(fresh).as_mut())
+    }
+
+    /// Sends a job and takes in what comes back until it is done or the worker is gone.
+    fn converse(
+        &mut self,
+        phase: Phase,
+        job: &Job,
+        worker: &mut dyn WorkerLink,
+        culprit: &mut Option<String>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Result<(), WorkerDied>, RunError> {
+        let Job::Measure { base, cells, chunks, .. } = job else { return Ok(Ok(())) };
+        let reference = self.key.of_reference(base);
+        let is_asked = |key: &str, chunk: usize| {
+            let index = cells.iter().position(|cell| cell.key == key);
+            chunks.iter().any(|work| work.chunk == chunk && index.is_some_and(|index| work.cells.contains(&index)))
+        };
+        let strange = |what: String| Ok(Err(WorkerDied { last_words: what }));
+        if let Err(died) = worker.send(job) {
+            return Ok(Err(died));
+        }
+        loop {
+            let event = match worker.recv() {
+                Ok(event) => event,
+                Err(died) => return Ok(Err(died)),
+            };
+            match event {
+                Event::Memory(plan) => {
+                    outlet.say(RunEvent::Memory { model: self.model().into(), arm: base.arm, plan })?;
+                }
+                Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text })?,
+                Event::Started { cell, .. } => *culprit = cell,
+                Event::Reference(sample) => {
+                    self.take_reference(&reference, sample, outlet)?;
+                    outlet.progress(self.model(), phase.stage())?;
+                }
+                Event::Applied { cell, tensors } if cells.iter().any(|spec| spec.key == cell) => {
+                    self.take_applied(&cell, tensors, outlet)?;
+                }
+                Event::Sample(sample) if is_asked(&sample.cell, sample.chunk) => {
+                    self.take_sample(&reference, sample, outlet)?;
+                    outlet.progress(self.model(), phase.stage())?;
+                }
+                Event::CellFailed { cell, why } if cells.iter().any(|spec| spec.key == cell) => {
+                    self.fail(&cell, &why, outlet)?;
+                }
+                Event::Measured { weights_before, weights_after } => {
+                    if weights_before != weights_after {
+                        let found = format!("{weights_before} before, {weights_after} after");
+                        let control = WEIGHTS_RESTORED.0.into();
+                        self.add_fault(Fault { model: self.index, control, found }, outlet)?;
+                    }
+                    return Ok(Ok(()));
+                }
+                Event::Failed { why, hint, .. } => {
+                    let why = if hint.is_empty() { why } else { format!("{why} (hint: {hint})") };
+                    let keys: Vec<String> = cells.iter().map(|cell| cell.key.clone()).collect();
+                    self.fail_all(&keys, &why, outlet)?;
+                    return Ok(Ok(()));
+                }
+                other => {
+                    let start: String = format!("{other:?}").chars().take(200).collect();
+                    return strange(format!("it said something that was not asked for: {start}"));
+                }
+            }
+        }
+    }
+
+    fn take_reference(
+        &mut self,
+        reference: &str,
+        sample: ReferenceSample,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        let there = self.references.entry(reference.into()).or_default();
+        match there.get(&sample.chunk) {
+            None => {
+                outlet.store.append_reference(reference, &sample)?;
+                there.insert(sample.chunk, sample);
+                Ok(())
+            }
+            Some(before) if *before == sample => Ok(()),
+            Some(before) => {
+                let found = format!(
+                    "window {}: logits {} at first, {} now",
+                    sample.chunk, before.logits_blake3, sample.logits_blake3
+                );
+                self.add_fault(Fault { model: self.index, control: REFERENCE_REPEATS.0.into(), found }, outlet)
+            }
+        }
+    }
+
+    fn take_applied(
+        &mut self,
+        key: &str,
+        tensors: Vec<TensorEvidence>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        let edits = self.first_cells().find(|cell| cell.key == key).map_or(&[][..], |cell| &cell.edits);
+        // What an edit does to activations depends on the window, and a later job begins with another one.
+        let repeats = |before: &[TensorEvidence]| {
+            let same = |((edit, a), b): ((&Edit, &TensorEvidence), &TensorEvidence)| {
+                a == b || (edit.place == Place::Activation && a.tensor == b.tensor)
+            };
+            before.len() == tensors.len() && edits.iter().zip(before).zip(&tensors).all(same)
+        };
+        let is_same = self.samples.get(key).and_then(|there| there.applied.as_deref()).is_none_or(repeats);
+        let there = self.samples.entry(key.into()).or_default();
+        match &there.applied {
+            None => {
+                outlet.store.append_applied(key, &tensors)?;
+                there.applied = Some(tensors);
+                Ok(())
+            }
+            Some(_) if is_same => Ok(()),
+            Some(_) => self.fail(key, "the edits did something else than the first time", outlet),
+        }
+    }
+
+    fn take_sample(&mut self, reference: &str, sample: Sample, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+        let key = sample.cell.clone();
+        if self.failures.contains_key(&key) {
+            return Ok(());
+        }
+        if let Err(error) = check_sample(&sample) {
+            return self.fail(&key, &error.to_string(), outlet);
+        }
+        let its_reference = self.references.get(reference).and_then(|there| there.get(&sample.chunk));
+        if its_reference.is_none_or(|its_reference| its_reference.nll != sample.nll_ref) {
+            let why = format!("window {}: it was compared with another reference than the group's", sample.chunk);
+            return self.fail(&key, &why, outlet);
+        }
+        outlet.store.append_sample(&sample)?;
+        self.samples.entry(key.clone()).or_default().by_chunk.entry(sample.chunk).or_insert(sample);
+        let Some(cell) = self.first_cells().find(|cell| cell.key == key) else { return Ok(()) };
+        if !self.is_complete(cell) {
+            return Ok(());
+        }
+        match derive(cell, &self.samples[&key], self.predicted(cell).as_ref()) {
+            Ok(record) => {
+                outlet.store.write_cell(&record)?;
+                let (kld_mean, same_top) = record.measured.map_or((0.0, 0.0), |m| (m.kld.mean, m.same_top));
+                outlet.say(RunEvent::CellDone {
+                    model: self.model().into(),
+                    key,
+                    stage: cell.stage,
+                    role: cell.role,
+                    arm: cell.base.arm,
+                    target: cell.target.clone(),
+                    scheme: cell.scheme.clone(),
+                    kld_mean,
+                    same_top,
+                })
+            }
+            Err(error) => self.fail(&key, &error.to_string(), outlet),
+        }
+    }
+
+    fn fail(&mut self, key: &str, why: &str, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+        if self.failures.insert(key.into(), why.into()).is_some() {
+            return Ok(());
+        }
+        let target = self.first_cells().find(|cell| cell.key == key).map_or(String::new(), |cell| cell.target.clone());
+        let model = self.model().to_string();
+        outlet.say(RunEvent::CellFailed { model, key: key.into(), target, why: why.into() })
+    }
+
+    fn fail_all(&mut self, keys: &[String], why: &str, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+        keys.iter().try_for_each(|key| self.fail(key, why, outlet))
+    }
+
+    /// References of a step, in the order of the method.
+    fn bases(&self, phase: Phase) -> Vec<Base> {
+        let mut bases: Vec<Base> = Vec::new();
+        for cell in &self.cells {
+            if !phase.windows(cell, self.layer_chunks).is_empty() && !bases.contains(&cell.base) {
+                bases.push(cell.base.clone());
+            }
+        }
+        bases
+    }
+
+    /// Cells with windows that a step still has to measure. A key that stands in two stages counts once.
+    fn missing(&self, phase: Phase, base: &Base) -> Vec<(&Cell, Vec<usize>)> {
+        let mut seen = BTreeSet::new();
+        self.cells
+            .iter()
+            .filter(|cell| cell.base == *base && !self.failures.contains_key(&cell.key))
+            .filter_map(|cell| {
+                let there = &self.samples.get(&cell.key)?.by_chunk;
+                let missing: Vec<usize> = phase
+                    .windows(cell, self.layer_chunks)
+                    .iter()
+                    .copied()
+                    .filter(|chunk| !there.contains_key(chunk))
+                    .collect();
+                (!missing.is_empty() && seen.insert(&cell.key)).then_some((cell, missing))
+            })
+            .collect()
+    }
+
+    /// What is missing, turned from cells to windows: all cells of one window share its reference.
+    fn job(&self, phase: Phase, base: &Base) -> (Vec<Cell>, Vec<ChunkWork>) {
+        let missing = self.missing(phase, base);
+        let mut by_chunk: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, (_, chunks)) in missing.iter().enumerate() {
+            chunks.iter().for_each(|chunk| by_chunk.entry(*chunk).or_default().push(index));
+        }
+        let chunks = by_chunk.into_iter().map(|(chunk, cells)| ChunkWork { chunk, cells }).collect();
+        (missing.into_iter().map(|(cell, _)| cell.clone()).collect(), chunks)
+    }
+
+    /// Cells without those whose key came before: the file of a key says the first stage it stands in.
+    fn first_cells(&self) -> impl Iterator<Item = &Cell> {
+        let mut seen = BTreeSet::new();
+        self.cells.iter().filter(move |cell| seen.insert(&cell.key))
+    }
+
+    fn is_complete(&self, cell: &Cell) -> bool {
+        let there = self.samples.get(&cell.key);
+        there.is_some_and(|there| cell.chunks.iter().all(|chunk| there.by_chunk.contains_key(chunk)))
+    }
+
+    fn predicted(&self, cell: &Cell) -> Option<Predicted> {
+        self.census.predicted_of(&cell.scheme, &cell.edits)
+    }
+
+    fn record(&self, cell: &Cell) -> Option<CellRecord> {
+        let (samples, predicted) = (self.samples.get(&cell.key)?, self.predicted(cell));
+        if let Some(why) = self.failures.get(&cell.key) {
+            return Some(failed(cell, samples, predicted.as_ref(), why));
+        }
+        if !self.is_complete(cell) {
+            return None;
+        }
+        Some(
+            derive(cell, samples, predicted.as_ref())
+                .unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &error.to_string())),
+        )
+    }
+
+    fn write_cell(&self, cell: &Cell, store: &Store) -> Result<(), RunError> {
+        // A cell that cannot be derived has no file; `record` says why.
+        derive(cell, &self.samples[&cell.key], self.predicted(cell).as_ref())
+            .map_or(Ok(()), |record| Ok(store.write_cell(&record)?))
+    }
+}

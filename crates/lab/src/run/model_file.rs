@@ -1,0 +1,333 @@
+//! A model as its file has it: identity, tensors, the target's census, and what schemes would change.
+
+use crate::plan::Plan;
+use files::pieces::ValuesError;
+use files::{Held, side_by_side};
+use gguf::{GgufError, GgufFile, Shard, TensorInfo};
+use lineage::{StoredPrecision, Under, Values};
+use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
+use record::store::lock::LockedModel;
+use record::{CensusRow, Predicted, TensorPrecision};
+use record::{Edit, Place};
+use select::ApplyError;
+use select::Target;
+use select::TensorId;
+use select::selector::Selector;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+use words::{count, plural};
+
+/// Why a model's file cannot be used for a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelFileError {
+    /// Not a sound GGUF file.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
+    /// The file cannot be hashed.
+    #[error("{}: cannot be read: {source}", .path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The plan's target.
+    #[error("{}: {source}", .path.display())]
+    Target {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ApplyError>,
+    },
+    /// A stored tensor cannot be turned into numbers.
+    #[error("{}: tensor {tensor:?}: {source}", .path.display())]
+    Codec {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// NaN or infinity in the target.
+    #[error(
+        "{}: tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
+         hint: `assay run '{again}' MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
+        .path.display()
+    )]
+    Nonfinite {
+        /// File.
+        path: PathBuf,
+        /// Tensor.
+        tensor: String,
+        /// Of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The same question with such values kept.
+        again: String,
+    },
+    /// A tensor's values cannot be had.
+    #[error("{}: {source}", .path.display())]
+    Values {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: Box<ValuesError>,
+    },
+    /// A tensor cannot be held in the scheme.
+    #[error("{}: {source}", .path.display())]
+    Scheme {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: FakeQuantError,
+    },
+}
+
+/// An open model file and the plan's target in it.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Identity.
+    pub locked: LockedModel,
+    /// `general.architecture`.
+    pub arch: String,
+    /// All tensors in file order.
+    pub tensors: Vec<TensorId>,
+    /// Tensors per stored type, most first.
+    pub types: Vec<(String, usize)>,
+    /// The target: tensors, single uses of one, graph nodes.
+    pub target: Vec<Target>,
+    /// The plan's single parts, with theirs.
+    pub parts: Vec<(Selector, Vec<Target>)>,
+    gguf: GgufFile,
+}
+
+/// The target before anything ran. What is computed has no values before it is: of graph nodes nothing is predicted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Census {
+    /// One row per target tensor.
+    pub rows: Vec<CensusRow>,
+    /// Every tensor.
+    pub precision: Vec<TensorPrecision>,
+    /// In one sentence.
+    pub summary: String,
+    by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
+}
+
+impl Census {
+    /// What `scheme` was predicted to do to these tensors together; `None` where one of them is no tensor of the file.
+    pub fn predicted_of(&self, scheme: &str, edits: &[Edit]) -> Option<Predicted> {
+        let is_weight = edits.iter().all(|edit| edit.place != Place::Activation);
+        is_weight.then(|| self.predicted(scheme, edits.iter().map(|edit| edit.tensor.as_str())))
+    }
+
+    fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {
+        let by_tensor = self.by_scheme.get(scheme);
+        Predicted::sum(tensors.filter_map(|tensor| by_tensor?.get(tensor)))
+    }
+}
+
+impl From<GgufError> for ModelFileError {
+    fn from(error: GgufError) -> Self {
+        ModelFileError::Gguf(Box::new(error))
+    }
+}
+
+impl ModelFile {
+    /// Opens and hashes a file and finds the plan's target in it.
+    ///
+    /// # Errors
+    /// When the file is not sound, or the target is not in it.
+    pub fn open(path: &Path, plan: &Plan) -> Result<ModelFile, ModelFileError> {
+        let gguf = GgufFile::open(path)?;
+        let tensors: Vec<TensorId> = gguf.tensors().iter().map(TensorId::from).collect();
+        let targets = |selector: &Selector| {
+            let chosen = selector.targets(&tensors).map(|found| found.targets);
+            chosen.map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })
+        };
+        let target = targets(&plan.target)?;
+        let parts = plan
+            .parts
+            .iter()
+            .map(|part| Ok((part.clone(), targets(part)?)))
+            .collect::<Result<Vec<_>, ModelFileError>>()?;
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
+        let mut types: Vec<(String, usize)> = counts.into_iter().map(|(ty, n)| (ty.to_string(), n)).collect();
+        types.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        // Of a split model the first file, whichever was named: the engine opens no other.
+        let path = gguf.path().to_path_buf();
+        let locked = LockedModel {
+            name: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            file_blake3: hash_files(&gguf)?,
+            file_bytes: gguf.file_bytes(),
+        };
+        let arch = gguf.architecture().unwrap_or_default().to_string();
+        Ok(ModelFile { path, locked, arch, types, target, parts, tensors, gguf })
+    }
+
+    /// The file's hash now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn rehash(&self) -> Result<String, ModelFileError> {
+        hash_files(&self.gguf)
+    }
+
+    /// Reads the target's values: what precision they really have, and what each scheme of the plan would change.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read, restored, or held in a scheme.
+    pub fn census(&self, plan: &Plan, codec: &dyn BlockCodec) -> Result<Census, ModelFileError> {
+        let mut schemes = vec![plan.scheme.clone(), plan.positive.clone(), Scheme::identity()];
+        schemes.extend(plan.jitter_seeds.iter().map(|&seed| plan.jitter(seed)));
+        let question = plan.scheme.to_string();
+
+        let mut census = Census::default();
+        let mut nodes = 0;
+        for target in &self.target {
+            let Target::Weight(index, _) = *target else {
+                nodes += 1;
+                continue;
+            };
+            let tensor = &self.gguf.tensors()[index];
+            let values = self.values(tensor, codec)?;
+            let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
+            let refused = |source| match source {
+                FakeQuantError::Nonfinite { tensor, index, value } => {
+                    let again = format!("{}={}", plan.target, plan.scheme.clone().with_nonfinite(Nonfinite::Keep));
+                    ModelFileError::Nonfinite { path: self.path.clone(), tensor, index, value, again }
+                }
+                source => ModelFileError::Scheme { path: self.path.clone(), source },
+            };
+            plan.scheme.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
+            for scheme in &schemes {
+                let prediction = lineage::predict(scheme, &values, &context, codec).map_err(refused)?;
+                census
+                    .by_scheme
+                    .entry(scheme.to_string())
+                    .or_default()
+                    .insert(tensor.name.clone(), files::census::predicted(prediction));
+            }
+            let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
+            let found = lineage::census(&values, stored);
+            census.rows.push(CensusRow {
+                name: tensor.name.clone(),
+                ty: tensor.ty.name().into(),
+                n: found.n,
+                effective: found.effective.to_string(),
+                evidence_bits: found.evidence_bits,
+                on_grid: found.on_grid,
+                predicted: Some(census.predicted(&question, std::iter::once(tensor.name.as_str()))),
+                note: found.note(),
+            });
+        }
+        census.precision = self.precision(codec)?;
+        census.summary = summary(&census.rows, nodes, &plan.target.to_string(), &question);
+        Ok(census)
+    }
+
+    /// How fine the values of every tensor really are. Quantized ones are taken at their storage, and what their scales
+    /// tell; float ones are looked at value by value.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn precision(&self, codec: &dyn BlockCodec) -> Result<Vec<TensorPrecision>, ModelFileError> {
+        let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].holds_no_weights()).collect();
+        let look = |index: usize, held: &mut Held| {
+            let (id, tensor) = (&self.tensors[index], &self.gguf.tensors()[index]);
+            let (bits, what) = how_fine(tensor, held, codec)?;
+            let (name, role) = (id.name.clone(), id.role());
+            Ok(TensorPrecision { name, layer: id.layer(), role, n: tensor.n_elements(), bits, what })
+        };
+        side_by_side(&self.gguf, &weights, look, |_| {}).map_err(|error| match error {
+            ValuesError::Gguf(error) => ModelFileError::Gguf(error),
+            error => ModelFileError::Values { path: self.path.clone(), source: Box::new(error) },
+        })
+    }
+
+    fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, ModelFileError> {
+        let bytes = self.gguf.read_tensor(tensor)?;
+        let mut values = vec![0.0; tensor.n_elements() as usize];
+        codec.dequantize(tensor.ty.name(), &bytes, &mut values).map_err(|source| ModelFileError::Codec {
+            path: self.path.clone(),
+            tensor: tensor.name.clone(),
+            source,
+        })?;
+        Ok(values)
+    }
+}
+
+/// Effective bits of one tensor, and in words.
+fn how_fine(tensor: &TensorInfo, held: &mut Held, codec: &dyn BlockCodec) -> Result<(f64, String), ValuesError> {
+    let (ty, n_per_row) = (tensor.ty.name(), tensor.n_per_row() as usize);
+    let stored_bits = tensor.ty.bits_per_weight();
+    let survey = match StoredPrecision::of_ggml_type(ty) {
+        Some(StoredPrecision::F16) => lineage::survey(Values::F16(held.bytes()), n_per_row),
+        Some(StoredPrecision::Bf16) => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        Some(stored @ StoredPrecision::F32) => {
+            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
+        }
+        Some(StoredPrecision::Quantized) => {
+            return Ok(match lineage::under(ty, held.bytes()) {
+                Under::Bf16 { .. } => (stored_bits, format!("{ty}, BF16 under it")),
+                Under::NotShown { .. } | Under::NotDecidable(_) => (stored_bits, ty.into()),
+            });
+        }
+        None => return Ok((stored_bits, ty.into())),
+    };
+    let effective = survey.census.effective.to_string();
+    let what = match survey.search.is_found() {
+        true => format!("{ty} on a grid: {}", survey.search.name()),
+        false if effective.eq_ignore_ascii_case(ty) => ty.into(),
+        false => format!("{ty}, effectively {effective}"),
+    };
+    Ok((survey.effective_bits().unwrap_or(stored_bits), what))
+}
+
+/// BLAKE3 over the files of a model as they are now, one after the other.
+fn hash_files(gguf: &GgufFile) -> Result<String, ModelFileError> {
+    let mut hasher = blake3::Hasher::new();
+    for path in gguf.shards().iter().map(Shard::path) {
+        let io = |source| ModelFileError::Read { path: path.into(), source };
+        hasher.update_reader(File::open(path).map_err(io)?).map_err(io)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
+fn summary(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
+    let computed = format!(
+        "{} of {target}: computed, so what {scheme} changes of {} values is known only when they are",
+        plural(nodes, "graph node"),
+        if nodes == 1 { "its" } else { "their" }
+    );
+    match (rows.is_empty(), nodes) {
+        (_, 0) => {}
+        (true, _) => return computed,
+        (false, _) => return format!("{}; {computed}", summary(rows, 0, target, scheme)),
+    }
+    let tally = |key: fn(&CensusRow) -> &str| {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(key(row)).or_default() += 1);
+        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts.iter().map(|(what, n)| format!("{what} ({n} of {})", rows.len())).collect::<Vec<_>>().join(", ")
+    };
+    let n: u64 = rows.iter().map(|row| row.n).sum();
+    let changed: u64 = rows.iter().filter_map(|row| row.predicted.as_ref()).map(|predicted| predicted.changed).sum();
+    format!(
+        "{} of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
+        plural(rows.len(), "tensor"),
+        tally(|row| row.ty.as_str()),
+        tally(|row| row.effective.as_str()),
+        count(changed),
+        count(n)
+    )
+}

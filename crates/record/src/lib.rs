@@ -1,0 +1,30 @@
+//! Everything that is stored, sent or printed as JSON, as plain types with versions.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`edit`] | what is edited, in which arm, beside which reference |
+//! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
+//! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
+//! | [`cell`] | a cell, and what came of it |
+//! | [`run`] | the finished run |
+//! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
+//! | [`store`] | the run folder: samples, cells, lock, journal |
+
+pub mod cell;
+pub mod edit;
+pub mod engine;
+pub mod event;
+pub mod evidence;
+pub mod memory;
+pub mod run;
+pub mod sample;
+pub mod store;
+
+pub use cell::*;
+pub use edit::*;
+pub use engine::*;
+pub use event::RunEvent;
+pub use evidence::*;
+pub use memory::{MemoryNeeds, MemoryPlan};
+pub use run::*;
+pub use sample::*;

@@ -1,0 +1,198 @@
+//! What a finished run is: plain data that the store writes and `report` reads.
+//! Predicted and measured never share a type.
+
+use crate::cell::{JudgedCell, Predicted, Verdict};
+use crate::edit::Arm;
+use crate::engine::{EngineInfo, EngineSettings};
+use serde::{Deserialize, Serialize};
+
+/// One control and whether it held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlRecord {
+    /// Name, e.g. `identity write-back`.
+    pub name: String,
+    /// Model it ran on.
+    pub model: String,
+    /// Arm it ran in.
+    pub arm: Option<Arm>,
+    /// Held.
+    pub ok: bool,
+    /// Decided by a measurement. One that is not, because a worker died or scores were not finite, says nothing about
+    /// the apparatus; results are withheld all the same.
+    #[serde(default = "decided")]
+    pub measured: bool,
+    /// What had to be.
+    pub expected: String,
+    /// What was.
+    pub found: String,
+    /// Keys of the cells behind it.
+    pub cells: Vec<String>,
+}
+
+impl ControlRecord {
+    /// It was measured, and what was found is not what had to be.
+    pub fn has_failed(&self) -> bool {
+        self.measured && !self.ok
+    }
+
+    /// `held`, `failed` or `was not measured`.
+    pub fn outcome(&self) -> &'static str {
+        match (self.ok, self.measured) {
+            (true, _) => "held",
+            (false, true) => "failed",
+            (false, false) => "was not measured",
+        }
+    }
+}
+
+/// Records from before the field was there.
+fn decided() -> bool {
+    true
+}
+
+/// One row of the baseline census.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CensusRow {
+    /// GGUF tensor name.
+    pub name: String,
+    /// Stored ggml type.
+    pub ty: String,
+    /// Values.
+    pub n: u64,
+    /// Effective precision, e.g. `BF16`, `F32`, `1 + BF16`.
+    pub effective: String,
+    /// Evidence for it, bits.
+    pub evidence_bits: f64,
+    /// Values on that grid, of `n`.
+    pub on_grid: u64,
+    /// Predicted changes by the run's scheme; `None` outside the target.
+    pub predicted: Option<Predicted>,
+    /// In words.
+    pub note: String,
+}
+
+/// How fine a tensor's values really are. Of every tensor of the model but those of integers or f64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorPrecision {
+    /// GGUF tensor name.
+    pub name: String,
+    /// Layer, where the name has one.
+    pub layer: Option<u32>,
+    /// What it is for: the name without layer and `.weight`.
+    pub role: String,
+    /// Values.
+    pub n: u64,
+    /// Bits a value: of quantized storage those that it takes, scales included; of float storage those of the coarsest
+    /// grid that the values are shown to lie on.
+    pub bits: f64,
+    /// Storage and grid in words, such as `q4_1` or `f16 on a Q4_1-like grid`.
+    pub what: String,
+}
+
+/// A model and what the run found on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecord {
+    /// File name without folder.
+    pub name: String,
+    /// `general.architecture`.
+    pub arch: String,
+    /// blake3 of the file.
+    pub file_blake3: String,
+    /// File size.
+    pub file_bytes: u64,
+    /// Tensors per stored type, most first.
+    pub types: Vec<(String, usize)>,
+    /// Engine and model as loaded.
+    pub engine: EngineInfo,
+    /// Every tensor, in file order; none in records from before the field was there.
+    #[serde(default)]
+    pub precision: Vec<TensorPrecision>,
+    /// Target tensors of the baseline census.
+    pub census: Vec<CensusRow>,
+    /// The census of the target in one sentence.
+    pub census_summary: String,
+    /// Judged cells in the order of the method.
+    pub cells: Vec<JudgedCell>,
+    /// Controls.
+    pub controls: Vec<ControlRecord>,
+    /// One verdict per arm: arm, class, why.
+    pub verdicts: Vec<ArmVerdict>,
+    /// The answer for this model in one sentence, numbers included.
+    pub sentence: String,
+}
+
+/// The verdict on the whole target in one arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmVerdict {
+    /// Kernels.
+    pub arm: Arm,
+    /// The class.
+    pub verdict: Verdict,
+    /// Why.
+    pub why: String,
+    /// Key of the all-layers cell.
+    pub cell: String,
+}
+
+/// The text that was measured on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusRecord {
+    /// File name without folder, or `built-in`.
+    pub name: String,
+    /// blake3 of the text.
+    pub blake3: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The question, written before the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Preset or plan name.
+    pub name: String,
+    /// The question in plain words.
+    pub question: String,
+    /// The hypothesis, written before the data.
+    pub hypothesis: String,
+    /// `SELECTOR`.
+    pub target: String,
+    /// Scheme in canonical form.
+    pub scheme: String,
+}
+
+/// Everything a report is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// Format version of this record.
+    pub format: u32,
+    /// Version of assay.
+    pub assay_version: String,
+    /// Run id.
+    pub id: String,
+    /// The question.
+    pub question: Question,
+    /// The text.
+    pub corpus: CorpusRecord,
+    /// Pinned engine settings.
+    pub settings: EngineSettings,
+    /// Windows of the whole-target cells, and of the layer cells.
+    pub chunks: usize,
+    /// Windows of the layer cells.
+    pub layer_chunks: usize,
+    /// Seeds of the jitter.
+    pub jitter_seeds: Vec<u64>,
+    /// Per model.
+    pub models: Vec<ModelRecord>,
+    /// All controls held; otherwise results are withheld.
+    pub controls_ok: bool,
+    /// Command that reproduces the run, without machine paths.
+    pub reproduce: String,
+}

@@ -1,0 +1,171 @@
+//! `journal.jsonl`: every decision, with time and host, each line bound to the one before by its hash.
+//!
+//! ```text
+//! {"hash":"<blake3 of body, hex>","body":{"seq":7,"prev":"<hash of line 6>","time_unix_s":…,"host":"…","entry":{…}}}
+//! ```
+//!
+//! A line that was cut off by a crash is the last one and is dropped; a changed line breaks the chain.
+
+use super::StoreError;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const HEAD: &str = "{\"hash\":\"";
+const MIDDLE: &str = "\",\"body\":";
+const HASH_LEN: usize = 64;
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalLine {
+    /// Counted from 0.
+    pub seq: u64,
+    /// Hash of the line before; of nothing for the first.
+    pub prev: String,
+    /// Seconds since 1970.
+    pub time_unix_s: u64,
+    /// Host name.
+    pub host: String,
+    /// What happened.
+    pub entry: serde_json::Value,
+}
+
+/// The open journal of a run.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    seq: u64,
+    prev: String,
+    host: String,
+}
+
+impl Journal {
+    /// Opens or begins a journal, after checking the chain; a torn last line is cut off.
+    pub(crate) fn open(path: &Path) -> Result<Journal, StoreError> {
+        let io = |source| StoreError::io("open", path, source);
+        let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(io)?;
+        let (lines, whole) = read_lines(path)?;
+        file.set_len(whole).map_err(io)?;
+        let (seq, prev) = lines.last().map_or((0, hash(b"")), |(hash, line)| (line.seq + 1, hash.clone()));
+        Ok(Journal { path: path.into(), file, seq, prev, host: host_name() })
+    }
+
+    /// Appends one entry and waits until the disk has it.
+    pub(crate) fn append(&mut self, entry: &impl Serialize) -> Result<(), StoreError> {
+        let json = |source| StoreError::json(&self.path, source);
+        let time_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let line = JournalLine {
+            seq: self.seq,
+            prev: self.prev.clone(),
+            time_unix_s,
+            host: self.host.clone(),
+            entry: serde_json::to_value(entry).map_err(json)?,
+        };
+        let body = serde_json::to_string(&line).map_err(json)?;
+        let hash = hash(body.as_bytes());
+        let text = format!("{HEAD}{hash}{MIDDLE}{body}}}\n");
+        self.file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| StoreError::io("write", &self.path, source))?;
+        self.seq += 1;
+        self.prev = hash;
+        Ok(())
+    }
+}
+
+/// Reads a journal and checks its chain.
+///
+/// # Errors
+/// When a line was changed, is missing, or cannot be read.
+pub fn read_journal(path: &Path) -> Result<Vec<JournalLine>, StoreError> {
+    Ok(read_lines(path)?.0.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Lines with their hashes, and the length of the file up to the last whole line.
+fn read_lines(path: &Path) -> Result<(Vec<(String, JournalLine)>, u64), StoreError> {
+    let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let mut lines: Vec<(String, JournalLine)> = Vec::new();
+    for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let broken = |why: &str| StoreError::JournalBroken { path: path.into(), line: number + 1, why: why.into() };
+        let text = std::str::from_utf8(line).map_err(|_| broken("it is not UTF-8"))?;
+        let inner = text.trim_end_matches('\n').strip_prefix(HEAD).and_then(|rest| rest.strip_suffix('}'));
+        let Some((stated, body)) = inner
+            .filter(|rest| rest.is_char_boundary(HASH_LEN))
+            .map(|rest| rest.split_at(HASH_LEN))
+            .and_then(|(stated, rest)| Some((stated, rest.strip_prefix(MIDDLE)?)))
+        else {
+            return Err(broken("it is not a journal line"));
+        };
+        if hash(body.as_bytes()) != stated {
+            return Err(broken("its hash does not match its text"));
+        }
+        let line: JournalLine = serde_json::from_str(body).map_err(|_| broken("it is not a journal line"))?;
+        let expected = lines.last().map_or((0, hash(b"")), |(hash, line)| (line.seq + 1, hash.clone()));
+        if (line.seq, line.prev.as_str()) != (expected.0, expected.1.as_str()) {
+            return Err(broken("it does not follow from the line before"));
+        }
+        lines.push((stated.into(), line));
+    }
+    Ok((lines, whole as u64))
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map_or_else(|| "unknown".into(), |name| name.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("journal.jsonl");
+        for entry in ["first", "second"] {
+            Journal::open(&path).expect("opens").append(&entry).expect("writes");
+        }
+        (dir, path)
+    }
+
+    #[test]
+    fn a_reopened_journal_goes_on_where_it_ended() {
+        let (_dir, path) = written();
+        let lines = read_journal(&path).expect("chain holds");
+        assert_eq!(lines.iter().map(|line| line.seq).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(lines[1].entry, "second");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_and_the_chain_goes_on() {
+        let (_dir, path) = written();
+        let text = std::fs::read(&path).expect("reads");
+        std::fs::write(&path, &text[..text.len() - 5]).expect("writes");
+        Journal::open(&path).expect("opens").append(&"third").expect("writes");
+        let lines = read_journal(&path).expect("chain holds");
+        assert_eq!(lines.iter().map(|line| line.entry.clone()).collect::<Vec<_>>(), ["first", "third"]);
+    }
+
+    #[test]
+    fn a_changed_or_missing_line_breaks_the_chain() {
+        let (_dir, path) = written();
+        let text = std::fs::read_to_string(&path).expect("reads");
+        std::fs::write(&path, text.replace("first", "fiRst")).expect("writes");
+        assert!(read_journal(&path).expect_err("changed").to_string().contains("line 1"));
+        let second = text.lines().nth(1).expect("two lines");
+        std::fs::write(&path, format!("{second}\n")).expect("writes");
+        assert!(read_journal(&path).expect_err("missing").to_string().contains("does not follow"));
+    }
+}

@@ -1,0 +1,514 @@
+//! The run folder: the only place where anything is written, and this the only code that writes there.
+//!
+//! ```text
+//! plan.lock.json       the plan with every hash that determines the numbers
+//! journal.jsonl        what happened, with time and host
+//! samples/<key>.jsonl  one fsynced line per window: the raw data
+//! cells/<key>.json     immutable, derived from the samples; no time, path, host or speed
+//! faults.jsonl         controls that failed during a measurement
+//! worker-<n>.stderr    everything model n's workers said
+//! run.json             the record that reports are made from
+//! .lock                held (flock) by the one run that writes
+//! ```
+
+use crate::cell::CellRecord;
+use crate::evidence::TensorEvidence;
+use crate::run::RunRecord;
+use crate::sample::{ReferenceSample, Sample};
+use journal::Journal;
+use lock::PlanLock;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions, TryLockError},
+    io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+pub mod journal;
+pub mod lock;
+
+/// Version of the folder's layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreFormat(pub u32);
+
+/// The version this program writes.
+pub const STORE_FORMAT: StoreFormat = StoreFormat(1);
+
+const LOCK: &str = ".lock";
+const PLAN_LOCK: &str = "plan.lock.json";
+const RUN: &str = "run.json";
+
+/// Why the run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("{}: cannot {doing}: {source}{}", .path.display(), io_hint(.source))]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Its words.
+        source: std::io::Error,
+    },
+    /// A file that does not hold what it should.
+    #[error("{}: {why}\nhint: {}", .path.display(), corrupt_hint(.path))]
+    Corrupt {
+        /// File.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        why: String,
+    },
+    /// The journal's chain does not hold.
+    #[error("{}: line {line}: {why}\nhint: the journal was changed; start again in another folder", .path.display())]
+    JournalBroken {
+        /// File.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// Something was measured, and nothing says when and how.
+    #[error("{}: is missing or empty, though samples are there\nhint: restore the file, or start again in another folder", .path.display())]
+    JournalMissing {
+        /// The journal's place.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    #[error("{}: store format {}, this program knows {}\nhint: use the newer assay, or another --out folder", .path.display(), .found.0, STORE_FORMAT.0)]
+    Newer {
+        /// Folder.
+        path: PathBuf,
+        /// Its version.
+        found: StoreFormat,
+    },
+    /// Another plan's run.
+    #[error("{}: holds another run: {difference}\nhint: choose another folder with --out, remove that one, or repeat the run that is there", .path.display())]
+    OtherRun {
+        /// Folder.
+        path: PathBuf,
+        /// The first thing that differs.
+        difference: String,
+    },
+    /// A folder with something else in it.
+    #[error("{}: holds {found:?} and no plan.lock.json, so it is no run folder\nhint: choose an empty or new folder with --out, or remove that one", .path.display())]
+    NotARun {
+        /// Folder.
+        path: PathBuf,
+        /// The first entry.
+        found: String,
+    },
+    /// Another process is writing.
+    #[error("{}: another assay is writing to this run\nhint: wait for it to end, or choose another --out folder", .path.display())]
+    Busy {
+        /// Folder.
+        path: PathBuf,
+    },
+    /// A finished cell would come out differently.
+    #[error("{}: the samples give another cell than the one stored\nhint: cells never change; the samples or the cell were changed from outside", .path.display())]
+    CellDiffers {
+        /// The cell's file.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
+        StoreError::Io { doing, path: path.into(), source }
+    }
+
+    pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
+        StoreError::Corrupt { path: path.into(), why: source.to_string() }
+    }
+
+    /// The user can mend it: the choice of folder, its permissions, or the room on the disk.
+    pub fn is_input(&self) -> bool {
+        match self {
+            StoreError::Io { source, .. } => advice(source.kind()).is_some(),
+            _ => true,
+        }
+    }
+}
+
+/// What the user can do about an error of the operating system; `None` when the disk is at fault.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("choose another folder with --out, or make this one writable")
+        }
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename
+        | ErrorKind::Unsupported => Some("choose another folder with --out; a run cannot be kept there"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            Some("make room and run it again: it goes on where it was; or choose another folder with --out")
+        }
+        _ => None,
+    }
+}
+
+fn io_hint(source: &std::io::Error) -> String {
+    advice(source.kind()).map_or_else(String::new, |advice| format!("\nhint: {advice}"))
+}
+
+fn corrupt_hint(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(PLAN_LOCK) => "the folder was changed from outside; restore the file, or remove the folder",
+        Some(RUN) => "the folder was changed from outside; remove this file, and the same run writes it again",
+        _ => "the folder was changed from outside; remove this file to measure it again",
+    }
+}
+
+/// What has been measured of one cell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CellSamples {
+    /// What its edits did.
+    pub applied: Option<Vec<TensorEvidence>>,
+    /// By window.
+    pub by_chunk: BTreeMap<usize, Sample>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SampleLine {
+    Applied(Vec<TensorEvidence>),
+    Sample(Sample),
+    Reference(ReferenceSample),
+}
+
+/// A control that failed while something was measured; kept so that a resumed run knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Index of the model in the plan.
+    pub model: usize,
+    /// Name of the control.
+    pub control: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// An open run folder, held against other writers until dropped.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    journal: Journal,
+    _held: File,
+}
+
+/// The lock of the run in `dir`, or `None` when a run could begin there. Writes nothing.
+///
+/// # Errors
+/// When the folder holds something else, or a newer store.
+pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
+    let path = dir.join(PLAN_LOCK);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            #[derive(Deserialize)]
+            struct Head {
+                format: StoreFormat,
+            }
+            let head: Head = serde_json::from_slice(&bytes).map_err(|source| StoreError::json(&path, source))?;
+            if head.format > STORE_FORMAT {
+                return Err(StoreError::Newer { path: dir.into(), found: head.format });
+            }
+            serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::json(&path, source))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let entries = match std::fs::read_dir(dir) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(StoreError::io("list", dir, error)),
+            };
+            // A run that was killed before its lock was written leaves dot files only.
+            let mut names: Vec<String> =
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            match names.into_iter().find(|name| !name.starts_with('.')) {
+                Some(found) => Err(StoreError::NotARun { path: dir.into(), found }),
+                None => Ok(None),
+            }
+        }
+        Err(error) => Err(StoreError::io("read", &path, error)),
+    }
+}
+
+/// Whether a run could be kept in `dir`, which need not be there yet. Leaves nothing behind.
+///
+/// # Errors
+/// When no file can be made where the folder is or would be.
+pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
+    let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(there).map(drop).map_err(|source| StoreError::io("write there", dir, source))
+}
+
+/// Whether the run in `dir` has come to its end.
+pub fn is_finished(dir: &Path) -> bool {
+    dir.join(RUN).is_file()
+}
+
+/// The record of a finished run.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
+    read_json(&dir.join(RUN))
+}
+
+/// Keys of the finished cells, sorted.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn finished_cells(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let cells = dir.join("cells");
+    let entries = std::fs::read_dir(&cells).map_err(|source| StoreError::io("list", &cells, source))?;
+    let mut keys: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".json").map(String::from))
+        .filter(|key| !key.starts_with('.'))
+        .collect();
+    keys.sort();
+    Ok(keys)
+}
+
+impl Store {
+    /// Begins or resumes the run of `lock` in `dir`.
+    ///
+    /// # Errors
+    /// When the folder holds another run (nothing is written then), another process writes there, or the disk fails.
+    pub fn open(dir: &Path, lock: &PlanLock) -> Result<Store, StoreError> {
+        same_run(dir, lock)?;
+        let create =
+            |folder: &Path| std::fs::create_dir_all(folder).map_err(|source| StoreError::io("create", folder, source));
+        create(dir)?;
+        let path = dir.join(LOCK);
+        let held = OpenOptions::new().create(true).append(true).open(&path);
+        let held = held.map_err(|source| StoreError::io("open", &path, source))?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: dir.into() }),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path, source)),
+        }
+        // Another run may have begun here between the first look and the flock.
+        if !same_run(dir, lock)? {
+            write_json(&dir.join(PLAN_LOCK), lock)?;
+        }
+        // Not before the lock is there: a folder with these and no lock would be taken for something else's.
+        create(&dir.join("samples"))?;
+        create(&dir.join("cells"))?;
+        let path = dir.join("journal.jsonl");
+        // The journal's first line is older than the first sample.
+        let begun = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+        if !begun && has_entries(&dir.join("samples"))? {
+            return Err(StoreError::JournalMissing { path });
+        }
+        Ok(Store { dir: dir.into(), journal: Journal::open(&path)?, _held: held })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where everything that the workers of model `index` say is kept.
+    pub fn worker_log(&self, index: usize) -> PathBuf {
+        self.dir.join(format!("worker-{index}.stderr"))
+    }
+
+    /// Writes a line of the journal.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn journal(&mut self, entry: &impl Serialize) -> Result<(), StoreError> {
+        self.journal.append(entry)
+    }
+
+    /// What is there of a cell. A line that a crash cut off is removed from the file.
+    ///
+    /// # Errors
+    /// When a whole line cannot be read.
+    pub fn samples(&self, key: &str) -> Result<CellSamples, StoreError> {
+        let path = self.samples_path(key);
+        let mut samples = CellSamples::default();
+        for line in read_whole_lines(&path)? {
+            match line {
+                SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
+                SampleLine::Sample(sample) => {
+                    samples.by_chunk.entry(sample.chunk).or_insert(sample);
+                }
+                SampleLine::Reference(_) => {
+                    return Err(StoreError::Corrupt { path, why: "holds a reference among a cell's samples".into() });
+                }
+            }
+        }
+        Ok(samples)
+    }
+
+    /// What is there of a reference, by window.
+    ///
+    /// # Errors
+    /// When a whole line cannot be read.
+    pub fn reference(&self, key: &str) -> Result<BTreeMap<usize, ReferenceSample>, StoreError> {
+        let mut by_chunk = BTreeMap::new();
+        for line in read_whole_lines(&self.samples_path(key))? {
+            if let SampleLine::Reference(sample) = line {
+                by_chunk.entry(sample.chunk).or_insert(sample);
+            }
+        }
+        Ok(by_chunk)
+    }
+
+    /// Keeps one window of a cell; on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn append_sample(&self, sample: &Sample) -> Result<(), StoreError> {
+        append_line(&self.samples_path(&sample.cell), &SampleLine::Sample(sample.clone()))
+    }
+
+    /// Keeps what a cell's edits did.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn append_applied(&self, key: &str, tensors: &[TensorEvidence]) -> Result<(), StoreError> {
+        append_line(&self.samples_path(key), &SampleLine::Applied(tensors.to_vec()))
+    }
+
+    /// Keeps one window of a reference.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn append_reference(&self, key: &str, sample: &ReferenceSample) -> Result<(), StoreError> {
+        append_line(&self.samples_path(key), &SampleLine::Reference(sample.clone()))
+    }
+
+    /// Writes a finished cell, once. Writing it again must give the same bytes.
+    ///
+    /// # Errors
+    /// When the cell is there and differs, or the disk fails.
+    pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
+        let path = self.dir.join("cells").join(format!("{}.json", cell.key));
+        match std::fs::read(&path) {
+            Ok(there) if there == json_bytes(&path, cell)? => Ok(()),
+            Ok(_) => Err(StoreError::CellDiffers { path }),
+            Err(error) if error.kind() == ErrorKind::NotFound => write_json(&path, cell),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    /// Writes the run's record.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write_run(&self, record: &RunRecord) -> Result<(), StoreError> {
+        write_json(&self.dir.join(RUN), record)
+    }
+
+    /// Keeps a failed control.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn append_fault(&self, fault: &Fault) -> Result<(), StoreError> {
+        append_line(&self.dir.join("faults.jsonl"), fault)
+    }
+
+    /// Controls that failed in this run so far.
+    ///
+    /// # Errors
+    /// When a whole line cannot be read.
+    pub fn faults(&self) -> Result<Vec<Fault>, StoreError> {
+        read_whole_lines(&self.dir.join("faults.jsonl"))
+    }
+
+    /// Where the samples of a cell or reference of that key are kept.
+    pub fn samples_path(&self, key: &str) -> PathBuf {
+        self.dir.join("samples").join(format!("{key}.jsonl"))
+    }
+}
+
+fn has_entries(folder: &Path) -> Result<bool, StoreError> {
+    let mut entries = std::fs::read_dir(folder).map_err(|source| StoreError::io("list", folder, source))?;
+    Ok(entries.next().is_some())
+}
+
+/// Whether the folder holds this run already; refuses when it holds another.
+fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
+    match peek(dir)? {
+        None => Ok(false),
+        Some(there) => match there.difference(lock) {
+            None => Ok(true),
+            Some(difference) => Err(StoreError::OtherRun { path: dir.into(), difference }),
+        },
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
+    serde_json::from_slice(&bytes).map_err(|source| StoreError::json(path, source))
+}
+
+fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| StoreError::json(path, source))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Temp → fsync → rename → fsync folder: a reader sees the whole file or none, also after a power cut.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let io = |source| StoreError::io("write", path, source);
+    let bytes = json_bytes(path, value)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // Temporary files are private unless told otherwise; the umask still counts.
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(io)?;
+    temp.write_all(&bytes).and_then(|()| temp.as_file().sync_all()).map_err(io)?;
+    temp.persist(path).map_err(|error| io(error.error))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::io("sync", folder, source))
+}
+
+fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
+    let io = |source| StoreError::io("write", path, source);
+    let mut text = serde_json::to_vec(line).map_err(|source| StoreError::json(path, source))?;
+    text.push(b'\n');
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
+    file.write_all(&text).and_then(|()| file.sync_data()).map_err(io)?;
+    if is_new { sync_folder(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
+}
+
+/// Lines of a file that may not exist; what follows the last newline is cut off, since a crash tore it.
+fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("read", path, error)),
+    };
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    if whole < bytes.len() {
+        let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
+            file.set_len(whole as u64)?;
+            file.sync_data()
+        });
+        cut.map_err(|source| StoreError::io("truncate", path, source))?;
+    }
+    bytes[..whole]
+        .split_inclusive(|&byte| byte == b'\n')
+        .enumerate()
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| StoreError::Corrupt {
+                path: path.into(),
+                why: format!("line {}: {error}", number + 1),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,66 @@
+//! Where in the graph edits begin to act, as far as names tell.
+
+use crate::activation_role::layer_of_node;
+use crate::tensor_id::NameParts;
+use record::{Edit, Place};
+
+/// The layer that an edit names: that of its tensor, or of its graph node.
+pub fn layer_of(edit: &Edit) -> Option<u32> {
+    match edit.place {
+        Place::Activation => layer_of_node(&edit.tensor),
+        Place::Weight | Place::Lookup | Place::Head => NameParts::of(&edit.tensor).layer,
+    }
+}
+
+/// The first layer that any of these edits can act in: 0 where a name tells none, and for no edits. The head and its
+/// norm come after every layer: `usize::MAX`, which every model has fewer layers than.
+pub fn first_layer(edits: &[Edit]) -> usize {
+    edits.iter().map(first_layer_of).min().unwrap_or(0)
+}
+
+fn first_layer_of(edit: &Edit) -> usize {
+    let name = edit.tensor.as_str();
+    let after_all = match edit.place {
+        Place::Weight => name.starts_with("output.") || name.starts_with("output_norm."),
+        Place::Lookup => false,
+        Place::Head => true,
+        Place::Activation => name == "result_norm" || name == "result_output",
+    };
+    if after_all {
+        return usize::MAX;
+    }
+    match edit.place {
+        Place::Activation => layer_of_node(name).map(|layer| layer as usize),
+        Place::Weight | Place::Lookup | Place::Head => {
+            name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok())
+        }
+    }
+    .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Carrier;
+
+    #[test]
+    fn the_first_layer_touched_is_read_from_the_name_and_the_place() {
+        let first =
+            |tensor: &str, place| first_layer(&[Edit { place, ..Edit::of_weight(tensor, "bf16", Carrier::F32) }]);
+        for (name, layer) in [
+            ("blk.7.ffn_norm.weight", 7),
+            ("token_embd.weight", 0),
+            ("output.weight", usize::MAX),
+            ("output_norm.weight", usize::MAX),
+        ] {
+            assert_eq!(first(name, Place::Weight), layer, "{name}");
+        }
+        assert_eq!(first("token_embd.weight", Place::Lookup), 0);
+        assert_eq!(first("token_embd.weight", Place::Head), usize::MAX);
+        for (name, layer) in
+            [("ffn_norm-7", 7), ("cache_k_l12", 12), ("cache_v_l0", 0), ("embd", 0), ("result_norm", usize::MAX)]
+        {
+            assert_eq!(first(name, Place::Activation), layer, "{name}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A selector's text: read, and printed back in canonical form.
+
+use crate::activation_role::ActivationRole;
+use crate::layer_set::LayerSet;
+use crate::selector::{Part, Selector, SelectorError, What};
+use crate::weight_role::TargetRole;
+use record::WeightUse;
+use regex::Regex;
+use std::{fmt, str::FromStr};
+
+/// Longest selector that is read; a longer one is a mistake, and error messages stay readable.
+pub(super) const MAX_LEN: usize = 4096;
+/// Most comma-separated parts.
+pub(super) const MAX_PARTS: usize = 64;
+
+/// Byte offsets of `mark` outside brackets and regular expressions.
+pub(crate) fn outside_groups(text: &str, mark: u8, first_only: bool) -> Result<Vec<usize>, SelectorError> {
+    let bytes = text.as_bytes();
+    let unclosed = |what: &str, at: usize| SelectorError::Syntax {
+        found: format!("{what} opened at byte {at} of {text:?} and never closed"),
+        wanted: "its end".into(),
+        hint: "a slash inside a regular expression is written \\/".into(),
+    };
+    let mut found = Vec::new();
+    let (mut at, mut part_start) = (0, true);
+    while at < bytes.len() {
+        let rest = &text.as_bytes()[at..];
+        if part_start && rest.starts_with(b"re:/") {
+            at = regex_end(bytes, at + 4).ok_or_else(|| unclosed("regular expression", at))? + 1;
+            part_start = false;
+            continue;
+        }
+        match bytes[at] {
+            b'[' => {
+                let length = rest.iter().position(|&b| b == b']').ok_or_else(|| unclosed("bracket", at))?;
+                at += length;
+            }
+            byte if byte == mark => {
+                found.push(at);
+                if first_only {
+                    return Ok(found);
+                }
+            }
+            _ => {}
+        }
+        part_start = bytes[at] == b',' || (part_start && bytes[at] == b' ');
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// Offset of the first unescaped slash from `at` on.
+fn regex_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 2,
+            b'/' => return Some(at),
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
+        let syntax = |found: String, wanted: &str| SelectorError::Syntax {
+            found,
+            wanted: wanted.into(),
+            hint: "examples: ffn_norm, attn[layers=0,3-5], attn_q,attn_k, re:/ffn_(up|down)/".into(),
+        };
+        if text.len() > MAX_LEN {
+            return Err(syntax(format!("{} bytes", text.len()), &format!("at most {MAX_LEN}")));
+        }
+        let commas = outside_groups(text, b',', false)?;
+        if commas.len() >= MAX_PARTS {
+            return Err(syntax(format!("{} parts", commas.len() + 1), &format!("at most {MAX_PARTS}")));
+        }
+        let mut parts: Vec<Part> = Vec::new();
+        let mut start = 0;
+        for end in commas.into_iter().chain([text.len()]) {
+            let part = text[start..end].trim();
+            start = end + 1;
+            if part.is_empty() {
+                return Err(syntax(format!("an empty part in {text:?}"), "a role, re:/REGEX/ or a tensor name"));
+            }
+            let part = parse_part(part, &syntax)?;
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        Ok(Selector { parts })
+    }
+}
+
+fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Result<Part, SelectorError> {
+    let (what, mut brackets) = if let Some(rest) = text.strip_prefix("re:/") {
+        let end = regex_end(rest.as_bytes(), 0)
+            .ok_or_else(|| syntax(format!("{text:?} without a closing slash"), "re:/REGEX/"))?;
+        let pattern = rest[..end].replace("\\/", "/");
+        let regex = Regex::new(&pattern).map_err(|error| SelectorError::BadRegex {
+            why: error.to_string().lines().last().unwrap_or("does not compile").trim().into(),
+            pattern: pattern.clone(),
+        })?;
+        (What::Regex(regex), &rest[end + 1..])
+    } else {
+        let end = text.find('[').unwrap_or(text.len());
+        let name = text[..end].trim();
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || "]=\"'".contains(c)) {
+            return Err(syntax(format!("{name:?}"), "a role, re:/REGEX/ or a tensor name"));
+        }
+        let what = match (TargetRole::named(name), ActivationRole::named(name)) {
+            (Some(role), _) => What::Role(role),
+            (None, Some(role)) => What::Activation(role),
+            (None, None) => What::Name(name.into()),
+        };
+        (what, &text[end..])
+    };
+    let is_activation = matches!(what, What::Activation(_));
+    let mut part = Part { what, layers: Vec::new(), is_activation, used_as: None };
+    while !brackets.is_empty() {
+        let inner = brackets.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let Some((qualifiers, rest)) = inner else {
+            return Err(syntax(format!("{brackets:?} after {:?}", part.what.to_string()), "[layers=…]"));
+        };
+        brackets = rest.trim_start();
+        for qualifier in split_qualifiers(qualifiers) {
+            part.qualify(text, &qualifier, syntax)?;
+        }
+    }
+    if part.is_activation && part.used_as.is_some() {
+        return Err(syntax(format!("{text:?}"), "either [where=activation] or [use=…]"));
+    }
+    if part.is_activation && matches!(part.what, What::Regex(_)) {
+        return Err(SelectorError::NotYet {
+            part: text.into(),
+            missing:
+                "activations cannot be chosen by an expression: which nodes there are is known to the engine alone"
+                    .into(),
+            hint: "use a role, such as ffn_norm[where=activation], or a node's name, such as Kcur-3[where=activation]"
+                .into(),
+        });
+    }
+    Ok(part)
+}
+
+/// `where=activation,layers=0,3-5` → `where=activation` and `layers=0,3-5`: a comma in front of `key=` begins another.
+fn split_qualifiers(text: &str) -> Vec<String> {
+    let mut qualifiers: Vec<String> = Vec::new();
+    for item in text.split(',') {
+        match qualifiers.last_mut() {
+            Some(last) if !item.contains('=') => {
+                last.push(',');
+                last.push_str(item);
+            }
+            _ => qualifiers.push(item.to_string()),
+        }
+    }
+    qualifiers
+}
+
+impl Part {
+    fn qualify(
+        &mut self,
+        text: &str,
+        qualifier: &str,
+        syntax: &dyn Fn(String, &str) -> SelectorError,
+    ) -> Result<(), SelectorError> {
+        match qualifier.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+            Some(("layers", list)) => {
+                let set = LayerSet::parse(list)?;
+                if !self.layers.contains(&set) {
+                    self.layers.push(set);
+                }
+            }
+            Some(("where", "activation")) => self.is_activation = true,
+            Some(("use", "lookup")) => self.used_as = Some(WeightUse::Lookup),
+            Some(("use", "head")) => self.used_as = Some(WeightUse::Head),
+            Some(("experts", _)) => {
+                return Err(SelectorError::NotYet {
+                    part: text.into(),
+                    missing: "single experts cannot be chosen yet: a scheme is applied to whole tensors".into(),
+                    hint: "leave the qualifier out to take all experts of the layer".into(),
+                });
+            }
+            _ => {
+                let wanted = "[layers=…], [where=activation], [use=lookup] or [use=head]";
+                return Err(syntax(format!("qualifier {:?}", format!("[{qualifier}]")), wanted));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Regex(regex) => write!(f, "re:/{}/", regex.as_str().replace('/', "\\/")),
+            _ => f.write_str(self.text()),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        if self.is_activation && !matches!(self.what, What::Activation(_)) {
+            f.write_str("[where=activation]")?;
+        }
+        match self.used_as {
+            Some(WeightUse::Lookup) => f.write_str("[use=lookup]")?,
+            Some(WeightUse::Head) => f.write_str("[use=head]")?,
+            None => {}
+        }
+        self.layers.iter().try_for_each(|set| write!(f, "[layers={set}]"))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.parts.iter().enumerate() {
+            write!(f, "{}{part}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! Which tensors: selectors, roles, layers, and what they mean in a model.
+//!
+//! ```text
+//! text ── grammar ──▶ Selector ──▶ weights by index, single uses of one, graph nodes
+//!                        ▲ weight_role, activation_role, layer_set
+//! SELECTOR=SCHEME ──▶ Apply ──▶ edits
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`selector`], `grammar` | `ROLE`, `re:/REGEX/` or a name, with qualifiers, and how they are read |
+//! | [`weight_role`], [`activation_role`] | the roles, each a row of a table |
+//! | [`layer_set`] | `0,3-5`, `-1` |
+//! | [`tensor_id`] | a tensor as selectors see it |
+//! | [`target`] | what a selector means in a model: weights, single uses of one, nodes of the graph |
+//! | [`apply`] | `SELECTOR=SCHEME`, and the edits that follow |
+//! | [`first_layer`](mod@first_layer) | where in the graph edits begin to act |
+//!
+//! Knows names and types of tensors; never reads a byte of a file.
+
+pub mod activation_role;
+pub mod apply;
+pub mod first_layer;
+mod grammar;
+pub mod layer_set;
+pub mod selector;
+pub mod target;
+pub mod tensor_id;
+pub mod weight_role;
+
+pub use activation_role::ActivationRole;
+pub use apply::{Applied, Apply, ApplyError, edits, resolve};
+pub use first_layer::{first_layer, layer_of};
+pub use layer_set::LayerSet;
+pub use selector::{Selection, Selector, SelectorError, n_layer};
+pub use target::{Target, Targets, is_tied};
+pub use tensor_id::TensorId;
+pub use weight_role::TargetRole;

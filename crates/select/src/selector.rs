@@ -1,0 +1,444 @@
+//! Which tensors: `ROLE`, `re:/REGEX/` or an exact name, each with `[layers=…]`, joined by commas. With
+//! `[where=activation]` the values that are computed instead, with `[use=lookup]` or `[use=head]` one use of the token
+//! embedding: those are found by [`Selector::targets`].
+//!
+//! text → [`Selector`] (canonical when printed) → [`Selector::select`] over a model's tensors → indices
+
+use crate::activation_role::ActivationRole;
+use crate::layer_set::LayerSet;
+use crate::tensor_id::{NameParts, TensorId};
+use crate::weight_role::TargetRole;
+use record::WeightUse;
+use regex::Regex;
+use std::collections::BTreeMap;
+
+/// Names compared when suggesting near ones; enough for any real model, and bounded for hostile ones.
+const MAX_COMPARED: usize = 20_000;
+/// Names longer than this are not suggested.
+const MAX_SUGGESTED_LEN: usize = 96;
+
+/// Why a selector cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// Not the grammar.
+    #[error("selector: found {found}, wanted {wanted}\nhint: {hint}")]
+    Syntax {
+        /// What is there.
+        found: String,
+        /// What could be.
+        wanted: String,
+        /// Advice.
+        hint: String,
+    },
+    /// A regular expression that does not compile.
+    #[error(
+        "selector {pattern:?}: {why}\nhint: the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name"
+    )]
+    BadRegex {
+        /// The expression.
+        pattern: String,
+        /// What the compiler says, in one line.
+        why: String,
+    },
+    /// A qualifier of the grammar that cannot be honoured yet.
+    #[error("selector {part:?}: {missing}\nhint: {hint}")]
+    NotYet {
+        /// Part of the selector.
+        part: String,
+        /// What is missing.
+        missing: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A part that matches no tensor.
+    #[error("selector {part:?} matches none of the model's {searched} tensors\nhint: {hint}")]
+    NoMatch {
+        /// Part of the selector.
+        part: String,
+        /// Tensors looked at.
+        searched: usize,
+        /// Nearest names.
+        hint: String,
+    },
+    /// A layer the model does not have.
+    #[error("selector: no layer {layer}: the model has {n_layer} layers\nhint: layers count from 0 to {}; -1 is the last", .n_layer.saturating_sub(1))]
+    NoSuchLayer {
+        /// As asked; negative counts from the end.
+        layer: i64,
+        /// Layers of the model.
+        n_layer: u32,
+    },
+}
+
+/// A set of tensors, described independently of any model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    pub(crate) parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) what: What,
+    /// All of them must hold the layer.
+    pub(crate) layers: Vec<LayerSet>,
+    /// The values that are computed, not the weights.
+    pub(crate) is_activation: bool,
+    /// The matrix in this use only.
+    pub(crate) used_as: Option<WeightUse>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Role(TargetRole),
+    /// A role that only activations have.
+    Activation(ActivationRole),
+    Regex(Regex),
+    Name(String),
+}
+
+impl PartialEq for What {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (What::Role(a), What::Role(b)) => a == b,
+            (What::Activation(a), What::Activation(b)) => a == b,
+            (What::Regex(a), What::Regex(b)) => a.as_str() == b.as_str(),
+            (What::Name(a), What::Name(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+impl Eq for What {}
+
+/// What a selector chose in one model; both lists in file order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Indices of the chosen tensors.
+    pub tensors: Vec<usize>,
+    /// Indices of tensors of integers or f64 that were matched but hold no weights.
+    pub skipped: Vec<usize>,
+}
+
+impl Selector {
+    /// The same tensors, of these layers only.
+    #[must_use]
+    pub fn narrowed(&self, layers: &LayerSet) -> Selector {
+        let mut parts = self.parts.clone();
+        for part in &mut parts {
+            if !part.layers.contains(layers) {
+                part.layers.push(layers.clone());
+            }
+        }
+        Selector { parts }
+    }
+
+    /// Finds the tensors, for what can only be done to a file's tensors as they are.
+    ///
+    /// # Errors
+    /// When a part matches nothing, names a layer that the model does not have, or means something else than tensors.
+    pub fn select(&self, tensors: &[TensorId]) -> Result<Selection, SelectorError> {
+        let mut chosen = vec![false; tensors.len()];
+        for part in &self.parts {
+            if part.is_activation || part.used_as.is_some() {
+                return Err(SelectorError::NotYet {
+                    part: part.to_string(),
+                    missing: "only whole tensors can be chosen here: activations and single uses of a matrix are no part of a file".into(),
+                    hint: "`assay eval --apply` measures them in the running model".into(),
+                });
+            }
+            for index in part.select(tensors)? {
+                chosen[index] = true;
+            }
+        }
+        let all = (0..tensors.len()).filter(|&index| chosen[index]);
+        let (skipped, tensors_chosen): (Vec<usize>, Vec<usize>) =
+            all.partition(|&index| tensors[index].holds_no_weights());
+        if tensors_chosen.is_empty() {
+            return Err(SelectorError::NoMatch {
+                part: self.to_string(),
+                searched: tensors.len(),
+                hint: format!("it matches {} tensors of integers or f64, which hold no weights", skipped.len()),
+            });
+        }
+        Ok(Selection { tensors: tensors_chosen, skipped })
+    }
+}
+
+/// Layers of the language model, as counted from its tensors' names.
+pub fn n_layer(tensors: &[TensorId]) -> u32 {
+    layer_counts(tensors).get("").copied().unwrap_or(0)
+}
+
+/// Layers per family (`""`, `v`, `a`, `mm`).
+fn layer_counts(tensors: &[TensorId]) -> BTreeMap<&str, u32> {
+    let mut counts = BTreeMap::new();
+    for tensor in tensors {
+        let parts = NameParts::of(&tensor.name);
+        if let Some(layer) = parts.layer {
+            let count = counts.entry(parts.family).or_insert(0);
+            *count = layer.saturating_add(1).max(*count);
+        }
+    }
+    counts
+}
+
+impl Part {
+    fn select(&self, tensors: &[TensorId]) -> Result<Vec<usize>, SelectorError> {
+        let candidates: Vec<usize> = (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
+        if candidates.is_empty() {
+            return Err(self.no_match(tensors, nearest(self.what.text(), tensors)));
+        }
+        if self.layers.is_empty() {
+            return Ok(candidates);
+        }
+        let counts = layer_counts(tensors);
+        let n_layer_of = |index: &usize| {
+            let parts = NameParts::of(&tensors[*index].name);
+            parts.layer.and_then(|_| counts.get(parts.family).copied())
+        };
+        let Some(most) = candidates.iter().filter_map(n_layer_of).max() else {
+            return Err(self.no_match(tensors, format!("{} is in no layer", self.what)));
+        };
+        let mut by_count: BTreeMap<u32, Vec<Vec<(u32, u32)>>> = BTreeMap::new();
+        for set in &self.layers {
+            set.resolve(most)?;
+        }
+        for &count in counts.values() {
+            by_count.insert(count, self.layers.iter().filter_map(|set| set.resolve(count).ok()).collect());
+        }
+        let kept: Vec<usize> = candidates
+            .into_iter()
+            .filter(|index| {
+                let (Some(layer), Some(count)) = (tensors[*index].layer(), n_layer_of(index)) else { return false };
+                by_count.get(&count).is_some_and(|sets| {
+                    sets.len() == self.layers.len()
+                        && sets.iter().all(|ranges| ranges.iter().any(|&(a, b)| (a..=b).contains(&layer)))
+                })
+            })
+            .collect();
+        if kept.is_empty() {
+            return Err(self.no_match(tensors, format!("{} is in other layers", self.what)));
+        }
+        Ok(kept)
+    }
+
+    pub(crate) fn no_match(&self, tensors: &[TensorId], hint: String) -> SelectorError {
+        SelectorError::NoMatch { part: self.to_string(), searched: tensors.len(), hint }
+    }
+}
+
+impl What {
+    fn matches(&self, tensor: &TensorId) -> bool {
+        match self {
+            What::Role(role) => role.holds(tensor),
+            What::Activation(_) => false,
+            What::Regex(regex) => regex.is_match(&tensor.name),
+            What::Name(name) => *name == tensor.name,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            What::Role(role) => role.name(),
+            What::Activation(role) => role.name(),
+            What::Regex(regex) => regex.as_str(),
+            What::Name(name) => name,
+        }
+    }
+}
+
+/// Advice for a name that matched nothing: the nearest roles and tensor names by edit distance.
+fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
+    let tied = tensors.iter().any(|t| t.name == "token_embd.weight");
+    if wanted == "output" && tied {
+        return "this model has no output matrix of its own; it shares token_embd: output[use=head] is that use of it"
+            .into();
+    }
+    // A third of the letters wrong is still recognisable; more is another name.
+    let tolerance = (wanted.len() / 3).max(2);
+    let mut names: Vec<&str> = TargetRole::all().map(TargetRole::name).collect();
+    names.extend(tensors.iter().take(MAX_COMPARED).map(|tensor| tensor.name.as_str()));
+    let mut near: Vec<(usize, &str)> = if wanted.len() > MAX_SUGGESTED_LEN {
+        Vec::new()
+    } else {
+        names
+            .into_iter()
+            .filter(|name| *name != wanted && !name.contains(char::is_control))
+            .filter(|name| name.len() <= MAX_SUGGESTED_LEN && name.len().abs_diff(wanted.len()) <= tolerance)
+            .map(|name| (edit_distance(wanted, name), name))
+            .filter(|(distance, _)| *distance <= tolerance)
+            .collect()
+    };
+    near.sort();
+    near.dedup();
+    if near.is_empty() {
+        let roles: Vec<&str> =
+            TargetRole::all().filter(|role| tensors.iter().any(|t| role.holds(t))).map(TargetRole::name).collect();
+        return format!("this model has {}", if roles.is_empty() { "no known roles".into() } else { roles.join(", ") });
+    }
+    let names: Vec<String> = near.iter().take(3).map(|(_, name)| gguf::escape_terminal(name)).collect();
+    format!("did you mean {}?", names.join(", "))
+}
+
+/// Levenshtein distance in bytes.
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte_a) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, byte_b) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(byte_a != byte_b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::{MAX_LEN, MAX_PARTS};
+
+    fn model() -> Vec<TensorId> {
+        let tensor = |name: String, ty: &str| TensorId { name, ty: ty.into(), ne: vec![64, 64] };
+        let mut tensors = vec![tensor("token_embd.weight".into(), "q8_0")];
+        for layer in 0..4 {
+            for stem in ["attn_norm", "attn_q", "attn_k", "ffn_norm", "ffn_up"] {
+                tensors.push(tensor(format!("blk.{layer}.{stem}.weight"), "q4_K"));
+            }
+        }
+        tensors.push(tensor("v.blk.0.attn_q.weight".into(), "f16"));
+        tensors.push(tensor("blk.0.table.weight".into(), "i32"));
+        tensors
+    }
+
+    fn names(selector: &str) -> Result<Vec<String>, SelectorError> {
+        let tensors = model();
+        let selection = selector.parse::<Selector>()?.select(&tensors)?;
+        Ok(selection.tensors.into_iter().map(|index| tensors[index].name.clone()).collect())
+    }
+
+    #[test]
+    fn selectors_print_in_canonical_form_and_parse_back() {
+        for (text, canonical) in [
+            ("ffn_norm", "ffn_norm"),
+            (" attn_q , attn_k ", "attn_q,attn_k"),
+            ("attn[layers=3,0,4-5]", "attn[layers=0,3-5]"),
+            ("ffn[layers=-1]", "ffn[layers=-1]"),
+            ("ffn[layers=1][layers=1]", "ffn[layers=1]"),
+            ("re:/ffn_(up|down)[.,=]/[layers=0]", "re:/ffn_(up|down)[.,=]/[layers=0]"),
+            (r"re:/a\/b/", r"re:/a\/b/"),
+            ("blk.3.ffn_norm.weight", "blk.3.ffn_norm.weight"),
+            ("ffn_norm,ffn_norm", "ffn_norm"),
+            ("ffn_norm[where=activation,layers=0,2-3]", "ffn_norm[where=activation][layers=0,2-3]"),
+            ("kv[where=activation]", "kv"),
+            ("output[ use = head ]", "output[use=head]"),
+        ] {
+            let selector: Selector = text.parse().expect(text);
+            assert_eq!(selector.to_string(), canonical);
+            assert_eq!(canonical.parse::<Selector>().expect(canonical), selector);
+        }
+    }
+
+    #[test]
+    fn malformed_selectors_are_refused() {
+        let long = "x".repeat(MAX_LEN + 1);
+        let many = vec!["ffn"; MAX_PARTS + 1].join(",");
+        for text in [
+            "",
+            ",",
+            "ffn,",
+            "ffn[",
+            "ffn[layers]",
+            "ffn[layers=]",
+            "ffn[layer=1]",
+            "[layers=1]",
+            "ffn]",
+            "re:/a",
+            "re:/(/",
+            "re:/a/b",
+            "ffn[layers=1]x",
+            "ffn[where=weights]",
+            "token_embd[use=both]",
+            "token_embd[use=head][where=activation]",
+            "a b",
+            "re:/a\\/",
+            &long,
+            &many,
+        ] {
+            assert!(text.parse::<Selector>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn qualifiers_that_are_not_built_say_what_is_missing() {
+        let error = "experts[experts=3]".parse::<Selector>().expect_err("not built").to_string();
+        assert!(error.contains("single experts cannot be chosen yet") && error.contains("\nhint: "), "{error}");
+        assert!("re:/ffn/[where=activation]".parse::<Selector>().is_err());
+    }
+
+    /// Found by fuzzing: a qualifier came back unescaped, so that it could add a line of its own.
+    #[test]
+    fn what_is_wrong_is_quoted_wherever_it_is_said() {
+        for text in ["ffn_norm[where=\u{17}\nhint: do this]", "re:/a\nb/]", "ffn_norm[\u{1b}[2J]", "ffn_norm\u{7}"] {
+            let said = text.parse::<Selector>().expect_err(text).to_string();
+            assert_eq!(said.lines().count(), 2, "{said:?}");
+            assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn layers_narrow_and_negative_ones_count_from_the_end() {
+        assert_eq!(names("ffn_norm[layers=1,-1]").expect("there"), ["blk.1.ffn_norm.weight", "blk.3.ffn_norm.weight"]);
+        let narrowed: Selector = "ffn_norm,attn_q[layers=0-2]".parse().expect("selector");
+        let narrowed = narrowed.narrowed(&LayerSet::one(2));
+        assert_eq!(narrowed.to_string(), "ffn_norm[layers=2],attn_q[layers=0-2][layers=2]");
+        assert_eq!(names(&narrowed.to_string()).expect("there"), ["blk.2.attn_q.weight", "blk.2.ffn_norm.weight"]);
+    }
+
+    #[test]
+    fn a_union_comes_in_file_order_without_repeats() {
+        let both = names("attn_k[layers=0],blk.0.attn_q.weight,attn_q[layers=0]").expect("there");
+        assert_eq!(both, ["blk.0.attn_q.weight", "blk.0.attn_k.weight"]);
+    }
+
+    #[test]
+    fn a_part_that_matches_nothing_names_the_nearest() {
+        let error = |selector: &str| names(selector).expect_err(selector).to_string();
+        assert!(error("fn_norm").contains("did you mean ffn_norm"), "{}", error("fn_norm"));
+        assert!(error("blk.1.ffn_nrm.weight").contains("blk.1.ffn_norm.weight"));
+        assert!(error("ffn_norm,attn_out").contains("attn_out"), "the empty part is the one named");
+        assert!(error("output").contains("shares token_embd"));
+        assert!(error("experts").contains("hint: "));
+        assert!(error("ffn_norm[layers=4]").contains("4 layers"));
+        assert!(error("token_embd[layers=0]").contains("in no layer"));
+        assert!(error("ffn[layers=0][layers=1]").contains("other layers"));
+    }
+
+    #[test]
+    fn tensors_of_no_weights_are_listed_as_skipped() {
+        let tensors = model();
+        let all: Selector = "all".parse().expect("role");
+        let selection = all.select(&tensors).expect("there");
+        assert_eq!((selection.tensors.len(), selection.skipped), (tensors.len() - 1, vec![tensors.len() - 1]));
+        assert!(names("blk.0.table.weight").expect_err("integers").to_string().contains("hold no weights"));
+    }
+
+    #[test]
+    fn a_long_name_and_many_tensors_are_answered_quickly() {
+        let tensors: Vec<TensorId> =
+            (0..100_000).map(|i| TensorId { name: format!("{i:0>90}"), ty: "f32".into(), ne: vec![1] }).collect();
+        let selector: Selector = "y".repeat(MAX_SUGGESTED_LEN).parse().expect("a name");
+        let start = std::time::Instant::now();
+        assert!(selector.select(&tensors).is_err());
+        assert!(start.elapsed().as_secs() < 10, "took {:?}", start.elapsed());
+    }
+
+    #[test]
+    fn edit_distance_counts_insertions_deletions_and_substitutions() {
+        for (a, b, distance) in [("", "abc", 3), ("kitten", "sitting", 3), ("ffn_norm", "fn_norm", 1), ("a", "a", 0)] {
+            assert_eq!(edit_distance(a, b), distance, "{a} → {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} → {a}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a selector means in a model, in all its places: weights, single uses of a weight, activations.
+
+use crate::activation_role::{ActivationRole, layer_of_node};
+use crate::selector::{Part, Selector, SelectorError, What, n_layer};
+use crate::tensor_id::TensorId;
+use record::{Place, WeightUse};
+use std::collections::BTreeSet;
+
+const TOKEN_EMBD: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
+
+/// Something that a scheme can be applied to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A tensor of the file, by index, wherever it is used or in one use.
+    Weight(usize, Place),
+    /// A node of the graph, by name.
+    Node(String),
+}
+
+/// The targets of a selector, weights in file order, then nodes in the order of the graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Without repeats; a weight that is chosen in both its uses is chosen as a whole.
+    pub targets: Vec<Target>,
+    /// Indices of tensors of integers or f64 that were matched but hold no weights.
+    pub skipped: Vec<usize>,
+}
+
+/// The output head is the token embedding's matrix.
+pub fn is_tied(tensors: &[TensorId]) -> bool {
+    let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
+    has(TOKEN_EMBD) && !has(OUTPUT)
+}
+
+impl Selector {
+    /// Finds everything that is meant, in every place.
+    ///
+    /// # Errors
+    /// When a part matches nothing, names a layer that the model does not have, or a use that a tensor does not have.
+    pub fn targets(&self, tensors: &[TensorId]) -> Result<Targets, SelectorError> {
+        let mut weights: BTreeSet<(usize, Place)> = BTreeSet::new();
+        let mut nodes: Vec<String> = Vec::new();
+        let mut skipped: Vec<usize> = Vec::new();
+        for part in &self.parts {
+            if part.is_activation {
+                for node in part.nodes(tensors)? {
+                    if !nodes.contains(&node) {
+                        nodes.push(node);
+                    }
+                }
+            } else if let Some(used_as) = part.used_as {
+                weights.insert(part.one_use(used_as, tensors)?);
+            } else {
+                let plain = Selector { parts: vec![part.clone()] }.select(tensors)?;
+                weights.extend(plain.tensors.into_iter().map(|index| (index, Place::Weight)));
+                skipped.extend(plain.skipped);
+            }
+        }
+        skipped.sort_unstable();
+        skipped.dedup();
+        let whole = |index: usize| {
+            weights.contains(&(index, Place::Weight))
+                || [Place::Lookup, Place::Head].iter().all(|place| weights.contains(&(index, *place)))
+        };
+        let weights: BTreeSet<Target> = weights
+            .iter()
+            .map(|&(index, place)| Target::Weight(index, if whole(index) { Place::Weight } else { place }))
+            .collect();
+        let targets = weights.into_iter().chain(nodes.into_iter().map(Target::Node)).collect();
+        Ok(Targets { targets, skipped })
+    }
+}
+
+impl Target {
+    /// As edits name it.
+    pub fn name<'a>(&'a self, tensors: &'a [TensorId]) -> &'a str {
+        match self {
+            Target::Weight(index, _) => &tensors[*index].name,
+            Target::Node(name) => name,
+        }
+    }
+
+    /// Where an edit of it acts.
+    pub fn place(&self) -> Place {
+        match self {
+            Target::Weight(_, place) => *place,
+            Target::Node(_) => Place::Activation,
+        }
+    }
+
+    /// Its layer, where it has one.
+    pub fn layer(&self, tensors: &[TensorId]) -> Option<u32> {
+        match self {
+            Target::Weight(index, _) => tensors[*index].layer(),
+            Target::Node(name) => layer_of_node(name),
+        }
+    }
+}
+
+impl Part {
+    /// A matrix in one of its uses: by the name of the role that it plays or of the matrix that plays it.
+    fn one_use(&self, used_as: WeightUse, tensors: &[TensorId]) -> Result<(usize, Place), SelectorError> {
+        let tied = is_tied(tensors);
+        let no_match = |hint: &str| self.no_match(tensors, hint.into());
+        let find = |name: &str| tensors.iter().position(|tensor| tensor.name == name);
+        let place = match used_as {
+            WeightUse::Lookup => Place::Lookup,
+            WeightUse::Head => Place::Head,
+        };
+        match (self.what.text(), used_as) {
+            ("token_embd" | TOKEN_EMBD, _) if tied => {}
+            // The head of a tied model is that matrix too.
+            ("output" | OUTPUT, WeightUse::Head) if tied => {}
+            ("token_embd" | TOKEN_EMBD, WeightUse::Lookup) => {
+                let index = find(TOKEN_EMBD).ok_or_else(|| no_match("this model has no token embedding"))?;
+                return Ok((index, Place::Weight));
+            }
+            ("output" | OUTPUT, WeightUse::Head) => {
+                let index = find(OUTPUT).ok_or_else(|| no_match("this model has no output head"))?;
+                return Ok((index, Place::Weight));
+            }
+            ("token_embd" | TOKEN_EMBD, WeightUse::Head) => {
+                return Err(no_match("this model's head has a matrix of its own: output[use=head]"));
+            }
+            _ => {
+                return Err(no_match(
+                    "a use can be chosen of the token embedding: token_embd[use=lookup], output[use=head]",
+                ));
+            }
+        }
+        let index = find(TOKEN_EMBD).ok_or_else(|| no_match("this model has no token embedding"))?;
+        Ok((index, place))
+    }
+
+    fn nodes(&self, tensors: &[TensorId]) -> Result<Vec<String>, SelectorError> {
+        let role = match &self.what {
+            What::Activation(role) => *role,
+            // One node by the engine's own name.
+            What::Name(name) => return Ok(vec![name.clone()]),
+            other => ActivationRole::named(other.text()).ok_or_else(|| {
+                let names: Vec<&str> = ActivationRole::all().map(ActivationRole::name).collect();
+                self.no_match(
+                    tensors,
+                    format!("activations have the roles {}; or name one node, as Kcur-3", names.join(", ")),
+                )
+            })?,
+        };
+        let found = role.nodes(tensors);
+        if found.is_empty() {
+            return Err(self.no_match(tensors, format!("no layer of this model has {}", role.meaning())));
+        }
+        let n_layer = n_layer(tensors);
+        let sets = self.layers.iter().map(|set| set.resolve(n_layer)).collect::<Result<Vec<_>, _>>()?;
+        let is_in = |layer: Option<u32>| {
+            sets.iter().all(|ranges| layer.is_some_and(|layer| ranges.iter().any(|&(a, b)| (a..=b).contains(&layer))))
+        };
+        let kept: Vec<String> = found.into_iter().filter(|(layer, _)| is_in(*layer)).map(|(_, name)| name).collect();
+        if kept.is_empty() {
+            return Err(self.no_match(tensors, format!("{} is in other layers", self.what)));
+        }
+        Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(untied: bool) -> Vec<TensorId> {
+        let mut names = vec!["token_embd.weight".to_string()];
+        for layer in 0..3 {
+            names.extend(["attn_k", "attn_v", "ffn_norm"].map(|stem| format!("blk.{layer}.{stem}.weight")));
+        }
+        names.extend(untied.then(|| "output.weight".to_string()));
+        names.into_iter().map(|name| TensorId { name, ty: "f16".into(), ne: vec![8, 8] }).collect()
+    }
+
+    fn targets(selector: &str, untied: bool) -> Result<Vec<Target>, SelectorError> {
+        Ok(selector.parse::<Selector>()?.targets(&model(untied))?.targets)
+    }
+
+    #[test]
+    fn a_shared_matrix_is_chosen_in_one_use_or_as_a_whole() {
+        use Target::Weight;
+        for (selector, expected) in [
+            ("token_embd[use=lookup]", vec![Weight(0, Place::Lookup)]),
+            ("token_embd[use=head]", vec![Weight(0, Place::Head)]),
+            ("output[use=head]", vec![Weight(0, Place::Head)]),
+            ("token_embd[use=lookup],output[use=head]", vec![Weight(0, Place::Weight)]),
+            ("token_embd,token_embd[use=head]", vec![Weight(0, Place::Weight)]),
+        ] {
+            assert_eq!(targets(selector, false).expect(selector), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn an_own_head_is_the_use_of_its_own_matrix() {
+        use Target::Weight;
+        assert_eq!(targets("token_embd[use=lookup]", true).expect("there"), [Weight(0, Place::Weight)]);
+        assert_eq!(targets("output[use=head]", true).expect("there"), [Weight(10, Place::Weight)]);
+        let error = targets("token_embd[use=head]", true).expect_err("it is no head").to_string();
+        assert!(error.contains("output[use=head]"), "{error}");
+        assert!(targets("ffn_norm[use=head]", true).is_err() && targets("output[use=lookup]", true).is_err());
+    }
+
+    #[test]
+    fn activations_are_nodes_of_the_layers_asked_for() {
+        let node = |name: &str| Target::Node(name.into());
+        for (selector, expected) in [
+            ("ffn_norm[where=activation,layers=0,2]", vec![node("ffn_norm-0"), node("ffn_norm-2")]),
+            ("kv[layers=-1]", vec![node("cache_k_l2"), node("cache_v_l2")]),
+            ("residual[where=activation][layers=1]", vec![node("l_out-1")]),
+            ("Kcur-1[where=activation]", vec![node("Kcur-1")]),
+            ("attn_k[layers=1],residual[layers=1]", vec![Target::Weight(4, Place::Weight), node("l_out-1")]),
+        ] {
+            assert_eq!(targets(selector, false).expect(selector), expected, "{selector}");
+        }
+        let error = |selector: &str| targets(selector, false).expect_err(selector).to_string();
+        assert!(error("norms[where=activation]").contains("activations have the roles attn_norm"));
+        assert!(error("attn_q[where=activation]").contains("no layer of this model has queries"));
+        assert!(error("kv[layers=9]").contains("3 layers"));
+    }
+
+    #[test]
+    fn what_is_no_weight_is_no_tensor_of_a_file() {
+        for selector in ["kv", "ffn_norm[where=activation]", "token_embd[use=lookup]"] {
+            let error = selector.parse::<Selector>().expect("parses").select(&model(false)).expect_err(selector);
+            assert!(error.to_string().contains("\nhint: "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Numbers as words.
+
+pub mod number;
+pub use number::*;

@@ -1,0 +1,271 @@
+//! One edit: what it puts in the place of a weight, or what becomes of a node's values, and what that did.
+
+use crate::loaded::{Loaded, ValuesError, use_of};
+use eval::EngineError;
+use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference};
+use record::{Arm, Base, Carrier, Edit, Place, TensorEvidence, WeightUse};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why an edit cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EditError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    FakeQuant(#[from] FakeQuantError),
+    #[error("{0}")]
+    Scheme(String),
+}
+
+impl From<ValuesError> for EditError {
+    fn from(error: ValuesError) -> Self {
+        match error {
+            ValuesError::Engine(error) => EditError::Engine(error),
+            ValuesError::Codec(error) => EditError::Codec(error),
+        }
+    }
+}
+
+/// An edit of a weight, ready to be swapped in.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(crate) tensor: String,
+    pub(crate) place: Place,
+    pub(crate) ty: String,
+    pub(crate) bytes: Arc<Vec<u8>>,
+}
+
+/// Computes what an edit puts in place, and what that changes against the reference.
+fn prepare(
+    loaded: &Loaded,
+    base: &Base,
+    edit: &Edit,
+    codec: &dyn BlockCodec,
+) -> Result<(Prepared, TensorEvidence), EditError> {
+    let name = &edit.tensor;
+    let info = loaded.engine.weights().iter().find(|w| w.name == *name);
+    let info = info.ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
+    let n_per_row = info.ne[0] as usize;
+    let consumers = match use_of(edit.place) {
+        None => info.consumers,
+        Some(WeightUse::Lookup) => info.lookups,
+        Some(WeightUse::Head) => info.consumers - info.lookups,
+    };
+    let stored = loaded.stored.get(name).ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
+    let scheme: Scheme = edit.scheme.parse().map_err(|error| EditError::Scheme(format!("{error}")))?;
+    let scheme = loaded.files.known(&scheme);
+
+    let (type_base, reference) = loaded.values_of(name, edit.place, codec)?;
+    // Edited where they will be swapped in: the F32 copy of a token embedding is too large to be held once more.
+    let mut asked_bytes = vec![0u8; reference.len() * size_of::<f32>()];
+    let asked: &mut [f32] = bytemuck::try_cast_slice_mut(&mut asked_bytes)
+        .map_err(|error| EditError::Scheme(format!("{name}: {error}")))?;
+    asked.copy_from_slice(&reference);
+    scheme.fake_quantize(asked, &TensorContext { name, n_per_row }, codec)?;
+    let scheme_did = difference(&reference, asked);
+
+    // Blocks that nothing was asked of are copied: quantizing them again might not give them back.
+    let untouched = scheme_did.changed == 0 && scheme_did.zero_sign == 0;
+    // What the carrier holds, where that is not what was asked for.
+    let mut rounded: Option<Vec<f32>> = None;
+    let (ty, kept_bytes) = match edit.carrier {
+        Carrier::F32 => ("f32".into(), None),
+        Carrier::Keep if untouched => (type_base.clone(), Some(loaded.read(name, edit.place)?.1)),
+        Carrier::Keep => {
+            let blocks = codec.quantize(stored, asked, n_per_row, None)?;
+            let mut held = vec![0.0; asked.len()];
+            codec.dequantize(stored, &blocks, &mut held)?;
+            let kept = match base.arm {
+                Arm::Native => (stored.clone(), Some(blocks)),
+                // What the carrier holds, read by the kernels of the exact arm.
+                Arm::Exact => ("f32".into(), Some(bytemuck::cast_slice(&held).to_vec())),
+            };
+            rounded = Some(held);
+            kept
+        }
+    };
+    let held: &[f32] = rounded.as_deref().unwrap_or(asked);
+    let carrier_rounded = asked.iter().zip(held).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64;
+    let overall = difference(&reference, held);
+    let changed_bytes = reference
+        .iter()
+        .zip(held)
+        .map(|(a, b)| a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count() as u64)
+        .sum();
+    let evidence = TensorEvidence {
+        tensor: name.clone(),
+        type_base,
+        type_variant: ty.clone(),
+        n: reference.len() as u64,
+        changed: scheme_did.changed,
+        zero_sign: scheme_did.zero_sign,
+        carrier_rounded,
+        rel_rmse: if overall.rel_rmse.is_finite() { overall.rel_rmse } else { f64::MAX },
+        changed_bytes,
+        read_back: false,
+        consumers,
+    };
+    let bytes = Arc::new(kept_bytes.unwrap_or(asked_bytes));
+    Ok((Prepared { tensor: name.clone(), place: edit.place, ty, bytes }, evidence))
+}
+
+/// Edits of weights that stay in memory between rounds and jobs. A weight that several cells hold in the same scheme (one
+/// layer alone, then all of them) is computed once.
+#[derive(Default)]
+pub(crate) struct KeptEdits {
+    /// The reference that they were computed on.
+    base: Option<Base>,
+    bytes: u64,
+    max_bytes: u64,
+    by_edit: HashMap<Edit, (Prepared, TensorEvidence)>,
+}
+
+impl KeptEdits {
+    /// Keeps up to `max_bytes` of edits on this reference from now on; what was kept of another is dropped.
+    pub(crate) fn begin(&mut self, base: &Base, max_bytes: u64) {
+        if self.base.as_ref() != Some(base) || self.bytes > max_bytes {
+            *self = KeptEdits { base: Some(base.clone()), ..KeptEdits::default() };
+        }
+        self.max_bytes = max_bytes;
+    }
+
+    /// What an edit puts in place, kept or computed now.
+    pub(crate) fn get(
+        &mut self,
+        loaded: &Loaded,
+        base: &Base,
+        edit: &Edit,
+        codec: &dyn BlockCodec,
+    ) -> Result<(Prepared, TensorEvidence), EditError> {
+        if let Some(kept) = self.by_edit.get(edit) {
+            return Ok(kept.clone());
+        }
+        let prepared = prepare(loaded, base, edit, codec)?;
+        let bytes = prepared.0.bytes.len() as u64;
+        if self.bytes + bytes <= self.max_bytes {
+            self.bytes += bytes;
+            self.by_edit.insert(edit.clone(), prepared.clone());
+        }
+        Ok(prepared)
+    }
+}
+
+/// An edit of a node's values, at work in every pass of its cell.
+pub(crate) struct ActivationEdit<'a> {
+    node: &'a str,
+    scheme: Scheme,
+    codec: &'a dyn BlockCodec,
+    /// Type of the KV cache, for values that go there: it rounds them once more.
+    cache_type: Option<String>,
+    /// What it did on the first window, while that is asked for.
+    did: Mutex<Option<Did>>,
+}
+
+/// What an edit did to the values of a node, summed over the parts of a window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Did {
+    passes: usize,
+    n: u64,
+    changed: u64,
+    zero_sign: u64,
+    carrier_rounded: u64,
+    changed_bytes: u64,
+    squared_error: f64,
+    squared_reference: f64,
+}
+
+impl<'a> ActivationEdit<'a> {
+    pub(crate) fn new(edit: &'a Edit, loaded: &Loaded, codec: &'a dyn BlockCodec) -> Result<Self, EditError> {
+        let scheme = edit.scheme.parse().map_err(|error| EditError::Scheme(format!("{error}")))?;
+        let scheme = loaded.files.known(&scheme);
+        let cache_type = match edit.tensor.as_str() {
+            key if key.starts_with("cache_k_l") => Some(loaded.settings.type_k.clone()),
+            value if value.starts_with("cache_v_l") => Some(loaded.settings.type_v.clone()),
+            _ => None,
+        };
+        Ok(ActivationEdit { node: &edit.tensor, scheme, codec, cache_type, did: Mutex::new(None) })
+    }
+
+    /// Takes note of what happens to the first window from now on.
+    pub(crate) fn observe(&self) {
+        *self.did() = Some(Did::default());
+    }
+
+    fn did(&self) -> std::sync::MutexGuard<'_, Option<Did>> {
+        self.did.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node whose values it changes.
+    pub(crate) fn node(&self) -> &'a str {
+        self.node
+    }
+
+    /// Fake-quantizes the values of a part of a window.
+    pub(crate) fn replace(&self, slot: usize, values: &mut [f32], n_per_row: usize) -> Result<(), String> {
+        let before = (slot == 0 && self.did().is_some()).then(|| values.to_vec());
+        let context = TensorContext { name: self.node, n_per_row };
+        self.scheme.fake_quantize(values, &context, self.codec).map_err(|error| error.to_string())?;
+        if let Some(before) = before {
+            let rounded = match &self.cache_type {
+                Some(ty) => rounded_by(ty, values, n_per_row, self.codec).map_err(|error| error.to_string())?,
+                None => 0,
+            };
+            if let Some(did) = self.did().as_mut() {
+                did.add(&before, values, rounded);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it did to the first window, once a pass has ended.
+    pub(crate) fn evidence(&self) -> TensorEvidence {
+        let did = self.did().take().unwrap_or_default();
+        let rel_rmse = (did.squared_error / did.squared_reference).sqrt();
+        TensorEvidence {
+            tensor: self.node.to_string(),
+            type_base: "f32".into(),
+            type_variant: "f32".into(),
+            n: did.n,
+            changed: did.changed,
+            zero_sign: did.zero_sign,
+            carrier_rounded: did.carrier_rounded,
+            rel_rmse: match rel_rmse {
+                _ if did.squared_error == 0.0 => 0.0,
+                finite if finite.is_finite() => finite,
+                _ => f64::MAX,
+            },
+            changed_bytes: did.changed_bytes,
+            // The engine fails a pass in which a hooked node is not met.
+            read_back: did.passes > 0,
+            consumers: usize::from(did.passes > 0),
+        }
+    }
+}
+
+impl Did {
+    fn add(&mut self, before: &[f32], after: &[f32], rounded: u64) {
+        let did = difference(before, after);
+        self.passes += 1;
+        self.n += before.len() as u64;
+        self.changed += did.changed;
+        self.zero_sign += did.zero_sign;
+        self.carrier_rounded += rounded;
+        for (a, b) in before.iter().zip(after) {
+            let bytes = a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count();
+            self.changed_bytes += bytes as u64;
+            self.squared_error += (f64::from(*b) - f64::from(*a)).powi(2);
+            self.squared_reference += f64::from(*a).powi(2);
+        }
+    }
+}
+
+/// Values that a type does not give back as they are.
+fn rounded_by(ty: &str, values: &[f32], n_per_row: usize, codec: &dyn BlockCodec) -> Result<u64, CodecError> {
+    let blocks = codec.quantize(ty, values, n_per_row, None)?;
+    let mut held = vec![0.0; values.len()];
+    codec.dequantize(ty, &blocks, &mut held)?;
+    Ok(values.iter().zip(&held).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64)
+}

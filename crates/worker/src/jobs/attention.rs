@@ -1,0 +1,123 @@
+//! Attention probabilities, reference beside variant, window by window. They are nodes of the graph only where flash
+//! attention is off, so the reference is one without it too.
+
+use crate::edit::ActivationEdit;
+use crate::loaded::Loaded;
+use crate::protocol::{AttentionSample, CellSpec, Event};
+use crate::serve::{JobError, Worker, lock, report_impossible};
+use eval::window::first_scored;
+use eval::{EngineError, HeadShift, Hook, Prefix, Token};
+use record::{Base, Edit};
+use std::io::Write;
+use std::sync::Mutex;
+
+/// Probabilities of one layer as they come, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
+type Seen = Mutex<Vec<(usize, Vec<f32>)>>;
+
+impl<W: Write> Worker<'_, W> {
+    pub(crate) fn attention(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        chunks: &[usize],
+    ) -> Result<(), JobError> {
+        if let Some(chunk) = chunks.iter().find(|&&chunk| chunk >= loaded.windows.len()) {
+            return Err(report_impossible(format!("chunk {chunk}: the text has {} windows", loaded.windows.len())));
+        }
+        let layers: Vec<(usize, String)> = (0..loaded.engine.info().n_layer)
+            .map(|layer| (layer, format!("kq_soft_max-{layer}")))
+            .filter(|(_, node)| loaded.engine.nodes().iter().any(|info| info.name == *node))
+            .collect();
+        if layers.is_empty() {
+            return Err(JobError::Input {
+                why: "the graph has no attention probabilities (kq_soft_max)".into(),
+                hint: "they are there only with flash attention off, in architectures that have attention".into(),
+            });
+        }
+        let variant = CellSpec { key: "variant".into(), first_layer: 0, edits: edits.to_vec() };
+        self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {
+            let depth = loaded.depth();
+            chunks.iter().try_for_each(|&chunk| {
+                let sample = worker.window(loaded, base, edits, &layers, chunk);
+                loaded.unwind(depth)?;
+                Ok(worker.say(&Event::Attention(sample?))?)
+            })
+        })
+    }
+
+    /// One window: the reference's probabilities are kept, then the variant's are compared with them.
+    fn window(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        layers: &[(usize, String)],
+        chunk: usize,
+    ) -> Result<AttentionSample, JobError> {
+        let n_ctx = loaded.settings.n_ctx as usize;
+        let reference: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
+        let window = loaded.windows[chunk].clone();
+        run(loaded, &window, n_ctx, layers, &reference, &[])?;
+
+        let activations = self.put_in(loaded, base, edits)?;
+        let variant: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
+        run(loaded, &window, n_ctx, layers, &variant, &activations)?;
+        let heads = layers.iter().zip(reference.iter().zip(&variant)).map(|((layer, _), (reference, variant))| {
+            let n_ubatch = loaded.settings.n_ubatch as usize;
+            (*layer, shifts(&lock(reference), &lock(variant), window.len(), n_ubatch))
+        });
+        Ok(AttentionSample { chunk, layers: heads.collect() })
+    }
+}
+
+/// A full pass in which the probabilities of each layer are looked at, and activations edited.
+fn run(
+    loaded: &mut Loaded,
+    window: &[Token],
+    n_ctx: usize,
+    layers: &[(usize, String)],
+    seen: &[Seen],
+    activations: &[ActivationEdit<'_>],
+) -> Result<(), EngineError> {
+    let edits: Vec<_> = activations
+        .iter()
+        .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
+        .collect();
+    let looks: Vec<_> = seen
+        .iter()
+        .map(|seen| {
+            move |_: usize, values: &mut [f32], n_kv: usize| {
+                lock(seen).push((n_kv, values.to_vec()));
+                Ok(())
+            }
+        })
+        .collect();
+    // An edit at the same node comes first: what is looked at is what the model goes on with.
+    let edits = activations.iter().zip(&edits).map(|(edit, replace)| Hook { node: edit.node(), replace });
+    let looks = layers.iter().zip(&looks).map(|((_, node), replace)| Hook { node, replace });
+    let hooks: Vec<Hook<'_>> = edits.chain(looks).collect();
+    loaded.engine.decode_hooked(&[window], first_scored(n_ctx), Prefix::Full, &hooks, &|_, _| {})
+}
+
+/// Heads of one layer, over all parts of a window; each part has up to `n_ubatch` of its `n_window` queries.
+fn shifts(
+    reference: &[(usize, Vec<f32>)],
+    variant: &[(usize, Vec<f32>)],
+    n_window: usize,
+    n_ubatch: usize,
+) -> Vec<HeadShift> {
+    let mut heads: Vec<HeadShift> = Vec::new();
+    for (part, ((n_kv, reference), (_, variant))) in reference.iter().zip(variant).enumerate() {
+        let n_tokens = n_window.saturating_sub(part * n_ubatch).min(n_ubatch).max(1);
+        let rows = reference.chunks_exact(*n_kv).zip(variant.chunks_exact(*n_kv));
+        for (row, (reference, variant)) in rows.enumerate() {
+            let head = row / n_tokens;
+            if heads.len() <= head {
+                heads.resize(head + 1, HeadShift::default());
+            }
+            heads[head].add(reference, variant);
+        }
+    }
+    heads
+}

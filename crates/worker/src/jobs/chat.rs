@@ -1,0 +1,94 @@
+//! Conversations: the reference answers all of them, then the variant does.
+
+use crate::loaded::Loaded;
+use crate::protocol::{Answer, CellSpec, Event};
+use crate::serve::{JobError, Worker};
+use eval::{ChatMessage, EngineError, Hook, Sampling, Token};
+use record::{Base, Edit};
+use std::collections::BTreeSet;
+use std::io::Write;
+
+/// How answers are made.
+pub(crate) struct Limits {
+    pub(crate) max_tokens: usize,
+    pub(crate) sampling: Sampling,
+}
+
+impl<W: Write> Worker<'_, W> {
+    pub(crate) fn chat(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        chats: &[Vec<ChatMessage>],
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        let prompts =
+            chats.iter().map(|messages| loaded.engine.chat_prompt(messages)).collect::<Result<Vec<_>, _>>()?;
+        let variant = CellSpec { key: "variant".into(), first_layer: 0, edits: edits.to_vec() };
+        self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {
+            worker.answers(loaded, &prompts, &[], false, limits)?;
+            if edits.is_empty() { Ok(()) } else { worker.variant(loaded, base, edits, &prompts, limits) }
+        })
+    }
+
+    fn variant(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &[Edit],
+        prompts: &[Vec<Token>],
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        let activations = self.put_in(loaded, base, edits)?;
+        let closures: Vec<_> = activations
+            .iter()
+            .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
+            .collect();
+        let hooks: Vec<Hook<'_>> =
+            activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
+        self.answers(loaded, prompts, &hooks, true, limits)
+    }
+
+    fn answers(
+        &mut self,
+        loaded: &mut Loaded,
+        prompts: &[Vec<Token>],
+        hooks: &[Hook<'_>],
+        is_variant: bool,
+        limits: &Limits,
+    ) -> Result<(), JobError> {
+        for (chat, prompt) in prompts.iter().enumerate() {
+            self.say(&Event::Started { cell: is_variant.then(|| "variant".into()), chunk: chat })?;
+            let ends: BTreeSet<Token> = {
+                let n_vocab = loaded.engine.info().n_vocab as Token;
+                (0..n_vocab).filter(|&token| loaded.engine.is_end(token)).collect()
+            };
+            let mut tokens: Vec<Token> = Vec::new();
+            let (mut ended, mut is_bad) = (false, false);
+            loaded.engine.generate(prompt, hooks, &mut |logits| {
+                if tokens.len() >= limits.max_tokens {
+                    return None;
+                }
+                let Some(token) = limits.sampling.choose(logits, tokens.len() as u64) else {
+                    is_bad = true;
+                    return None;
+                };
+                if ends.contains(&token) {
+                    ended = true;
+                    return None;
+                }
+                tokens.push(token);
+                Some(token)
+            })?;
+            if is_bad {
+                let why = format!("conversation {chat}: the logits after {} tokens are not finite", tokens.len());
+                return Err(JobError::Engine(EngineError::Failed(why)));
+            }
+            let bytes: Vec<u8> = tokens.iter().flat_map(|&token| loaded.engine.piece(token)).collect();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            self.say(&Event::Answered(Answer { chat, is_variant, tokens, text, ended }))?;
+        }
+        Ok(())
+    }
+}

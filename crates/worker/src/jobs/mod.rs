@@ -1,0 +1,7 @@
+//! Jobs beside measuring windows of a text.
+
+mod attention;
+mod chat;
+mod tasks;
+
+pub(crate) use chat::Limits;

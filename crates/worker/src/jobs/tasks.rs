@@ -1,0 +1,136 @@
+//! Multiple-choice tasks on the model in hand: every ending's likelihood under the reference, then under each cell.
+
+use crate::loaded::Loaded;
+use crate::protocol::{CellSpec, ChoiceSample, Event};
+use crate::serve::{CellError, JobError, Worker};
+use eval::choices::{ChoiceTokens, log_likelihood, tokens_of};
+use eval::{EngineError, Sequence};
+use record::{Base, Place};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+/// Tasks between two looks at the output: what a worker that dies costs.
+const TASKS_AT_ONCE: usize = 8;
+
+/// Why the tasks of a cell, or of the reference, were not all scored.
+pub(crate) enum Unscored {
+    Cell(CellError),
+    Gone(io::Error),
+}
+
+impl<E: Into<CellError>> From<E> for Unscored {
+    fn from(error: E) -> Self {
+        Unscored::Cell(error.into())
+    }
+}
+
+impl<W: Write> Worker<'_, W> {
+    pub(crate) fn choose(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cells: &[CellSpec],
+        tasks: &[Vec<String>],
+    ) -> Result<(), JobError> {
+        let refuse = |why: String| {
+            let (why, hint) = why.split_once("\nhint: ").map_or((why.clone(), ""), |(why, hint)| (why.into(), hint));
+            JobError::Input { why, hint: hint.into() }
+        };
+        if cells.iter().flat_map(|cell| &cell.edits).any(|edit| edit.place == Place::Activation) {
+            return Err(refuse("tasks are scored with weights changed, not activations\nhint: select weights".into()));
+        }
+        let n_ctx = loaded.settings.n_ctx as usize;
+        let tokens = tasks
+            .iter()
+            .enumerate()
+            .map(|(task, choices)| {
+                let choices =
+                    choices.iter().map(|text| loaded.engine.tokenize(text)).collect::<Result<Vec<_>, EngineError>>()?;
+                tokens_of(task, choices, n_ctx).map_err(|error| refuse(error.to_string()))
+            })
+            .collect::<Result<Vec<_>, JobError>>()?;
+        self.on_base(loaded, base, cells, |worker, loaded, _| {
+            match worker.score_tasks(loaded, None, &tokens) {
+                Ok(()) => {}
+                Err(Unscored::Gone(error)) => return Err(JobError::Gone(error)),
+                Err(Unscored::Cell(error)) => {
+                    return Err(JobError::Engine(EngineError::Failed(format!("the untouched model: {error}"))));
+                }
+            }
+            for cell in cells {
+                let depth = loaded.depth();
+                let scored = worker.tasks_of_cell(loaded, base, cell, &tokens);
+                loaded.unwind(depth)?;
+                match scored {
+                    Ok(()) => {}
+                    Err(Unscored::Gone(error)) => return Err(JobError::Gone(error)),
+                    Err(Unscored::Cell(error)) => {
+                        worker.say(&Event::CellFailed { cell: cell.key.clone(), why: error.to_string() })?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn tasks_of_cell(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cell: &CellSpec,
+        tokens: &[ChoiceTokens],
+    ) -> Result<(), Unscored> {
+        let mut evidence = Vec::new();
+        for edit in &cell.edits {
+            let (prepared, mut found) = self.kept.get(loaded, base, edit, self.codec)?;
+            loaded.swap(&prepared)?;
+            let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
+            found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
+            evidence.push(found);
+        }
+        self.say(&Event::Applied { cell: cell.key.clone(), tensors: evidence }).map_err(Unscored::Gone)?;
+        self.score_tasks(loaded, Some(&cell.key), tokens)
+    }
+
+    /// Every task with the weights now in place.
+    fn score_tasks(
+        &mut self,
+        loaded: &mut Loaded,
+        cell: Option<&str>,
+        tokens: &[ChoiceTokens],
+    ) -> Result<(), Unscored> {
+        let n_vocab = loaded.engine.info().n_vocab;
+        for (part, tasks) in tokens.chunks(TASKS_AT_ONCE).enumerate() {
+            let first = part * TASKS_AT_ONCE;
+            self.say(&Event::Started { cell: cell.map(str::to_string), chunk: first }).map_err(Unscored::Gone)?;
+            // The last token of a choice predicts nothing that is asked for.
+            let sequences: Vec<Sequence<'_>> = tasks
+                .iter()
+                .flat_map(|task| task.choices.iter().map(|tokens| (task.n_shared, tokens)))
+                .map(|(n_shared, tokens)| Sequence { tokens: &tokens[..tokens.len() - 1], first_output: n_shared - 1 })
+                .collect();
+            let endings: Vec<&[i32]> =
+                tasks.iter().flat_map(|task| task.choices.iter().map(|tokens| &tokens[task.n_shared..])).collect();
+            let scores: Mutex<BTreeMap<usize, Option<f64>>> = Mutex::default();
+            loaded.engine.decode_each(&sequences, &|index, logits| {
+                let found = log_likelihood(logits, n_vocab, endings[index]);
+                scores.lock().unwrap_or_else(PoisonError::into_inner).insert(index, found);
+            })?;
+            let scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut index = 0;
+            for (offset, task) in tasks.iter().enumerate() {
+                let mine = index..index + task.choices.len();
+                index = mine.end;
+                let ln_p =
+                    mine.clone().map(|index| scores.get(&index).copied().flatten()).collect::<Option<Vec<f64>>>();
+                let task = first + offset;
+                let ln_p = ln_p.ok_or(CellError::NonFiniteTask { task })?;
+                let n_tokens = mine.map(|index| endings[index].len()).collect();
+                let sample = ChoiceSample { cell: cell.map(str::to_string), task, ln_p, n_tokens };
+                self.say(&Event::Choice(sample)).map_err(Unscored::Gone)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! The process that owns the engine: what is said to it, how, and what it does.
+//!
+//! ```text
+//! session ──Job──▶ link (a process, a thread) ──▶ serve ──▶ engine, schemes, metrics
+//!     ▲                                             │
+//!     └───────────────────Event─────────────────────┘
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`protocol`] | jobs and events, one JSON object a line |
+//! | [`serve`](mod@serve), `loaded`, `edit`, `jobs` | the loop that serves jobs, the model with what is swapped in it, one edit, jobs of their own |
+//! | [`memory`] | what is given up when a measurement does not fit |
+//! | [`link`] | connections to a worker |
+
+mod edit;
+mod jobs;
+pub mod link;
+mod loaded;
+pub mod memory;
+pub mod protocol;
+pub mod serve;
+
+pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
+pub use protocol::{CellSpec, ChunkWork, Event, Job};
+pub use serve::serve;

@@ -1,0 +1,327 @@
+//! A worker in a process of its own, spoken to through pipes.
+
+use super::{LinkFactory, WorkerDied, WorkerLink};
+use crate::protocol::{Event, Job};
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+use words::first_line;
+
+/// How much of the end of a worker's standard error its last words are looked for in.
+const LAST_WORDS_BYTES: usize = 2048;
+/// How much is kept for the log file until there is one.
+const UNLOGGED_BYTES: usize = 1 << 20;
+/// Longest event line. A sample of the largest usable window is a few MB.
+const MAX_EVENT_BYTES: u64 = 256 << 20;
+
+/// What to do where memory ran out.
+const MORE_ROOM: &str = "--max-memory keeps a measurement within what there is";
+
+/// Whether the end of a log says that an allocation failed: Rust's words, C++'s, ggml's and the system's.
+fn tells_of_memory(tail: &str) -> bool {
+    let says = ["memory allocation of", "bad_alloc", "failed to allocate", "cannot allocate memory", "out of memory"];
+    let tail = tail.to_ascii_lowercase();
+    says.iter().any(|words| tail.contains(words))
+}
+
+/// Starts `program args…` and speaks with it through pipes.
+#[derive(Clone, Debug)]
+pub struct ProcessWorkers {
+    /// Program, usually this one.
+    pub program: PathBuf,
+    /// Arguments, usually `worker`.
+    pub args: Vec<OsString>,
+}
+
+impl LinkFactory for ProcessWorkers {
+    fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
+        let failed = |what: String| WorkerDied { last_words: what };
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(format!("{} cannot be started: {error}", self.program.display())))?;
+        let (Some(stdin), Some(stdout), Some(mut stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(failed("the worker's pipes are missing".into()));
+        };
+        let said = Arc::new(Mutex::new(Said::default()));
+        let listener = {
+            let said = Arc::clone(&said);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = stderr.read(&mut buffer) {
+                    lock(&said).add(&buffer[..n]);
+                }
+            })
+        };
+        Ok(Box::new(ProcessWorker {
+            child,
+            stdin: Some(stdin),
+            stdout: BufReader::new(stdout),
+            said,
+            listener: Some(listener),
+        }))
+    }
+}
+
+/// What a worker said on standard error: the end in memory, all of it in the log.
+#[derive(Default)]
+struct Said {
+    tail: VecDeque<u8>,
+    unlogged: Vec<u8>,
+    log: Option<File>,
+}
+
+impl Said {
+    fn add(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(LAST_WORDS_BYTES);
+        self.tail.drain(..excess);
+        match &mut self.log {
+            // A full disk must not kill the run for a log; the tail is still there.
+            Some(log) => drop(log.write_all(bytes)),
+            None => {
+                let room = UNLOGGED_BYTES.saturating_sub(self.unlogged.len());
+                self.unlogged.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+    }
+}
+
+/// The most telling line of the end of a log: the last that names an assertion or an error, else the last of all.
+/// What comes before the first line break is left out where the end of the log is cut in the middle of a line.
+fn last_words(tail: &str) -> String {
+    let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
+    let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let tells = |line: &&str| ["GGML_ASSERT", "error", "failed"].iter().any(|word| line.contains(word));
+    first_line(lines.iter().copied().rfind(tells).or(lines.last().copied()).unwrap_or_default())
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker process; killed when dropped.
+struct ProcessWorker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    said: Arc<Mutex<Said>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl ProcessWorker {
+    /// Ends the worker and tells how it ended.
+    fn died(&mut self, what: &str) -> WorkerDied {
+        self.stdin = None;
+        // It closed its pipe, so it is ending by itself; what still runs after that is stopped.
+        let status = (0..50)
+            .find_map(|_| {
+                let status = self.child.try_wait().ok().flatten();
+                if status.is_none() {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                status
+            })
+            .or_else(|| {
+                // Already gone is as good.
+                drop(self.child.kill());
+                self.child.wait().ok()
+            });
+        if let Some(listener) = self.listener.take() {
+            // The listener ends with the pipe; if it panicked there is nothing more to hear.
+            drop(listener.join());
+        }
+        let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
+        let tail = String::from_utf8_lossy(&tail).into_owned();
+        let ended = status.map_or_else(
+            || "unknown".into(),
+            |status| match status.signal() {
+                // The kernel's own killer says nothing to its victim, so the reader has to be told what this may mean.
+                Some(9) => {
+                    format!("{status}: killed from outside, as the system does when memory runs out; {MORE_ROOM}")
+                }
+                _ if tells_of_memory(&tail) => format!("{status}: memory ran out; {MORE_ROOM}"),
+                _ => status.to_string(),
+            },
+        );
+        let words = match last_words(&tail) {
+            words if words.is_empty() => "it said nothing".into(),
+            words => format!("its last words: {words}{}", self.kept_log()),
+        };
+        WorkerDied { last_words: format!("{what} ({ended}); {words}") }
+    }
+
+    /// Where all that it said is, if no log has it: a file among the temporary ones.
+    fn kept_log(&self) -> String {
+        let mut said = lock(&self.said);
+        if said.log.is_some() || said.unlogged.is_empty() {
+            return String::new();
+        }
+        let unlogged = std::mem::take(&mut said.unlogged);
+        let kept =
+            tempfile::Builder::new().prefix("assay-worker-").suffix(".stderr").tempfile().and_then(|mut file| {
+                file.write_all(&unlogged)?;
+                Ok(file.keep()?.1)
+            });
+        kept.map_or_else(|_| String::new(), |path| format!("; all that it said is in {}", path.display()))
+    }
+}
+
+impl WorkerLink for ProcessWorker {
+    fn send(&mut self, job: &Job) -> Result<(), WorkerDied> {
+        let sent = serde_json::to_vec(job).map_err(std::io::Error::other).and_then(|mut line| {
+            line.push(b'\n');
+            let stdin = self.stdin.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
+            stdin.write_all(&line)?;
+            stdin.flush()
+        });
+        sent.map_err(|error| self.died(&format!("it takes no job: {error}")))
+    }
+
+    fn recv(&mut self) -> Result<Event, WorkerDied> {
+        let mut line = Vec::new();
+        match (&mut self.stdout).take(MAX_EVENT_BYTES).read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|error| {
+                let start = String::from_utf8_lossy(&line[..line.len().min(200)]).trim().to_string();
+                drop(self.child.kill());
+                self.died(&format!("it said something that is no event: {error}: {start}"))
+            }),
+            Ok(0) => Err(self.died("it ended")),
+            Ok(_) => Err(self.died("it ended in the middle of an event")),
+            Err(error) => Err(self.died(&format!("it cannot be heard: {error}"))),
+        }
+    }
+
+    fn log_to(&mut self, path: &Path) {
+        let mut said = lock(&self.said);
+        if let Ok(mut log) = OpenOptions::new().create(true).append(true).open(path) {
+            // As in `Said::add`: a log that cannot be written is no reason to stop.
+            drop(log.write_all(&said.unlogged));
+            said.unlogged.clear();
+            said.log = Some(log);
+        }
+    }
+
+    fn end(&mut self) {
+        self.stdin = None;
+        // Already gone is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if let Some(listener) = self.listener.take() {
+            drop(listener.join());
+        }
+    }
+}
+
+impl Drop for ProcessWorker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Box<dyn WorkerLink> {
+        ProcessWorkers { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }.start().expect("a shell")
+    }
+
+    #[test]
+    fn a_worker_that_aborts_says_its_last_words_and_the_log_has_all_of_them() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let log = dir.path().join("worker-0.stderr");
+        let mut link = shell("echo early >&2; read line; echo GGML_ASSERT failed >&2; kill -ABRT $$");
+        link.log_to(&log);
+        link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
+        let died = link.recv().expect_err("it aborts");
+        assert!(died.last_words.contains("GGML_ASSERT failed"), "{died}");
+        assert!(died.last_words.contains("signal: 6"), "{died}");
+        assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\nGGML_ASSERT failed\n");
+    }
+
+    #[test]
+    fn a_worker_killed_from_outside_is_told_from_one_that_ended_by_itself() {
+        let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
+        assert!(died.last_words.contains("signal: 9") && died.last_words.contains("when memory runs out"), "{died}");
+        assert!(died.last_words.contains("loading"), "{died}");
+    }
+
+    #[test]
+    fn an_allocation_that_fails_is_told_with_what_to_do() {
+        for says in
+            ["memory allocation of 64 bytes failed", "what():  std::bad_alloc", "ggml: failed to allocate buffer"]
+        {
+            let died = shell(&format!("echo '{says}' >&2; kill -ABRT $$")).recv().expect_err("it aborts");
+            assert!(
+                died.last_words.contains("memory ran out; --max-memory") && died.last_words.contains(says),
+                "{died}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_said_before_there_is_a_log_is_not_lost() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let log = dir.path().join("worker-0.stderr");
+        let mut link =
+            shell("echo early >&2; echo '{\"event\":\"cell_failed\",\"cell\":\"c\",\"why\":\"w\"}'; read line");
+        assert!(matches!(link.recv(), Ok(Event::CellFailed { .. })));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        link.log_to(&log);
+        assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\n");
+    }
+
+    #[test]
+    fn noise_and_torn_events_are_a_death_with_the_noise_in_it() {
+        assert!(shell("echo hello").recv().expect_err("no event").last_words.contains("hello"));
+        assert!(shell("printf '{\"event\"'").recv().expect_err("torn").last_words.contains("in the middle"));
+        assert!(shell("exit 7").recv().expect_err("ended").last_words.contains("exit status: 7"));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let factory = ProcessWorkers { program: "/nonexistent/assay".into(), args: vec![] };
+        let died = factory.start().err().expect("no such program");
+        assert!(died.last_words.contains("/nonexistent/assay"));
+    }
+
+    #[test]
+    fn the_most_telling_of_the_last_words_comes_first_and_half_a_line_is_left_out() {
+        assert_eq!(last_words("a\nGGML_ASSERT(x) failed\nframe 1\n"), "GGML_ASSERT(x) failed");
+        assert_eq!(last_words("one\n two \n"), "two");
+        assert_eq!((last_words("alone\n"), last_words("\n")), ("alone".to_string(), String::new()));
+        let cut = format!("{}\nwhole", "x".repeat(LAST_WORDS_BYTES));
+        assert_eq!(last_words(&cut), "whole");
+    }
+
+    #[test]
+    fn what_no_log_has_is_kept_in_a_file_that_is_named() {
+        let died = shell("echo first >&2; echo GGML_ASSERT failed >&2; exit 6").recv().expect_err("ended");
+        let (words, path) = died.last_words.split_once("; all that it said is in ").expect("named");
+        assert!(words.ends_with("its last words: GGML_ASSERT failed"), "{words}");
+        assert_eq!(std::fs::read_to_string(path).expect("kept"), "first\nGGML_ASSERT failed\n");
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn last_words_are_bounded() {
+        let died = shell("head -c 100000 /dev/zero | tr '\\0' x >&2").recv().expect_err("ended");
+        assert!(died.last_words.len() < LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
+        let path = died.last_words.rsplit_once(" is in ").expect("named").1;
+        std::fs::remove_file(path).expect("removed");
+    }
+}

@@ -1,0 +1,186 @@
+//! A model with a text cut into windows, and what is swapped in it.
+
+use crate::edit::Prepared;
+use crate::protocol::Event;
+use crate::serve::JobError;
+use eval::window::{first_scored, windows, without_trailing_newline};
+use eval::{Engine, EngineError};
+use files::SchemeFiles;
+use numerics::{BlockCodec, CodecError};
+use record::{Arm, Base, Carried, EngineSettings, Place, Token, WeightUse};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A model with a text cut into windows.
+pub(crate) struct Loaded {
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) settings: EngineSettings,
+    pub(crate) max_memory_bytes: Option<u64>,
+    /// ggml type of each weight in the file.
+    pub(crate) stored: BTreeMap<String, String>,
+    /// Files that schemes name.
+    pub(crate) files: SchemeFiles,
+    pub(crate) windows: Vec<Vec<Token>>,
+    /// Swapped weights, in order: undone from the end.
+    swapped: Vec<(String, Option<WeightUse>)>,
+    /// Whether starting from a recorded prefix gave the bits of a full pass on this model; `None` until tried.
+    pub(crate) prefix_is_exact: Option<bool>,
+}
+
+/// The single use that a place stands for.
+pub(crate) fn use_of(place: Place) -> Option<WeightUse> {
+    match place {
+        Place::Weight | Place::Activation => None,
+        Place::Lookup => Some(WeightUse::Lookup),
+        Place::Head => Some(WeightUse::Head),
+    }
+}
+
+impl Loaded {
+    pub(crate) fn new(engine: Box<dyn Engine>, settings: EngineSettings, max_memory_bytes: Option<u64>) -> Self {
+        let stored = engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
+        Loaded {
+            engine,
+            settings,
+            max_memory_bytes,
+            stored,
+            files: SchemeFiles::default(),
+            windows: Vec::new(),
+            swapped: Vec::new(),
+            prefix_is_exact: None,
+        }
+    }
+
+    /// Swaps in place.
+    pub(crate) fn depth(&self) -> usize {
+        self.swapped.len()
+    }
+
+    /// Cuts the text into windows as llama-perplexity does, and says what they are.
+    pub(crate) fn cut(&mut self, text: &str) -> Result<Event, JobError> {
+        let n_ctx = self.settings.n_ctx as usize;
+        let tokens = self.engine.tokenize(without_trailing_newline(text))?;
+        self.windows = windows(&tokens, n_ctx, self.engine.info().bos).map_err(|error| JobError::Input {
+            why: error.to_string(),
+            hint: format!("give a longer text, or a shorter window than --ctx {n_ctx}"),
+        })?;
+        let chunk_blake3 = self
+            .windows
+            .iter()
+            .map(|window| {
+                let bytes: Vec<u8> = window.iter().flat_map(|t| t.to_le_bytes()).collect();
+                blake3::hash(&bytes).to_hex().to_string()
+            })
+            .collect();
+        let scored = |window: &Vec<Token>| {
+            window[first_scored(n_ctx) + 1..].iter().map(|&t| self.engine.piece_len(t) as u64).sum()
+        };
+        let chunk_scored_bytes = self.windows.iter().map(scored).collect();
+        Ok(Event::Tokenized { n_tokens: tokens.len(), n_chunks: self.windows.len(), chunk_blake3, chunk_scored_bytes })
+    }
+
+    /// Weights that the reference holds in F32 though they are stored in another type.
+    pub(crate) fn held_in_f32(&self, base: &Base, codec: &dyn BlockCodec) -> Vec<Carried> {
+        let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
+        let weights = self.engine.weights().iter();
+        weights
+            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
+            .filter_map(|w| match base.arm {
+                Arm::Exact => Some(Carried::Whole(w.name.clone())),
+                Arm::Native => carried.get(w.name.as_str()).map(|carried| (*carried).clone()),
+            })
+            .collect()
+    }
+
+    pub(crate) fn hold_in_f32(&mut self, weights: &[Carried], codec: &dyn BlockCodec) -> Result<(), JobError> {
+        for (name, place) in weights.iter().map(|carried| (carried.tensor(), carried.place())) {
+            let (ty, stored) = self.read(name, place)?;
+            let failed = |why: String| EngineError::Failed(format!("{name}: {why}"));
+            // Dequantized straight into the bytes to be swapped in: a token embedding in F32 is too large to hold twice.
+            let mut bytes = vec![0u8; self.n_values(name) * size_of::<f32>()];
+            let values: &mut [f32] =
+                bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
+            codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
+            self.swap(&Prepared { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn swap(&mut self, edit: &Prepared) -> Result<(), EngineError> {
+        let used_as = use_of(edit.place);
+        match used_as {
+            None => self.engine.swap_weight(&edit.tensor, &edit.ty, edit.bytes.clone())?,
+            Some(used_as) => self.engine.swap_use(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?,
+        }
+        self.swapped.push((edit.tensor.clone(), used_as));
+        Ok(())
+    }
+
+    /// Type and bytes that are read now in a place.
+    pub(crate) fn read(&self, tensor: &str, place: Place) -> Result<(String, Vec<u8>), EngineError> {
+        match use_of(place) {
+            None => self.engine.read_weight(tensor),
+            Some(used_as) => self.engine.read_use(tensor, used_as),
+        }
+    }
+
+    /// Undoes swaps until `depth` are left.
+    pub(crate) fn unwind(&mut self, depth: usize) -> Result<(), EngineError> {
+        while self.swapped.len() > depth {
+            match self.swapped.pop() {
+                Some((name, None)) => self.engine.restore_weight(&name)?,
+                Some((name, Some(used_as))) => self.engine.restore_use(&name, used_as)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hash over names, types and bytes now in place.
+    pub(crate) fn hash_of(&self, names: &BTreeSet<&str>) -> Result<String, JobError> {
+        let mut hasher = blake3::Hasher::new();
+        for name in names {
+            // A target that the graph does not use is judged DEAD later; it has no bytes in the engine.
+            match self.engine.read_weight(name) {
+                Ok((ty, bytes)) => {
+                    hasher.update(name.as_bytes()).update(b"\0").update(ty.as_bytes()).update(b"\0").update(&bytes);
+                }
+                Err(EngineError::NoSuchWeight(_)) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    pub(crate) fn n_values(&self, name: &str) -> usize {
+        let info = self.engine.weights().iter().find(|w| w.name == name);
+        info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
+    }
+
+    /// Type now in a place, and the values it holds.
+    pub(crate) fn values_of(
+        &self,
+        name: &str,
+        place: Place,
+        codec: &dyn BlockCodec,
+    ) -> Result<(String, Vec<f32>), ValuesError> {
+        let (ty, bytes) = self.read(name, place)?;
+        let mut values = vec![0.0f32; self.n_values(name)];
+        codec.dequantize(&ty, &bytes, &mut values)?;
+        Ok((ty, values))
+    }
+}
+
+/// Why the values of a weight cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ValuesError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// Types that hold numbers of a model rather than indices: integers pass through every scheme.
+fn is_numeric(codec: &dyn BlockCodec, ty: &str) -> bool {
+    codec.layout(ty).is_some() && !matches!(ty, "i8" | "i16" | "i32" | "i64" | "f64")
+}

@@ -1,0 +1,600 @@
+//! The worker's side of the [`protocol`](crate::protocol): one model, one job at a time, events as they happen.
+//!
+//! A measure job works in rounds of as many windows as the engine takes side by side. In each round the reference runs
+//! once, and its logits stay in memory; then every cell runs on the same windows with its edits swapped in and its hooks
+//! set, and is undone. Memory beyond the model is the logits of one round and the weights of one cell; what else is kept
+//! is a matter of the budget ([`crate::memory`]).
+//!
+//! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat`, `attention` and `choose` are jobs of their own.
+
+use crate::edit::{ActivationEdit, EditError, KeptEdits};
+use crate::jobs::Limits;
+use crate::loaded::Loaded;
+use crate::memory;
+use crate::protocol::{CellSpec, ChunkWork, Event, Job};
+use eval::window::{first_scored, n_scored};
+use eval::{Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, VariantScores};
+use numerics::BlockCodec;
+use record::{
+    ActivationEvidence, Base, Carried, Edit, EngineSettings, MemoryNeeds, MemoryPlan, Place, ReferenceSample, Sample,
+    TensorEvidence, Token,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Opens a model: path, settings, threads.
+pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
+
+/// Serves jobs until `lines` ends: one JSON object a line in, one a line out.
+///
+/// # Errors
+/// When `lines` or `output` fails; whoever asked is gone then.
+pub fn serve(
+    open: &OpenEngine<'_>,
+    codec: &dyn BlockCodec,
+    lines: impl Iterator<Item = io::Result<String>>,
+    output: impl Write,
+) -> io::Result<()> {
+    let mut worker = Worker { codec, output, loaded: None, kept: KeptEdits::default() };
+    for line in lines {
+        let answer = match serde_json::from_str::<Job>(&line?) {
+            Ok(job) => worker.work(open, job),
+            Err(error) => Err(JobError::Input {
+                why: format!("a job that cannot be read: {error}"),
+                hint: "runner and worker must be the same version of assay".into(),
+            }),
+        };
+        match answer {
+            Ok(()) => {}
+            Err(JobError::Gone(error)) => return Err(error),
+            Err(JobError::Input { why, hint }) => worker.say(&Event::Failed { why, hint, input: true })?,
+            Err(JobError::Engine(EngineError::Unsupported { what, hint })) => {
+                worker.say(&Event::Failed { why: what, hint, input: true })?;
+            }
+            Err(JobError::Engine(error)) => {
+                let (hint, input) = match &error {
+                    EngineError::NoSuchNode { .. } => {
+                        ("name one of its graph's nodes, such as those, in [where=activation]", true)
+                    }
+                    _ => ("`assay doctor` checks the engine", false),
+                };
+                worker.say(&Event::Failed { why: error.to_string(), hint: hint.into(), input })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a whole job failed.
+#[derive(Debug)]
+pub(crate) enum JobError {
+    /// Nobody listens any more.
+    Gone(io::Error),
+    /// The request is at fault.
+    Input { why: String, hint: String },
+    /// The engine is.
+    Engine(EngineError),
+}
+
+impl From<io::Error> for JobError {
+    fn from(error: io::Error) -> Self {
+        JobError::Gone(error)
+    }
+}
+
+impl From<EngineError> for JobError {
+    fn from(error: EngineError) -> Self {
+        JobError::Engine(error)
+    }
+}
+
+/// Why one cell failed; the others go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CellError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error("chunk {chunk}: {source}{}", origin_clause(.origin))]
+    NonFinite { chunk: usize, source: NonFinite, origin: Option<NonFiniteNode> },
+    #[error("task {task}: non-finite logits")]
+    NonFiniteTask { task: usize },
+}
+
+/// Where numbers that are not finite came from, as the end of a sentence.
+fn origin_clause(origin: &Option<NonFiniteNode>) -> String {
+    origin.as_ref().map_or(String::new(), |origin| format!("; {origin}"))
+}
+
+pub(crate) struct Worker<'a, W> {
+    pub(crate) codec: &'a dyn BlockCodec,
+    output: W,
+    loaded: Option<Loaded>,
+    pub(crate) kept: KeptEdits,
+}
+
+/// A cell of the job in hand.
+pub(crate) struct ActiveCell<'j> {
+    spec: &'j CellSpec,
+    applied: bool,
+    failed: bool,
+}
+
+/// What all windows of a round are worked with.
+pub(crate) struct Round<'a> {
+    base: &'a Base,
+    work: &'a [ChunkWork],
+    references: &'a [Mutex<ReferenceWindow>],
+    /// Of the watched weights' outputs in the reference's pass.
+    reference_hashes: &'a HashMap<String, String>,
+    trace: bool,
+}
+
+impl<'a, W: Write> Worker<'a, W> {
+    pub(crate) fn say(&mut self, event: &Event) -> io::Result<()> {
+        serde_json::to_writer(&mut self.output, event)?;
+        self.output.write_all(b"\n")?;
+        self.output.flush()
+    }
+
+    fn work(&mut self, open: &OpenEngine<'_>, job: Job) -> Result<(), JobError> {
+        match job {
+            Job::Open { model, settings, n_threads, max_memory_bytes } => {
+                self.loaded = None;
+                self.kept = KeptEdits::default();
+                let engine = open(&model, &settings, n_threads)?;
+                let info = engine.info().clone();
+                self.loaded = Some(Loaded::new(engine, settings, max_memory_bytes));
+                self.say(&Event::Opened { info })?;
+            }
+            Job::SchemeFiles { files } => {
+                let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+                for file in &files {
+                    loaded.files.read_again(file).map_err(|error| {
+                        let text = error.to_string();
+                        let (why, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+                        JobError::Input { why: why.into(), hint: hint.into() }
+                    })?;
+                }
+                self.say(&Event::SchemeFilesRead)?;
+            }
+            Job::Corpus { text } => {
+                let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+                let event = loaded.cut(&text)?;
+                self.say(&event)?;
+            }
+            Job::Attention { base, edits, chunks } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.attention(&mut loaded, &base, &edits, &chunks);
+                self.loaded = Some(loaded);
+                result?;
+            }
+            Job::Chat { base, edits, chats, max_tokens, sampling } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.chat(&mut loaded, &base, &edits, &chats, &Limits { max_tokens, sampling });
+                self.loaded = Some(loaded);
+                result?;
+            }
+            Job::Choose { base, cells, tasks } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.choose(&mut loaded, &base, &cells, &tasks);
+                self.loaded = Some(loaded);
+                result?;
+            }
+            Job::Measure { base, cells, chunks, trace } => {
+                let mut loaded = self.loaded.take().ok_or_else(no_model)?;
+                let result = self.measure(&mut loaded, &base, &cells, &chunks, trace);
+                self.loaded = Some(loaded);
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cells: &[CellSpec],
+        chunks: &[ChunkWork],
+        trace: bool,
+    ) -> Result<(), JobError> {
+        check(loaded, cells, chunks)?;
+        self.on_base(loaded, base, cells, |worker, loaded, memory| {
+            loaded.engine.trace(trace);
+            worker.rounds(loaded, base, cells, chunks, trace, memory.keeps_prefix)
+        })
+    }
+
+    /// Holds the reference's weights for as long as `work` takes, and says that everything is in place again.
+    pub(crate) fn on_base(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cells: &[CellSpec],
+        work: impl FnOnce(&mut Self, &mut Loaded, &MemoryPlan) -> Result<(), JobError>,
+    ) -> Result<(), JobError> {
+        some_can_be_measured(loaded, cells)?;
+        let in_f32 = loaded.held_in_f32(base, self.codec);
+        let memory = memory_plan(loaded, &in_f32, cells)?;
+        self.say(&Event::Memory(memory))?;
+        self.kept.begin(base, memory.kept_edits_bytes);
+        loaded.engine.limit_parallel(memory.n_contexts);
+        let touched: BTreeSet<&str> = cells
+            .iter()
+            .flat_map(|c| &c.edits)
+            .filter(|e| e.place != Place::Activation)
+            .map(|e| e.tensor.as_str())
+            .chain(in_f32.iter().map(Carried::tensor))
+            .collect();
+        let weights_before = loaded.hash_of(&touched)?;
+        let worked = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| work(self, loaded, &memory));
+        loaded.unwind(0)?;
+        worked?;
+        let weights_after = loaded.hash_of(&touched)?;
+        self.say(&Event::Measured { weights_before, weights_after })?;
+        Ok(())
+    }
+
+    /// Swaps a variant's weights in; the caller takes them out again. What it does to activations is for the hooks of its
+    /// passes.
+    pub(crate) fn put_in<'e>(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edits: &'e [Edit],
+    ) -> Result<Vec<ActivationEdit<'e>>, JobError>
+    where
+        'a: 'e,
+    {
+        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
+        let mut activations = Vec::new();
+        for edit in edits {
+            match edit.place {
+                Place::Activation => {
+                    activations.push(ActivationEdit::new(edit, loaded, self.codec).map_err(failed)?);
+                }
+                _ => {
+                    let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
+                    loaded.swap(&prepared)?;
+                }
+            }
+        }
+        Ok(activations)
+    }
+
+    fn rounds(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        cells: &[CellSpec],
+        chunks: &[ChunkWork],
+        trace: bool,
+        keeps_prefix: bool,
+    ) -> Result<(), JobError> {
+        let mut active: Vec<ActiveCell<'_>> = cells.iter().map(ActiveCell::new).collect();
+        let width = loaded.engine.n_parallel().max(1);
+        let mut references: Vec<Mutex<ReferenceWindow>> = Vec::new();
+        references.resize_with(width, Mutex::default);
+        for work in rounds_of(chunks, width) {
+            // Hidden states are recorded for cells to start from, or to be compared with.
+            let is_useful = keeps_prefix && loaded.prefix_is_exact != Some(false);
+            let record = (is_useful || trace) && !work[0].cells.is_empty();
+            let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
+            self.reference(loaded, work, &references, &first_pass, record)?;
+            let reference_hashes: HashMap<String, String> =
+                loaded.engine.watched(0).into_iter().map(|w| (w.tensor, w.blake3)).collect();
+            if record && is_useful && loaded.prefix_is_exact.is_none() {
+                let is_exact = prefix_is_exact(loaded, work, &references);
+                loaded.prefix_is_exact = Some(is_exact);
+                if !is_exact {
+                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full".into();
+                    self.say(&Event::Note { text })?;
+                }
+            }
+            let round = Round { base, work, references: &references, reference_hashes: &reference_hashes, trace };
+            let may_reuse = record && !trace && loaded.prefix_is_exact == Some(true);
+            for &index in &work[0].cells {
+                let cell = &mut active[index];
+                if cell.failed {
+                    continue;
+                }
+                let spec = cell.spec;
+                self.say(&Event::Started { cell: Some(spec.key.clone()), chunk: work[0].chunk })?;
+                let depth = loaded.depth();
+                let scored = self.cell(loaded, cell, &round, may_reuse);
+                loaded.unwind(depth)?;
+                match scored {
+                    Ok(samples) => {
+                        for sample in samples {
+                            self.say(&Event::Sample(sample))?;
+                        }
+                    }
+                    Err(CellOrGone::Gone(error)) => return Err(JobError::Gone(error)),
+                    Err(CellOrGone::Cell(error)) => {
+                        cell.failed = true;
+                        self.say(&Event::CellFailed { cell: spec.key.clone(), why: error.to_string() })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The reference on the windows of a round. Its logits stay in `references`.
+    fn reference(
+        &mut self,
+        loaded: &mut Loaded,
+        round: &[ChunkWork],
+        references: &[Mutex<ReferenceWindow>],
+        watch: &[String],
+        record: bool,
+    ) -> Result<(), JobError> {
+        for work in round {
+            self.say(&Event::Started { cell: None, chunk: work.chunk })?;
+        }
+        loaded.engine.watch(watch);
+        let n_ctx = loaded.settings.n_ctx as usize;
+        let n_vocab = loaded.engine.info().n_vocab;
+        let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+        let failures: Mutex<BTreeMap<usize, NonFinite>> = Mutex::default();
+        let prefix = if record { Prefix::Record } else { Prefix::Full };
+        let hashes: Mutex<BTreeMap<usize, String>> = Mutex::default();
+        loaded.engine.decode(&inputs, first_scored(n_ctx), prefix, &|slot, logits| {
+            let targets = &inputs[slot][first_scored(n_ctx) + 1..];
+            if let Err(bad) = lock(&references[slot]).set(logits, n_vocab, targets) {
+                lock(&failures).insert(slot, bad);
+            }
+            let hash = hash_of_values(&logits[..targets.len() * n_vocab]);
+            lock(&hashes).insert(slot, hash);
+        })?;
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some((slot, bad)) = failures.into_iter().next() {
+            let origin = loaded.engine.first_non_finite(inputs[slot], &[])?;
+            let why = format!("the untouched model: chunk {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
+            return Err(JobError::Engine(EngineError::Failed(why)));
+        }
+        for ((work, reference), logits_blake3) in round.iter().zip(references).zip(lock(&hashes).values().cloned()) {
+            let nll = lock(reference).nll();
+            self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, nll, logits_blake3 }))?;
+        }
+        Ok(())
+    }
+
+    /// One cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
+    fn cell(
+        &mut self,
+        loaded: &mut Loaded,
+        cell: &mut ActiveCell<'_>,
+        round: &Round<'_>,
+        may_reuse: bool,
+    ) -> Result<Vec<Sample>, CellOrGone> {
+        let first_time = !cell.applied;
+        let is_activation = |edit: &&Edit| edit.place == Place::Activation;
+        let activations = cell
+            .spec
+            .edits
+            .iter()
+            .filter(is_activation)
+            .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut evidence: HashMap<(&str, Place), TensorEvidence> = HashMap::new();
+        for edit in cell.spec.edits.iter().filter(|edit| !is_activation(edit)) {
+            let (prepared, mut found) = self.kept.get(loaded, round.base, edit, self.codec)?;
+            loaded.swap(&prepared)?;
+            if first_time {
+                let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
+                found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
+                evidence.insert((&edit.tensor, edit.place), found);
+            }
+        }
+        if first_time {
+            cell.applied = true;
+            activations.iter().for_each(ActivationEdit::observe);
+            // What an activation became is known after the first pass only.
+            if activations.is_empty() {
+                self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
+            }
+        }
+        let closures: Vec<_> = activations
+            .iter()
+            .map(|edit| move |slot: usize, values: &mut [f32], n_per_row: usize| edit.replace(slot, values, n_per_row))
+            .collect();
+        let hooks: Vec<Hook<'_>> =
+            activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
+
+        let names: Vec<String> =
+            evidence.keys().map(|(tensor, _)| (*tensor).to_string()).collect::<BTreeSet<_>>().into_iter().collect();
+        loaded.engine.watch(&names);
+        let n_ctx = loaded.settings.n_ctx as usize;
+        let n_layer = loaded.engine.info().n_layer;
+        let prefix = match cell.spec.first_layer.min(n_layer) {
+            layer @ 1.. if may_reuse => Prefix::Reuse(layer),
+            _ => Prefix::Full,
+        };
+        let inputs: Vec<&[Token]> = round.work.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+        let scores: Mutex<BTreeMap<usize, Result<VariantScores, NonFinite>>> = Mutex::default();
+        loaded.engine.decode_hooked(&inputs, first_scored(n_ctx), prefix, &hooks, &|slot, logits| {
+            let scored = lock(&round.references[slot]).compare(logits);
+            lock(&scores).insert(slot, scored);
+        })?;
+        let seen = first_time.then(|| {
+            let seen = loaded.engine.watched(0);
+            let changed = seen.iter().filter(|w| round.reference_hashes.get(&w.tensor) != Some(&w.blake3)).count();
+            let mut seen = ActivationEvidence { watched: seen.len(), changed };
+            for edit in &activations {
+                let found = edit.evidence();
+                seen.watched += 1;
+                seen.changed += usize::from(found.changed_bytes > 0);
+                evidence.insert((edit.node(), Place::Activation), found);
+            }
+            seen
+        });
+        if first_time && !activations.is_empty() {
+            self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
+        }
+        let mut samples = Vec::with_capacity(round.work.len());
+        for (slot, scored) in scores.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let chunk = round.work[slot].chunk;
+            let scores = match scored {
+                Ok(scores) => scores,
+                Err(source) => {
+                    let origin = loaded.engine.first_non_finite(inputs[slot], &hooks)?;
+                    return Err(CellError::NonFinite { chunk, source, origin }.into());
+                }
+            };
+            samples.push(Sample {
+                cell: cell.spec.key.clone(),
+                chunk,
+                nll: scores.nll,
+                nll_ref: lock(&round.references[slot]).nll(),
+                kld: scores.kld,
+                same_top: scores.same_top,
+                logits_changed: scores.logits_changed,
+                activations: if slot == 0 { seen.clone() } else { None },
+                residual: if round.trace { loaded.engine.traced(slot) } else { Vec::new() },
+            });
+        }
+        Ok(samples)
+    }
+
+    fn say_applied(&mut self, spec: &CellSpec, evidence: &HashMap<(&str, Place), TensorEvidence>) -> io::Result<()> {
+        let found = |edit: &Edit| evidence.get(&(edit.tensor.as_str(), edit.place)).cloned();
+        let tensors = spec.edits.iter().filter_map(found).collect();
+        self.say(&Event::Applied { cell: spec.key.clone(), tensors })
+    }
+}
+
+/// What the job needs and what of it fits.
+fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
+    const F32_BYTES: u64 = size_of::<f32>() as u64;
+    let engine = loaded.engine.memory()?;
+    let held = |tensor: &str| loaded.n_values(tensor) as u64 * F32_BYTES;
+    let weights = |cell: &CellSpec| -> u64 {
+        cell.edits.iter().filter(|e| e.place != Place::Activation).map(|e| held(&e.tensor)).sum()
+    };
+    let distinct: HashSet<&Edit> =
+        cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != Place::Activation).collect();
+    let n_scored = n_scored(loaded.settings.n_ctx as usize) as u64;
+    let needs = MemoryNeeds {
+        model_bytes: engine.model_bytes,
+        held_in_f32_bytes: in_f32.iter().map(|carried| held(carried.tensor())).sum(),
+        context_bytes: engine.context_bytes,
+        reference_bytes: n_scored * loaded.engine.info().n_vocab as u64 * F32_BYTES,
+        prefix_bytes: engine.prefix_bytes,
+        cell_bytes: cells.iter().map(weights).max().unwrap_or(0),
+        // The reference's values twice while a type is undone.
+        scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
+        edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
+    };
+    loaded.engine.limit_parallel(usize::MAX);
+    let wants_prefix = !cells.is_empty() && loaded.prefix_is_exact != Some(false);
+    memory::fit(&needs, loaded.max_memory_bytes, loaded.engine.n_parallel(), wants_prefix)
+        .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
+}
+
+/// A cell's failure, or that nobody listens any more.
+enum CellOrGone {
+    Cell(CellError),
+    Gone(io::Error),
+}
+
+impl<E: Into<CellError>> From<E> for CellOrGone {
+    fn from(error: E) -> Self {
+        CellOrGone::Cell(error.into())
+    }
+}
+
+impl<'j> ActiveCell<'j> {
+    fn new(spec: &'j CellSpec) -> Self {
+        ActiveCell { spec, applied: false, failed: false }
+    }
+}
+
+/// Rounds of up to `width` windows that have the same cells to be measured.
+fn rounds_of(chunks: &[ChunkWork], width: usize) -> impl Iterator<Item = &[ChunkWork]> {
+    chunks.chunk_by(|a, b| a.cells == b.cells).flat_map(move |same| same.chunks(width))
+}
+
+/// Tensors of the cells that meet their first window in this round.
+fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) -> Vec<String> {
+    let touched: BTreeSet<&str> = round[0]
+        .cells
+        .iter()
+        .map(|&index| &active[index])
+        .filter(|cell| !cell.applied && !cell.failed)
+        .flat_map(|cell| &cell.spec.edits)
+        .filter(|edit| edit.place != Place::Activation)
+        .map(|edit| edit.tensor.as_str())
+        .collect();
+    touched.into_iter().map(str::to_string).collect()
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn no_model() -> JobError {
+    JobError::Input { why: "no model is open".into(), hint: "send an `open` job first".into() }
+}
+
+/// A request that the runner should not have made.
+pub(crate) fn report_impossible(why: String) -> JobError {
+    JobError::Input { why, hint: "the runner asked for something impossible; report it".into() }
+}
+
+/// Refuses a job that names what is not there, before anything is swapped.
+fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
+    let wrong = report_impossible;
+    for work in chunks {
+        if work.chunk >= loaded.windows.len() {
+            return Err(wrong(format!("chunk {}: the text has {} windows", work.chunk, loaded.windows.len())));
+        }
+        if let Some(index) = work.cells.iter().find(|&&index| index >= cells.len()) {
+            return Err(wrong(format!("cell {index}: the job has {} cells", cells.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses cells each of which asks for a node that the graph lacks; where others can be measured, such a cell fails by itself.
+fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), EngineError> {
+    let nodes = |cell: &CellSpec| -> Result<(), EngineError> {
+        let mut activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
+        activations.try_for_each(|edit| loaded.engine.find_node(&edit.tensor))
+    };
+    let mut lacking = None;
+    for cell in cells {
+        match nodes(cell) {
+            Ok(()) => return Ok(()),
+            Err(error) => lacking = lacking.or(Some(error)),
+        }
+    }
+    lacking.map_or(Ok(()), Err)
+}
+
+/// Whether a pass that starts from the recorded hidden state of the middle layer has the bits of the full pass.
+fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex<ReferenceWindow>]) -> bool {
+    let middle = loaded.engine.info().n_layer / 2;
+    if middle == 0 {
+        return false;
+    }
+    loaded.engine.watch(&[]);
+    let n_ctx = loaded.settings.n_ctx as usize;
+    let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+    let differing = Mutex::new(0usize);
+    let run = loaded.engine.decode(&inputs, first_scored(n_ctx), Prefix::Reuse(middle), &|slot, logits| {
+        let reference = lock(&references[slot]);
+        let same = reference.logits().iter().zip(logits).all(|(a, b)| a.to_bits() == b.to_bits());
+        *lock(&differing) += usize::from(!same);
+    });
+    run.is_ok() && *lock(&differing) == 0
+}
+
+fn hash_of_values(values: &[f32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bytemuck::cast_slice(values));
+    hasher.finalize().to_hex().to_string()
+}
