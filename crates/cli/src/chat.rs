@@ -4,7 +4,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::session::{Session, Wanted};
+use crate::session;
 use crate::settings;
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
 use eval::{ChatMessage, EngineSettings, Sampling, first_divergence};
@@ -15,6 +15,7 @@ use lab::{Apply, SchemeFiles};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
+use worker::SessionRequest;
 
 /// Asked when nothing else is.
 const PROMPTS: [&str; 4] = [
@@ -118,33 +119,29 @@ fn answers(
     n_chats: usize,
     progress: &mut Progress,
 ) -> Result<Vec<Answer>, Failure> {
-    let mut session = Session::open(Wanted {
+    let mut session = session::open(&SessionRequest {
         model: model.file.path().to_owned(),
-        name: &model.name(),
+        name: model.name(),
         settings: EngineSettings::pinned(args.ctx),
         n_threads: args.threads as usize,
         max_memory_bytes: args.max_memory.or_else(settings::available_memory),
         files: files.to_vec(),
     })?;
-    session.link.send(job).map_err(|died| session.died(died))?;
     let units = if alone { n_chats } else { 2 * n_chats };
     let mut answers = Vec::new();
-    loop {
-        match session.link.recv().map_err(|died| session.died(died))? {
-            Event::Started { .. } => {}
+    session::hear(&mut session, job, &mut |event| {
+        match event {
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
             Event::Answered(answer) => {
                 answers.push(answer);
                 progress.at(answers.len(), units);
             }
-            Event::Measured { weights_before, weights_after } => {
-                session.restored(&weights_before, &weights_after)?;
-                return Ok(answers);
-            }
-            other => return Err(session.unexpected(other)),
+            _ => {}
         }
-    }
+        Ok(())
+    })?;
+    Ok(answers)
 }
 
 /// The answer in JSON.

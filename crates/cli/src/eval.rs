@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::session::{Session, Wanted};
+use crate::session;
 use crate::settings::SettingsArgs;
 use crate::table::{scientific, thousands};
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
@@ -25,6 +25,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
+use worker::SessionRequest;
 
 /// Arguments of `assay eval`.
 #[derive(Debug, clap::Args)]
@@ -156,15 +157,15 @@ struct Measurement {
 }
 
 fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Failure> {
-    let mut session = Session::open(Wanted {
+    let mut session = session::open(&SessionRequest {
         model: request.model.clone(),
-        name: &request.name,
+        name: request.name.clone(),
         settings: request.settings.clone(),
         n_threads: request.n_threads,
         max_memory_bytes: request.max_memory_bytes,
         files: request.variant.files.clone(),
     })?;
-    let bytes_by_chunk = session.cut(&request.corpus)?;
+    let bytes_by_chunk = session::cut(&mut session, &request.corpus)?.window_scored_bytes;
     let chunks = bytes_by_chunk.len().min(request.chunks);
     if chunks < request.chunks {
         let there = plural(chunks, "window");
@@ -176,7 +177,6 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
     let units = chunks * (1 + cells.len());
     let (base, trace) = (request.variant.base.clone(), request.trace);
     let job = Job::Measure { base, cells, chunks: work, trace };
-    session.link.send(&job).map_err(|died| session.died(died))?;
     let mut measured = Measurement {
         info: session.info.clone(),
         chunks,
@@ -185,9 +185,8 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
         samples: CellSamples::default(),
         attention: Vec::new(),
     };
-    loop {
-        match session.link.recv().map_err(|died| session.died(died))? {
-            Event::Started { .. } => {}
+    session::hear(&mut session, &job, &mut |event| {
+        match event {
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
             Event::Reference(sample) => measured.reference.push(sample),
@@ -199,32 +198,23 @@ fn measure(request: &Request, progress: &mut Progress) -> Result<Measurement, Fa
                 let error = anyhow!("{}: the variant cannot be measured: {why}", request.name);
                 return Err(Failure { exit: Exit::Engine, error });
             }
-            Event::Measured { weights_before, weights_after } => {
-                session.restored(&weights_before, &weights_after)?;
-                break;
-            }
-            other => return Err(session.unexpected(other)),
+            _ => {}
         }
         progress.at(measured.reference.len() + measured.samples.by_chunk.len(), units);
-    }
+        Ok(())
+    })?;
     measured.reference.sort_by_key(|sample| sample.chunk);
     if request.attention {
         let (base, edits) = (request.variant.base.clone(), request.variant.edits.clone());
         progress.say("comparing attention");
         let job = Job::Attention { base, edits, chunks: (0..chunks).collect() };
-        session.link.send(&job).map_err(|died| session.died(died))?;
-        loop {
-            match session.link.recv().map_err(|died| session.died(died))? {
-                Event::Memory(_) => {}
-                Event::Attention(sample) => measured.attention.push(sample),
-                Event::Measured { weights_before, weights_after } => {
-                    session.restored(&weights_before, &weights_after)?;
-                    break;
-                }
-                other => return Err(session.unexpected(other)),
+        session::hear(&mut session, &job, &mut |event| {
+            if let Event::Attention(sample) = event {
+                measured.attention.push(sample);
+                progress.at(measured.attention.len(), chunks);
             }
-            progress.at(measured.attention.len(), chunks);
-        }
+            Ok(())
+        })?;
     }
     Ok(measured)
 }

@@ -6,14 +6,14 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::table::{Align, render, scientific};
 use crate::variant::ArmArg;
+use crate::{session, worker};
 use ::eval::EngineSettings;
+use ::worker::{Session, SessionRequest};
 use anyhow::anyhow;
 use gguf::escape_terminal;
-use lab::WorkerDied;
 use lab::cell::Cell;
 use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, Edit, Place};
@@ -69,18 +69,17 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
     let request = Request::from_args(args)?;
     let mut progress = Progress::new(&plural(request.cells.len(), "layer"), output.quiet());
     progress.say(&request.words());
-    let open = || {
-        Session::open(Wanted {
-            model: request.model.clone(),
-            name: &request.name,
-            settings: request.settings.clone(),
-            n_threads: args.settings.threads as usize,
-            max_memory_bytes: args.settings.max_memory_bytes(),
-            files: scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme)),
-        })
+    let wanted = SessionRequest {
+        model: request.model.clone(),
+        name: request.name.clone(),
+        settings: request.settings.clone(),
+        n_threads: args.settings.threads as usize,
+        max_memory_bytes: args.settings.max_memory_bytes(),
+        files: scheme_files::paths(request.applies.iter().map(|apply| &apply.scheme)),
     };
-    let mut session = open()?;
-    let chunks = session.cut(&request.corpus)?.len().min(args.settings.chunks as usize);
+    let mut session = session::open(&wanted)?;
+    let windows = session::cut(&mut session, &request.corpus)?.window_blake3.len();
+    let chunks = windows.min(args.settings.chunks as usize);
     if chunks < args.settings.chunks as usize {
         progress.say(&format!(
             "the text has {}, {} were asked for; all of it is used",
@@ -95,10 +94,11 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
         null_below: args.null,
         ..RaceRule::new(top as usize, chunks)
     });
+    let workers = worker::workers()?;
     let mut again = || {
-        let mut session = open().map_err(|failure| WorkerDied { last_words: failure.error.to_string() })?;
-        session.cut(&request.corpus).map_err(|failure| WorkerDied { last_words: failure.error.to_string() })?;
-        Ok(session.link)
+        let mut session = Session::open(&workers, &wanted)?;
+        session.cut(&request.corpus.name, &request.corpus.text)?;
+        Ok(session)
     };
     let mut memory_told = false;
     let mut hear = |event: SweepEvent<'_>| match event {
@@ -111,8 +111,8 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
         SweepEvent::Died(died) => progress.say(&format!("{}; another one goes on", escape_terminal(died.to_string()))),
     };
     let (base, cells) = (&request.base, &request.cells);
-    let swept = sweep(&mut session.link, &mut again, base, cells, &order, rule.as_ref(), &mut hear)
-        .map_err(|error| request.failed(&session, error))?;
+    let swept = sweep(&mut session, &mut again, base, cells, &order, rule.as_ref(), &mut hear)
+        .map_err(|error| request.failed(error))?;
     drop(progress);
     let answer = Answer::of(&request, args, &session, &swept, chunks);
     output.answer(&answer, || answer.text())?;
@@ -203,12 +203,11 @@ impl Request {
         format!("{name}: {} on each of {layers} singly, {arm} arm, text {text}", escape_terminal(self.applied()))
     }
 
-    fn failed(&self, session: &Session, error: SweepError) -> Failure {
+    fn failed(&self, error: SweepError) -> Failure {
         let exit = match error {
-            SweepError::Worker(died) => return session.died(died),
-            SweepError::NotRestored => Exit::ControlFailed,
-            SweepError::Failed { input: true, .. } => Exit::BadInput,
-            SweepError::Failed { .. } | SweepError::Evidence { .. } | SweepError::Race(_) => Exit::Engine,
+            // Says which model.
+            SweepError::Session(error) => return session::failed(error),
+            SweepError::Evidence { .. } | SweepError::Race(_) => Exit::Engine,
         };
         Failure { exit, error: anyhow::Error::new(error).context(escape_terminal(&self.name)) }
     }

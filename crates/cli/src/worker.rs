@@ -5,7 +5,9 @@ use crate::failure::{Exit, Failure, Outcome};
 use eval::{Engine, EngineError, EngineSettings};
 use lab::ProcessWorkers;
 use llama::{GgmlCodec, LlamaEngine};
+use std::fs::File;
 use std::io::{self, BufWriter};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,15 +15,25 @@ use std::time::Duration;
 /// How long a worker whose input has ended may take to end by itself.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Runs `assay worker`: jobs come on standard input, events go to standard output, until the input ends.
+/// Runs `assay worker`: jobs come on standard input, events go to what standard output was when the process began, until
+/// the input ends.
 pub fn run() -> Outcome {
-    let served = lab::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(io::stdout()));
+    let events = own_descriptor_for_events().map_err(|error| Failure { exit: Exit::Engine, error: error.into() })?;
+    let served = ::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(events));
     match served {
         Ok(()) => Ok(Exit::Done),
         // Whoever asked has gone: there is nobody left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure { exit: Exit::Engine, error: error.into() }),
     }
+}
+
+/// The pipe to whoever asked, under a descriptor of its own. Standard output becomes standard error: what a library prints
+/// ends in the worker's log and never among the events.
+fn own_descriptor_for_events() -> io::Result<File> {
+    let events = io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdout(io::stderr().as_fd())?;
+    Ok(File::from(events))
 }
 
 /// Lines of standard input, read by a thread of their own: when they end, whoever asked is gone, and a worker must not

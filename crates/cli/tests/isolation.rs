@@ -207,3 +207,62 @@ fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
         assert!(results(&folder.path().join(name)) == calm, "{name}");
     }
 }
+
+/// A library that goes on printing to the worker's standard output, as soon as that is standard error, or after a second.
+const NOISE: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void *noise(void *unused) {
+    struct stat out, err;
+    for (int waited = 0; waited < 1000; waited++) {
+        if (!fstat(1, &out) && !fstat(2, &err) && out.st_ino == err.st_ino) break;
+        usleep(1000);
+    }
+    for (int said = 0;; said++) {
+        printf("noise of a library\n");
+        fflush(stdout);
+        if (said == 0) fclose(fopen(getenv("ASSAY_TEST_MARKER"), "w"));
+        usleep(500);
+    }
+    return unused;
+}
+__attribute__((constructor)) static void begin(void) {
+    char line[4096] = {0};
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t n = fread(line, 1, sizeof line - 1, file);
+    fclose(file);
+    for (size_t at = 0; at < n; at += strlen(line + at) + 1)
+        if (strcmp(line + at, "worker") == 0) {
+            pthread_t thread;
+            pthread_create(&thread, NULL, noise, NULL);
+            pthread_detach(thread);
+        }
+}
+"#;
+
+#[test]
+fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
+    let room = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| room.path().join(name);
+    std::fs::write(at("noise.c"), NOISE).expect("written");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([at("noise.so"), at("noise.c")]).arg("-pthread");
+    assert!(built.status().expect("a C compiler, as the build needs one").success());
+    support::write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let eval = |noisy: bool| {
+        let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
+        assay.args(["eval", "m.gguf", "--ctx", "64", "--chunks", "4", "--apply", "ffn_down=int4@row", "--json"]);
+        assay.current_dir(room.path()).env("ASSAY_TEST_MARKER", at("marker"));
+        if noisy {
+            assay.env("LD_PRELOAD", at("noise.so"));
+        }
+        let done = assay.output().expect("runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("UTF-8")
+    };
+    assert_eq!(eval(true), eval(false));
+    assert!(at("marker").exists(), "the library never printed");
+}

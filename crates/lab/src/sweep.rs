@@ -9,37 +9,19 @@
 
 use crate::judge::evidence::{EvidenceError, check_sample, derive};
 use crate::plan::cells::spec;
-use record::Base;
-use record::Cell;
-use record::Measured;
-use record::MemoryPlan;
+use crate::run::session_hint;
 use record::store::CellSamples;
+use record::{Base, Cell, Measured, MemoryPlan};
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 use std::ops::Range;
-use worker::{ChunkWork, Event, Job};
-use worker::{WorkerDied, WorkerLink};
+use worker::{ChunkWork, Event, InHand, Job, Session, SessionError, WorkerDied};
 
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The worker is gone.
-    #[error(transparent)]
-    Worker(#[from] WorkerDied),
-    /// The worker could not do it at all.
-    #[error("{why}{}", if .hint.is_empty() { String::new() } else { format!("\nhint: {}", .hint) })]
-    Failed {
-        /// Why.
-        why: String,
-        /// Advice; may be empty.
-        hint: String,
-        /// The request is at fault, not the engine.
-        input: bool,
-    },
-    /// After a job the weights were not as before.
-    #[error(
-        "the weights are not as they were before, results are withheld\nhint: this is a fault of assay; please report it"
-    )]
-    NotRestored,
+    /// The worker died, refused the job, or left the weights in another state.
+    #[error("{}{}", .0, session_hint(.0))]
+    Session(#[from] SessionError),
     /// Scores that are no scores.
     #[error("{cell}: {source}")]
     Evidence {
@@ -113,8 +95,8 @@ pub fn window_order(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// A worker that has loaded the model and cut the text.
-pub type OpenWorker<'a> = dyn FnMut() -> Result<Box<dyn WorkerLink>, WorkerDied> + 'a;
+/// Opens a session whose worker has loaded the model and cut the text.
+pub type OpenSession<'a> = dyn FnMut() -> Result<Session, SessionError> + 'a;
 
 /// Measures `cells` (whose keys differ) on the windows of `order` through an open worker that has cut its text; `again` gives
 /// another one where that dies.
@@ -122,8 +104,8 @@ pub type OpenWorker<'a> = dyn FnMut() -> Result<Box<dyn WorkerLink>, WorkerDied>
 /// # Errors
 /// When no worker can be had, or one answers wrongly. A cell that fails is part of the result.
 pub fn sweep(
-    link: &mut Box<dyn WorkerLink>,
-    again: &mut OpenWorker<'_>,
+    session: &mut Session,
+    again: &mut OpenSession<'_>,
     base: &Base,
     cells: &[Cell],
     order: &[usize],
@@ -142,7 +124,7 @@ pub fn sweep(
     };
     let all: Vec<usize> = (0..cells.len()).collect();
     let Some(rule) = rule else {
-        course.measure(link, again, &all, order.len(), hear)?;
+        course.measure(session, again, &all, order.len(), hear)?;
         return course.finished(None);
     };
     loop {
@@ -156,7 +138,7 @@ pub fn sweep(
             .map(|(&index, _)| index)
             .collect();
         course.at_most = course.done + racing.len() * (order.len() - course.measured_to);
-        course.measure(link, again, &racing, next, hear)?;
+        course.measure(session, again, &racing, next, hear)?;
     }
 }
 
@@ -182,8 +164,8 @@ impl Course<'_> {
     /// The windows from where the race is up to `to`, with these cells, by as many workers as it takes.
     fn measure(
         &mut self,
-        link: &mut Box<dyn WorkerLink>,
-        again: &mut OpenWorker<'_>,
+        session: &mut Session,
+        again: &mut OpenSession<'_>,
         racing: &[usize],
         to: usize,
         hear: &mut dyn FnMut(SweepEvent<'_>),
@@ -196,19 +178,32 @@ impl Course<'_> {
                 return Ok(());
             }
             let before = self.done;
-            let mut in_hand = None;
-            let Err(died) = self.job(link.as_mut(), racing, work, &mut in_hand, hear)? else { return Ok(()) };
+            let (died, in_hand) = match self.job(session, racing, work, hear) {
+                Err(SweepError::Session(SessionError::Died { died, in_hand, .. })) => (died, in_hand),
+                ended => return ended,
+            };
             in_vain = if self.done > before { 1 } else { in_vain + 1 };
             if in_vain >= 2 {
-                // Of the reference nothing can be spared.
-                let Some((suspect, chunk)) = in_hand else { return Err(died.into()) };
-                let why = format!("the worker died on it twice, the last time at window {chunk}: {}", died.last_words);
+                let suspect = match &in_hand {
+                    InHand::Cell(key, window) => self.index_of(racing, key).map(|index| (index, *window)),
+                    InHand::Reference(_) | InHand::Nothing => None,
+                };
+                let Some((suspect, window)) = suspect else {
+                    let name = session.name().to_owned();
+                    return Err(SessionError::Died { name, died, in_hand }.into());
+                };
+                let why = format!("the worker crashed twice while measuring this layer (window {window}): {died}");
                 self.swept[suspect].failure = Some(why);
                 in_vain = 0;
             }
             hear(SweepEvent::Died(&died));
-            *link = again()?;
+            *session = again()?;
         }
+    }
+
+    /// The cell of that key among `racing`.
+    fn index_of(&self, racing: &[usize], key: &str) -> Option<usize> {
+        racing.iter().copied().find(|&index| self.cells[index].key == key)
     }
 
     /// Windows of these that lack a sample of a cell of `racing` that has not failed, with the places of such cells.
@@ -221,37 +216,26 @@ impl Course<'_> {
         work.filter(|work| !work.cells.is_empty()).collect()
     }
 
-    /// One job; the inner error is the worker's death, what it has said until then is kept. `in_hand` is the cell that it has begun
-    /// and the window.
+    /// One job; what was measured before an error is kept.
     fn job(
         &mut self,
-        link: &mut dyn WorkerLink,
+        session: &mut Session,
         racing: &[usize],
         chunks: Vec<ChunkWork>,
-        in_hand: &mut Option<(usize, usize)>,
         hear: &mut dyn FnMut(SweepEvent<'_>),
-    ) -> Result<Result<(), WorkerDied>, SweepError> {
+    ) -> Result<(), SweepError> {
         let cells = racing.iter().map(|&index| spec(&self.cells[index])).collect();
-        if let Err(died) = link.send(&Job::Measure { base: self.base.clone(), cells, chunks, trace: false }) {
-            return Ok(Err(died));
-        }
-        let index_of = |key: &str| racing.iter().copied().find(|&index| self.cells[index].key == key);
-        loop {
-            let event = match link.recv() {
-                Ok(event) => event,
-                Err(died) => return Ok(Err(died)),
-            };
+        let job = Job::Measure { base: self.base.clone(), cells, chunks, trace: false };
+        session.hear(&job, &mut |event| {
             match event {
-                Event::Started { cell, chunk } => *in_hand = cell.and_then(|key| Some((index_of(&key)?, chunk))),
-                Event::Reference(_) | Event::Note { .. } => {}
                 Event::Memory(plan) => hear(SweepEvent::Memory(&plan)),
                 Event::Applied { cell, tensors } => {
-                    if let Some(index) = index_of(&cell) {
+                    if let Some(index) = self.index_of(racing, &cell) {
                         self.swept[index].samples.applied.get_or_insert(tensors);
                     }
                 }
                 Event::Sample(sample) => {
-                    let Some(index) = index_of(&sample.cell) else { continue };
+                    let Some(index) = self.index_of(racing, &sample.cell) else { return Ok(()) };
                     match check_sample(&sample) {
                         Ok(()) => {
                             self.swept[index].samples.by_chunk.insert(sample.chunk, sample);
@@ -262,22 +246,15 @@ impl Course<'_> {
                     hear(SweepEvent::Progress { done: self.done, at_most: self.at_most });
                 }
                 Event::CellFailed { cell, why } => {
-                    if let Some(index) = index_of(&cell) {
+                    if let Some(index) = self.index_of(racing, &cell) {
                         self.swept[index].failure = Some(why);
                     }
                 }
-                Event::Measured { weights_before, weights_after } if weights_before == weights_after => {
-                    return Ok(Ok(()));
-                }
-                Event::Measured { .. } => return Err(SweepError::NotRestored),
-                Event::Failed { why, hint, input } => return Err(SweepError::Failed { why, hint, input }),
-                other => {
-                    let start: String = format!("{other:?}").chars().take(200).collect();
-                    let last_words = format!("it said something that was not asked for: {start}");
-                    return Err(WorkerDied { last_words }.into());
-                }
+                // Which window of the reference is done, and notes, are not told.
+                _ => {}
             }
-        }
+            Ok(())
+        })
     }
 
     fn finished(mut self, race: Option<(Vec<usize>, stats::Race)>) -> Result<Sweep, SweepError> {

@@ -134,7 +134,7 @@ struct InProcess {
 }
 
 fn gone() -> WorkerDied {
-    WorkerDied { last_words: "it ended".into() }
+    WorkerDied::misunderstood("it ended")
 }
 
 impl WorkerLink for InProcess {

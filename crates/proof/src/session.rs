@@ -3,12 +3,12 @@
 use crate::parts::Parts;
 use eval::{EngineInfo, EngineSettings};
 use lab::protocol::{Base, CellSpec, ChunkWork, Event, Job, ReferenceSample, Sample};
-use lab::{LinkFactory, WorkerLink};
 use std::path::Path;
+use worker::{SessionError, SessionRequest};
 
 /// An open worker.
 pub(crate) struct Session {
-    link: Box<dyn WorkerLink>,
+    worker: worker::Session,
     pub(crate) info: EngineInfo,
     pub(crate) chunk_blake3: Vec<String>,
 }
@@ -34,18 +34,17 @@ impl Session {
         max_memory_bytes: Option<u64>,
         text: &str,
     ) -> Result<Session, String> {
-        let mut link = parts.start().map_err(|died| died.to_string())?;
-        link.send(&Job::Open { model: model.into(), settings: settings.clone(), n_threads, max_memory_bytes })
-            .map_err(|died| died.to_string())?;
-        let info = match link.recv().map_err(|died| died.to_string())? {
-            Event::Opened { info } => info,
-            other => return Err(why(other)),
+        let request = SessionRequest {
+            model: model.into(),
+            name: "the model".into(),
+            settings: settings.clone(),
+            n_threads,
+            max_memory_bytes,
+            files: Vec::new(),
         };
-        link.send(&Job::Corpus { text: text.into() }).map_err(|died| died.to_string())?;
-        match link.recv().map_err(|died| died.to_string())? {
-            Event::Tokenized { chunk_blake3, .. } => Ok(Session { link, info, chunk_blake3 }),
-            other => Err(why(other)),
-        }
+        let mut worker = worker::Session::open(parts, &request).map_err(why)?;
+        let cut = worker.cut("the text", text).map_err(why)?;
+        Ok(Session { info: worker.info.clone(), worker, chunk_blake3: cut.window_blake3 })
     }
 
     /// Everything that is said about these cells on the first `chunks` windows.
@@ -61,28 +60,41 @@ impl Session {
     fn work(&mut self, base: &Base, cells: &[CellSpec], chunks: usize, trace: bool) -> Result<Vec<Event>, String> {
         let work = (0..chunks).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
         let job = Job::Measure { base: base.clone(), cells: cells.to_vec(), chunks: work, trace };
-        self.link.send(&job).map_err(|died| died.to_string())?;
         let mut events = Vec::new();
-        loop {
-            match self.link.recv().map_err(|died| died.to_string())? {
-                event @ Event::Failed { .. } => return Err(why(event)),
-                Event::CellFailed { cell, why } => return Err(format!("cell {cell}: {why}")),
-                event => {
-                    let ends = matches!(event, Event::Measured { .. });
-                    events.push(event);
-                    if ends {
-                        return Ok(events);
-                    }
-                }
+        let heard = self.worker.hear(&job, &mut |event| match event {
+            Event::CellFailed { cell, why } => Err(Heard::CellFailed(format!("cell {cell}: {why}"))),
+            event => {
+                events.push(event);
+                Ok(())
             }
+        });
+        match heard {
+            // What the hashes of the weights say is for the check to judge.
+            Ok(()) | Err(Heard::Session(SessionError::NotRestored { .. })) => Ok(events),
+            Err(Heard::CellFailed(why)) => Err(why),
+            Err(Heard::Session(error)) => Err(why(error)),
         }
     }
 }
 
-fn why(event: Event) -> String {
-    match event {
-        Event::Failed { why, .. } => why,
-        other => format!("it answered out of turn: {}", format!("{other:?}").chars().take(200).collect::<String>()),
+/// Why the events of a job are not all there.
+enum Heard {
+    CellFailed(String),
+    Session(SessionError),
+}
+
+impl From<SessionError> for Heard {
+    fn from(error: SessionError) -> Self {
+        Heard::Session(error)
+    }
+}
+
+/// The reason alone: what was refused, without the names that a check does not have.
+fn why(error: SessionError) -> String {
+    match error {
+        SessionError::Refused { why, .. } => why,
+        SessionError::Died { died, .. } => died.to_string(),
+        other => other.to_string(),
     }
 }
 

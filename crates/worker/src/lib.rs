@@ -12,6 +12,7 @@
 //! | [`serve`](mod@serve), `loaded`, `edit`, `jobs` | the loop that serves jobs, the model with what is swapped in it, one edit, jobs of their own |
 //! | [`memory`] | what is given up when a measurement does not fit |
 //! | [`link`] | connections to a worker |
+//! | [`session`] | the one session: opens a model, and hears what is said until a job is done |
 
 mod edit;
 mod jobs;
@@ -20,7 +21,9 @@ mod loaded;
 pub mod memory;
 pub mod protocol;
 pub mod serve;
+pub mod session;
 
-pub use link::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
+pub use link::{DeathCause, LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
 pub use protocol::{CellSpec, ChunkWork, Event, Job};
 pub use serve::serve;
+pub use session::{CutText, InHand, Session, SessionError, SessionRequest};

@@ -105,6 +105,36 @@ pub enum Job {
     },
 }
 
+impl Job {
+    /// Whether an event can be part of the answer to this job.
+    pub fn asks_for(&self, event: &Event) -> bool {
+        let has_cell = |cells: &[CellSpec], key: &str| cells.iter().any(|cell| cell.key == key);
+        match (self, event) {
+            (_, Event::Failed { .. }) => false,
+            (Job::Open { .. }, event) => matches!(event, Event::Opened { .. }),
+            (Job::SchemeFiles { .. }, event) => matches!(event, Event::SchemeFilesRead),
+            (Job::Corpus { .. }, event) => matches!(event, Event::Tokenized { .. }),
+            (_, Event::Memory(_) | Event::Note { .. } | Event::Started { .. } | Event::Measured { .. }) => true,
+            (Job::Measure { chunks, .. }, Event::Reference(sample)) => chunks.iter().any(|w| w.chunk == sample.chunk),
+            (Job::Measure { cells, chunks, .. }, Event::Sample(sample)) => {
+                let place = cells.iter().position(|cell| cell.key == sample.cell);
+                let is_asked = |work: &ChunkWork, place| work.chunk == sample.chunk && work.cells.contains(&place);
+                place.is_some_and(|place| chunks.iter().any(|work| is_asked(work, place)))
+            }
+            (
+                Job::Measure { cells, .. } | Job::Choose { cells, .. },
+                Event::Applied { cell, .. } | Event::CellFailed { cell, .. },
+            ) => has_cell(cells, cell),
+            (Job::Choose { cells, tasks, .. }, Event::Choice(choice)) => {
+                choice.task < tasks.len() && choice.cell.as_ref().is_none_or(|cell| has_cell(cells, cell))
+            }
+            (Job::Chat { chats, .. }, Event::Answered(answer)) => answer.chat < chats.len(),
+            (Job::Attention { chunks, .. }, Event::Attention(sample)) => chunks.contains(&sample.chunk),
+            _ => false,
+        }
+    }
+}
+
 /// What a worker says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]

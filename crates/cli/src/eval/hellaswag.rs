@@ -6,7 +6,7 @@ use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::session::{Session, Wanted};
+use crate::session;
 use ::eval::choices::{ChoiceTask, best, parse_hellaswag, pick};
 use anyhow::{Context, anyhow};
 use gguf::escape_terminal;
@@ -16,6 +16,7 @@ use lab::protocol::{CellSpec, ChoiceSample, Event, Job};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
+use worker::SessionRequest;
 
 /// 97.5 % of a normal distribution lie below it; llama-perplexity's figure.
 const Z: f64 = 1.959_963_984_54;
@@ -47,9 +48,9 @@ fn measure(
     file: &lab::Corpus,
     progress: &mut Progress,
 ) -> Result<(Settings, Scored), Failure> {
-    let mut session = Session::open(Wanted {
+    let mut session = session::open(&SessionRequest {
         model: request.model.clone(),
-        name: &request.name,
+        name: request.name.clone(),
         settings: request.settings.clone(),
         n_threads: request.n_threads,
         max_memory_bytes: request.max_memory_bytes,
@@ -62,11 +63,9 @@ fn measure(
     let units = tasks.len() * (1 + cells.len());
     let texts = tasks.iter().map(|task| task.choices.clone()).collect();
     let job = Job::Choose { base: request.variant.base.clone(), cells, tasks: texts };
-    session.link.send(&job).map_err(|died| session.died(died))?;
     let (mut reference, mut variant) = (Vec::new(), Vec::new());
-    loop {
-        match session.link.recv().map_err(|died| session.died(died))? {
-            Event::Started { .. } | Event::Applied { .. } => {}
+    session::hear(&mut session, &job, &mut |event| {
+        match event {
             Event::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
             Event::Note { text } => progress.say(&text),
             Event::Choice(sample) if sample.cell.is_none() => reference.push(sample),
@@ -75,14 +74,11 @@ fn measure(
                 let error = anyhow!("{}: the variant cannot be measured: {why}", request.name);
                 return Err(Failure { exit: Exit::Engine, error });
             }
-            Event::Measured { weights_before, weights_after } => {
-                session.restored(&weights_before, &weights_after)?;
-                break;
-            }
-            other => return Err(session.unexpected(other)),
+            _ => {}
         }
         progress.at(reference.len() + variant.len(), units);
-    }
+        Ok(())
+    })?;
     if reference.len() != tasks.len() || !(variant.is_empty() || variant.len() == tasks.len()) {
         let error =
             anyhow!("{}: scores of {} tasks came back, {} were asked for", request.name, reference.len(), tasks.len());

@@ -11,11 +11,11 @@ use record::Cell;
 use record::RunEvent;
 use record::store::lock::LockedEngine;
 use record::store::{CellSamples, Fault, Store, StoreError};
-use record::{Base, Edit, Place, ReferenceSample, Sample, TensorEvidence};
+use record::{Arm, Base, Edit, Place, ReferenceSample, Sample, TensorEvidence};
 use record::{CellRecord, ControlRecord, Predicted, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{ChunkWork, Event, Job};
-use worker::{LinkFactory, WorkerDied, WorkerLink};
+use worker::{InHand, LinkFactory, Session, SessionError};
 
 /// A worker may die this often over the same work.
 const MAX_DEATHS: usize = 2;
@@ -232,14 +232,14 @@ impl<'a> Bench<'a> {
         &mut self,
         phase: Phase,
         workers: &dyn LinkFactory,
-        link: &mut Option<Box<dyn WorkerLink>>,
+        session: &mut Option<Session>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
         let bases = self.bases(phase);
         let cells = bases.iter().map(|base| self.missing(phase, base).len()).sum();
         outlet.say(RunEvent::StageStarted { model: self.model().into(), stage: phase.stage(), cells })?;
         for base in bases {
-            self.measure_base(phase, &base, workers, link, outlet)?;
+            self.measure_base(phase, &base, workers, session, outlet)?;
         }
         Ok(())
     }
@@ -249,7 +249,7 @@ impl<'a> Bench<'a> {
         phase: Phase,
         base: &Base,
         workers: &dyn LinkFactory,
-        link: &mut Option<Box<dyn WorkerLink>>,
+        session: &mut Option<Session>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
         let mut deaths: BTreeMap<Option<String>, usize> = BTreeMap::new();
@@ -263,24 +263,22 @@ impl<'a> Bench<'a> {
             let model = self.model().to_string();
             outlet.say(RunEvent::Measuring { model, arm: base.arm, cells: cells.len(), chunks: chunks.len() })?;
 
-            let worker = match self.worker(workers, link, outlet) {
-                Ok(worker) => worker,
-                Err(error @ (RunError::Worker { .. } | RunError::Refused { .. })) => {
-                    return self.fail_all(&keys, &error.to_string(), outlet);
-                }
+            let mut at_hand = match self.session(workers, session.take(), outlet) {
+                Ok(at_hand) => at_hand,
+                Err(error @ RunError::Session(_)) => return self.fail_all(&keys, &error.to_string(), outlet),
                 Err(error) => return Err(error),
             };
             self.has_measured = true;
             let cells = cells.iter().map(cells::spec).collect();
             let job = Job::Measure { base: base.clone(), cells, chunks, trace: false };
-            let mut culprit = None;
-            match self.converse(phase, &job, worker, &mut culprit, outlet)? {
-                Ok(()) => {
-                    let forgotten: Vec<String> = self.job(phase, base).0.into_iter().map(|cell| cell.key).collect();
-                    return self.fail_all(&forgotten, "the worker ended the measurement without it", outlet);
-                }
-                Err(died) => {
-                    *link = None;
+            let reference = self.key.of_reference(base);
+            let heard = at_hand.hear(&job, &mut |event| self.take(phase, base.arm, &reference, event, outlet));
+            match heard {
+                Err(RunError::Session(SessionError::Died { died, in_hand, .. })) => {
+                    let culprit = match in_hand {
+                        InHand::Cell(key, _) => Some(key),
+                        InHand::Reference(_) | InHand::Nothing => None,
+                    };
                     let deaths = deaths.entry(culprit.clone()).or_insert(0);
                     *deaths += 1;
                     let again = *deaths < MAX_DEATHS;
@@ -288,107 +286,80 @@ impl<'a> Bench<'a> {
                         Some(key) => format!("cell {key}"),
                         None => "the reference".into(),
                     };
-                    let (model, last_words) = (self.model().to_string(), died.last_words.clone());
+                    let (model, last_words) = (self.model().to_string(), died.to_string());
                     outlet.say(RunEvent::WorkerDied { model, during, last_words, again })?;
                     match culprit {
-                        _ if again => {}
+                        _ if again => continue,
                         Some(key) => self.fail(&key, &died.to_string(), outlet)?,
                         None => return self.fail_all(&keys, &format!("at the reference: {died}"), outlet),
                     }
+                    continue;
                 }
+                Err(RunError::Session(SessionError::NotRestored { before, after, .. })) => {
+                    let control = WEIGHTS_RESTORED.0.into();
+                    let found = format!("{before} before, {after} after");
+                    self.add_fault(Fault { model: self.index, control, found }, outlet)?;
+                }
+                Err(RunError::Session(SessionError::Refused { why, hint, .. })) => {
+                    let why = if hint.is_empty() { why } else { format!("{why} (hint: {hint})") };
+                    self.fail_all(&keys, &why, outlet)?;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {}
             }
+            *session = Some(at_hand);
+            let forgotten: Vec<String> = self.job(phase, base).0.into_iter().map(|cell| cell.key).collect();
+            return self.fail_all(&forgotten, "the worker ended the measurement without it", outlet);
         }
     }
 
-    /// The worker at hand, or a fresh one with the model and the very tokens of the lock.
-    fn worker<'l>(
+    /// The session at hand, or a fresh one with the model and the very tokens of the lock.
+    fn session(
         &self,
         workers: &dyn LinkFactory,
-        link: &'l mut Option<Box<dyn WorkerLink>>,
+        at_hand: Option<Session>,
         outlet: &Outlet<'_>,
-    ) -> Result<&'l mut dyn WorkerLink, RunError> {
-        let fresh = match link.take() {
-            Some(there) => there,
-            None => {
-                let (mut fresh, engine) = open(self.prepared, self.index, workers)?;
-                fresh.log_to(&outlet.store.worker_log(self.index));
-                let locked = &self.engine.chunk_blake3;
-                if engine.chunk_blake3.get(..locked.len()) != Some(locked) {
-                    return Err(RunError::OtherEngine {
-                        model: self.model().into(),
-                        found: "other tokens".into(),
-                        wanted: "the tokens of plan.lock.json".into(),
-                    });
-                }
-                fresh
-            }
-        };
-        Ok(link.insert(fresh).as_mut())
+    ) -> Result<Session, RunError> {
+        if let Some(there) = at_hand {
+            return Ok(there);
+        }
+        let (mut fresh, engine) = open(self.prepared, self.index, workers)?;
+        fresh.log_to(&outlet.store.worker_log(self.index));
+        let locked = &self.engine.chunk_blake3;
+        if engine.chunk_blake3.get(..locked.len()) != Some(locked) {
+            return Err(RunError::OtherEngine {
+                model: self.model().into(),
+                found: "other tokens".into(),
+                wanted: "the tokens of plan.lock.json".into(),
+            });
+        }
+        Ok(fresh)
     }
 
-    /// Sends a job and takes in what comes back until it is done or the worker is gone.
-    fn converse(
+    /// Takes in one event of a measure job.
+    fn take(
         &mut self,
         phase: Phase,
-        job: &Job,
-        worker: &mut dyn WorkerLink,
-        culprit: &mut Option<String>,
+        arm: Arm,
+        reference: &str,
+        event: Event,
         outlet: &mut Outlet<'_>,
-    ) -> Result<Result<(), WorkerDied>, RunError> {
-        let Job::Measure { base, cells, chunks, .. } = job else { return Ok(Ok(())) };
-        let reference = self.key.of_reference(base);
-        let is_asked = |key: &str, chunk: usize| {
-            let index = cells.iter().position(|cell| cell.key == key);
-            chunks.iter().any(|work| work.chunk == chunk && index.is_some_and(|index| work.cells.contains(&index)))
-        };
-        let strange = |what: String| Ok(Err(WorkerDied { last_words: what }));
-        if let Err(died) = worker.send(job) {
-            return Ok(Err(died));
-        }
-        loop {
-            let event = match worker.recv() {
-                Ok(event) => event,
-                Err(died) => return Ok(Err(died)),
-            };
-            match event {
-                Event::Memory(plan) => {
-                    outlet.say(RunEvent::Memory { model: self.model().into(), arm: base.arm, plan })?;
-                }
-                Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text })?,
-                Event::Started { cell, .. } => *culprit = cell,
-                Event::Reference(sample) => {
-                    self.take_reference(&reference, sample, outlet)?;
-                    outlet.progress(self.model(), phase.stage())?;
-                }
-                Event::Applied { cell, tensors } if cells.iter().any(|spec| spec.key == cell) => {
-                    self.take_applied(&cell, tensors, outlet)?;
-                }
-                Event::Sample(sample) if is_asked(&sample.cell, sample.chunk) => {
-                    self.take_sample(&reference, sample, outlet)?;
-                    outlet.progress(self.model(), phase.stage())?;
-                }
-                Event::CellFailed { cell, why } if cells.iter().any(|spec| spec.key == cell) => {
-                    self.fail(&cell, &why, outlet)?;
-                }
-                Event::Measured { weights_before, weights_after } => {
-                    if weights_before != weights_after {
-                        let found = format!("{weights_before} before, {weights_after} after");
-                        let control = WEIGHTS_RESTORED.0.into();
-                        self.add_fault(Fault { model: self.index, control, found }, outlet)?;
-                    }
-                    return Ok(Ok(()));
-                }
-                Event::Failed { why, hint, .. } => {
-                    let why = if hint.is_empty() { why } else { format!("{why} (hint: {hint})") };
-                    let keys: Vec<String> = cells.iter().map(|cell| cell.key.clone()).collect();
-                    self.fail_all(&keys, &why, outlet)?;
-                    return Ok(Ok(()));
-                }
-                other => {
-                    let start: String = format!("{other:?}").chars().take(200).collect();
-                    return strange(format!("it said something that was not asked for: {start}"));
-                }
+    ) -> Result<(), RunError> {
+        match event {
+            Event::Memory(plan) => outlet.say(RunEvent::Memory { model: self.model().into(), arm, plan }),
+            Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text }),
+            Event::Reference(sample) => {
+                self.take_reference(reference, sample, outlet)?;
+                outlet.progress(self.model(), phase.stage())
             }
+            Event::Applied { cell, tensors } => self.take_applied(&cell, tensors, outlet),
+            Event::Sample(sample) => {
+                self.take_sample(reference, sample, outlet)?;
+                outlet.progress(self.model(), phase.stage())
+            }
+            Event::CellFailed { cell, why } => self.fail(&cell, &why, outlet),
+            // The session lets through nothing else that this job did not ask for.
+            _ => Ok(()),
         }
     }
 

@@ -15,8 +15,6 @@ use crate::plan::cells::{ModelKey, PlanTarget, expand};
 use crate::plan::{Plan, PlanError};
 use crate::run::measure::{Bench, Outlet, Phase};
 use crate::run::model_file::{Census, ModelFile, ModelFileError};
-use eval::EngineInfo;
-use files::SchemeFilePath;
 use files::scheme_files;
 use numerics::BlockCodec;
 use record::Arm;
@@ -31,8 +29,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use worker::memory::{self, TooLittleMemory};
-use worker::{Event, Job};
-use worker::{LinkFactory, WorkerDied, WorkerLink};
+use worker::{DeathCause, LinkFactory, Session, SessionError, SessionRequest};
 
 pub mod conclude;
 pub(crate) mod measure;
@@ -65,33 +62,6 @@ pub enum RunError {
     /// The run folder.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The engine cannot use a model or the text.
-    #[error("{model}: {why}{}", hint_line(.hint))]
-    Refused {
-        /// Model.
-        model: String,
-        /// Why.
-        why: String,
-        /// Advice; may be empty.
-        hint: String,
-        /// The user's input is at fault.
-        input: bool,
-    },
-    /// The text is too short.
-    #[error(
-        "{corpus}: {n_tokens} tokens with the tokenizer of {model}, wanted at least one window of {n_ctx}\nhint: give a \
-         longer text with --text, or a shorter window with --ctx"
-    )]
-    ShortText {
-        /// The text.
-        corpus: String,
-        /// Model.
-        model: String,
-        /// Tokens found.
-        n_tokens: usize,
-        /// Window length.
-        n_ctx: u32,
-    },
     /// The weights alone do not fit.
     #[error("{model}: memory: {source}\nhint: {}", .source.hint())]
     Memory {
@@ -100,16 +70,9 @@ pub enum RunError {
         /// What is needed, and what is allowed.
         source: TooLittleMemory,
     },
-    /// The worker died twice before it could say anything about the model.
-    #[error(
-        "{model}: {died}\nhint: the engine may not support the model, memory may be short, or something killed the worker"
-    )]
-    Worker {
-        /// Model.
-        model: String,
-        /// Last words.
-        died: WorkerDied,
-    },
+    /// The worker died, or refused the model or the text.
+    #[error("{}{}", .0, session_hint(.0))]
+    Session(#[from] SessionError),
     /// The engine is not the one that was announced.
     #[error(
         "{model}: the worker says {found}, the run was begun with {wanted}\nhint: use one and the same assay for the run and its workers"
@@ -124,7 +87,17 @@ pub enum RunError {
     },
 }
 
-fn hint_line(hint: &str) -> String {
+/// What can be done about an error of a session, as a line of its own.
+pub fn session_hint(error: &SessionError) -> String {
+    let hint = match error {
+        SessionError::Died { died, .. } if died.cause.as_ref().is_some_and(DeathCause::is_memory) => {
+            "--max-memory keeps a measurement within what there is"
+        }
+        SessionError::Died { died, .. } if died.status.is_some() => "`assay doctor` checks the engine",
+        SessionError::Died { .. } | SessionError::NotRestored { .. } => "this is a bug in assay; please report it",
+        SessionError::Refused { hint, .. } => hint,
+        SessionError::ShortText { .. } => "give a longer text with --text, or a shorter window with --ctx",
+    };
     if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") }
 }
 
@@ -144,11 +117,10 @@ impl RunError {
     /// 2 for bad input, 4 for an engine or disk that failed.
     pub fn exit_code(&self) -> u8 {
         let input = match self {
-            RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::ShortText { .. } => true,
-            RunError::Memory { .. } => true,
-            RunError::Refused { input, .. } => *input,
+            RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::Memory { .. } => true,
+            RunError::Session(error) => error.is_input(),
             RunError::Store(error) => error.is_input(),
-            RunError::Worker { .. } | RunError::OtherEngine { .. } => false,
+            RunError::OtherEngine { .. } => false,
         };
         if input { 2 } else { 4 }
     }
@@ -225,16 +197,16 @@ pub fn run(
     }
     let censuses = models.iter().map(|model| model.census(plan, codec)).collect::<Result<Vec<_>, _>>()?;
     let resumed = there.is_some();
-    let (lock, mut links) = match there {
+    let (lock, mut sessions) = match there {
         Some(lock) => (lock, Vec::new()),
         None => ask_engine(prepared, workers)?,
     };
     let store = Store::open(dir, &lock)?;
-    for (index, link) in links.iter_mut().enumerate() {
-        link.log_to(&store.worker_log(index));
+    for (index, session) in sessions.iter_mut().enumerate() {
+        session.log_to(&store.worker_log(index));
     }
     // A single model's worker goes on; several were ended after they had answered.
-    let mut link = links.pop().filter(|_| models.len() == 1);
+    let mut session = sessions.pop().filter(|_| models.len() == 1);
     let faults = store.faults()?;
     let command = reproduce(plan, identity, lock.chunks);
 
@@ -270,7 +242,7 @@ pub fn run(
         outlet
             .say(RunEvent::Census { model: prepared.name(index).into(), summary: censuses[index].summary.clone() })?;
         outlet.later = later.iter().map(Bench::units_left).sum();
-        stages(bench, workers, link.take(), &mut outlet)?;
+        stages(bench, workers, session.take(), &mut outlet)?;
         if bench.has_measured() && model.rehash()? != model.locked.file_blake3 {
             let found = "the file's hash is another one now".to_string();
             bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.0.into(), found }, &mut outlet)?;
@@ -329,14 +301,14 @@ fn reread(dir: &Path, sink: &mut dyn FnMut(&RunEvent)) -> Result<RunRecord, RunE
 fn stages(
     bench: &mut Bench<'_>,
     workers: &dyn LinkFactory,
-    mut link: Option<Box<dyn WorkerLink>>,
+    mut session: Option<Session>,
     outlet: &mut Outlet<'_>,
 ) -> Result<(), RunError> {
     for phase in Phase::ALL {
         if !bench.has_cells_in(phase.stage()) {
             continue;
         }
-        bench.measure(phase, workers, &mut link, outlet)?;
+        bench.measure(phase, workers, &mut session, outlet)?;
         let controls = bench.controls();
         let (go_on, why) = match withholding(&controls) {
             Some(control) => {
@@ -353,26 +325,23 @@ fn stages(
 }
 
 /// Loads every model once, before anything is written: a model or text that cannot be used leaves no trace.
-fn ask_engine(
-    prepared: &Prepared,
-    workers: &dyn LinkFactory,
-) -> Result<(PlanLock, Vec<Box<dyn WorkerLink>>), RunError> {
+fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Result<(PlanLock, Vec<Session>), RunError> {
     let mut engines = Vec::new();
-    let mut links = Vec::new();
+    let mut sessions = Vec::new();
     for index in 0..prepared.models.len() {
         require_memory(prepared, index)?;
-        let (mut link, engine) = open(prepared, index, workers)?;
+        let (mut session, engine) = open(prepared, index, workers)?;
         if prepared.models.len() > 1 {
             // Several loaded models at once may not fit.
-            link.end();
+            session.end();
         }
-        links.push(link);
+        sessions.push(session);
         engines.push(engine);
     }
     let fewest = engines.iter().map(|engine| engine.chunk_blake3.len()).min().unwrap_or(0);
     let chunks = prepared.plan.chunks.min(fewest);
     engines.iter_mut().for_each(|engine| engine.chunk_blake3.truncate(chunks));
-    Ok((PlanLock::new(prepared.identity.clone(), chunks, engines), links))
+    Ok((PlanLock::new(prepared.identity.clone(), chunks, engines), sessions))
 }
 
 /// Refuses a model whose weights do not fit the budget, before it is loaded. The rest of what a measurement takes is
@@ -393,14 +362,15 @@ fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
     }
 }
 
-/// Starts a worker with a model and the text; once more if it dies.
+/// A worker that has loaded a model and cut the text, and what it said of both.
 pub(crate) fn open(
     prepared: &Prepared,
     index: usize,
     workers: &dyn LinkFactory,
-) -> Result<(Box<dyn WorkerLink>, LockedEngine), RunError> {
+) -> Result<(Session, LockedEngine), RunError> {
     match open_once(prepared, index, workers) {
-        Err(RunError::Worker { .. }) => open_once(prepared, index, workers),
+        // Once more if it dies.
+        Err(RunError::Session(SessionError::Died { .. })) => open_once(prepared, index, workers),
         done => done,
     }
 }
@@ -409,52 +379,24 @@ fn open_once(
     prepared: &Prepared,
     index: usize,
     workers: &dyn LinkFactory,
-) -> Result<(Box<dyn WorkerLink>, LockedEngine), RunError> {
+) -> Result<(Session, LockedEngine), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
-    let model = || prepared.name(index).to_string();
-    let died = |died| RunError::Worker { model: model(), died };
-    let unexpected = |event: Event| match event {
-        Event::Failed { why, hint, input } => RunError::Refused { model: model(), why, hint, input },
-        other => {
-            let start: String = format!("{other:?}").chars().take(200).collect();
-            died(WorkerDied { last_words: format!("it answered out of turn: {start}") })
-        }
+    let request = SessionRequest {
+        model: file.path.clone(),
+        name: prepared.name(index).into(),
+        settings: plan.settings.clone(),
+        n_threads: plan.n_threads,
+        max_memory_bytes: plan.max_memory_bytes,
+        files: scheme_files::paths([&plan.scheme]),
     };
-    let mut link = workers.start().map_err(died)?;
-    let settings = plan.settings.clone();
-    let (n_threads, max_memory_bytes) = (plan.n_threads, plan.max_memory_bytes);
-    link.send(&Job::Open { model: file.path.clone(), settings, n_threads, max_memory_bytes }).map_err(died)?;
-    let info: EngineInfo = match link.recv().map_err(died)? {
-        Event::Opened { info } => info,
-        other => return Err(unexpected(other)),
-    };
-    if info.build != prepared.identity.engine_build {
-        let wanted = prepared.identity.engine_build.clone();
-        return Err(RunError::OtherEngine { model: model(), found: info.build, wanted });
+    let mut session = Session::open(workers, &request)?;
+    if session.info.build != prepared.identity.engine_build {
+        let (model, found) = (request.name, session.info.build.clone());
+        return Err(RunError::OtherEngine { model, found, wanted: prepared.identity.engine_build.clone() });
     }
-    let files: Vec<SchemeFilePath> = scheme_files::paths([&plan.scheme]);
-    if !files.is_empty() {
-        link.send(&Job::SchemeFiles { files }).map_err(died)?;
-        match link.recv().map_err(died)? {
-            Event::SchemeFilesRead => {}
-            other => return Err(unexpected(other)),
-        }
-    }
-    link.send(&Job::Corpus { text: plan.corpus.text.clone() }).map_err(died)?;
-    match link.recv().map_err(died)? {
-        Event::Tokenized { n_tokens, n_chunks, chunk_blake3, .. } => {
-            if n_chunks == 0 || chunk_blake3.len() != n_chunks {
-                let (corpus, n_ctx) = (plan.corpus.name.clone(), plan.settings.n_ctx);
-                return Err(RunError::ShortText { corpus, model: model(), n_tokens, n_ctx });
-            }
-            Ok((link, LockedEngine { info, n_tokens, chunk_blake3 }))
-        }
-        Event::Failed { why, hint, input } => {
-            let text_and_model = format!("{}, with the tokenizer of {}", plan.corpus.name, model());
-            Err(RunError::Refused { model: text_and_model, why, hint, input })
-        }
-        other => Err(unexpected(other)),
-    }
+    let cut = session.cut(&plan.corpus.name, &plan.corpus.text)?;
+    let info = session.info.clone();
+    Ok((session, LockedEngine { info, n_tokens: cut.n_tokens, chunk_blake3: cut.window_blake3 }))
 }
 
 fn model_record(

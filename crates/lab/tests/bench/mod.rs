@@ -207,7 +207,10 @@ impl WorkerLink for Link {
         match self.queue.pop_front() {
             Some(event) => Ok(serde_json::from_str(&serde_json::to_string(&event).expect("an event prints"))
                 .expect("an event parses")),
-            None => Err(WorkerDied { last_words: if self.dead { "GGML_ASSERT(planted)" } else { "silence" }.into() }),
+            None => {
+                let last_words = if self.dead { "GGML_ASSERT(planted)" } else { "silence" }.into();
+                Err(WorkerDied { last_words, ..WorkerDied::misunderstood("it ended") })
+            }
         }
     }
 }

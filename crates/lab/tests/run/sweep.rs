@@ -3,10 +3,10 @@
 use crate::bench::{Faults, Norms, Room, Workers};
 use eval::EngineSettings;
 use lab::cell::Cell;
-use lab::protocol::{Arm, Base, Carrier, Edit, Job};
 use lab::record::{Role, Stage};
 use lab::sweep::{Sweep, SweepError, SweepEvent, sweep};
-use lab::{LinkFactory, WorkerDied, WorkerLink};
+use record::{Arm, Base, Carrier, Edit};
+use worker::{Session, SessionError, SessionRequest};
 
 const WINDOWS: usize = 4;
 const SCHEMES: [&str; 3] = ["bf16:trunc", "int4@row", "int8@row"];
@@ -15,14 +15,18 @@ fn swept(workers: &Workers) -> (Result<Sweep, SweepError>, usize) {
     let room = Room::new();
     drop(room.plan(Norms::OnePlus));
     let model = room.run_dir("model.gguf");
-    let mut open = || -> Result<Box<dyn WorkerLink>, WorkerDied> {
-        let mut link = workers.start()?;
-        let (settings, n_threads) = (EngineSettings::pinned(64), 1);
-        link.send(&Job::Open { model: model.clone(), settings, n_threads, max_memory_bytes: None })?;
-        link.recv()?;
-        link.send(&Job::Corpus { text: "0123456789".repeat(WINDOWS) })?;
-        link.recv()?;
-        Ok(link)
+    let request = SessionRequest {
+        model,
+        name: "model".into(),
+        settings: EngineSettings::pinned(64),
+        n_threads: 1,
+        max_memory_bytes: None,
+        files: Vec::new(),
+    };
+    let mut open = || -> Result<Session, SessionError> {
+        let mut session = Session::open(workers, &request)?;
+        session.cut("text", &"0123456789".repeat(WINDOWS))?;
+        Ok(session)
     };
     let base = Base { arm: Arm::Exact, carried: Vec::new() };
     let cell = |(layer, scheme): (usize, &&str)| Cell {
@@ -39,8 +43,8 @@ fn swept(workers: &Workers) -> (Result<Sweep, SweepError>, usize) {
     let cells: Vec<Cell> = SCHEMES.iter().enumerate().map(cell).collect();
     let mut deaths = 0;
     let mut hear = |event: SweepEvent<'_>| deaths += usize::from(matches!(event, SweepEvent::Died(_)));
-    let mut link = open().expect("a worker");
-    let found = sweep(&mut link, &mut open, &base, &cells, &[2, 0, 3, 1], None, &mut hear);
+    let mut session = open().expect("a worker");
+    let found = sweep(&mut session, &mut open, &base, &cells, &[2, 0, 3, 1], None, &mut hear);
     (found, deaths)
 }
 
@@ -75,7 +79,7 @@ fn a_cell_that_kills_every_worker_fails_alone() {
     let found = found.expect("the others go on");
     assert_eq!(deaths, 2);
     let why = found.cells[1].failure.as_deref().expect("it failed");
-    assert!(why.contains("died on it twice") && why.contains("GGML_ASSERT(planted)"), "{why}");
+    assert!(why.contains("crashed twice") && why.contains("GGML_ASSERT(planted)"), "{why}");
     assert_eq!(means(&found), [whole[0], None, whole[2]]);
     assert_eq!(found.ranking.len(), 2);
 }
@@ -83,5 +87,7 @@ fn a_cell_that_kills_every_worker_fails_alone() {
 #[test]
 fn a_reference_that_kills_every_worker_ends_the_sweep() {
     let (found, _) = swept(&dying(None, usize::MAX));
-    assert!(matches!(found, Err(SweepError::Worker(died)) if died.last_words.contains("planted")));
+    assert!(
+        matches!(found, Err(SweepError::Session(SessionError::Died { died, .. })) if died.last_words.contains("planted"))
+    );
 }

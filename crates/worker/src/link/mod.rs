@@ -1,18 +1,73 @@
 //! Connections to a worker: jobs go in, events come out, and a worker that dies says its last words.
 
+mod oom;
 mod process;
 
 pub use process::ProcessWorkers;
 
 use crate::protocol::{Event, Job};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A worker that is gone, or can no longer be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the worker is gone: {last_words}")]
+#[error("the worker is gone: {what}{}{}; {}{}", ended(.status), told(.cause), spoken(.last_words), kept(.log))]
 pub struct WorkerDied {
-    /// How it ended and the end of its standard error.
+    /// What was noticed, such as `it ended`.
+    pub what: String,
+    /// How the process ended, in the system's words; `None` for a worker without a process of its own.
+    pub status: Option<String>,
+    /// Why it ended, where that was established.
+    pub cause: Option<DeathCause>,
+    /// The most telling line of the end of its standard error; empty when it said nothing.
     pub last_words: String,
+    /// The file that holds all that it said, where no run keeps a log.
+    pub log: Option<PathBuf>,
+}
+
+/// Why a worker ended. Stated only when it was established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeathCause {
+    /// assay itself stopped it.
+    StoppedByAssay,
+    /// An allocation failed: its last line says so.
+    AllocationFailed,
+    /// The kernel's out-of-memory killer ended a process while it ran, and it was ended by that signal.
+    OomKiller,
+}
+
+impl DeathCause {
+    /// Whether more memory, or a smaller demand, would have helped.
+    pub fn is_memory(&self) -> bool {
+        matches!(self, DeathCause::AllocationFailed | DeathCause::OomKiller)
+    }
+}
+
+impl WorkerDied {
+    /// A worker that went on, but said what cannot be understood.
+    pub fn misunderstood(what: &str) -> WorkerDied {
+        WorkerDied { what: what.to_owned(), status: None, cause: None, last_words: String::new(), log: None }
+    }
+}
+
+fn ended(status: &Option<String>) -> String {
+    status.as_ref().map_or_else(String::new, |status| format!(" ({status})"))
+}
+
+fn told(cause: &Option<DeathCause>) -> &'static str {
+    match cause {
+        None => "",
+        Some(DeathCause::StoppedByAssay) => ", stopped by assay",
+        Some(DeathCause::AllocationFailed) => ", because memory could not be allocated",
+        Some(DeathCause::OomKiller) => ", while the kernel's out-of-memory killer ended a process",
+    }
+}
+
+fn spoken(last_words: &str) -> String {
+    if last_words.is_empty() { "it said nothing".into() } else { format!("its last words: {last_words}") }
+}
+
+fn kept(log: &Option<PathBuf>) -> String {
+    log.as_ref().map_or_else(String::new, |path| format!("; all that it said is in {}", path.display()))
 }
 
 /// A running worker.

@@ -1,6 +1,7 @@
 //! A worker in a process of its own, spoken to through pipes.
 
-use super::{LinkFactory, WorkerDied, WorkerLink};
+use super::oom::OomKills;
+use super::{DeathCause, LinkFactory, WorkerDied, WorkerLink};
 use crate::protocol::{Event, Job};
 use std::{
     collections::VecDeque,
@@ -22,14 +23,11 @@ const UNLOGGED_BYTES: usize = 1 << 20;
 /// Longest event line. A sample of the largest usable window is a few MB.
 const MAX_EVENT_BYTES: u64 = 256 << 20;
 
-/// What to do where memory ran out.
-const MORE_ROOM: &str = "--max-memory keeps a measurement within what there is";
-
-/// Whether the end of a log says that an allocation failed: Rust's words, C++'s, ggml's and the system's.
-fn tells_of_memory(tail: &str) -> bool {
+/// Whether a line says that an allocation failed: Rust's words, C++'s, ggml's and the system's.
+fn tells_of_memory(line: &str) -> bool {
     let says = ["memory allocation of", "bad_alloc", "failed to allocate", "cannot allocate memory", "out of memory"];
-    let tail = tail.to_ascii_lowercase();
-    says.iter().any(|words| tail.contains(words))
+    let line = line.to_ascii_lowercase();
+    says.iter().any(|words| line.contains(words))
 }
 
 /// Starts `program args…` and speaks with it through pipes.
@@ -43,7 +41,7 @@ pub struct ProcessWorkers {
 
 impl LinkFactory for ProcessWorkers {
     fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
-        let failed = |what: String| WorkerDied { last_words: what };
+        let failed = |what: String| WorkerDied::misunderstood(&what);
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .stdin(Stdio::piped())
@@ -72,6 +70,7 @@ impl LinkFactory for ProcessWorkers {
             stdout: BufReader::new(stdout),
             said,
             listener: Some(listener),
+            oom_kills: OomKills::now(),
         }))
     }
 }
@@ -120,6 +119,8 @@ struct ProcessWorker {
     stdout: BufReader<ChildStdout>,
     said: Arc<Mutex<Said>>,
     listener: Option<JoinHandle<()>>,
+    /// The kernel's count when the worker was started.
+    oom_kills: OomKills,
 }
 
 impl ProcessWorker {
@@ -127,48 +128,42 @@ impl ProcessWorker {
     fn died(&mut self, what: &str) -> WorkerDied {
         self.stdin = None;
         // It closed its pipe, so it is ending by itself; what still runs after that is stopped.
-        let status = (0..50)
-            .find_map(|_| {
-                let status = self.child.try_wait().ok().flatten();
-                if status.is_none() {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                status
-            })
-            .or_else(|| {
-                // Already gone is as good.
-                drop(self.child.kill());
-                self.child.wait().ok()
-            });
+        let by_itself = (0..50).find_map(|_| {
+            let status = self.child.try_wait().ok().flatten();
+            if status.is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            status
+        });
+        let stopped = by_itself.is_none();
+        let status = by_itself.or_else(|| {
+            // Already gone is as good.
+            drop(self.child.kill());
+            self.child.wait().ok()
+        });
         if let Some(listener) = self.listener.take() {
             // The listener ends with the pipe; if it panicked there is nothing more to hear.
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
-        let tail = String::from_utf8_lossy(&tail).into_owned();
-        let ended = status.map_or_else(
-            || "unknown".into(),
-            |status| match status.signal() {
-                // The kernel's own killer says nothing to its victim, so the reader has to be told what this may mean.
-                Some(9) => {
-                    format!("{status}: killed from outside, as the system does when memory runs out; {MORE_ROOM}")
-                }
-                _ if tells_of_memory(&tail) => format!("{status}: memory ran out; {MORE_ROOM}"),
-                _ => status.to_string(),
-            },
-        );
-        let words = match last_words(&tail) {
-            words if words.is_empty() => "it said nothing".into(),
-            words => format!("its last words: {words}{}", self.kept_log()),
+        let last_words = last_words(&String::from_utf8_lossy(&tail));
+        let was_killed = status.is_some_and(|status| status.signal() == Some(9));
+        let cause = match was_killed {
+            true if stopped => Some(DeathCause::StoppedByAssay),
+            true if OomKills::now().more_than(&self.oom_kills) => Some(DeathCause::OomKiller),
+            true => None,
+            false => tells_of_memory(&last_words).then_some(DeathCause::AllocationFailed),
         };
-        WorkerDied { last_words: format!("{what} ({ended}); {words}") }
+        let status = status.map_or_else(|| "unknown".into(), |status| status.to_string());
+        let log = if last_words.is_empty() { None } else { self.kept_log() };
+        WorkerDied { what: what.to_owned(), status: Some(status), cause, last_words, log }
     }
 
     /// Where all that it said is, if no log has it: a file among the temporary ones.
-    fn kept_log(&self) -> String {
+    fn kept_log(&self) -> Option<PathBuf> {
         let mut said = lock(&self.said);
         if said.log.is_some() || said.unlogged.is_empty() {
-            return String::new();
+            return None;
         }
         let unlogged = std::mem::take(&mut said.unlogged);
         let kept =
@@ -176,7 +171,7 @@ impl ProcessWorker {
                 file.write_all(&unlogged)?;
                 Ok(file.keep()?.1)
             });
-        kept.map_or_else(|_| String::new(), |path| format!("; all that it said is in {}", path.display()))
+        kept.ok()
     }
 }
 
@@ -196,8 +191,7 @@ impl WorkerLink for ProcessWorker {
         match (&mut self.stdout).take(MAX_EVENT_BYTES).read_until(b'\n', &mut line) {
             Ok(_) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|error| {
                 let start = String::from_utf8_lossy(&line[..line.len().min(200)]).trim().to_string();
-                drop(self.child.kill());
-                self.died(&format!("it said something that is no event: {error}: {start}"))
+                self.died(&format!("it said something that is not an event: {error}: {start}"))
             }),
             Ok(0) => Err(self.died("it ended")),
             Ok(_) => Err(self.died("it ended in the middle of an event")),
@@ -236,6 +230,11 @@ impl Drop for ProcessWorker {
 mod tests {
     use super::*;
 
+    /// Removes the file that holds what a worker without a log said.
+    fn remove_log(died: &WorkerDied) {
+        died.log.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
+    }
+
     fn shell(script: &str) -> Box<dyn WorkerLink> {
         ProcessWorkers { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }.start().expect("a shell")
     }
@@ -248,29 +247,40 @@ mod tests {
         link.log_to(&log);
         link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
         let died = link.recv().expect_err("it aborts");
-        assert!(died.last_words.contains("GGML_ASSERT failed"), "{died}");
-        assert!(died.last_words.contains("signal: 6"), "{died}");
+        assert!(died.last_words == "GGML_ASSERT failed" && died.cause.is_none(), "{died}");
+        assert!(died.to_string().contains("signal: 6"), "{died}");
         assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\nGGML_ASSERT failed\n");
     }
 
     #[test]
-    fn a_worker_killed_from_outside_is_told_from_one_that_ended_by_itself() {
+    fn of_a_worker_killed_from_outside_the_signal_is_told_and_no_cause_that_nobody_established() {
         let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
-        assert!(died.last_words.contains("signal: 9") && died.last_words.contains("when memory runs out"), "{died}");
-        assert!(died.last_words.contains("loading"), "{died}");
+        let text = died.to_string();
+        assert!(text.contains("signal: 9") && died.last_words == "loading", "{text}");
+        assert!(died.cause.is_none() && !text.contains("memory"), "{text}");
+        remove_log(&died);
     }
 
     #[test]
-    fn an_allocation_that_fails_is_told_with_what_to_do() {
+    fn a_worker_that_assay_stops_is_said_to_have_been_stopped_by_assay() {
+        let died = shell("echo hello; sleep 60").recv().expect_err("no event");
+        assert_eq!(died.cause, Some(DeathCause::StoppedByAssay), "{died}");
+        assert!(died.what.contains("hello") && died.to_string().contains("stopped by assay"), "{died}");
+    }
+
+    #[test]
+    fn an_allocation_that_fails_is_told_only_where_the_last_line_says_so() {
         for says in
             ["memory allocation of 64 bytes failed", "what():  std::bad_alloc", "ggml: failed to allocate buffer"]
         {
             let died = shell(&format!("echo '{says}' >&2; kill -ABRT $$")).recv().expect_err("it aborts");
-            assert!(
-                died.last_words.contains("memory ran out; --max-memory") && died.last_words.contains(says),
-                "{died}"
-            );
+            assert!(died.cause.as_ref().is_some_and(DeathCause::is_memory) && died.last_words == says, "{died}");
+            remove_log(&died);
         }
+        let script = "echo 'failed to allocate buffer, trying a smaller one' >&2; echo 'GGML_ASSERT(n > 0) failed' >&2; kill -ABRT $$";
+        let died = shell(script).recv().expect_err("it aborts");
+        assert!(died.cause.is_none() && !died.to_string().contains("memory"), "{died}");
+        remove_log(&died);
     }
 
     #[test]
@@ -287,16 +297,16 @@ mod tests {
 
     #[test]
     fn noise_and_torn_events_are_a_death_with_the_noise_in_it() {
-        assert!(shell("echo hello").recv().expect_err("no event").last_words.contains("hello"));
-        assert!(shell("printf '{\"event\"'").recv().expect_err("torn").last_words.contains("in the middle"));
-        assert!(shell("exit 7").recv().expect_err("ended").last_words.contains("exit status: 7"));
+        assert!(shell("echo hello").recv().expect_err("no event").what.contains("hello"));
+        assert!(shell("printf '{\"event\"'").recv().expect_err("torn").what.contains("in the middle"));
+        assert!(shell("exit 7").recv().expect_err("ended").to_string().contains("exit status: 7"));
     }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
         let factory = ProcessWorkers { program: "/nonexistent/assay".into(), args: vec![] };
         let died = factory.start().err().expect("no such program");
-        assert!(died.last_words.contains("/nonexistent/assay"));
+        assert!(died.what.contains("/nonexistent/assay"));
     }
 
     #[test]
@@ -311,9 +321,9 @@ mod tests {
     #[test]
     fn what_no_log_has_is_kept_in_a_file_that_is_named() {
         let died = shell("echo first >&2; echo GGML_ASSERT failed >&2; exit 6").recv().expect_err("ended");
-        let (words, path) = died.last_words.split_once("; all that it said is in ").expect("named");
-        assert!(words.ends_with("its last words: GGML_ASSERT failed"), "{words}");
-        assert_eq!(std::fs::read_to_string(path).expect("kept"), "first\nGGML_ASSERT failed\n");
+        assert_eq!(died.last_words, "GGML_ASSERT failed");
+        let path = died.log.expect("named");
+        assert_eq!(std::fs::read_to_string(&path).expect("kept"), "first\nGGML_ASSERT failed\n");
         std::fs::remove_file(path).expect("removed");
     }
 
@@ -321,7 +331,6 @@ mod tests {
     fn last_words_are_bounded() {
         let died = shell("head -c 100000 /dev/zero | tr '\\0' x >&2").recv().expect_err("ended");
         assert!(died.last_words.len() < LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
-        let path = died.last_words.rsplit_once(" is in ").expect("named").1;
-        std::fs::remove_file(path).expect("removed");
+        remove_log(&died);
     }
 }

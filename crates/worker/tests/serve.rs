@@ -3,13 +3,16 @@
 mod toy;
 
 use eval::{ChatMessage, Engine, Sampling};
-use lab::cell::spec_of;
-use lab::protocol::{Arm, Base, Carrier, CellSpec, ChunkWork, Edit, Event, Job, Place, Sample};
-use lab::worker::serve;
 use numerics::PlainCodec;
+use record::{Arm, Base, Carrier, Edit, Place, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
+use worker::{CellSpec, ChunkWork, Event, Job, serve};
 
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and the dog does not mind it in the least.";
+
+fn spec_of(key: &str, edits: Vec<Edit>) -> CellSpec {
+    CellSpec { key: key.into(), first_layer: select::first_layer(&edits), edits }
+}
 
 fn cell(key: &str, edits: &[(String, &str, Carrier)]) -> CellSpec {
     let edits = edits.iter().map(|(tensor, scheme, carrier)| Edit::of_weight(tensor, *scheme, *carrier)).collect();
@@ -307,7 +310,7 @@ fn the_residual_stream_is_the_references_before_the_first_touched_layer() {
 }
 
 /// A measure job within a budget: plan and samples, or why not.
-fn within(max_memory_bytes: u64) -> Result<(lab::memory::MemoryPlan, Vec<Sample>), String> {
+fn within(max_memory_bytes: u64) -> Result<(record::MemoryPlan, Vec<Sample>), String> {
     let base = Base { arm: Arm::Exact, carried: Vec::new() };
     let cells = [cell("late", &[(norm_name(2), "bf16", Carrier::F32)]), cell("all", &all_norms("bf16"))];
     let work = (0..5).map(|chunk| ChunkWork { chunk, cells: vec![0, 1] }).collect();

@@ -1,0 +1,245 @@
+//! The one session with a worker: it opens a model, cuts a text into windows, and hears what is said until a job is done.
+//!
+//! Whoever measures gives a job and takes in its events. What an event out of turn, a death in the middle of a job and
+//! weights that are not as they were before mean is decided here, and only here.
+
+use crate::link::{LinkFactory, WorkerDied, WorkerLink};
+use crate::protocol::{Event, Job};
+use files::SchemeFilePath;
+use record::{EngineInfo, EngineSettings};
+use std::path::{Path, PathBuf};
+
+/// What a session is opened with.
+#[derive(Clone, Debug)]
+pub struct SessionRequest {
+    /// The model file; the first one of a split model.
+    pub model: PathBuf,
+    /// The model's name in errors.
+    pub name: String,
+    /// The pinned settings.
+    pub settings: EngineSettings,
+    /// The number of threads; 0 means one per core.
+    pub n_threads: usize,
+    /// The main memory that the worker may use, in bytes; without it there is no limit.
+    pub max_memory_bytes: Option<u64>,
+    /// The files that schemes name, which the worker reads again.
+    pub files: Vec<SchemeFilePath>,
+}
+
+/// A text cut into windows by the model's tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutText {
+    /// The number of tokens of the text, BOS included.
+    pub n_tokens: usize,
+    /// The hash of each window's tokens.
+    pub window_blake3: Vec<String>,
+    /// The bytes of text that each window's scored tokens stand for.
+    pub window_scored_bytes: Vec<u64>,
+}
+
+/// What the worker had in hand when it died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InHand {
+    /// Nothing of a job yet, or nothing any more.
+    Nothing,
+    /// The reference, on this window (or conversation, or task).
+    Reference(usize),
+    /// A cell, by its key, on this window (or conversation, or task).
+    Cell(String, usize),
+}
+
+/// Why a session ended or a job was not done.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SessionError {
+    /// The worker is gone.
+    #[error("{name}: {died}")]
+    Died {
+        /// The model.
+        name: String,
+        /// How it ended.
+        died: WorkerDied,
+        /// What it had in hand.
+        in_hand: InHand,
+    },
+    /// The worker says that what was asked cannot be done.
+    #[error("{about}: {why}")]
+    Refused {
+        /// The model, and the text where the text is at fault.
+        about: String,
+        /// The reason in one line.
+        why: String,
+        /// Advice; may be empty.
+        hint: String,
+        /// Whether the user's input is at fault rather than the engine.
+        input: bool,
+    },
+    /// The text does not fill one window.
+    #[error("{text}: {n_tokens} tokens with the tokenizer of {name}, wanted at least one window of {n_ctx}")]
+    ShortText {
+        /// The text.
+        text: String,
+        /// The model.
+        name: String,
+        /// The number of tokens found.
+        n_tokens: usize,
+        /// The window length.
+        n_ctx: u32,
+    },
+    /// The weights are not as they were before the job, so nothing that was measured is to be believed: results are
+    /// withheld.
+    #[error("{name}: the weights are not as they were before, results are withheld")]
+    NotRestored {
+        /// The model.
+        name: String,
+        /// The hash over the touched weights before the job.
+        before: String,
+        /// The hash after it.
+        after: String,
+    },
+}
+
+impl SessionError {
+    /// Whether the user's input is at fault, rather than the engine.
+    pub fn is_input(&self) -> bool {
+        match self {
+            SessionError::Refused { input, .. } => *input,
+            SessionError::ShortText { .. } => true,
+            SessionError::Died { .. } | SessionError::NotRestored { .. } => false,
+        }
+    }
+}
+
+/// A worker that has loaded a model.
+pub struct Session {
+    link: Box<dyn WorkerLink>,
+    /// Engine and model as loaded.
+    pub info: EngineInfo,
+    name: String,
+    n_ctx: u32,
+}
+
+impl Session {
+    /// Starts a worker and has it load the model and the files that schemes name.
+    ///
+    /// # Errors
+    /// When the worker dies, or the engine refuses the model or a file.
+    pub fn open(workers: &dyn LinkFactory, request: &SessionRequest) -> Result<Session, SessionError> {
+        let name = request.name.clone();
+        let died = |died| SessionError::Died { name: name.clone(), died, in_hand: InHand::Nothing };
+        let mut link = workers.start().map_err(died)?;
+        link.send(&Job::Open {
+            model: request.model.clone(),
+            settings: request.settings.clone(),
+            n_threads: request.n_threads,
+            max_memory_bytes: request.max_memory_bytes,
+        })
+        .map_err(died)?;
+        let info = match link.recv().map_err(died)? {
+            Event::Opened { info } => info,
+            other => return Err(unexpected(other, &name, &name, InHand::Nothing)),
+        };
+        if !request.files.is_empty() {
+            link.send(&Job::SchemeFiles { files: request.files.clone() }).map_err(died)?;
+            match link.recv().map_err(died)? {
+                Event::SchemeFilesRead => {}
+                other => return Err(unexpected(other, &name, &name, InHand::Nothing)),
+            }
+        }
+        Ok(Session { link, info, name, n_ctx: request.settings.n_ctx })
+    }
+
+    /// Cuts a text into windows.
+    ///
+    /// # Errors
+    /// When the worker dies, or the text fills no window.
+    pub fn cut(&mut self, text_name: &str, text: &str) -> Result<CutText, SessionError> {
+        let died = |died| SessionError::Died { name: self.name.clone(), died, in_hand: InHand::Nothing };
+        self.link.send(&Job::Corpus { text: text.to_owned() }).map_err(died)?;
+        match self.link.recv().map_err(died)? {
+            Event::Tokenized { n_tokens, n_chunks, chunk_blake3, chunk_scored_bytes } => {
+                if n_chunks == 0 || chunk_blake3.len() != n_chunks || chunk_scored_bytes.len() != n_chunks {
+                    let (text, name, n_ctx) = (text_name.to_owned(), self.name.clone(), self.n_ctx);
+                    return Err(SessionError::ShortText { text, name, n_tokens, n_ctx });
+                }
+                Ok(CutText { n_tokens, window_blake3: chunk_blake3, window_scored_bytes: chunk_scored_bytes })
+            }
+            other => {
+                let about = format!("{text_name}, with the tokenizer of {}", self.name);
+                Err(unexpected(other, &about, &self.name, InHand::Nothing))
+            }
+        }
+    }
+
+    /// Has a job done. `sink` takes in every event of the job in the order in which they come; an error of its own ends
+    /// the hearing, and the session with it.
+    ///
+    /// # Errors
+    /// When the worker dies, refuses the job, says something that was not asked for, or leaves the weights in another
+    /// state than it found them in; and the errors of `sink`.
+    pub fn hear<E: From<SessionError>>(
+        &mut self,
+        job: &Job,
+        sink: &mut dyn FnMut(Event) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut in_hand = InHand::Nothing;
+        let died = |name: &str, died, in_hand: &InHand| SessionError::Died {
+            name: name.to_owned(),
+            died,
+            in_hand: in_hand.clone(),
+        };
+        self.link.send(job).map_err(|gone| died(&self.name, gone, &in_hand))?;
+        loop {
+            let event = self.link.recv().map_err(|gone| died(&self.name, gone, &in_hand))?;
+            if !job.asks_for(&event) {
+                return Err(unexpected(event, &self.name, &self.name, in_hand).into());
+            }
+            if let Event::Started { cell, chunk } = &event {
+                in_hand = match cell {
+                    Some(key) => InHand::Cell(key.clone(), *chunk),
+                    None => InHand::Reference(*chunk),
+                };
+            }
+            let hashes = match &event {
+                Event::Measured { weights_before, weights_after } => {
+                    Some((weights_before.clone(), weights_after.clone()))
+                }
+                _ => None,
+            };
+            sink(event)?;
+            match hashes {
+                None => {}
+                Some((before, after)) if before == after => return Ok(()),
+                Some((before, after)) => {
+                    return Err(SessionError::NotRestored { name: self.name.clone(), before, after }.into());
+                }
+            }
+        }
+    }
+
+    /// The model's name in errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From now on, and for all that was said before, the worker's standard error goes to this file.
+    pub fn log_to(&mut self, path: &Path) {
+        self.link.log_to(path);
+    }
+
+    /// Stops the worker and frees what it holds; what it said can still be logged.
+    pub fn end(&mut self) {
+        self.link.end();
+    }
+}
+
+/// The error for an event that answers nothing that was asked, or says that it cannot be answered.
+fn unexpected(event: Event, about: &str, name: &str, in_hand: InHand) -> SessionError {
+    match event {
+        Event::Failed { why, hint, input } => SessionError::Refused { about: about.to_owned(), why, hint, input },
+        other => {
+            let start: String = format!("{other:?}").chars().take(200).collect();
+            let died = WorkerDied::misunderstood(&format!("it said something that was not asked for: {start}"));
+            SessionError::Died { name: name.to_owned(), died, in_hand }
+        }
+    }
+}
