@@ -251,7 +251,8 @@ fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
     std::fs::write(at("noise.c"), NOISE).expect("written");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([at("noise.so"), at("noise.c")]).arg("-pthread");
     assert!(built.status().expect("a C compiler, as the build needs one").success());
-    support::write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
+    recipe.write(&at("m.gguf"), &GgmlCodec, |_| {}).expect("written");
     let eval = |noisy: bool| {
         let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
         assay.args(["eval", "m.gguf", "--ctx", "64", "--chunks", "4", "--apply", "ffn_down=int4@row", "--json"]);
