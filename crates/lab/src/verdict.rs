@@ -3,7 +3,7 @@
 //! The chain is walked from request to logits. A link that contradicts another makes the cell `BROKEN`, whatever
 //! the metric says; only a chain that holds is classified.
 
-use crate::phrase::{count, first_line, nats, plural, share};
+use crate::phrase::{about_times, count, divergence, first_line, nats, plural, share};
 use crate::protocol::Place;
 use crate::record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
 
@@ -188,7 +188,7 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
             let why = format!(
                 "{changes}; KLD {} is {} the largest jitter seed ({}): not distinguishable from moving {} by one ulp{caveat}",
                 nats(kld),
-                times(ratio),
+                about_times(ratio),
                 nats(floor.kld_mean_max),
                 if borrowed {
                     "the whole target"
@@ -204,7 +204,7 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
             let why = format!(
                 "{changes}; {}, {} the largest jitter seed ({}){caveat}",
                 effect(measured),
-                times(ratio),
+                about_times(ratio),
                 nats(floor.kld_mean_max)
             );
             (Verdict::Real, why)
@@ -217,18 +217,10 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
     }
 }
 
-fn times(ratio: f64) -> String {
-    if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
-}
-
 /// KLD with its error where there is one, and the share of equal top tokens.
 pub(crate) fn effect(measured: &Measured) -> String {
     let kld = match measured.kld.se {
-        Some(se) => format!(
-            "{} ± {} nats",
-            nats(measured.kld.mean).trim_end_matches(" nats"),
-            nats(se).trim_end_matches(" nats")
-        ),
+        Some(se) => format!("{} ± {} nats", divergence(measured.kld.mean), divergence(se)),
         None => nats(measured.kld.mean),
     };
     format!("KLD {kld}, same top {}", share(measured.same_top))

@@ -175,6 +175,18 @@ pub fn times(ratio: f64) -> String {
     format!("{} ×", number(ratio, 3))
 }
 
+/// How many times a thing is another, for a sentence: one decimal below ten, whole ones from there on.
+///
+/// The sentences of verdicts are stored with it.
+///
+/// ```
+/// assert_eq!(words::about_times(1.19), "1.2 ×");
+/// assert_eq!(words::about_times(1048.59), "1,049 ×");
+/// ```
+pub fn about_times(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
+}
+
 /// A perplexity, or its logarithm in nats a token: six significant digits.
 ///
 /// ```
