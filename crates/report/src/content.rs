@@ -12,9 +12,9 @@ mod first;
 mod layers;
 mod method;
 mod model;
+mod phrase;
 mod precision;
 mod whole_target;
-pub(crate) mod words;
 
 use crate::document::Document;
 use lab::protocol::Arm;

@@ -14,9 +14,9 @@ struct Page<'a> {
 
 /// What the template may call.
 mod filters {
-    /// [`crate::escape::printable`]; the escaping for HTML comes after it, from askama.
+    /// [`words::printable`]; the escaping for HTML comes after it, from askama.
     pub(super) fn printable(text: impl AsRef<str>, _: &dyn askama::Values) -> askama::Result<String> {
-        Ok(crate::escape::printable(text.as_ref()))
+        Ok(words::printable(text.as_ref()))
     }
 }
 

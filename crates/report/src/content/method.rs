@@ -1,10 +1,10 @@
 //! How to do it again, with what it was done, and what the words mean.
 
-use super::words;
+use super::phrase;
 use crate::document::{Block, Table, Text};
-use lab::phrase::count;
 use lab::record::RunRecord;
 use std::collections::BTreeSet;
+use words::count;
 
 /// Words that this report uses in a sense of its own.
 const WORDS: [(&str, &str); 9] = [
@@ -82,7 +82,7 @@ fn cells(record: &RunRecord) -> Table {
             }
             table.push(vec![
                 Text::new().code(&model.name),
-                words::cell(cell).into(),
+                phrase::cell(cell).into(),
                 cell.arm.name().into(),
                 Text::new().code(&cell.target),
                 Text::new().code(&cell.key),

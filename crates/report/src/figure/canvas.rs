@@ -1,13 +1,12 @@
 //! The few SVG elements that the figures use, with coordinates at a tenth of a pixel.
 
-use crate::escape::xml;
-use std::fmt::Write as _;
+use words::{Lines, escape_xml};
 
 /// An SVG in the making.
 pub(super) struct Canvas {
     width: f64,
     height: f64,
-    body: String,
+    body: Lines,
 }
 
 /// Where a text is held.
@@ -20,7 +19,7 @@ pub(super) enum Anchor {
 
 impl Canvas {
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Canvas { width, height, body: String::new() }
+        Canvas { width, height, body: Lines::new() }
     }
 
     pub(super) fn rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64) {
@@ -35,7 +34,7 @@ impl Canvas {
         let (width, height) = (width.max(0.0), height.max(0.0));
         self.push(format_args!(
             r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
@@ -51,7 +50,7 @@ impl Canvas {
         };
         self.push(format_args!(
             r#"<text class="{class}" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{}</text>"#,
-            xml(text)
+            escape_xml(text)
         ));
     }
 
@@ -59,7 +58,7 @@ impl Canvas {
     pub(super) fn upright(&mut self, class: &str, x: f64, y: f64, text: &str) {
         self.push(format_args!(
             r#"<text class="{class}" text-anchor="middle" transform="translate({x:.1} {y:.1}) rotate(-90)">{}</text>"#,
-            xml(text)
+            escape_xml(text)
         ));
     }
 
@@ -67,7 +66,7 @@ impl Canvas {
     pub(super) fn dot(&mut self, class: &str, x: f64, y: f64, r: f64, tip: &str) {
         self.push(format_args!(
             r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{r:.1}"><title>{}</title></circle>"#,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
@@ -83,7 +82,7 @@ impl Canvas {
             y + r,
             x + r,
             y - r,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
@@ -101,14 +100,13 @@ impl Canvas {
             ),
             w = width,
             h = height,
-            id = xml(id),
-            alt = xml(alt),
-            body = body,
+            id = escape_xml(id),
+            alt = escape_xml(alt),
+            body = body.as_str(),
         )
     }
 
     fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.body, "{element}");
+        self.body.line(element);
     }
 }

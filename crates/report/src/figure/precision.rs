@@ -3,7 +3,7 @@
 
 use super::Precision;
 use super::canvas::{Anchor, Canvas};
-use lab::phrase::number;
+use words::number;
 
 const WIDTH: f64 = 820.0;
 const PLOT_X: (f64, f64) = (190.0, 800.0);

@@ -1,5 +1,7 @@
 //! A logarithmic axis in whole decades.
 
+use words::decade;
+
 /// Maps positive values to pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogScale {
@@ -50,14 +52,6 @@ impl LogScale {
                 (decade(e), self.from + share * (self.to - self.from))
             })
             .collect()
-    }
-}
-
-fn decade(exponent: i32) -> String {
-    match exponent {
-        0 => "1".into(),
-        1 => "10".into(),
-        e => format!("1e{e}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Enumerations and measurements in words.
 
-use lab::phrase::{number, share, signed, times};
 use lab::protocol::{Arm, Carrier};
 use lab::record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
+use words::{divergence, perplexity_ratio, plus_minus, share, times};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -37,24 +37,20 @@ pub(super) fn kld_mean(m: &Measured) -> String {
     if m.kld.mean == 0.0 {
         return if m.logits_changed == 0 { "0 (bit-identical)".into() } else { "0 (logits differ)".into() };
     }
-    number(m.kld.mean, 3)
+    divergence(m.kld.mean)
 }
 
 /// Mean KLD with the standard error clustered by chunk, where there is one.
 pub(super) fn kld(m: &Measured) -> String {
     let mean = kld_mean(m);
-    match m.kld.se {
-        Some(se) if m.kld.mean != 0.0 => format!("{mean} ± {}", number(se, 2)),
-        _ => mean,
-    }
+    if m.kld.mean == 0.0 { mean } else { mean + &plus_minus(m.kld.se) }
 }
 
 /// A difference with its standard error clustered by chunk, where there is one.
 pub(super) fn difference(e: Estimate) -> String {
-    match e.se {
-        Some(se) if e.mean != 0.0 || se != 0.0 => format!("{} ± {}", signed(e.mean, 3), number(se, 2)),
-        _ => signed(e.mean, 3),
-    }
+    // Of two equal things there is no error to speak of.
+    let se = e.se.filter(|se| e.mean != 0.0 || *se != 0.0);
+    words::difference(e.mean) + &plus_minus(se)
 }
 
 /// Share of scored positions with the same most probable token.
@@ -64,7 +60,7 @@ pub(super) fn same_top(m: &Measured) -> String {
 
 /// Perplexity of the variant over that of the reference.
 pub(super) fn ppl_ratio(m: &Measured) -> String {
-    number(m.dlnppl.mean.exp(), 7)
+    perplexity_ratio(m.dlnppl.mean.exp())
 }
 
 /// How many times its floor a cell's effect is.
@@ -81,13 +77,13 @@ pub(super) const NOT_KNOWN: &str = "not known beforehand";
 
 /// Values that were predicted to change, of all; of activations nothing is known before they are computed.
 pub(super) fn predicted(evidence: &EvidenceChain) -> String {
-    let of = |predicted: &Predicted| lab::phrase::of(predicted.changed, predicted.n);
+    let of = |predicted: &Predicted| words::of(predicted.changed, predicted.n);
     evidence.predicted.as_ref().map_or(NOT_KNOWN.into(), of)
 }
 
 /// `2 of 3 tensors`, `1 of 1 tensor`.
 pub(super) fn of_tensors(part: u64, whole: u64) -> String {
-    format!("{} tensor{}", lab::phrase::of(part, whole), if whole == 1 { "" } else { "s" })
+    format!("{} tensor{}", words::of(part, whole), if whole == 1 { "" } else { "s" })
 }
 
 /// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
