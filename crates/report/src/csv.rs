@@ -49,10 +49,10 @@ const COLUMNS: [&str; 42] = [
     "key",
 ];
 
-/// The table, header first, lines ended by `\r\n` as RFC 4180 has it.
+/// The table with its header first and its lines ended by `\r\n`, as RFC 4180 has it.
 ///
-/// Text is protected against being run as a formula; numbers are plain, non-finite ones `NaN` and `inf`. In a
-/// withheld run, cells that answer the question keep their row and lose their numbers.
+/// No text is run as a formula by a spreadsheet. Numbers are plain, and non-finite ones are `NaN` and `inf`. In a
+/// withheld run the cells that answer the question keep their rows and lose their numbers.
 pub fn render(record: &RunRecord) -> String {
     let withheld = is_withheld(record);
     let mut out = COLUMNS.join(",");

@@ -1,10 +1,10 @@
-//! A [`Document`] as Markdown that GitHub renders, figures beside it.
+//! A [`Document`] as Markdown that GitHub renders, with its figures in files beside it.
 
 use crate::document::{Block, Document, Span, Table, Text};
 use crate::write::FIGURES;
 use words::{escape_markdown, escape_markdown_code, escape_markdown_line_start, longest_run, printable};
 
-/// The document's text.
+/// The document as Markdown.
 pub fn render(document: &Document) -> String {
     let mut out = format!("# {}\n", escape_markdown(&document.title));
     for block in &document.blocks {
@@ -41,7 +41,7 @@ fn block_text(block: &Block) -> String {
         Block::Notice(text) => format!("> ⚠ {}", line(text, false)),
         Block::Table(table) => table_text(table),
         Block::Figure { figure, slug, caption } => {
-            // The caption carries the words; the alternative text must not hold brackets or line breaks.
+            // The caption carries the words; the alternative text must be free of brackets and line breaks.
             format!("![{}]({FIGURES}/{slug}.svg)\n\n*Figure.* {}", escape_markdown(&figure.alt), line(caption, false))
         }
         Block::Command(command) => {

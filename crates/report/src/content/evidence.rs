@@ -58,7 +58,7 @@ fn chain(judged: &JudgedCell) -> Table {
     table
 }
 
-/// Nothing of it can be read back from the engine, which holds what came of it.
+/// What lies beyond the range of the format. It has no measured counterpart: the engine has only the values that came of it.
 fn beyond(predicted: &Predicted) -> String {
     let held = predicted.saturated.map_or("uncounted".into(), count);
     let (overflowed, zeroed) = (count(predicted.overflowed), count(predicted.zeroed));

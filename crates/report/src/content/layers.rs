@@ -1,4 +1,4 @@
-//! Each layer singly: a figure and the table behind it.
+//! The effect of one layer at a time: a figure and the table behind it.
 
 use super::{arms, phrase};
 use crate::document::{Block, Table, Text};
@@ -22,7 +22,7 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     blocks
 }
 
-/// Variant cells of single layers, each once, by layer.
+/// The variant cells of single layers, each once, in the order of the layers.
 fn layer_cells(model: &ModelRecord, arm: Arm) -> Vec<&JudgedCell> {
     let mut cells: Vec<&JudgedCell> = Vec::new();
     for judged in &model.cells {
@@ -80,7 +80,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     }
 }
 
-/// Twice the floor, when every layer is held against the same one.
+/// Twice the floor, when every layer is compared with the same floor.
 fn common_threshold(cells: &[&JudgedCell]) -> Option<(f64, String)> {
     let first = cells.first()?.floor.as_ref()?;
     let same = cells

@@ -1,4 +1,4 @@
-//! How to do it again, with what it was done, and what the words mean.
+//! How to repeat the run, the settings it was done with, and what the words mean.
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
@@ -6,7 +6,7 @@ use lab::record::RunRecord;
 use std::collections::BTreeSet;
 use words::count;
 
-/// Words that this report uses in a sense of its own.
+/// The words that this report uses in a sense of its own.
 const WORDS: [(&str, &str); 9] = [
     (
         "KLD",

@@ -6,7 +6,7 @@ use lab::record::{ModelRecord, TensorPrecision};
 use std::collections::BTreeMap;
 use words::{count, effective_bits, plural};
 
-/// Roles drawn, at most; the table counts all.
+/// The most roles that are drawn; the table counts all.
 const ROLES: usize = 40;
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
@@ -37,7 +37,7 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     ]
 }
 
-/// Roles in the order in which they are met, those of the layers first; and how many are left out.
+/// The roles in the order in which they are met, those of the layers first, and how many are left out.
 fn rows(tensors: &[TensorPrecision]) -> (Vec<PrecisionRow>, usize) {
     let mut rows: Vec<(bool, PrecisionRow)> = Vec::new();
     for tensor in tensors {
@@ -54,7 +54,7 @@ fn rows(tensors: &[TensorPrecision]) -> (Vec<PrecisionRow>, usize) {
     (rows.into_iter().take(ROLES).map(|(_, row)| row).collect(), left_out)
 }
 
-/// One row per kind of values, most values first.
+/// One row per kind of values; the kind with the most values comes first.
 fn table(tensors: &[TensorPrecision]) -> Table {
     let mut kinds: BTreeMap<&str, (usize, u64, f64)> = BTreeMap::new();
     for tensor in tensors {

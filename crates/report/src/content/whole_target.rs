@@ -1,4 +1,4 @@
-//! The cells on the whole target in one arm: the variant beside everything it must be held against.
+//! The cells on the whole target in one arm: the variant beside everything it must be compared with.
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
@@ -37,7 +37,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     blocks
 }
 
-/// One row per cell: effect, agreement, perplexity. `arm` adds a column for cells of several arms.
+/// One row per cell with effect, agreement and perplexity. `arm` adds a column for cells of several arms.
 pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
     let mut heads =
         vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "chunks>", "n>"];

@@ -2,14 +2,14 @@
 
 use words::{Lines, escape_xml};
 
-/// An SVG in the making.
+/// An SVG document in the making.
 pub(super) struct Canvas {
     width: f64,
     height: f64,
     body: Lines,
 }
 
-/// Where a text is held.
+/// The point of a text that its position names.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -29,7 +29,7 @@ impl Canvas {
         ));
     }
 
-    /// A rectangle; `tip` is shown to a pointer resting on it.
+    /// Adds a rectangle; a pointer that rests on it shows `tip`.
     pub(super) fn tipped_rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, tip: &str) {
         let (width, height) = (width.max(0.0), height.max(0.0));
         self.push(format_args!(
@@ -54,7 +54,7 @@ impl Canvas {
         ));
     }
 
-    /// A text running upwards.
+    /// Adds a text that runs upwards.
     pub(super) fn upright(&mut self, class: &str, x: f64, y: f64, text: &str) {
         self.push(format_args!(
             r#"<text class="{class}" text-anchor="middle" transform="translate({x:.1} {y:.1}) rotate(-90)">{}</text>"#,
@@ -62,7 +62,7 @@ impl Canvas {
         ));
     }
 
-    /// A round mark; `tip` is shown to a pointer resting on it.
+    /// Adds a round mark; a pointer that rests on it shows `tip`.
     pub(super) fn dot(&mut self, class: &str, x: f64, y: f64, r: f64, tip: &str) {
         self.push(format_args!(
             r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{r:.1}"><title>{}</title></circle>"#,
@@ -70,7 +70,7 @@ impl Canvas {
         ));
     }
 
-    /// A cross.
+    /// Adds a cross; a pointer that rests on it shows `tip`.
     pub(super) fn cross(&mut self, class: &str, x: f64, y: f64, r: f64, tip: &str) {
         self.push(format_args!(
             r#"<path class="{class}" d="M{:.1} {:.1}L{:.1} {:.1}M{:.1} {:.1}L{:.1} {:.1}"><title>{}</title></path>"#,
