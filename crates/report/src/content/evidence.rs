@@ -82,7 +82,7 @@ fn logits(e: &EvidenceChain, judged: &JudgedCell) -> String {
 fn by_tensor(tensors: &[TensorEvidence]) -> Table {
     let mut table = Table::new(
         "Measured: the target's tensors as read back from the engine",
-        &["Tensor", "held as", "values changed>", "bytes changed>", "relative RMSE>", "read back", "graph nodes>"],
+        &["Tensor", "stored as", "values changed>", "bytes changed>", "relative RMSE>", "read back", "graph nodes>"],
     );
     for t in phrase::by_layer(tensors, |t| &t.tensor) {
         let held = if t.type_base == t.type_variant {

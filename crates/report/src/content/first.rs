@@ -66,7 +66,7 @@ fn effects(record: &RunRecord) -> Option<Block> {
         caption: Text::from(
             "Mean KLD of the whole target, with the jitter seeds that make its floor: the same tensors moved by one ulp. \
              Inside the shaded region, which ends at twice the largest seed, an effect cannot be told from one ulp. \
-             Bars are ± 2 standard errors clustered by chunk, where there are at least 8 chunks.",
+             Bars are ± 2 standard errors clustered by window, where there are at least 8 windows.",
         ),
     })
 }

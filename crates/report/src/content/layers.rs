@@ -71,7 +71,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     };
     let chunks = cells.iter().filter_map(|j| j.cell.measured.as_ref()).map(|m| (m.n_chunks, m.n_tokens)).max();
     let n = chunks.map_or(String::new(), |(chunks, n)| {
-        format!(" n = {} scored tokens in {} per layer.", count(n as u64), plural(chunks, "chunk"))
+        format!(" n = {} scored tokens in {} per layer.", count(n as u64), plural(chunks, "window"))
     });
     Block::Figure {
         figure: Figure { alt: summary.clone(), form: Form::Layers(Layers { marks, threshold }) },

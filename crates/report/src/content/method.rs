@@ -24,7 +24,7 @@ const WORDS: [(&str, &str); 9] = [
     ("REAL", "at least twice the floor."),
     ("BELOW-FLOOR", "less than twice the floor: not distinguishable from moving the same weights by one ulp."),
     ("NO-OP", "the values already lie on the scheme's grid, so nothing changed."),
-    ("SUBSTITUTED, DEAD", "the carrier could not hold what was asked for; the graph does not use the tensors."),
+    ("SUBSTITUTED, DEAD", "the carrier could not store what was asked for; the graph does not use the tensors."),
     ("BROKEN", "non-finite numbers, a failed cell, or a link of the evidence chain that contradicts another."),
 ];
 
@@ -59,8 +59,8 @@ fn settings(record: &RunRecord) -> Table {
             .plain(format!(", {} bytes, blake3 ", count(record.corpus.bytes)))
             .code(&record.corpus.blake3),
     );
-    set("chunks, whole target", record.chunks.to_string().into());
-    set("chunks, single layers", record.layer_chunks.to_string().into());
+    set("windows, whole target", record.chunks.to_string().into());
+    set("windows, single layers", record.layer_chunks.to_string().into());
     let seeds: Vec<String> = record.jitter_seeds.iter().map(u64::to_string).collect();
     set("jitter seeds", seeds.join(", ").into());
     set("n_ctx, n_ubatch, n_seq", format!("{}, {}, {}", s.n_ctx, s.n_ubatch, s.n_seq).into());

@@ -8,7 +8,7 @@ use words::{divergence, perplexity_ratio, plus_minus, share, times};
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
     match arm {
         Arm::Exact => {
-            "Every quantized or half-precision weight is held in F32, so no kernel rounds activations to match a weight: this is the effect of the scheme."
+            "Every quantized or half-precision weight is stored in F32, so no kernel rounds activations to match a weight: this is the effect of the scheme."
         }
         Arm::Native => {
             "The model as shipped, only the targets changed: this is what the runtime makes of it, its own rounding included."

@@ -26,7 +26,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
         return blocks;
     }
     blocks.push(Block::Table(table(
-        "Measured: effect; ± is the standard error clustered by chunk (none below 8 chunks); n is scored tokens",
+        "Measured: effect; ± is the standard error clustered by window (none below 8 windows); n is scored tokens",
         &cells,
         false,
     )));
@@ -40,7 +40,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
 /// One row per cell with effect, agreement and perplexity. `arm` adds a column for cells of several arms.
 pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
     let mut heads =
-        vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "chunks>", "n>"];
+        vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "windows>", "n>"];
     if arm {
         heads.insert(1, "Arm");
     }
