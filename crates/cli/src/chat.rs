@@ -8,13 +8,11 @@ use crate::session;
 use crate::settings;
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
 use eval::{ChatMessage, EngineSettings, Sampling, first_divergence};
-use gguf::escape_terminal;
-use lab::phrase::plural;
 use lab::protocol::{Answer, Arm, Event, Job, SchemeFilePath};
 use lab::{Apply, SchemeFiles};
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::PathBuf;
+use words::{Lines, escape_terminal, plural};
 use worker::SessionRequest;
 
 /// Asked when nothing else is.
@@ -54,7 +52,7 @@ pub struct ChatArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     threads: u32,
     /// Main memory to use at most, such as 8G or 800M; what is available if left out
-    #[arg(long, value_name = "SIZE", value_parser = settings::size)]
+    #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
     max_memory: Option<u64>,
 }
 
@@ -195,26 +193,25 @@ fn chats(prompts: &[String], answers: Vec<Answer>) -> Vec<Chat> {
 
 impl Document {
     fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        for chat in &self.chats {
-            let _ = writeln!(out, "> {}", escape_terminal(&chat.prompt));
+        let mut out = Lines::new();
+        for (i, chat) in self.chats.iter().enumerate() {
+            if i > 0 {
+                out.line("");
+            }
+            out.line(format_args!("> {}", escape_terminal(&chat.prompt)));
             for (who, said) in [("reference", &chat.reference), ("variant", &chat.variant)] {
                 let Some(said) = said else { continue };
                 let end = if said.ended { "" } else { ", cut" };
                 let n = plural(said.tokens.len(), "token");
-                let _ = writeln!(out, "{who} ({n}{end}): {}", escape_terminal(said.text.trim()));
+                out.line(format_args!("{who} ({n}{end}): {}", escape_terminal(said.text.trim())));
             }
             if chat.variant.is_some() {
-                let _ = match chat.first_divergence {
-                    Some(token) => writeln!(out, "they differ from token {token} on"),
-                    None => writeln!(out, "the same, token for token"),
-                };
+                match chat.first_divergence {
+                    Some(token) => out.line(format_args!("they differ from token {token} on")),
+                    None => out.line("the same, token for token"),
+                }
             }
-            out.push('\n');
         }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-        out
+        out.into_string()
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::failure::Failure;
 use anyhow::{Context, anyhow};
-use gguf::escape_terminal;
 use lab::Corpus;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use words::escape_terminal;
 
 /// Written for this project, so that it can be shipped with it and no model has been trained on it.
 const BUILT_IN: &str = include_str!("../assets/demo.txt");

@@ -5,13 +5,12 @@ use crate::json::finite_f64;
 use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::table::{self, Align, thousands};
-use gguf::escape_terminal;
+use crate::table::{self, Align};
 use lab::file_diff::{self, FileDiff, GroupDiff};
 use numerics::{BlockCodec, Difference};
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::PathBuf;
+use words::{Lines, count, decibels, deviation, escape_terminal};
 
 /// Arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
@@ -145,14 +144,14 @@ const METRICS: [(&str, Align); 8] = [
 impl Metrics {
     fn cells(&self) -> [String; METRICS.len()] {
         [
-            thousands(self.changed),
-            thousands(self.n),
-            thousands(self.overflowed),
-            format!("{:.3e}", self.max_abs),
-            format!("{:.3e}", self.rel_rmse),
-            format!("{:.2}", self.sqnr_db),
-            format!("{:.2e}", 1.0 - self.cosine),
-            thousands(self.max_ulp.into()),
+            count(self.changed),
+            count(self.n),
+            count(self.overflowed),
+            deviation(self.max_abs),
+            deviation(self.rel_rmse),
+            decibels(self.sqnr_db),
+            deviation(1.0 - self.cosine),
+            count(self.max_ulp.into()),
         ]
     }
 }
@@ -204,39 +203,32 @@ impl Answer {
             cells.extend(row.metrics.cells());
             cells
         });
-        let mut out = table::render(&columns, rows);
+        let mut out = Lines::new();
+        out.text(&table::render(&columns, rows));
         let same = self.tensors.len() - self.tensors.iter().filter(differing).count();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{same} of {} tensors have the same values in both", self.tensors.len());
+        out.line(format_args!("{same} of {} tensors have the same values in both", self.tensors.len()));
         let nonfinite: u64 = self.tensors.iter().map(|row| row.metrics.nonfinite).sum();
         if nonfinite > 0 {
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "{} values are infinite or NaN in one of the two: the errors above leave them out, and are NaN where nothing is left",
-                thousands(nonfinite)
-            );
+                count(nonfinite)
+            ));
         }
         for row in &self.incomparable {
-            let _ = writeln!(
-                out,
-                "not compared: {}: {} and {}: {}",
-                escape_terminal(&row.name),
-                row.a,
-                row.b,
-                escape_terminal(&row.why)
-            );
+            let (name, why) = (escape_terminal(&row.name), escape_terminal(&row.why));
+            out.line(format_args!("not compared: {name}: {} and {}: {why}", row.a, row.b));
         }
         for (names, file) in [(&self.only_a, &self.a), (&self.only_b, &self.b)] {
             for name in names {
-                let _ = writeln!(out, "only in {}: {}", escape_terminal(file), escape_terminal(name));
+                out.line(format_args!("only in {}: {}", escape_terminal(file), escape_terminal(name)));
             }
         }
         if let Some(total) = &self.total {
             let rows: Vec<&GroupRow> = self.roles.iter().collect();
-            let _ = writeln!(out, "\n{}", groups("role", &rows).trim_end());
+            out.line(format_args!("\n{}", groups("role", &rows).trim_end()));
             let rows: Vec<&GroupRow> = self.layers.iter().chain([total]).collect();
-            let _ = writeln!(out, "\n{}", groups("layer", &rows).trim_end());
+            out.line(format_args!("\n{}", groups("layer", &rows).trim_end()));
         }
-        out
+        out.into_string()
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
-use crate::table;
 use llama::GgmlCodec;
 use numerics::{BlockCodec, Scheme, TensorContext};
 use serde::Serialize;
 use std::process::Command;
+use words::{Lines, bytes};
 
 /// Runs `assay doctor`. A failed check is exit 2 with its hint.
 pub fn run(output: &Output) -> Outcome {
@@ -39,14 +39,15 @@ impl Check {
 
 impl Diagnosis {
     fn text(&self) -> String {
-        let mut out = String::new();
+        let mut out = Lines::new();
         for check in &self.checks {
-            out.push_str(&format!("{}  {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
+            let state = if check.ok { "ok  " } else { "FAIL" };
+            out.line(format_args!("{state}  {}: {}", check.name, check.detail));
             if let Some(hint) = &check.hint {
-                out.push_str(&format!("hint: {hint}\n"));
+                out.line(format_args!("hint: {hint}"));
             }
         }
-        out
+        out.into_string()
     }
 }
 
@@ -154,7 +155,7 @@ fn memory() -> Check {
     };
     let enough = available >= ENOUGH_MEMORY_BYTES;
     let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
-    Check::of("memory", true, format!("{} available", table::bytes(available)), hint)
+    Check::of("memory", true, format!("{} available", bytes(available)), hint)
 }
 
 /// A run folder takes a few megabytes.
@@ -166,7 +167,7 @@ fn disk() -> Check {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
             let ok = free >= ENOUGH_DISK_BYTES;
             let hint = if ok { "" } else { "run folders are written here; free some space, or use --out elsewhere" };
-            Check::of("disk", ok, format!("{} free in this folder", table::bytes(free)), hint)
+            Check::of("disk", ok, format!("{} free in this folder", bytes(free)), hint)
         }
         Err(error) => Check::of("disk", false, format!("this folder cannot be asked: {error}"), "is it still there?"),
     }

@@ -9,22 +9,22 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::session;
 use crate::settings::SettingsArgs;
-use crate::table::{scientific, thousands};
 use crate::variant::{BOTH_USES, Variant, VariantArgs};
 use ::eval::{EngineInfo, EngineSettings, HeadShift, LayerError};
 use anyhow::anyhow;
-use gguf::escape_terminal;
 use lab::cell::Cell;
 use lab::evidence;
-use lab::phrase::{plural, share};
 use lab::protocol::{Arm, AttentionSample, ChunkWork, Event, Job, Place, ReferenceSample, Sample};
 use lab::record::{CellRecord, Role, Stage};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, SchemeFiles};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::PathBuf;
+use words::{
+    Lines, bits, count, deviation, difference, divergence, entropy, escape_terminal, of, perplexity, plural,
+    plus_minus, share, standard_error,
+};
 use worker::SessionRequest;
 
 /// Arguments of `assay eval`.
@@ -393,10 +393,10 @@ impl Measurement {
             None => Ok(rows),
             Some(row) => {
                 let error = anyhow!(
-                    "{}: the residual stream differs after layer {} ({:e}), before anything was touched; results are withheld\nhint: this is a fault of assay; please report it",
+                    "{}: the residual stream differs after layer {} ({}), before anything was touched; results are withheld\nhint: this is a fault of assay; please report it",
                     request.name,
                     row.layer,
-                    row.rel_rmse
+                    deviation(row.rel_rmse)
                 );
                 Err(Failure { exit: Exit::ControlFailed, error })
             }
@@ -422,16 +422,13 @@ fn changed(record: &CellRecord, request: &Request) -> Vec<ChangedRow> {
 
 impl Answer {
     fn text(&self) -> String {
-        let mut out = String::new();
+        let mut out = Lines::new();
         let (n, n_ctx) = (plural(self.n_chunks, "window"), self.settings.engine.n_ctx);
-        // Writing to a String cannot fail.
-        let mut line = |words: String| {
-            let _ = writeln!(out, "{words}");
-        };
-        let scored = thousands(self.n_tokens as u64);
-        line(format!("PPL {:.4} {}, {n} of {n_ctx} tokens, {scored} scored", self.ppl, self.error()));
-        let bits = self.bits_per_byte.map_or(String::new(), |bits| format!(", {bits:.4} bits per byte"));
-        line(format!("NLL {:.6} nats a token{bits}", self.nll_nats));
+        let scored = count(self.n_tokens as u64);
+        let (ppl, error) = (perplexity(self.ppl), self.error());
+        out.line(format_args!("PPL {ppl} {error}, {n} of {n_ctx} tokens, {scored} scored"));
+        let per_byte = self.bits_per_byte.map_or(String::new(), |x| format!(", {} bits per byte", bits(x)));
+        out.line(format_args!("NLL {} nats a token{per_byte}", perplexity(self.nll_nats)));
         let compared = self.ppl_ref.zip(self.kld_mean).zip(self.same_top).zip(self.dlnppl);
         if let Some((((ppl_ref, kld_mean), same_top), dlnppl)) = compared {
             let values: u64 = self.changed.iter().map(|row| row.n).sum();
@@ -441,63 +438,60 @@ impl Answer {
             let nodes = self.changed.iter().filter(is_node).count();
             let places = [(self.changed.len() - nodes, "tensor"), (nodes, "graph node")];
             let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
-            let (places, changed, values) =
-                (places.collect::<Vec<_>>().join(" and "), thousands(changed), thousands(values));
-            line(format!("{applied}: {changed} of {values} values changed in {places}"));
-            line(format!("reference PPL {ppl_ref:.4}, Δ ln PPL {dlnppl:+.6}{}", plus_minus(self.dlnppl_se)));
-            line(format!(
+            let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
+            out.line(format_args!("{applied}: {changed} values changed in {places}"));
+            let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(self.dlnppl_se));
+            out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));
+            out.line(format_args!(
                 "KLD mean {}{}, median {}, p99 {}, max {} nats",
-                scientific(kld_mean),
+                divergence(kld_mean),
                 plus_minus(self.kld_se),
-                scientific(self.kld_median.unwrap_or_default()),
-                scientific(self.kld_p99.unwrap_or_default()),
-                scientific(self.kld_max.unwrap_or_default()),
+                divergence(self.kld_median.unwrap_or_default()),
+                divergence(self.kld_p99.unwrap_or_default()),
+                divergence(self.kld_max.unwrap_or_default()),
             ));
-            let bits = match self.logits_changed {
+            let logits = match self.logits_changed {
                 Some(0) => ", all logits bit-equal".to_owned(),
                 Some(n) => format!(", logits differ at {n} of {scored} positions"),
                 None => String::new(),
             };
-            line(format!("same top {}{bits}", share(same_top)));
+            out.line(format_args!("same top {}{logits}", share(same_top)));
             if let Some(residual) = &self.residual {
-                line("residual stream after each layer, relative error:".to_owned());
+                out.line("residual stream after each layer, relative error:");
                 for rows in residual.chunks(6) {
-                    let cells = rows.iter().map(|row| format!("{:>4} {:<9}", row.layer, scientific(row.rel_rmse)));
-                    line(cells.collect::<Vec<_>>().join(" ").trim_end().to_owned());
+                    let cells = rows.iter().map(|row| format!("{:>4} {:<9}", row.layer, deviation(row.rel_rmse)));
+                    out.line(cells.collect::<Vec<_>>().join(" ").trim_end());
                 }
             }
             if let Some(heads) = &self.attention {
-                line(format!("attention of {}, flash attention off; most shifted:", plural(heads.len(), "head")));
+                let heads_in_all = plural(heads.len(), "head");
+                out.line(format_args!("attention of {heads_in_all}, flash attention off; most shifted:"));
                 let mut most: Vec<&HeadRow> = heads.iter().collect();
                 most.sort_by(|a, b| b.jsd_nats.total_cmp(&a.jsd_nats));
                 for row in most.iter().take(5) {
-                    line(format!(
-                        "  layer {:>2} head {:>2}: JSD {} nats, entropy {:.3} → {:.3}, first position {} → {}",
+                    out.line(format_args!(
+                        "  layer {:>2} head {:>2}: JSD {} nats, entropy {} → {}, first position {} → {}",
                         row.layer,
                         row.head,
-                        scientific(row.jsd_nats),
-                        row.entropy_ref_nats,
-                        row.entropy_var_nats,
+                        divergence(row.jsd_nats),
+                        entropy(row.entropy_ref_nats),
+                        entropy(row.entropy_var_nats),
                         share(row.sink_ref),
                         share(row.sink_var),
                     ));
                 }
             }
             if matches!(self.settings.arm, Arm::Native) {
-                line("the native arm has a perturbation floor; `assay run` measures it".to_owned());
+                out.line("the native arm has a perturbation floor; `assay run` measures it");
             }
         }
-        out
+        out.into_string()
     }
 
     fn error(&self) -> String {
         match self.ppl_se {
-            Some(se) => format!("± {se:.4} (by window)"),
-            None => format!("± {:.4} (i.i.d.; too few windows for more)", self.ppl_se_iid),
+            Some(se) => format!("± {} (by window)", standard_error(se)),
+            None => format!("± {} (i.i.d.; too few windows for more)", standard_error(self.ppl_se_iid)),
         }
     }
-}
-
-fn plus_minus(se: Option<f64>) -> String {
-    se.map_or(String::new(), |se| format!(" ± {se:.1e}"))
 }

@@ -1,7 +1,7 @@
 //! Exit codes, and errors on their way to the user.
 
-use gguf::escape_terminal;
 use std::process::ExitCode;
+use words::escape_terminal;
 
 /// How assay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use crate::failure::{Exit, Outcome};
 use crate::json::JsonValue;
 use crate::output::Output;
 use crate::table::{self, Align};
-use gguf::{Array, GgmlType, GgufFile, StringArray, TensorInfo, Value, escape_terminal};
+use gguf::{Array, GgmlType, GgufFile, StringArray, TensorInfo, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::PathBuf;
+use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
 
 /// Arguments of `assay inspect`.
 #[derive(Debug, clap::Args)]
@@ -137,46 +137,40 @@ fn types(tensors: &[TensorInfo]) -> Vec<TypeRow> {
 }
 
 fn text(file: &GgufFile, verbose: bool) -> String {
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
+    let mut out = Lines::new();
+    out.line(format_args!(
         "{}: GGUF version {}, {}-endian, alignment {}, {} ({} bytes), {}",
         escape_terminal(file.path().as_os_str().as_encoded_bytes()),
         file.version(),
         file.endian().name(),
         file.alignment(),
-        table::bytes(file.file_bytes()),
-        table::thousands(file.file_bytes()),
-        match file.shards().len() {
-            1 => "1 shard".to_owned(),
-            n => format!("{n} shards"),
-        },
-    );
+        bytes(file.file_bytes()),
+        count(file.file_bytes()),
+        plural(file.shards().len(), "shard"),
+    ));
     if file.shards().len() > 1 {
         for (no, shard) in file.shards().iter().enumerate() {
             let name = escape_terminal(shard.path().as_os_str().as_encoded_bytes());
-            let (n, bytes) = (shard.n_tensors(), table::bytes(shard.file_bytes()));
-            let _ = writeln!(out, "  shard {no}: {name}, {n} tensors, {bytes}, data from byte {}", shard.data_offset());
+            let (n, size, start) = (shard.n_tensors(), bytes(shard.file_bytes()), shard.data_offset());
+            out.line(format_args!("  shard {no}: {name}, {n} tensors, {size}, data from byte {start}"));
         }
     }
 
-    let _ = writeln!(out, "\nmetadata: {} keys", file.metadata().len());
+    out.line(format_args!("\nmetadata: {} keys", file.metadata().len()));
     let rows = file.metadata().iter().map(|(key, value)| {
         let shown = if verbose { value.to_string() } else { abbreviated(value) };
         vec![escape_terminal(key), value.type_name(), shown]
     });
-    out.push_str(&table::render(&[("key", Align::Left), ("type", Align::Left), ("value", Align::Left)], rows));
+    out.text(&table::render(&[("key", Align::Left), ("type", Align::Left), ("value", Align::Left)], rows));
 
     let n = n_values(file.tensors());
     let data: u64 = file.tensors().iter().map(|t| t.nbytes).sum();
-    let _ = writeln!(
-        out,
+    out.line(format_args!(
         "\ntensors: {}, {} values, data from byte {}",
         file.tensors().len(),
-        table::thousands(n),
+        count(n),
         file.data_offset()
-    );
+    ));
     let rows = file.tensors().iter().map(|t| {
         let ne: Vec<String> = t.shape().iter().map(u64::to_string).collect();
         vec![
@@ -194,16 +188,17 @@ fn text(file: &GgufFile, verbose: bool) -> String {
         ("offset", Align::Right),
         ("nbytes", Align::Right),
     ];
-    out.push_str(&table::render(&columns, rows));
+    out.text(&table::render(&columns, rows));
 
-    let _ = writeln!(out, "\ntypes: {:.3} bits per weight over all tensors", 8.0 * data as f64 / n.max(1) as f64);
+    let bits_per_weight = bits(8.0 * data as f64 / n.max(1) as f64);
+    out.line(format_args!("\ntypes: {bits_per_weight} bits per weight over all tensors"));
     let rows = types(file.tensors()).into_iter().map(|row| {
         vec![
             row.ty.to_owned(),
             row.n_tensors.to_string(),
-            table::thousands(row.n_values),
+            count(row.n_values),
             row.nbytes.to_string(),
-            format!("{:.1} %", 100.0 * row.nbytes as f64 / data.max(1) as f64),
+            share(row.nbytes as f64 / data.max(1) as f64),
         ]
     });
     let columns = [
@@ -213,8 +208,8 @@ fn text(file: &GgufFile, verbose: bool) -> String {
         ("nbytes", Align::Right),
         ("share", Align::Right),
     ];
-    out.push_str(&table::render(&columns, rows));
-    out
+    out.text(&table::render(&columns, rows));
+    out.into_string()
 }
 
 /// A value in at most one line of a usual terminal. `--verbose` and `--json` have it whole.

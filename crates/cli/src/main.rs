@@ -8,7 +8,7 @@
 //! | `failure` | exit codes, and how an error is shown |
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `json` | values from files as strict JSON |
-//! | `table`, `time` | columns of text, dates |
+//! | `table` | columns of text |
 //! | `progress` | how far long work is |
 //! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
 //! | `session` | a worker with a model and a text |
@@ -37,7 +37,6 @@ mod settings;
 mod status;
 mod sweep;
 mod table;
-mod time;
 mod variant;
 mod verify;
 mod worker;

@@ -1,10 +1,11 @@
 //! A model file as the subcommands use it: opened, with its tensors as selectors see them.
 
 use crate::failure::Failure;
-use gguf::{GgufFile, escape_terminal};
+use gguf::GgufFile;
 use lab::TensorId;
 use std::error::Error;
 use std::path::Path;
+use words::escape_terminal;
 
 /// An open GGUF file and its tensors' names, types and extents.
 #[derive(Debug)]

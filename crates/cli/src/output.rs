@@ -5,6 +5,7 @@ use crate::args::OutputArgs;
 use crate::failure::{Exit, Failure};
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
+use words::JsonOut;
 
 /// Where answers go, and how much is said beside them.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Output {
             return to_stdout(&text());
         }
         unless_closed(|| {
-            let mut out = BufWriter::new(JsonOut { out: io::stdout().lock(), rest: Vec::new() });
+            let mut out = BufWriter::new(JsonOut::new(io::stdout().lock()));
             serde_json::to_writer_pretty(&mut out, answer).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
             out.flush()
@@ -47,35 +48,6 @@ impl Output {
     pub fn fail(&self, failure: &Failure) -> Exit {
         to_stderr(&failure.render());
         failure.exit
-    }
-}
-
-/// JSON on its way out, a piece at a time: what could steer a terminal goes as escapes.
-struct JsonOut<W> {
-    out: W,
-    /// The first bytes of a character that the next piece ends.
-    rest: Vec<u8>,
-}
-
-impl<W: Write> Write for JsonOut<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.rest.extend_from_slice(bytes);
-        let whole = match std::str::from_utf8(&self.rest) {
-            Ok(text) => text,
-            Err(error) if error.error_len().is_none() => {
-                // Checked up to there.
-                std::str::from_utf8(&self.rest[..error.valid_up_to()]).unwrap_or_default()
-            }
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-        };
-        let n = whole.len();
-        self.out.write_all(gguf::escape_json(whole).as_bytes())?;
-        self.rest.drain(..n);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 

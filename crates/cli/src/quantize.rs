@@ -5,15 +5,14 @@ use crate::json::finite_f64;
 use crate::model::Model;
 use crate::output::{Output, to_stderr};
 use crate::progress::Progress;
-use crate::table::{self, Align, thousands};
-use gguf::escape_terminal;
+use crate::table::{self, Align};
 use lab::file_rewrite::{self, FileCarrier, Request, RewriteError, Rewritten, RewrittenTensor};
 use lab::tensor_values::ValuesError;
 use lab::{Apply, LayerSet, SchemeFiles};
 use numerics::BlockCodec;
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plural};
 
 /// Arguments of `assay quantize`.
 #[derive(Debug, clap::Args)]
@@ -85,7 +84,7 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
             "note: {} must hold all values of {} that share something at once: about {} of memory\n",
             largest.scheme,
             escape_terminal(&largest.tensor),
-            table::bytes(largest.bytes)
+            bytes(largest.bytes)
         ));
     }
     let mut progress = Progress::new("quantize", output.quiet());
@@ -245,65 +244,52 @@ impl Answer {
                 row.type_source.to_owned(),
                 format!("{} in {}", row.scheme_requested, row.type_requested),
                 format!("{} in {}", row.scheme_realised, row.type_realised),
-                thousands(row.changed),
-                thousands(row.n),
-                thousands(row.overflowed),
-                format!("{:.3e}", row.rel_rmse),
-                format!("{:.2}", row.sqnr_db),
-                thousands(row.carrier_rounded),
+                count(row.changed),
+                count(row.n),
+                count(row.overflowed),
+                deviation(row.rel_rmse),
+                decibels(row.sqnr_db),
+                count(row.carrier_rounded),
             ]
         });
-        let mut out = table::render(&columns, rows);
-        // Writing to a String cannot fail.
-        let _ = writeln!(out);
+        let mut out = Lines::new();
+        out.text(&table::render(&columns, rows));
+        out.line("");
         for row in self.changed.iter().filter(|row| row.fallback) {
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "fallback: {} is {} in {}, not {} in {}",
                 escape_terminal(&row.name),
                 row.scheme_realised,
                 row.type_realised,
                 row.scheme_requested,
                 row.type_requested
-            );
+            ));
         }
         let (changed, n): (u64, u64) = self.changed.iter().fold((0, 0), |(c, n), row| (c + row.changed, n + row.n));
-        let _ = writeln!(
-            out,
-            "{}, {} of {} values changed{}",
-            lab::phrase::plural(self.changed.len(), "tensor"),
-            thousands(changed),
-            thousands(n),
+        out.line(format_args!(
+            "{}, {} values changed{}",
+            plural(self.changed.len(), "tensor"),
+            of(changed, n),
             if self.verbatim { "; the output is the input, byte for byte" } else { "" }
-        );
+        ));
         let overflowed: u64 = self.changed.iter().map(|row| row.overflowed).sum();
         if overflowed > 0 {
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "warning: {} {} infinite or NaN: the errors above leave them out (NaN where nothing is left), and a model \
                  with such weights answers nothing",
-                thousands(overflowed),
+                count(overflowed),
                 if overflowed == 1 { "value became" } else { "values became" }
-            );
+            ));
         }
         if !self.skipped.is_empty() {
-            let _ = writeln!(
-                out,
-                "skipped: {} of integers or f64, which hold no weights",
-                lab::phrase::plural(self.skipped.len(), "tensor")
-            );
+            let tensors = plural(self.skipped.len(), "tensor");
+            out.line(format_args!("skipped: {tensors} of integers or f64, which hold no weights"));
         }
         for file in &self.files {
-            let _ = writeln!(
-                out,
-                "{}: {} ({} bytes), sha256 {}",
-                escape_terminal(&file.file),
-                table::bytes(file.bytes),
-                thousands(file.bytes),
-                file.sha256
-            );
+            let (name, size, exactly) = (escape_terminal(&file.file), bytes(file.bytes), count(file.bytes));
+            out.line(format_args!("{name}: {size} ({exactly} bytes), sha256 {}", file.sha256));
         }
-        out
+        out.into_string()
     }
 }
 

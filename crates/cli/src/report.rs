@@ -3,9 +3,9 @@
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::status;
-use gguf::escape_terminal;
 use serde::Serialize;
 use std::path::PathBuf;
+use words::escape_terminal;
 
 /// Arguments of `assay report`.
 #[derive(Debug, clap::Args)]

@@ -6,19 +6,16 @@ use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
-use crate::table::scientific;
 use crate::worker;
 use anyhow::anyhow;
-use gguf::escape_terminal;
-use lab::phrase::{plural, share};
 use lab::protocol::Arm;
 use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
 use lab::{Apply, Plan, RunError, RunEvent, SchemeFiles};
 use llama::GgmlCodec;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
 
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
@@ -287,39 +284,35 @@ impl<'a> Answer<'a> {
     }
 
     fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
+        let mut out = Lines::new();
         for (index, answer) in self.answers.iter().enumerate() {
-            let _ = writeln!(out, "{}: {}", escape_terminal(answer.model), answer.sentence);
+            out.line(format_args!("{}: {}", escape_terminal(answer.model), answer.sentence));
             let of_target = |row: &&VerdictRow<'_>| {
                 row.model_index == index && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
             };
             for row in self.verdicts.iter().filter(of_target) {
                 let (arm, verdict) = (row.arm.name(), row.verdict.name());
                 let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
-                let _ = write!(out, "  {verdict:<12} {arm} arm, {}{part}", plural(row.chunks, "window"));
-                if let Some(effects) = &row.effects {
-                    let _ = write!(out, ": {}", effects.words());
-                }
-                out.push('\n');
+                let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", effects.words()));
+                let windows = plural(row.chunks, "window");
+                out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));
             }
         }
         let held = self.controls.iter().filter(|control| control.ok).count();
-        let _ = writeln!(out, "controls: {held} of {} held", self.controls.len());
+        out.line(format_args!("controls: {held} of {} held", self.controls.len()));
         for control in self.controls.iter().filter(|control| !control.ok) {
             let model = escape_terminal(&control.model);
             let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "  {} {} on {model}{arm}: wanted {}, found {}",
                 if control.has_failed() { "FAILED" } else { "NOT MEASURED" },
                 control.name,
                 control.expected,
                 control.found
-            );
+            ));
         }
-        let _ = writeln!(out, "report: {}", escape_terminal(&self.report));
-        out
+        out.line(format_args!("report: {}", escape_terminal(&self.report)));
+        out.into_string()
     }
 }
 
@@ -361,17 +354,17 @@ impl Effects {
 
     fn words(&self) -> String {
         let mut words = format!(
-            "KLD {} nats, PPL {:.4} against {:.4}, same top {}",
-            scientific(self.kld_mean),
-            self.ppl,
-            self.ppl_ref,
+            "KLD {}, PPL {} against {}, same top {}",
+            nats(self.kld_mean),
+            perplexity(self.ppl),
+            perplexity(self.ppl_ref),
             share(self.same_top)
         );
         if let Some(floor) = self.floor_kld_mean_max {
-            let _ = write!(words, ", floor {}", scientific(floor));
+            words += &format!(", floor {}", divergence(floor));
         }
         if let Some(ratio) = self.floor_ratio {
-            let _ = write!(words, " (ratio {ratio:.2})");
+            words += &format!(" ({})", times(ratio));
         }
         words
     }

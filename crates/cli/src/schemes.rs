@@ -6,6 +6,7 @@ use crate::table::{self, Align};
 use numerics::formats::{FORMATS, FormatInfo, Granularities};
 use numerics::ggml::{GGML_FORMATS, GgmlFormat};
 use serde::Serialize;
+use words::bits;
 
 /// Runs `assay schemes`.
 pub fn run(output: &Output) -> Outcome {
@@ -99,7 +100,7 @@ impl Schemes {
             ("overflow", Align::Left),
         ];
         let rows = self.schemes.iter().map(|row| {
-            let of_a_weight = row.bits_per_weight.map_or(String::new(), |bits| format!("{bits:.4}"));
+            let of_a_weight = row.bits_per_weight.map_or(String::new(), bits);
             let options = row.options.join(", ");
             [row.name, row.family, &row.bits, &of_a_weight, row.granularity, &options, row.rounding, row.overflow]
                 .map(str::to_owned)
@@ -134,7 +135,7 @@ impl Schemes {
                 row.scheme.clone(),
                 row.blck_size.to_string(),
                 row.type_size.to_string(),
-                format!("{:.4}", row.bits_per_weight),
+                bits(row.bits_per_weight),
                 row.imatrix.to_owned(),
             ]
         });

@@ -4,11 +4,11 @@ use crate::failure::{Exit, Outcome};
 use crate::model::Model;
 use crate::output::Output;
 use crate::table::{self, Align};
-use lab::phrase::plural;
 use lab::{ActivationRole, TargetRole};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use words::{count, plural};
 
 /// Arguments of `assay selectors`.
 #[derive(Debug, clap::Args)]
@@ -96,13 +96,7 @@ impl Selectors {
         let rows = self.selectors.iter().map(|row| {
             let types: Vec<String> = row.types.iter().map(|(ty, n)| format!("{n} {ty}")).collect();
             let types = if types.is_empty() { "–".to_owned() } else { types.join(", ") };
-            vec![
-                row.name.to_owned(),
-                row.n_tensors.to_string(),
-                table::thousands(row.n_values),
-                types,
-                row.meaning.to_owned(),
-            ]
+            vec![row.name.to_owned(), row.n_tensors.to_string(), count(row.n_values), types, row.meaning.to_owned()]
         });
         let mut out = format!("{}, {}\n\n", plural(self.n_tensors, "tensor"), plural(self.n_layer as usize, "layer"));
         out.push_str(&table::render(&columns, rows));

@@ -22,25 +22,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     pub gpu_layers: u32,
     /// Main memory to use at most, such as 8G or 800M; what is available if left out. Results do not depend on it
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
     pub max_memory: Option<u64>,
-}
-
-/// `8G`, `800M`, `1.5GiB` or plain bytes.
-pub fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err(format!("found the unit {unit:?}, wanted K, M, G or T")),
-    };
-    let number: f64 = number.parse().map_err(|_| "wanted a number and a unit, such as 8G or 800M".to_string())?;
-    let bytes = number * (1u64 << shift) as f64;
-    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("wanted a size of at least one byte".into()) }
 }
 
 /// `MemAvailable` of Linux, or what the control group leaves if that is less.
@@ -62,20 +45,5 @@ impl SettingsArgs {
     /// What may be used, bytes; `None` where neither the user nor the system says.
     pub fn max_memory_bytes(&self) -> Option<u64> {
         self.max_memory.or_else(available_memory)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_numbers_with_binary_units() {
-        for (text, bytes) in [("8G", 8 << 30), ("800M", 800 << 20), ("1.5GiB", 3 << 29), ("12kb", 12 << 10), ("7", 7)] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "G", "-1G", "8X", "0", "1.2.3M", "1e99"] {
-            assert!(size(text).is_err(), "{text:?} was accepted");
-        }
     }
 }

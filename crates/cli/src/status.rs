@@ -2,16 +2,13 @@
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::time::utc;
 use anyhow::anyhow;
-use gguf::escape_terminal;
-use lab::phrase::plural;
 use lab::record::RunRecord;
 use lab::{journal, store};
 use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use words::{Lines, escape_terminal, plural, utc};
 
 /// Arguments of `assay status`.
 #[derive(Debug, clap::Args)]
@@ -104,22 +101,21 @@ impl Status {
     }
 
     fn text(&self) -> String {
-        let mut out = String::new();
+        let mut out = Lines::new();
         let of = self.cells.map_or(String::new(), |cells| format!(" of {cells}"));
         let state = if self.finished { "finished" } else { "not finished" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}: {state}, cells: {}{of}", escape_terminal(&self.run), self.cells_finished);
-        let _ = writeln!(out, "question: {}", escape_terminal(&self.question));
+        out.line(format_args!("{}: {state}, cells: {}{of}", escape_terminal(&self.run), self.cells_finished));
+        out.line(format_args!("question: {}", escape_terminal(&self.question)));
         let models: Vec<String> = self.models.iter().map(escape_terminal).collect();
-        let _ = writeln!(out, "models: {}; {}", models.join(", "), plural(self.chunks, "window"));
+        out.line(format_args!("models: {}; {}", models.join(", "), plural(self.chunks, "window")));
         match self.controls_ok {
-            Some(true) => out.push_str("controls: all held\n"),
-            Some(false) => out.push_str("controls: not all held, results are withheld\n"),
+            Some(true) => out.line("controls: all held"),
+            Some(false) => out.line("controls: not all held, results are withheld"),
             None => {}
         }
         if let Some(last) = &self.last {
-            let _ = writeln!(out, "last: {} at {}", escape_terminal(&last.what), utc(last.time_unix_s));
+            out.line(format_args!("last: {} at {}", escape_terminal(&last.what), utc(last.time_unix_s)));
         }
-        out
+        out.into_string()
     }
 }

@@ -7,15 +7,13 @@ use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
-use crate::table::{Align, render, scientific};
+use crate::table::{Align, render};
 use crate::variant::ArmArg;
 use crate::{session, worker};
 use ::eval::EngineSettings;
 use ::worker::{Session, SessionRequest};
 use anyhow::anyhow;
-use gguf::escape_terminal;
 use lab::cell::Cell;
-use lab::phrase::{plural, share};
 use lab::protocol::{Arm, Base, Edit, Place};
 use lab::record::{Role, Stage};
 use lab::sweep::{Sweep, SweepError, SweepEvent, SweptCell, sweep, window_order};
@@ -23,8 +21,8 @@ use lab::{Apply, LayerSet, SchemeFiles, scheme_files};
 use serde::Serialize;
 use stats::RaceRule;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::PathBuf;
+use words::{Lines, difference, divergence, escape_terminal, plural, share, standard_error};
 
 /// Arguments of `assay sweep`.
 #[derive(Debug, clap::Args)]
@@ -307,7 +305,7 @@ impl Answer {
     }
 
     fn text(&self) -> String {
-        let mut out = String::new();
+        let mut out = Lines::new();
         let columns = [
             ("layer", Align::Right),
             ("KLD mean", Align::Right),
@@ -321,17 +319,15 @@ impl Answer {
         let place = |row: &Row| self.ranking.iter().position(|layer| *layer == row.layer).unwrap_or(usize::MAX);
         let kld = |row: &Row| row.kld_mean.unwrap_or(-1.0);
         rows.sort_by(|a, b| place(a).cmp(&place(b)).then(kld(b).total_cmp(&kld(a))).then(a.layer.cmp(&b.layer)));
-        out.push_str(&render(&columns, rows.iter().map(|row| row.columns())));
-        // Writing to a String cannot fail.
+        out.text(&render(&columns, rows.iter().map(|row| row.columns())));
         for row in self.layers.iter() {
             if let Some(why) = &row.failure {
-                let _ = writeln!(out, "layer {} was not measured: {}", row.layer, escape_terminal(why));
+                out.line(format_args!("layer {} was not measured: {}", row.layer, escape_terminal(why)));
             }
         }
         if let Some(race) = &self.race {
             let n = self.settings.n_chunks;
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "race: {} of {} windows of layers measured; what is ranked above is within {} of the {} worst that all {n} \
                  windows would show; the chances that a decision is wrong add up to {} at most",
                 self.measured_chunks,
@@ -339,13 +335,14 @@ impl Answer {
                 share(race.epsilon),
                 race.top,
                 share(race.alpha),
-            );
+            ));
             for [inside, outside] in &self.ties {
-                let _ =
-                    writeln!(out, "tie: on another text of this kind, layer {outside} might lie above layer {inside}");
+                out.line(format_args!(
+                    "tie: on another text of this kind, layer {outside} might lie above layer {inside}"
+                ));
             }
         }
-        out
+        out.into_string()
     }
 }
 
@@ -374,10 +371,10 @@ impl Row {
     fn columns(&self) -> Vec<String> {
         vec![
             self.layer.to_string(),
-            self.kld_mean.map_or("-".into(), scientific),
-            self.kld_se.map_or("-".into(), |se| format!("{se:.1e}")),
+            self.kld_mean.map_or("-".into(), divergence),
+            self.kld_se.map_or("-".into(), standard_error),
             self.same_top.map_or("-".into(), share),
-            self.dlnppl.map_or("-".into(), |x| format!("{x:+.6}")),
+            self.dlnppl.map_or("-".into(), difference),
             self.n_chunks.to_string(),
             self.standing.unwrap_or_default().to_owned(),
         ]

@@ -1,7 +1,6 @@
 //! Columns of text, aligned by display width.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-pub use lab::phrase::{bytes, count as thousands};
 
 /// Which way a column leans.
 #[derive(Clone, Copy)]
@@ -36,11 +35,6 @@ pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Stri
     out
 }
 
-/// A small number in scientific notation; exactly zero is `0`, since that is a finding.
-pub fn scientific(x: f64) -> String {
-    if x == 0.0 { "0".to_owned() } else { format!("{x:.3e}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,12 +44,5 @@ mod tests {
         let rows = [vec!["a".into(), "1".into()], vec!["long name".into(), "1000".into()]];
         let text = render(&[("name", Align::Left), ("n", Align::Right)], rows);
         assert_eq!(text, "name          n\na             1\nlong name  1000\n");
-    }
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!([0.0, 2.5993e-5, 1.0].map(scientific), ["0", "2.599e-5", "1.000e0"]);
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(98_362_432), "93.8 MiB");
     }
 }

@@ -249,8 +249,9 @@ fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
     let room = tempfile::tempdir().expect("a folder");
     let at = |name: &str| room.path().join(name);
     std::fs::write(at("noise.c"), NOISE).expect("written");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([at("noise.so"), at("noise.c")]).arg("-pthread");
-    assert!(built.status().expect("a C compiler, as the build needs one").success());
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-pthread", "-o"]).args([at("noise.so"), at("noise.c")]);
+    assert!(compiler.status().expect("a C compiler, as the build needs one").success());
     let recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
     recipe.write(&at("m.gguf"), &GgmlCodec, |_| {}).expect("written");
     let eval = |noisy: bool| {

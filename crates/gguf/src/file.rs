@@ -1,7 +1,6 @@
 //! [`GgufFile`]: an open, checked model, in one file or in several.
 
 use crate::endian::{Endian, swap_blocks};
-use crate::escape::escape_terminal;
 use crate::parse::{self, Header};
 use crate::problem::{GgufError, Problem};
 use crate::source::Source;
@@ -11,6 +10,7 @@ use crate::value::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use words::escape_terminal;
 
 /// A GGUF model whose header has been checked. Metadata is in memory, tensor data is read on request.
 ///

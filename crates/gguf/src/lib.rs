@@ -27,12 +27,10 @@
 //! | `output`, `direct` | [`OutputFile`]: appears whole or not at all; large ones go past the page cache |
 //! | `file_type` | `general.file_type` |
 //! | `problem` | every way in which a file can be wrong |
-//! | `escape` | text from files made safe for a terminal |
 
 mod direct;
 mod encode;
 mod endian;
-mod escape;
 mod file;
 mod file_type;
 mod ggml_type;
@@ -48,7 +46,6 @@ mod write;
 
 pub use direct::WRITE_PAGE;
 pub use endian::Endian;
-pub use escape::{escape_json, escape_terminal};
 pub use file::{GgufFile, Shard};
 pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
@@ -56,4 +53,6 @@ pub use output::{OutputError, OutputFile, OutputProblem, check_output, commit_al
 pub use problem::{GgufError, Problem, WrongAlignment};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
+// `lab` still takes its escaping from here; everybody else takes it from `words`.
+pub use words::{escape_json, escape_terminal};
 pub use write::{GgufWriter, Layout, LayoutError, TensorSpec, cut_into_shards};

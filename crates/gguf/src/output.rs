@@ -5,7 +5,6 @@
 //! does it get its name. Where the file system cannot do that, a hidden file takes its place and is removed on failure.
 
 use crate::direct::DirectWriter;
-use crate::escape::escape_terminal;
 use crate::parse;
 use crate::problem::Problem;
 use crate::source::Source;
@@ -17,6 +16,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use words::escape_terminal;
 
 /// Why an output cannot be written. Displays with the path in front, and a `hint:` line where there is advice.
 #[derive(Debug, thiserror::Error)]

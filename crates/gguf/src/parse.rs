@@ -12,7 +12,6 @@
 //! The GGUF specification (`docs/gguf.md` of ggml) and `gguf_init_from_reader` in `ggml/src/gguf.cpp`.
 
 use crate::endian::Endian;
-use crate::escape::{escape_short, escape_terminal};
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
 use crate::problem::{Problem, WrongAlignment};
@@ -20,6 +19,7 @@ use crate::source::{Cursor, Field, Source};
 use crate::tensor::TensorInfo;
 use crate::value::{Array, StringArray, Value, ValueType};
 use std::collections::{HashMap, HashSet};
+use words::{escape_short, escape_terminal};
 
 /// Everything a header says.
 pub(crate) struct Header {

@@ -1,12 +1,12 @@
 //! Every way in which a file can be wrong, each with what was found and what was wanted.
 
-use crate::escape::escape_terminal;
 use crate::ggml_type::GgmlTypeIdError;
 use crate::limits::*;
 use crate::value::ValueType;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use words::escape_terminal;
 
 /// A file, and what is wrong with it. Displays as one line, and a `hint:` line where there is advice.
 #[derive(Debug)]

@@ -88,7 +88,7 @@ pub(crate) enum Field<'a> {
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::escape::escape_short as safe;
+        use words::escape_short as safe;
         match *self {
             Field::Header(what) => f.write_str(what),
             Field::Key(index) => write!(f, "key of metadata pair {index}"),

@@ -6,7 +6,6 @@
 //! `llama_split_path`, `llama_split_prefix` (llama.cpp) and the checks of `llama_model_loader` and `gguf-split`.
 
 use crate::encode;
-use crate::escape::{escape_short, escape_terminal};
 use crate::limits::GENERAL_ALIGNMENT;
 use crate::parse::Header;
 use crate::problem::Problem;
@@ -14,6 +13,7 @@ use crate::value::Value;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use words::{escape_short, escape_terminal};
 
 /// Place of this file among the shards, from 0.
 pub const SPLIT_NO: &str = "split.no";

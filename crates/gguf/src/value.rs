@@ -1,8 +1,8 @@
 //! Metadata values. Arrays are stored by element type, strings of an array as one run of bytes:
 //! a vocabulary of 262,144 tokens is three allocations, not 262,144.
 
-use crate::escape::escape_terminal;
 use std::fmt;
+use words::escape_terminal;
 
 /// Type of a metadata value, as numbered and named upstream.
 ///

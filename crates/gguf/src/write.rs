@@ -7,13 +7,13 @@
 //! Data follows in the order of the tensor infos, each tensor padded to the alignment: the only order llama.cpp reads.
 
 use crate::encode;
-use crate::escape::escape_terminal;
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
 use crate::parse;
 use crate::problem::WrongAlignment;
 use crate::value::Value;
 use std::io::{self, Write};
+use words::escape_terminal;
 
 /// A tensor to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]

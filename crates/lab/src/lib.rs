@@ -46,7 +46,7 @@ pub use select::{
     ActivationRole, Apply, ApplyError, LayerSet, Selection, Selector, Target, TargetRole, Targets, TensorId, is_tied,
     n_layer,
 };
-pub use words::number as phrase;
+pub use words as phrase;
 pub use worker::link;
 pub use worker::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
 /// What a measurement needs of main memory.

@@ -2,8 +2,8 @@
 //!
 //! First screen (question, answers, figure, controls) → comparison of models → per model: census, the whole target
 //! in each arm, evidence chain, layers, failed cells, controls → how to reproduce, settings, words.
-//! Predicted and measured numbers stand in different columns everywhere. When a control failed, everything that
-//! would answer the question is left out, and the controls take its place.
+//! Predicted and measured numbers stand in different columns everywhere. When a control failed, the report leaves out
+//! everything that would answer the question and shows the controls in its place.
 
 mod comparison;
 mod controls;
@@ -12,15 +12,15 @@ mod first;
 mod layers;
 mod method;
 mod model;
+mod phrase;
 mod precision;
 mod whole_target;
-pub(crate) mod words;
 
 use crate::document::Document;
 use lab::protocol::Arm;
 use lab::record::{ArmVerdict, JudgedCell, ModelRecord, Role, RunRecord, Stage};
 
-/// The whole report.
+/// The whole report of a run.
 pub fn document(record: &RunRecord) -> Document {
     let withheld = is_withheld(record);
     let mut blocks = first::blocks(record, withheld);
@@ -34,12 +34,12 @@ pub fn document(record: &RunRecord) -> Document {
     Document { title: format!("assay: {}", record.question.name), blocks }
 }
 
-/// Whether results may not be shown: a control failed, whatever the record's own summary says.
+/// Whether the results must be withheld: a control failed, whatever the record's own summary says.
 pub fn is_withheld(record: &RunRecord) -> bool {
     !record.controls_ok || record.models.iter().any(|m| m.controls.iter().any(|c| !c.ok))
 }
 
-/// The cell behind an arm's verdict, if it is on record.
+/// The cell that an arm's verdict rests on, if it is on record.
 fn answer_cell<'a>(model: &'a ModelRecord, verdict: &ArmVerdict) -> Option<&'a JudgedCell> {
     model.cells.iter().find(|j| j.cell.key == verdict.cell).or_else(|| {
         model
@@ -49,7 +49,7 @@ fn answer_cell<'a>(model: &'a ModelRecord, verdict: &ArmVerdict) -> Option<&'a J
     })
 }
 
-/// The arms that have cells, the exact one first.
+/// The arms that have cells, the exact arm first.
 fn arms(model: &ModelRecord) -> Vec<Arm> {
     [Arm::Exact, Arm::Native].into_iter().filter(|arm| model.cells.iter().any(|j| j.cell.arm == *arm)).collect()
 }

@@ -1,8 +1,8 @@
 //! Every cell as one row, at full precision, for pandas or polars.
 
 use crate::content::is_withheld;
-use crate::escape::csv_text;
 use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord, Stage};
+use words::{escape_csv, exact};
 
 const COLUMNS: [&str; 42] = [
     "model",
@@ -49,10 +49,10 @@ const COLUMNS: [&str; 42] = [
     "key",
 ];
 
-/// The table, header first, lines ended by `\r\n` as RFC 4180 has it.
+/// The table with its header first and its lines ended by `\r\n`, as RFC 4180 has it.
 ///
-/// Text is protected against being run as a formula; numbers are plain, non-finite ones `NaN` and `inf`. In a
-/// withheld run, cells that answer the question keep their row and lose their numbers.
+/// No text is run as a formula by a spreadsheet. Numbers are plain, and non-finite ones are `NaN` and `inf`. In a
+/// withheld run the cells that answer the question keep their rows and lose their numbers.
 pub fn render(record: &RunRecord) -> String {
     let withheld = is_withheld(record);
     let mut out = COLUMNS.join(",");
@@ -70,25 +70,25 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
     let cell = &judged.cell;
     let layers: Vec<String> = cell.layers.iter().map(u32::to_string).collect();
     let mut row = vec![
-        csv_text(&model.name),
+        escape_csv(&model.name),
         cell.arm.name().into(),
         stage(cell.stage).into(),
         role(cell.role).into(),
         if let Role::Jitter { seed } = cell.role { seed.to_string() } else { String::new() },
-        csv_text(&cell.target),
-        csv_text(&cell.scheme),
+        escape_csv(&cell.target),
+        escape_csv(&cell.scheme),
         layers.join(" "),
         withheld.to_string(),
         if withheld { String::new() } else { judged.verdict.name().into() },
-        if withheld { String::new() } else { csv_text(&judged.why) },
-        csv_text(cell.failure.as_deref().unwrap_or_default()),
+        if withheld { String::new() } else { escape_csv(&judged.why) },
+        escape_csv(cell.failure.as_deref().unwrap_or_default()),
     ];
     row.extend(measured(cell.measured.as_ref().filter(|_| !withheld)));
     let floor = judged.floor.as_ref().filter(|_| !withheld);
     row.extend([
-        floor.map_or(String::new(), |f| csv_text(&f.target)),
-        floor.map_or(String::new(), |f| number(f.kld_mean_max)),
-        floor.and_then(|f| f.ratio).map_or(String::new(), number),
+        floor.map_or(String::new(), |f| escape_csv(&f.target)),
+        floor.map_or(String::new(), |f| exact(f.kld_mean_max)),
+        floor.and_then(|f| f.ratio).map_or(String::new(), exact),
     ]);
     let evidence = &cell.evidence;
     row.push(evidence.matched.to_string());
@@ -111,7 +111,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         }
     };
     row.extend([sum(|t| t.changed), sum(|t| t.zero_sign), sum(|t| t.carrier_rounded), sum(|t| t.changed_bytes)]);
-    row.push(csv_text(&cell.key));
+    row.push(escape_csv(&cell.key));
     row
 }
 
@@ -119,19 +119,14 @@ fn measured(measured: Option<&Measured>) -> Vec<String> {
     let Some(m) = measured else {
         return vec![String::new(); 15];
     };
-    let estimate = |e: Estimate| [number(e.mean), e.se.map_or(String::new(), number), number(e.se_iid)];
+    let estimate = |e: Estimate| [exact(e.mean), e.se.map_or(String::new(), exact), exact(e.se_iid)];
     let mut row = vec![m.n_chunks.to_string(), m.n_tokens.to_string()];
     row.extend(estimate(m.kld));
-    row.extend([m.kld_median, m.kld_p99, m.kld_max, m.same_top].map(number));
+    row.extend([m.kld_median, m.kld_p99, m.kld_max, m.same_top].map(exact));
     row.extend(estimate(m.dlnppl));
-    row.extend([m.ppl, m.ppl_ref].map(number));
+    row.extend([m.ppl, m.ppl_ref].map(exact));
     row.push(m.logits_changed.to_string());
     row
-}
-
-/// The shortest digits that read back as the same double.
-fn number(x: f64) -> String {
-    format!("{x:?}")
 }
 
 fn stage(stage: Stage) -> &'static str {

@@ -5,63 +5,63 @@ use crate::figure::Figure;
 /// A whole report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Heading of the whole.
+    /// The heading above everything.
     pub title: String,
-    /// From top to bottom.
+    /// The blocks from top to bottom.
     pub blocks: Vec<Block>,
 }
 
 /// One piece of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Block {
-    /// A heading; level 2 or 3.
+    /// A heading of level 2 or 3.
     Heading {
-        /// 2 for a section, 3 for a part of one.
+        /// The level: 2 for a section, 3 for a part of one.
         level: u8,
-        /// Words.
+        /// The words of the heading.
         text: Text,
     },
-    /// A paragraph.
+    /// A paragraph of one run of text.
     Paragraph(Text),
-    /// The question, set apart.
+    /// The question of the run, set apart from the text.
     Question {
-        /// What was asked.
+        /// The question as it was asked.
         question: String,
-        /// What was expected, written before the data.
+        /// What the asker expected, written before the data.
         hypothesis: String,
     },
-    /// The answer for one model, set apart.
+    /// The answer for one model, set apart from the text.
     Answer {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// One badge per arm: arm and class.
+        /// One badge per arm.
         badges: Vec<Badge>,
-        /// One sentence.
+        /// The answer in one sentence.
         sentence: String,
     },
-    /// Something that changes how everything else is read.
+    /// A notice that changes how everything else is read.
     Notice(Text),
-    /// A table.
+    /// A table with its caption.
     Table(Table),
-    /// A figure and where its file goes.
+    /// A figure, and the name of its file.
     Figure {
-        /// What to draw.
+        /// The figure to draw.
         figure: Figure,
-        /// Name of the file in the figures folder, without extension. Ours, never a model's.
+        /// The name of the file in the figures folder, without extension. It is ours, never a model's.
         slug: String,
-        /// Caption.
+        /// The caption below the figure.
         caption: Text,
     },
-    /// Something to be typed.
+    /// A command for the reader to type.
     Command(String),
 }
 
 /// A verdict in one word, with the arm it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Badge {
-    /// `exact arm`, `native arm`.
+    /// The arm: `exact arm` or `native arm`.
     pub arm: String,
-    /// `REAL`, `NO-OP` …
+    /// The verdict: `REAL`, `NO-OP` …
     pub class: String,
 }
 
@@ -72,35 +72,35 @@ pub struct Text(pub Vec<Span>);
 /// A piece of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// Words.
+    /// Ordinary words.
     Plain(String),
-    /// A name, value or command, letter by letter.
+    /// A name, a value or a command, which is read letter by letter.
     Code(String),
-    /// Words that matter most.
+    /// The words that matter most.
     Strong(String),
 }
 
 impl Text {
-    /// Nothing yet.
+    /// A run of text without any words yet.
     pub fn new() -> Self {
         Text::default()
     }
 
-    /// Adds words.
+    /// Adds ordinary words.
     #[must_use]
     pub fn plain(mut self, text: impl Into<String>) -> Self {
         self.0.push(Span::Plain(text.into()));
         self
     }
 
-    /// Adds a name, letter by letter.
+    /// Adds a name, a value or a command.
     #[must_use]
     pub fn code(mut self, text: impl Into<String>) -> Self {
         self.0.push(Span::Code(text.into()));
         self
     }
 
-    /// Adds words that matter most.
+    /// Adds the words that matter most.
     #[must_use]
     pub fn strong(mut self, text: impl Into<String>) -> Self {
         self.0.push(Span::Strong(text.into()));
@@ -120,25 +120,25 @@ impl From<String> for Text {
     }
 }
 
-/// A table.
+/// A table of text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// What it holds, one line.
+    /// What the table shows, in one line.
     pub caption: String,
-    /// Columns, left to right.
+    /// The columns from left to right.
     pub columns: Vec<Column>,
-    /// Rows, each as long as `columns`.
+    /// The rows, each as long as `columns`.
     pub rows: Vec<Vec<Text>>,
-    /// Folded away until asked for: long tables of detail.
+    /// Whether the table is folded away until the reader asks for it, as long tables of detail are.
     pub folded: bool,
 }
 
-/// Head of a column.
+/// The head of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Words, with the unit.
+    /// The words of the head, with the unit.
     pub head: String,
-    /// Set flush right, as numbers are.
+    /// Whether the cells are set flush right, as numbers are.
     pub numeric: bool,
 }
 
@@ -155,7 +155,7 @@ impl Table {
         Table { caption: caption.into(), columns, rows: Vec::new(), folded: false }
     }
 
-    /// Adds a row.
+    /// Adds a row at the end.
     pub fn push(&mut self, row: Vec<Text>) {
         debug_assert_eq!(row.len(), self.columns.len(), "{}", self.caption);
         self.rows.push(row);

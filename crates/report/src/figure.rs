@@ -1,9 +1,9 @@
 //! Figures: what is shown, apart from how it is drawn.
 //!
-//! A [`Figure`] is data. [`Figure::file`] draws it as an SVG document that stands alone (and follows the reader's
-//! light or dark setting), [`Figure::inline`] as an element of a page that brings [`STYLE`] itself.
-//! Divergences span many decades and are often exactly zero, so their axes are logarithmic with a
-//! lane of its own for zero: a bit-identical cell is a mark in that lane, never a gap.
+//! A [`Figure`] is data. [`Figure::file`] draws it as an SVG document that stands alone and follows the reader's light or
+//! dark setting. [`Figure::inline`] draws it as an element of a page that brings [`STYLE`] itself.
+//! Divergences span many decades and are often exactly zero, so their axes are logarithmic, and zero has a lane of its
+//! own: a bit-identical cell is a mark in that lane, never a gap.
 
 mod canvas;
 mod effects;
@@ -16,16 +16,16 @@ use canvas::Canvas;
 /// A figure with the words that go with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What it shows, for those who do not see it.
+    /// What the figure shows, for those who do not see it.
     pub alt: String,
-    /// The data.
+    /// The data that is drawn.
     pub form: Form,
 }
 
 /// The forms of figure that exist.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form {
-    /// One row per model and arm: the effect beside its floor.
+    /// One row per model and arm, with the effect beside its floor.
     Effects(Vec<EffectRow>),
     /// One mark per layer.
     Layers(Layers),
@@ -38,14 +38,14 @@ pub enum Form {
 pub enum Mark {
     /// A measured value, positive, with its standard error where there is one.
     Value {
-        /// Mean.
+        /// The mean KLD.
         mean: f64,
-        /// Standard error clustered by chunk.
+        /// The standard error, clustered by window.
         se: Option<f64>,
     },
-    /// Measured, and exactly zero.
+    /// A measured value that is exactly zero.
     Zero,
-    /// No usable number.
+    /// A cell without a usable number.
     Failed,
 }
 
@@ -72,61 +72,61 @@ impl Mark {
 /// One row of [`Form::Effects`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct EffectRow {
-    /// First line of the label.
+    /// The first line of the label.
     pub label: String,
-    /// Second line of the label.
+    /// The second line of the label.
     pub sublabel: String,
-    /// The effect.
+    /// The effect that was measured.
     pub mark: Mark,
-    /// Mean KLD of each jitter seed.
+    /// The mean KLD of each jitter seed.
     pub jitter: Vec<f64>,
-    /// Effects below this are below the floor.
+    /// The value below which an effect is below the floor.
     pub threshold: Option<f64>,
-    /// Value in words.
+    /// The value as text.
     pub value: String,
 }
 
 /// The data of [`Form::Layers`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layers {
-    /// Layer index, mark, and what a pointer resting on it reads.
+    /// The index of each layer, its mark, and what a pointer that rests on it shows.
     pub marks: Vec<(u32, Mark, String)>,
-    /// Effects below this are below the floor; with what it was measured on.
+    /// The value below which an effect is below the floor, and what the floor was measured on.
     pub threshold: Option<(f64, String)>,
 }
 
 /// The data of [`Form::Precision`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Precision {
-    /// From top to bottom.
+    /// The rows from top to bottom.
     pub rows: Vec<PrecisionRow>,
 }
 
-/// Tensors of one role.
+/// The tensors of one role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrecisionRow {
-    /// The role.
+    /// The name of the role.
     pub label: String,
-    /// One per tensor.
+    /// One square per tensor.
     pub squares: Vec<Square>,
 }
 
 /// One tensor of [`Form::Precision`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Square {
-    /// Its layer, where it is in one.
+    /// The layer of the tensor, where it is in one.
     pub layer: Option<u32>,
-    /// Effective bits a value.
+    /// The effective bits of a value.
     pub bits: f64,
-    /// What a pointer resting on it reads.
+    /// What a pointer that rests on the square shows.
     pub tip: String,
 }
 
-/// Colours and type of all figures, scoped to `svg.fig`; a page that holds inline figures includes it once.
+/// The colours and type of all figures, scoped to `svg.fig`. A page with inline figures includes it once.
 pub const STYLE: &str = include_str!("figure/style.css");
 
 impl Figure {
-    /// A complete SVG document.
+    /// The figure as a complete SVG document.
     pub fn file(&self) -> String {
         let mut out = self.draw().finish(&self.alt, "fig");
         let style = format!("<style>\n{STYLE}</style>");
@@ -137,7 +137,7 @@ impl Figure {
         out
     }
 
-    /// An `<svg>` element for a page that includes [`STYLE`]. `id` must be unique in the page.
+    /// The figure as an `<svg>` element for a page that includes [`STYLE`]. `id` must be unique in the page.
     pub fn inline(&self, id: &str) -> String {
         self.draw().finish(&self.alt, id)
     }

@@ -12,17 +12,17 @@ struct Page<'a> {
     figure_style: &'a str,
 }
 
-/// What the template may call.
+/// The functions that the template may call.
 mod filters {
-    /// [`crate::escape::printable`]; the escaping for HTML comes after it, from askama.
+    /// Text without dangerous characters ([`words::printable`]); askama escapes it for HTML afterwards.
     pub(super) fn printable(text: impl AsRef<str>, _: &dyn askama::Values) -> askama::Result<String> {
-        Ok(crate::escape::printable(text.as_ref()))
+        Ok(words::printable(text.as_ref()))
     }
 }
 
 const PAGE_STYLE: &str = include_str!("../templates/report.css");
 
-/// The document's page.
+/// The document as a page.
 ///
 /// # Errors
 /// When the template cannot be rendered.

@@ -3,14 +3,13 @@
 //! [`lab::record::RunRecord`] → [`content`] (what is said, once) → [`document`] (blocks) →
 //! [`markdown`] and [`html`] (how it looks) → [`write`] (files).
 //!
-//! [`figure`] draws, [`csv`] tabulates the cells, [`number`] is the only place where a number becomes
-//! text, [`escape`] is the only place where foreign text becomes printable. Nothing here measures,
-//! judges or knows an engine; nothing here reads a clock, a path or a host, so equal records give equal bytes.
+//! [`figure`] draws, [`csv`] tabulates the cells. The crate `words` is the only place where a number becomes text, and
+//! the only place where foreign text becomes printable. Nothing here measures, judges or knows an engine; nothing here
+//! reads a clock, a path or a host, so equal records give equal bytes.
 
 pub mod content;
 pub mod csv;
 pub mod document;
-pub mod escape;
 pub mod figure;
 pub mod html;
 pub mod markdown;

@@ -1,12 +1,12 @@
-//! A [`Document`] as Markdown that GitHub renders, figures beside it.
+//! A [`Document`] as Markdown that GitHub renders, with its figures in files beside it.
 
 use crate::document::{Block, Document, Span, Table, Text};
-use crate::escape::{longest_run, markdown, markdown_code, markdown_line_start, printable};
 use crate::write::FIGURES;
+use words::{escape_markdown, escape_markdown_code, escape_markdown_line_start, longest_run, printable};
 
-/// The document's text.
+/// The document as Markdown.
 pub fn render(document: &Document) -> String {
-    let mut out = format!("# {}\n", markdown(&document.title));
+    let mut out = format!("# {}\n", escape_markdown(&document.title));
     for block in &document.blocks {
         out.push('\n');
         out.push_str(&block_text(block));
@@ -18,25 +18,31 @@ pub fn render(document: &Document) -> String {
 fn block_text(block: &Block) -> String {
     match block {
         Block::Heading { level, text } => format!("{} {}", "#".repeat(usize::from(*level)), line(text, false)),
-        Block::Paragraph(text) => markdown_line_start(&line(text, false)),
+        Block::Paragraph(text) => escape_markdown_line_start(&line(text, false)),
         Block::Question { question, hypothesis } => {
-            format!("> **{}**\n>\n> Hypothesis, written before the data: {}", markdown(question), markdown(hypothesis))
+            format!(
+                "> **{}**\n>\n> Hypothesis, written before the data: {}",
+                escape_markdown(question),
+                escape_markdown(hypothesis)
+            )
         }
         Block::Answer { model, badges, sentence } => {
-            let badges: Vec<String> =
-                badges.iter().map(|b| format!("{}: **{}**", markdown(&b.arm), markdown(&b.class))).collect();
+            let badges: Vec<String> = badges
+                .iter()
+                .map(|b| format!("{}: **{}**", escape_markdown(&b.arm), escape_markdown(&b.class)))
+                .collect();
             format!(
                 "- {} — {}  \n  {}",
-                markdown_code(model, false),
+                escape_markdown_code(model, false),
                 badges.join(" · "),
-                markdown_line_start(&markdown(sentence))
+                escape_markdown_line_start(&escape_markdown(sentence))
             )
         }
         Block::Notice(text) => format!("> ⚠ {}", line(text, false)),
         Block::Table(table) => table_text(table),
         Block::Figure { figure, slug, caption } => {
-            // The caption carries the words; the alternative text must not hold brackets or line breaks.
-            format!("![{}]({FIGURES}/{slug}.svg)\n\n*Figure.* {}", markdown(&figure.alt), line(caption, false))
+            // The caption carries the words; the alternative text must be free of brackets and line breaks.
+            format!("![{}]({FIGURES}/{slug}.svg)\n\n*Figure.* {}", escape_markdown(&figure.alt), line(caption, false))
         }
         Block::Command(command) => {
             let command = printable(command);
@@ -50,22 +56,22 @@ fn line(text: &Text, in_table: bool) -> String {
     text.0
         .iter()
         .map(|span| match span {
-            Span::Plain(words) => markdown(words),
-            Span::Code(name) => markdown_code(name, in_table),
-            Span::Strong(words) => format!("**{}**", markdown(words)),
+            Span::Plain(words) => escape_markdown(words),
+            Span::Code(name) => escape_markdown_code(name, in_table),
+            Span::Strong(words) => format!("**{}**", escape_markdown(words)),
         })
         .collect()
 }
 
 fn table_text(table: &Table) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut out = row(table.columns.iter().map(|c| markdown(&c.head)).collect());
+    let mut out = row(table.columns.iter().map(|c| escape_markdown(&c.head)).collect());
     out.push_str(&row(table.columns.iter().map(|c| if c.numeric { "---:" } else { "---" }.to_string()).collect()));
     for cells in &table.rows {
         out.push_str(&row(cells.iter().map(|cell| line(cell, true)).collect()));
     }
     let out = out.trim_end();
-    let caption = markdown(&table.caption);
+    let caption = escape_markdown(&table.caption);
     if table.folded {
         format!("<details><summary>{caption} ({} rows)</summary>\n\n{out}\n\n</details>", table.rows.len())
     } else {

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Folder of the figures, beside the Markdown that shows them.
+/// The folder of the figures, beside the Markdown that shows them.
 pub(crate) const FIGURES: &str = "figures";
 
 /// Why a report could not be written.
@@ -17,11 +17,11 @@ pub enum ReportError {
     /// A file or folder could not be written.
     #[error("cannot write the report: {}: {what}: {source}\nhint: check that the folder exists, is writable and has room", path.display())]
     Write {
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The reason that the system gives.
         source: std::io::Error,
     },
     /// The HTML template failed.
@@ -55,7 +55,7 @@ pub fn write(record: &RunRecord, dir: &Path) -> Result<Vec<PathBuf>, ReportError
     Ok(paths)
 }
 
-/// Temporary file in the same folder → fsync → rename → fsync of the folder.
+/// Puts one file in place: temporary file in the same folder → fsync → rename → fsync of the folder.
 fn put(dir: &Path, name: &str, text: &str) -> Result<PathBuf, ReportError> {
     let path = dir.join(name);
     let mut file = tempfile::Builder::new()

@@ -203,6 +203,22 @@ fn hostile_names_are_inert_everywhere() {
     }
 }
 
+/// A tensor name that the terminal shows as harmless was once invisible in `report.html`: two tables had drifted apart.
+#[test]
+fn no_report_shows_a_character_that_nobody_sees_or_that_reorders_others() {
+    let every: String = words::invisible::dangerous().collect();
+    for evil in ["blk.0.\u{3164}\u{34f}\u{fdd0}\u{fe0f}\u{2800}.weight".to_owned(), format!("a{every}b")] {
+        let dir = tempfile::tempdir().unwrap();
+        report::write(&named(&evil), dir.path()).unwrap();
+        for (name, out) in files(dir.path()) {
+            // Line ends are the report's own.
+            let raw = out.chars().find(|c| words::invisible::is_dangerous(*c) && !matches!(c, '\n' | '\r'));
+            assert!(raw.is_none(), "{name} has {raw:?}");
+            assert!(name.starts_with("figures/") || out.contains("u{3164}"), "{name} does not tell of it");
+        }
+    }
+}
+
 /// A run in which everything that comes from files says `words`.
 fn named(words: &str) -> RunRecord {
     let mut record = fixture::two_models();

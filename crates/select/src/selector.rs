@@ -257,41 +257,19 @@ fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
     let tolerance = (wanted.len() / 3).max(2);
     let mut names: Vec<&str> = TargetRole::all().map(TargetRole::name).collect();
     names.extend(tensors.iter().take(MAX_COMPARED).map(|tensor| tensor.name.as_str()));
-    let mut near: Vec<(usize, &str)> = if wanted.len() > MAX_SUGGESTED_LEN {
+    let near = if wanted.len() > MAX_SUGGESTED_LEN {
         Vec::new()
     } else {
-        names
-            .into_iter()
-            .filter(|name| *name != wanted && !name.contains(char::is_control))
-            .filter(|name| name.len() <= MAX_SUGGESTED_LEN && name.len().abs_diff(wanted.len()) <= tolerance)
-            .map(|name| (edit_distance(wanted, name), name))
-            .filter(|(distance, _)| *distance <= tolerance)
-            .collect()
+        let names = names.into_iter().filter(|name| *name != wanted && !name.contains(char::is_control));
+        words::nearest(wanted, names.filter(|name| name.len() <= MAX_SUGGESTED_LEN), tolerance)
     };
-    near.sort();
-    near.dedup();
     if near.is_empty() {
         let roles: Vec<&str> =
             TargetRole::all().filter(|role| tensors.iter().any(|t| role.holds(t))).map(TargetRole::name).collect();
         return format!("this model has {}", if roles.is_empty() { "no known roles".into() } else { roles.join(", ") });
     }
-    let names: Vec<String> = near.iter().take(3).map(|(_, name)| gguf::escape_terminal(name)).collect();
+    let names: Vec<String> = near.iter().take(3).map(|name| gguf::escape_terminal(name)).collect();
     format!("did you mean {}?", names.join(", "))
-}
-
-/// Levenshtein distance in bytes.
-pub fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, byte_a) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, byte_b) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(byte_a != byte_b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -432,13 +410,5 @@ mod tests {
         let start = std::time::Instant::now();
         assert!(selector.select(&tensors).is_err());
         assert!(start.elapsed().as_secs() < 10, "took {:?}", start.elapsed());
-    }
-
-    #[test]
-    fn edit_distance_counts_insertions_deletions_and_substitutions() {
-        for (a, b, distance) in [("", "abc", 3), ("kitten", "sitting", 3), ("ffn_norm", "fn_norm", 1), ("a", "a", 0)] {
-            assert_eq!(edit_distance(a, b), distance, "{a} → {b}");
-            assert_eq!(edit_distance(b, a), distance, "{b} → {a}");
-        }
     }
 }

@@ -1,4 +1,38 @@
-//! Numbers as words.
+//! Text for people and for the formats that people read: this room formats every number and escapes every foreign word.
+//!
+//! It knows nothing of assay. Whatever it gets is a plain number or a plain string, and what it gives is text.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`number`] | numbers, counts, shares and sizes as text: one kind of number looks the same everywhere |
+//! | [`size`] | sizes as people type them (`8G`) |
+//! | [`date`] | times as dates |
+//! | [`near`] | the names that a mistyped one may have meant |
+//! | [`shell`] | words for a POSIX shell |
+//! | [`lines`] | text that grows by lines |
+//! | [`invisible`] | the one table of characters that nobody sees, or that change how others are shown |
+//! | [`escape`] | foreign text made harmless for terminal, JSON, Markdown, XML and CSV, over that table |
 
+pub mod date;
+pub mod escape;
+pub mod invisible;
+pub mod lines;
+pub mod near;
 pub mod number;
-pub use number::*;
+pub mod shell;
+pub mod size;
+
+pub use date::utc;
+pub use escape::{
+    JsonOut, escape_csv, escape_json, escape_markdown, escape_markdown_code, escape_markdown_line_start, escape_short,
+    escape_terminal, escape_xml, longest_run, printable,
+};
+pub use lines::{Lines, first_line};
+pub use near::{edit_distance, nearest};
+pub use number::{
+    about_times, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits, entropy,
+    evidence_bits, exact, nats, number, of, p_value, perplexity, perplexity_ratio, plural, plus_minus, share, signed,
+    standard_error, times, whole,
+};
+pub use shell::quoted;
+pub use size::parse_size;

@@ -1,4 +1,8 @@
-//! Numbers as text, the same in every place that shows them: a stated number of significant digits, no SI prefixes, no locale.
+//! Numbers as text, the same in every place that shows them: a stated number of significant digits, no SI prefixes, no
+//! locale.
+//!
+//! The first part has the building blocks ([`number`], [`count`] …). The second has one function for each kind of number
+//! that assay shows, so that the terminal and the report print the same quantity with the same digits.
 
 /// Below this magnitude a number is printed in scientific notation.
 const SCIENTIFIC_BELOW: f64 = 1e-3;
@@ -8,6 +12,11 @@ const SCIENTIFIC_FROM: f64 = 1e7;
 /// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
 ///
 /// Non-finite values are named, never hidden: `NaN`, `inf`, `-inf`.
+///
+/// ```
+/// assert_eq!(words::number(0.006374, 3), "0.00637");
+/// assert_eq!(words::number(2.314e-5, 3), "2.31e-5");
+/// ```
 pub fn number(x: f64, digits: usize) -> String {
     if x == 0.0 {
         return "0".into();
@@ -34,12 +43,20 @@ pub fn number(x: f64, digits: usize) -> String {
 }
 
 /// As [`number`], with a `+` before positive values: for differences.
+///
+/// ```
+/// assert_eq!(words::signed(0.25, 2), "+0.25");
+/// ```
 pub fn signed(x: f64, digits: usize) -> String {
     let text = number(x, digits);
     if x > 0.0 { format!("+{text}") } else { text }
 }
 
-/// `2,990`.
+/// A whole number, grouped by thousands.
+///
+/// ```
+/// assert_eq!(words::count(2990), "2,990");
+/// ```
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -52,23 +69,213 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// `part of whole`: `2,990 of 11,520`.
+/// A part of a whole.
+///
+/// ```
+/// assert_eq!(words::of(2990, 11520), "2,990 of 11,520");
+/// ```
 pub fn of(part: u64, whole: u64) -> String {
     format!("{} of {}", count(part), count(whole))
 }
 
-/// A ratio, as in `1.19 ×`.
+/// A number of things, whose name takes an `s` unless there is one.
+///
+/// ```
+/// assert_eq!(words::plural(1, "window"), "1 window");
+/// assert_eq!(words::plural(2990, "window"), "2,990 windows");
+/// ```
+pub fn plural(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) }
+}
+
+/// A number rounded to whole ones, for what is only about so much.
+///
+/// ```
+/// assert_eq!(words::whole(4.13), "4");
+/// ```
+pub fn whole(x: f64) -> String {
+    format!("{x:.0}")
+}
+
+/// The shortest digits that read back as the same double: for tables that programs read.
+///
+/// ```
+/// assert_eq!(words::exact(0.1), "0.1");
+/// assert_eq!(words::exact(2.314e-5), "2.314e-5");
+/// ```
+pub fn exact(x: f64) -> String {
+    format!("{x:?}")
+}
+
+/// A power of ten, for the ticks of a logarithmic axis.
+///
+/// ```
+/// assert_eq!([0, 1, -5].map(words::decade), ["1", "10", "1e-5"]);
+/// ```
+pub fn decade(exponent: i32) -> String {
+    match exponent {
+        0 => "1".into(),
+        1 => "10".into(),
+        e => format!("1e{e}"),
+    }
+}
+
+/// A divergence in nats, without the unit: three significant digits. Exactly zero is `0`, since that is a finding.
+///
+/// ```
+/// assert_eq!(words::divergence(2.7296e-5), "2.73e-5");
+/// ```
+pub fn divergence(nats: f64) -> String {
+    number(nats, 3)
+}
+
+/// A divergence with its unit.
+///
+/// ```
+/// assert_eq!(words::nats(0.006371), "0.00637 nats");
+/// ```
+pub fn nats(value: f64) -> String {
+    format!("{} nats", divergence(value))
+}
+
+/// A difference of two measured values, such as Δ ln PPL: three significant digits and a sign.
+///
+/// ```
+/// assert_eq!(words::difference(-0.000238), "-2.38e-4");
+/// ```
+pub fn difference(x: f64) -> String {
+    signed(x, 3)
+}
+
+/// A standard error: two significant digits.
+///
+/// ```
+/// assert_eq!(words::standard_error(1.337e-6), "1.3e-6");
+/// ```
+pub fn standard_error(se: f64) -> String {
+    number(se, 2)
+}
+
+/// The standard error behind a value, where there is one.
+///
+/// ```
+/// assert_eq!(words::plus_minus(Some(1.337e-6)), " ± 1.3e-6");
+/// assert_eq!(words::plus_minus(None), "");
+/// ```
+pub fn plus_minus(se: Option<f64>) -> String {
+    se.map_or(String::new(), |se| format!(" ± {}", standard_error(se)))
+}
+
+/// How many times a thing is another: three significant digits.
+///
+/// ```
+/// assert_eq!(words::times(48.591), "48.6 ×");
+/// ```
 pub fn times(ratio: f64) -> String {
     format!("{} ×", number(ratio, 3))
 }
 
-/// Three significant digits with the unit: `0.00637 nats`, `2.29e-5 nats`, exactly 0 as `0 nats`.
-pub fn nats(value: f64) -> String {
-    format!("{} nats", number(value, 3))
+/// How many times a thing is another, for a sentence: one decimal below ten, whole ones from there on.
+///
+/// The sentences of verdicts are stored with it.
+///
+/// ```
+/// assert_eq!(words::about_times(1.19), "1.2 ×");
+/// assert_eq!(words::about_times(1048.59), "1,049 ×");
+/// ```
+pub fn about_times(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
 }
 
-/// A share in percent, two decimals: `98.39 %`. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; what comes
-/// close keeps clear of both.
+/// A perplexity, or its logarithm in nats a token: six significant digits.
+///
+/// ```
+/// assert_eq!(words::perplexity(37.882112), "37.8821");
+/// ```
+pub fn perplexity(x: f64) -> String {
+    number(x, 6)
+}
+
+/// The perplexity of a variant over that of its reference: seven significant digits, since it lies close to 1.
+///
+/// ```
+/// assert_eq!(words::perplexity_ratio(0.99970961), "0.9997096");
+/// ```
+pub fn perplexity_ratio(x: f64) -> String {
+    number(x, 7)
+}
+
+/// An entropy in nats, without the unit: four significant digits, since a shift of it is read from two of them.
+///
+/// ```
+/// assert_eq!(words::entropy(2.34567), "2.346");
+/// ```
+pub fn entropy(nats: f64) -> String {
+    number(nats, 4)
+}
+
+/// The chance of a result under a null hypothesis: three significant digits, so that a small one is not shown as zero.
+///
+/// ```
+/// assert_eq!(words::p_value(0.00012), "1.20e-4");
+/// ```
+pub fn p_value(p: f64) -> String {
+    number(p, 3)
+}
+
+/// How far values lie from others (largest difference, relative RMSE, 1 − cosine): three significant digits.
+///
+/// ```
+/// assert_eq!(words::deviation(0.002953), "0.00295");
+/// ```
+pub fn deviation(x: f64) -> String {
+    number(x, 3)
+}
+
+/// A ratio of energies in decibels, without the unit: two decimals.
+///
+/// ```
+/// assert_eq!(words::decibels(50.594), "50.59");
+/// ```
+pub fn decibels(x: f64) -> String {
+    format!("{x:.2}")
+}
+
+/// Bits that a weight takes or that a byte of text costs: four decimals, enough for every block format.
+///
+/// ```
+/// assert_eq!(words::bits(2.0625), "2.0625");
+/// ```
+pub fn bits(x: f64) -> String {
+    format!("{x:.4}")
+}
+
+/// Bits a value that the values of a tensor need, an estimate: three significant digits.
+///
+/// ```
+/// assert_eq!(words::effective_bits(4.5), "4.50");
+/// ```
+pub fn effective_bits(x: f64) -> String {
+    number(x, 3)
+}
+
+/// Bits of evidence for a finding. It runs to millions, so whole bits are enough.
+///
+/// ```
+/// assert_eq!(words::evidence_bits(10_239.7), "10,240");
+/// assert_eq!(words::evidence_bits(0.52), "0.52");
+/// ```
+pub fn evidence_bits(bits: f64) -> String {
+    if (1.0..1e15).contains(&bits) { count(bits.round() as u64) } else { number(bits, 2) }
+}
+
+/// A share in percent, two decimals. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; what comes close keeps clear
+/// of both.
+///
+/// ```
+/// assert_eq!(words::share(0.9839), "98.39 %");
+/// assert_eq!(words::share(0.99999), "> 99.99 %");
+/// ```
 pub fn share(value: f64) -> String {
     if !(0.0..=1.0).contains(&value) {
         return format!("{} %", number(100.0 * value, 4));
@@ -83,29 +290,17 @@ pub fn share(value: f64) -> String {
     }
 }
 
-/// `1 window`, `2,990 windows`.
-pub fn plural(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) }
-}
-
-/// A size in a binary unit: `1.5 KiB`, `512 bytes`.
+/// A size in a binary unit.
+///
+/// ```
+/// assert_eq!(words::bytes(1536), "1.5 KiB");
+/// assert_eq!(words::bytes(512), "512 bytes");
+/// ```
 pub fn bytes(n: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(size, _)| n >= *size) {
         Some((size, unit)) => format!("{:.1} {unit}", n as f64 / *size as f64),
         None => format!("{n} bytes"),
-    }
-}
-
-/// Longest part of a failure that goes into a sentence, characters.
-const MAX_LINE: usize = 200;
-
-/// The first line of a failure, for a sentence; a worker's last words run over many.
-pub fn first_line(failure: &str) -> String {
-    let line = failure.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    match line.char_indices().nth(MAX_LINE) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.into(),
     }
 }
 
@@ -163,14 +358,6 @@ mod tests {
     }
 
     #[test]
-    fn of_a_failure_one_short_line_is_told() {
-        assert_eq!(first_line("\nabort: GGML_ASSERT(n > 0)\nat ggml.c:1"), "abort: GGML_ASSERT(n > 0)");
-        assert_eq!(first_line(""), "");
-        let told = first_line(&"ü".repeat(5000));
-        assert!(told.ends_with('…') && told.chars().count() == MAX_LINE + 1, "{told}");
-    }
-
-    #[test]
     fn a_share_is_100_only_when_it_is_all() {
         assert_eq!(share(1.0), "100 %");
         assert_eq!(share(0.99999), "> 99.99 %");
@@ -185,5 +372,25 @@ mod tests {
         assert_eq!(plural(1, "window"), "1 window");
         assert_eq!(plural(0, "window"), "0 windows");
         assert_eq!(plural(1234, "cell"), "1,234 cells");
+    }
+
+    #[test]
+    fn sizes_have_one_decimal_and_few_bytes_are_counted() {
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(98_362_432), "93.8 MiB");
+    }
+
+    #[test]
+    fn evidence_that_is_huge_or_below_a_bit_keeps_two_digits() {
+        assert_eq!([0.4, 1.0, 1e15, f64::INFINITY].map(evidence_bits), ["0.40", "1", "1.0e15", "inf"]);
+    }
+
+    #[test]
+    fn non_finite_values_are_named_by_every_kind_of_number() {
+        for (text, of) in [("NaN", f64::NAN), ("inf", f64::INFINITY)] {
+            for kind in [divergence, standard_error, perplexity, entropy, p_value, deviation, decibels, bits, exact] {
+                assert_eq!(kind(of), text);
+            }
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! What schemes would change, before anything runs: per tensor, in all, and by what the values are.
 
 use super::row::Row;
-use crate::table::thousands;
-use gguf::escape_terminal;
 use lab::Selector;
 use lab::record::Predicted as Counts;
 use numerics::Scheme;
 use serde::Serialize;
+use words::{count, escape_terminal, of, plural};
 
 /// Reasons for refusals that are written out.
 const REASONS: usize = 4;
@@ -116,10 +115,10 @@ impl Prediction {
             (false, 0) => "",
             (false, _) => ": not a no-op",
         };
-        let (changed, n) = (thousands(self.counts.changed), thousands(self.counts.n));
-        let mut lines = vec![format!("{} on {}: would change {changed} of {n} values{is}", self.scheme, self.target)];
+        let changed = of(self.counts.changed, self.counts.n);
+        let mut lines = vec![format!("{} on {}: would change {changed} values{is}", self.scheme, self.target)];
         lines.extend(self.from.iter().map(|one| {
-            let tensors = lab::phrase::plural(one.n_tensors, "tensor");
+            let tensors = plural(one.n_tensors, "tensor");
             format!("  {} → {} ({tensors}): {}", one.from, self.scheme, words(&one.counts))
         }));
         // By reason, in the order of their first tensors.
@@ -133,11 +132,11 @@ impl Prediction {
             }
         }
         lines.extend(reasons.iter().take(REASONS).map(|(why, n)| {
-            let tensors = lab::phrase::plural(*n, "tensor");
+            let tensors = plural(*n, "tensor");
             format!("  {tensors} cannot be held in it ({})", escape_terminal(why))
         }));
         if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
-            lines.push(format!("  and more for {}; --json lists all", lab::phrase::plural(more, "other reason")));
+            lines.push(format!("  and more for {}; --json lists all", plural(more, "other reason")));
         }
         lines
     }
@@ -146,13 +145,12 @@ impl Prediction {
 fn words(counts: &Counts) -> String {
     let Counts { n, changed, overflowed, zeroed, saturated, .. } = counts;
     let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
-        format!("{} held at the largest value", thousands(saturated))
+        format!("{} held at the largest value", count(saturated))
     });
     format!(
-        "{} of {} change; {} overflow to infinity, {} flushed to zero, {held}",
-        thousands(*changed),
-        thousands(*n),
-        thousands(*overflowed),
-        thousands(*zeroed)
+        "{} change; {} overflow to infinity, {} flushed to zero, {held}",
+        of(*changed, *n),
+        count(*overflowed),
+        count(*zeroed)
     )
 }

@@ -2,19 +2,19 @@
 
 use super::Census;
 use super::row::{Row, Spread};
-use crate::table::{self, Align, thousands};
-use gguf::escape_terminal;
-use lab::phrase::{number, plural, share};
+use crate::table::{self, Align};
+use words::{Lines, count, escape_terminal, evidence_bits, number, plural, share};
 
 impl Census {
     /// `verbose` adds how the values of each tensor are spread, and its note.
     pub(super) fn text(&self, verbose: bool) -> String {
         let reasons = Reasons::of(&self.tensors);
-        let mut out = self.table(&reasons);
+        let mut out = Lines::new();
+        out.text(&self.table(&reasons));
         let mut part = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
-                out.push_str(&format!("\n{title}\n"));
-                lines.iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+                out.line(format_args!("\n{title}"));
+                lines.iter().for_each(|line| out.line(format_args!("  {line}")));
             }
         };
         part("not decidable", reasons.lines());
@@ -27,7 +27,7 @@ impl Census {
         let mut summary = self.summary.clone();
         summary.extend(self.tensors.iter().filter_map(|row| {
             let n = row.nonfinite.filter(|n| *n > 0)?;
-            Some(format!("{}: {} non-finite values", escape_terminal(&row.name), thousands(n)))
+            Some(format!("{}: {} non-finite values", escape_terminal(&row.name), count(n)))
         }));
         summary.extend(self.tensors.iter().filter_map(degenerate));
         if !self.skipped.is_empty() {
@@ -38,7 +38,7 @@ impl Census {
         }
         part("summary", summary);
         part("prediction", self.predictions.iter().flat_map(|prediction| prediction.lines()).collect());
-        out
+        out.into_string()
     }
 
     fn table(&self, reasons: &Reasons<'_>) -> String {
@@ -56,22 +56,22 @@ impl Census {
         columns.extend(changed.iter().map(|head| (head.as_str(), Align::Right)));
         let rows = self.tensors.iter().map(|row| {
             let evidence = match row.evidence_bits > 0.0 {
-                true => format!("{:.0} bits", row.evidence_bits),
+                true => format!("{} bits", evidence_bits(row.evidence_bits)),
                 false => "–".into(),
             };
             let mut cells = vec![
                 escape_terminal(&row.name),
                 row.ty.to_owned(),
-                thousands(row.n),
+                count(row.n),
                 row.really(),
                 evidence,
-                row.on_grid.map_or("–".into(), thousands),
+                row.on_grid.map_or("–".into(), count),
                 row.blocks.grid.clone(),
                 reasons.marks(row),
             ];
             cells.extend(self.predictions.iter().map(|prediction| {
                 let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
-                found.map_or("refused".into(), |predicted| thousands(predicted.changed))
+                found.map_or("refused".into(), |predicted| count(predicted.changed))
             }));
             cells
         });
@@ -137,11 +137,11 @@ fn spread(rows: &[Row]) -> String {
             of(|d| number(d.std, 4)),
             of(|d| number(d.kurtosis, 3)),
             of(|d| share(d.outlier_share)),
-            of(|d| thousands(d.zeros)),
-            row.nonfinite.map_or("–".into(), thousands),
-            of(|d| thousands(d.rows)),
-            of(|d| thousands(d.zero_rows)),
-            of(|d| thousands(d.duplicate_rows)),
+            of(|d| count(d.zeros)),
+            row.nonfinite.map_or("–".into(), count),
+            of(|d| count(d.rows)),
+            of(|d| count(d.zero_rows)),
+            of(|d| count(d.duplicate_rows)),
         ]
     });
     table::render(&columns, cells)
@@ -155,9 +155,8 @@ fn degenerate(row: &Row) -> Option<String> {
         (_, true) => said.push("every value is zero".to_owned()),
         (true, false) => said.push("all values are one".to_owned()),
         (false, false) => {
-            let of = |n: u64, what: &str| {
-                (n > 0).then(|| format!("{} of {} rows {what}", thousands(n), thousands(spread.rows)))
-            };
+            let of =
+                |n: u64, what: &str| (n > 0).then(|| format!("{} of {} rows {what}", count(n), count(spread.rows)));
             said.extend(of(spread.zero_rows, "are zeros alone"));
             said.extend(of(spread.duplicate_rows, "have the bits of an earlier one"));
         }

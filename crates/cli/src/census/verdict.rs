@@ -1,8 +1,8 @@
 //! What the tensors say together: a few sentences about the whole file, and the tensors that disagree.
 
 use super::Row;
-use gguf::escape_terminal;
 use std::collections::BTreeMap;
+use words::{escape_terminal, whole};
 
 /// Names of tensors that disagree are listed up to this many.
 const NAMED: usize = 3;
@@ -34,7 +34,7 @@ fn upcast(rows: &[Row]) -> Vec<String> {
             // Of levels that are no known table's, what naming them costs is not known.
             let hold = match grid.starts_with(FEW_LEVELS) {
                 true => String::new(),
-                false => format!(": stored in {ty}, they hold about {mean_bits:.0} bits a value"),
+                false => format!(": stored in {ty}, they hold about {} bits a value", whole(mean_bits)),
             };
             let (on, of, lie_on) = (on.len(), of_type.len(), lie_on(grid));
             lines.push(format!("{on} of {of} {ty} tensors that can tell {lie_on}{hold}{but}"));
@@ -95,8 +95,9 @@ fn requantized(rows: &[Row]) -> Vec<String> {
             let bits = found.iter().filter_map(|row| row.blocks.bits).fold(0.0, f64::max);
             let names = named(found.iter().map(|row| row.name.as_str()));
             format!(
-                "{} of {of} {ty} tensors look requantized: {ty} over a lattice of about {bits:.0} bits ({names})",
-                found.len()
+                "{} of {of} {ty} tensors look requantized: {ty} over a lattice of about {} bits ({names})",
+                found.len(),
+                whole(bits)
             )
         })
         .collect()

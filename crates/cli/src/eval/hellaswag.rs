@@ -9,13 +9,11 @@ use crate::progress::Progress;
 use crate::session;
 use ::eval::choices::{ChoiceTask, best, parse_hellaswag, pick};
 use anyhow::{Context, anyhow};
-use gguf::escape_terminal;
 use lab::cell::spec_of;
-use lab::phrase::{plural, share};
 use lab::protocol::{CellSpec, ChoiceSample, Event, Job};
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::Path;
+use words::{Lines, escape_terminal, p_value, plural, share};
 use worker::SessionRequest;
 
 /// 97.5 % of a normal distribution lie below it; llama-perplexity's figure.
@@ -163,23 +161,21 @@ impl Answer {
     }
 
     fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
+        let mut out = Lines::new();
+        out.line(format_args!(
             "HellaSwag acc_norm {} (95 %: {} to {}), acc {}, {}",
             share(self.acc_norm),
             share(self.acc_norm_low),
             share(self.acc_norm_high),
             share(self.acc),
             plural(self.n_tasks, "task")
-        );
+        ));
         let compared = self.acc_norm_ref.zip(self.acc_ref).zip(self.gained).zip(self.lost).zip(self.mcnemar_p);
         if let Some(((((acc_norm, acc), gained), lost), p)) = compared {
-            let _ = writeln!(out, "reference acc_norm {}, acc {}", share(acc_norm), share(acc));
+            out.line(format_args!("reference acc_norm {}, acc {}", share(acc_norm), share(acc)));
             let applied = escape_terminal(self.settings.apply.join(" "));
-            let _ = writeln!(out, "{applied}: {gained} gained, {lost} lost, McNemar p = {p:.3}");
+            out.line(format_args!("{applied}: {gained} gained, {lost} lost, McNemar p = {}", p_value(p)));
         }
-        out
+        out.into_string()
     }
 }

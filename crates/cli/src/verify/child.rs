@@ -3,7 +3,6 @@
 
 use crate::failure::{Exit, Failure};
 use anyhow::anyhow;
-use gguf::escape_terminal;
 use llama::{GgmlCodec, LlamaEngine};
 use proof::mutate::Mutant;
 use proof::{Check, Parts, Python};
@@ -14,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use words::escape_terminal;
 
 /// How much of standard error is shown when the process dies.
 const LAST_WORDS_BYTES: usize = 2048;

@@ -10,13 +10,13 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::{self, Align};
 use child::{Said, Task};
-use gguf::escape_terminal;
 use llama::GgmlCodec;
 use proof::mutate::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use words::{Lines, count, escape_terminal};
 
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
@@ -131,23 +131,23 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error>
 impl Answer {
     /// Known answers as a table; models and faults in few words, unless `verbose`.
     fn text(&self, verbose: bool) -> String {
-        let mut out = String::new();
+        let mut out = Lines::new();
         let known = |check: &&Check| !matches!(check.area, proof::Area::Model);
         let shown: Vec<&Check> = self.report.checks.iter().filter(|check| verbose || known(check)).collect();
         if !shown.is_empty() {
-            out.push_str(&checks(&shown));
+            out.text(&checks(&shown));
         }
         let details = self.report.checks.iter().filter(|check| !check.detail.is_empty());
         for check in details.filter(|check| verbose || known(check) || check.status != Status::Passed) {
-            out.push_str(&format!("{} {}: {}\n", word(check.status), check.name, escape_terminal(&check.detail)));
+            out.line(format_args!("{} {}: {}", word(check.status), check.name, escape_terminal(&check.detail)));
         }
-        out.push_str(&mutants(&self.mutants, verbose));
-        out.push_str(&not_compared(&self.report.checks));
+        out.text(&mutants(&self.mutants, verbose));
+        out.text(&not_compared(&self.report.checks));
         let Report { passed, failed, skipped, .. } = self.report;
         let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
-        let n = table::thousands(n);
-        out.push_str(&format!("{passed} checks passed, {failed} failed, {skipped} skipped; {n} comparisons\n"));
-        out
+        let n = count(n);
+        out.line(format_args!("{passed} checks passed, {failed} failed, {skipped} skipped; {n} comparisons"));
+        out.into_string()
     }
 }
 
@@ -164,7 +164,7 @@ fn checks(checks: &[&Check]) -> String {
             word(check.status).to_owned(),
             check.area.to_string(),
             check.name.clone(),
-            table::thousands(check.n),
+            count(check.n),
             escape_terminal(check.compared.join(", ")),
         ]
     });
@@ -186,13 +186,14 @@ fn mutants(mutants: &[Mutant], verbose: bool) -> String {
         let state = if mutant.caught_by.is_empty() { "MISS" } else { "ok" };
         vec![state.to_owned(), mutant.name.clone(), mutant.place.name().to_owned(), caught]
     });
-    let mut out = table::render(&columns, rows);
+    let mut out = Lines::new();
+    out.text(&table::render(&columns, rows));
     if verbose {
         for mutant in mutants {
-            out.push_str(&format!("{}: {}\n", mutant.name, escape_terminal(&mutant.evidence)));
+            out.line(format_args!("{}: {}", mutant.name, escape_terminal(&mutant.evidence)));
         }
     }
-    out
+    out.into_string()
 }
 
 fn word(status: Status) -> &'static str {

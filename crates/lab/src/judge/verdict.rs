@@ -5,7 +5,7 @@
 
 use record::Place;
 use record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
-use words::{count, first_line, nats, plural, share};
+use words::{about_times, count, divergence, first_line, nats, plural, share};
 
 /// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
 pub const FLOOR_FACTOR: f64 = 2.0;
@@ -188,7 +188,7 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
             let why = format!(
                 "{changes}; KLD {} is {} the largest jitter seed ({}): not distinguishable from moving {} by one ulp{caveat}",
                 nats(kld),
-                times(ratio),
+                about_times(ratio),
                 nats(floor.kld_mean_max),
                 if borrowed {
                     "the whole target"
@@ -204,7 +204,7 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
             let why = format!(
                 "{changes}; {}, {} the largest jitter seed ({}){caveat}",
                 effect(measured),
-                times(ratio),
+                about_times(ratio),
                 nats(floor.kld_mean_max)
             );
             (Verdict::Real, why)
@@ -217,18 +217,10 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
     }
 }
 
-fn times(ratio: f64) -> String {
-    if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
-}
-
 /// KLD with its error where there is one, and the share of equal top tokens.
 pub(crate) fn effect(measured: &Measured) -> String {
     let kld = match measured.kld.se {
-        Some(se) => format!(
-            "{} ± {} nats",
-            nats(measured.kld.mean).trim_end_matches(" nats"),
-            nats(se).trim_end_matches(" nats")
-        ),
+        Some(se) => format!("{} ± {} nats", divergence(measured.kld.mean), divergence(se)),
         None => nats(measured.kld.mean),
     };
     format!("KLD {kld}, same top {}", share(measured.same_top))

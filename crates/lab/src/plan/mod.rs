@@ -7,7 +7,6 @@ use record::CorpusRecord;
 use record::Question;
 use record::store::lock::{LockedModel, RunIdentity};
 use select::Selector;
-use select::selector::edit_distance;
 use select::{Apply, ApplyError};
 use std::path::PathBuf;
 
@@ -154,9 +153,9 @@ impl Plan {
     /// When there is no such preset.
     pub fn preset(name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
-            let near = PRESETS.iter().map(|preset| preset.name).min_by_key(|near| edit_distance(near, name));
-            let hint = match near {
-                Some(near) if name.len() <= 64 && edit_distance(near, name) <= 4 => format!("did you mean {near}?"),
+            let near = words::nearest(name, PRESETS.iter().map(|preset| preset.name), 4);
+            let hint = match near.first() {
+                Some(near) if name.len() <= 64 => format!("did you mean {near}?"),
                 _ => format!("there are {}", PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")),
             };
             return Err(PlanError::UnknownPreset { name: name.into(), hint });

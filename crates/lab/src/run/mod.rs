@@ -28,6 +28,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
+use words::quoted;
 use worker::memory::{self, TooLittleMemory};
 use worker::{DeathCause, LinkFactory, Session, SessionError, SessionRequest};
 
@@ -438,10 +439,4 @@ fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
         words.push(format!("--text {}", quoted(&plan.corpus.name)));
     }
     words.join(" ")
-}
-
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

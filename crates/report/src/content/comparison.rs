@@ -1,10 +1,10 @@
 //! Several models, one question: where they agree and where they do not.
 
-use super::{answer_cell, words};
+use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
-use lab::phrase::number;
 use lab::protocol::Arm;
 use lab::record::{ArmVerdict, ModelRecord, RunRecord, Verdict};
+use words::divergence;
 
 pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
     let mut blocks = vec![Block::Heading { level: 2, text: "The models side by side".into() }];
@@ -28,11 +28,11 @@ pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
                 Text::new().code(&model.name),
                 verdict.arm.name().into(),
                 verdict.verdict.name().into(),
-                measured.map_or("failed".into(), words::kld).into(),
-                floor.map_or("–".into(), |f| number(f.kld_mean_max, 3)).into(),
-                words::floor_ratio(floor).into(),
-                measured.map_or("–".into(), words::same_top).into(),
-                measured.map_or("–".into(), |m| lab::phrase::count(m.n_tokens as u64)).into(),
+                measured.map_or("failed".into(), phrase::kld).into(),
+                floor.map_or("–".into(), |f| divergence(f.kld_mean_max)).into(),
+                phrase::floor_ratio(floor).into(),
+                measured.map_or("–".into(), phrase::same_top).into(),
+                measured.map_or("–".into(), |m| words::count(m.n_tokens as u64)).into(),
             ]);
         }
     }

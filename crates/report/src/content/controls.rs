@@ -1,4 +1,4 @@
-//! Controls: what had to be, what was, and whether it held.
+//! The controls: what was expected, what was found, and whether they held.
 
 use crate::document::{Block, Table, Text};
 use lab::protocol::Arm;
@@ -6,7 +6,7 @@ use lab::record::{ControlRecord, ModelRecord, RunRecord};
 
 const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
 
-/// One model's controls.
+/// The controls of one model.
 pub(super) fn table(model: &ModelRecord) -> Block {
     let mut table = Table::new("What had to be, and what was", &HEADS);
     for control in &model.controls {
@@ -15,7 +15,7 @@ pub(super) fn table(model: &ModelRecord) -> Block {
     Block::Table(table)
 }
 
-/// Every model's controls, those that failed first, each outcome in a table of its own.
+/// The controls of every model, in one table for each outcome; those that failed come first.
 pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
     let mut tables = Vec::new();
     for (outcome, caption) in [

@@ -1,10 +1,10 @@
 //! The evidence chain of the whole-target cell, link by link.
 
-use super::{answer_cell, words};
+use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
-use lab::phrase::{count, number, of, plural};
 use lab::protocol::{Arm, TensorEvidence};
 use lab::record::{EvidenceChain, JudgedCell, ModelRecord, Predicted};
+use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let Some(judged) = model.verdicts.iter().find(|v| v.arm == arm).and_then(|v| answer_cell(model, v)) else {
@@ -34,15 +34,15 @@ fn chain(judged: &JudgedCell) -> Table {
     link("requested", Text::new().code(&e.requested), "–".into());
     let what = if e.predicted.is_some() { "tensor" } else { "graph node" };
     link("matched", plural(e.matched, what).into(), if_reached(plural(e.tensors.len(), what)).into());
-    link("values changed", words::predicted(e).into(), if_reached(of(sum(|t| t.changed), sum(|t| t.n))).into());
-    let known = |of: fn(&Predicted) -> String| e.predicted.as_ref().map_or(words::NOT_KNOWN.into(), of);
+    link("values changed", phrase::predicted(e).into(), if_reached(of(sum(|t| t.changed), sum(|t| t.n))).into());
+    let known = |of: fn(&Predicted) -> String| e.predicted.as_ref().map_or(phrase::NOT_KNOWN.into(), of);
     let zero_sign = known(|predicted| count(predicted.zero_sign));
     link("−0 → +0", zero_sign.into(), if_reached(count(sum(|t| t.zero_sign))).into());
     link("beyond the format's range", known(beyond).into(), "–".into());
     link("values the carrier rounded", "–".into(), if_reached(count(sum(|t| t.carrier_rounded))).into());
     link("bytes changed", "–".into(), if_reached(count(sum(|t| t.changed_bytes))).into());
-    link("read back as written", "–".into(), if_reached(words::of_tensors(holding(|t| t.read_back), tensors)).into());
-    link("used by the graph", "–".into(), if_reached(words::of_tensors(holding(|t| t.consumers > 0), tensors)).into());
+    link("read back as written", "–".into(), if_reached(phrase::of_tensors(holding(|t| t.read_back), tensors)).into());
+    link("used by the graph", "–".into(), if_reached(phrase::of_tensors(holding(|t| t.consumers > 0), tensors)).into());
     link("activations changed", "–".into(), activations(e).into());
     link("logits changed", "–".into(), logits(e, judged).into());
     link(
@@ -52,13 +52,13 @@ fn chain(judged: &JudgedCell) -> Table {
             .cell
             .measured
             .as_ref()
-            .map_or("none".into(), |m| format!("KLD, nats per token: {}", words::kld(m)))
+            .map_or("none".into(), |m| format!("KLD, nats per token: {}", phrase::kld(m)))
             .into(),
     );
     table
 }
 
-/// Nothing of it can be read back from the engine, which holds what came of it.
+/// What lies beyond the range of the format. It has no measured counterpart: the engine has only the values that came of it.
 fn beyond(predicted: &Predicted) -> String {
     let held = predicted.saturated.map_or("uncounted".into(), count);
     let (overflowed, zeroed) = (count(predicted.overflowed), count(predicted.zeroed));
@@ -82,9 +82,9 @@ fn logits(e: &EvidenceChain, judged: &JudgedCell) -> String {
 fn by_tensor(tensors: &[TensorEvidence]) -> Table {
     let mut table = Table::new(
         "Measured: the target's tensors as read back from the engine",
-        &["Tensor", "held as", "values changed>", "bytes changed>", "relative RMSE>", "read back", "graph nodes>"],
+        &["Tensor", "stored as", "values changed>", "bytes changed>", "relative RMSE>", "read back", "graph nodes>"],
     );
-    for t in words::by_layer(tensors, |t| &t.tensor) {
+    for t in phrase::by_layer(tensors, |t| &t.tensor) {
         let held = if t.type_base == t.type_variant {
             t.type_base.clone()
         } else {
@@ -95,7 +95,7 @@ fn by_tensor(tensors: &[TensorEvidence]) -> Table {
             held.into(),
             of(t.changed, t.n).into(),
             count(t.changed_bytes).into(),
-            number(t.rel_rmse, 3).into(),
+            deviation(t.rel_rmse).into(),
             if t.read_back { "as written".into() } else { Text::new().strong("DIFFERS") },
             count(t.consumers as u64).into(),
         ]);

@@ -1,11 +1,11 @@
 //! The first screen: what was asked, what came out, one figure, and whether to believe it.
 
-use super::{answer_cell, controls, words};
+use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
-use lab::phrase::{of, plural};
 use lab::record::{ModelRecord, RunRecord};
 use lab::verdict::FLOOR_FACTOR;
+use words::{of, plural};
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
     let q = &record.question;
@@ -66,7 +66,7 @@ fn effects(record: &RunRecord) -> Option<Block> {
         caption: Text::from(
             "Mean KLD of the whole target, with the jitter seeds that make its floor: the same tensors moved by one ulp. \
              Inside the shaded region, which ends at twice the largest seed, an effect cannot be told from one ulp. \
-             Bars are ± 2 standard errors clustered by chunk, where there are at least 8 chunks.",
+             Bars are ± 2 standard errors clustered by window, where there are at least 8 windows.",
         ),
     })
 }
@@ -81,7 +81,7 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
             mark: measured.map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se)),
             jitter: judged.floor.iter().flat_map(|f| f.kld_mean_by_seed.iter().map(|(_, kld)| *kld)).collect(),
             threshold: judged.floor.as_ref().map(|f| FLOOR_FACTOR * f.kld_mean_max),
-            value: measured.map_or("failed".into(), words::kld_mean),
+            value: measured.map_or("failed".into(), phrase::kld_mean),
         })
     };
     model.verdicts.iter().filter_map(row).collect()

@@ -1,12 +1,12 @@
-//! Each layer singly: a figure and the table behind it.
+//! The effect of one layer at a time: a figure and the table behind it.
 
-use super::{arms, words};
+use super::{arms, phrase};
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
-use lab::phrase::{count, number, of, plural};
 use lab::protocol::Arm;
 use lab::record::{JudgedCell, ModelRecord, Role, Stage};
 use lab::verdict::FLOOR_FACTOR;
+use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     blocks
 }
 
-/// Variant cells of single layers, each once, by layer.
+/// The variant cells of single layers, each once, in the order of the layers.
 fn layer_cells(model: &ModelRecord, arm: Arm) -> Vec<&JudgedCell> {
     let mut cells: Vec<&JudgedCell> = Vec::new();
     for judged in &model.cells {
@@ -45,7 +45,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
         .iter()
         .map(|j| {
             let mark = j.cell.measured.as_ref().map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se));
-            let value = j.cell.measured.as_ref().map_or("failed".to_string(), words::kld);
+            let value = j.cell.measured.as_ref().map_or("failed".to_string(), phrase::kld);
             let layer = j.cell.layers.first().copied().unwrap_or_default();
             (layer, mark, format!("layer {layer}: KLD {value}, {}", j.verdict.name()))
         })
@@ -58,7 +58,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
         .filter(|(_, m)| m.kld.mean > 0.0)
         .max_by(|a, b| a.1.kld.mean.total_cmp(&b.1.kld.mean))
         .map_or("none is above zero".to_string(), |(j, m)| {
-            format!("the largest is layer {} with {}", layer_words(j), words::kld_mean(m))
+            format!("the largest is layer {} with {}", layer_names(j), phrase::kld_mean(m))
         });
     let summary = format!(
         "KLD of {}, one at a time: {zeros} exactly zero, {failed} failed; {largest}.",
@@ -71,7 +71,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     };
     let chunks = cells.iter().filter_map(|j| j.cell.measured.as_ref()).map(|m| (m.n_chunks, m.n_tokens)).max();
     let n = chunks.map_or(String::new(), |(chunks, n)| {
-        format!(" n = {} scored tokens in {} per layer.", count(n as u64), plural(chunks, "chunk"))
+        format!(" n = {} scored tokens in {} per layer.", count(n as u64), plural(chunks, "window"))
     });
     Block::Figure {
         figure: Figure { alt: summary.clone(), form: Form::Layers(Layers { marks, threshold }) },
@@ -80,7 +80,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     }
 }
 
-/// Twice the floor, when every layer is held against the same one.
+/// Twice the floor, when every layer is compared with the same floor.
 fn common_threshold(cells: &[&JudgedCell]) -> Option<(f64, String)> {
     let first = cells.first()?.floor.as_ref()?;
     let same = cells
@@ -94,7 +94,7 @@ fn common_threshold(cells: &[&JudgedCell]) -> Option<(f64, String)> {
     })
 }
 
-fn layer_words(judged: &JudgedCell) -> String {
+fn layer_names(judged: &JudgedCell) -> String {
     let layers: Vec<String> = judged.cell.layers.iter().map(u32::to_string).collect();
     if layers.is_empty() { "–".into() } else { layers.join(", ") }
 }
@@ -122,17 +122,17 @@ fn table(cells: &[&JudgedCell]) -> Table {
         let rel_rmse = e.tensors.iter().map(|t| t.rel_rmse).fold(0.0, f64::max);
         let reached = !e.tensors.is_empty();
         let mut row: Vec<Text> = vec![
-            layer_words(judged).into(),
-            words::predicted(e).into(),
+            layer_names(judged).into(),
+            phrase::predicted(e).into(),
             if reached { of(changed, values) } else { "not reached".into() }.into(),
-            if reached { number(rel_rmse, 3) } else { "–".into() }.into(),
+            if reached { deviation(rel_rmse) } else { "–".into() }.into(),
         ];
         row.extend::<[Text; 5]>(match &judged.cell.measured {
             Some(m) => [
-                words::kld(m).into(),
-                words::floor_ratio(judged.floor.as_ref()).into(),
-                words::same_top(m).into(),
-                words::difference(m.dlnppl).into(),
+                phrase::kld(m).into(),
+                phrase::floor_ratio(judged.floor.as_ref()).into(),
+                phrase::same_top(m).into(),
+                phrase::difference(m.dlnppl).into(),
                 count(m.n_tokens as u64).into(),
             ],
             None => ["failed", "–", "–", "–", "–"].map(Text::from),

@@ -1,12 +1,12 @@
-//! How to do it again, with what it was done, and what the words mean.
+//! How to repeat the run, the settings it was done with, and what the words mean.
 
-use super::words;
+use super::phrase;
 use crate::document::{Block, Table, Text};
-use lab::phrase::count;
 use lab::record::RunRecord;
 use std::collections::BTreeSet;
+use words::count;
 
-/// Words that this report uses in a sense of its own.
+/// The words that this report uses in a sense of its own.
 const WORDS: [(&str, &str); 9] = [
     (
         "KLD",
@@ -24,7 +24,7 @@ const WORDS: [(&str, &str); 9] = [
     ("REAL", "at least twice the floor."),
     ("BELOW-FLOOR", "less than twice the floor: not distinguishable from moving the same weights by one ulp."),
     ("NO-OP", "the values already lie on the scheme's grid, so nothing changed."),
-    ("SUBSTITUTED, DEAD", "the carrier could not hold what was asked for; the graph does not use the tensors."),
+    ("SUBSTITUTED, DEAD", "the carrier could not store what was asked for; the graph does not use the tensors."),
     ("BROKEN", "non-finite numbers, a failed cell, or a link of the evidence chain that contradicts another."),
 ];
 
@@ -59,8 +59,8 @@ fn settings(record: &RunRecord) -> Table {
             .plain(format!(", {} bytes, blake3 ", count(record.corpus.bytes)))
             .code(&record.corpus.blake3),
     );
-    set("chunks, whole target", record.chunks.to_string().into());
-    set("chunks, single layers", record.layer_chunks.to_string().into());
+    set("windows, whole target", record.chunks.to_string().into());
+    set("windows, single layers", record.layer_chunks.to_string().into());
     let seeds: Vec<String> = record.jitter_seeds.iter().map(u64::to_string).collect();
     set("jitter seeds", seeds.join(", ").into());
     set("n_ctx, n_ubatch, n_seq", format!("{}, {}, {}", s.n_ctx, s.n_ubatch, s.n_seq).into());
@@ -82,7 +82,7 @@ fn cells(record: &RunRecord) -> Table {
             }
             table.push(vec![
                 Text::new().code(&model.name),
-                words::cell(cell).into(),
+                phrase::cell(cell).into(),
                 cell.arm.name().into(),
                 Text::new().code(&cell.target),
                 Text::new().code(&cell.key),

@@ -1,9 +1,9 @@
 //! One model: census, arms, layers, failures, controls.
 
-use super::{arms, controls, evidence, layers, precision, whole_target, words};
+use super::{arms, controls, evidence, layers, phrase, precision, whole_target};
 use crate::document::{Block, Table, Text};
-use lab::phrase::{count, number, of, plural};
 use lab::record::{CensusRow, JudgedCell, ModelRecord, Role, RunRecord};
+use words::{count, evidence_bits, of, plural};
 
 pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withheld: bool) -> Vec<Block> {
     let mut blocks = vec![
@@ -58,7 +58,7 @@ fn census(record: &RunRecord, model: &ModelRecord, nth: usize) -> Vec<Block> {
             "Note",
         ],
     );
-    for row in words::by_layer(&model.census, |row| &row.name) {
+    for row in phrase::by_layer(&model.census, |row| &row.name) {
         table.push(census_row(row));
     }
     let mut blocks = vec![Block::Heading { level: 3, text: "What the weights are before anything is done".into() }];
@@ -87,15 +87,10 @@ fn census_row(row: &CensusRow) -> Vec<Text> {
         count(row.n).into(),
         row.effective.clone().into(),
         of(row.on_grid, row.n).into(),
-        bits(row.evidence_bits).into(),
+        evidence_bits(row.evidence_bits).into(),
         predicted.into(),
         row.note.clone().into(),
     ]
-}
-
-/// Evidence runs to millions of bits, so whole bits are enough.
-fn bits(evidence: f64) -> String {
-    if (1.0..1e15).contains(&evidence) { count(evidence.round() as u64) } else { number(evidence, 2) }
 }
 
 /// The cells of a withheld run that may be shown: those that are controls.
@@ -118,7 +113,7 @@ fn failures(model: &ModelRecord, withheld: bool) -> Vec<Block> {
             && !(withheld && cell.role == Role::Variant)
         {
             table.push(vec![
-                words::cell(cell).into(),
+                phrase::cell(cell).into(),
                 cell.arm.name().into(),
                 Text::new().code(&cell.target),
                 // A worker's last words may be several lines.

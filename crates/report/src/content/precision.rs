@@ -2,11 +2,11 @@
 
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Precision, PrecisionRow, Square};
-use lab::phrase::{count, number, plural};
 use lab::record::{ModelRecord, TensorPrecision};
 use std::collections::BTreeMap;
+use words::{count, effective_bits, plural};
 
-/// Roles drawn, at most; the table counts all.
+/// The most roles that are drawn; the table counts all.
 const ROLES: usize = 40;
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
@@ -15,7 +15,7 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     }
     let values: u64 = model.precision.iter().map(|one| one.n).sum();
     let bits: f64 = model.precision.iter().map(|one| one.bits * one.n as f64).sum();
-    let mean = number(bits / values.max(1) as f64, 3);
+    let mean = effective_bits(bits / values.max(1) as f64);
     let all = plural(model.precision.len(), "tensor");
     let (rows, left_out) = rows(&model.precision);
     let summary = format!(
@@ -37,11 +37,11 @@ pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
     ]
 }
 
-/// Roles in the order in which they are met, those of the layers first; and how many are left out.
+/// The roles in the order in which they are met, those of the layers first, and how many are left out.
 fn rows(tensors: &[TensorPrecision]) -> (Vec<PrecisionRow>, usize) {
     let mut rows: Vec<(bool, PrecisionRow)> = Vec::new();
     for tensor in tensors {
-        let tip = format!("{}: {} bits a value, {}", tensor.name, number(tensor.bits, 3), tensor.what);
+        let tip = format!("{}: {} bits a value, {}", tensor.name, effective_bits(tensor.bits), tensor.what);
         let square = Square { layer: tensor.layer, bits: tensor.bits, tip };
         let global = tensor.layer.is_none();
         match rows.iter_mut().find(|(other, row)| (*other, &row.label) == (global, &tensor.role)) {
@@ -54,7 +54,7 @@ fn rows(tensors: &[TensorPrecision]) -> (Vec<PrecisionRow>, usize) {
     (rows.into_iter().take(ROLES).map(|(_, row)| row).collect(), left_out)
 }
 
-/// One row per kind of values, most values first.
+/// One row per kind of values; the kind with the most values comes first.
 fn table(tensors: &[TensorPrecision]) -> Table {
     let mut kinds: BTreeMap<&str, (usize, u64, f64)> = BTreeMap::new();
     for tensor in tensors {
@@ -70,7 +70,7 @@ fn table(tensors: &[TensorPrecision]) -> Table {
         &["Values", "Bits a value>", "Tensors>", "n values>"],
     );
     for (what, (n_tensors, n, bits)) in kinds {
-        let mean = number(bits / n.max(1) as f64, 3);
+        let mean = effective_bits(bits / n.max(1) as f64);
         table.push(vec![Text::new().plain(what), mean.into(), count(n_tensors as u64).into(), count(n).into()]);
     }
     table

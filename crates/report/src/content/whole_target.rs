@@ -1,10 +1,10 @@
-//! The cells on the whole target in one arm: the variant beside everything it must be held against.
+//! The cells on the whole target in one arm: the variant beside everything it must be compared with.
 
-use super::words;
+use super::phrase;
 use crate::document::{Block, Table, Text};
-use lab::phrase::{count, number};
 use lab::protocol::Arm;
 use lab::record::{Floor, JudgedCell, ModelRecord, Role, Stage};
+use words::{count, divergence, of, perplexity, standard_error};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let mut cells: Vec<&JudgedCell> = model
@@ -16,7 +16,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.stage != Stage::AllLayers));
     let mut blocks = vec![
         Block::Heading { level: 3, text: format!("The whole target, {} arm", arm.name()).into() },
-        Block::Paragraph(words::arm_explained(arm).into()),
+        Block::Paragraph(phrase::arm_explained(arm).into()),
     ];
     if let Some(verdict) = model.verdicts.iter().find(|v| v.arm == arm) {
         blocks
@@ -26,7 +26,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
         return blocks;
     }
     blocks.push(Block::Table(table(
-        "Measured: effect; ± is the standard error clustered by chunk (none below 8 chunks); n is scored tokens",
+        "Measured: effect; ± is the standard error clustered by window (none below 8 windows); n is scored tokens",
         &cells,
         false,
     )));
@@ -37,17 +37,17 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     blocks
 }
 
-/// One row per cell: effect, agreement, perplexity. `arm` adds a column for cells of several arms.
+/// One row per cell with effect, agreement and perplexity. `arm` adds a column for cells of several arms.
 pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
     let mut heads =
-        vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "chunks>", "n>"];
+        vec!["Cell", "Scheme", "KLD, nats/token>", "× floor>", "same top>", "Δ ln PPL, nats/token>", "windows>", "n>"];
     if arm {
         heads.insert(1, "Arm");
     }
     let mut table = Table::new(caption, &heads);
     for judged in cells {
         let cell = &judged.cell;
-        let mut row = vec![words::cell(cell).into(), Text::new().code(&cell.scheme)];
+        let mut row = vec![phrase::cell(cell).into(), Text::new().code(&cell.scheme)];
         if cell.scheme.is_empty() {
             row[1] = "–".into();
         }
@@ -56,10 +56,10 @@ pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
         }
         row.extend::<[Text; 6]>(match &cell.measured {
             Some(m) => [
-                words::kld(m).into(),
-                words::floor_ratio(judged.floor.as_ref()).into(),
-                words::same_top(m).into(),
-                words::difference(m.dlnppl).into(),
+                phrase::kld(m).into(),
+                phrase::floor_ratio(judged.floor.as_ref()).into(),
+                phrase::same_top(m).into(),
+                phrase::difference(m.dlnppl).into(),
                 count(m.n_chunks as u64).into(),
                 count(m.n_tokens as u64).into(),
             ],
@@ -88,15 +88,15 @@ fn distribution(cells: &[&JudgedCell]) -> Table {
     for judged in cells {
         if let Some(m) = &judged.cell.measured {
             table.push(vec![
-                words::cell(&judged.cell).into(),
-                number(m.kld_median, 3).into(),
-                number(m.kld_p99, 3).into(),
-                number(m.kld_max, 3).into(),
-                number(m.kld.se_iid, 2).into(),
-                number(m.ppl, 6).into(),
-                number(m.ppl_ref, 6).into(),
-                words::ppl_ratio(m).into(),
-                lab::phrase::of(m.logits_changed as u64, m.n_tokens as u64).into(),
+                phrase::cell(&judged.cell).into(),
+                divergence(m.kld_median).into(),
+                divergence(m.kld_p99).into(),
+                divergence(m.kld_max).into(),
+                standard_error(m.kld.se_iid).into(),
+                perplexity(m.ppl).into(),
+                perplexity(m.ppl_ref).into(),
+                phrase::ppl_ratio(m).into(),
+                of(m.logits_changed as u64, m.n_tokens as u64).into(),
             ]);
         }
     }
@@ -105,10 +105,10 @@ fn distribution(cells: &[&JudgedCell]) -> Table {
 
 fn floor_sentence(floor: &Floor) -> Text {
     let seeds: Vec<String> =
-        floor.kld_mean_by_seed.iter().map(|(seed, kld)| format!("{} (seed {seed})", number(*kld, 3))).collect();
+        floor.kld_mean_by_seed.iter().map(|(seed, kld)| format!("{} (seed {seed})", divergence(*kld))).collect();
     Text::new().plain("Floor: jitter of one ulp on ").code(&floor.target).plain(format!(
         " gives mean KLD {} nats; the largest is {}. Less than twice that would be BELOW-FLOOR.",
         seeds.join(", "),
-        number(floor.kld_mean_max, 3)
+        divergence(floor.kld_mean_max)
     ))
 }

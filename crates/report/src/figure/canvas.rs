@@ -1,16 +1,15 @@
 //! The few SVG elements that the figures use, with coordinates at a tenth of a pixel.
 
-use crate::escape::xml;
-use std::fmt::Write as _;
+use words::{Lines, escape_xml};
 
-/// An SVG in the making.
+/// An SVG document in the making.
 pub(super) struct Canvas {
     width: f64,
     height: f64,
-    body: String,
+    body: Lines,
 }
 
-/// Where a text is held.
+/// The point of a text that its position names.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -20,7 +19,7 @@ pub(super) enum Anchor {
 
 impl Canvas {
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Canvas { width, height, body: String::new() }
+        Canvas { width, height, body: Lines::new() }
     }
 
     pub(super) fn rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64) {
@@ -30,12 +29,12 @@ impl Canvas {
         ));
     }
 
-    /// A rectangle; `tip` is shown to a pointer resting on it.
+    /// Adds a rectangle; a pointer that rests on it shows `tip`.
     pub(super) fn tipped_rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, tip: &str) {
         let (width, height) = (width.max(0.0), height.max(0.0));
         self.push(format_args!(
             r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
@@ -51,27 +50,27 @@ impl Canvas {
         };
         self.push(format_args!(
             r#"<text class="{class}" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{}</text>"#,
-            xml(text)
+            escape_xml(text)
         ));
     }
 
-    /// A text running upwards.
+    /// Adds a text that runs upwards.
     pub(super) fn upright(&mut self, class: &str, x: f64, y: f64, text: &str) {
         self.push(format_args!(
             r#"<text class="{class}" text-anchor="middle" transform="translate({x:.1} {y:.1}) rotate(-90)">{}</text>"#,
-            xml(text)
+            escape_xml(text)
         ));
     }
 
-    /// A round mark; `tip` is shown to a pointer resting on it.
+    /// Adds a round mark; a pointer that rests on it shows `tip`.
     pub(super) fn dot(&mut self, class: &str, x: f64, y: f64, r: f64, tip: &str) {
         self.push(format_args!(
             r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{r:.1}"><title>{}</title></circle>"#,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
-    /// A cross.
+    /// Adds a cross; a pointer that rests on it shows `tip`.
     pub(super) fn cross(&mut self, class: &str, x: f64, y: f64, r: f64, tip: &str) {
         self.push(format_args!(
             r#"<path class="{class}" d="M{:.1} {:.1}L{:.1} {:.1}M{:.1} {:.1}L{:.1} {:.1}"><title>{}</title></path>"#,
@@ -83,7 +82,7 @@ impl Canvas {
             y + r,
             x + r,
             y - r,
-            xml(tip)
+            escape_xml(tip)
         ));
     }
 
@@ -101,14 +100,13 @@ impl Canvas {
             ),
             w = width,
             h = height,
-            id = xml(id),
-            alt = xml(alt),
-            body = body,
+            id = escape_xml(id),
+            alt = escape_xml(alt),
+            body = body.as_str(),
         )
     }
 
     fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.body, "{element}");
+        self.body.line(element);
     }
 }

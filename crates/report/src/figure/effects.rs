@@ -11,7 +11,7 @@ const ZERO: f64 = 276.0;
 const PLOT: (f64, f64) = (316.0, 690.0);
 const TOP: f64 = 40.0;
 const ROW: f64 = 50.0;
-/// Characters of a label that fit its column.
+/// The number of characters that fit the column of the labels.
 const LABEL_CHARS: usize = 28;
 
 pub(super) fn draw(rows: &[EffectRow]) -> Canvas {
@@ -95,7 +95,7 @@ fn legend(c: &mut Canvas) {
     c.text("soft", Anchor::End, ZERO - 11.0, y + 4.0, "exactly zero");
 }
 
-/// Drops the extension and keeps both ends: model names differ at either.
+/// The label without its extension. Of a long one both ends are kept, since model names differ at either.
 fn shorten(label: &str) -> String {
     let label = label.strip_suffix(".gguf").unwrap_or(label);
     let chars: Vec<char> = label.chars().collect();

@@ -69,7 +69,7 @@ pub(super) fn draw(layers: &Layers) -> Canvas {
     c
 }
 
-/// At most about twenty labels.
+/// The step between labels that gives about twenty of them at most.
 fn tick_step(span: u32) -> usize {
     [1, 2, 5, 10, 20, 50, 100].into_iter().find(|step| span / step <= 20).unwrap_or((span / 20).max(1)) as usize
 }

@@ -1,22 +1,22 @@
-//! One square per tensor: layers from left to right, roles from top to bottom, the more bits the darker, with the number
-//! where there is room. Tensors outside the layers have a row of their own and one square.
+//! One square per tensor: layers from left to right, roles from top to bottom. The more bits, the darker the square; the
+//! number stands in it where there is room. Tensors outside the layers have a row of their own and one square.
 
 use super::Precision;
 use super::canvas::{Anchor, Canvas};
-use lab::phrase::number;
+use words::number;
 
 const WIDTH: f64 = 820.0;
 const PLOT_X: (f64, f64) = (190.0, 800.0);
 const TOP: f64 = 30.0;
 const ROW: f64 = 22.0;
-/// Widest square.
+/// The width of the widest square.
 const WIDEST: f64 = 48.0;
-/// Narrowest square that a number fits into.
+/// The width of the narrowest square that a number fits into.
 const NUMBERED: f64 = 20.0;
-/// Characters of a role that fit its column.
+/// The number of characters that fit the column of the roles.
 const LABEL_CHARS: usize = 26;
 
-/// Upper ends of the shades; what is beyond the last has the darkest.
+/// The upper ends of the shades; what lies beyond the last has the darkest shade.
 const SHADES: [(f64, &str); 6] =
     [(3.5, "up to 3.5"), (5.0, "to 5"), (7.0, "to 7"), (9.0, "to 9"), (20.0, "to 20"), (f64::INFINITY, "more")];
 
@@ -62,7 +62,7 @@ fn class(shade: usize) -> String {
     format!("shade shade-{shade}")
 }
 
-/// Keeps the end, in which roles differ.
+/// The label, of which the end is kept where it is long, since roles differ there.
 fn shorten(label: &str) -> String {
     let n = label.chars().count();
     if n <= LABEL_CHARS {

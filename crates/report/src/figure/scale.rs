@@ -1,23 +1,25 @@
 //! A logarithmic axis in whole decades.
 
-/// Maps positive values to pixels.
+use words::decade;
+
+/// A map from positive values to pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogScale {
-    /// Exponent of the lower end.
+    /// The exponent of the lower end.
     low: i32,
-    /// Exponent of the upper end.
+    /// The exponent of the upper end.
     high: i32,
-    /// Pixel of the lower end.
+    /// The pixel of the lower end.
     from: f64,
-    /// Pixel of the upper end.
+    /// The pixel of the upper end.
     to: f64,
 }
 
-/// Shown when there is no positive value to span.
+/// The exponents that are shown when there is no positive value to span.
 const EMPTY: (i32, i32) = (-6, -3);
 
 impl LogScale {
-    /// The whole decades that hold every positive finite value.
+    /// The whole decades that contain every positive finite value.
     pub(super) fn spanning(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let mut ends: Option<(f64, f64)> = None;
         for v in values.filter(|v| v.is_finite() && *v > 0.0) {
@@ -33,14 +35,14 @@ impl LogScale {
         LogScale { low, high, from, to }
     }
 
-    /// Pixel of a value; values beyond the ends stick to them.
+    /// The pixel of a value; values beyond the ends stick to them.
     pub(super) fn at(&self, v: f64) -> f64 {
         let exponent = v.log10().clamp(f64::from(self.low), f64::from(self.high));
         let share = (exponent - f64::from(self.low)) / f64::from(self.high - self.low);
         self.from + share * (self.to - self.from)
     }
 
-    /// Decades to label, at most ten, with their pixels.
+    /// The decades to label, about ten at most, with their pixels.
     pub(super) fn ticks(&self) -> Vec<(String, f64)> {
         let step = (self.high - self.low) / 10 + 1;
         (self.low..=self.high)
@@ -50,14 +52,6 @@ impl LogScale {
                 (decade(e), self.from + share * (self.to - self.from))
             })
             .collect()
-    }
-}
-
-fn decade(exponent: i32) -> String {
-    match exponent {
-        0 => "1".into(),
-        1 => "10".into(),
-        e => format!("1e{e}"),
     }
 }
 

@@ -1,23 +1,29 @@
-//! Times as they are shown.
+//! Times as dates.
 
+/// The length of a day; UTC as Unix counts it has no leap seconds.
 const SECONDS_A_DAY: u64 = 86_400;
 
-/// Seconds since 1970 as `2026-11-22 23:40:12 UTC`.
+/// A date and a time of day, from the seconds since 1970.
+///
+/// ```
+/// assert_eq!(words::utc(1_795_390_812), "2026-11-22 23:40:12 UTC");
+/// ```
 pub fn utc(unix_s: u64) -> String {
     let (year, month, day) = civil(unix_s / SECONDS_A_DAY);
     let second = unix_s % SECONDS_A_DAY;
     format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Year, month and day of the Gregorian calendar, days after 1970-01-01.
+/// The year, month and day of the Gregorian calendar that lie so many days after 1970-01-01.
 ///
 /// Years are counted from March, so that the leap day is the last, in eras of 400 years, which all have equally many days.
 ///
 /// # Source
 /// Howard Hinnant, “chrono-Compatible Low-Level Date Algorithms”, `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {
-    /// From 0000-03-01 to 1970-01-01.
+    /// Days from 0000-03-01 to 1970-01-01.
     const EPOCH: u64 = 719_468;
+    /// Days of 400 years.
     const ERA: u64 = 146_097;
     let (era, day_of_era) = ((days + EPOCH) / ERA, (days + EPOCH) % ERA);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -1,14 +1,14 @@
-//! Enumerations and measurements in words.
+//! The phrases for what is enumerated and measured.
 
-use lab::phrase::{number, share, signed, times};
 use lab::protocol::{Arm, Carrier};
 use lab::record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
+use words::{divergence, perplexity_ratio, plus_minus, share, times};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
     match arm {
         Arm::Exact => {
-            "Every quantized or half-precision weight is held in F32, so no kernel rounds activations to match a weight: this is the effect of the scheme."
+            "Every quantized or half-precision weight is stored in F32, so no kernel rounds activations to match a weight: this is the effect of the scheme."
         }
         Arm::Native => {
             "The model as shipped, only the targets changed: this is what the runtime makes of it, its own rounding included."
@@ -32,42 +32,38 @@ pub(super) fn cell(cell: &CellRecord) -> String {
     }
 }
 
-/// Mean KLD without its error. Zero says whether it is zero because nothing moved.
+/// The mean KLD without its error. A zero says whether it is zero because nothing moved.
 pub(super) fn kld_mean(m: &Measured) -> String {
     if m.kld.mean == 0.0 {
         return if m.logits_changed == 0 { "0 (bit-identical)".into() } else { "0 (logits differ)".into() };
     }
-    number(m.kld.mean, 3)
+    divergence(m.kld.mean)
 }
 
-/// Mean KLD with the standard error clustered by chunk, where there is one.
+/// The mean KLD with its standard error clustered by window, where there is one.
 pub(super) fn kld(m: &Measured) -> String {
     let mean = kld_mean(m);
-    match m.kld.se {
-        Some(se) if m.kld.mean != 0.0 => format!("{mean} ± {}", number(se, 2)),
-        _ => mean,
-    }
+    if m.kld.mean == 0.0 { mean } else { mean + &plus_minus(m.kld.se) }
 }
 
-/// A difference with its standard error clustered by chunk, where there is one.
+/// A difference with its standard error clustered by window, where there is one.
 pub(super) fn difference(e: Estimate) -> String {
-    match e.se {
-        Some(se) if e.mean != 0.0 || se != 0.0 => format!("{} ± {}", signed(e.mean, 3), number(se, 2)),
-        _ => signed(e.mean, 3),
-    }
+    // Equal in every window: an error of zero says nothing more.
+    let se = e.se.filter(|se| e.mean != 0.0 || *se != 0.0);
+    words::difference(e.mean) + &plus_minus(se)
 }
 
-/// Share of scored positions with the same most probable token.
+/// The share of scored positions with the same most probable token.
 pub(super) fn same_top(m: &Measured) -> String {
     share(m.same_top)
 }
 
-/// Perplexity of the variant over that of the reference.
+/// The perplexity of the variant over that of the reference.
 pub(super) fn ppl_ratio(m: &Measured) -> String {
-    number(m.dlnppl.mean.exp(), 7)
+    perplexity_ratio(m.dlnppl.mean.exp())
 }
 
-/// How many times its floor a cell's effect is.
+/// The effect of a cell as a multiple of its floor.
 pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
     match floor {
         None => "–".into(),
@@ -76,21 +72,21 @@ pub(super) fn floor_ratio(floor: Option<&Floor>) -> String {
     }
 }
 
-/// Of what is computed, nothing is predicted.
+/// What stands in place of a prediction for activations, since their values do not exist beforehand.
 pub(super) const NOT_KNOWN: &str = "not known beforehand";
 
-/// Values that were predicted to change, of all; of activations nothing is known before they are computed.
+/// The values that were predicted to change, of all. For activations there is no prediction.
 pub(super) fn predicted(evidence: &EvidenceChain) -> String {
-    let of = |predicted: &Predicted| lab::phrase::of(predicted.changed, predicted.n);
+    let of = |predicted: &Predicted| words::of(predicted.changed, predicted.n);
     evidence.predicted.as_ref().map_or(NOT_KNOWN.into(), of)
 }
 
-/// `2 of 3 tensors`, `1 of 1 tensor`.
+/// A part of some tensors: `2 of 3 tensors`, `1 of 1 tensor`.
 pub(super) fn of_tensors(part: u64, whole: u64) -> String {
-    format!("{} tensor{}", lab::phrase::of(part, whole), if whole == 1 { "" } else { "s" })
+    format!("{} tensor{}", words::of(part, whole), if whole == 1 { "" } else { "s" })
 }
 
-/// Items by the layer in their GGUF tensor name, then in the order given: files often list layer 10 before layer 2.
+/// Items by the layer in their GGUF tensor name, then in the order given. Files often list layer 10 before layer 2.
 pub(super) fn by_layer<T>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<&T> {
     let layer = |item: &T| name(item).strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     let mut sorted: Vec<&T> = items.iter().collect();

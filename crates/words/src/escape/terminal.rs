@@ -1,0 +1,92 @@
+//! Text for a terminal.
+
+use super::push_code;
+use crate::invisible::is_dangerous;
+use std::fmt::Write as _;
+
+/// Text with everything that could steer a terminal or mislead a reader written out.
+///
+/// Control characters (so also escape sequences such as OSC) and invisible characters become `\n`, `\t`, `\r` or
+/// `\u{1b}`; bytes that are not UTF-8 become `\xff`; a backslash is doubled, so the result can be read back.
+///
+/// ```
+/// assert_eq!(words::escape_terminal("\u{1b}[31mred"), "\\u{1b}[31mred");
+/// assert_eq!(words::escape_terminal(b"a\xff"), "a\\xff");
+/// ```
+pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                c if is_dangerous(c) => push_code(&mut out, c),
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// The most bytes of a name that a message quotes.
+const SHORT: usize = 200;
+
+/// [`escape_terminal`] for a key or name in a message: a name that is too long for a line is cut, and its length is said.
+///
+/// ```
+/// assert!(words::escape_short("a".repeat(300)).ends_with("a… (300 bytes)"));
+/// ```
+pub fn escape_short(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
+    if bytes.len() <= SHORT {
+        return escape_terminal(bytes);
+    }
+    // Not within a character, where it is UTF-8.
+    let end = (SHORT - 3..=SHORT).rev().find(|&end| bytes[end] & 0xc0 != 0x80).unwrap_or(SHORT);
+    format!("{}… ({} bytes)", escape_terminal(&bytes[..end]), bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_written_out() {
+        assert_eq!(escape_terminal("\x1b[31mred\x1b]0;title\x07"), "\\u{1b}[31mred\\u{1b}]0;title\\u{7}");
+        assert_eq!(escape_terminal("\u{9b}31m\u{7f}"), "\\u{9b}31m\\u{7f}");
+        assert_eq!(escape_terminal("a\nb\tc\r"), "a\\nb\\tc\\r");
+    }
+
+    #[test]
+    fn what_misleads_a_reader_is_written_out() {
+        assert_eq!(escape_terminal("abc\u{202e}fdp.exe"), "abc\\u{202e}fdp.exe");
+        assert_eq!(escape_terminal("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(escape_short("a".repeat(200)), "a".repeat(200));
+        assert_eq!(escape_short("ä".repeat(150)), format!("{}… (300 bytes)", "ä".repeat(100)));
+        assert_eq!(escape_short(format!("x{}", "ä".repeat(150))), format!("x{}… (301 bytes)", "ä".repeat(99)));
+        assert_eq!(escape_short([0xbf; 300]), format!("{}… (300 bytes)", "\\xbf".repeat(200)));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_stay_visible_and_backslashes_stay_distinct() {
+        assert_eq!(escape_terminal(b"a\xff\xfeb\\xff"), "a\\xff\\xfeb\\\\xff");
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        for text in ["blk.0.attn_q.weight", "naïve Größe", "日本語", "▁the", "😀"] {
+            assert_eq!(escape_terminal(text), text);
+        }
+    }
+}
