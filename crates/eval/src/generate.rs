@@ -109,6 +109,13 @@ mod tests {
     }
 
     #[test]
+    fn draws_are_pinned_so_that_an_answer_can_be_reproduced() {
+        // Worked out by a second implementation, in Python integers.
+        let drawn = [(7, 0), (7, 1), (u64::MAX, 41)].map(|(seed, step)| uniform(seed, step).to_bits());
+        assert_eq!(drawn, [0x3fd8_f2f8_7916_4c82, 0x3f91_30f3_5fd0_f180, 0x3fe6_585d_c6af_6d2d]);
+    }
+
+    #[test]
     fn a_low_temperature_is_greedy_and_an_impossible_token_never_comes() {
         let cold = Sampling::Seeded { temperature: 1e-3, seed: 1 };
         assert!((0..100).all(|step| cold.choose(&[0.0, 1.0, 0.5], step) == Some(1)));

@@ -322,5 +322,9 @@ mod tests {
         assert_eq!(order, window_order(20, 1));
         assert_ne!(order, window_order(20, 2));
         assert_eq!(window_order(0, 1), Vec::<usize>::new());
+        // Worked out by a second implementation, in Python integers: old sweeps go on in the order in which they began.
+        assert_eq!(order, [9, 1, 13, 10, 0, 2, 15, 18, 5, 4, 8, 3, 6, 12, 19, 16, 7, 17, 14, 11]);
+        assert_eq!(window_order(8, 0), [1, 2, 6, 5, 4, 0, 3, 7]);
+        assert_eq!(window_order(5, u64::MAX), [1, 2, 0, 3, 4]);
     }
 }

@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn the_draw_of_a_place_is_pinned_so_that_old_runs_can_be_reproduced() {
+        // Worked out by a second implementation, in Python integers.
+        let draws = Draws::new(3, "blk.0.ffn_up.weight");
+        let bits = [0, 1, 2, 1 << 20].map(|place| draws.bits(place));
+        assert_eq!(bits, [0xa870_a6dd, 0x064a_8396, 0x64ee_3eaa, 0x37ce_ac76]);
+        assert_eq!(draws.unit(0), f64::from(0xa870_a6ddu32) / 2f64.powi(32));
+    }
+
+    #[test]
     fn gaussian_draws_have_the_moments_of_a_standard_normal() {
         let mut g = Gaussian::new(stream(7, "x", 0));
         let n = 200_000;
