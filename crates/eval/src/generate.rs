@@ -4,6 +4,7 @@
 use crate::engine::Token;
 use crate::softmax::exp;
 use serde::{Deserialize, Serialize};
+use stats::rng;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,14 +63,8 @@ impl Sampling {
 }
 
 /// A number in [0, 1) that depends on nothing but seed and step.
-///
-/// # Source
-/// Steele, Lea and Flood, *Fast splittable pseudorandom number generators* (2014): the finalizer of SplitMix64.
 fn uniform(seed: u64, step: u64) -> f64 {
-    let mut z = seed.wrapping_add((step + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    rng::unit(rng::nth(seed, step + 1))
 }
 
 /// Position of the first token in which two answers differ; `None` when they are the same.

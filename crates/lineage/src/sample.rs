@@ -1,6 +1,7 @@
 //! Which blocks of a tensor are looked at: a few, spread evenly, the same ones every time.
 
 use crate::values::Values;
+use stats::rng;
 
 /// Along which extent a block runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +26,14 @@ pub enum Extent {
 /// Values that stand for a whole row: any subset of a lattice lies on it.
 pub(crate) const WHOLE_SEEN: usize = 256;
 
-/// SplitMix64: a number for each counter, without state.
-///
-/// # Source
-/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014).
+/// 64 random bits for each counter: the first output of SplitMix64 with the counter as its seed.
 pub(crate) fn mix(counter: u64) -> u64 {
-    let z = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    rng::nth(counter, 1)
 }
 
-/// Uniform in −1 … 1, by counter.
+/// A random number in [−1, 1) for each counter.
 pub(crate) fn symmetric_uniform(counter: u64) -> f64 {
-    (mix(counter) >> 11) as f64 * (2.0 / (1u64 << 53) as f64) - 1.0
+    rng::symmetric_unit(mix(counter))
 }
 
 /// A tensor as rows along one axis.

@@ -5,6 +5,7 @@ use crate::scheme::Granularity;
 use crate::stream::{Gaussian, STREAM_CHUNK, chunks, stream};
 use rand_pcg::rand_core::RngCore;
 use rayon::prelude::*;
+use stats::rng::below;
 use std::convert::Infallible;
 
 /// Values that share one random word of [`jitter`], a bit each.
@@ -48,7 +49,7 @@ pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values:
         let mut rng = stream(seed, tensor, at.of(0) as u64);
         let mut finite: Vec<&mut f32> = group.iter_mut().filter(|x| x.is_finite()).collect();
         for last in (1..finite.len()).rev() {
-            let pick = (u128::from(rng.next_u64()) * (last as u128 + 1)) >> 64;
+            let pick = below(rng.next_u64(), last as u64 + 1);
             let (head, tail) = finite.split_at_mut(last);
             if let Some(other) = head.get_mut(pick as usize) {
                 std::mem::swap(*other, tail[0]);

@@ -3,6 +3,7 @@
 
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
+use stats::rng::{fnv1a, mix64, nth, symmetric_unit};
 
 /// Values that share one stream where a scheme has no groups of its own.
 pub(crate) const STREAM_CHUNK: usize = 1 << 16;
@@ -14,9 +15,8 @@ const PCG_STREAM: u128 = 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96;
 /// The generator for one part (chunk or row) of one tensor under one seed.
 pub(crate) fn stream(seed: u64, tensor: &str, part: u64) -> Pcg64 {
     // FNV-1a over the three, then SplitMix64's finalizer twice for 128 well-mixed bits.
-    let h = fnv(seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes()));
-    let high = splitmix64(h);
-    let low = splitmix64(h.wrapping_add(GOLDEN));
+    let h = fnv1a(seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes()));
+    let (high, low) = (mix64(h), nth(h, 1));
     Pcg64::new(u128::from(high) << 64 | u128::from(low), PCG_STREAM)
 }
 
@@ -38,13 +38,6 @@ pub(crate) fn chunks(values: &mut [f32], start: usize) -> Vec<Chunk<'_>> {
     std::iter::once((first, skipped)).chain(rest).enumerate().map(of_chunk).collect()
 }
 
-/// 2^64 over the golden ratio, SplitMix64's increment.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
 /// One draw for each place of a tensor, found without going through those before it: SplitMix64
 /// started from seed and name.
 #[derive(Clone, Copy)]
@@ -54,13 +47,13 @@ pub(crate) struct Draws {
 
 impl Draws {
     pub(crate) fn new(seed: u64, tensor: &str) -> Self {
-        Draws { start: splitmix64(fnv(seed.to_le_bytes().into_iter().chain(tensor.bytes()))) }
+        Draws { start: mix64(fnv1a(seed.to_le_bytes().into_iter().chain(tensor.bytes()))) }
     }
 
     /// 32 random bits.
     #[inline(always)]
     pub(crate) fn bits(self, place: usize) -> u32 {
-        (splitmix64(self.start.wrapping_add((place as u64).wrapping_mul(GOLDEN))) >> 32) as u32
+        (nth(self.start, place as u64) >> 32) as u32
     }
 
     /// Uniform on a grid of 2^32 points in [0, 1).
@@ -68,14 +61,6 @@ impl Draws {
     pub(crate) fn unit(self, place: usize) -> f64 {
         f64::from(self.bits(place)) / 4_294_967_296.0
     }
-}
-
-/// # Source
-/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014), `mix64` variant 13.
-fn splitmix64(z: u64) -> u64 {
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Standard normal deviates by Marsaglia's polar method, the same bits everywhere.
@@ -106,7 +91,7 @@ impl Gaussian {
 
     /// Uniform on a grid of 2^53 points in [−1, 1).
     fn symmetric_uniform(&mut self) -> f64 {
-        (self.rng.next_u64() >> 11) as f64 * (2.0 / (1u64 << 53) as f64) - 1.0
+        symmetric_unit(self.rng.next_u64())
     }
 }
 
