@@ -22,35 +22,41 @@
 //! Every result is the same bits whatever the number of threads, and on every machine: seeds are
 //! arguments, sums run in a fixed order in f64, and no system mathematics library is used.
 
-mod clip;
-mod codebook;
-mod codebook_table;
 mod codec;
-mod control;
 mod difference;
-mod exmy;
-mod fake_quantize;
-pub mod formats;
-mod formats_page;
-pub mod ggml;
-mod grammar;
-mod groups;
-mod holder;
-mod imatrix;
-mod integer;
-mod kernels;
-mod minifloat;
-mod mx;
-mod nvfp4;
-mod observer;
 pub mod reference;
-mod rounding;
-mod saturation;
-mod scale;
 mod scheme;
-mod scheme_file;
-mod stream;
-mod together;
+
+mod format {
+    pub(crate) mod codebook;
+    pub(crate) mod codebook_table;
+    pub(crate) mod exmy;
+    pub mod ggml;
+    pub(crate) mod integer;
+    pub(crate) mod minifloat;
+    pub(crate) mod mx;
+    pub(crate) mod nvfp4;
+    pub(crate) mod rounding;
+    pub(crate) mod scale;
+    pub(crate) mod stream;
+}
+mod hold {
+    pub(crate) mod clip;
+    pub(crate) mod control;
+    pub(crate) mod fake_quantize;
+    pub(crate) mod groups;
+    pub(crate) mod holder;
+    pub(crate) mod kernel;
+    pub(crate) mod observer;
+    pub(crate) mod part;
+    mod saturation;
+}
+
+pub use format::ggml;
+use format::{codebook, codebook_table, exmy, integer, minifloat, mx, nvfp4, rounding, scale, stream};
+use hold::{clip, control, fake_quantize, groups, holder, observer, part as together};
+pub use scheme::table as formats;
+use scheme::{file as scheme_file, grammar, imatrix, page as formats_page};
 
 pub use clip::Clip;
 pub use codebook::CodebookFormat;

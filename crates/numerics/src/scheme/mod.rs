@@ -1,5 +1,11 @@
 //! A scheme: a number format with granularity and options, valid by construction.
 
+pub(crate) mod file;
+pub(crate) mod grammar;
+pub(crate) mod imatrix;
+pub(crate) mod page;
+pub mod table;
+
 use crate::clip::Clip;
 use crate::codebook::CodebookFormat;
 use crate::exmy::ExMy;
