@@ -24,56 +24,36 @@
 
 mod codec;
 mod difference;
+mod format;
+mod hold;
 pub mod reference;
 mod scheme;
 
-mod format {
-    pub(crate) mod codebook;
-    pub(crate) mod codebook_table;
-    pub(crate) mod exmy;
-    pub mod ggml;
-    pub(crate) mod integer;
-    pub(crate) mod minifloat;
-    pub(crate) mod mx;
-    pub(crate) mod nvfp4;
-    pub(crate) mod rounding;
-    pub(crate) mod scale;
-    pub(crate) mod stream;
-}
-mod hold {
-    pub(crate) mod clip;
-    pub(crate) mod control;
-    pub(crate) mod fake_quantize;
-    pub(crate) mod groups;
-    pub(crate) mod holder;
-    pub(crate) mod kernel;
-    pub(crate) mod observer;
-    pub(crate) mod part;
-    mod saturation;
+/// The table of formats, and the page that is written from it.
+pub mod formats {
+    pub use crate::scheme::page::page;
+    pub use crate::scheme::table::{
+        Control, FORMATS, Family, FormatInfo, Granularities, Kind, codebooks, floats, names_in_words,
+    };
 }
 
-pub use format::ggml;
-use format::{codebook, codebook_table, exmy, integer, minifloat, mx, nvfp4, rounding, scale, stream};
-use hold::{clip, control, fake_quantize, groups, holder, observer, part as together};
-pub use scheme::table as formats;
-use scheme::{file as scheme_file, grammar, imatrix, page as formats_page};
+/// The table of ggml's types.
+pub mod ggml {
+    pub use crate::format::ggml::{GGML_FORMATS, GgmlFormat, ImatrixUse};
+}
 
-pub use clip::Clip;
-pub use codebook::CodebookFormat;
-pub use codebook_table::{CodebookTable, CodebookTableError, MAX_ENTRIES};
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
-pub use exmy::{ExMy, Specials};
-pub use fake_quantize::{FakeQuantError, TensorContext};
-pub use grammar::SchemeError;
-pub use holder::Holder;
-pub use imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
-pub use minifloat::Minifloat;
-pub use mx::{MX_BLCK_SIZE, MxElement, MxFormat};
-pub use nvfp4::NVFP4_BLCK_SIZE;
-pub use observer::Observer;
-pub use rounding::{Rounding, RoundingMode};
-pub use scale::ScaleFormat;
-pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
-pub use scheme_file::{FileContents, FileOption, SchemeFile};
-pub use together::Together;
+pub use format::{
+    CodebookFormat, CodebookTable, CodebookTableError, ExMy, Format, MAX_ENTRIES, MX_BLCK_SIZE, Minifloat, MxElement,
+    MxFormat, NVFP4_BLCK_SIZE, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry,
+};
+pub use hold::error::FakeQuantError;
+pub use hold::fake_quantize::TensorContext;
+pub use hold::holder::Holder;
+pub use hold::observer::Observer;
+pub use hold::part::Together;
+pub use scheme::file::{FileContents, FileOption, SchemeFile};
+pub use scheme::grammar::SchemeError;
+pub use scheme::imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
+pub use scheme::{Clip, Granularity, Nonfinite, Scheme};

@@ -13,8 +13,8 @@
 //! value of greatest magnitude onto E (the positive one of two). Halfway between two entries the one
 //! with the even index in the sorted table is taken.
 
-use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
-use crate::scale::{Levels, ScaleFormat};
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::scale::{Levels, ScaleFormat};
 
 /// A table of values and how it is used when a scheme says nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_drawing_has_every_entry_and_nothing_else() {
-        for codebook in crate::formats::codebooks() {
+        for codebook in crate::scheme::table::codebooks() {
             let (first, last) = (codebook.entries[0], codebook.entries[codebook.entries.len() - 1]);
             let step = (last - first) / 8192.0;
             let mut values: Vec<f32> = (0..=8192).map(|i| first + i as f32 * step).collect();
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn tables_ascend_fit_their_codes_and_map_each_entry_to_itself() {
-        for format in crate::formats::codebooks() {
+        for format in crate::scheme::table::codebooks() {
             assert!(format.entries.windows(2).all(|e| e[0] < e[1]), "{}", format.name);
             let mut values = format.entries.to_vec();
             let kernel = Codebook::new(format.entries, ScaleFormat::F32);

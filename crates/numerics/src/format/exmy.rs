@@ -13,12 +13,9 @@
 //! # Source
 //! OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0, section 5.3; IEEE 754-2019.
 
-use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
-use crate::minifloat::Minifloat;
-use crate::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero};
-use crate::scale::{Levels, ScaleFormat, pow2};
+use super::exponent::pow2;
+use super::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero};
 use multiversion::multiversion;
-use std::fmt;
 
 /// What the codes at the top of the range mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +81,11 @@ impl ExMy {
     /// IEEE's rule: 2^(X−1) − 1.
     pub fn default_bias(exponent_bits: u8) -> i16 {
         (1i16 << exponent_bits.saturating_sub(1).min(MAX_EXPONENT_BITS)) - 1
+    }
+
+    /// Whether the bias is the one that IEEE's rule gives.
+    pub(crate) fn has_default_bias(self) -> bool {
+        self.bias == ExMy::default_bias(self.exponent_bits)
     }
 
     /// Least and greatest bias with which all values are F32's; empty (least > greatest) when there is none.
@@ -194,45 +196,7 @@ fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
     }
 }
 
-impl From<Minifloat> for ExMy {
-    fn from(minifloat: Minifloat) -> Self {
-        match minifloat {
-            Minifloat::Bf16 => ExMy::BF16,
-            Minifloat::F16 => ExMy::F16,
-            Minifloat::Tf32 => ExMy::TF32,
-        }
-    }
-}
-
-impl fmt::Display for ExMy {
-    /// The part before `@`; [`ExMy::options`] has the rest.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "e{}m{}", self.exponent_bits, self.mantissa_bits),
-        }
-    }
-}
-
-impl ExMy {
-    /// Options that, with the part before `@`, say which format this is.
-    pub(crate) fn options(self) -> String {
-        if self.name().is_some() {
-            return String::new();
-        }
-        let mut options = match self.specials {
-            Specials::Ieee => String::new(),
-            Specials::Fn => ":fn".to_owned(),
-            Specials::Finite => ":finite".to_owned(),
-        };
-        if self.bias != ExMy::default_bias(self.exponent_bits) {
-            options.push_str(&format!(":bias={}", self.bias));
-        }
-        options
-    }
-}
-
-const SIGN: u32 = 0x8000_0000;
+pub(super) const SIGN: u32 = 0x8000_0000;
 
 /// What the cast needs of a format, in F32's own bits.
 #[derive(Clone, Copy)]
@@ -285,56 +249,9 @@ impl Grid {
     }
 }
 
-/// A minifloat scaled by group: value = cast(x / d)·d, held at ±largest·d.
-///
-/// The quotient of a group's largest value may exceed the largest finite value by the rounding of d.
-/// d = 0 gives 0 with the sign of x.
-pub(crate) struct Scaled<R> {
-    grid: Grid,
-    /// Quotients beyond are held.
-    beyond: f32,
-    levels: Levels,
-    scale: ScaleFormat,
-    round: R,
-}
-
-impl<R: Round> Scaled<R> {
-    pub(crate) fn new(format: ExMy, scale: ScaleFormat, round: R) -> Self {
-        let levels = Levels { largest: format.largest(), max_exponent: format.max_exponent(), fraction_bits: 0 };
-        Scaled { grid: Grid::of(format).saturating(), beyond: format.beyond(), levels, scale, round }
-    }
-}
-
-impl<R: Round> GroupKernel for Scaled<R> {
-    type Scale = f32;
-
-    #[inline(always)]
-    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
-        Ok(self.scale.step(range.absmax(), self.levels))
-    }
-
-    fn largest(&self) -> f32 {
-        self.levels.largest
-    }
-
-    #[inline(always)]
-    fn apply(&self, d: f32, values: &mut [f32], at: Places) {
-        if d == 0.0 {
-            return values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & SIGN));
-        }
-        for (i, x) in values.iter_mut().enumerate() {
-            *x = self.grid.cast(self.round, *x / d, at.of(i)) * d;
-        }
-    }
-
-    #[inline(always)]
-    fn is_beyond(&self, d: f32, x: f32) -> bool {
-        d != 0.0 && (x / d).abs() > self.beyond
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::minifloat::Minifloat;
     use super::*;
 
     fn named(name: &str) -> ExMy {

@@ -42,9 +42,38 @@
 //! Zero point: ONNX `QuantizeLinear` with the ranges of PyTorch's `MinMaxObserver`. Full range: the sign of
 //! `quantize_row_q4_0_ref` in ggml-quants.c.
 
-use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
-use crate::rounding::Round;
-use crate::scale::{Levels, ScaleFormat};
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::rounding::Round;
+use super::scale::{Levels, ScaleFormat};
+
+/// Where an integer's levels lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Symmetry {
+    /// ±(2^(N−1) − 1) steps around zero.
+    #[default]
+    Sym,
+    /// 2^N − 1 steps from the least to the greatest value.
+    Asym,
+    /// The same over a range that includes zero, which is a level: an integer of N bits is stored for it.
+    ZeroPoint,
+    /// −2^(N−1) to 2^(N−1) − 1 steps, the value of greatest magnitude on the first.
+    FullRange,
+}
+
+impl Symmetry {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Symmetry); 4] = [
+        ("sym", Symmetry::Sym),
+        ("asym", Symmetry::Asym),
+        ("zeropoint", Symmetry::ZeroPoint),
+        ("fullrange", Symmetry::FullRange),
+    ];
+
+    /// As an option.
+    pub fn name(self) -> &'static str {
+        Symmetry::ALL.iter().find(|(_, symmetry)| *symmetry == self).map_or("", |(name, _)| name)
+    }
+}
 
 /// More than half a step beyond the first or last integer.
 #[inline(always)]
@@ -237,8 +266,8 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rounding::NearestEven;
     use super::*;
-    use crate::rounding::NearestEven;
 
     #[test]
     fn the_drawing_has_the_codes_that_are_used() {

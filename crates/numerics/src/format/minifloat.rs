@@ -1,7 +1,7 @@
 //! The wide small floats by bit tricks of their own; any other format, and any other rounding, is [`ExMy`]'s.
 
-use crate::exmy::ExMy;
-use crate::rounding::{NearestAway, Rounding};
+use super::exmy::ExMy;
+use super::rounding::{NearestAway, Rounding};
 use multiversion::multiversion;
 
 /// A binary float format below F32.
@@ -103,6 +103,16 @@ impl Minifloat {
             (Minifloat::F16, Rounding::Rne) => each(values, f16_rne),
             (Minifloat::F16, Rounding::Trunc) => each(values, f16_trunc),
             (_, Rounding::Away) => ExMy::from(self).cast_slice(NearestAway, values, 0),
+        }
+    }
+}
+
+impl From<Minifloat> for ExMy {
+    fn from(minifloat: Minifloat) -> Self {
+        match minifloat {
+            Minifloat::Bf16 => ExMy::BF16,
+            Minifloat::F16 => ExMy::F16,
+            Minifloat::Tf32 => ExMy::TF32,
         }
     }
 }

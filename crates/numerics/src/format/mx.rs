@@ -13,7 +13,7 @@
 //! # Source
 //! OCP Microscaling Formats (MX) Specification 1.0, sections 5 and 6.3.
 
-use crate::exmy::ExMy;
+use super::exmy::ExMy;
 
 /// Values that share a scale.
 pub const MX_BLCK_SIZE: u32 = 32;
@@ -49,7 +49,7 @@ impl MxFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::{Kind, named};
+    use crate::scheme::table::{Kind, named};
 
     #[test]
     fn blocks_have_the_bits_of_the_specification() {

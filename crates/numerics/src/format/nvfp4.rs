@@ -18,9 +18,9 @@
 //! # Source
 //! NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix on quantization.
 
-use crate::exmy::{ExMy, Grid};
-use crate::groups::{GroupKernel, Places, Range, RangeOverflow};
-use crate::rounding::{NearestEven, Round};
+use super::exmy::{ExMy, Grid};
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::rounding::{NearestEven, Round};
 
 /// Values that share an E4M3 scale.
 pub const NVFP4_BLCK_SIZE: u32 = 16;

@@ -1,6 +1,6 @@
 //! How a value between two of a format's is brought to one of them.
 
-use crate::stream::Draws;
+use super::stream::Draws;
 use std::fmt;
 
 /// How one value alone is rounded.
@@ -15,8 +15,8 @@ pub enum Rounding {
     Away,
 }
 
-/// The seed of stochastic rounding when none is given.
-const DEFAULT_SEED: u64 = crate::scheme::DEFAULT_SEED;
+/// Seed of a scheme that names none.
+pub const DEFAULT_SEED: u64 = 1;
 
 /// How the values of a tensor are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,12 +196,12 @@ impl Round for AnyRounding {
 macro_rules! with_rounding {
     ($mode:expr, $tensor:expr, $round:ident => $body:expr) => {
         match $mode {
-            $crate::rounding::RoundingMode::Value($crate::rounding::Rounding::Rne) => {
-                let $round = $crate::rounding::NearestEven;
+            $crate::format::rounding::RoundingMode::Value($crate::format::rounding::Rounding::Rne) => {
+                let $round = $crate::format::rounding::NearestEven;
                 $body
             }
             other => {
-                let $round = $crate::rounding::AnyRounding::new(other, $tensor);
+                let $round = $crate::format::rounding::AnyRounding::new(other, $tensor);
                 $body
             }
         }

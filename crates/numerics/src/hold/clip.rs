@@ -1,32 +1,16 @@
 //! Clipping: from which range of a group's values its scale is made. What lies beyond is held at the
 //! format's largest value.
 
-use crate::groups::{AnyKernel, GroupKernel, Places, Range, RangeOverflow};
-use multiversion::multiversion;
+use super::kernel::AnyKernel;
+use crate::format::group::{Places, Range, RangeOverflow};
+use crate::scheme::Clip;
 use rayon::prelude::*;
-use std::fmt;
-
-/// How the range that a scale covers is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Clip {
-    /// All values: nothing is cut off.
-    #[default]
-    Absmax,
-    /// That hundredth of the greatest magnitude (0.01 to 1.00) that gives the least sum of squared
-    /// errors; the greater of two that give the same.
-    Mse,
-    /// The Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n.
-    Quantile(f64),
-}
 
 /// Fractions of the greatest magnitude that [`Clip::Mse`] tries.
 pub(crate) const CANDIDATES: u32 = 100;
 
 /// Values of a group at which its candidates are worth spreading over threads.
 const LARGE: usize = 1 << 15;
-
-/// Values that are quantized at once for a sum of errors.
-const PART: usize = 256;
 
 impl Clip {
     /// The range that this choice makes of one group. The same bits for any number of threads.
@@ -108,52 +92,12 @@ pub(crate) fn rank(percent: f64, n: usize) -> Option<usize> {
     (n > 0).then(|| rank.clamp(1, n) - 1)
 }
 
-/// [`AnyKernel::squared_error`].
-pub(crate) fn squared_error<K: GroupKernel>(
-    kernel: &K,
-    scale: K::Scale,
-    values: &[f32],
-    at: Places,
-    mut sum: f64,
-) -> f64 {
-    let (mut held, mut squares) = ([0.0f32; PART], [0.0f64; PART]);
-    for (part, original) in values.chunks(PART).enumerate() {
-        let (held, squares) = (&mut held[..original.len()], &mut squares[..original.len()]);
-        held.copy_from_slice(original);
-        kernel.try_out(scale, held, at.from(part * PART));
-        square_errors(original, held, squares);
-        // One after the other: a sum of non-negative numbers, which zeros leave as it is.
-        squares.iter().for_each(|square| sum += square);
-    }
-    sum
-}
-
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn square_errors(original: &[f32], held: &[f32], squares: &mut [f64]) {
-    for ((square, x), y) in squares.iter_mut().zip(original).zip(held) {
-        let error = f64::from(*x) - f64::from(*y);
-        *square = if x.is_finite() { error * error } else { 0.0 };
-    }
-}
-
-impl fmt::Display for Clip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Clip::Absmax => f.write_str("absmax"),
-            Clip::Mse => f.write_str("mse"),
-            // Written out, a tiny one would take hundreds of digits.
-            Clip::Quantile(percent) if *percent < 1e-6 => write!(f, "p{percent:e}"),
-            Clip::Quantile(percent) => write!(f, "p{percent}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::integer::Symmetric;
-    use crate::rounding::NearestEven;
-    use crate::scale::ScaleFormat;
+    use crate::format::ScaleFormat;
+    use crate::format::integer::Symmetric;
+    use crate::format::rounding::NearestEven;
 
     #[test]
     fn a_percentile_is_the_magnitude_at_the_nearest_rank() {

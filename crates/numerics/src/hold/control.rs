@@ -1,8 +1,9 @@
 //! Transforms for controls: what a result is held against.
 
-use crate::groups::{self, Piece};
+use super::groups;
+use super::part::Piece;
+use crate::format::stream::{Gaussian, STREAM_CHUNK, chunks, stream};
 use crate::scheme::Granularity;
-use crate::stream::{Gaussian, STREAM_CHUNK, chunks, stream};
 use rand_pcg::rand_core::RngCore;
 use rayon::prelude::*;
 use stats::rng::below;

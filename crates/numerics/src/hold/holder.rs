@@ -1,13 +1,26 @@
 //! A scheme that knows what it must of one tensor, and holds any piece of it as it would be held in the whole.
 
+use super::error::{FakeQuantError, beyond_f32};
+use super::groups::{self, cast};
+use super::kernel::AnyKernel;
+use super::part::Piece;
+use super::{control, ggml};
 use crate::codec::BlockCodec;
-use crate::control;
-use crate::fake_quantize::{FakeQuantError, beyond_f32, cast};
-use crate::ggml;
-use crate::groups::{self, AnyKernel, Piece, Range};
-use crate::imatrix::{Importance, TensorShape};
-use crate::observer::Known;
-use crate::scheme::{Format, Granularity, Scheme};
+use crate::format::Format;
+use crate::format::group::Range;
+use crate::scheme::imatrix::{Importance, TensorShape};
+use crate::scheme::{Granularity, Scheme};
+
+/// What is known of a whole tensor.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Nothing needs to be.
+    Nothing,
+    /// The ranges of groups that reach through it: the tensor's, or one for each column.
+    Ranges(Granularity, Vec<Range>),
+    /// By what its noise is multiplied.
+    Gain(f64),
+}
 
 /// Made by an [`Observer`](crate::Observer).
 pub struct Holder<'a> {

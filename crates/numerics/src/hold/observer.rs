@@ -18,14 +18,19 @@
 //! Ranges and counts do not depend on the order of the values. Sums do, and run through each group from its first value to
 //! its last (those of noise by chunks), so neither the cuts nor the threads show in the bits.
 
-use crate::clip::{self, Best, CANDIDATES, Clip};
-use crate::control::NoiseGain;
-use crate::fake_quantize::{FakeQuantError, beyond_f32, refuse_nonfinite};
-use crate::groups::{AnyKernel, BATCH, Keys, Range, RangeOverflow, Through, keys_wide};
-use crate::holder::Holder;
-use crate::imatrix::TensorShape;
-use crate::scheme::{Format, Granularity, Nonfinite, Scheme};
-use crate::together::Together;
+use super::BATCH;
+use super::check::refuse_nonfinite;
+use super::clip::{self, Best, CANDIDATES};
+use super::control::NoiseGain;
+use super::error::{FakeQuantError, beyond_f32};
+use super::groups::GroupParts;
+use super::holder::{Holder, Known};
+use super::kernel::AnyKernel;
+use super::part::Together;
+use crate::format::Format;
+use crate::format::group::{Range, RangeKeys, RangeOverflow, keys_wide};
+use crate::scheme::imatrix::TensorShape;
+use crate::scheme::{Clip, Granularity, Nonfinite, Scheme};
 use rayon::prelude::*;
 
 /// Sums or counts that are kept at a time: 16 MiB.
@@ -48,22 +53,11 @@ pub struct Observer<'a> {
 
 /// What this pass is for.
 enum Stage<'a> {
-    Ranges(Vec<Keys>),
+    Ranges(Vec<RangeKeys>),
     Errors(Errors<'a>),
     Ranks(Ranks),
     Noise(NoiseGain<'a>),
     Known(Known),
-}
-
-/// What is known of a whole tensor.
-#[derive(Clone, Debug)]
-pub(crate) enum Known {
-    /// Nothing needs to be.
-    Nothing,
-    /// The ranges of groups that reach through it: the tensor's, or one for each column.
-    Ranges(Granularity, Vec<Range>),
-    /// By what its noise is multiplied.
-    Gain(f64),
 }
 
 impl Scheme {
@@ -86,7 +80,7 @@ impl Scheme {
         let groups = self.observed().filter(|_| shape.n() > 0);
         let n_groups = groups.map_or(0, |groups| n_groups(groups, shape));
         let memory = |_| FakeQuantError::Memory { tensor: tensor.to_owned(), n: n_groups };
-        let keys = || filled(n_groups, Keys::EMPTY).map_err(memory);
+        let keys = || filled(n_groups, RangeKeys::EMPTY).map_err(memory);
         let stage = match (self.format, groups, self.clip) {
             (_, None, _) => Stage::Known(Known::Nothing),
             (Format::Noise { sqnr_db, seed }, ..) => Stage::Noise(NoiseGain::new(sqnr_db, seed, tensor)),
@@ -128,15 +122,15 @@ impl<'a> Observer<'a> {
             return Ok(());
         }
         let piece = self.scheme.piece(Together::Values(1), self.tensor, self.shape, self.seen, values.len())?;
-        let through = || Through::of(self.groups, values, piece);
+        let parts = || GroupParts::of(self.groups, values, piece);
         let first = if self.groups == Granularity::Col { piece.start % self.shape.n_per_row } else { 0 };
         match &mut self.stage {
             Stage::Known(_) => {}
             Stage::Noise(noise) => noise.see(values),
-            Stage::Ranges(keys) => see_ranges(&mut keys[first..], &through()),
-            Stage::Ranks(ranks) => ranks.see(first, &through()),
+            Stage::Ranges(keys) => see_ranges(&mut keys[first..], &parts()),
+            Stage::Ranks(ranks) => ranks.see(first, &parts()),
             Stage::Errors(errors) => {
-                errors.see(first, &through()).map_err(|overflow| beyond_f32(overflow, self.tensor))?;
+                errors.see(first, &parts()).map_err(|overflow| beyond_f32(overflow, self.tensor))?;
             }
         }
         self.seen += values.len();
@@ -155,7 +149,7 @@ impl<'a> Observer<'a> {
             Stage::Known(known) => Stage::Known(known),
             Stage::Noise(noise) => Stage::Known(Known::Gain(noise.finish())),
             Stage::Ranges(keys) => {
-                let ranges: Vec<Range> = keys.into_iter().map(Keys::range).collect();
+                let ranges: Vec<Range> = keys.into_iter().map(RangeKeys::range).collect();
                 match self.scheme.kernel(self.tensor, Range::NONE)?.filter(|_| self.scheme.clip == Clip::Mse) {
                     None => known(ranges),
                     Some(kernel) => {
@@ -190,14 +184,14 @@ impl<'a> Observer<'a> {
 }
 
 /// What a piece has of these groups, in their order.
-fn see_ranges(keys: &mut [Keys], through: &Through<'_>) {
-    keys.par_iter_mut().zip(through.groups()).for_each(|(keys, (values, _))| *keys = keys.merge(range_of(values)));
+fn see_ranges(keys: &mut [RangeKeys], parts: &GroupParts<'_>) {
+    keys.par_iter_mut().zip(parts.groups()).for_each(|(keys, (values, _))| *keys = keys.merge(range_of(values)));
 }
 
-fn range_of(values: &[f32]) -> Keys {
+fn range_of(values: &[f32]) -> RangeKeys {
     match values.len() {
         0..=BATCH => keys_wide(values),
-        _ => values.par_chunks(BATCH).map(keys_wide).reduce(|| Keys::EMPTY, Keys::merge),
+        _ => values.par_chunks(BATCH).map(keys_wide).reduce(|| RangeKeys::EMPTY, RangeKeys::merge),
     }
 }
 
@@ -235,13 +229,13 @@ impl<'a> Errors<'a> {
         Ok(Errors { kernel, all, best, sums, first: 1, at_once })
     }
 
-    fn see(&mut self, skipped: usize, through: &Through<'_>) -> Result<(), RangeOverflow> {
+    fn see(&mut self, skipped: usize, parts: &GroupParts<'_>) -> Result<(), RangeOverflow> {
         let at_once = self.at_once as usize;
         let tried = (CANDIDATES + 1 - self.first).min(self.at_once) as usize;
         let (kernel, first) = (&self.kernel, self.first);
         let groups = self.sums[skipped * at_once..].par_chunks_mut(at_once).zip(&self.all[skipped..]);
         let results: Vec<_> = groups
-            .zip(through.groups())
+            .zip(parts.groups())
             .map(|((sums, &all), (values, at))| {
                 clip::add_squared_errors(&**kernel, all, first, values, at, &mut sums[..tried])
             })
@@ -268,7 +262,7 @@ impl<'a> Errors<'a> {
 /// values that the next `bits` can have are counted.
 struct Ranks {
     percent: f64,
-    keys: Vec<Keys>,
+    keys: Vec<RangeKeys>,
     magnitudes: Vec<Magnitude>,
     /// `[groups][1 << bits]`.
     counts: Vec<u64>,
@@ -286,20 +280,20 @@ struct Magnitude {
 }
 
 impl Ranks {
-    fn new(percent: f64, keys: Vec<Keys>) -> Result<Self, std::collections::TryReserveError> {
+    fn new(percent: f64, keys: Vec<RangeKeys>) -> Result<Self, std::collections::TryReserveError> {
         let bits = bits_at_once(keys.len());
         let magnitudes = filled(keys.len(), Magnitude { known: 0, rank: Some(0) })?;
         let counts = filled(keys.len() << bits, 0)?;
         Ok(Ranks { percent, keys, magnitudes, counts, bits, left: MAGNITUDE_BITS })
     }
 
-    fn see(&mut self, skipped: usize, through: &Through<'_>) {
+    fn see(&mut self, skipped: usize, parts: &GroupParts<'_>) {
         let (bits, left) = (self.bits, self.left);
         if left == MAGNITUDE_BITS {
-            see_ranges(&mut self.keys[skipped..], through);
+            see_ranges(&mut self.keys[skipped..], parts);
         }
         let groups = self.counts[skipped << bits..].par_chunks_mut(1 << bits).zip(&self.magnitudes[skipped..]);
-        groups.zip(through.groups()).for_each(|((counts, magnitude), (values, _))| {
+        groups.zip(parts.groups()).for_each(|((counts, magnitude), (values, _))| {
             let count = |counts: &mut [u64], values: &[f32]| count(counts, values, magnitude.known, left, bits);
             match values.len() {
                 0..=BATCH => count(counts, values),

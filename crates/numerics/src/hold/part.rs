@@ -1,13 +1,25 @@
 //! Which values of a tensor have to be at hand together, so that the rest can be done later, or elsewhere.
 
-use crate::fake_quantize::FakeQuantError;
-use crate::groups::Piece;
-use crate::imatrix::TensorShape;
-use crate::mx::MX_BLCK_SIZE;
-use crate::nvfp4::NVFP4_BLCK_SIZE;
-use crate::scale::ScaleFormat;
-use crate::scheme::{Format, Granularity, Scheme};
+use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat};
+use crate::scheme::imatrix::TensorShape;
+use crate::scheme::{Granularity, Scheme};
 use std::fmt;
+
+/// Which part of a tensor values are: whole rows, or some of one row, which are taken for a row of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Place of the first value.
+    pub(crate) start: usize,
+    /// Values side by side in a row.
+    pub(crate) width: usize,
+}
+
+impl Piece {
+    /// All of a tensor.
+    pub(crate) fn whole(n_per_row: usize) -> Piece {
+        Piece { start: 0, width: n_per_row }
+    }
+}
 
 /// The least part of a tensor that comes out as it would from the whole, once its [`Observer`](crate::Observer) has seen
 /// what there is to be known of all of it.
@@ -64,27 +76,14 @@ impl Scheme {
             },
         }
     }
-
-    /// `n` values of a tensor from its `start`-th on, if they are made up of `wanted`.
-    pub(crate) fn piece(
-        &self,
-        wanted: Together,
-        tensor: &str,
-        shape: TensorShape,
-        start: usize,
-        n: usize,
-    ) -> Result<Piece, FakeQuantError> {
-        match wanted.fits(start, n, shape) {
-            true => Ok(Piece { start, width: shape.n_per_row.min(n) }),
-            false => {
-                let (tensor, scheme) = (tensor.to_owned(), self.to_string());
-                Err(FakeQuantError::Part { tensor, scheme, start, n, wanted })
-            }
-        }
-    }
 }
 
 impl Together {
+    /// `n` values of a tensor from its `start`-th on, if they are made up of such parts.
+    pub(crate) fn piece(self, start: usize, n: usize, shape: TensorShape) -> Option<Piece> {
+        self.fits(start, n, shape).then_some(Piece { start, width: shape.n_per_row.min(n) })
+    }
+
     /// Whether `n` values from the `start`-th on are made up of such parts.
     fn fits(self, start: usize, n: usize, shape: TensorShape) -> bool {
         let (n_per_row, all) = (shape.n_per_row, shape.n());

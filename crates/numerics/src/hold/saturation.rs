@@ -12,16 +12,19 @@
 //! `overflowed`; truncation holds them. A scale that is made from the greatest magnitude leaves nothing beyond it but
 //! what the rounding of the scale does: E8M0's, a coarse scale's, a clipped range's.
 
-use crate::codebook::Codebook;
-use crate::exmy::{ExMy, Scaled, Specials};
-use crate::fake_quantize::{FakeQuantError, TensorContext, beyond_f32};
-use crate::groups::{self, GroupKernel, Piece, Places, Range, RangeOverflow};
-use crate::integer::{Asymmetric, FullRange, Symmetric, ZeroPoint};
-use crate::mx::MxElement;
-use crate::nvfp4::Nvfp4;
-use crate::rounding::{AnyRounding, Rounding, RoundingMode};
-use crate::scale::ScaleFormat;
-use crate::scheme::{Format, Scheme, Symmetry};
+use super::error::{FakeQuantError, beyond_f32};
+use super::fake_quantize::TensorContext;
+use super::groups;
+use super::part::Piece;
+use crate::format::codebook::Codebook;
+use crate::format::group::{GroupKernel, Places, Range, RangeOverflow};
+use crate::format::integer::{Asymmetric, FullRange, Symmetric, ZeroPoint};
+use crate::format::mx::MxElement;
+use crate::format::nvfp4::Nvfp4;
+use crate::format::rounding::AnyRounding;
+use crate::format::scaled::Scaled;
+use crate::format::{ExMy, Format, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry};
+use crate::scheme::Scheme;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 

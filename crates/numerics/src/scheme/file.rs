@@ -2,9 +2,8 @@
 //! them with its hash, and from then on the scheme is printed with the hash in place of the path. So stores and keys
 //! go by what is in a file, not by where it lies.
 
-use crate::codebook_table::CodebookTable;
-use crate::imatrix::Imatrix;
-use crate::scheme::Scheme;
+use super::imatrix::Imatrix;
+use crate::format::CodebookTable;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -100,6 +99,14 @@ impl SchemeFile {
         format!("blake3-{}", blake3.get(..HASH_DIGITS).unwrap_or(blake3))
     }
 
+    /// The same file with what is in it; contents of another kind are not taken.
+    pub(super) fn with_contents(self, blake3: &str, contents: FileContents) -> SchemeFile {
+        match self.option == contents.option() {
+            true => SchemeFile { read: Some((SchemeFile::identity_of(blake3), contents)), ..self },
+            false => self,
+        }
+    }
+
     pub(crate) fn imatrix(&self) -> Option<&Imatrix> {
         match self.contents()? {
             FileContents::Imatrix(imatrix) => Some(imatrix),
@@ -125,29 +132,5 @@ impl PartialEq for SchemeFile {
 impl fmt::Debug for SchemeFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={} ({})", self.option.key(), self.named, self.identity())
-    }
-}
-
-impl Scheme {
-    /// The file that the scheme names, if it does.
-    pub fn file(&self) -> Option<&SchemeFile> {
-        self.file.as_ref()
-    }
-
-    /// The same scheme with what is in its file, and the BLAKE3 of that file in hexadecimal. Contents of another kind
-    /// are not taken.
-    #[must_use]
-    pub fn with_contents(&self, blake3: &str, contents: FileContents) -> Scheme {
-        let file = self.file.clone().map(|file| match file.option == contents.option() {
-            true => SchemeFile { read: Some((SchemeFile::identity_of(blake3), contents)), ..file },
-            false => file,
-        });
-        Scheme { file, ..self.clone() }
-    }
-
-    /// The scheme in canonical form with what `shown` makes of its file's name, for people and shells.
-    pub fn with_file_shown(&self, shown: impl FnOnce(&str) -> String) -> String {
-        let file = self.file.clone().map(|file| SchemeFile { named: shown(&file.named), read: None, ..file });
-        Scheme { file, ..self.clone() }.to_string()
     }
 }

@@ -1,13 +1,11 @@
 //! The parser of `FORMAT[@GRANULARITY][:OPTION…]`. Case is ignored; the printer is in `scheme`.
 
-use crate::clip::Clip;
-use crate::exmy::{ExMy, MAX_EXPONENT_BITS, MAX_MANTISSA_BITS, Specials};
-use crate::formats::{self, FormatInfo, Granularities};
-use crate::ggml::{GgmlFormat, ImatrixUse};
-use crate::rounding::{Rounding, RoundingMode};
-use crate::scale::ScaleFormat;
-use crate::scheme::{DEFAULT_SEED, Format, Granularity, Nonfinite, Scheme, Symmetry, default_granularity};
-use crate::scheme_file::{FileOption, SchemeFile};
+use super::file::{FileOption, SchemeFile};
+use super::table::{self, FormatInfo, Granularities};
+use super::{Clip, Granularity, Nonfinite, Scheme, default_granularity};
+use crate::format::exmy::{MAX_EXPONENT_BITS, MAX_MANTISSA_BITS};
+use crate::format::ggml::{GgmlFormat, ImatrixUse};
+use crate::format::{DEFAULT_SEED, ExMy, Format, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
@@ -136,7 +134,7 @@ pub enum SchemeError {
 
 fn did_you_mean(nearest: &[String]) -> String {
     match nearest {
-        [] => format!("formats are {}", formats::names_in_words()),
+        [] => format!("formats are {}", table::names_in_words()),
         names => format!("did you mean {}? `assay schemes` lists all", names.join(", ")),
     }
 }
@@ -160,6 +158,14 @@ impl FromStr for Scheme {
             _ => granularity.or(default_granularity(format)),
         };
         Scheme { granularity, ..Scheme::plain(format) }.with_options(&parts, row)
+    }
+}
+
+impl TryFrom<String> for Scheme {
+    type Error = SchemeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 
@@ -204,9 +210,9 @@ fn parse_format(parts: &Parts<'_>) -> Result<(Format, &'static FormatInfo), Sche
     } else if let Some(format) = GgmlFormat::find(name).filter(|f| f.bare) {
         (Format::Ggml(format), "ggml:NAME")
     } else {
-        (formats::named(name).and_then(FormatInfo::format).ok_or_else(|| unknown(parts, name))?, name)
+        (table::named(name).and_then(FormatInfo::format).ok_or_else(|| unknown(parts, name))?, name)
     };
-    formats::named(row_name).map(|row| (format, row)).ok_or_else(|| unknown(parts, name))
+    table::named(row_name).map(|row| (format, row)).ok_or_else(|| unknown(parts, name))
 }
 
 fn parse_int(parts: &Parts<'_>, bits: &str) -> Result<Format, SchemeError> {
@@ -269,7 +275,7 @@ fn unknown(parts: &Parts<'_>, name: &str) -> SchemeError {
     SchemeError::UnknownFormat {
         scheme: parts.scheme(),
         format: parts.format.to_owned(),
-        nearest: formats::nearest(name),
+        nearest: table::nearest(name),
     }
 }
 

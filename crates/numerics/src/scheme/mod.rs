@@ -2,31 +2,20 @@
 
 pub(crate) mod file;
 pub(crate) mod grammar;
+mod granularity;
 pub(crate) mod imatrix;
 pub(crate) mod page;
-pub mod table;
+mod print;
+pub(crate) mod table;
 
-use crate::clip::Clip;
-use crate::codebook::CodebookFormat;
-use crate::exmy::ExMy;
-use crate::ggml::GgmlFormat;
-use crate::mx::{MX_BLCK_SIZE, MxFormat};
-use crate::nvfp4::NVFP4_BLCK_SIZE;
-use crate::rounding::RoundingMode;
-use crate::scale::ScaleFormat;
-use crate::scheme_file::SchemeFile;
+use crate::format::ggml::{GgmlFormat, ImatrixUse};
+use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat, Symmetry};
+use file::{FileContents, SchemeFile};
+pub use granularity::Granularity;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::num::NonZeroU32;
-
-/// Values of a super-block of `scale=f16hier`, as of ggml's K types.
-const SUPER_BLOCK: u32 = 256;
 
 /// Bits of its own scale.
 const SUPER_SCALE_BITS: u32 = 16;
-
-/// Seed of a control whose scheme names none.
-pub const DEFAULT_SEED: u64 = 1;
 
 /// `FORMAT[@GRANULARITY][:OPTION…]`. Made by parsing; printed canonically, so that
 /// `scheme.to_string().parse()` gives the same scheme and equal schemes print alike.
@@ -41,142 +30,17 @@ pub struct Scheme {
     pub(crate) nonfinite: Nonfinite,
 }
 
-/// What values are held in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Format {
-    /// A plain cast, or a scaled one when the scheme has a granularity.
-    Minifloat {
-        /// Which.
-        exmy: ExMy,
-        /// How.
-        rounding: RoundingMode,
-    },
-    /// `intN`, always with a granularity.
-    Int {
-        /// N, 2 to 16.
-        bits: u8,
-        /// Around zero or from least to greatest.
-        symmetry: Symmetry,
-        /// How.
-        rounding: RoundingMode,
-    },
-    /// The nearest entry of a table, always with a granularity.
-    Codebook(&'static CodebookFormat),
-    /// The nearest entry of the table in the scheme's file, always with a granularity.
-    Table,
-    /// One of the OCP MX formats.
-    Mx {
-        /// Which.
-        format: &'static MxFormat,
-        /// Of the elements.
-        rounding: RoundingMode,
-    },
-    /// NVIDIA's two-level four-bit format.
-    Nvfp4 {
-        /// Of the elements.
-        rounding: RoundingMode,
-    },
-    /// One of ggml's own types.
-    Ggml(&'static GgmlFormat),
-    /// Control: values stay as they are.
-    Identity,
-    /// Control: one ulp of F32 up or down.
-    Jitter {
-        /// Of the coin.
-        seed: u64,
-    },
-    /// Control: Gaussian noise of a given energy.
-    Noise {
-        /// Signal to noise in dB.
-        sqnr_db: f64,
-        /// Of the draws.
-        seed: u64,
-    },
-    /// Control: the values of each group in another order.
-    Shuffle {
-        /// Of the order.
-        seed: u64,
-    },
-    /// Control: every value +0.0.
-    Zero,
-}
-
-/// Where an integer's levels lie.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Symmetry {
-    /// ±(2^(N−1) − 1) steps around zero.
+/// How the range that a scale covers is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Clip {
+    /// All values: nothing is cut off.
     #[default]
-    Sym,
-    /// 2^N − 1 steps from the least to the greatest value.
-    Asym,
-    /// The same over a range that includes zero, which is a level: an integer of N bits is stored for it.
-    ZeroPoint,
-    /// −2^(N−1) to 2^(N−1) − 1 steps, the value of greatest magnitude on the first.
-    FullRange,
-}
-
-impl Symmetry {
-    /// All of them, with their names.
-    pub const ALL: [(&'static str, Symmetry); 4] = [
-        ("sym", Symmetry::Sym),
-        ("asym", Symmetry::Asym),
-        ("zeropoint", Symmetry::ZeroPoint),
-        ("fullrange", Symmetry::FullRange),
-    ];
-
-    /// As an option.
-    pub fn name(self) -> &'static str {
-        Symmetry::ALL.iter().find(|(_, symmetry)| *symmetry == self).map_or("", |(name, _)| name)
-    }
-}
-
-/// Which values share a scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Granularity {
-    /// All.
-    Tensor,
-    /// One output channel: `ne[0]` contiguous values.
-    Row,
-    /// One input channel, across all rows.
-    Col,
-    /// N contiguous values of a row; a row's last block may be shorter.
-    Block(NonZeroU32),
-    /// `rows` output channels by `cols` contiguous values; the last tiles may be shorter. Rows are
-    /// counted through all matrices of a tensor.
-    Tile {
-        /// N of `@NxM`.
-        rows: NonZeroU32,
-        /// M of `@NxM`.
-        cols: NonZeroU32,
-    },
-}
-
-impl Granularity {
-    /// Values that share an F16 scale under `scale=f16hier`: as many whole blocks as 256 values hold, at least one.
-    pub(crate) fn super_block(self) -> Option<u32> {
-        match self {
-            Granularity::Block(n) => Some((SUPER_BLOCK / n.get()).max(1).saturating_mul(n.get())),
-            _ => None,
-        }
-    }
-
-    /// `@blockN` for an N that is known to be one.
-    pub(crate) fn block(n: u32) -> Granularity {
-        NonZeroU32::new(n).map_or(Granularity::Tensor, Granularity::Block)
-    }
-
-    /// Groups of a tensor of `rows` rows of `n_per_row`.
-    fn groups(self, rows: u64, n_per_row: u64) -> u64 {
-        match self {
-            Granularity::Tensor => 1,
-            Granularity::Row => rows,
-            Granularity::Col => n_per_row,
-            Granularity::Block(n) => rows * n_per_row.div_ceil(u64::from(n.get())),
-            Granularity::Tile { rows: n, cols: m } => {
-                rows.div_ceil(u64::from(n.get())) * n_per_row.div_ceil(u64::from(m.get()))
-            }
-        }
-    }
+    Absmax,
+    /// That hundredth of the greatest magnitude (0.01 to 1.00) that gives the least sum of squared
+    /// errors; the greater of two that give the same.
+    Mse,
+    /// The Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n.
+    Quantile(f64),
 }
 
 /// What happens to NaN and infinity in the input.
@@ -245,7 +109,7 @@ impl Scheme {
     /// The same scheme in another ggml type; without its importance matrix where that type uses none.
     #[must_use]
     pub fn in_ggml(&self, format: &'static GgmlFormat) -> Scheme {
-        let file = self.file.clone().filter(|_| format.imatrix != crate::ggml::ImatrixUse::Ignored);
+        let file = self.file.clone().filter(|_| format.imatrix != ImatrixUse::Ignored);
         Scheme { file, ..Scheme::plain(Format::Ggml(format)) }.with_nonfinite(self.nonfinite)
     }
 
@@ -297,6 +161,27 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// The file that the scheme names, if it does.
+    pub fn file(&self) -> Option<&SchemeFile> {
+        self.file.as_ref()
+    }
+
+    /// The same scheme with what is in its file, and the BLAKE3 of that file in hexadecimal. Contents of another kind
+    /// are not taken.
+    #[must_use]
+    pub fn with_contents(&self, blake3: &str, contents: FileContents) -> Scheme {
+        let file = self.file.clone().map(|file| file.with_contents(blake3, contents));
+        Scheme { file, ..self.clone() }
+    }
+
+    /// The scheme in canonical form with what `shown` makes of its file's name, for people and shells.
+    pub fn with_file_shown(&self, shown: impl FnOnce(&str) -> String) -> String {
+        let file = self.file.clone().map(|file| SchemeFile::named(file.option(), &shown(file.name())));
+        Scheme { file, ..self.clone() }.to_string()
+    }
+}
+
 /// The granularity of a format that needs one and is given none.
 pub(crate) fn default_granularity(format: Format) -> Option<Granularity> {
     match format {
@@ -310,89 +195,6 @@ pub(crate) fn default_scale(format: Format) -> ScaleFormat {
     match format {
         Format::Codebook(codebook) => codebook.scale,
         _ => ScaleFormat::F32,
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.format {
-            Format::Minifloat { exmy, .. } => write!(f, "{exmy}")?,
-            Format::Int { bits, .. } => write!(f, "int{bits}")?,
-            Format::Codebook(codebook) => f.write_str(codebook.name)?,
-            Format::Table => f.write_str("codebook")?,
-            Format::Mx { format, .. } => f.write_str(format.name)?,
-            Format::Nvfp4 { .. } => f.write_str("nvfp4")?,
-            Format::Ggml(format) => {
-                let prefix = if format.bare { "" } else { "ggml:" };
-                write!(f, "{prefix}{}", format.name.to_ascii_lowercase())?;
-            }
-            Format::Identity => f.write_str("identity")?,
-            Format::Jitter { .. } => f.write_str("jitter")?,
-            Format::Noise { sqnr_db, .. } => write!(f, "noise({sqnr_db})")?,
-            Format::Shuffle { .. } => f.write_str("shuffle")?,
-            Format::Zero => f.write_str("zero")?,
-        }
-        if let Some(granularity) = self.granularity.filter(|_| self.granularity != default_granularity(self.format)) {
-            write!(f, "@{granularity}")?;
-        }
-        match self.format {
-            Format::Minifloat { exmy, .. } => f.write_str(&exmy.options())?,
-            Format::Int { symmetry, .. } if symmetry != Symmetry::Sym => write!(f, ":{}", symmetry.name())?,
-            _ => {}
-        }
-        match self.format {
-            Format::Minifloat { rounding, .. }
-            | Format::Int { rounding, .. }
-            | Format::Mx { rounding, .. }
-            | Format::Nvfp4 { rounding }
-                if rounding != RoundingMode::default() =>
-            {
-                write!(f, ":{rounding}")?;
-            }
-            Format::Jitter { seed } | Format::Noise { seed, .. } | Format::Shuffle { seed } if seed != DEFAULT_SEED => {
-                write!(f, ":seed={seed}")?;
-            }
-            _ => {}
-        }
-        if self.scale != default_scale(self.format) {
-            write!(f, ":scale={}", self.scale)?;
-        }
-        if self.clip != Clip::Absmax {
-            write!(f, ":clip={}", self.clip)?;
-        }
-        if let Some(file) = &self.file {
-            write!(f, ":{}={}", file.option().key(), file.identity())?;
-        }
-        match self.nonfinite {
-            Nonfinite::Error => Ok(()),
-            Nonfinite::Keep => f.write_str(":nonfinite=keep"),
-        }
-    }
-}
-
-impl fmt::Display for Granularity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Granularity::Tensor => f.write_str("tensor"),
-            Granularity::Row => f.write_str("row"),
-            Granularity::Col => f.write_str("col"),
-            Granularity::Block(n) => write!(f, "block{n}"),
-            Granularity::Tile { rows, cols } => write!(f, "{rows}x{cols}"),
-        }
-    }
-}
-
-impl From<Scheme> for String {
-    fn from(scheme: Scheme) -> String {
-        scheme.to_string()
-    }
-}
-
-impl TryFrom<String> for Scheme {
-    type Error = crate::SchemeError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The page on formats, written from the tables: docs/formats.md is this text, and a test holds it to it.
 
-use crate::formats::{FORMATS, Family, FormatInfo, Granularities, codebooks};
-use crate::ggml::GGML_FORMATS;
-use crate::scale::ScaleFormat;
+use super::Scheme;
+use super::table::{FORMATS, Family, FormatInfo, Granularities, codebooks};
+use crate::format::ScaleFormat;
+use crate::format::ggml::GGML_FORMATS;
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -64,6 +65,13 @@ Scales are F32 unless `scale=` says otherwise:
 ";
 
 impl FormatInfo {
+    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
+    pub fn example_bits(&self) -> Option<f64> {
+        const N: u64 = 4096;
+        let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
+        bits.filter(|bits| bits.is_finite())
+    }
+
     /// The page's and the listing's word for whether `@` may follow.
     pub fn granularity_in_words(&self) -> &'static str {
         match self.granularity() {

@@ -10,16 +10,10 @@
 //! A format of a kind that is there is a row. One of a new kind is a [`Kind`], what that says of itself here, and a file with its
 //! kernel.
 
-use crate::codebook::{CodebookFormat, FP4, IQ4_NL, NF4};
-use crate::exmy::{ExMy, Specials};
-use crate::ggml::GGML_FORMATS;
-use crate::mx::{MX_BLCK_SIZE, MxElement, MxFormat};
-use crate::nvfp4::NVFP4_BLCK_SIZE;
-use crate::rounding::RoundingMode;
-use crate::scale::ScaleFormat;
-use crate::scheme::{DEFAULT_SEED, Format, Scheme};
-
-pub use crate::formats_page::page;
+use crate::format::codebook::{CodebookFormat, FP4, IQ4_NL, NF4};
+use crate::format::ggml::GGML_FORMATS;
+use crate::format::mx::{MX_BLCK_SIZE, MxElement, MxFormat};
+use crate::format::{DEFAULT_SEED, ExMy, Format, NVFP4_BLCK_SIZE, RoundingMode, ScaleFormat, Specials};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,13 +112,6 @@ const INTEGER: &[&str] = &[
 ];
 
 impl FormatInfo {
-    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
-    pub fn example_bits(&self) -> Option<f64> {
-        const N: u64 = 4096;
-        let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
-        bits.filter(|bits| bits.is_finite())
-    }
-
     /// The row's family.
     pub fn family(&self) -> Family {
         match self.kind {
@@ -465,6 +452,7 @@ pub(crate) fn nearest(word: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Scheme;
     use super::*;
 
     #[test]
