@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use lab::cell::Cell;
 use lab::protocol::{Arm, Base, Edit, Place};
 use lab::record::{Role, Stage};
-use lab::sweep::{Sweep, SweepError, SweepEvent, SweptCell, sweep, window_order};
+use lab::sweep::{Sweep, SweepError, SweepEvent, SweptCell, sweep};
 use lab::{Apply, LayerSet, SchemeFiles, scheme_files};
 use serde::Serialize;
 use stats::RaceRule;
@@ -85,7 +85,7 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
             args.settings.chunks
         ));
     }
-    let order = window_order(chunks, args.seed);
+    let order = stats::rng::permutation(chunks, args.seed);
     let rule = args.race.map(|top| RaceRule {
         epsilon: args.epsilon,
         alpha: args.alpha,

@@ -78,23 +78,6 @@ pub struct SweptCell {
     pub samples: CellSamples,
 }
 
-/// Windows `0 … n` in a seeded random order, so that the first few stand for all (Fisher and Yates, SplitMix64).
-pub fn window_order(n: usize, seed: u64) -> Vec<usize> {
-    let mut state = seed;
-    let mut bits = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let mut order: Vec<usize> = (0..n).collect();
-    for last in (1..n).rev() {
-        let pick = (u128::from(bits()) * (last as u128 + 1)) >> 64;
-        order.swap(last, pick as usize);
-    }
-    order
-}
-
 /// Opens a session whose worker has loaded the model and cut the text.
 pub type OpenSession<'a> = dyn FnMut() -> Result<Session, SessionError> + 'a;
 
@@ -285,21 +268,5 @@ impl Course<'_> {
             }
         };
         Ok(Sweep { cells: self.swept, ranking, ties, reference_chunks: self.measured_to })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_order_of_windows_is_a_permutation_that_the_seed_decides() {
-        let order = window_order(20, 1);
-        let mut sorted = order.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..20).collect::<Vec<_>>());
-        assert_eq!(order, window_order(20, 1));
-        assert_ne!(order, window_order(20, 2));
-        assert_eq!(window_order(0, 1), Vec::<usize>::new());
     }
 }

@@ -1,6 +1,6 @@
 //! How far one tensor's values are from another's.
 
-use crate::fake_quantize::all_finite;
+use crate::format::group::all_finite;
 use multiversion::multiversion;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -22,52 +22,38 @@
 //! Every result is the same bits whatever the number of threads, and on every machine: seeds are
 //! arguments, sums run in a fixed order in f64, and no system mathematics library is used.
 
-mod clip;
-mod codebook;
-mod codebook_table;
 mod codec;
-mod control;
 mod difference;
-mod exmy;
-mod fake_quantize;
-pub mod formats;
-mod formats_page;
-pub mod ggml;
-mod grammar;
-mod groups;
-mod holder;
-mod imatrix;
-mod integer;
-mod kernels;
-mod minifloat;
-mod mx;
-mod nvfp4;
-mod observer;
+mod format;
+mod hold;
 pub mod reference;
-mod rounding;
-mod saturation;
-mod scale;
 mod scheme;
-mod scheme_file;
-mod stream;
-mod together;
 
-pub use clip::Clip;
-pub use codebook::CodebookFormat;
-pub use codebook_table::{CodebookTable, CodebookTableError, MAX_ENTRIES};
+/// The table of formats, and the page that is written from it.
+pub mod formats {
+    pub use crate::scheme::page::page;
+    pub use crate::scheme::table::{
+        Control, FORMATS, Family, FormatInfo, Granularities, Kind, codebooks, floats, names_in_words,
+    };
+}
+
+/// The table of ggml's types.
+pub mod ggml {
+    pub use crate::format::ggml::{GGML_FORMATS, GgmlFormat, ImatrixUse};
+}
+
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 pub use difference::{Difference, DifferenceSums, difference};
-pub use exmy::{ExMy, Specials};
-pub use fake_quantize::{FakeQuantError, TensorContext};
-pub use grammar::SchemeError;
-pub use holder::Holder;
-pub use imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
-pub use minifloat::Minifloat;
-pub use mx::{MX_BLCK_SIZE, MxElement, MxFormat};
-pub use nvfp4::NVFP4_BLCK_SIZE;
-pub use observer::Observer;
-pub use rounding::{Rounding, RoundingMode};
-pub use scale::ScaleFormat;
-pub use scheme::{Format, Granularity, Nonfinite, Scheme, Symmetry};
-pub use scheme_file::{FileContents, FileOption, SchemeFile};
-pub use together::Together;
+pub use format::{
+    CodebookFormat, CodebookTable, CodebookTableError, ExMy, Format, MAX_ENTRIES, MX_BLCK_SIZE, Minifloat, MxElement,
+    MxFormat, NVFP4_BLCK_SIZE, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry,
+};
+pub use hold::error::FakeQuantError;
+pub use hold::fake_quantize::TensorContext;
+pub use hold::holder::Holder;
+pub use hold::observer::Observer;
+pub use hold::part::Together;
+pub use scheme::file::{FileContents, FileOption, SchemeFile};
+pub use scheme::grammar::SchemeError;
+pub use scheme::imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
+pub use scheme::{Clip, Granularity, Nonfinite, Scheme};

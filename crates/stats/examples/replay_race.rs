@@ -3,16 +3,9 @@
 //!
 //!     replay_race TOP REPLAYS SEED < sweep.csv
 
+use stats::rng::SplitMix64;
 use stats::{ChunkSample, RaceRule, race};
 use std::io::{BufRead, stdin};
-
-/// SplitMix64: orders need to be repeatable and different, nothing more.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
@@ -36,11 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     sorted.sort_by(|a, b| b.total_cmp(a));
     let enough = (1.0 - rule.epsilon) * sorted[rule.top.min(sorted.len()) - 1] * (1.0 - 1e-12);
 
-    let (mut state, mut right, mut measured, mut chunks) = (seed, 0u64, 0usize, 0usize);
+    let (mut rng, mut right, mut measured, mut chunks) = (SplitMix64::new(seed), 0u64, 0usize, 0usize);
     for _ in 0..replays {
         let mut order: Vec<usize> = (0..n_chunks).collect();
         for last in (1..n_chunks).rev() {
-            order.swap(last, (next(&mut state) % (last as u64 + 1)) as usize);
+            order.swap(last, (rng.next_u64() % (last as u64 + 1)) as usize);
         }
         let shuffled: Vec<Vec<ChunkSample>> =
             cells.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();

@@ -11,6 +11,7 @@ mod moderated;
 mod proportion;
 mod quantile;
 mod race;
+pub mod rng;
 mod student_t;
 
 pub use mean::{MIN_CHUNKS_FOR_SE, Mean, StatsError, mean, paired_differences, sum};

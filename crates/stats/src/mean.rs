@@ -97,6 +97,7 @@ pub fn paired_differences(variant: &[f64], reference: &[f64]) -> Result<Vec<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::SplitMix64;
 
     /// Two roundings of f64 on numbers of order one.
     const TOLERANCE: f64 = 1e-15;
@@ -150,33 +151,22 @@ mod tests {
         assert_eq!(paired_differences(&[1.0], &[]), Err(StatsError::Unpaired { left: 1, right: 0 }));
     }
 
-    /// A small deterministic generator: the test needs repeatable noise, not quality.
-    struct SplitMix(u64);
-    impl SplitMix {
-        fn uniform(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-        }
-        /// Sum of twelve uniforms: mean 0, variance 1.
-        fn normal(&mut self) -> f64 {
-            (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-        }
+    /// The sum of twelve uniform numbers less 6: mean 0, variance 1, nearly normal.
+    fn normal(rng: &mut SplitMix64) -> f64 {
+        (0..12).map(|_| rng.next_unit()).sum::<f64>() - 6.0
     }
 
     #[test]
     fn clustered_interval_covers_where_the_iid_interval_does_not() {
         // Tokens share their chunk's level (intra-chunk correlation 0.2); true mean 0; 40 chunks of 20–39 tokens.
-        let mut noise = SplitMix(1);
+        let mut noise = SplitMix64::new(1);
         let (mut clustered, mut iid) = (0, 0);
         const RUNS: usize = 1_000;
         for _ in 0..RUNS {
             let chunks: Vec<Vec<f64>> = (0..40)
                 .map(|c| {
-                    let level = 0.5 * noise.normal();
-                    (0..20 + c % 20).map(|_| level + noise.normal()).collect()
+                    let level = 0.5 * normal(&mut noise);
+                    (0..20 + c % 20).map(|_| level + normal(&mut noise)).collect()
                 })
                 .collect();
             let estimate = mean(&chunks).expect("finite");

@@ -1,30 +1,28 @@
 //! Races on made-up sweeps whose truth is known: decisions, error rates, and what decisions depend on.
 
+use stats::rng::SplitMix64;
 use stats::{ChunkSample, RaceRule, Standing, race};
 
-/// SplitMix64, and a sum of twelve uniforms for a normal.
-struct Draw(u64);
+/// A seeded source of noise.
+struct Draw(SplitMix64);
 
 impl Draw {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    fn new(seed: u64) -> Draw {
+        Draw(SplitMix64::new(seed))
     }
 
     fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.next_unit()
     }
 
+    /// The sum of twelve uniform numbers less 6: mean 0, variance 1, nearly normal.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
     fn shuffle(&mut self, values: &mut [usize]) {
         for last in (1..values.len()).rev() {
-            values.swap(last, (self.bits() % (last as u64 + 1)) as usize);
+            values.swap(last, (self.0.next_u64() % (last as u64 + 1)) as usize);
         }
     }
 }
@@ -40,7 +38,7 @@ fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
 /// Cells of these means over 20 chunks: chunks share a difficulty, cells have a noise of their own; `worse` makes a chunk's
 /// mean larger.
 fn sweep_with(means: &[f64], noise: f64, seed: u64, worse: impl Fn(&mut Draw) -> f64) -> Vec<Vec<ChunkSample>> {
-    let (mut draw, mut tokens) = (Draw(seed), Draw(seed ^ 0x5eed));
+    let (mut draw, mut tokens) = (Draw::new(seed), Draw::new(seed ^ 0x5eed));
     let difficulty: Vec<f64> = (0..20).map(|_| 1.0 + 0.3 * draw.normal()).collect();
     let mut cell = |mean: &f64| {
         let mut one = |d: &f64| chunk(mean * (d + noise * draw.normal()) * worse(&mut draw), &mut tokens);
@@ -179,7 +177,7 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
             let harder = |draw: &mut Draw| if skewed && draw.uniform() < 0.1 { 3.0 } else { 1.0 };
             let samples = sweep_with(&means, 0.15, seed, harder);
             let mut order: Vec<usize> = (0..20).collect();
-            Draw(seed + 1000).shuffle(&mut order);
+            Draw::new(seed + 1000).shuffle(&mut order);
             let shuffled: Vec<Vec<ChunkSample>> =
                 samples.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
             let race = race(&rule, &shuffled).expect("finite");

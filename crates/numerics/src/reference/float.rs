@@ -1,9 +1,8 @@
 //! Floats of few bits: the nearest value that the format has.
 
 use super::rounding::Roll;
-use crate::exmy::{ExMy, Specials};
-use crate::rounding::{Rounding, RoundingMode};
-use crate::stream::Draws;
+use crate::format::stream::Draws;
+use crate::format::{ExMy, Rounding, RoundingMode, Specials};
 
 impl Roll {
     /// The codes of a sign ascend with their values, so the two around x are found by halving.

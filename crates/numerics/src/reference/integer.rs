@@ -2,8 +2,9 @@
 
 use super::rounding::Roll;
 use super::scale::{held_scale, held_within};
-use crate::fake_quantize::{FakeQuantError, TensorContext};
-use crate::scale::ScaleFormat;
+use crate::format::ScaleFormat;
+use crate::hold::error::FakeQuantError;
+use crate::hold::fake_quantize::TensorContext;
 
 impl Roll {
     pub(super) fn integer(self, s: f64, place: usize) -> f64 {

@@ -3,10 +3,8 @@
 use super::float::cast;
 use super::groups;
 use super::rounding::Roll;
-use crate::exmy::ExMy;
-use crate::fake_quantize::TensorContext;
-use crate::nvfp4::NVFP4_BLCK_SIZE;
-use crate::rounding::Rounding;
+use crate::format::{ExMy, NVFP4_BLCK_SIZE, Rounding};
+use crate::hold::fake_quantize::TensorContext;
 use crate::scheme::Granularity;
 
 pub(super) fn nvfp4(values: &[f32], ctx: &TensorContext<'_>, roll: Roll, out: &mut [f32]) {

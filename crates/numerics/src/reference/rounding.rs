@@ -1,8 +1,8 @@
 //! Where a value between two levels goes.
 
-use crate::fake_quantize::TensorContext;
-use crate::rounding::{Rounding, RoundingMode};
-use crate::stream::Draws;
+use crate::format::stream::Draws;
+use crate::format::{Rounding, RoundingMode};
+use crate::hold::fake_quantize::TensorContext;
 
 /// The rounding, with the draws of stochastic rounding.
 #[derive(Clone, Copy)]

@@ -2,12 +2,9 @@
 
 use super::Element;
 use super::float::cast;
-use crate::clip::Clip;
-use crate::codebook::extreme;
-use crate::exmy::ExMy;
-use crate::rounding::Rounding;
-use crate::scale::ScaleFormat;
-use crate::scheme::Granularity;
+use crate::format::codebook::extreme;
+use crate::format::{ExMy, Rounding, ScaleFormat};
+use crate::scheme::{Clip, Granularity};
 
 /// The scale of one group under every way of choosing its range.
 pub(super) fn clipped_scale(

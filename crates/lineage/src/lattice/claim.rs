@@ -1,0 +1,91 @@
+//! When a grid is claimed: how many blocks it explains, and how many by chance.
+
+/// A grid is claimed when at least this share of the blocks that can tell lies on it,
+pub const MIN_HIT_SHARE: f64 = 0.75;
+/// no more than this share of either surrogate does,
+pub const MAX_SURROGATE_SHARE: f64 = 0.35;
+/// and so many hits would take at least this many bits of luck at the surrogates' rate.
+pub const MIN_LATTICE_EVIDENCE_BITS: f64 = 40.0;
+
+/// Of a part of the tensor a grid is claimed from this share of the blocks on.
+pub const MIN_PART_SHARE: f64 = 0.25;
+
+/// Least share of the explained blocks that agree on something beyond, such as one step or a class of scales.
+pub(crate) const MIN_AGREEMENT: f64 = 0.90;
+
+/// The rate at which blocks without structure reach [`HIT_BITS`].
+pub(crate) const CHANCE_RATE: f64 = 0.011;
+
+/// How many of the sampled blocks are explained, and how many would be by chance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockCount {
+    /// Blocks explained.
+    pub hits: u64,
+    /// Blocks that could have failed to be.
+    pub n: u64,
+    /// Blocks of the worse surrogate that are explained.
+    pub surrogate_hits: u64,
+    /// Bits of luck that as many hits would take at the surrogate's rate.
+    pub evidence_bits: f64,
+}
+
+impl BlockCount {
+    /// `chance_rate` is what blocks without structure reach by construction, however few surrogates did.
+    pub(crate) fn new(hits: u64, n: u64, surrogate_hits: u64, chance_rate: f64) -> BlockCount {
+        let rate = ((surrogate_hits + 1) as f64 / (n + 2) as f64).max(chance_rate);
+        BlockCount { hits, n, surrogate_hits, evidence_bits: tail_bits(hits, n, rate) }
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.share(self.hits) >= MIN_HIT_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE)
+    }
+
+    /// Of a grid that only some of the blocks lie on: where few hit, fewer by chance would be as many.
+    pub(super) fn is_accepted_in_part(&self) -> bool {
+        let hits = self.share(self.hits);
+        hits >= MIN_PART_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE * hits)
+    }
+
+    fn share(&self, k: u64) -> f64 {
+        k as f64 / self.n.max(1) as f64
+    }
+
+    fn is_beyond_chance(&self, max_surrogate_share: f64) -> bool {
+        self.n > 0
+            && self.share(self.surrogate_hits) <= max_surrogate_share
+            && self.evidence_bits >= MIN_LATTICE_EVIDENCE_BITS
+    }
+}
+
+/// −log2 of Chernoff's bound on the probability of `hits` or more of `n` at `rate`; 0 where that is nothing special.
+pub(crate) fn tail_bits(hits: u64, n: u64, rate: f64) -> f64 {
+    let share = hits as f64 / n.max(1) as f64;
+    if share <= rate {
+        return 0.0;
+    }
+    let term = |p: f64, q: f64| if p > 0.0 { p * libm::log2(p / q) } else { 0.0 };
+    n as f64 * (term(share, rate) + term(1.0 - share, 1.0 - rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_power_of_the_rate_when_all_hit_and_nothing_at_the_rate() {
+        assert_eq!(tail_bits(10, 10, 0.25), 20.0);
+        assert_eq!(tail_bits(25, 100, 0.25), 0.0);
+        assert_eq!(tail_bits(0, 0, 0.5), 0.0);
+        assert!(tail_bits(9, 10, 0.25) < 20.0);
+    }
+
+    #[test]
+    fn acceptance_needs_hits_few_surrogates_and_enough_blocks() {
+        let accepted = |hits, n, surrogates| BlockCount::new(hits, n, surrogates, CHANCE_RATE).is_accepted();
+        assert!(accepted(192, 192, 0) && accepted(175, 192, 40));
+        assert!(!accepted(143, 192, 0), "too few hits");
+        assert!(!accepted(192, 192, 70), "chance does as well");
+        assert!(accepted(12, 12, 0) && !accepted(8, 8, 0), "too few blocks");
+        assert!(!accepted(0, 0, 0));
+    }
+}

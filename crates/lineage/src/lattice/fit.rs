@@ -1,0 +1,139 @@
+//! Sampled blocks and the lattices that explain them.
+
+use super::claim::BlockCount;
+use super::null::{SURROGATE_SHIFT, mean, moved_part, surrogate_hits};
+use super::rule::{MAX_SHARED_TOP, MIN_SHARED_TOP, Rule};
+use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
+use crate::sample::Extent;
+
+/// Share of the blocks whose largest multiple is taken for the format's.
+const USUAL: f64 = 0.8;
+
+/// Least share of the sampled blocks that must be able to tell.
+const MIN_TELLING_SHARE: f64 = 0.2;
+
+/// Sampled blocks, with the fits of those that were explained; only of accepted extents.
+pub(super) struct Explained {
+    pub(super) hits: Vec<(Vec<f32>, Fit)>,
+    pub(super) count: BlockCount,
+}
+
+impl Explained {
+    pub(super) fn of(blocks: &[Vec<f32>], zero: Zero, precision: Precision, max_top: u32) -> Option<Explained> {
+        let under = |rule| Explained::under(rule, blocks, zero, precision);
+        under(Rule::AnyTop(max_top)).or_else(|| under(Rule::Top(shared_top(blocks, zero, precision)?)))
+    }
+
+    pub(super) fn under(rule: Rule, blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<Explained> {
+        let with_points = blocks.iter().map(|block| (block, points(&levels(block, zero), zero, precision)));
+        let telling: Vec<(&Vec<f32>, Vec<Point>)> = with_points.filter(|(_, points)| rule.can_tell(points)).collect();
+        if telling.is_empty() || (telling.len() as f64) < MIN_TELLING_SHARE * blocks.len() as f64 {
+            return None;
+        }
+        let n = telling.len() as u64;
+        let mut tolerated = n as usize - (rule.min_hit_share() * n as f64).ceil() as usize;
+        let mut hits = Vec::with_capacity(telling.len());
+        for (block, points) in &telling {
+            match rule.explains(points) {
+                Some(fit) => hits.push(((*block).clone(), fit)),
+                // Too many misses: nothing that follows can be accepted, and most tensors end here.
+                None if tolerated == 0 => return None,
+                None => tolerated -= 1,
+            }
+        }
+        let telling: Vec<&Vec<f32>> = telling.into_iter().map(|(block, _)| block).collect();
+        let means: Vec<f64> = telling.iter().map(|block| mean(block)).collect();
+        let shifted = |x: f64, i: usize, u: f64| x + SURROGATE_SHIFT * u * moved_part(x, means[i]);
+        let by_share = surrogate_hits(&telling, zero, precision, rule, shifted);
+        let steps = hits.iter().map(|(_, fit)| fit.step()).collect::<Vec<f64>>();
+        let by_step = surrogate_hits(&telling, zero, precision, rule, |x, i, u| x + steps[i % steps.len()] * u);
+        let count = BlockCount::new(hits.len() as u64, n, by_share.max(by_step), rule.chance_rate());
+        rule.accepts(&count).then(|| Explained { hits: without_outliers(hits, zero, precision), count })
+    }
+
+    /// The largest multiple in [`USUAL`] of the blocks, since the rest may have found a part of their step, or an
+    /// outlier on it; of rows, which have values enough not to, the largest of all.
+    pub(super) fn top(&self, extent: Extent) -> u32 {
+        let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
+        tops.sort_unstable();
+        let last = tops.len().saturating_sub(1);
+        let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
+        tops.get(at).copied().unwrap_or(1)
+    }
+
+    /// Bits a value, the scale included.
+    pub(super) fn cost(&self, extent: Extent, zero: Zero) -> f64 {
+        let scale_bits = if zero == Zero::AtZero { 16.0 } else { 28.0 };
+        let values = match extent {
+            Extent::Block(size) => size as f64,
+            Extent::Whole | Extent::Tensor => 1e6,
+        };
+        f64::from(bits_of(self.top(extent), zero)) + scale_bits / values
+    }
+}
+
+/// In coarse storage an outlier often fits a part of the step that the rest have. Where in most blocks the rest have a
+/// coarser one, an outlier in each is the simpler description; it is named once for all and costs a block nothing.
+fn without_outliers(hits: Vec<(Vec<f32>, Fit)>, zero: Zero, precision: Precision) -> Vec<(Vec<f32>, Fit)> {
+    let coarser = |(block, fit): &(Vec<f32>, Fit)| match fit.spared {
+        true => Some(*fit),
+        false => interval::fit_without_top(&points(&levels(block, zero), zero, precision), fit.top)
+            .filter(|rest| rest.bits >= HIT_BITS && rest.step() >= MIN_COARSER * fit.step()),
+    };
+    let rest: Vec<Option<Fit>> = hits.iter().map(coarser).collect();
+    if rest.iter().flatten().count() as f64 <= MIN_SHARE_WITH_OUTLIER * hits.len() as f64 {
+        return hits;
+    }
+    hits.into_iter().zip(rest).map(|((block, fit), rest)| (block, rest.unwrap_or(fit))).collect()
+}
+
+/// Share of the blocks that must have an outlier for it to be a rule,
+const MIN_SHARE_WITH_OUTLIER: f64 = 0.3;
+/// and by how much the step of the rest is coarser: half a step and less is what an outlier may ask for.
+const MIN_COARSER: f64 = 1.5;
+
+/// The multiple of its step that the largest value of most blocks is, if it is a small one.
+fn shared_top(blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<u32> {
+    let mut votes = [0u32; MAX_SHARED_TOP as usize + 1];
+    for block in blocks {
+        let points = points(&levels(block, zero), zero, precision);
+        if let Some(fit) = interval::fit(&points, MAX_SHARED_TOP).filter(|_| points.len() > 1) {
+            votes[fit.top as usize] += 1;
+        }
+    }
+    let (top, votes) = (MIN_SHARED_TOP..)
+        .zip(&votes[MIN_SHARED_TOP as usize..])
+        .max_by_key(|(top, votes)| (**votes, std::cmp::Reverse(*top)))?;
+    (*votes as f64 >= MIN_TELLING_SHARE * blocks.len() as f64 && *votes > 0).then_some(top)
+}
+
+/// The largest multiple tried. 128 for small blocks: among 16 or 32 values of BF16, those of one binade are
+/// multiples up to 255 of its spacing without any further cause.
+pub(super) fn max_top(extent: Extent, zero: Zero) -> u32 {
+    match (extent, zero) {
+        (Extent::Block(..=32), Zero::AtZero) => 128,
+        (Extent::Block(..=32), Zero::AtLeast) => 63,
+        _ => 255,
+    }
+}
+
+/// Bits that name `top` and all levels below: −8 … 7 are four.
+pub(super) fn bits_of(top: u32, zero: Zero) -> u32 {
+    match zero {
+        Zero::AtZero => (top.max(1).next_power_of_two().trailing_zeros() + 1).max(2),
+        Zero::AtLeast => (top + 1).next_power_of_two().trailing_zeros().max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_name_the_ranges_that_formats_use() {
+        let of = |top| bits_of(top, Zero::AtZero);
+        assert_eq!((of(7), of(8), of(4), of(16), of(32), of(127), of(128)), (4, 4, 3, 5, 6, 8, 8));
+        let of = |top| bits_of(top, Zero::AtLeast);
+        assert_eq!((of(3), of(15), of(31), of(255)), (2, 4, 5, 8));
+    }
+}

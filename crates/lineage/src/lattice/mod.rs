@@ -1,0 +1,161 @@
+//! Integer lattices: do sampled blocks lie on multiples of a step, more often than blocks that were made
+//! to look like them?
+//!
+//! ```text
+//! sampled blocks ─▶ fit each ─▶ hits ──┐
+//!    └▶ two surrogates ─▶ fit each ─▶ hits of chance ─▶ accepted? ─▶ cheapest extent ─▶ Lattice
+//! ```
+
+mod claim;
+mod describe;
+mod fit;
+mod null;
+mod rule;
+
+pub use claim::{BlockCount, MAX_SURROGATE_SHARE, MIN_HIT_SHARE, MIN_LATTICE_EVIDENCE_BITS};
+pub(crate) use claim::{CHANCE_RATE, MIN_AGREEMENT, tail_bits};
+pub(crate) use null::{SURROGATE_SHIFT, mean, moved_part};
+
+use crate::interval::{Precision, Zero};
+use crate::sample::{Axis, Extent, Lines, Sample};
+use describe::{MIN_SAME_STEP, MIN_SAME_STEP_OF_MORE_BITS, has_super_blocks};
+use fit::{Explained, bits_of, max_top};
+use rayon::prelude::*;
+use rule::{MAX_TOP_IN_PART, Rule};
+
+/// Blocks of each extent that are fitted for that, at most.
+const SAMPLED_OF_PART: usize = 64;
+
+/// What the steps of the blocks are numbers of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleClass {
+    /// Powers of two.
+    PowerOfTwo,
+    /// Four significant bits, as E4M3 has.
+    E4m3,
+    /// Eight significant bits.
+    Bf16,
+    /// Eleven significant bits.
+    F16,
+    /// Finer than that, or too coarsely seen to tell.
+    Unknown,
+}
+
+/// A coarser lattice inside the one found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Requantized {
+    /// Mean distinct levels of a block.
+    pub levels: f64,
+    /// What they would be if neighbouring levels were in use as well.
+    pub expected: f64,
+    /// Bits that the coarser lattice has, where blocks are large enough to tell.
+    pub about_bits: Option<u32>,
+}
+
+/// A regular grid that the sampled blocks of a tensor lie on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lattice {
+    /// Steps are counted from zero, not from each block's least value.
+    pub symmetric: bool,
+    /// Bits that name a level.
+    pub bits: u32,
+    /// The largest multiple in 80 % of the blocks; of rows, in all.
+    pub top: u32,
+    /// Values that share a step.
+    pub extent: Extent,
+    /// Along which they run.
+    pub axis: Axis,
+    /// What the steps are.
+    pub scales: ScaleClass,
+    /// The steps of a super-block of 256 are multiples of one step in turn, as in k-quants.
+    pub super_blocks: bool,
+    /// A coarser lattice inside.
+    pub requantized: Option<Requantized>,
+    /// The evidence.
+    pub blocks: BlockCount,
+}
+
+/// Blocks of each extent that are fitted, at most.
+pub(crate) fn sampled(extent: Extent) -> usize {
+    match extent {
+        Extent::Block(..=32) => 192,
+        Extent::Block(..=64) => 64,
+        Extent::Block(_) => 48,
+        Extent::Whole | Extent::Tensor => 32,
+    }
+}
+
+const EXTENTS: [Extent; 6] =
+    [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
+
+/// All extents, each with both zeros; the order is that of preference among equals.
+fn tried() -> Vec<(Extent, Zero)> {
+    EXTENTS.iter().flat_map(|&extent| [(extent, Zero::AtZero), (extent, Zero::AtLeast)]).collect()
+}
+
+/// The cheapest lattice along the axis of `lines` that is accepted; `sample` is of them.
+pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
+    let found: Vec<(f64, Extent, Zero, Explained)> = tried()
+        .into_par_iter()
+        .filter_map(|(extent, zero)| {
+            let blocks = sample.blocks(extent, sampled(extent));
+            let explained = Explained::of(&blocks, zero, precision, max_top(extent, zero))?;
+            Some((explained.cost(extent, zero), extent, zero, explained))
+        })
+        .collect();
+    let cheapest = (0..found.len()).reduce(|a, b| if found[b].0 < found[a].0 { b } else { a })?;
+    let chosen = (cheapest + 1..found.len()).fold(cheapest, |chosen, larger| {
+        let ((_, extent, zero, small), (_, larger_extent, larger_zero, whole)) = (&found[chosen], &found[larger]);
+        // Small blocks of few levels can be cheaper; but one step for more values says more.
+        let more_bits = bits_of(whole.top(*larger_extent), *larger_zero) > bits_of(small.top(*extent), *zero);
+        let share = if more_bits { MIN_SAME_STEP_OF_MORE_BITS } else { MIN_SAME_STEP };
+        let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision, share);
+        if stays { larger } else { chosen }
+    });
+    let (_, extent, zero, explained) = &found[chosen];
+    let (extent, zero) = (*extent, *zero);
+    let lattice = Lattice {
+        symmetric: zero == Zero::AtZero,
+        bits: bits_of(explained.top(extent), zero),
+        top: explained.top(extent),
+        extent,
+        axis: lines.axis,
+        scales: explained.scale_class(),
+        super_blocks: false,
+        requantized: None,
+        blocks: explained.count,
+    };
+    if let Some((size, top)) = explained.sub_lattice(extent, zero) {
+        let (extent, bits) = (Extent::Block(size), bits_of(top, zero));
+        return Some(Lattice { extent, top, bits, super_blocks: true, ..lattice });
+    }
+    if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
+        let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
+        let requantized = explained.requantized(zero, top);
+        return Some(Lattice { extent: Extent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
+    }
+    Some(Lattice {
+        super_blocks: has_super_blocks(sample, extent, zero, precision),
+        requantized: explained.requantized(zero, lattice.top),
+        ..lattice
+    })
+}
+
+/// The cheapest lattice that some of the blocks lie on, where the whole is on none: rows of a quantized model beside rows of
+/// another, or experts of both kinds in one tensor.
+pub(crate) fn find_in_part(sample: &Sample, axis: Axis, precision: Precision) -> Option<Lattice> {
+    let found: Vec<(f64, Lattice)> = tried()
+        .into_par_iter()
+        .filter_map(|(extent, zero)| {
+            let blocks = sample.blocks(extent, sampled(extent).min(SAMPLED_OF_PART));
+            let rule = Rule::AnyTopInPart(max_top(extent, zero).min(MAX_TOP_IN_PART));
+            let explained = Explained::under(rule, &blocks, zero, precision)?;
+            let (top, scales) = (explained.top(extent), explained.scale_class());
+            let (symmetric, bits) = (zero == Zero::AtZero, bits_of(top, zero));
+            let (super_blocks, requantized, blocks) = (false, None, explained.count);
+            let lattice = Lattice { symmetric, bits, top, extent, axis, scales, super_blocks, requantized, blocks };
+            Some((explained.cost(extent, zero), lattice))
+        })
+        .collect();
+    found.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, lattice)| lattice)
+}

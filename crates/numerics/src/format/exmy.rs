@@ -1,0 +1,335 @@
+//! Any small float: a sign, X exponent bits, Y mantissa bits, a bias, and what the last codes mean.
+//!
+//! ```text
+//!  X+Y      Y       0        s = 1 → negative
+//! ┌─┬──────┬────────┐        e = 0:  m · 2^(1 − bias − Y)            (zero and subnormals)
+//! │s│  e   │   m    │        e > 0:  (2^Y + m) · 2^(e − bias − Y)
+//! └─┴──────┴────────┘
+//!    ieee    e all ones: ∞ when m = 0, else NaN               e5m2, f16, bf16
+//!    fn      only e and m all ones: NaN; no ∞                 fp8_e4m3
+//!    finite  every code is a number                           fp6_e2m3, fp6_e3m2, fp4_e2m1
+//! ```
+//!
+//! # Source
+//! OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0, section 5.3; IEEE 754-2019.
+
+use super::exponent::pow2;
+use super::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero};
+use multiversion::multiversion;
+
+/// What the codes at the top of the range mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Specials {
+    /// The last exponent holds infinity and NaN; overflow goes to infinity.
+    Ieee,
+    /// The very last code is NaN, and there is no infinity; overflow is held at the largest value.
+    Fn,
+    /// Neither infinity nor NaN; overflow is held at the largest value.
+    Finite,
+}
+
+/// A float format of X exponent and Y mantissa bits, every value of which F32 holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExMy {
+    exponent_bits: u8,
+    mantissa_bits: u8,
+    bias: i16,
+    specials: Specials,
+}
+
+const fn format(exponent_bits: u8, mantissa_bits: u8, specials: Specials) -> ExMy {
+    ExMy { exponent_bits, mantissa_bits, bias: (1 << (exponent_bits - 1)) - 1, specials }
+}
+
+/// Most exponent bits: F32 has no more.
+pub const MAX_EXPONENT_BITS: u8 = 8;
+/// Most mantissa bits: one fewer than F32.
+pub const MAX_MANTISSA_BITS: u8 = 22;
+
+impl ExMy {
+    /// bfloat16.
+    pub const BF16: ExMy = format(8, 7, Specials::Ieee);
+    /// IEEE 754 binary16.
+    pub const F16: ExMy = format(5, 10, Specials::Ieee);
+    /// NVIDIA TensorFloat-32.
+    pub const TF32: ExMy = format(8, 10, Specials::Ieee);
+    /// OCP OFP8 E4M3.
+    pub const FP8_E4M3: ExMy = format(4, 3, Specials::Fn);
+    /// OCP OFP8 E5M2.
+    pub const FP8_E5M2: ExMy = format(5, 2, Specials::Ieee);
+    /// OCP MX FP6 E2M3.
+    pub const FP6_E2M3: ExMy = format(2, 3, Specials::Finite);
+    /// OCP MX FP6 E3M2.
+    pub const FP6_E3M2: ExMy = format(3, 2, Specials::Finite);
+    /// OCP MX FP4 E2M1.
+    pub const FP4_E2M1: ExMy = format(2, 1, Specials::Finite);
+
+    /// The format with these fields, or `None` when it has no such format: X from 1 to 8, Y from 0 to
+    /// 22, and every value within what F32 holds ([`ExMy::biases`]). `ieee` and `fn` need a mantissa,
+    /// and `ieee` an exponent that is left when the last one is taken.
+    pub fn new(exponent_bits: u8, mantissa_bits: u8, specials: Specials, bias: i16) -> Option<Self> {
+        let format = ExMy { exponent_bits, mantissa_bits, bias, specials };
+        let shape = (1..=MAX_EXPONENT_BITS).contains(&exponent_bits) && mantissa_bits <= MAX_MANTISSA_BITS;
+        let specials_fit = match specials {
+            Specials::Ieee => exponent_bits >= 2 && mantissa_bits >= 1,
+            Specials::Fn => mantissa_bits >= 1,
+            Specials::Finite => true,
+        };
+        (shape && specials_fit && format.min_exponent() >= -126 && format.max_exponent() <= 127).then_some(format)
+    }
+
+    /// IEEE's rule: 2^(X−1) − 1.
+    pub fn default_bias(exponent_bits: u8) -> i16 {
+        (1i16 << exponent_bits.saturating_sub(1).min(MAX_EXPONENT_BITS)) - 1
+    }
+
+    /// Whether the bias is the one that IEEE's rule gives.
+    pub(crate) fn has_default_bias(self) -> bool {
+        self.bias == ExMy::default_bias(self.exponent_bits)
+    }
+
+    /// Least and greatest bias with which all values are F32's; empty (least > greatest) when there is none.
+    pub fn biases(exponent_bits: u8, specials: Specials) -> (i16, i16) {
+        let last_exponent = (1i16 << exponent_bits.min(MAX_EXPONENT_BITS)) - 1 - i16::from(specials == Specials::Ieee);
+        (last_exponent - 127, 127)
+    }
+
+    /// X.
+    pub fn exponent_bits(self) -> u32 {
+        u32::from(self.exponent_bits)
+    }
+
+    /// Y: stored bits of the significand, without the implicit one.
+    pub fn mantissa_bits(self) -> u32 {
+        u32::from(self.mantissa_bits)
+    }
+
+    /// What is taken off the stored exponent.
+    pub fn bias(self) -> i32 {
+        i32::from(self.bias)
+    }
+
+    /// Meaning of the codes at the top.
+    pub fn specials(self) -> Specials {
+        self.specials
+    }
+
+    /// Bits a value takes where the format is stored.
+    pub fn bits(self) -> u32 {
+        1 + self.exponent_bits() + self.mantissa_bits()
+    }
+
+    /// Exponent of the smallest normal value.
+    pub fn min_exponent(self) -> i32 {
+        1 - self.bias()
+    }
+
+    /// Exponent of the largest finite value.
+    pub fn max_exponent(self) -> i32 {
+        let last = (1 << self.exponent_bits) - 1 - self.bias();
+        last - i32::from(self.specials == Specials::Ieee)
+    }
+
+    /// Sign-less code of the largest finite value.
+    pub fn largest_code(self) -> u32 {
+        let all = (1u32 << (self.exponent_bits + self.mantissa_bits)) - 1;
+        match self.specials {
+            Specials::Finite => all,
+            Specials::Fn => all - 1,
+            Specials::Ieee => all - (1 << self.mantissa_bits),
+        }
+    }
+
+    /// The value of a sign-less code, by the drawing above, as if codes went on for ever.
+    pub fn decode(self, code: u32) -> f64 {
+        let (e, m) = (code >> self.mantissa_bits, code & ((1 << self.mantissa_bits) - 1));
+        let spacing = |e: i32| libm::ldexp(1.0, e - self.bias() - self.mantissa_bits() as i32);
+        match e {
+            0 => f64::from(m) * spacing(1),
+            _ => f64::from((1 << self.mantissa_bits) + m) * spacing(e as i32),
+        }
+    }
+
+    /// The largest finite value.
+    pub fn largest(self) -> f32 {
+        self.decode(self.largest_code()) as f32
+    }
+
+    /// Halfway between the largest finite value and the one that the next code would have.
+    pub(crate) fn beyond(self) -> f32 {
+        let largest = self.largest_code();
+        ((self.decode(largest) + self.decode(largest + 1)) / 2.0) as f32
+    }
+
+    /// Casts one value. NaN stays NaN and infinity infinity.
+    ///
+    /// # Examples
+    /// ```
+    /// use numerics::{ExMy, Rounding};
+    /// let fp8 = ExMy::named("fp8_e4m3").expect("a format of the table");
+    /// assert_eq!(fp8.cast(Rounding::Rne, 0.3), 0.3125);
+    /// assert_eq!(fp8.cast(Rounding::Rne, 1e6), 448.0);
+    /// ```
+    pub fn cast(self, rounding: Rounding, x: f32) -> f32 {
+        if !x.is_finite() {
+            return x;
+        }
+        let grid = Grid::of(self);
+        match rounding {
+            Rounding::Rne => grid.cast(NearestEven, x, 0),
+            Rounding::Trunc => grid.cast(TowardsZero, x, 0),
+            Rounding::Away => grid.cast(NearestAway, x, 0),
+        }
+    }
+
+    /// Casts finite values in place; the first stands at `start` of its tensor.
+    pub(crate) fn cast_slice<R: Round>(self, round: R, values: &mut [f32], start: usize) {
+        cast_wide(Grid::of(self), round, values, start);
+    }
+}
+
+/// Compiled for what the machine has; a wider instruction gives the same bits.
+#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
+    for (i, x) in values.iter_mut().enumerate() {
+        *x = grid.cast(round, *x, start + i);
+    }
+}
+
+pub(super) const SIGN: u32 = 0x8000_0000;
+
+/// What the cast needs of a format, in F32's own bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    /// Bits of F32's significand that the format lacks.
+    shift: u32,
+    /// Flips the bit that decides a tie where the format's last bit is one of its exponent.
+    parity: u32,
+    smallest_normal: u32,
+    /// Of the subnormals.
+    spacing: f32,
+    largest: u32,
+    /// What a magnitude beyond the largest becomes.
+    overflow: u32,
+}
+
+impl Grid {
+    pub(crate) fn of(format: ExMy) -> Grid {
+        let shift = 23 - format.mantissa_bits();
+        // Without a mantissa the last bit of a code is the exponent's, which differs from F32's by the biases.
+        let odd = format.mantissa_bits == 0 && (127 - format.bias()) % 2 != 0;
+        let largest = format.largest().to_bits();
+        Grid {
+            shift,
+            parity: u32::from(odd) << shift,
+            smallest_normal: pow2(format.min_exponent()).to_bits(),
+            spacing: pow2(format.min_exponent() - format.mantissa_bits() as i32),
+            largest,
+            overflow: if format.specials == Specials::Ieee { f32::INFINITY.to_bits() } else { largest },
+        }
+    }
+
+    /// Overflow is held at the largest value, whatever the format has.
+    pub(crate) fn saturating(mut self) -> Grid {
+        self.overflow = self.largest;
+        self
+    }
+
+    #[inline(always)]
+    pub(crate) fn cast<R: Round>(&self, round: R, x: f32, place: usize) -> f32 {
+        let (sign, abs) = (x.to_bits() & SIGN, x.to_bits() & !SIGN);
+        // Magnitude bits order as magnitudes do, and a carry out of the significand is the next exponent.
+        let normal = (abs + round.carry(abs ^ self.parity, self.shift, place)) & (u32::MAX << self.shift);
+        // The quotient is exact but where it is far below one half.
+        let steps = f32::from_bits(abs) / self.spacing;
+        let subnormal = (round.integer(steps, place) * self.spacing).to_bits();
+        let cast = if abs < self.smallest_normal { subnormal } else { normal };
+        let beyond = if round.towards_zero() { self.largest } else { self.overflow };
+        f32::from_bits(sign | if cast > self.largest { beyond } else { cast })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::minifloat::Minifloat;
+    use super::*;
+
+    fn named(name: &str) -> ExMy {
+        ExMy::named(name).unwrap()
+    }
+
+    #[test]
+    fn the_drawing_gives_the_values_that_the_ocp_specifications_list() {
+        // Smallest subnormal, largest subnormal, smallest normal, largest finite.
+        for (name, bits, values) in [
+            ("fp8_e4m3", 8, [2f64.powi(-9), 0.875 * 2f64.powi(-6), 2f64.powi(-6), 448.0]),
+            ("fp8_e5m2", 8, [2f64.powi(-16), 0.75 * 2f64.powi(-14), 2f64.powi(-14), 57_344.0]),
+            ("fp6_e2m3", 6, [0.125, 0.875, 1.0, 7.5]),
+            ("fp6_e3m2", 6, [0.0625, 0.1875, 0.25, 28.0]),
+            ("fp4_e2m1", 4, [0.5, 0.5, 1.0, 6.0]),
+        ] {
+            let f = named(name);
+            let normal = 1u32 << f.mantissa_bits();
+            assert_eq!(f.bits(), bits, "{name}");
+            assert_eq!([1, normal - 1, normal, f.largest_code()].map(|code| f.decode(code)), values, "{name}");
+        }
+        let fp4: Vec<f64> = (0..8).map(|code| named("fp4_e2m1").decode(code)).collect();
+        assert_eq!(fp4, [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn wide_formats_have_the_same_limits_as_their_own_kernels() {
+        for wide in Minifloat::ALL {
+            let f = ExMy::from(wide);
+            assert_eq!(f.name(), Some(wide.name()));
+            assert_eq!(
+                (f.largest(), f.min_exponent(), f.max_exponent()),
+                (wide.largest(), wide.min_exponent(), wide.max_exponent())
+            );
+            assert_eq!((f.mantissa_bits(), f.bits()), (wide.mantissa_bits(), wide.bits()));
+            for i in 0..400_000u32 {
+                let x = f32::from_bits(i.wrapping_mul(0x9e37_79b1));
+                for rounding in [Rounding::Rne, Rounding::Trunc] {
+                    let (a, b) = (f.cast(rounding, x), wide.cast(rounding, x));
+                    assert!(a.to_bits() == b.to_bits(), "{wide:?} {rounding:?} {x:e}: {a:e} and {b:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_format_that_f32_cannot_hold_or_without_numbers_is_none() {
+        assert!(ExMy::new(8, 7, Specials::Ieee, 127).is_some());
+        assert!(ExMy::new(8, 7, Specials::Ieee, 128).is_none(), "subnormals below F32's normals");
+        assert!(ExMy::new(8, 7, Specials::Finite, 127).is_none(), "beyond F32's largest");
+        assert!(ExMy::new(1, 2, Specials::Ieee, 0).is_none(), "nothing left but subnormals");
+        assert!(ExMy::new(1, 2, Specials::Finite, 0).is_some());
+        assert!(ExMy::new(3, 0, Specials::Fn, 3).is_none());
+        assert!(ExMy::new(0, 3, Specials::Finite, 0).is_none() && ExMy::new(9, 3, Specials::Finite, 0).is_none());
+        assert!(ExMy::new(4, 23, Specials::Ieee, 7).is_none());
+        for x in 1..=8 {
+            for specials in [Specials::Ieee, Specials::Fn, Specials::Finite] {
+                let (least, greatest) = ExMy::biases(x, specials);
+                for bias in -300..300 {
+                    let fits = ExMy::new(x, 1, specials, bias).is_some();
+                    let shape = specials != Specials::Ieee || x >= 2;
+                    assert_eq!(fits, shape && (least..=greatest).contains(&bias), "e{x}m1 {specials:?} {bias}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn overflow_is_infinite_only_where_the_format_has_infinities() {
+        let at = |name, rounding, x| named(name).cast(rounding, x);
+        assert_eq!(at("fp8_e5m2", Rounding::Rne, 61_439.9), 57_344.0);
+        assert_eq!(at("fp8_e5m2", Rounding::Rne, 61_440.0), f32::INFINITY, "a tie with the even code, infinity");
+        assert_eq!(at("fp8_e5m2", Rounding::Trunc, 1e30), 57_344.0);
+        assert_eq!(at("fp8_e4m3", Rounding::Away, -1e30), -448.0);
+        assert_eq!(at("fp4_e2m1", Rounding::Rne, 100.0), 6.0);
+        assert_eq!(at("fp4_e2m1", Rounding::Rne, -0.25).to_bits(), (-0.0f32).to_bits(), "a tie with zero");
+        assert_eq!(at("fp4_e2m1", Rounding::Away, -0.25), -0.5);
+        assert_eq!(at("fp4_e2m1", Rounding::Rne, 2.5), 2.0);
+        assert_eq!(at("fp4_e2m1", Rounding::Away, 2.5), 3.0);
+    }
+}

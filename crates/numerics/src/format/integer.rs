@@ -1,0 +1,358 @@
+//! Integers with a scale for each group.
+//!
+//! ```text
+//!     N bits a value     one a group                       codes of int4 that are used
+//! ┌─┬─────────────────┐  ┌─────┐               sym        1001 … 1111 0000 0001 … 0111   −7 … 7
+//! │s│ q, two's compl. │  │  d  │               fullrange  1000 … 1111 0000 0001 … 0111   −8 … 7
+//! └─┴─────────────────┘  └─────┘
+//! ┌───────────────────┐  ┌─────┬─────────┐     asym       0000 … 1111   0 … 15 over min
+//! │   q, unsigned     │  │  d  │ min or z│     zeropoint  0000 … 1111   0 … 15, z of them below 0
+//! └───────────────────┘  └─────┴─────────┘
+//! ```
+//!
+//! Symmetric, qmax = 2^(N−1) − 1, all arithmetic in F32:
+//!
+//! ```text
+//! d = absmax / qmax      q = rne(x / d) clamped to ±qmax      value = q·d        (d = 0 → 0)
+//! ```
+//!
+//! Asymmetric, qmax = 2^N − 1:
+//!
+//! ```text
+//! d = (max − min) / qmax   q = rne((x − min) / d) clamped to 0…qmax   value = min + q·d   (d = 0 → min)
+//! ```
+//!
+//! Zero point, qmax = 2^N − 1, over the range from min(min, 0) to max(max, 0):
+//!
+//! ```text
+//! d = range / qmax   z = rne(−least / d)   q = (rne(x / d) + z) clamped to 0…qmax   value = (q − z)·d   (d = 0 → 0)
+//! ```
+//!
+//! Full range, qmax = 2^(N−1), m the value of greatest magnitude (the positive one of two):
+//!
+//! ```text
+//! d = m / −qmax   q = rne(x / d) clamped to −qmax…qmax − 1   value = q·d   (d = 0 → 0)
+//! ```
+//!
+//! A scale under which the largest q gives no finite value, as rounding up near F32's largest value can have it, is the next
+//! lower one instead. q is an integer, so zero is +0.0 whatever the sign of x. Where another format holds the scale, d (and
+//! min) are those of that format before anything is divided by them; other roundings take the place of rne, but for z.
+//!
+//! # Source
+//! Zero point: ONNX `QuantizeLinear` with the ranges of PyTorch's `MinMaxObserver`. Full range: the sign of
+//! `quantize_row_q4_0_ref` in ggml-quants.c.
+
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::rounding::Round;
+use super::scale::{Levels, ScaleFormat};
+
+/// Where an integer's levels lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Symmetry {
+    /// ±(2^(N−1) − 1) steps around zero.
+    #[default]
+    Sym,
+    /// 2^N − 1 steps from the least to the greatest value.
+    Asym,
+    /// The same over a range that includes zero, which is a level: an integer of N bits is stored for it.
+    ZeroPoint,
+    /// −2^(N−1) to 2^(N−1) − 1 steps, the value of greatest magnitude on the first.
+    FullRange,
+}
+
+impl Symmetry {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Symmetry); 4] = [
+        ("sym", Symmetry::Sym),
+        ("asym", Symmetry::Asym),
+        ("zeropoint", Symmetry::ZeroPoint),
+        ("fullrange", Symmetry::FullRange),
+    ];
+
+    /// As an option.
+    pub fn name(self) -> &'static str {
+        Symmetry::ALL.iter().find(|(_, symmetry)| *symmetry == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// More than half a step beyond the first or last integer.
+#[inline(always)]
+fn is_beyond(q: f32, first: f32, last: f32) -> bool {
+    q < first - 0.5 || q > last + 0.5
+}
+
+pub(crate) struct Symmetric<R> {
+    qmax: f32,
+    levels: Levels,
+    scale: ScaleFormat,
+    round: R,
+}
+
+impl<R: Round> Symmetric<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        let qmax = ((1u32 << (bits - 1)) - 1) as f32;
+        Symmetric { qmax, levels: Levels::up_to(qmax), scale, round }
+    }
+
+    /// The elements of MXINT8: integers of ±127 that stand for as many sixty-fourths.
+    pub(crate) fn mxint8(round: R) -> Self {
+        let kernel = Symmetric::new(8, ScaleFormat::E8m0, round);
+        Symmetric { levels: Levels { fraction_bits: 6, ..kernel.levels }, ..kernel }
+    }
+}
+
+impl<R: Round> GroupKernel for Symmetric<R> {
+    type Scale = f32;
+
+    #[inline(always)]
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        Ok(self.scale.step(range.absmax(), self.levels))
+    }
+
+    fn largest(&self) -> f32 {
+        self.qmax
+    }
+
+    #[inline(always)]
+    fn apply(&self, d: f32, values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            // Clamping to an integer before rounding is clamping after it.
+            let q = self.round.integer((*x / d).clamp(-self.qmax, self.qmax), at.of(i));
+            *x = q * d;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        d != 0.0 && is_beyond(x / d, -self.qmax, self.qmax)
+    }
+}
+
+/// −2^(N−1) to 2^(N−1) − 1 steps.
+pub(crate) struct FullRange<R> {
+    symmetric: Symmetric<R>,
+}
+
+impl<R: Round> FullRange<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        let qmax = (1u32 << (bits - 1)) as f32;
+        FullRange { symmetric: Symmetric { qmax, levels: Levels::up_to(qmax), scale, round } }
+    }
+}
+
+impl<R: Round> GroupKernel for FullRange<R> {
+    type Scale = f32;
+
+    #[inline(always)]
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        let d = self.symmetric.scale(range)?;
+        Ok(if range.absmax() > range.max { d } else { -d })
+    }
+
+    fn largest(&self) -> f32 {
+        self.symmetric.qmax
+    }
+
+    #[inline(always)]
+    fn apply(&self, d: f32, values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        let Symmetric { qmax, round, .. } = self.symmetric;
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = round.integer((*x / d).clamp(-qmax, qmax - 1.0), at.of(i)) * d + 0.0;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        let qmax = self.symmetric.qmax;
+        d != 0.0 && is_beyond(x / d, -qmax, qmax - 1.0)
+    }
+}
+
+/// 2^N − 1 steps, one of which is zero.
+pub(crate) struct ZeroPoint<R> {
+    qmax: f32,
+    scale: ScaleFormat,
+    round: R,
+}
+
+impl<R: Round> ZeroPoint<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        ZeroPoint { qmax: ((1u32 << bits) - 1) as f32, scale, round }
+    }
+}
+
+impl<R: Round> GroupKernel for ZeroPoint<R> {
+    /// d and z.
+    type Scale = (f32, f32);
+
+    #[inline(always)]
+    fn scale(&self, Range { min, max }: Range) -> Result<(f32, f32), RangeOverflow> {
+        let (least, greatest) = (min.min(0.0), max.max(0.0));
+        let span = greatest - least;
+        if span.is_infinite() {
+            return Err(RangeOverflow { min, max });
+        }
+        let zero_point = |d: f32| if d == 0.0 { 0.0 } else { (-least / d).min(self.qmax).round_ties_even() };
+        let greatest = |d: f32| zero_point(d).max(self.qmax - zero_point(d));
+        let d = self.scale.within(span / self.qmax, |d| greatest(d) * d);
+        Ok((d, zero_point(d)))
+    }
+
+    #[inline(always)]
+    fn apply(&self, (d, z): (f32, f32), values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(0.0);
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            // q − z; clamping to integers before rounding is clamping after it.
+            *x = self.round.integer((*x / d).clamp(-z, self.qmax - z), at.of(i)) * d + 0.0;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, (d, z): (f32, f32), x: f32) -> bool {
+        d != 0.0 && is_beyond(x / d, -z, self.qmax - z)
+    }
+}
+
+pub(crate) struct Asymmetric<R> {
+    qmax: f32,
+    scale: ScaleFormat,
+    round: R,
+}
+
+impl<R: Round> Asymmetric<R> {
+    pub(crate) fn new(bits: u8, scale: ScaleFormat, round: R) -> Self {
+        Asymmetric { qmax: ((1u32 << bits) - 1) as f32, scale, round }
+    }
+}
+
+impl<R: Round> GroupKernel for Asymmetric<R> {
+    /// d and min.
+    type Scale = (f32, f32);
+
+    #[inline(always)]
+    fn scale(&self, Range { min, max }: Range) -> Result<(f32, f32), RangeOverflow> {
+        let span = max - min;
+        if span.is_infinite() {
+            return Err(RangeOverflow { min, max });
+        }
+        let min = self.scale.hold(min);
+        Ok((self.scale.within(span / self.qmax, |d| min + self.qmax * d), min))
+    }
+
+    #[inline(always)]
+    fn apply(&self, (d, min): (f32, f32), values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.fill(min + 0.0);
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            let q = self.round.integer(((*x - min) / d).clamp(0.0, self.qmax), at.of(i));
+            *x = min + q * d;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, (d, min): (f32, f32), x: f32) -> bool {
+        d != 0.0 && is_beyond((x - min) / d, 0.0, self.qmax)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rounding::NearestEven;
+    use super::*;
+
+    #[test]
+    fn the_drawing_has_the_codes_that_are_used() {
+        // From −8 or −7 to 7 in steps of 1/64, so that d is 1.
+        for (scheme, least) in [
+            ("int4@tensor", -7),
+            ("int4@tensor:fullrange", -8),
+            ("int4@tensor:asym", -8),
+            ("int4@tensor:zeropoint", -8),
+        ] {
+            let mut values: Vec<f32> = (least * 64..=7 * 64).map(|i| i as f32 / 64.0).collect();
+            let ctx = crate::TensorContext { name: "t", n_per_row: values.len() };
+            let scheme: crate::Scheme = scheme.parse().unwrap();
+            scheme.fake_quantize(&mut values, &ctx, &crate::PlainCodec).unwrap();
+            values.dedup();
+            assert_eq!(values, (least..=7).map(|q| q as f32).collect::<Vec<_>>(), "{scheme}");
+        }
+    }
+
+    #[test]
+    fn int8_of_a_small_row_gives_the_values_worked_out_by_hand() {
+        let kernel = Symmetric::new(8, ScaleFormat::F32, NearestEven);
+        let d = kernel.scale(Range { min: -2.0, max: 254.0 }).unwrap();
+        assert_eq!(d, 2.0);
+        let mut v = [254.0, -2.0, 1.0, 3.0, -1.0, -0.5, 5.0, 0.0];
+        kernel.apply(d, &mut v, Places::contiguous(0));
+        // 1/2 and 3/2 are ties: to 0 and to 2. −1/2 goes to zero without its sign.
+        assert_eq!(v, [254.0, -2.0, 0.0, 4.0, 0.0, 0.0, 4.0, 0.0]);
+        assert!(v.iter().all(|x| x.to_bits() != (-0.0f32).to_bits()));
+    }
+
+    #[test]
+    fn asymmetric_int2_spans_from_the_least_to_the_greatest_value() {
+        let kernel = Asymmetric::new(2, ScaleFormat::F32, NearestEven);
+        let scale = kernel.scale(Range { min: 10.0, max: 16.0 }).unwrap();
+        assert_eq!(scale, (2.0, 10.0));
+        let mut v = [10.0, 10.9, 11.0, 13.0, 15.1, 16.0];
+        kernel.apply(scale, &mut v, Places::contiguous(0));
+        assert_eq!(v, [10.0, 10.0, 10.0, 14.0, 16.0, 16.0]);
+    }
+
+    #[test]
+    fn a_zero_point_is_a_level_and_the_range_always_includes_zero() {
+        let kernel = ZeroPoint::new(2, ScaleFormat::F32, NearestEven);
+        // Range −2 to 4: steps of 2, zero is step 1.
+        let scale = kernel.scale(Range { min: -2.0, max: 4.0 }).unwrap();
+        assert_eq!(scale, (2.0, 1.0));
+        let mut v = [-2.0, -1.1, 0.0, -0.9, 2.9, 4.0];
+        kernel.apply(scale, &mut v, Places::contiguous(0));
+        assert_eq!(v, [-2.0, -2.0, 0.0, 0.0, 2.0, 4.0]);
+        assert!(v.iter().all(|x| x.to_bits() != (-0.0f32).to_bits()));
+        // 10 to 12 becomes 0 to 12, −9 to −3 becomes −9 to 0.
+        assert_eq!(kernel.scale(Range { min: 10.0, max: 12.0 }), Ok((4.0, 0.0)));
+        assert_eq!(kernel.scale(Range { min: -9.0, max: -3.0 }), Ok((3.0, 3.0)));
+        // Range −1 to 5: steps of 2. Half a step below zero is a tie, so zero is step 0; 5 is 2.5 steps, a tie as well.
+        let scale = kernel.scale(Range { min: -1.0, max: 5.0 }).unwrap();
+        assert_eq!(scale, (2.0, 0.0));
+        let mut v = [-1.0, 5.0];
+        kernel.apply(scale, &mut v, Places::contiguous(0));
+        assert_eq!(v, [0.0, 4.0]);
+    }
+
+    #[test]
+    fn the_full_range_puts_the_greatest_magnitude_on_its_one_level_more() {
+        let kernel = FullRange::new(4, ScaleFormat::F32, NearestEven);
+        for sign in [1.0f32, -1.0] {
+            let mut v = [-8.0 * sign, 8.0 * sign * 0.99, 3.4 * sign, 0.0];
+            let d = kernel.scale(Range::of(&v)).unwrap();
+            assert_eq!(d, sign);
+            kernel.apply(d, &mut v, Places::contiguous(0));
+            assert_eq!(v, [-8.0 * sign, 7.0 * sign, 3.0 * sign, 0.0]);
+            assert_eq!(v[3].to_bits(), 0);
+        }
+        // Of two equal magnitudes the positive one.
+        assert_eq!(kernel.scale(Range { min: -8.0, max: 8.0 }), Ok(-1.0));
+    }
+
+    #[test]
+    fn a_span_beyond_f32_has_no_scale() {
+        assert!(
+            Asymmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
+        );
+        assert!(
+            ZeroPoint::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
+        );
+        assert!(Symmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_ok());
+    }
+}

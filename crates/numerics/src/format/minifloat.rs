@@ -1,0 +1,264 @@
+//! The wide small floats by bit tricks of their own; any other format, and any other rounding, is [`ExMy`]'s.
+
+use super::exmy::ExMy;
+use super::rounding::{NearestAway, Rounding};
+use multiversion::multiversion;
+
+/// A binary float format below F32.
+///
+/// A finite value is ±s·2^(e − mantissa_bits) with an integer s < 2^(mantissa_bits + 1) and
+/// `min_exponent` ≤ e ≤ `max_exponent`; below 2^`min_exponent` the spacing stays (subnormals).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Minifloat {
+    /// bfloat16: sign, 8 exponent bits, 7 mantissa bits.
+    Bf16,
+    /// IEEE 754 binary16: sign, 5 exponent bits, 10 mantissa bits.
+    F16,
+    /// NVIDIA's TensorFloat-32: sign, 8 exponent bits, 10 mantissa bits, held in 32.
+    Tf32,
+}
+
+impl Minifloat {
+    /// All of them.
+    pub const ALL: [Minifloat; 3] = [Minifloat::Bf16, Minifloat::F16, Minifloat::Tf32];
+
+    /// Scheme name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Minifloat::Bf16 => "bf16",
+            Minifloat::F16 => "f16",
+            Minifloat::Tf32 => "tf32",
+        }
+    }
+
+    /// Stored bits of the significand, without the implicit one.
+    pub fn mantissa_bits(self) -> u32 {
+        match self {
+            Minifloat::Bf16 => 7,
+            Minifloat::F16 | Minifloat::Tf32 => 10,
+        }
+    }
+
+    /// Exponent of the smallest normal value.
+    pub fn min_exponent(self) -> i32 {
+        match self {
+            Minifloat::Bf16 | Minifloat::Tf32 => -126,
+            Minifloat::F16 => -14,
+        }
+    }
+
+    /// Exponent of the largest finite value.
+    pub fn max_exponent(self) -> i32 {
+        match self {
+            Minifloat::Bf16 | Minifloat::Tf32 => 127,
+            Minifloat::F16 => 15,
+        }
+    }
+
+    /// Bits a value takes where the format is stored.
+    pub fn bits(self) -> u32 {
+        match self {
+            Minifloat::Bf16 | Minifloat::F16 => 16,
+            Minifloat::Tf32 => 19,
+        }
+    }
+
+    /// The largest finite value.
+    pub fn largest(self) -> f32 {
+        let exponent = (self.max_exponent() + 127) as u32;
+        let mantissa = (1u32 << self.mantissa_bits()) - 1;
+        f32::from_bits(exponent << 23 | mantissa << (23 - self.mantissa_bits()))
+    }
+
+    /// Casts one value. NaN stays NaN and infinity infinity.
+    #[inline]
+    pub fn cast(self, rounding: Rounding, x: f32) -> f32 {
+        if !x.is_finite() {
+            return x;
+        }
+        match (self, rounding) {
+            (Minifloat::Bf16, Rounding::Rne) => drop_bits_rne::<16>(x),
+            (Minifloat::Bf16, Rounding::Trunc) => drop_bits::<16>(x),
+            (Minifloat::Tf32, Rounding::Rne) => drop_bits_rne::<13>(x),
+            (Minifloat::Tf32, Rounding::Trunc) => drop_bits::<13>(x),
+            (Minifloat::F16, Rounding::Rne) => f16_rne(x),
+            (Minifloat::F16, Rounding::Trunc) => f16_trunc(x),
+            (_, Rounding::Away) => ExMy::from(self).cast(Rounding::Away, x),
+        }
+    }
+
+    /// Casts finite values in place.
+    pub(crate) fn cast_slice(self, rounding: Rounding, values: &mut [f32]) {
+        cast_wide(self, rounding, values);
+    }
+
+    #[inline(always)]
+    fn cast_each(self, rounding: Rounding, values: &mut [f32]) {
+        // One loop for each pair, so that each vectorises.
+        match (self, rounding) {
+            (Minifloat::Bf16, Rounding::Rne) => each(values, drop_bits_rne::<16>),
+            (Minifloat::Bf16, Rounding::Trunc) => each(values, drop_bits::<16>),
+            (Minifloat::Tf32, Rounding::Rne) => each(values, drop_bits_rne::<13>),
+            (Minifloat::Tf32, Rounding::Trunc) => each(values, drop_bits::<13>),
+            (Minifloat::F16, Rounding::Rne) => each(values, f16_rne),
+            (Minifloat::F16, Rounding::Trunc) => each(values, f16_trunc),
+            (_, Rounding::Away) => ExMy::from(self).cast_slice(NearestAway, values, 0),
+        }
+    }
+}
+
+impl From<Minifloat> for ExMy {
+    fn from(minifloat: Minifloat) -> Self {
+        match minifloat {
+            Minifloat::Bf16 => ExMy::BF16,
+            Minifloat::F16 => ExMy::F16,
+            Minifloat::Tf32 => ExMy::TF32,
+        }
+    }
+}
+
+/// Compiled for what the machine has; a wider instruction gives the same bits.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
+fn cast_wide(format: Minifloat, rounding: Rounding, values: &mut [f32]) {
+    format.cast_each(rounding, values);
+}
+
+#[inline(always)]
+fn each(values: &mut [f32], cast: impl Fn(f32) -> f32) {
+    for x in values {
+        *x = cast(*x);
+    }
+}
+
+/// Nearest even on the upper 32 − N bits. A carry runs into the exponent and, past the largest
+/// finite value, lands exactly on infinity.
+#[inline(always)]
+fn drop_bits_rne<const N: u32>(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let half = (1u32 << (N - 1)) - 1 + ((bits >> N) & 1);
+    // Finite bits cannot wrap: the largest is 0xff7fffff.
+    f32::from_bits(bits.wrapping_add(half) & (u32::MAX << N))
+}
+
+#[inline(always)]
+fn drop_bits<const N: u32>(x: f32) -> f32 {
+    f32::from_bits(x.to_bits() & (u32::MAX << N))
+}
+
+const SIGN: u32 = 0x8000_0000;
+/// 65504, the largest finite F16, as F32 bits.
+const F16_LARGEST: u32 = 0x477f_e000;
+/// 2^−14, the smallest normal F16, as F32 bits.
+const F16_SMALLEST_NORMAL: u32 = 0x3880_0000;
+/// One over the smallest subnormal F16.
+const TWO_POW_24: f32 = 16_777_216.0;
+
+#[inline(always)]
+fn f16_rne(x: f32) -> f32 {
+    let sign = x.to_bits() & SIGN;
+    let abs = x.to_bits() & !SIGN;
+    let normal = drop_bits_rne::<13>(f32::from_bits(abs)).to_bits();
+    let normal = if normal > F16_LARGEST { f32::INFINITY.to_bits() } else { normal };
+    // In [0.5, 1) one ulp of F32 is 2^−24, the spacing of F16's subnormals: the addition rounds.
+    let subnormal = ((f32::from_bits(abs) + 0.5) - 0.5).to_bits();
+    f32::from_bits(sign | if abs < F16_SMALLEST_NORMAL { subnormal } else { normal })
+}
+
+#[inline(always)]
+fn f16_trunc(x: f32) -> f32 {
+    let sign = x.to_bits() & SIGN;
+    let abs = x.to_bits() & !SIGN;
+    let normal = (abs & (u32::MAX << 13)).min(F16_LARGEST);
+    // Below 2^−14 the product is below 2^10: the cast to an integer drops the fraction exactly.
+    let subnormal = ((f32::from_bits(abs) * TWO_POW_24) as i32 as f32 / TWO_POW_24).to_bits();
+    f32::from_bits(sign | if abs < F16_SMALLEST_NORMAL { subnormal } else { normal })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::{bf16, f16};
+
+    #[test]
+    fn every_bf16_and_f16_pattern_is_a_fixed_point_of_its_cast() {
+        for bits in 0..=u16::MAX {
+            let cases =
+                [(Minifloat::Bf16, bf16::from_bits(bits).to_f32()), (Minifloat::F16, f16::from_bits(bits).to_f32())];
+            for (format, x) in cases {
+                for rounding in [Rounding::Rne, Rounding::Trunc] {
+                    let y = format.cast(rounding, x);
+                    assert_eq!(y.to_bits(), x.to_bits(), "{format:?} {rounding:?} {bits:#06x}");
+                }
+            }
+        }
+    }
+
+    /// F32 bit patterns from a multiplicative walk through all 2^32, and the neighbours of every tie.
+    fn hard_patterns() -> impl Iterator<Item = f32> {
+        let walk = (0..2_000_000u32).map(|i| i.wrapping_mul(0x9e37_79b1));
+        let around = |bits: u32| [bits.wrapping_sub(1), bits, bits.wrapping_add(1)];
+        let bf16_ties = (0..=u16::MAX).flat_map(move |h| around(u32::from(h) << 16 | 0x8000));
+        let f16_points = (0..0x7c01u16).flat_map(move |h| {
+            let (a, b) = (f16::from_bits(h).to_f64(), f16::from_bits(h + 1).to_f64());
+            let b = if b.is_finite() { b } else { 65_536.0 };
+            let tie = (((a + b) / 2.0) as f32).to_bits();
+            around(tie).into_iter().chain(around(tie | SIGN))
+        });
+        walk.chain(bf16_ties).chain(f16_points).map(f32::from_bits).filter(|x| x.is_finite())
+    }
+
+    #[test]
+    fn millions_of_f32_patterns_and_all_ties_round_as_the_half_crate_does() {
+        for x in hard_patterns() {
+            let (b, h) = (Minifloat::Bf16.cast(Rounding::Rne, x), Minifloat::F16.cast(Rounding::Rne, x));
+            assert_eq!(b.to_bits(), bf16::from_f32(x).to_f32().to_bits(), "bf16 {x:e} {:#010x}", x.to_bits());
+            assert_eq!(h.to_bits(), f16::from_f32(x).to_f32().to_bits(), "f16 {x:e} {:#010x}", x.to_bits());
+        }
+    }
+
+    #[test]
+    fn what_is_compiled_for_this_machine_gives_the_bits_of_what_is_compiled_for_any() {
+        let values: Vec<f32> = hard_patterns().step_by(3).collect();
+        for format in Minifloat::ALL {
+            for rounding in [Rounding::Rne, Rounding::Trunc, Rounding::Away] {
+                let (mut wide, mut plain) = (values.clone(), values.clone());
+                format.cast_slice(rounding, &mut wide);
+                format.cast_each(rounding, &mut plain);
+                assert!(wide.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits()), "{format:?} {rounding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn truncation_is_the_nearest_value_of_the_format_that_is_not_farther_from_zero() {
+        for x in hard_patterns().step_by(7) {
+            for format in Minifloat::ALL {
+                let (t, r) = (format.cast(Rounding::Trunc, x), format.cast(Rounding::Rne, x));
+                assert_eq!(t.to_bits(), format.cast(Rounding::Rne, t).to_bits(), "{format:?} {x:e}: not of the format");
+                assert!(t.abs() <= x.abs() && t.is_sign_negative() == x.is_sign_negative(), "{format:?} {x:e}");
+                // Nearest rounding gives either the truncated value or the next one away from zero.
+                assert!(r.abs() >= t.abs() && (r == t || r.abs() > x.abs()), "{format:?} {x:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn known_answers_hold() {
+        let bf16 = |x| Minifloat::Bf16.cast(Rounding::Rne, x);
+        assert_eq!(bf16(1.0 + 1.0 / 256.0), 1.0, "tie to even, down");
+        assert_eq!(bf16(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0, "tie to even, up");
+        assert_eq!(bf16(std::f32::consts::PI), 3.140_625);
+        assert_eq!(bf16(f32::MAX), f32::INFINITY, "overflow by rounding");
+        assert_eq!(Minifloat::Bf16.cast(Rounding::Trunc, f32::MAX), Minifloat::Bf16.largest());
+        let f16 = |x| Minifloat::F16.cast(Rounding::Rne, x);
+        assert_eq!(f16(65_519.996), 65_504.0);
+        assert_eq!(f16(65_520.0), f32::INFINITY);
+        assert_eq!(f16(-65_520.0), f32::NEG_INFINITY);
+        assert_eq!(Minifloat::F16.cast(Rounding::Trunc, 1e9), 65_504.0);
+        assert_eq!(f16(2.0f32.powi(-25)), 0.0, "tie between 0 and the smallest subnormal");
+        assert_eq!(f16(-1e-9).to_bits(), (-0.0f32).to_bits(), "the sign of a zero stays");
+        assert_eq!(Minifloat::Tf32.cast(Rounding::Rne, 1.0 + 1.0 / 2048.0), 1.0);
+        assert_eq!(Minifloat::F16.largest(), 65_504.0);
+        assert_eq!(Minifloat::Bf16.largest(), bf16::MAX.to_f32());
+    }
+}

@@ -1,0 +1,124 @@
+//! NVIDIA's NVFP4: E2M1 values, an E4M3 scale for each 16 of them, and one F32 scale for the tensor.
+//!
+//! ```text
+//! tensor  ┌────────────┐
+//!         │ s_dec  f32 │
+//!         └────────────┘
+//! block   ┌──────────┬─────────┬─────────┬─  ─┬─────────┐
+//!         │ s  e4m3  │ q1 e2m1 │ q2 e2m1 │ …  │ q16     │     value = (q · s) · s_dec
+//!         └──────────┴─────────┴─────────┴─  ─┴─────────┘
+//!
+//! s_enc = (6·448) / absmax of the tensor     s_dec = 1 / s_enc
+//! s = e4m3((absmax of the block / 6) · s_enc)      q = e2m1(x · (1 / (s · s_dec)))
+//! ```
+//!
+//! All in F32 and in this order, to nearest even and saturating; factors beyond F32 are held at its
+//! largest value; s = 0 gives zeros.
+//!
+//! # Source
+//! NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix on quantization.
+
+use super::exmy::{ExMy, Grid};
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::rounding::{NearestEven, Round};
+
+/// Values that share an E4M3 scale.
+pub const NVFP4_BLCK_SIZE: u32 = 16;
+
+/// The kernel for one tensor.
+pub(crate) struct Nvfp4<R> {
+    element: Grid,
+    block_scale: Grid,
+    largest: f32,
+    /// Elements beyond are held.
+    beyond: f32,
+    s_enc: f32,
+    s_dec: f32,
+    round: R,
+}
+
+impl<R: Round> Nvfp4<R> {
+    /// For a tensor with that greatest magnitude.
+    pub(crate) fn new(absmax: f32, round: R) -> Self {
+        let (element, block_scale) = (ExMy::FP4_E2M1, ExMy::FP8_E4M3);
+        let reach = element.largest() * block_scale.largest();
+        let s_enc = if absmax == 0.0 { 1.0 } else { (reach / absmax).min(f32::MAX) };
+        Nvfp4 {
+            element: Grid::of(element).saturating(),
+            block_scale: Grid::of(block_scale).saturating(),
+            largest: element.largest(),
+            beyond: element.beyond(),
+            s_enc,
+            s_dec: 1.0 / s_enc,
+            round,
+        }
+    }
+}
+
+impl<R> Nvfp4<R> {
+    /// What a block's values are multiplied by.
+    #[inline(always)]
+    fn encode(&self, s: f32) -> f32 {
+        (1.0 / (s * self.s_dec)).min(f32::MAX)
+    }
+}
+
+impl<R: Round> GroupKernel for Nvfp4<R> {
+    /// s.
+    type Scale = f32;
+
+    #[inline(always)]
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        Ok(self.block_scale.cast(NearestEven, range.absmax() / self.largest * self.s_enc, 0))
+    }
+
+    #[inline(always)]
+    fn apply(&self, s: f32, values: &mut [f32], at: Places) {
+        if s == 0.0 {
+            return values.iter_mut().for_each(|x| *x = 0.0f32.copysign(*x));
+        }
+        let encode = self.encode(s);
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = self.element.cast(self.round, *x * encode, at.of(i)) * s * self.s_dec;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, s: f32, x: f32) -> bool {
+        s != 0.0 && (x * self.encode(s)).abs() > self.beyond
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_uses_the_whole_range_has_the_values_worked_out_by_hand() {
+        // absmax 2688 = 6·448, so both factors of the tensor are 1.
+        let kernel = Nvfp4::new(2688.0, NearestEven);
+        assert_eq!((kernel.s_enc, kernel.s_dec), (1.0, 1.0));
+        let s = kernel.scale(Range { min: -2688.0, max: 5.0 }).unwrap();
+        assert_eq!(s, 448.0);
+        let mut values = [-2688.0, 5.0, 112.0, 112.1, 700.0];
+        kernel.apply(s, &mut values, Places::contiguous(0));
+        // 5/448 and the tie 112/448 = 0.25 go to zero; 700/448 = 1.5625 to 1.5.
+        assert_eq!(values, [-2688.0, 0.0, 0.0, 224.0, 672.0]);
+        // 3/6 = 0.5 is an E4M3 number: steps of 0.25 up to 3.
+        let s = kernel.scale(Range { min: 0.0, max: 3.0 }).unwrap();
+        let mut values = [3.0, 0.3, -0.1];
+        kernel.apply(s, &mut values, Places::contiguous(0));
+        assert_eq!((s, values), (0.5, [3.0, 0.25, -0.0]));
+    }
+
+    #[test]
+    fn extreme_tensors_stay_finite() {
+        for absmax in [f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), 0.0] {
+            let kernel = Nvfp4::new(absmax, NearestEven);
+            let mut values = [absmax, -absmax, absmax / 2.0, 0.0];
+            let s = kernel.scale(Range::of(&values)).unwrap();
+            kernel.apply(s, &mut values, Places::contiguous(0));
+            assert!(values.iter().all(|x| x.is_finite()), "{absmax:e}: {values:?}");
+        }
+    }
+}

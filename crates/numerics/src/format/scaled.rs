@@ -1,0 +1,54 @@
+//! Small floats with a scale for each group.
+
+use super::exmy::{ExMy, Grid, SIGN};
+use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::rounding::Round;
+use super::scale::{Levels, ScaleFormat};
+
+/// A minifloat scaled by group: value = cast(x / d)·d, held at ±largest·d.
+///
+/// The quotient of a group's largest value may exceed the largest finite value by the rounding of d.
+/// d = 0 gives 0 with the sign of x.
+pub(crate) struct Scaled<R> {
+    grid: Grid,
+    /// Quotients beyond are held.
+    beyond: f32,
+    levels: Levels,
+    scale: ScaleFormat,
+    round: R,
+}
+
+impl<R: Round> Scaled<R> {
+    pub(crate) fn new(format: ExMy, scale: ScaleFormat, round: R) -> Self {
+        let levels = Levels { largest: format.largest(), max_exponent: format.max_exponent(), fraction_bits: 0 };
+        Scaled { grid: Grid::of(format).saturating(), beyond: format.beyond(), levels, scale, round }
+    }
+}
+
+impl<R: Round> GroupKernel for Scaled<R> {
+    type Scale = f32;
+
+    #[inline(always)]
+    fn scale(&self, range: Range) -> Result<f32, RangeOverflow> {
+        Ok(self.scale.step(range.absmax(), self.levels))
+    }
+
+    fn largest(&self) -> f32 {
+        self.levels.largest
+    }
+
+    #[inline(always)]
+    fn apply(&self, d: f32, values: &mut [f32], at: Places) {
+        if d == 0.0 {
+            return values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & SIGN));
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = self.grid.cast(self.round, *x / d, at.of(i)) * d;
+        }
+    }
+
+    #[inline(always)]
+    fn is_beyond(&self, d: f32, x: f32) -> bool {
+        d != 0.0 && (x / d).abs() > self.beyond
+    }
+}

@@ -1,0 +1,128 @@
+//! A scheme that knows what it must of one tensor, and holds any piece of it as it would be held in the whole.
+
+use super::error::{FakeQuantError, beyond_f32};
+use super::groups::{self, cast};
+use super::kernel::AnyKernel;
+use super::part::Piece;
+use super::{control, ggml};
+use crate::codec::BlockCodec;
+use crate::format::Format;
+use crate::format::group::Range;
+use crate::scheme::imatrix::{Importance, TensorShape};
+use crate::scheme::{Granularity, Scheme};
+
+/// What is known of a whole tensor.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Nothing needs to be.
+    Nothing,
+    /// The ranges of groups that reach through it: the tensor's, or one for each column.
+    Ranges(Granularity, Vec<Range>),
+    /// By what its noise is multiplied.
+    Gain(f64),
+}
+
+/// Made by an [`Observer`](crate::Observer).
+pub struct Holder<'a> {
+    scheme: &'a Scheme,
+    tensor: &'a str,
+    shape: TensorShape,
+    known: Known,
+    kernel: Option<Box<dyn AnyKernel + 'a>>,
+    importance: Option<Importance<'a>>,
+}
+
+impl<'a> Holder<'a> {
+    pub(crate) fn new(
+        scheme: &'a Scheme,
+        tensor: &'a str,
+        shape: TensorShape,
+        known: Known,
+    ) -> Result<Self, FakeQuantError> {
+        let ranges = match &known {
+            Known::Ranges(_, ranges) => ranges.as_slice(),
+            Known::Nothing | Known::Gain(_) => &[],
+        };
+        let kernel = scheme.kernel(tensor, ranges.first().copied().unwrap_or(Range::NONE))?;
+        if let Some(kernel) = &kernel {
+            // Found now, and not when half of the tensor is done.
+            ranges.iter().try_for_each(|&range| kernel.check(range)).map_err(|error| beyond_f32(error, tensor))?;
+        }
+        let importance = scheme.importance(tensor, shape)?;
+        Ok(Holder { scheme, tensor, shape, known, kernel, importance })
+    }
+
+    /// Replaces `values`, the tensor's from its `start`-th on, by what they become in the scheme: the same bits whichever
+    /// pieces the tensor is held in. A piece is what [`Scheme::together`] says, or as many of these as one likes.
+    ///
+    /// # Errors
+    /// Non-finite values without `:nonfinite=keep`, counted from the tensor's first value; another piece; a group whose
+    /// asymmetric span is beyond F32; a codec that fails. Only the first two leave `values` as they were.
+    pub fn hold(&self, start: usize, values: &mut [f32], codec: &dyn BlockCodec) -> Result<(), FakeQuantError> {
+        let Holder { scheme, tensor, .. } = *self;
+        if values.is_empty() || scheme.format == Format::Identity {
+            return Ok(());
+        }
+        let piece = scheme.piece(scheme.together(), tensor, self.shape, start, values.len())?;
+        let kept = scheme.set_aside_nonfinite(values, tensor, start)?;
+        let grouping = scheme.grouping();
+        match (scheme.format, &self.kernel, &self.known) {
+            // A block has its own scale beside the tensor's.
+            (_, Some(kernel), Known::Ranges(granularity, ranges)) if grouping.granularity == *granularity => {
+                let ranges = match granularity {
+                    Granularity::Col => &ranges[start % self.shape.n_per_row..][..piece.width],
+                    _ => ranges,
+                };
+                groups::apply_within(&**kernel, *granularity, ranges, values, piece)
+                    .map_err(|overflow| beyond_f32(overflow, tensor))?;
+            }
+            (_, Some(kernel), _) => {
+                groups::apply(&**kernel, grouping, values, piece).map_err(|overflow| beyond_f32(overflow, tensor))?;
+            }
+            (Format::Minifloat { exmy, rounding }, ..) => cast(exmy, rounding, values, tensor, start),
+            (Format::Ggml(format), ..) => ggml::apply(format, values, tensor, piece, self.importance, codec)?,
+            (Format::Jitter { seed }, ..) => control::jitter(seed, tensor, values, start),
+            (Format::Noise { seed, .. }, _, Known::Gain(gain)) => {
+                control::add_noise(*gain, seed, tensor, values, start);
+            }
+            (Format::Noise { sqnr_db, seed }, ..) => {
+                control::noise(sqnr_db, seed, grouping.granularity, tensor, values, piece);
+            }
+            (Format::Shuffle { seed }, ..) => control::shuffle(seed, grouping.granularity, tensor, values, piece),
+            (Format::Zero, ..) => values.fill(0.0),
+            (
+                Format::Identity
+                | Format::Int { .. }
+                | Format::Codebook(_)
+                | Format::Table
+                | Format::Mx { .. }
+                | Format::Nvfp4 { .. },
+                ..,
+            ) => {}
+        }
+        for (index, value) in kept {
+            values[index] = value;
+        }
+        Ok(())
+    }
+}
+
+impl Scheme {
+    /// Whether a tensor of that shape can be held, as far as that does not depend on its values: block sizes, importance
+    /// matrices, files that were read.
+    ///
+    /// # Errors
+    /// As [`Holder::hold`].
+    pub fn fits(&self, tensor: &str, shape: TensorShape, codec: &dyn BlockCodec) -> Result<(), FakeQuantError> {
+        self.kernel(tensor, Range::NONE)?;
+        let importance = self.importance(tensor, shape)?;
+        match self.format {
+            // Asked with a row of zeros.
+            Format::Ggml(format) if shape.n_per_row > 0 => {
+                let mut row = vec![0.0; shape.n_per_row];
+                ggml::apply(format, &mut row, tensor, Piece::whole(shape.n_per_row), importance, codec)
+            }
+            _ => Ok(()),
+        }
+    }
+}

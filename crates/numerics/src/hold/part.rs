@@ -1,0 +1,107 @@
+//! Which values of a tensor have to be at hand together, so that the rest can be done later, or elsewhere.
+
+use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat};
+use crate::scheme::imatrix::TensorShape;
+use crate::scheme::{Granularity, Scheme};
+use std::fmt;
+
+/// Which part of a tensor values are: whole rows, or some of one row, which are taken for a row of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Place of the first value.
+    pub(crate) start: usize,
+    /// Values side by side in a row.
+    pub(crate) width: usize,
+}
+
+impl Piece {
+    /// All of a tensor.
+    pub(crate) fn whole(n_per_row: usize) -> Piece {
+        Piece { start: 0, width: n_per_row }
+    }
+}
+
+/// The least part of a tensor that comes out as it would from the whole, once its [`Observer`](crate::Observer) has seen
+/// what there is to be known of all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// That many contiguous values of a row, and any multiple of them, counted from the row's start; a row may end sooner.
+    Values(u64),
+    /// That many rows, and any multiple of them, counted from the first.
+    Rows(u64),
+    /// All of it: any value may come to any place, or what a value draws depends on all draws of its column before it.
+    Tensor,
+}
+
+impl fmt::Display for Together {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Together::Values(n) => write!(f, "multiples of {n} values of a row, or whole rows"),
+            Together::Rows(n) => write!(f, "multiples of {n} rows"),
+            Together::Tensor => f.write_str("the whole tensor"),
+        }
+    }
+}
+
+impl Scheme {
+    /// What this scheme has to hold at once.
+    pub fn together(&self) -> Together {
+        let of_granularity = match self.granularity() {
+            // A tensor's or a column's range is known before.
+            None | Some(Granularity::Tensor | Granularity::Col) => Together::Values(1),
+            // The scale above the scales is shared within a row.
+            Some(Granularity::Block(_)) if self.scale() == ScaleFormat::F16Hier => Together::Rows(1),
+            Some(Granularity::Block(n)) => Together::Values(n.get().into()),
+            Some(Granularity::Row) => Together::Rows(1),
+            Some(Granularity::Tile { rows, .. }) => Together::Rows(rows.get().into()),
+        };
+        match self.format() {
+            Format::Minifloat { .. } | Format::Int { .. } | Format::Codebook(_) | Format::Table => of_granularity,
+            Format::Mx { .. } => Together::Values(MX_BLCK_SIZE.into()),
+            // Importances are those of a row's values in order.
+            Format::Ggml(_) if self.file().is_some() => Together::Rows(1),
+            Format::Ggml(format) => Together::Values(format.blck_size as u64),
+            Format::Identity | Format::Zero | Format::Jitter { .. } => Together::Values(1),
+            Format::Nvfp4 { .. } => Together::Values(NVFP4_BLCK_SIZE.into()),
+            Format::Noise { .. } => match self.granularity() {
+                // One stream a row.
+                Some(Granularity::Block(_)) => Together::Rows(1),
+                // One stream a column.
+                Some(Granularity::Col) => Together::Tensor,
+                _ => of_granularity,
+            },
+            Format::Shuffle { .. } => match self.granularity() {
+                None | Some(Granularity::Tensor | Granularity::Col) => Together::Tensor,
+                _ => of_granularity,
+            },
+        }
+    }
+}
+
+impl Together {
+    /// `n` values of a tensor from its `start`-th on, if they are made up of such parts.
+    pub(crate) fn piece(self, start: usize, n: usize, shape: TensorShape) -> Option<Piece> {
+        self.fits(start, n, shape).then_some(Piece { start, width: shape.n_per_row.min(n) })
+    }
+
+    /// Whether `n` values from the `start`-th on are made up of such parts.
+    fn fits(self, start: usize, n: usize, shape: TensorShape) -> bool {
+        let (n_per_row, all) = (shape.n_per_row, shape.n());
+        let Some(end) = start.checked_add(n).filter(|&end| end <= all && n > 0) else { return false };
+        let of_rows = |rows: u64| {
+            let unit = n_per_row.saturating_mul(usize::try_from(rows).unwrap_or(usize::MAX));
+            start.is_multiple_of(unit) && (n.is_multiple_of(unit) || end == all)
+        };
+        let of_one_row = |values: u64| {
+            let first = start % n_per_row;
+            let last = first + n;
+            let is_multiple = |n: usize| (n as u64).is_multiple_of(values);
+            is_multiple(first) && (last == n_per_row || last < n_per_row && is_multiple(n))
+        };
+        match self {
+            Together::Values(values) => of_rows(1) || of_one_row(values),
+            Together::Rows(rows) => of_rows(rows),
+            Together::Tensor => n == all,
+        }
+    }
+}

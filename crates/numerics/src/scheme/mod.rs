@@ -1,0 +1,237 @@
+//! A scheme: a number format with granularity and options, valid by construction.
+
+pub(crate) mod file;
+pub(crate) mod grammar;
+mod granularity;
+pub(crate) mod imatrix;
+pub(crate) mod page;
+mod print;
+pub(crate) mod table;
+
+use crate::format::ggml::{GgmlFormat, ImatrixUse};
+use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat, Symmetry};
+use file::{FileContents, SchemeFile};
+pub use granularity::Granularity;
+use serde::{Deserialize, Serialize};
+
+/// Bits of its own scale.
+const SUPER_SCALE_BITS: u32 = 16;
+
+/// `FORMAT[@GRANULARITY][:OPTION…]`. Made by parsing; printed canonically, so that
+/// `scheme.to_string().parse()` gives the same scheme and equal schemes print alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scheme {
+    pub(crate) format: Format,
+    pub(crate) granularity: Option<Granularity>,
+    pub(crate) scale: ScaleFormat,
+    pub(crate) clip: Clip,
+    pub(crate) file: Option<SchemeFile>,
+    pub(crate) nonfinite: Nonfinite,
+}
+
+/// How the range that a scale covers is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Clip {
+    /// All values: nothing is cut off.
+    #[default]
+    Absmax,
+    /// That hundredth of the greatest magnitude (0.01 to 1.00) that gives the least sum of squared
+    /// errors; the greater of two that give the same.
+    Mse,
+    /// The Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n.
+    Quantile(f64),
+}
+
+/// What happens to NaN and infinity in the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Nonfinite {
+    /// An error that names tensor and index.
+    #[default]
+    Error,
+    /// They stay as they are and take no part in any scale.
+    Keep,
+}
+
+impl Scheme {
+    /// The `identity` control.
+    pub fn identity() -> Self {
+        Scheme::plain(Format::Identity)
+    }
+
+    /// The `jitter` control.
+    pub fn jitter(seed: u64) -> Self {
+        Scheme::plain(Format::Jitter { seed })
+    }
+
+    /// The `zero` control.
+    pub fn zero() -> Self {
+        Scheme::plain(Format::Zero)
+    }
+
+    /// A format with nothing else said.
+    pub(crate) fn plain(format: Format) -> Self {
+        let scale = default_scale(format);
+        Scheme { format, granularity: None, scale, clip: Clip::Absmax, file: None, nonfinite: Nonfinite::Error }
+    }
+
+    /// What values are held in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Which values share a scale; `None` where the format has none or its own.
+    pub fn granularity(&self) -> Option<Granularity> {
+        self.granularity
+    }
+
+    /// What holds the scale, where there is one to choose.
+    pub fn scale(&self) -> ScaleFormat {
+        self.scale
+    }
+
+    /// Which range the scale covers.
+    pub fn clip(&self) -> Clip {
+        self.clip
+    }
+
+    /// What happens to NaN and infinity.
+    pub fn nonfinite(&self) -> Nonfinite {
+        self.nonfinite
+    }
+
+    /// The same scheme with another answer to NaN and infinity.
+    #[must_use]
+    pub fn with_nonfinite(self, nonfinite: Nonfinite) -> Scheme {
+        Scheme { nonfinite, ..self }
+    }
+
+    /// The same scheme in another ggml type; without its importance matrix where that type uses none.
+    #[must_use]
+    pub fn in_ggml(&self, format: &'static GgmlFormat) -> Scheme {
+        let file = self.file.clone().filter(|_| format.imatrix != ImatrixUse::Ignored);
+        Scheme { file, ..Scheme::plain(Format::Ggml(format)) }.with_nonfinite(self.nonfinite)
+    }
+
+    /// The ggml type, for schemes that go through a codec's `quantize`.
+    pub fn ggml_format(&self) -> Option<&'static GgmlFormat> {
+        match self.format {
+            Format::Ggml(format) => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Bits a value of an `n`-value tensor in rows of `n_per_row` would take if stored in this format,
+    /// scales and minima included. Controls are stored as F32, but for `zero`, which takes none. NaN for a table that
+    /// was not read.
+    pub fn bits_per_weight(&self, n: u64, n_per_row: u64) -> f64 {
+        const F32_BITS: u32 = 32;
+        let shared = |granularity: Granularity, bits: u32| match n_per_row {
+            0 => 0.0,
+            _ if n == 0 => 0.0,
+            _ => f64::from(bits) * granularity.groups(n / n_per_row, n_per_row) as f64 / n as f64,
+        };
+        let super_blocks = self.granularity.filter(|_| self.scale == ScaleFormat::F16Hier).map_or(0.0, |g| {
+            let n = g.super_block().map_or(Granularity::Tensor, Granularity::block);
+            shared(n, SUPER_SCALE_BITS)
+        });
+        let scales = |each: u32| self.granularity.map_or(0.0, |g| shared(g, each * self.scale.bits())) + super_blocks;
+        match self.format {
+            Format::Minifloat { exmy, .. } => f64::from(exmy.bits()) + scales(1),
+            Format::Int { bits, symmetry: Symmetry::Sym | Symmetry::FullRange, .. } => f64::from(bits) + scales(1),
+            Format::Int { bits, symmetry: Symmetry::Asym, .. } => f64::from(bits) + scales(2),
+            Format::Int { bits, symmetry: Symmetry::ZeroPoint, .. } => {
+                let zero_points = self.granularity.map_or(0.0, |g| shared(g, u32::from(bits)));
+                f64::from(bits) + scales(1) + zero_points
+            }
+            Format::Codebook(codebook) => f64::from(codebook.bits()) + scales(1),
+            Format::Table => {
+                self.file.as_ref().and_then(SchemeFile::table).map_or(f64::NAN, |t| f64::from(t.bits()) + scales(1))
+            }
+            Format::Mx { format, .. } => f64::from(format.element_bits()) + shared(Granularity::block(MX_BLCK_SIZE), 8),
+            Format::Nvfp4 { .. } => {
+                4.0 + shared(Granularity::block(NVFP4_BLCK_SIZE), 8) + shared(Granularity::Tensor, F32_BITS)
+            }
+            Format::Ggml(format) => format.bits_per_weight(),
+            Format::Identity | Format::Jitter { .. } | Format::Noise { .. } | Format::Shuffle { .. } => {
+                f64::from(F32_BITS)
+            }
+            Format::Zero => 0.0,
+        }
+    }
+}
+
+impl Scheme {
+    /// The file that the scheme names, if it does.
+    pub fn file(&self) -> Option<&SchemeFile> {
+        self.file.as_ref()
+    }
+
+    /// The same scheme with what is in its file, and the BLAKE3 of that file in hexadecimal. Contents of another kind
+    /// are not taken.
+    #[must_use]
+    pub fn with_contents(&self, blake3: &str, contents: FileContents) -> Scheme {
+        let file = self.file.clone().map(|file| file.with_contents(blake3, contents));
+        Scheme { file, ..self.clone() }
+    }
+
+    /// The scheme in canonical form with what `shown` makes of its file's name, for people and shells.
+    pub fn with_file_shown(&self, shown: impl FnOnce(&str) -> String) -> String {
+        let file = self.file.clone().map(|file| SchemeFile::named(file.option(), &shown(file.name())));
+        Scheme { file, ..self.clone() }.to_string()
+    }
+}
+
+/// The granularity of a format that needs one and is given none.
+pub(crate) fn default_granularity(format: Format) -> Option<Granularity> {
+    match format {
+        Format::Codebook(codebook) => Some(Granularity::block(codebook.blck_size)),
+        _ => None,
+    }
+}
+
+/// What holds the scale when nothing is said.
+pub(crate) fn default_scale(format: Format) -> ScaleFormat {
+    match format {
+        Format::Codebook(codebook) => codebook.scale,
+        _ => ScaleFormat::F32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_per_weight_counts_the_scales_of_short_blocks_too() {
+        let bpw = |s: &str, n, n_per_row| s.parse::<Scheme>().unwrap().bits_per_weight(n, n_per_row);
+        assert_eq!(bpw("bf16", 576, 576), 16.0);
+        assert_eq!(bpw("int4@block32", 64, 64), 5.0);
+        assert_eq!(bpw("int4@block32:asym", 64, 64), 6.0);
+        assert_eq!(bpw("int8@row", 200, 100), 8.32);
+        // 100 = 32 + 32 + 32 + 4: four scales a row.
+        assert_eq!(bpw("int4@block32", 200, 100), 4.0 + 8.0 * 32.0 / 200.0);
+        assert_eq!(bpw("q4_k", 256, 256), 4.5);
+        assert_eq!(bpw("mxfp4", 64, 64), 4.25);
+        assert_eq!(bpw("mxfp8_e5m2", 100, 100), 8.0 + 4.0 * 8.0 / 100.0);
+        assert_eq!(bpw("nvfp4", 64, 64), 4.0 + 0.5 + 0.5);
+        assert_eq!(bpw("nf4", 128, 128), 4.5);
+        assert_eq!(bpw("iq4_nl", 64, 64), 4.5);
+        assert_eq!(bpw("fp8_e4m3@128x128:scale=bf16", 256 * 192, 192), 8.0 + 4.0 * 16.0 / (256.0 * 192.0));
+        assert_eq!(bpw("int4@block32:scale=e8m0", 64, 64), 4.25);
+        // As Q4_K without its minima: eight scales of six bits and one of sixteen.
+        assert_eq!(bpw("int4@block32:scale=f16hier", 512, 256), 4.0 + (8.0 * 6.0 + 16.0) / 256.0);
+        assert_eq!(bpw("int4@block16:scale=f16hier", 512, 512), 4.0 + (16.0 * 6.0 + 16.0) / 256.0);
+        assert_eq!(bpw("int4@block512:scale=f16hier", 512, 512), 4.0 + (6.0 + 16.0) / 512.0);
+        assert_eq!(bpw("int4@block32:zeropoint:scale=f16", 64, 64), 4.0 + (16.0 + 4.0) / 32.0);
+        assert_eq!(bpw("int4@block32:fullrange", 64, 64), 5.0);
+        assert!(bpw("codebook@row:table=t.txt", 64, 64).is_nan());
+    }
+
+    #[test]
+    fn a_scheme_is_a_string_in_json() {
+        let scheme: Scheme = serde_json::from_str("\"INT8@Row:asym\"").unwrap();
+        assert_eq!(serde_json::to_string(&scheme).unwrap(), "\"int8@row:asym\"");
+        assert!(serde_json::from_str::<Scheme>("\"int8\"").unwrap_err().to_string().contains("granularity"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The page on formats, written from the tables: docs/formats.md is this text, and a test holds it to it.
+
+use super::Scheme;
+use super::table::{FORMATS, Family, FormatInfo, Granularities, codebooks};
+use crate::format::ScaleFormat;
+use crate::format::ggml::GGML_FORMATS;
+use std::fmt::Write;
+
+const HEAD: &str = "\
+# Formats
+
+<!-- Written by `numerics::formats::page` from its tables; a test compares. To write it again:
+     ASSAY_UPDATE_DOCS=1 cargo test -p assay-numerics --test formats_page -->
+
+A scheme is `FORMAT[@GRANULARITY][:OPTION…]`. It means the same and is printed the same in the command line, in plans, in stores and in
+reports. `assay schemes` prints these tables.
+
+";
+
+const GRANULARITY: &str = "
+## Granularity: which values share a scale
+
+| | |
+|---|---|
+| `@tensor` | all, of all matrices (experts) of a tensor |
+| `@row` | one output channel: `ne[0]` contiguous values |
+| `@col` | one input channel, across all rows of all matrices |
+| `@blockN` | N contiguous values of a row; a row's last block may be shorter |
+| `@NxM` | N rows by M contiguous values; the last tiles may be shorter; rows are counted through all matrices of a tensor |
+
+A minifloat without granularity is a plain cast. With one, `d = absmax / largest finite value` and a value becomes `cast(x / d)·d`.
+
+Rounding `d` up near F32's largest value may take the format's largest value beyond it: `d` is then the next lower one that its format has
+under which that stays finite, so finite values stay finite under every scale.
+
+The FNUZ types of some accelerators are `e4m3:finite:bias=8` (largest 240) and `e5m2:finite:bias=16`: the same values, but that −0 is
+not made +0 and what lies beyond the largest is held.
+
+## Options
+
+| option | |
+|---|---|
+| `rne` | to nearest, ties to even (default) |
+| `trunc` | towards zero |
+| `away` | to nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`) |
+| `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place |
+| `sym`, `asym` | integers: around zero (default), or from the least to the greatest value |
+| `zeropoint` | integers: from the least to the greatest value, a range that is made to include zero, which is a level |
+| `fullrange` | integers: around zero with the one level more that two's complement has, on which the value of greatest magnitude lies |
+| `ieee`, `fn`, `finite`, `bias=N` | `eXmY`: what its last codes mean, and its bias |
+| `clip=absmax` | the scale covers all values (default) |
+| `clip=mse` | it covers that hundredth of the greatest magnitude which gives the least squared error |
+| `clip=pQ` | it covers the Q-th percentile of the magnitudes, by nearest rank |
+| `imatrix=FILE` | ggml's types: an importance matrix of llama-imatrix, GGUF or legacy, entries matched to tensors by name |
+| `table=FILE` | `codebook`: the entries. Of both files the hash stands for the path wherever a scheme is stored (`imatrix=blake3-…`) |
+| `nonfinite=keep` | NaN and infinity stay and take no part in a scale; without it they are an error |
+| `seed=N` | of a control (1 if not given) |
+
+`asym` and `zeropoint` take no `clip=` but `absmax`, and scales in F32, F16 or BF16; `scale=` and `clip=` need a granularity.
+
+Scales are F32 unless `scale=` says otherwise:
+
+| scale | bits | |
+|---|---:|---|
+";
+
+impl FormatInfo {
+    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
+    pub fn example_bits(&self) -> Option<f64> {
+        const N: u64 = 4096;
+        let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
+        bits.filter(|bits| bits.is_finite())
+    }
+
+    /// The page's and the listing's word for whether `@` may follow.
+    pub fn granularity_in_words(&self) -> &'static str {
+        match self.granularity() {
+            Granularities::None => "none",
+            Granularities::Default => "optional, has a default",
+            Granularities::Optional => "optional",
+            Granularities::Required => "required",
+        }
+    }
+}
+
+impl Family {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Minifloat => "minifloat",
+            Family::Integer => "integer",
+            Family::Codebook => "codebook",
+            Family::Block => "block",
+            Family::Ggml => "ggml",
+            Family::Control => "control",
+        }
+    }
+}
+
+fn scale_in_words(scale: ScaleFormat) -> &'static str {
+    match scale {
+        ScaleFormat::F32 => "as computed",
+        ScaleFormat::F16 => "rounded to nearest even, at most 65504",
+        ScaleFormat::Bf16 => "rounded to nearest even",
+        ScaleFormat::E8m0 => {
+            "exponent of absmax less that of the format's largest value (OCP MX); what lies beyond is held"
+        }
+        ScaleFormat::Pow2 => "least power of two not below the step: nothing is cut off",
+        ScaleFormat::F16Hier => {
+            "six bits of an F16 scale that as many whole blocks share as 256 values hold (16 bits more); `@blockN` only, \
+             formats around zero"
+        }
+    }
+}
+
+/// The text of docs/formats.md.
+pub fn page() -> String {
+    let mut out = String::from(HEAD);
+    out.push_str(
+        "| format | bits | of a weight | what it is | `@` | options | rounding | overflow | source |\n\
+         |---|---:|---:|---|---|---|---|---|---|\n",
+    );
+    for f in FORMATS {
+        let example = match f.example_bits() {
+            Some(bits) if f.example == f.name => format!("{bits:.4}"),
+            Some(bits) => format!("{bits:.4} (`{}`)", f.example),
+            None => String::new(),
+        };
+        let options = f.options().iter().map(|o| format!("`{o}`")).collect::<Vec<_>>().join(" ");
+        let (name, bits, granularity) = (f.name, f.bits(), f.granularity_in_words());
+        let cells = [&f.parameters(), granularity, &options, f.rounding(), f.overflow(), f.source].join(" | ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "| `{name}` | {bits} | {example} | {cells} |");
+    }
+    out.push_str(
+        "\nBits of a weight count scales, for a tensor of 4096 rows of 4096. Every format takes `nonfinite=keep`.\n",
+    );
+    out.push_str(GRANULARITY);
+    for (name, scale) in ScaleFormat::ALL {
+        let _ = writeln!(out, "| `{name}` | {} | {} |", scale.bits(), scale_in_words(scale));
+    }
+    out.push_str("\n## Codebooks\n\n| codebook | entries |\n|---|---|\n");
+    for codebook in codebooks() {
+        let entries = codebook.entries.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "| `{}` | {entries} |", codebook.name);
+    }
+    out.push_str(
+        "\n## ggml's types\n\nThrough ggml's own functions, so that the bits are llama.cpp's. The bare name works where no standard has it.\n\n\
+         | scheme | values per block | bytes | bits of a weight | `imatrix=` |\n|---|---:|---:|---:|---|\n",
+    );
+    for f in GGML_FORMATS {
+        let prefix = if f.bare { "" } else { "ggml:" };
+        let name = f.name.to_ascii_lowercase();
+        let (bits, imatrix) = (f.bits_per_weight(), f.imatrix.name());
+        let _ = writeln!(out, "| `{prefix}{name}` | {} | {} | {bits:.4} | {imatrix} |", f.blck_size, f.type_size);
+    }
+    out
+}
