@@ -15,6 +15,7 @@ use crate::cell::CellRecord;
 use crate::evidence::TensorEvidence;
 use crate::run::RunRecord;
 use crate::sample::{ReferenceSample, Sample};
+use atomic::{PutError, put, sync_folder};
 use journal::Journal;
 use lock::PlanLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -22,10 +23,10 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     io::{ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
+pub mod atomic;
 pub mod journal;
 pub mod lock;
 
@@ -131,6 +132,12 @@ impl StoreError {
             StoreError::Io { source, .. } => advice(source.kind()).is_some(),
             _ => true,
         }
+    }
+}
+
+impl From<PutError> for StoreError {
+    fn from(error: PutError) -> Self {
+        StoreError::Io { doing: error.doing, path: error.path, source: error.source }
     }
 }
 
@@ -459,21 +466,8 @@ fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, StoreError
     Ok(bytes)
 }
 
-/// Temp → fsync → rename → fsync folder: a reader sees the whole file or none, also after a power cut.
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let io = |source| StoreError::io("write", path, source);
-    let bytes = json_bytes(path, value)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // Temporary files are private unless told otherwise; the umask still counts.
-    let readable = std::fs::Permissions::from_mode(0o644);
-    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(io)?;
-    temp.write_all(&bytes).and_then(|()| temp.as_file().sync_all()).map_err(io)?;
-    temp.persist(path).map_err(|error| io(error.error))?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::io("sync", folder, source))
+    Ok(put(path, &json_bytes(path, value)?)?)
 }
 
 fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
@@ -483,7 +477,7 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
     let is_new = !path.exists();
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     file.write_all(&text).and_then(|()| file.sync_data()).map_err(io)?;
-    if is_new { sync_folder(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
+    if is_new { Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?) } else { Ok(()) }
 }
 
 /// Lines of a file that may not exist; what follows the last newline is cut off, since a crash tore it.
