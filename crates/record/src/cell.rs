@@ -210,6 +210,9 @@ impl Verdict {
     }
 }
 
+/// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
+pub const FLOOR_FACTOR: f64 = 2.0;
+
 /// The perturbation floor a cell is held against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

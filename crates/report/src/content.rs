@@ -17,8 +17,8 @@ mod precision;
 mod whole_target;
 
 use crate::document::Document;
-use lab::protocol::Arm;
-use lab::record::{ArmVerdict, JudgedCell, ModelRecord, Role, RunRecord, Stage};
+use record::Arm;
+use record::{ArmVerdict, JudgedCell, ModelRecord, Role, RunRecord, Stage};
 
 /// The whole report of a run.
 pub fn document(record: &RunRecord) -> Document {

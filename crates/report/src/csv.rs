@@ -1,7 +1,7 @@
 //! Every cell as one row, at full precision, for pandas or polars.
 
 use crate::content::is_withheld;
-use lab::record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord, Stage};
+use record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord, Stage};
 use words::{escape_csv, exact};
 
 const COLUMNS: [&str; 42] = [
@@ -103,7 +103,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         predicted(|p| Some(p.zeroed)),
         predicted(|p| p.saturated),
     ]);
-    let sum = |of: fn(&lab::protocol::TensorEvidence) -> u64| {
+    let sum = |of: fn(&record::TensorEvidence) -> u64| {
         if withheld || evidence.tensors.is_empty() {
             String::new()
         } else {

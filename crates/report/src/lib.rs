@@ -1,6 +1,6 @@
 //! From a finished run to documents: Markdown, self-contained HTML, CSV and SVG figures.
 //!
-//! [`lab::record::RunRecord`] → [`content`] (what is said, once) → [`document`] (blocks) →
+//! [`record::RunRecord`] → [`content`] (what is said, once) → [`document`] (blocks) →
 //! [`markdown`] and [`html`] (how it looks) → [`write`] (files).
 //!
 //! [`figure`] draws, [`csv`] tabulates the cells. The crate `words` is the only place where a number becomes text, and

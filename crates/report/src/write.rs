@@ -2,7 +2,7 @@
 
 use crate::document::Block;
 use crate::{content, csv, html, markdown};
-use lab::record::RunRecord;
+use record::RunRecord;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

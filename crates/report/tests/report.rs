@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use lab::record::RunRecord;
+use record::RunRecord;
 use report::{content, csv, html, markdown};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,8 +7,7 @@ use record::Place;
 use record::{CellRecord, EvidenceChain, Floor, Measured, Role, Verdict};
 use words::{about_times, count, divergence, first_line, nats, plural, share};
 
-/// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
-pub const FLOOR_FACTOR: f64 = 2.0;
+pub use record::FLOOR_FACTOR;
 
 /// Sums over the tensors of a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
-use lab::protocol::{Arm, TensorEvidence};
-use lab::record::{EvidenceChain, JudgedCell, ModelRecord, Predicted};
+use record::{Arm, TensorEvidence};
+use record::{EvidenceChain, JudgedCell, ModelRecord, Predicted};
 use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {

@@ -3,8 +3,8 @@
 use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
-use lab::record::{ModelRecord, RunRecord};
-use lab::verdict::FLOOR_FACTOR;
+use record::FLOOR_FACTOR;
+use record::{ModelRecord, RunRecord};
 use words::{of, plural};
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
@@ -72,7 +72,7 @@ fn effects(record: &RunRecord) -> Option<Block> {
 }
 
 fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
-    let row = |verdict: &lab::record::ArmVerdict| {
+    let row = |verdict: &record::ArmVerdict| {
         let judged = answer_cell(model, verdict)?;
         let measured = judged.cell.measured.as_ref();
         Some(EffectRow {

@@ -3,9 +3,9 @@
 use super::{arms, phrase};
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
-use lab::protocol::Arm;
-use lab::record::{JudgedCell, ModelRecord, Role, Stage};
-use lab::verdict::FLOOR_FACTOR;
+use record::Arm;
+use record::FLOOR_FACTOR;
+use record::{JudgedCell, ModelRecord, Role, Stage};
 use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {

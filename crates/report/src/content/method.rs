@@ -2,7 +2,7 @@
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
-use lab::record::RunRecord;
+use record::RunRecord;
 use std::collections::BTreeSet;
 use words::count;
 

@@ -2,7 +2,7 @@
 
 use super::{arms, controls, evidence, layers, phrase, precision, whole_target};
 use crate::document::{Block, Table, Text};
-use lab::record::{CensusRow, JudgedCell, ModelRecord, Role, RunRecord};
+use record::{CensusRow, JudgedCell, ModelRecord, Role, RunRecord};
 use words::{count, evidence_bits, of, plural};
 
 pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withheld: bool) -> Vec<Block> {

@@ -1,7 +1,7 @@
 //! The phrases for what is enumerated and measured.
 
-use lab::protocol::{Arm, Carrier};
-use lab::record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
+use record::{Arm, Carrier};
+use record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
 use words::{divergence, perplexity_ratio, plus_minus, share, times};
 
 /// What an arm is, in one sentence.

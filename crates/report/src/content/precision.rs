@@ -2,7 +2,7 @@
 
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Precision, PrecisionRow, Square};
-use lab::record::{ModelRecord, TensorPrecision};
+use record::{ModelRecord, TensorPrecision};
 use std::collections::BTreeMap;
 use words::{count, effective_bits, plural};
 

@@ -2,8 +2,8 @@
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
-use lab::protocol::Arm;
-use lab::record::{Floor, JudgedCell, ModelRecord, Role, Stage};
+use record::Arm;
+use record::{Floor, JudgedCell, ModelRecord, Role, Stage};
 use words::{count, divergence, of, perplexity, standard_error};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
