@@ -1,5 +1,8 @@
 //! The census on two public models, where they are on this machine.
 
+#[path = "../../gguf/tests/support/skip.rs"]
+mod skip;
+
 use gguf::{GgmlType, GgufFile};
 use lineage::{Effective, StoredPrecision, census, predict};
 use numerics::{PlainCodec, Scheme, TensorContext};
@@ -11,7 +14,7 @@ fn f32_tensors(file: &str) -> Option<Vec<(String, Vec<f32>)>> {
     let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/assay/models")))?;
     let path = folder.join(file);
     if !path.exists() {
-        eprintln!("skipped: {file} is not in {}; the census of the real model is not checked", folder.display());
+        skip::skipped(&format!("{file} is not in {}; the census of the real model is not checked", folder.display()));
         return None;
     }
     let model = GgufFile::open(&path).unwrap();

@@ -1,6 +1,9 @@
 //! Formats against numpy and ml_dtypes, through scripts/hold-with-numpy.py and the Python of `.tools`.
 //! Skipped with a message where that is missing.
 
+#[path = "../../gguf/tests/support/skip.rs"]
+mod skip;
+
 use numerics::{ExMy, Format, PlainCodec, Scheme, TensorContext};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,7 +21,7 @@ fn oracle(format: &str, values: &[f32]) -> Option<Vec<f32>> {
     let python = root().join(".tools/bin/python");
     let can = Command::new(&python).args(["-c", "import numpy, ml_dtypes"]).stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no .tools/bin/python with numpy and ml_dtypes; scripts/setup-tools.sh installs it");
+        skip::skipped("no .tools/bin/python with numpy and ml_dtypes; scripts/setup-tools.sh installs it");
         return None;
     }
     let mut child = Command::new(python)
