@@ -62,6 +62,7 @@ pub mod sweep;
 mod target;
 mod target_role;
 pub mod tensor_values;
+pub mod thread_link;
 pub mod verdict;
 pub mod worker;
 
@@ -79,3 +80,4 @@ pub use side_by_side::{Held, side_by_side};
 pub use store::StoreError;
 pub use target::{Target, Targets, is_tied};
 pub use target_role::{TargetRole, TensorId};
+pub use thread_link::ThreadWorkers;
