@@ -3,7 +3,6 @@
 mod support;
 
 use llama::GgmlCodec;
-use proof::mutate::{Mutant, page};
 use support::{TinyModel, assay, json, refused};
 use synth::{Architecture, SmallModel, Vocabulary};
 
@@ -106,6 +105,7 @@ fn the_checks_hold_on_every_kind_of_architecture() {
     assert_eq!(skipped, wanted);
 }
 
+#[cfg(feature = "mutate")]
 #[test]
 fn every_planted_fault_is_caught_by_a_named_check_and_the_page_has_the_table() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -113,11 +113,21 @@ fn every_planted_fault_is_caught_by_a_named_check_and_the_page_has_the_table() {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
     let command = command.current_dir(folder.path()).args(["verify", "--mutate", "--json"]);
     let output = command.timeout(std::time::Duration::from_secs(900)).output().expect("assay starts");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((report["passed"].as_u64(), report["failed"].as_u64()), (Some(1), Some(0)), "{}", report["checks"]);
-    let mutants: Vec<Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
+    let mutants: Vec<proof_mutate::Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
     assert!(mutants.len() >= 30 && mutants.iter().all(|mutant| !mutant.caught_by.is_empty()));
     let written = include_str!("../../../docs/verify.md");
-    let table = page(&mutants);
+    let table = proof_mutate::page(&mutants);
     assert!(written.ends_with(&table), "docs/verify.md has another catch table; this is the one:\n{table}");
+}
+
+#[cfg(not(feature = "mutate"))]
+#[test]
+fn a_build_without_planted_faults_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = refused(folder.path(), &["verify", "--mutate"]);
+    assert!(said.contains("this build of assay has no planted faults"), "{said}");
+    let help = support::stdout(folder.path(), &["verify", "--help"]);
+    assert!(!help.contains("--mutate"), "{help}");
 }

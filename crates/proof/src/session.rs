@@ -1,6 +1,5 @@
 //! A worker with a model and a text, asked to measure.
 
-use crate::parts::Parts;
 use eval::{EngineInfo, EngineSettings};
 use lab::protocol::{Base, CellSpec, ChunkWork, Event, Job, ReferenceSample, Sample};
 use lab::{LinkFactory, WorkerLink};
@@ -16,25 +15,25 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the model and cuts the text.
     pub(crate) fn open(
-        parts: &Parts,
+        workers: &dyn LinkFactory,
         model: &Path,
         settings: &EngineSettings,
         n_threads: usize,
         text: &str,
     ) -> Result<Session, String> {
-        Session::open_within(parts, model, settings, n_threads, None, text)
+        Session::open_within(workers, model, settings, n_threads, None, text)
     }
 
     /// The same, within a memory budget.
     pub(crate) fn open_within(
-        parts: &Parts,
+        workers: &dyn LinkFactory,
         model: &Path,
         settings: &EngineSettings,
         n_threads: usize,
         max_memory_bytes: Option<u64>,
         text: &str,
     ) -> Result<Session, String> {
-        let mut link = parts.start().map_err(|died| died.to_string())?;
+        let mut link = workers.start().map_err(|died| died.to_string())?;
         link.send(&Job::Open { model: model.into(), settings: settings.clone(), n_threads, max_memory_bytes })
             .map_err(|died| died.to_string())?;
         let info = match link.recv().map_err(|died| died.to_string())? {

@@ -1,8 +1,8 @@
 //! What the engine itself was given and gave: the truth that checks hold results against.
 
-use crate::forward::forward_engine;
-use crate::parts::OpenModel;
+use crate::forward_engine;
 use eval::{Engine, EngineError, Hook, Prefix, Sequence, Token};
+use lab::thread_link::OpenModel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One window in one pass.
@@ -26,10 +26,11 @@ pub struct Tap {
 
 impl Tap {
     /// An opener whose engines are listened to.
-    pub fn on(self, open: OpenModel) -> OpenModel {
+    pub fn on(&self, open: OpenModel) -> OpenModel {
+        let tap = self.clone();
         Arc::new(move |path, settings, n_threads| {
             let engine = open(path, settings, n_threads)?;
-            Ok(Box::new(Tapped { engine, tap: self.clone() }))
+            Ok(Box::new(Tapped { engine, tap: tap.clone() }))
         })
     }
 
@@ -41,11 +42,6 @@ impl Tap {
     /// The passes since [`Tap::listen`], in the order of windows within a call; keeps nothing any more.
     pub fn take(&self) -> Vec<Pass> {
         self.lock().take().unwrap_or_default()
-    }
-
-    /// The last pass, while it is listening.
-    pub fn last(&self) -> Option<Pass> {
-        self.lock().as_ref().and_then(|passes| passes.last().cloned())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Pass>>> {

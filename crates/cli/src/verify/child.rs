@@ -1,12 +1,13 @@
 //! The part of `assay verify` that has an engine: a process of its own, since llama.cpp talks and may abort. It says what
 //! it found in lines of JSON; what llama.cpp says is kept for its last words.
 
+use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};
 use anyhow::anyhow;
 use gguf::escape_terminal;
+use lab::thread_link::{OpenModel, SharedCodec};
 use llama::{GgmlCodec, LlamaEngine};
-use proof::mutate::Mutant;
-use proof::{Check, Parts, Python};
+use proof::{Check, OwnPipeline, Python};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -126,22 +127,18 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
         });
         failed = failed.take().or(written.err());
     };
-    let parts = Parts::new(
-        Arc::new(|path: &Path, settings: &_, n_threads| {
-            Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
-        }),
-        Arc::new(GgmlCodec),
-    );
+    let open: OpenModel = Arc::new(|path: &Path, settings: &_, n_threads| {
+        Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
+    });
+    let codec: SharedCodec = Arc::new(GgmlCodec);
     let result: Result<(), anyhow::Error> = match task {
-        Task::Mutate => {
-            proof::mutate::mutate(parts.open, parts.codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
-                .map(|check| say(&Said::Check(check)))
-                .map_err(anyhow::Error::new)
-        }
+        Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
+            .map(|check| say(&Said::Check(check))),
         Task::Model { path, text, ctx, chunks, python } => {
             let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
-            proof::model::Subject::open(&parts, path, &text, *ctx, *chunks as usize)
+            let pipeline = OwnPipeline::new(open, codec);
+            proof::model::Subject::open(&pipeline, path, &text, *ctx, *chunks as usize)
                 .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
                 .map_err(anyhow::Error::new)
         }

@@ -28,7 +28,7 @@ pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &
 }
 
 /// Those that look at every row of the table, without the sweep over all patterns of sixteen bits.
-pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+pub fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let inputs = edges();
     for row in FORMATS {
         match row.family() {

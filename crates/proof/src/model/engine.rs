@@ -54,7 +54,7 @@ pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
                 tally.hold(false, || format!("the file has no {name}"));
                 continue;
             };
-            let stored = (subject.parts.weights)(&subject.file, tensor).map_err(|error| error.to_string())?;
+            let stored = subject.pipeline.read_tensor(&subject.file, tensor).map_err(|error| error.to_string())?;
             let (ty, bytes) = engine.read_weight(name).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case(tensor.ty.name()) && bytes == stored, || {
                 format!("{name}: {ty} in the engine, {} in the file, and the bytes are other ones", tensor.ty.name())

@@ -19,7 +19,14 @@ pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Che
         parts_are_the_files(subject, &plan, tally)?;
 
         let within = |max: u64| {
-            Session::open_within(subject.parts, subject.file.path(), &subject.settings, 1, Some(max), subject.text)
+            Session::open_within(
+                subject.pipeline.workers(),
+                subject.file.path(),
+                &subject.settings,
+                1,
+                Some(max),
+                subject.text,
+            )
         };
         let less = plan.total_bytes - 1;
         let squeezed = within(less)?.measure(&base, &cells, subject.chunks)?;

@@ -16,10 +16,8 @@ mod scores;
 mod values;
 mod worker;
 
-pub(crate) use scores::brute_force;
-
 use crate::check::{Area, Check, Tally};
-use crate::parts::Parts;
+use crate::pipeline::Pipeline;
 use crate::python::Python;
 use eval::{Engine, EngineSettings, Token};
 use gguf::{GgufError, GgufFile};
@@ -28,7 +26,7 @@ use std::path::Path;
 /// What is looked at.
 pub struct Subject<'a> {
     /// How.
-    pub parts: &'a Parts,
+    pub pipeline: &'a dyn Pipeline,
     /// The open file.
     pub file: GgufFile,
     /// Measured on.
@@ -59,7 +57,13 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// When the file is not sound.
-    pub fn open(parts: &'a Parts, path: &Path, text: &'a str, n_ctx: u32, chunks: usize) -> Result<Self, GgufError> {
+    pub fn open(
+        pipeline: &'a dyn Pipeline,
+        path: &Path,
+        text: &'a str,
+        n_ctx: u32,
+        chunks: usize,
+    ) -> Result<Self, GgufError> {
         let file = GgufFile::open(path)?;
         let layers = file.tensors().iter().filter_map(|tensor| layer_of(&tensor.name));
         let middle = layers.max().map_or(0, |last| last.div_ceil(2));
@@ -72,12 +76,12 @@ impl<'a> Subject<'a> {
         let pick = |found: Option<(String, String)>, scheme| found.map(|(name, ty)| Pick { name, ty, scheme });
         let picks = [pick(find(&matrices), "int4@block32"), pick(find(&["ffn_norm.", "attn_norm."]), "fp8_e4m3")];
         let picks = picks.into_iter().flatten().collect();
-        Ok(Subject { parts, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
+        Ok(Subject { pipeline, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
     }
 
     /// A fresh engine with one context.
     fn engine(&self) -> Result<Box<dyn Engine>, String> {
-        (self.parts.open)(self.file.path(), &self.settings, 1).map_err(|error| error.to_string())
+        self.pipeline.open_engine(self.file.path(), &self.settings, 1).map_err(|error| error.to_string())
     }
 
     /// The windows of the text, cut here: whole ones, their first token replaced by BOS.

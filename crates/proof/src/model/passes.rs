@@ -145,8 +145,9 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Ch
             let mut held = rows.clone();
             let parsed: Scheme = scheme.parse().map_err(|error| format!("{error}"))?;
             let context = TensorContext { name: EMBD, n_per_row: n_embd };
-            let parts = subject.parts;
-            parts.quantizer.hold(&parsed, &mut held, &context, &*parts.codec).map_err(|error| error.to_string())?;
+            let pipeline = subject.pipeline;
+            let done = pipeline.quantizer().hold(&parsed, &mut held, &context, pipeline.codec());
+            done.map_err(|error| error.to_string())?;
             let wanted = (rows.len() as u64, n_changed(&rows, &held), true);
             tally.hold((found.n, found.changed, found.read_back) == wanted, || {
                 format!(
@@ -313,8 +314,9 @@ fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> 
             let scheme: Scheme = pick.scheme.parse().map_err(|error| format!("{error}"))?;
             let n_per_row = subject.file.tensor(&pick.name).map_or(1, |tensor| tensor.n_per_row() as usize);
             let context = TensorContext { name: &pick.name, n_per_row };
-            let parts = subject.parts;
-            parts.quantizer.hold(&scheme, &mut values, &context, &*parts.codec).map_err(|error| error.to_string())?;
+            let pipeline = subject.pipeline;
+            let done = pipeline.quantizer().hold(&scheme, &mut values, &context, pipeline.codec());
+            done.map_err(|error| error.to_string())?;
         }
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         engine.swap_weight(&pick.name, "f32", Arc::new(bytes)).map_err(words)?;

@@ -2,6 +2,7 @@
 
 use super::{Subject, check};
 use crate::check::{Area, Check};
+use crate::oracle::scores::brute_force;
 use crate::session::{Session, references, samples};
 use crate::tap::Pass;
 use eval::Token;
@@ -19,7 +20,7 @@ impl Subject<'_> {
     }
 
     pub(super) fn session(&self, n_threads: usize) -> Result<Session, String> {
-        Session::open(self.parts, self.file.path(), &self.settings, n_threads, self.text)
+        Session::open(self.pipeline.workers(), self.file.path(), &self.settings, n_threads, self.text)
     }
 }
 
@@ -128,9 +129,9 @@ pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) ->
         let windows = subject.windows(&*subject.engine()?)?;
         let mut session = subject.session(1)?;
         let base = Base { arm: Arm::Native, carried: Vec::new() };
-        subject.parts.tap.listen();
+        subject.pipeline.tap().listen();
         let events = session.measure(&base, &[], subject.chunks);
-        let passes = subject.parts.tap.take();
+        let passes = subject.pipeline.tap().take();
         let events = events?;
         tally.hold(passes.len() == windows.len(), || format!("{} passes for {} windows", passes.len(), windows.len()));
         for (pass, window) in passes.iter().zip(&windows) {
@@ -166,9 +167,9 @@ pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
         let n_vocab = session.info.n_vocab;
         let base = Base { arm: Arm::Exact, carried: Vec::new() };
         let cell = subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32);
-        subject.parts.tap.listen();
+        subject.pipeline.tap().listen();
         let events = session.measure(&base, &[cell], subject.chunks);
-        let passes = subject.parts.tap.take();
+        let passes = subject.pipeline.tap().take();
         let events = events?;
         let found = samples(&events, "schemes");
         tally.hold(found.len() == windows.len(), || format!("{} samples of {} windows", found.len(), windows.len()));
@@ -211,35 +212,4 @@ pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
         }
         Ok(())
     })
-}
-
-/// Scores as the textbook has them.
-pub(crate) struct Brute {
-    pub(crate) nll: Vec<f64>,
-    pub(crate) nll_ref: Vec<f64>,
-    pub(crate) kld: Vec<f64>,
-    pub(crate) same_top: usize,
-    pub(crate) changed: usize,
-}
-
-/// ln p = x − ln Σ exp x; KLD = Σ p (ln p − ln q).
-pub(crate) fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> Brute {
-    let log_p = |row: &[f32]| -> Vec<f64> {
-        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|&x| libm::exp(f64::from(x) - f64::from(max))).sum();
-        let log_sum = f64::from(max) + libm::log(sum);
-        row.iter().map(|&x| f64::from(x) - log_sum).collect()
-    };
-    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
-    let mut brute = Brute { nll: vec![], nll_ref: vec![], kld: vec![], same_top: 0, changed: 0 };
-    let rows = reference.chunks_exact(n_vocab).zip(variant.chunks_exact(n_vocab));
-    for ((a, b), &target) in rows.zip(targets) {
-        let (ln_p, ln_q) = (log_p(a), log_p(b));
-        brute.nll_ref.push(-ln_p.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.nll.push(-ln_q.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.kld.push(ln_p.iter().zip(&ln_q).map(|(p, q)| libm::exp(*p) * (p - q)).sum());
-        brute.same_top += usize::from(top(a) == top(b));
-        brute.changed += usize::from(a.iter().zip(b).any(|(x, y)| x.to_bits() != y.to_bits()));
-    }
-    brute
 }

@@ -62,7 +62,7 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
     let mut has_second = false;
     for &index in tensors {
         let tensor = &subject.file.tensors()[index];
-        let bytes = match (subject.parts.weights)(&subject.file, tensor) {
+        let bytes = match subject.pipeline.read_tensor(&subject.file, tensor) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tally.hold(false, || error.to_string());
@@ -78,7 +78,7 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
             continue;
         };
         let mut values = vec![0.0; rows * per_row];
-        if let Err(error) = subject.parts.codec.dequantize(ty, bytes, &mut values) {
+        if let Err(error) = subject.pipeline.codec().dequantize(ty, bytes, &mut values) {
             // An integer tensor, say: nothing of a scheme's.
             return Check::skipped(Area::Model, name, error.to_string());
         }
@@ -217,11 +217,11 @@ fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally
     let ctx = TensorContext { name: &sample.name, n_per_row: sample.n_per_row };
     let hold = |quantizer: &dyn Quantizer| {
         let mut held = sample.values.clone();
-        let done = quantizer.hold(scheme, &mut held, &ctx, &*subject.parts.codec);
+        let done = quantizer.hold(scheme, &mut held, &ctx, subject.pipeline.codec());
         done.map(|()| held).map_err(|error| error.to_string())
     };
     let what = || format!("{} in {scheme}", sample.name);
-    match (hold(&*subject.parts.quantizer), hold(&Plain)) {
+    match (hold(subject.pipeline.quantizer()), hold(&Plain)) {
         (Ok(fast), Ok(plain)) => {
             tally.same_bits(&what(), &sample.values, &fast, &plain);
             return Some(fast);
@@ -244,7 +244,7 @@ fn quantized(
     mut python: Option<&mut Python>,
 ) -> Check {
     let mut tally = Tally::default();
-    let codec = &*subject.parts.codec;
+    let codec = subject.pipeline.codec();
     let contraction = canary::of_ggml(codec).unwrap_or(Contraction::Separate);
     let (blck_size, _) = block_of(ty);
     let mut third = Err("no tensor has a block".to_owned());
@@ -279,14 +279,14 @@ impl Subject<'_> {
 
     /// Its first rows with at most `most` values, one row at least.
     fn first_values(&self, tensor: &TensorInfo, most: usize) -> Result<Vec<f32>, String> {
-        let bytes = (self.parts.weights)(&self.file, tensor).map_err(|error| error.to_string())?;
+        let bytes = self.pipeline.read_tensor(&self.file, tensor).map_err(|error| error.to_string())?;
         let (n, n_per_row) = (tensor.n_elements(), tensor.n_per_row().max(1));
         let n = n.min((most as u64 / n_per_row).max(1) * n_per_row);
         let wanted = tensor.ty.bytes_of(n).unwrap_or(0) as usize;
         let found = || format!("{}: {} bytes, wanted {wanted} or more", tensor.name, bytes.len());
         let bytes = bytes.get(..wanted).ok_or_else(found)?;
         let mut values = vec![0.0; n as usize];
-        self.parts.codec.dequantize(tensor.ty.name(), bytes, &mut values).map_err(|error| error.to_string())?;
+        self.pipeline.codec().dequantize(tensor.ty.name(), bytes, &mut values).map_err(|error| error.to_string())?;
         Ok(values)
     }
 }

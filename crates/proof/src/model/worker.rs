@@ -124,11 +124,8 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
                 let n_per_row = subject.file.tensor(&edit.tensor).map_or(1, |tensor| tensor.n_per_row() as usize);
                 let ctx = TensorContext { name: &edit.tensor, n_per_row };
                 let scheme: Scheme = edit.scheme.parse().map_err(|error| format!("{error}"))?;
-                subject
-                    .parts
-                    .quantizer
-                    .hold(&scheme, &mut after, &ctx, &*subject.parts.codec)
-                    .map_err(|error| error.to_string())?;
+                let (quantizer, codec) = (subject.pipeline.quantizer(), subject.pipeline.codec());
+                quantizer.hold(&scheme, &mut after, &ctx, codec).map_err(|error| error.to_string())?;
                 let changed = n_changed(&before, &after);
                 tally.hold(tensor.n == before.len() as u64 && tensor.changed == changed, || {
                     format!(
@@ -251,9 +248,9 @@ fn cut(line: &str) -> String {
 /// The last pass over each window, which is the cell's; or the first, the reference's.
 fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: bool) -> Result<Vec<Pass>, String> {
     let cells = [subject.cell("schemes", as_picked, Carrier::F32)];
-    subject.parts.tap.listen();
+    subject.pipeline.tap().listen();
     let events = session.measure(base, if with_cell { &cells } else { &[] }, 1);
-    let passes = subject.parts.tap.take();
+    let passes = subject.pipeline.tap().take();
     events.map(|_| passes)
 }
 
@@ -279,10 +276,9 @@ pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = folder.path().join("written.gguf");
         let rewrite =
-            file_rewrite::plan(&subject.file, &request, &*subject.parts.codec).map_err(|error| error.to_string())?;
-        rewrite.write(&path, false, &*subject.parts.codec, &mut |_, _| {}).map_err(|error| error.to_string())?;
-        (subject.parts.written)(&path);
-        let mut session = Session::open(subject.parts, &path, &subject.settings, 1, subject.text)?;
+            file_rewrite::plan(&subject.file, &request, subject.pipeline.codec()).map_err(|error| error.to_string())?;
+        subject.pipeline.write_file(&rewrite, &path)?;
+        let mut session = Session::open(subject.pipeline.workers(), &path, &subject.settings, 1, subject.text)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
         let written = passes(subject, &mut session, &untouched, false)?;
 

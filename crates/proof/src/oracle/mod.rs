@@ -8,6 +8,7 @@ mod blocks;
 mod float;
 pub mod ggml;
 pub mod ocp_mx;
+pub mod scores;
 
 pub use float::Ladder;
 

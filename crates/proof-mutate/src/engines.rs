@@ -1,9 +1,8 @@
 //! An engine gone wrong: writes, undoing, tokens, windows, passes.
 
-use super::{Fault, Place};
-use crate::forward::forward_engine;
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use eval::{Engine, EngineError, Hook, Prefix, Token};
+use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

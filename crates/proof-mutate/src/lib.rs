@@ -1,22 +1,40 @@
-//! Faults planted at the boundaries between rooms, each to be caught by a check that knows nothing of it.
+//! Faults planted in the parts of the pipeline, each to be caught by a check that knows nothing of it.
 //!
-//! A fault is a row of [`faults`]: a name, the place, and what replaces the part there. The checks are those that a user
-//! runs on a model of their own ([`crate::model`], [`crate::known_answers`]) and a run's controls ([`crate::run`]), here on
-//! a model made from a seed. Without a fault none of them may be raised.
+//! ```text
+//! fault ──plant──▶ Parts: a faulty engine, codec, quantizer, scorer, message, file, folder or key
+//!                    │ Pipeline
+//!                    ▼
+//!                  the checks of `proof` ─▶ who caught what ─▶ Mutant
+//! ```
+//!
+//! | module | contents |
+//! |---|---|
+//! | `parts` | the parts as values, as a [`Pipeline`](proof::Pipeline) |
+//! | `quantizers`, `codecs`, `scorers` | schemes, ggml's conversions, and scores gone wrong |
+//! | `engines`, `passes` | an engine gone wrong: writes and windows; what happens inside a pass |
+//! | `messages` | jobs and events gone wrong between a run and its worker |
+//! | `places` | files, folders and keys gone wrong |
+//!
+//! A fault is a row of [`faults`]: a name, a place, and what replaces the part there. The checks are those that a user runs
+//! on a model of their own ([`proof::model`], [`proof::formats`], [`proof::ggml_types`], [`proof::worked`]) and a run's
+//! controls ([`proof::run`]), here on a model made from a seed. Without a fault none of them may be raised.
 
 mod codecs;
 mod engines;
 mod messages;
+mod parts;
 mod passes;
 mod places;
 mod quantizers;
 mod scorers;
 
-use crate::check::{Area, Check, Report, Tally};
-use crate::inputs::Draw;
-use crate::model::{self, Subject};
-use crate::parts::{OpenModel, Parts, SharedCodec};
-use crate::{formats, ggml_types, run, worked};
+pub use parts::{EventFilter, Parts};
+
+use lab::thread_link::{OpenModel, SharedCodec};
+use proof::check::Tally;
+use proof::inputs::Draw;
+use proof::model::{self, Subject};
+use proof::{Area, Check, Report, formats, ggml_types, run, worked};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use synth::{Architecture, SmallModel, SynthError, Vocabulary};

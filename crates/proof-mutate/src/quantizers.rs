@@ -1,10 +1,9 @@
 //! Schemes gone wrong.
 
-use super::{Fault, Place};
-use crate::inputs::BELOW_HALF;
-use crate::parts::Parts;
-use crate::quantizer::{Fast, Quantizer};
+use crate::{Fault, Parts, Place};
 use numerics::{BlockCodec, FakeQuantError, Format, Granularity, Scheme, TensorContext};
+use proof::inputs::BELOW_HALF;
+use proof::{Fast, Quantizer};
 use std::sync::Arc;
 
 /// What is done in place of the scheme.

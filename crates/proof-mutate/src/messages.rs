@@ -1,10 +1,10 @@
 //! Jobs and events gone wrong between runner and worker.
 
-use super::{Fault, Place};
-use crate::model::brute_force;
-use crate::parts::{EventFilter, Parts};
-use crate::tap::Tap;
+use crate::parts::EventFilter;
+use crate::{Fault, Parts, Place};
 use lab::protocol::{Carrier, Edit, Event, Job, Place as EditPlace, Sample};
+use proof::oracle::scores::brute_force;
+use proof::tap::{Pass, Tap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,7 +23,9 @@ fn events(parts: &mut Parts, change: fn(Event) -> Vec<Event>) {
 
 /// Samples scored again from the logits themselves, in another way.
 fn scored(parts: &mut Parts, score: fn(&mut Sample, &Logits<'_>)) {
-    let tap = parts.tap.clone();
+    // Not the tap of the checks, which listens only when one of them wants to hear.
+    let tap = Tap::default();
+    parts.open = tap.on(parts.open.clone());
     parts.events = Arc::new(move || rescoring(tap.clone(), score));
 }
 
@@ -43,14 +45,18 @@ impl Logits<'_> {
 
 fn rescoring(tap: Tap, score: fn(&mut Sample, &Logits<'_>)) -> EventFilter {
     let mut references: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let mut last: Option<Pass> = None;
+    tap.listen();
     Box::new(move |mut event| {
         // One context: the last pass is the one that an event is about.
+        last = tap.take().pop().or(last.take());
+        tap.listen();
         match &mut event {
             Event::Reference(reference) => {
-                references.extend(tap.last().map(|pass| (reference.chunk, pass.logits)));
+                references.extend(last.iter().map(|pass| (reference.chunk, pass.logits.clone())));
             }
             Event::Sample(sample) => {
-                if let (Some(pass), Some(reference)) = (tap.last(), references.get(&sample.chunk)) {
+                if let (Some(pass), Some(reference)) = (&last, references.get(&sample.chunk)) {
                     let n_vocab = pass.logits.len() / (pass.tokens.len() - pass.first_output).max(1);
                     let logits = Logits { reference, variant: &pass.logits, n_vocab, tokens: &pass.tokens };
                     score(sample, &logits);

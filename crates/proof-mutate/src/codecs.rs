@@ -1,7 +1,7 @@
 //! ggml's conversions gone wrong.
 
-use super::{Fault, Place};
-use crate::parts::{Parts, SharedCodec};
+use crate::{Fault, Parts, Place};
+use lab::thread_link::SharedCodec;
 use numerics::{BlockCodec, BlockLayout, CodecError};
 use std::sync::Arc;
 

@@ -1,9 +1,8 @@
 //! An engine gone wrong inside a pass: hooks, single uses of a weight, skipped layers, the trace; and what it says it needs.
 
-use super::{Fault, Place};
-use crate::forward::forward_engine;
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use eval::{Engine, EngineError, EngineMemory, Hook, LayerError, Prefix, Replace, Token, WeightUse};
+use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

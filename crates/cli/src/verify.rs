@@ -1,8 +1,14 @@
 //! `assay verify`: does this build compute, on this machine, what it says?
 //!
-//! Known answers are checked here; whatever needs an engine in a process of its own (`child`).
+//! Known answers are checked in this process. Whatever needs an engine runs in a process of its own (`child`). Planted
+//! faults (`mutants`) are there in builds with the feature `mutate`.
 
 mod child;
+#[cfg(feature = "mutate")]
+mod mutants;
+#[cfg(not(feature = "mutate"))]
+#[path = "verify/no_mutants.rs"]
+mod mutants;
 
 use crate::failure::{Exit, Outcome};
 use crate::model::Model;
@@ -12,7 +18,7 @@ use crate::table::{self, Align};
 use child::{Said, Task};
 use gguf::escape_terminal;
 use llama::GgmlCodec;
-use proof::mutate::Mutant;
+use mutants::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,24 +27,24 @@ use std::path::PathBuf;
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Models to be checked on their own tensors; without one, and without --mutate, known answers are
+    /// Models to check on their own tensors; without a model and without --mutate, check known answers
     models: Vec<PathBuf>,
-    /// Plant faults in the program's own pipeline: each must be caught by a check
-    #[arg(long)]
+    /// Plant faults in the program's own pipeline; each must be caught by a check
+    #[arg(long, hide = cfg!(not(feature = "mutate")))]
     mutate: bool,
     /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: .tools/bin/python or python3, if it has them]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Text that models are measured on; the built-in text if left out
+    /// Text to measure models on; the built-in text if left out
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Window length in tokens
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1 << 16))]
     ctx: u32,
-    /// Windows
+    /// Number of windows
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     chunks: u32,
-    /// Do the work of one task and say it in lines of JSON
+    /// Do one task and print what comes of it as lines of JSON
     #[arg(long, hide = true)]
     child: bool,
 }
@@ -61,6 +67,9 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;
         return Ok(Exit::Done);
+    }
+    if args.mutate {
+        mutants::check_here()?;
     }
     let mut models = Vec::new();
     for path in &args.models {
@@ -91,11 +100,11 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         })?;
     }
     if args.mutate {
-        let total = proof::mutate::n_steps();
+        let total = mutants::n_steps();
         progress.label("without a fault");
         child::ask(&Task::Mutate, &mut |said| match said {
             Said::Mutant(mutant) => {
-                progress.label(&mutant.name);
+                progress.label(mutants::name(&mutant));
                 answer.mutants.push(mutant);
                 progress.at(answer.mutants.len() + 1, total);
             }
@@ -141,7 +150,7 @@ impl Answer {
         for check in details.filter(|check| verbose || known(check) || check.status != Status::Passed) {
             out.push_str(&format!("{} {}: {}\n", word(check.status), check.name, escape_terminal(&check.detail)));
         }
-        out.push_str(&mutants(&self.mutants, verbose));
+        out.push_str(&mutants::text(&self.mutants, verbose));
         out.push_str(&not_compared(&self.report.checks));
         let Report { passed, failed, skipped, .. } = self.report;
         let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
@@ -169,30 +178,6 @@ fn checks(checks: &[&Check]) -> String {
         ]
     });
     table::render(&columns, rows)
-}
-
-/// The catch table.
-fn mutants(mutants: &[Mutant], verbose: bool) -> String {
-    if mutants.is_empty() {
-        return String::new();
-    }
-    let columns = [("", Align::Left), ("fault", Align::Left), ("place", Align::Left), ("caught by", Align::Left)];
-    let rows = mutants.iter().map(|mutant| {
-        let caught = match mutant.caught_by.as_slice() {
-            [] => "nothing".to_owned(),
-            [only] => only.clone(),
-            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
-        };
-        let state = if mutant.caught_by.is_empty() { "MISS" } else { "ok" };
-        vec![state.to_owned(), mutant.name.clone(), mutant.place.name().to_owned(), caught]
-    });
-    let mut out = table::render(&columns, rows);
-    if verbose {
-        for mutant in mutants {
-            out.push_str(&format!("{}: {}\n", mutant.name, escape_terminal(&mutant.evidence)));
-        }
-    }
-    out
 }
 
 fn word(status: Status) -> &'static str {

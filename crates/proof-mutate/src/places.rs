@@ -1,7 +1,6 @@
 //! Files, folders and keys gone wrong.
 
-use super::{Fault, Place};
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use gguf::GgufFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,14 +50,14 @@ fn text(path: &Path) -> String {
 
 pub(super) const FAULTS: &[Fault] = &[
     fault("wrong tensor read from the file", Place::Weights, |parts| {
-        parts.weights = Arc::new(|file, tensor| {
+        parts.read_tensor = Arc::new(|file, tensor| {
             let same =
                 |other: &&gguf::TensorInfo| other.name != tensor.name && other.ty == tensor.ty && other.ne == tensor.ne;
             file.read_tensor(file.tensors().iter().find(same).unwrap_or(tensor))
         });
     }),
     fault("read one block late", Place::Weights, |parts| {
-        parts.weights = Arc::new(|file, tensor| {
+        parts.read_tensor = Arc::new(|file, tensor| {
             let mut bytes = file.read_tensor(tensor)?;
             let block = (tensor.ty.type_size() as usize).min(bytes.len());
             bytes.rotate_left(block);

@@ -1,14 +1,13 @@
 //! Scores and sums gone wrong.
 
-use super::{Fault, Place};
-use crate::model::brute_force;
-use crate::parts::Parts;
-use crate::scorer::{Scorer, Scores};
+use crate::{Fault, Parts, Place};
 use eval::{NonFinite, Token, VariantScores};
 use lab::cell::Cell;
 use lab::evidence::EvidenceError;
 use lab::record::{CellRecord, Measured, Predicted};
 use lab::store::CellSamples;
+use proof::oracle::scores::brute_force;
+use proof::{Scorer, Scores};
 use std::sync::Arc;
 
 type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;
