@@ -10,6 +10,7 @@ mod mutants;
 #[path = "verify/no_mutants.rs"]
 mod mutants;
 
+use crate::engine_process;
 use crate::failure::{Exit, Outcome};
 use crate::model::Model;
 use crate::output::Output;
@@ -63,6 +64,7 @@ struct Answer {
 /// Runs `assay verify`. A check that fails, or a fault that goes uncaught, is exit 1.
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
+        engine_process::prepare()?;
         let path = args.models.first().cloned();
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;

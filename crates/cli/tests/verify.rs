@@ -3,7 +3,7 @@
 mod support;
 
 use llama::GgmlCodec;
-use support::{TinyModel, assay, json, refused};
+use support::{TinyModel, assay, json, refused, text};
 use synth::{Architecture, SmallModel, Vocabulary};
 
 #[test]
@@ -28,6 +28,34 @@ fn this_build_computes_what_it_says_on_this_machine() {
             check["compared"].as_array().map_or(0, Vec::len) + check["not_compared"].as_array().map_or(0, Vec::len);
         assert!(compared >= 2, "{check}");
     }
+}
+
+#[test]
+fn the_engines_process_sees_to_its_own_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
+    std::fs::write(folder.path().join("text.txt"), text(400)).expect("a text");
+    let (name, value) = llama::GRAPHS_BUILT_ANEW;
+    let said = |variable: Option<&str>, arguments: &[&str]| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
+        match variable {
+            Some(variable) => command.env(name, variable),
+            None => command.env_remove(name),
+        };
+        let output = command.current_dir(folder.path()).args(arguments).timeout(std::time::Duration::from_secs(120)).output();
+        let output = output.expect("assay starts");
+        assert!(output.status.success(), "{variable:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let eval = ["eval", "tiny.gguf", "--text", "text.txt", "--ctx", "64", "--chunks", "2", "--json", "--apply"];
+    let eval = [&eval[..], &["weights=int4@block32"]].concat();
+    let as_asked = said(Some(value), &eval);
+    assert!(as_asked["kld_mean"].as_f64().is_some_and(|kld| kld > 0.0), "{as_asked}");
+    for other in [None, Some("0")] {
+        assert_eq!(said(other, &eval), as_asked, "{other:?}");
+    }
+    let report = said(None, &["verify", "tiny.gguf", "--text", "text.txt", "--ctx", "64", "--json"]);
+    assert_eq!(report["failed"].as_u64(), Some(0), "{report}");
 }
 
 #[test]
