@@ -10,7 +10,7 @@
 //! | `json` | values from files as strict JSON |
 //! | `table`, `time` | columns of text, dates |
 //! | `progress` | how far long work is |
-//! | `engine_process` | what a process needs before it opens an engine |
+//! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
 //! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
 //! | `session` | a worker with a model and a text |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -29,6 +29,7 @@ mod json;
 mod model;
 mod output;
 mod progress;
+mod python;
 mod quantize;
 mod report;
 mod run;

@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     /// Plant faults in the program's own pipeline; each must be caught by a check
     #[arg(long, hide = cfg!(not(feature = "mutate")))]
     mutate: bool,
-    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: .tools/bin/python or python3, if it has them]
+    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: the python3 on PATH, if it has them]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// Text to measure models on; the built-in text if left out
@@ -49,9 +49,6 @@ pub struct VerifyArgs {
     #[arg(long, hide = true)]
     child: bool,
 }
-
-/// Where a Python is looked for when none is named.
-const PYTHONS: [&str; 2] = [".tools/bin/python", "python3"];
 
 /// Everything that was found.
 #[derive(Serialize)]
@@ -123,7 +120,7 @@ fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
     Task::Model { path, text: args.text.clone(), ctx: args.ctx, chunks: args.chunks, python }
 }
 
-/// The Python that was named, which must do, or the first that is found.
+/// The Python that was named, which must have the packages, or the one on PATH if it has them.
 fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error> {
     match &args.python {
         Some(path) => {
@@ -132,10 +129,7 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error>
                 .map(|python| Some((path.clone(), python)))
                 .map_err(|why| anyhow::anyhow!("--python: {}\nhint: {hint}", escape_terminal(why)))
         }
-        None => {
-            let start = |path: &&str| Python::start(path.as_ref()).ok().map(|python| (PathBuf::from(path), python));
-            Ok(PYTHONS.iter().find_map(start))
-        }
+        None => Ok(crate::python::on_path().and_then(|path| Some((path.clone(), Python::start(&path).ok()?)))),
     }
 }
 
