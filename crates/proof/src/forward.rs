@@ -7,12 +7,12 @@
 ///
 /// | group | methods |
 /// |---|---|
-/// | `facts` | what is loaded, how wide it works, what it writes by itself |
+/// | `facts` | what is loaded, how many windows it takes side by side, what text it writes |
 /// | `tokens` | text to tokens |
 /// | `weights` | reading, swapping and restoring a weight |
 /// | `uses` | the same for one use of a weight |
-/// | `looks` | what is watched and traced inside a pass |
-/// | `memory` | what it needs |
+/// | `looks` | what it watches and traces inside a pass |
+/// | `memory` | how much memory it needs |
 #[macro_export]
 macro_rules! forward_engine {
     ($engine:ident: $($group:ident),+) => {

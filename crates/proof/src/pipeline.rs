@@ -42,7 +42,7 @@ pub trait Pipeline {
     /// What the engines themselves are given and give.
     fn tap(&self) -> &Tap;
 
-    /// ggml's conversions.
+    /// The conversions of ggml's types.
     fn codec(&self) -> &dyn BlockCodec;
 
     /// The implementation of the schemes.

@@ -1,4 +1,4 @@
-//! A whole run of the method on a model: its own controls, its folder, and the keys of its cells.
+//! Checks of a whole run on a model: its own controls, its folder, and the keys of its cells.
 
 use crate::check::{Area, Check, Tally};
 use crate::pipeline::Pipeline;
@@ -11,10 +11,11 @@ use lab::{Corpus, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Norms and matrices, in every layer.
+/// The target of the run: a norm and a matrix in every layer.
 const TARGET: &str = r"re:/blk\.[0-9]+\.(ffn_norm|attn_q)\.weight/";
 const SCHEME: &str = "int8@row";
 
+/// The plan of a small run.
 fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
     let corpus = Corpus { name: "seeded".into(), text: text.into() };
     let mut plan = Plan::preset("attention-int8", vec![model.into()], corpus).map_err(|error| error.to_string())?;
@@ -26,7 +27,7 @@ fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// Every result of a run folder by name: what equal work must give byte for byte.
+/// The files of a run folder by name that must have the same bytes after equal work.
 fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut results = BTreeMap::new();
     for folder in ["", "cells", "samples"] {
@@ -42,11 +43,12 @@ fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     results
 }
 
+/// Makes a check of a run.
 fn check(name: &str, compared: &[&str], tally: Tally) -> Check {
     tally.check(Area::Run, name, compared)
 }
 
-/// All checks of a run on `model`, in a fixed order; those of controls are as many as the run came to.
+/// Makes all checks of a run on `model`, in a fixed order. There is one for each control that the run has.
 pub fn checks(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32, put: &mut dyn FnMut(Check)) {
     put(keys_follow_everything(pipeline));
     put(another_text_has_other_windows(pipeline, model, text, n_ctx));
@@ -75,6 +77,7 @@ pub fn checks(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32, put
     put(check("two runs give the same bytes", &["one folder", "another"], twice));
 }
 
+/// Runs one plan in two folders and once more in the first, and compares what the folders and the records say.
 fn whole_runs(
     pipeline: &dyn Pipeline,
     model: &Path,
@@ -84,7 +87,7 @@ fn whole_runs(
     twice: &mut Tally,
 ) -> Result<RunRecord, String> {
     let plan = plan(model, text, n_ctx)?;
-    // Only asked for its build, which the plan's lock holds.
+    // The engine is asked for its build alone, which the plan's lock records.
     let engine = pipeline.open_engine(model, &plan.settings, 1).map_err(|error| error.to_string())?;
     let build = engine.info().build.clone();
     drop(engine);
@@ -105,7 +108,7 @@ fn whole_runs(
     Ok(first)
 }
 
-/// Each of the things that determine a number changes its key, and nothing keeps two cells under one.
+/// Checks that a cell's key changes with each of the things that determine its numbers.
 fn keys_follow_everything(pipeline: &dyn Pipeline) -> Check {
     let settings = EngineSettings::pinned(64);
     let other_settings = EngineSettings { flash_attn: false, ..settings.clone() };
@@ -143,7 +146,7 @@ fn keys_follow_everything(pipeline: &dyn Pipeline) -> Check {
     check("a key follows everything that determines a number", &["keys", "what was changed"], tally)
 }
 
-/// What names the windows of a text in keys and locks differs for another text.
+/// Checks that the hashes that name the windows of a text in keys and locks are other ones for another text.
 fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32) -> Check {
     let mut tally = Tally::default();
     let other: String = text.chars().rev().collect();

@@ -5,7 +5,7 @@ use lab::protocol::{Base, CellSpec, ChunkWork, Event, Job, ReferenceSample, Samp
 use lab::{LinkFactory, WorkerLink};
 use std::path::Path;
 
-/// An open worker.
+/// An open worker, which has a model and a text.
 pub(crate) struct Session {
     link: Box<dyn WorkerLink>,
     pub(crate) info: EngineInfo,
@@ -13,7 +13,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens the model and cuts the text.
+    /// Opens the model in a fresh worker and has it cut the text into windows.
     pub(crate) fn open(
         workers: &dyn LinkFactory,
         model: &Path,
@@ -24,7 +24,7 @@ impl Session {
         Session::open_within(workers, model, settings, n_threads, None, text)
     }
 
-    /// The same, within a memory budget.
+    /// As [`open`](Session::open), within a memory budget.
     pub(crate) fn open_within(
         workers: &dyn LinkFactory,
         model: &Path,
@@ -47,12 +47,12 @@ impl Session {
         }
     }
 
-    /// Everything that is said about these cells on the first `chunks` windows.
+    /// Measures these cells on the first `chunks` windows and returns every event.
     pub(crate) fn measure(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
         self.work(base, cells, chunks, false)
     }
 
-    /// The same, with the hidden state behind each layer compared with the reference's.
+    /// As [`measure`](Session::measure), with the hidden state behind each layer compared with the reference's.
     pub(crate) fn trace(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
         self.work(base, cells, chunks, true)
     }
@@ -85,7 +85,7 @@ fn why(event: Event) -> String {
     }
 }
 
-/// The samples of a cell, in the order in which they came.
+/// The samples of the cell `key`, in the order in which they came.
 pub(crate) fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
     let of_cell = |event: &'e Event| match event {
         Event::Sample(sample) if sample.cell == key => Some(sample),
@@ -94,7 +94,7 @@ pub(crate) fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
     events.iter().filter_map(of_cell).collect()
 }
 
-/// The reference's samples.
+/// The samples of the reference, in the order in which they came.
 pub(crate) fn references(events: &[Event]) -> Vec<&ReferenceSample> {
     events.iter().filter_map(|event| if let Event::Reference(sample) = event { Some(sample) } else { None }).collect()
 }

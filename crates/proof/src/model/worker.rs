@@ -1,4 +1,4 @@
-//! A measurement as a whole.
+//! Checks of a measurement as a whole.
 
 use super::{Pick, Subject, check};
 use crate::check::Check;
@@ -10,22 +10,25 @@ use lab::{Apply, Selector};
 use numerics::{Scheme, TensorContext};
 
 impl Subject<'_> {
-    /// The native arm's reference, which holds the picks in F32.
+    /// The native arm's reference, which has the picks in F32.
     pub(super) fn native_base(&self) -> Base {
         let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32");
         Base::native(not_f32.map(|pick| (pick.name.as_str(), Place::Weight)))
     }
 }
 
+/// The reference of the exact arm, and the native arm's.
 fn bases(subject: &Subject<'_>) -> [Base; 2] {
     [Base { arm: Arm::Exact, carried: Vec::new() }, subject.native_base()]
 }
 
+/// The scheme of a pick.
 fn as_picked(pick: &Pick) -> String {
     pick.scheme.into()
 }
 
-/// What can be left unchanged beside whole weights: each use of the token embedding, and activations of the middle layer.
+/// Cells that write something back unchanged other than a whole weight: each use of the token embedding, and activations
+/// of the middle layer.
 fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
     let engine = subject.engine()?;
     let identity = |name: &str, place| Edit { place, ..Edit::of_weight(name, "identity", Carrier::Keep) };
@@ -54,7 +57,8 @@ fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
     Ok(cells.map(|(key, edits)| CellSpec { key: key.into(), edits }).collect())
 }
 
-/// Written back unchanged, nothing changes in any bit, in either arm and either carrier, as a whole, in one use, or at nodes.
+/// Checks that what is written back unchanged changes no bit: in either arm and either carrier, as a whole weight, in one
+/// use of it, and at nodes.
 pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     check("identity is bit-equal", &["identity", "untouched"], |tally| {
         let mut session = subject.session(1)?;
@@ -89,6 +93,7 @@ pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     })
 }
 
+/// What the worker says that the edits of a cell did.
 pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorEvidence]> {
     let of_cell = |event: &'e Event| match event {
         Event::Applied { cell, tensors } if cell == key => Some(tensors.as_slice()),
@@ -97,13 +102,13 @@ pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorE
     events.iter().find_map(of_cell)
 }
 
-/// Values whose bits changed, −0 → +0 excepted.
+/// The number of values whose bits changed, without those from −0 to +0.
 pub(super) fn n_changed(before: &[f32], after: &[f32]) -> u64 {
     let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
     before.iter().zip(after).filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64
 }
 
-/// What the worker says it did is what the file's own values and the schemes say it must have done.
+/// Checks that the worker's evidence is what the file's own values and the schemes say that it must be.
 pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
     check("the evidence of a cell is the file's", &["worker", "file and schemes"], |tally| {
         let mut session = subject.session(1)?;
@@ -152,7 +157,7 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Every touched weight has its hash again, and the reference its logits.
+/// Checks that after a measurement every touched weight has its hash again and the reference its logits.
 pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
     check("weights are restored after a measurement", &["before", "after"], |tally| {
         let mut session = subject.session(1)?;
@@ -179,7 +184,7 @@ pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Two workers, and one with two contexts, say the same, bit for bit.
+/// Checks that two workers, and one with two contexts, give the same results bit for bit.
 pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
     check("two measurements give the same bytes", &["once", "again", "two threads"], |tally| {
         let [exact, _] = bases(subject);
@@ -214,7 +219,7 @@ pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Whatever was measured before it in the same worker, in either arm, a cell's samples are those of a worker of its own.
+/// Checks that a cell's samples are those of a worker of its own, whatever was measured before in the same worker.
 pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
     check("a cell among others is measured as if alone", &["among others", "alone"], |tally| {
         let [exact, native] = bases(subject);
@@ -241,11 +246,12 @@ pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
     })
 }
 
+/// The beginning of a line.
 fn cut(line: &str) -> String {
     line.chars().take(160).collect()
 }
 
-/// The last pass over each window, which is the cell's; or the first, the reference's.
+/// The passes of a measurement of one window: the reference's first, and with a cell the cell's last.
 fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: bool) -> Result<Vec<Pass>, String> {
     let cells = [subject.cell("schemes", as_picked, Carrier::F32)];
     subject.pipeline.tap().listen();
@@ -254,7 +260,8 @@ fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: 
     events.map(|_| passes)
 }
 
-/// Tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit for bit.
+/// Checks that tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit
+/// for bit.
 pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
     check("a swapped tensor equals a written file", &["swapped in memory", "assay quantize, loaded"], |tally| {
         let [_, native] = bases(subject);
