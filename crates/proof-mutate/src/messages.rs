@@ -1,4 +1,4 @@
-//! Jobs and events gone wrong between runner and worker.
+//! Faults in jobs and events between a run and its worker.
 
 use crate::parts::EventFilter;
 use crate::{Fault, Parts, Place};
@@ -8,6 +8,7 @@ use proof::tap::{Pass, Tap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Plants a change of the edits of every cell.
 fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {
     parts.jobs = Arc::new(move |mut job| {
         if let Job::Measure { cells, .. } = &mut job {
@@ -17,11 +18,12 @@ fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {
     });
 }
 
+/// Plants a change of events.
 fn events(parts: &mut Parts, change: fn(Event) -> Vec<Event>) {
     parts.events = Arc::new(move || Box::new(change));
 }
 
-/// Samples scored again from the logits themselves, in another way.
+/// Plants another way to score: samples are scored again from the logits themselves.
 fn scored(parts: &mut Parts, score: fn(&mut Sample, &Logits<'_>)) {
     // Not the tap of the checks, which listens only when one of them wants to hear.
     let tap = Tap::default();
@@ -29,7 +31,7 @@ fn scored(parts: &mut Parts, score: fn(&mut Sample, &Logits<'_>)) {
     parts.events = Arc::new(move || rescoring(tap.clone(), score));
 }
 
-/// Both sides of a window.
+/// The logits of both sides of a window.
 struct Logits<'a> {
     reference: &'a [f32],
     variant: &'a [f32],
@@ -38,11 +40,13 @@ struct Logits<'a> {
 }
 
 impl Logits<'_> {
+    /// The tokens that are predicted.
     fn targets(&self) -> &[i32] {
         &self.tokens[self.tokens.len() / 2 + 1..]
     }
 }
 
+/// A filter that scores each sample again.
 fn rescoring(tap: Tap, score: fn(&mut Sample, &Logits<'_>)) -> EventFilter {
     let mut references: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
     let mut last: Option<Pass> = None;

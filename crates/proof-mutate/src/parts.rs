@@ -21,12 +21,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What becomes of a worker's event on its way back; one for each worker.
+/// Changes a worker's event on its way back, drops it, or makes more of it. Each worker has a filter of its own.
 pub type EventFilter = Box<dyn FnMut(Event) -> Vec<Event> + Send>;
 
 /// Reads a tensor's bytes from its file.
 type ReadTensor = Arc<dyn Fn(&GgufFile, &TensorInfo) -> Result<Vec<u8>, GgufError> + Send + Sync>;
-/// What becomes of a file or folder once it is written.
+/// Does something to a file or folder once it is written.
 type OnPath = Arc<dyn Fn(&Path) + Send + Sync>;
 /// Names a cell by everything that determines its numbers.
 type KeyOf = Arc<dyn Fn(&ModelKey<'_>, &Base, &[Edit], &[usize]) -> String + Send + Sync>;
@@ -36,23 +36,23 @@ type KeyOf = Arc<dyn Fn(&ModelKey<'_>, &Base, &[Edit], &[usize]) -> String + Sen
 pub struct Parts {
     /// Opens the engine. The checks' tap is below whatever a fault puts around it.
     pub open: OpenModel,
-    /// ggml's conversions.
+    /// The conversions of ggml.
     pub codec: SharedCodec,
     /// The implementation of the schemes.
     pub quantizer: Arc<dyn Quantizer + Send + Sync>,
-    /// Logits to scores to a record.
+    /// The way from logits to scores to a record.
     pub scorer: Arc<dyn Scorer + Send + Sync>,
-    /// What becomes of a job on its way to the worker.
+    /// Changes a job on its way to the worker.
     pub jobs: Arc<dyn Fn(Job) -> Job + Send + Sync>,
-    /// Makes the filter of a worker's events.
+    /// Makes the filter of one worker's events.
     pub events: Arc<dyn Fn() -> EventFilter + Send + Sync>,
-    /// Reads from the container.
+    /// Reads a tensor from the container.
     pub read_tensor: ReadTensor,
-    /// What becomes of a file that `assay quantize` has written.
+    /// Damages a file that `assay quantize` has written.
     pub written: OnPath,
-    /// What becomes of the folder of a finished run before it is used again.
+    /// Damages the folder of a finished run before it is used again.
     pub folder: OnPath,
-    /// Names cells.
+    /// Makes the names of cells.
     pub key: KeyOf,
     /// What the engine itself was given and gave.
     pub tap: Tap,
@@ -142,7 +142,7 @@ impl LinkFactory for Parts {
     }
 }
 
-/// A job's line as it becomes.
+/// The line of a job after the change.
 fn changed(line: &str, change: &dyn Fn(Job) -> Job) -> io::Result<String> {
     let job = change(serde_json::from_str(line)?);
     Ok(serde_json::to_string(&job)?)

@@ -1,4 +1,4 @@
-//! Files, folders and keys gone wrong.
+//! Faults in files, folders and keys.
 
 use crate::{Fault, Parts, Place};
 use gguf::GgufFile;
@@ -9,7 +9,7 @@ const fn fault(name: &'static str, place: Place, plant: fn(&mut Parts)) -> Fault
     Fault { name, place, plant }
 }
 
-/// Changes the bytes of a tensor in a file.
+/// Plants a change of a tensor's bytes in a written file; `change` is also told the number of bytes in a row.
 fn in_file(parts: &mut Parts, tensor: &'static str, change: fn(&mut [u8], usize)) {
     parts.written = Arc::new(move |path| {
         let Ok(file) = GgufFile::open(path) else { return };
@@ -22,13 +22,13 @@ fn in_file(parts: &mut Parts, tensor: &'static str, change: fn(&mut [u8], usize)
         change(&mut bytes, 4 * found.n_per_row() as usize);
         if let Some(at) = at {
             all[at..at + bytes.len()].copy_from_slice(&bytes);
-            // A fault that cannot be planted is not caught, and said to be.
+            // A fault that cannot be planted goes uncaught, and the verdict says so.
             drop(std::fs::write(path, all));
         }
     });
 }
 
-/// Changes the first file of a folder of the run whose text has `what` in it.
+/// Plants a change of the first file in a subfolder of the run folder whose text has `what` in it.
 fn in_run(parts: &mut Parts, folder: &'static str, what: &'static str, change: fn(&str) -> String) {
     parts.folder = Arc::new(move |dir| {
         if let Some(path) = files(&dir.join(folder)).into_iter().find(|path| text(path).contains(what)) {
@@ -37,6 +37,7 @@ fn in_run(parts: &mut Parts, folder: &'static str, what: &'static str, change: f
     });
 }
 
+/// The files of a folder, in the order of their names.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();

@@ -1,4 +1,4 @@
-//! Scores and sums gone wrong.
+//! Faults in scores and in the numbers of a cell.
 
 use crate::{Fault, Parts, Place};
 use eval::{NonFinite, Token, VariantScores};
@@ -12,8 +12,11 @@ use std::sync::Arc;
 
 type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;
 
+/// Scores with something done to them.
 struct Faulty {
+    /// Scores a window.
     compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared,
+    /// Changes the numbers of a cell.
     measured: fn(&mut Measured),
 }
 
