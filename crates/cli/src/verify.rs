@@ -50,7 +50,7 @@ pub struct VerifyArgs {
     child: bool,
 }
 
-/// Everything that was found.
+/// The answer of `assay verify`.
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ struct Answer {
     mutants: Vec<Mutant>,
 }
 
-/// Runs `assay verify`. A check that fails, or a fault that goes uncaught, is exit 1.
+/// Runs `assay verify`. It exits with 1 when a check fails or a fault goes uncaught.
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
         engine_process::prepare()?;
@@ -116,6 +116,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     Ok(if answer.report.failed == 0 { Exit::Done } else { Exit::Difference })
 }
 
+/// The task of checking the model at `path`.
 fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
     Task::Model { path, text: args.text.clone(), ctx: args.ctx, chunks: args.chunks, python }
 }
@@ -134,7 +135,7 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error>
 }
 
 impl Answer {
-    /// Known answers as a table; models and faults in few words, unless `verbose`.
+    /// The answer as text: known answers as a table, models and faults in few words unless `verbose`.
     fn text(&self, verbose: bool) -> String {
         let mut out = String::new();
         let known = |check: &&Check| !matches!(check.area, proof::Area::Model);
@@ -156,6 +157,7 @@ impl Answer {
     }
 }
 
+/// Checks as a table.
 fn checks(checks: &[&Check]) -> String {
     let columns = [
         ("", Align::Left),
@@ -176,6 +178,7 @@ fn checks(checks: &[&Check]) -> String {
     table::render(&columns, rows)
 }
 
+/// The word for an outcome.
 fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "ok",
@@ -184,7 +187,7 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// Implementations that did not take part, by reason.
+/// The implementations that did not take part, by reason.
 fn not_compared(checks: &[Check]) -> String {
     let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for check in checks {

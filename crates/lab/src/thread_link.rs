@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 /// A function that opens a model: path, settings, number of threads.
 pub type OpenModel = Arc<dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
 
-/// ggml's conversions, for several threads.
+/// The conversions of ggml's types, for several threads.
 pub type SharedCodec = Arc<dyn BlockCodec + Send + Sync>;
 
 /// The work of a worker: it reads jobs, writes events, and returns when the jobs end or nobody listens any more.
