@@ -13,6 +13,16 @@ use synth::{Architecture, SmallModel, Vocabulary};
 /// The name of a file that appears when something of the current folder was run.
 const MARKER: &str = "was-run";
 
+/// The output of `assay` with arguments that keep one core busy for half a minute: more time than other commands get.
+fn patiently(folder: &Path, command: &mut assert_cmd::Command, arguments: &[&str]) -> std::process::Output {
+    let command = command.current_dir(folder).args(arguments).timeout(Duration::from_secs(900));
+    command.output().expect("assay starts")
+}
+
+fn program() -> assert_cmd::Command {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"))
+}
+
 /// What `assay verify` found, and the names of the files that then were there, in a folder whose own Python and packages
 /// leave [`MARKER`], with the folder in PATH.
 static KNOWN_ANSWERS: LazyLock<(Value, Vec<String>)> = LazyLock::new(|| {
@@ -32,9 +42,7 @@ static KNOWN_ANSWERS: LazyLock<(Value, Vec<String>)> = LazyLock::new(|| {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let relative = ["", ".", ".tools/bin"].map(PathBuf::from);
     let path = std::env::join_paths(relative.into_iter().chain(std::env::split_paths(&path))).expect("a PATH");
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
-    let command = command.current_dir(folder.path()).args(["verify", "--json"]).env("PATH", path);
-    let output = command.env("PYTHONPATH", ".").timeout(Duration::from_secs(300)).output().expect("assay starts");
+    let output = patiently(folder.path(), program().env("PATH", path).env("PYTHONPATH", "."), &["verify", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (serde_json::from_slice(&output.stdout).expect("JSON"), names_in(folder.path()))
 });
@@ -89,13 +97,12 @@ fn the_engines_process_sees_to_its_own_environment() {
     std::fs::write(folder.path().join("text.txt"), text(400)).expect("a text");
     let (name, value) = llama::GRAPHS_BUILT_ANEW;
     let said = |variable: Option<&str>, arguments: &[&str]| {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
+        let mut command = program();
         match variable {
             Some(variable) => command.env(name, variable),
             None => command.env_remove(name),
         };
-        let output = command.current_dir(folder.path()).args(arguments).timeout(Duration::from_secs(120)).output();
-        let output = output.expect("assay starts");
+        let output = patiently(folder.path(), &mut command, arguments);
         assert!(output.status.success(), "{variable:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
     };
@@ -170,7 +177,8 @@ fn the_checks_hold_on_every_kind_of_architecture() {
     }
     let models = Architecture::CAUSAL.map(file);
     let models: Vec<&str> = models.iter().map(String::as_str).collect();
-    let output = assay(folder.path(), &[&["verify", "--ctx", "64", "--json"], &models[..]].concat());
+    let arguments = [&["verify", "--ctx", "64", "--json"], &models[..]].concat();
+    let output = patiently(folder.path(), &mut program(), &arguments);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let failed = |check: &&Value| check["status"] == "failed";
     assert_eq!(report["checks"].as_array().expect("a list").iter().find(failed), None);
@@ -189,10 +197,7 @@ fn the_checks_hold_on_every_kind_of_architecture() {
 #[test]
 fn every_planted_fault_is_caught_by_a_named_check_and_the_page_has_the_table() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Half a minute of one core: more than other commands are given on a busy machine.
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
-    let command = command.current_dir(folder.path()).args(["verify", "--mutate", "--json"]);
-    let output = command.timeout(Duration::from_secs(900)).output().expect("assay starts");
+    let output = patiently(folder.path(), &mut program(), &["verify", "--mutate", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((report["passed"].as_u64(), report["failed"].as_u64()), (Some(1), Some(0)), "{}", report["checks"]);
     let mutants: Vec<proof_mutate::Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
