@@ -176,8 +176,7 @@ fn disk() -> Check {
 
 /// Looks for the Python package that some tests compare with. Nothing that assay computes needs it.
 fn oracle() -> Check {
-    let python = [".tools/bin/python", "python3"];
-    let version = python.iter().find_map(|python| {
+    let version = crate::python::on_path().and_then(|python| {
         let script = "from importlib.metadata import version; print(version('gguf'))";
         let found = Command::new(python).args(["-I", "-c", script]).output().ok()?;
         found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
@@ -188,7 +187,7 @@ fn oracle() -> Check {
             "oracle",
             true,
             "gguf-py not found; only comparisons with it are left out".into(),
-            "`make tools` in the repository brings it",
+            "install numpy, ml_dtypes and gguf for the python3 on PATH, or name a Python with `assay verify --python`",
         ),
     }
 }
