@@ -105,7 +105,7 @@ pub enum CodecError {
     /// ggml needs an importance matrix for this type.
     #[error(
         "ggml type {ty} cannot be quantized to without an importance matrix\n\
-         hint: name a file of llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
+         hint: name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
     )]
     RequiresImatrix {
         /// Type.

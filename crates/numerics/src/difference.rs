@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn plus_zero_to_minus_zero_is_a_change_and_no_distance() {
+    fn plus_zero_to_minus_zero_is_a_change_but_not_a_distance() {
         let d = difference(&[0.0, 1e-45], &[-0.0, 0.0]);
         assert_eq!((d.changed, d.zero_sign, d.zeroed, d.max_ulp), (2, 0, 1, 1));
     }

@@ -471,7 +471,7 @@ fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
     let partial = refusal(6);
     assert!(partial.contains("blocks of 4 values, which do not divide a row of 6\nhint: "), "{partial}");
     let imatrix = refusal(8);
-    assert!(imatrix.contains("hint: name a file of llama-imatrix, iq2_xs:imatrix=FILE"), "{imatrix}");
+    assert!(imatrix.contains("hint: name a file written by llama-imatrix, iq2_xs:imatrix=FILE"), "{imatrix}");
     assert!(
         imatrix.contains("\"output_norm.weight\": ggml type iq2_xs cannot") && imatrix.contains("\nhint: "),
         "{imatrix}"

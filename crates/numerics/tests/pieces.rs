@@ -254,7 +254,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_no_piece_or_was_not_seen_is_refused() {
+fn values_that_are_not_a_piece_or_were_not_seen_are_refused() {
     let shape = TensorShape::matrix(32, 6);
     let codec: &dyn BlockCodec = &PlainCodec;
     let held = |text: &str, start: usize, n: usize| {
@@ -274,7 +274,8 @@ fn what_is_no_piece_or_was_not_seen_is_refused() {
     ] {
         let error = held(text, start, n).expect_err(text);
         assert!(matches!(error, FakeQuantError::Part { .. }), "{text}: {error}");
-        assert!(error.to_string().contains(&format!("{n} values from value {start} on")), "{error}");
+        let values = format!("cannot be applied to values {start}..{} alone", start.saturating_add(n));
+        assert!(error.to_string().contains(&values), "{error}");
     }
     for (text, start, n) in [("int8@2x8", 64, 128), ("nvfp4", 16, 16), ("int8@col", 40, 3), ("shuffle@block8", 8, 24)] {
         held(text, start, n).expect(text);
@@ -301,7 +302,7 @@ fn of_several_spans_without_a_scale_the_first_is_named_in_pieces_too() {
 }
 
 #[test]
-fn a_span_without_a_scale_is_found_before_anything_is_held() {
+fn a_span_without_a_scale_is_found_before_anything_is_quantized() {
     let mut values = vec![0.5; 40 * 8];
     (values[3], values[35 * 8 + 3]) = (f32::MAX, f32::MIN);
     for text in ["int8@tensor:asym", "int8@col:zeropoint"] {

@@ -28,7 +28,7 @@ pub enum CodebookTableError {
     },
     /// A value twice.
     #[error(
-        "line {line}: {value} is there already, wanted each entry once\nhint: as F32, values that are closer than its spacing are one"
+        "line {line}: {value} occurs twice, wanted each entry once\nhint: numbers that round to the same F32 are one entry"
     )]
     Repeated {
         /// Counted from 1.
@@ -45,7 +45,7 @@ pub enum CodebookTableError {
     /// All too small, or one too large.
     #[error(
         "the greatest magnitude is {found:e}, wanted 1 to 65504\n\
-         hint: multiply all entries by one power of two: scales are relative to the greatest"
+         hint: multiply all entries by the same power of two; scales are relative to the greatest"
     )]
     Magnitude {
         /// Greatest magnitude.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_codebook_is_refused_with_its_line() {
+    fn a_text_that_is_not_a_codebook_is_refused_with_its_line() {
         let error = |text: &str| CodebookTable::parse(text).unwrap_err();
         assert_eq!(error("1\n0 x1"), CodebookTableError::Number { line: 2, found: "x1".into() });
         assert!(matches!(error("1 1e40"), CodebookTableError::Number { line: 1, .. }));

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_f32_cannot_hold_or_without_numbers_is_none() {
+    fn a_format_beyond_f32_or_without_numbers_does_not_exist() {
         assert!(ExMy::new(8, 7, Specials::Ieee, 127).is_some());
         assert!(ExMy::new(8, 7, Specials::Ieee, 128).is_none(), "subnormals below F32's normals");
         assert!(ExMy::new(8, 7, Specials::Finite, 127).is_none(), "beyond F32's largest");

@@ -33,8 +33,8 @@ pub enum FakeQuantError {
     },
     /// A group's span is beyond F32, so an asymmetric scale does not exist.
     #[error(
-        "tensor {tensor:?}: a group spans {min:e} to {max:e}, and the difference is beyond F32\n\
-         hint: :sym has no such limit"
+        "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32\n\
+         hint: use :sym, which has no such limit"
     )]
     RangeOverflow {
         /// GGUF name.
@@ -56,7 +56,7 @@ pub enum FakeQuantError {
     },
     /// A scheme that is used before what is in its file is known.
     #[error(
-        "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read\nhint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read\nhint: this is a bug in assay; please report it"
     )]
     FileNotRead {
         /// GGUF name.
@@ -66,8 +66,9 @@ pub enum FakeQuantError {
     },
     /// Values that the scheme cannot hold without others.
     #[error(
-        "tensor {tensor:?}: {n} values from value {start} on are no part that {scheme:?} can hold by itself, wanted {wanted}\n\
-         hint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} cannot be applied to values {start}..{} alone, wanted {wanted}\n\
+         hint: this is a bug in assay; please report it",
+        start.saturating_add(*n)
     )]
     Part {
         /// GGUF name.
@@ -83,8 +84,8 @@ pub enum FakeQuantError {
     },
     /// A scheme that is used before it has seen what it must know of all values.
     #[error(
-        "tensor {tensor:?}: scheme {scheme:?} has not seen all values as often as it must\n\
-         hint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied\n\
+         hint: this is a bug in assay; please report it"
     )]
     NotSeen {
         /// GGUF name.
@@ -94,7 +95,7 @@ pub enum FakeQuantError {
     },
     /// There is no memory for what is to be known of each column.
     #[error(
-        "tensor {tensor:?}: no memory for what is to be known of {n} columns\nhint: free memory, or choose a scheme that goes row by row"
+        "tensor {tensor:?}: not enough memory for the statistics of {n} columns\nhint: free memory, or choose a scheme that works row by row"
     )]
     Memory {
         /// GGUF name.

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_largest_value_holds_nothing_there_and_ggml_does_not_say() {
+    fn formats_without_a_largest_value_saturate_nothing_and_ggml_does_not_tell() {
         let values = values();
         for scheme in ["identity", "zero", "jitter", "noise(30)", "shuffle"] {
             assert_eq!(saturated(scheme, &values), Some(0), "{scheme}");

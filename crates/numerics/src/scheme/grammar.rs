@@ -245,8 +245,10 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
         )));
     };
     if (exponent_bits, mantissa_bits) == (8, 0) {
-        let hint = "scales are held in it with :scale=e8m0, as in int8@block32:scale=e8m0";
-        return Err(refuse(format!("which holds scales, not values: it has no sign and no zero\nhint: {hint}")));
+        let hint = "use it for scales with :scale=e8m0, as in int8@block32:scale=e8m0";
+        return Err(refuse(format!(
+            "which is a format for scales, not for values: it has no sign and no zero\nhint: {hint}"
+        )));
     }
     let (mut specials, mut bias) = (Specials::Ieee, ExMy::default_bias(exponent_bits));
     for option in &parts.options {
@@ -259,14 +261,14 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
     let (least, greatest) = ExMy::biases(exponent_bits, specials);
     let format = ExMy::new(exponent_bits, mantissa_bits, specials, bias).ok_or_else(|| match specials {
         _ if least > greatest => refuse(
-            "which with this meaning of its last codes reaches beyond F32 whatever the bias\n\
+            "which reaches beyond F32 under every bias, with this meaning of its last codes\n\
              hint: leave out :fn and :finite"
                 .to_owned(),
         ),
-        _ if !(least..=greatest).contains(&bias) => {
-            refuse(format!("whose bias of {bias} takes it beyond F32\nhint: :bias=N with N from {least} to {greatest}"))
-        }
-        _ => refuse("which has no codes to spare for infinity or NaN\nhint: add :finite".to_owned()),
+        _ if !(least..=greatest).contains(&bias) => refuse(format!(
+            "whose bias of {bias} takes it beyond F32\nhint: use :bias=N with N from {least} to {greatest}"
+        )),
+        _ => refuse("which has no codes left for infinity or NaN\nhint: add :finite".to_owned()),
     })?;
     Ok(Format::Minifloat { exmy: format, rounding: RoundingMode::default() })
 }
@@ -405,7 +407,7 @@ impl Scheme {
                 }
                 // A blank at the end would be lost wherever the scheme ends with it.
                 if name.is_empty() || name.trim() != name {
-                    let wanted = "the name of a file, with no blank before or behind it";
+                    let wanted = "the name of a file, with no blank before or after it";
                     return Err(SchemeError::OptionValue { scheme, found: written.to_owned(), wanted });
                 }
                 self.file = Some(SchemeFile::named(file, name));
@@ -480,7 +482,7 @@ impl Scheme {
             }
             if matches!(self.scale, ScaleFormat::E8m0 | ScaleFormat::Pow2 | ScaleFormat::F16Hier) {
                 let why = match symmetry {
-                    Symmetry::Asym => "cannot hold the minimum of asym",
+                    Symmetry::Asym => "cannot store the minimum of asym",
                     _ => "is for ranges around zero",
                 };
                 return refuse(scale, why, "scale=f32, scale=f16 or scale=bf16");
@@ -489,7 +491,7 @@ impl Scheme {
         if self.scale == ScaleFormat::F16Hier {
             if self.granularity.and_then(Granularity::super_block).is_none() {
                 let hint = format!("for example {}@block32:scale=f16hier", parts.format);
-                return refuse(scale, "is for blocks: 256 values of a row share a scale above theirs", &hint);
+                return refuse(scale, "is for blocks: those of 256 values of a row share a second scale", &hint);
             }
             let has_sign = match self.format {
                 Format::Codebook(codebook) => !codebook.entries.contains(&-codebook.extreme()),
@@ -497,17 +499,17 @@ impl Scheme {
                 _ => false,
             };
             if has_sign {
-                return refuse(scale, "cannot hold the sign of this format's scales", "scale=f16");
+                return refuse(scale, "cannot store the sign of this format's scales", "scale=f16");
             }
         }
         match (self.format, &self.file) {
             (Format::Table, None) => refuse(
                 "table=FILE",
-                "is missing: a codebook is its entries",
+                "is missing: a codebook needs its entries",
                 "for example codebook@block64:table=levels.txt",
             ),
             (Format::Ggml(GgmlFormat { imatrix: ImatrixUse::Ignored, .. }), Some(_)) => {
-                let why = "is not looked at by this type's quantizer";
+                let why = "is ignored by this type's quantizer";
                 refuse(given("imatrix=").unwrap_or("imatrix"), why, "leave it out")
             }
             _ => Ok(()),

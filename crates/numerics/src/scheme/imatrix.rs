@@ -22,14 +22,14 @@ pub enum ImatrixError {
     /// No entry of that name.
     #[error(
         "the importance matrix has no entry of that name\n\
-         hint: leave it out of the target or quantize it by another scheme; llama-imatrix collects nothing for token_embd, \
+         hint: leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for token_embd, \
          and for output only with --process-output"
     )]
     NoEntry,
     /// An entry for another model.
     #[error(
         "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}\n\
-         hint: it was collected on another model; collect one on this"
+         hint: the matrix was collected on another model; collect one on this model"
     )]
     Shape {
         /// Values of the entry.

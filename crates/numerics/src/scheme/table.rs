@@ -220,11 +220,11 @@ impl FormatInfo {
     pub fn overflow(&self) -> &'static str {
         match self.kind {
             Kind::Float(exmy) if exmy.specials() == Specials::Ieee => {
-                "to infinity as IEEE 754 rounds; trunc and @ hold it at the largest value"
+                "to infinity, as IEEE 754 rounds; trunc and @ clamp to the largest value"
             }
-            Kind::AnyFloat => "ieee as f16; fn and finite hold it at the largest value",
-            Kind::Float(_) | Kind::Integer | Kind::Mx(_) | Kind::Nvfp4 => "held at the largest value",
-            Kind::Codebook(_) | Kind::Table => "held at the last entry",
+            Kind::AnyFloat => "ieee as for f16; fn and finite clamp to the largest value",
+            Kind::Float(_) | Kind::Integer | Kind::Mx(_) | Kind::Nvfp4 => "clamped to the largest value",
+            Kind::Codebook(_) | Kind::Table => "clamped to the last entry",
             Kind::Ggml => "ggml's own functions",
             Kind::Control(_) => "",
         }
@@ -314,7 +314,7 @@ pub const FORMATS: &[FormatInfo] = &[
             "intN",
             Kind::Integer,
             "N 2 to 16; sym: ±(2^(N−1) − 1) steps of absmax / (2^(N−1) − 1), asym: 2^N − 1 steps from min to max, \
-             zeropoint: the same with zero a level, fullrange: −2^(N−1) to 2^(N−1) − 1, the greatest magnitude on the first",
+             zeropoint: the same with zero as a level, fullrange: −2^(N−1) to 2^(N−1) − 1 steps, the greatest magnitude on the first",
             "absmax or min-max scaling; ONNX QuantizeLinear (zeropoint); quantize_row_q4_0_ref (fullrange)",
         )
     },
@@ -336,7 +336,7 @@ pub const FORMATS: &[FormatInfo] = &[
         "iq4_nl",
         &IQ4_NL,
         (32, ScaleFormat::F16),
-        "integers, −127 to 113; ggml searches its scale: ggml:iq4_nl",
+        "integers, −127 to 113; ggml:iq4_nl is the type whose scale ggml searches for",
         "kvalues_iq4nl in ggml-common.h",
     ),
     FormatInfo {
@@ -345,7 +345,7 @@ pub const FORMATS: &[FormatInfo] = &[
             "codebook",
             Kind::Table,
             "2 to 256 entries from a text file: numbers with blanks, commas or line ends between them, # begins a comment",
-            "the file; its hash stands for it wherever a scheme is stored",
+            "the file; stores name it by its hash",
         )
     },
     mx("mxfp4", MxElement::Float(ExMy::FP4_E2M1)),
@@ -364,18 +364,26 @@ pub const FORMATS: &[FormatInfo] = &[
             "ggml_quantize_chunk and to_float of ggml's type_traits",
         )
     },
-    control("identity", plain(Some(Format::Identity)), "values stay"),
-    control("jitter", seeded(Some(Format::Jitter { seed: SEED }), Granularities::None), "one ulp of F32 up or down"),
+    control("identity", plain(Some(Format::Identity)), "leaves values as they are"),
+    control(
+        "jitter",
+        seeded(Some(Format::Jitter { seed: SEED }), Granularities::None),
+        "moves each value one ulp of F32 up or down",
+    ),
     FormatInfo {
         example: "noise(30)",
-        ..control("noise(SQNR_DB)", seeded(None, Granularities::Optional), "adds Gaussian noise of that energy")
+        ..control(
+            "noise(SQNR_DB)",
+            seeded(None, Granularities::Optional),
+            "adds Gaussian noise that gives this ratio of signal to noise",
+        )
     },
     control(
         "shuffle",
         seeded(Some(Format::Shuffle { seed: SEED }), Granularities::Optional),
         "permutes the values of each group",
     ),
-    control("zero", Control { bits: 0, ..plain(Some(Format::Zero)) }, "every value +0"),
+    control("zero", Control { bits: 0, ..plain(Some(Format::Zero)) }, "makes every value +0"),
 ];
 
 /// The row of that name.
@@ -475,12 +483,12 @@ mod tests {
             let row = named(name).expect(name);
             (row.bits(), row.parameters(), row.overflow())
         };
-        let held = "held at the largest value";
-        assert_eq!(said("fp8_e4m3"), ("8".into(), "1-4-3, bias 7, largest 448, no infinity".into(), held));
+        let clamped = "clamped to the largest value";
+        assert_eq!(said("fp8_e4m3"), ("8".into(), "1-4-3, bias 7, largest 448, no infinity".into(), clamped));
         assert_eq!(said("mxfp6_e3m2").1, "32 fp6_e3m2 and an E8M0 scale");
         assert_eq!(said("nvfp4").1, "16 fp4_e2m1 and an fp8_e4m3 scale; an F32 scale for the tensor");
         let (bits, parameters, overflow) = said("iq4_nl");
-        assert_eq!((bits.as_str(), overflow), ("4", "held at the last entry"));
+        assert_eq!((bits.as_str(), overflow), ("4", "clamped to the last entry"));
         assert!(parameters.starts_with("16 entries; blocks of 32 with a scale in f16; integers"), "{parameters}");
         assert!(said("bf16").1.ends_with("largest 3.3895314e38") && said("bf16").2.starts_with("to infinity"));
     }
