@@ -1,4 +1,4 @@
-//! docs/formats.md is what the tables say; every row of the table is a scheme that can be used.
+//! docs/formats.md is what the tables say, and every row of the table is a scheme that can be used.
 
 use numerics::formats::{self, FORMATS};
 use numerics::{CodebookTable, FileContents, Format, PlainCodec, Scheme, TensorContext};

@@ -1,4 +1,4 @@
-//! The grammar from outside: what is read, how it is printed, what is refused and with which words.
+//! The grammar from outside: what it reads, how it prints, and what it refuses with which words.
 
 use numerics::SchemeError;
 use numerics::ggml::GGML_FORMATS;
@@ -200,7 +200,7 @@ fn a_granularity_is_what_was_asked_for() {
     assert!(matches!(scheme.format(), Format::Int { bits: 4, .. }));
 }
 
-/// Any scheme that the grammar of this version can express, written in any of its ways.
+/// Any scheme that the grammar can express, written in any of its ways.
 fn any_scheme() -> impl Strategy<Value = String> {
     let granularity = || {
         prop_oneof![
@@ -298,7 +298,7 @@ proptest! {
     }
 }
 
-/// Found by proptest: printed at the end of a scheme, the blank was lost.
+/// Found by proptest: a blank that was printed at the end of a scheme was lost.
 #[test]
 fn a_blank_around_the_name_of_a_file_is_refused() {
     for text in ["codebook@row:table=x :nonfinite=error", "codebook@row:table= x", "q4_k:imatrix= :nonfinite=keep"] {
@@ -309,7 +309,7 @@ fn a_blank_around_the_name_of_a_file_is_refused() {
     assert!(" codebook@row:table=x y ".parse::<Scheme>().is_ok(), "blanks around the scheme, and within a name");
 }
 
-/// Found by fuzzing: what was given came back unescaped, so that it could add a line or steer a terminal.
+/// Found by fuzzing: the given text came back unescaped, so that it could add a line or control a terminal.
 #[test]
 fn what_is_wrong_is_quoted_wherever_it_is_said() {
     for text in ["q4_0@c3i\0\u{12}l", "q4_0@\nhint: do this", "noise(\n20)@block32:scale=f16", "int8@row:\u{1b}[2J"] {

@@ -1,4 +1,4 @@
-//! The page on formats, written from the tables: docs/formats.md is this text, and a test holds it to it.
+//! The page on formats, written from the tables. docs/formats.md is this text; a test compares the two.
 
 use super::Scheme;
 use super::table::{FORMATS, Family, FormatInfo, Granularities, codebooks};
@@ -65,14 +65,15 @@ Scales are F32 unless `scale=` says something else:
 ";
 
 impl FormatInfo {
-    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
+    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096 values; `None` where the
+    /// contents of a file decide.
     pub fn example_bits(&self) -> Option<f64> {
         const N: u64 = 4096;
         let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
         bits.filter(|bits| bits.is_finite())
     }
 
-    /// The page's and the listing's word for whether `@` may follow.
+    /// Whether `@` may follow the name, in the words of the page and of listings.
     pub fn granularity_in_words(&self) -> &'static str {
         match self.granularity() {
             Granularities::None => "none",
@@ -84,7 +85,7 @@ impl FormatInfo {
 }
 
 impl Family {
-    /// Lower-case name.
+    /// The name of the family, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Family::Minifloat => "minifloat",
