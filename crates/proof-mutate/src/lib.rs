@@ -254,3 +254,44 @@ pub fn page(mutants: &[Mutant]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_and_the_faults_of_a_place_stand_together() {
+        let mut places: Vec<Place> = Vec::new();
+        for (i, fault) in faults().enumerate() {
+            assert_eq!(faults().position(|other| other.name == fault.name), Some(i), "{}", fault.name);
+            if places.last() != Some(&fault.place) {
+                assert!(!places.contains(&fault.place), "{} stands apart", fault.name);
+                places.push(fault.place);
+            }
+        }
+        assert_eq!(places.len(), 10, "{places:?}");
+    }
+
+    #[test]
+    fn an_uncaught_fault_and_a_check_raised_without_one_fail_the_verdict() {
+        let mutant = |caught_by: &[&str]| Mutant {
+            name: "write skipped".into(),
+            place: Place::Engine,
+            caught_by: caught_by.iter().map(|name| (*name).to_owned()).collect(),
+            evidence: String::new(),
+        };
+        let mut clean = Report::default();
+        let caught = [mutant(&["a check"])];
+        assert!(verdict(&clean, &caught).detail.is_empty());
+        assert_eq!(
+            verdict(&clean, &[mutant(&[])]).detail,
+            "1 of 1 disagree; \"write skipped\" at the engine went uncaught"
+        );
+        let mut tally = Tally::default();
+        tally.hold(false, || "raised".into());
+        clean.add(tally.check(Area::Run, "a check", &[]));
+        assert!(verdict(&clean, &caught).detail.contains("\"a check\" is raised without a fault"));
+        assert!(page(&caught).ends_with("| write skipped | engine | a check |\n"));
+        assert!(page(&[mutant(&[])]).ends_with("| nothing |\n"));
+    }
+}
