@@ -26,7 +26,7 @@ help:
 	@echo 'make lineage-matrix  what the census says of tensors of known origin, into docs/lineage-matrix.md'
 	@echo 'make bench-census    looking at every value against reading it, the census of a large F16 file against a plain numpy check'
 	@echo 'make fmt     format the sources'
-	@echo 'make lint    formatting, clippy, the direction of dependencies, links in the documents'
+	@echo 'make lint    formatting, clippy, rustdoc, the direction of dependencies, links in the documents'
 	@echo 'make clean   remove what was built; tools, models and runs stay'
 
 demo: models build
@@ -53,6 +53,7 @@ fmt:
 lint: tools
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
 	scripts/check-directions.py --self-test
 	scripts/check-directions.py
 	scripts/check-links.py

@@ -50,6 +50,7 @@ ALLOWED_IN_TESTS = {
     "lineage": {"gguf"},
     "llama": {"gguf"},
     "proof": {"synth"},
+    "worker": {"select"},
 }
 # Crates that belong to one room alone: only `llama` compiles C++.
 RESERVED = {"llama-cpp-sys-2": "llama"}

@@ -1,4 +1,4 @@
-//! `assay diff A B`: two files, value by value.
+//! `assay diff A B` compares two files value by value.
 
 use crate::failure::{Exit, Outcome};
 use crate::json::finite_f64;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use words::{Lines, count, decibels, deviation, escape_terminal};
 
-/// Arguments of `assay diff`.
+/// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
     /// The GGUF file that is the reference; of a split model, any shard
@@ -42,7 +42,7 @@ pub fn run(args: &DiffArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome 
 struct Answer {
     a: String,
     b: String,
-    /// Every tensor is in both, with the same values.
+    /// Whether every tensor is in both files, with the same values.
     same: bool,
     tensors: Vec<TensorRow>,
     only_a: Vec<String>,
@@ -129,7 +129,7 @@ impl From<&GroupDiff> for GroupRow {
     }
 }
 
-/// Columns that tensors and groups share.
+/// The columns that the tables of tensors and groups share.
 const METRICS: [(&str, Align); 8] = [
     ("changed", Align::Right),
     ("of", Align::Right),

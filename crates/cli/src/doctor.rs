@@ -1,4 +1,4 @@
-//! `assay doctor`: can this machine do what assay does?
+//! `assay doctor` checks whether this machine can do what assay does.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::process::Command;
 use words::{Lines, bytes};
 
-/// Runs `assay doctor`. A failed check is exit 2 with its hint.
+/// Runs `assay doctor`. A failed check prints its hint and ends with exit code 2.
 pub fn run(output: &Output) -> Outcome {
     let checks = vec![build(), cpu(), engine(), known_answers(&GgmlCodec), memory(), disk(), oracle()];
     let answer = Diagnosis { ok: checks.iter().all(|check| check.ok), checks };
@@ -27,7 +27,7 @@ struct Check {
     name: &'static str,
     ok: bool,
     detail: String,
-    /// What to do, or what is lost where the check is optional.
+    /// What to do about it, or what is lost where the check is optional.
     hint: Option<String>,
 }
 
@@ -58,7 +58,8 @@ fn build() -> Check {
     Check::of("build", true, format!("assay {version} for {arch} {os}"), hint)
 }
 
-/// The engine's kernels are built for these; without them the process would end on its first instruction of the kind.
+/// Checks the CPU features that the engine's kernels are built for. Without one, the process would end at its first such
+/// instruction.
 fn cpu() -> Check {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     #[cfg(target_arch = "x86_64")]
@@ -78,7 +79,7 @@ fn cpu() -> Check {
     Check::of("cpu", ok, format!("{threads} threads, {features}"), hint)
 }
 
-/// The engine and its type table, which must be the container's.
+/// Checks that the engine's table of types is the container's.
 fn engine() -> Check {
     let differs = gguf::GgmlType::ALL.iter().find(|ty| {
         GgmlCodec
@@ -99,7 +100,7 @@ fn engine() -> Check {
     }
 }
 
-/// A few values whose rounding anybody can check by hand.
+/// Checks a few values whose rounding anybody can check by hand.
 fn known_answers(codec: &dyn BlockCodec) -> Check {
     // BF16 has steps of 1/128 above 1: 1/256 and 3/256 lie halfway between neighbours, and the even one wins.
     const PART: f32 = 1.0 / 256.0;
@@ -128,7 +129,7 @@ fn known_answers(codec: &dyn BlockCodec) -> Check {
     Check::of("known answers", true, format!("{} schemes round as they must", cases.len()), "")
 }
 
-/// A block of q8_0 whose scale is 1: ggml rounds halves away from zero, unlike the schemes above.
+/// A block of q8_0 whose scale is 1. ggml rounds halves away from zero, unlike the schemes above.
 const Q8_0_GIVEN: [f32; 32] = {
     let mut values = [0.0; 32];
     values[0] = 127.0;
@@ -146,7 +147,7 @@ const Q8_0_WANTED: [f32; 32] = {
 
 const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and report it";
 
-/// A small model in F32, its logits, and the engine itself.
+/// The memory that a small model in F32 takes with its logits and the engine itself.
 const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
 
 fn memory() -> Check {
@@ -158,7 +159,7 @@ fn memory() -> Check {
     Check::of("memory", true, format!("{} available", bytes(available)), hint)
 }
 
-/// A run folder takes a few megabytes.
+/// The disk space that a run must find; its folder takes a few megabytes.
 const ENOUGH_DISK_BYTES: u64 = 256 << 20;
 
 fn disk() -> Check {
@@ -173,10 +174,9 @@ fn disk() -> Check {
     }
 }
 
-/// The Python package that some tests compare with. Nothing that assay computes needs it.
+/// Looks for the Python package that some tests compare with. Nothing that assay computes needs it.
 fn oracle() -> Check {
-    let python = [".tools/bin/python", "python3"];
-    let version = python.iter().find_map(|python| {
+    let version = crate::python::on_path().and_then(|python| {
         let script = "from importlib.metadata import version; print(version('gguf'))";
         let found = Command::new(python).args(["-I", "-c", script]).output().ok()?;
         found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
@@ -187,7 +187,7 @@ fn oracle() -> Check {
             "oracle",
             true,
             "gguf-py not found; only comparisons with it are left out".into(),
-            "`make tools` in the repository brings it",
+            "install numpy, ml_dtypes and gguf for the python3 on PATH, or name a Python with `assay verify --python`",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! `assay inspect FILE`: the container, its metadata and tensors in file order.
+//! `assay inspect FILE` shows the container, its metadata and its tensors in file order.
 
 use crate::failure::{Exit, Outcome};
 use crate::json::JsonValue;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
 
-/// Arguments of `assay inspect`.
+/// The arguments of `assay inspect`.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
     /// A GGUF file
@@ -56,13 +56,13 @@ struct TensorRow<'a> {
     #[serde(rename = "type")]
     ty: &'static str,
     ne: &'a [u64],
-    /// From the start of the data section, as in the file.
+    /// The offset from the start of the data section, in bytes, as the file states it.
     offset: u64,
     nbytes: u64,
     shard: usize,
 }
 
-/// What is stored in one type.
+/// The tensors that are stored in one type, summed up.
 #[derive(Serialize)]
 struct TypeRow {
     #[serde(rename = "type")]
@@ -112,12 +112,12 @@ fn file_name(file: &GgufFile) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Sparse files can claim more values than a u64 counts in sum, so the sum may stop there.
+/// The number of values of all tensors. Sparse files can claim more than a u64 counts, so the sum may stop there.
 fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
     tensors.into_iter().fold(0, |sum, t| sum.saturating_add(t.n_elements()))
 }
 
-/// Types in use, most bytes first.
+/// The types in use; the one with the most bytes comes first.
 fn types(tensors: &[TensorInfo]) -> Vec<TypeRow> {
     let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
     for t in tensors {
@@ -212,10 +212,10 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     out.into_string()
 }
 
-/// A value in at most one line of a usual terminal. `--verbose` and `--json` have it whole.
+/// A value, cut to one line of a usual terminal. `--verbose` and `--json` show it whole.
 fn abbreviated(value: &Value) -> String {
     const SHOWN_CHARS: usize = 72;
-    // A character has at most four bytes: of a long string no more is looked at than is shown.
+    // A character has at most four bytes, so of a long string only what can be shown is looked at.
     const MOST_BYTES: usize = 4 * SHOWN_CHARS + 4;
     let cut = |bytes: &[u8]| bytes[..bytes.len().min(MOST_BYTES)].to_vec();
     let is_long = |strings: &StringArray| strings.iter().take(SHOWN_CHARS).any(|s| s.len() > MOST_BYTES);

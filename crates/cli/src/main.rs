@@ -10,6 +10,7 @@
 //! | `json` | values from files as strict JSON |
 //! | `table` | columns of text |
 //! | `progress` | how far long work is |
+//! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
 //! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
 //! | `session` | a worker with a model and a text |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -20,6 +21,7 @@ mod chat;
 mod corpus;
 mod diff;
 mod doctor;
+mod engine_process;
 mod eval;
 mod failure;
 mod inspect;
@@ -27,6 +29,7 @@ mod json;
 mod model;
 mod output;
 mod progress;
+mod python;
 mod quantize;
 mod report;
 mod run;
@@ -74,6 +77,6 @@ fn run(args: Args, output: &Output) -> Outcome {
         Command::Selectors(args) => selectors::run(&args, output),
         Command::Doctor => doctor::run(output),
         Command::Verify(args) => verify::run(&args, output),
-        Command::Worker => worker::run(),
+        Command::Worker => engine_process::prepare().and_then(|()| worker::run()),
     }
 }

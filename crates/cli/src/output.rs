@@ -1,5 +1,5 @@
-//! Data goes to standard output, talk to standard error. A reader that goes away (`assay … | head`)
-//! ends the output, not the program with a panic.
+//! Data goes to standard output, talk to standard error. When the reader goes away (`assay … | head`), the output ends
+//! and the program does not panic.
 
 use crate::args::OutputArgs;
 use crate::failure::{Exit, Failure};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use words::JsonOut;
 
-/// Where answers go, and how much is said beside them.
+/// How answers are printed, and how much is said beside them.
 #[derive(Debug)]
 pub struct Output {
     json: bool,
@@ -16,22 +16,22 @@ pub struct Output {
 }
 
 impl Output {
-    /// As asked for on the command line.
+    /// The form that the command line asks for.
     pub fn new(args: &OutputArgs) -> Self {
         Output { json: args.json, quiet: args.quiet, verbose: args.verbose }
     }
 
-    /// Only answers and errors are wanted.
+    /// Whether only answers and errors are wanted.
     pub fn quiet(&self) -> bool {
         self.quiet
     }
 
-    /// More detail is wanted.
+    /// Whether more detail is wanted.
     pub fn verbose(&self) -> bool {
         self.verbose
     }
 
-    /// The answer: as JSON if asked for, otherwise as text.
+    /// Prints the answer: as JSON if the user asked for it, otherwise as text.
     pub fn answer(&self, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if !self.json {
             return to_stdout(&text());
@@ -44,14 +44,14 @@ impl Output {
         })
     }
 
-    /// Says what went wrong and gives the exit code for it.
+    /// Prints what went wrong and gives the exit code for it.
     pub fn fail(&self, failure: &Failure) -> Exit {
         to_stderr(&failure.render());
         failure.exit
     }
 }
 
-/// Text to standard output.
+/// Writes text to standard output.
 pub fn to_stdout(text: &str) -> Result<(), Failure> {
     unless_closed(|| {
         let mut out = io::stdout().lock();
@@ -60,7 +60,7 @@ pub fn to_stdout(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Text to standard error. There is nowhere to complain if that fails.
+/// Writes text to standard error. If that fails, there is nowhere to say so.
 pub fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,15 +1,15 @@
-//! Progress of long work on standard error: a bar with the time left, on a terminal only. Elsewhere what
-//! begins and what is found is said and how far it is is not; nothing at all when quiet.
+//! The progress of long work on standard error. A terminal shows a bar with the time left. Elsewhere only the lines that
+//! say what begins and what is found are printed, and with `--quiet` nothing is.
 
 use crate::output::to_stderr;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-/// Work shorter than this shows no progress.
+/// The time that work must take before its progress is shown.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// Progress of one piece of work, in units of about equal size.
+/// The progress of one piece of work, in units of about equal size.
 pub struct Progress {
     shown: Shown,
     label: String,
@@ -19,12 +19,12 @@ pub struct Progress {
 enum Shown {
     Nothing,
     Lines,
-    /// Made when the work turns out to be long.
+    /// The bar is made when the work turns out to be long.
     Bar(Option<ProgressBar>),
 }
 
 impl Progress {
-    /// Begins. `quiet` shows nothing.
+    /// Starts the clock. With `quiet` nothing is shown.
     pub fn new(label: &str, quiet: bool) -> Self {
         let shown = match (quiet, stderr().is_terminal()) {
             (true, _) => Shown::Nothing,
@@ -34,7 +34,7 @@ impl Progress {
         Progress { shown, label: label.to_owned(), begun: Instant::now() }
     }
 
-    /// What is being done now.
+    /// Says what is being done now.
     pub fn label(&mut self, label: &str) {
         label.clone_into(&mut self.label);
         if let Shown::Bar(Some(bar)) = &self.shown {
@@ -42,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// `done` of `total` units are done.
+    /// Shows that `done` of `total` units are done.
     pub fn at(&mut self, done: usize, total: usize) {
         let taken = self.begun.elapsed();
         if taken < SHORT {
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// A line beside the progress.
+    /// Prints a line beside the progress.
     pub fn say(&self, line: &str) {
         match &self.shown {
             Shown::Nothing => {}

@@ -1,4 +1,4 @@
-//! `assay schemes`: every number format of the grammar, from its table.
+//! `assay schemes` lists every number format of the grammar, from its table.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -29,7 +29,7 @@ struct SchemeRow {
     name: &'static str,
     family: &'static str,
     bits: String,
-    /// The scheme that `bits_per_weight` is of, for a tensor of 4096 rows of 4096.
+    /// The scheme whose bits per weight are stated, for a tensor of 4096 rows of 4096.
     example: &'static str,
     bits_per_weight: Option<f64>,
     parameters: String,
@@ -47,7 +47,7 @@ struct GgmlRow {
     blck_size: usize,
     type_size: usize,
     bits_per_weight: f64,
-    /// `none`, `optional` or `required`.
+    /// Whether the type takes an importance matrix: `none`, `optional` or `required`.
     imatrix: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! `assay selectors MODEL`: what each role of the selector grammar matches in a model.
+//! `assay selectors MODEL` shows what each role of the selector grammar matches in a model.
 
 use crate::failure::{Exit, Outcome};
 use crate::model::Model;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use words::{count, plural};
 
-/// Arguments of `assay selectors`.
+/// The arguments of `assay selectors`.
 #[derive(Debug, clap::Args)]
 pub struct SelectorsArgs {
     /// A GGUF file
@@ -38,9 +38,9 @@ struct Selectors {
     n_tensors: usize,
     n_layer: u32,
     selectors: Vec<Row>,
-    /// What is computed, by role; whether the engine calls a node so for this architecture, only the engine knows.
+    /// The activations by role. Only the engine knows whether its graph has nodes of these names for the architecture.
     activations: Vec<Nodes>,
-    /// Token embedding and output head are one matrix.
+    /// Whether token embedding and output head are one matrix.
     tied: bool,
 }
 
@@ -65,7 +65,7 @@ struct Row {
     meaning: &'static str,
     n_tensors: usize,
     n_values: u64,
-    /// Stored type and tensors of it.
+    /// The number of tensors by stored type.
     types: BTreeMap<String, usize>,
 }
 

@@ -1,9 +1,9 @@
-//! What `eval` and `run` are measured with: the defaults, and the options that change them.
+//! The settings that every measurement shares: their defaults, and the options that change them.
 
 use ::eval::EngineSettings;
 use std::path::PathBuf;
 
-/// Options of everything that measures.
+/// The options of every subcommand that measures.
 #[derive(Debug, clap::Args)]
 pub struct SettingsArgs {
     /// Text to measure on; the built-in text if left out
@@ -26,7 +26,7 @@ pub struct SettingsArgs {
     pub max_memory: Option<u64>,
 }
 
-/// `MemAvailable` of Linux, or what the control group leaves if that is less.
+/// The main memory that is free to use, in bytes: `MemAvailable` of Linux, or what the control group leaves if that is less.
 pub fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -37,12 +37,12 @@ pub fn available_memory() -> Option<u64> {
 }
 
 impl SettingsArgs {
-    /// Everything that is pinned, for this window length.
+    /// The engine's settings for this window length; everything else in them is pinned.
     pub fn engine(&self) -> EngineSettings {
         EngineSettings { n_gpu_layers: self.gpu_layers, ..EngineSettings::pinned(self.ctx) }
     }
 
-    /// What may be used, bytes; `None` where neither the user nor the system says.
+    /// The memory that may be used, in bytes; `None` where neither the user nor the system says.
     pub fn max_memory_bytes(&self) -> Option<u64> {
         self.max_memory.or_else(available_memory)
     }

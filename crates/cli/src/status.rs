@@ -1,4 +1,4 @@
-//! `assay status DIR`: how far a run has come.
+//! `assay status DIR` shows how far a run has come.
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use words::{Lines, escape_terminal, plural, utc};
 
-/// Arguments of `assay status`.
+/// The arguments of `assay status`.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     /// A run folder
@@ -24,7 +24,10 @@ pub fn run(args: &StatusArgs, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// The record of a run that has come to its end.
+/// The record of a finished run.
+///
+/// # Errors
+/// When the folder is not a run folder, or the run has not come to its end.
 pub fn finished_run(dir: &Path) -> Result<RunRecord, Failure> {
     lock_of(dir)?;
     if !dir.join("run.json").is_file() {
@@ -65,13 +68,13 @@ struct Status {
     models: Vec<String>,
     chunks: usize,
     cells_finished: usize,
-    /// Known once the run has begun to measure.
+    /// The number of cells, which is known once the run has begun to measure.
     cells: Option<u64>,
     controls_ok: Option<bool>,
     last: Option<Last>,
 }
 
-/// The journal's last line.
+/// The last line of the journal.
 #[derive(Serialize)]
 struct Last {
     time_unix_s: u64,

@@ -1,18 +1,18 @@
-//! Columns of text, aligned by display width.
+//! Tables of text, whose columns are aligned by display width.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-/// Which way a column leans.
+/// The side on which a column is flush.
 #[derive(Clone, Copy)]
 pub enum Align {
-    /// Text.
+    /// The cells are set flush left, as text is.
     Left,
-    /// Numbers.
+    /// The cells are set flush right, as numbers are.
     Right,
 }
 
-/// Rows under a header, two spaces between columns, no lines, no wrapping, nothing after the last word.
-/// Cells are single lines: the caller has escaped what comes from files.
+/// A table as text: rows under a header, two spaces between columns, no rules, no wrapping and no blanks at a line's end.
+/// Cells are single lines, since the caller has escaped what comes from files.
 pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::bytes::{Bytes, F32};
+use support::skip::skipped;
 use support::{TinyModel, assay, json, names_in, refused, stdout, text};
 
 const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "4"];
@@ -257,11 +258,11 @@ fn where_one_may_mount(folder: &Path, script: &str) -> Option<(Option<i32>, Stri
         .current_dir(folder)
         .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_assay")])
         .output()
-        .inspect_err(|e| eprintln!("skipped: unshare: {e}"))
+        .inspect_err(|e| skipped(&format!("unshare: {e}")))
         .ok()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(77) || said.starts_with("unshare: ") {
-        eprintln!("skipped: no file system of one's own here: {said}");
+        skipped(&format!("no file system of one's own here: {said}"));
         return None;
     }
     Some((output.status.code(), said))
@@ -557,7 +558,7 @@ print(len(blocks.tensors), blocks.tensors[1].tensor_type.name)
 fn gguf_py_reads_the_same_values_from_what_is_written() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
     if !python.exists() {
-        eprintln!("skipped: {} is missing, which scripts/setup-tools.sh installs", python.display());
+        skipped(&format!("{} is missing, which scripts/setup-tools.sh installs", python.display()));
         return;
     }
     let room = room();
@@ -573,7 +574,7 @@ fn gguf_py_reads_the_same_values_from_what_is_written() {
             .expect("python");
         let said = String::from_utf8_lossy(&checked.stderr);
         if said.contains("No module named") {
-            eprintln!("skipped: gguf-py is not installed beside the build tools");
+            skipped("gguf-py is not installed beside the build tools");
             return;
         }
         assert!(checked.status.success(), "{carrier}: {said}");

@@ -3,20 +3,73 @@
 mod support;
 
 use llama::GgmlCodec;
-use proof::mutate::{Mutant, page};
-use support::{TinyModel, assay, json, refused};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+use support::{TinyModel, assay, json, names_in, refused, text};
 use synth::{Architecture, SmallModel, Vocabulary};
+
+/// The name of a file that appears when something of the current folder was run.
+const MARKER: &str = "was-run";
+
+/// The output of `assay` with arguments that keep one core busy for half a minute: more time than other commands get.
+fn patiently(folder: &Path, command: &mut assert_cmd::Command, arguments: &[&str]) -> std::process::Output {
+    let command = command.current_dir(folder).args(arguments).timeout(Duration::from_secs(900));
+    command.output().expect("assay starts")
+}
+
+fn program() -> assert_cmd::Command {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"))
+}
+
+/// What `assay verify` found, and the names of the files that then were there, in a folder whose own Python and packages
+/// leave [`MARKER`], with the folder in PATH.
+static KNOWN_ANSWERS: LazyLock<(Value, Vec<String>)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trap = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&file, text).expect("a file");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
+    };
+    for program in [".tools/bin/python", ".tools/bin/python3", "python", "python3"] {
+        trap(program, &format!("#!/bin/sh\n: > '{}'\n", folder.path().join(MARKER).display()));
+    }
+    for module in ["numpy", "ml_dtypes", "gguf", "sitecustomize"] {
+        trap(&format!("{module}.py"), &format!("open({MARKER:?}, 'w')\n"));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let relative = ["", ".", ".tools/bin"].map(PathBuf::from);
+    let path = std::env::join_paths(relative.into_iter().chain(std::env::split_paths(&path))).expect("a PATH");
+    let output = patiently(folder.path(), program().env("PATH", path).env("PYTHONPATH", "."), &["verify", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (serde_json::from_slice(&output.stdout).expect("JSON"), names_in(folder.path()))
+});
 
 #[test]
 fn this_build_computes_what_it_says_on_this_machine() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let report = json(folder.path(), &["verify", "--json"]);
+    let (report, _) = &*KNOWN_ANSWERS;
     let checks = report["checks"].as_array().expect("a list");
-    assert_eq!((report["failed"].as_u64(), report["skipped"].is_u64()), (Some(0), true));
-    assert_eq!(
-        report["passed"].as_u64().map(|n| n as usize + report["skipped"].as_u64().unwrap_or(0) as usize),
-        Some(checks.len())
-    );
+    let names = |status: &str| -> Vec<&str> {
+        let of_status = checks.iter().filter(|check| check["status"] == status);
+        of_status.filter_map(|check| check["name"].as_str()).collect()
+    };
+    assert_eq!(names("failed"), Vec::<&str>::new());
+    // Nothing but gguf-py has the grids of these types a second time.
+    let of_gguf_py = |check: &Value| check["compared"].to_string().contains("\"gguf ");
+    let wanted: Vec<String> = match checks.iter().any(of_gguf_py) {
+        true => Vec::new(),
+        false => {
+            let types = numerics::ggml::GGML_FORMATS.iter().map(|format| format.name);
+            let grids = types.filter(|ty| ["iq1_", "iq2_", "iq3_"].iter().any(|family| ty.starts_with(family)));
+            grids.map(|ty| format!("ggml {ty}: restored")).collect()
+        }
+    };
+    assert_eq!(names("skipped"), wanted);
+    let n = |status: &str| report[status].as_u64().map(|n| n as usize);
+    assert_eq!((n("passed"), n("failed"), n("skipped")), (Some(names("passed").len()), Some(0), Some(wanted.len())));
+    assert_eq!(checks.len(), names("passed").len() + wanted.len());
     let canary =
         checks.iter().find(|check| check["name"] == "canary: ggml's quantizers, fused or not").expect("a canary");
     assert!(
@@ -32,6 +85,39 @@ fn this_build_computes_what_it_says_on_this_machine() {
 }
 
 #[test]
+fn nothing_of_the_current_folder_runs_unasked() {
+    let (_, files) = &*KNOWN_ANSWERS;
+    assert!(files.iter().any(|name| name == "numpy.py") && !files.iter().any(|name| name == MARKER), "{files:?}");
+}
+
+#[test]
+fn the_engines_process_sees_to_its_own_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
+    std::fs::write(folder.path().join("text.txt"), text(400)).expect("a text");
+    let (name, value) = llama::GRAPHS_BUILT_ANEW;
+    let said = |variable: Option<&str>, arguments: &[&str]| {
+        let mut command = program();
+        match variable {
+            Some(variable) => command.env(name, variable),
+            None => command.env_remove(name),
+        };
+        let output = patiently(folder.path(), &mut command, arguments);
+        assert!(output.status.success(), "{variable:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let eval = ["eval", "tiny.gguf", "--text", "text.txt", "--ctx", "64", "--chunks", "2", "--json", "--apply"];
+    let eval = [&eval[..], &["weights=int4@block32"]].concat();
+    let as_asked = said(Some(value), &eval);
+    assert!(as_asked["kld_mean"].as_f64().is_some_and(|kld| kld > 0.0), "{as_asked}");
+    for other in [None, Some("0")] {
+        assert_eq!(said(other, &eval), as_asked, "{other:?}");
+    }
+    let report = said(None, &["verify", "tiny.gguf", "--text", "text.txt", "--ctx", "64", "--json"]);
+    assert_eq!(report["failed"].as_u64(), Some(0), "{report}");
+}
+
+#[test]
 fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(folder.path(), &["verify", "--python", "/bin/true"]);
@@ -43,7 +129,7 @@ fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
 fn a_models_own_tensors_and_measurements_hold_by_every_implementation() {
     let folder = tempfile::tempdir().expect("a folder");
     TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
-    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
     let python = proof::Python::start(&python).is_ok().then(|| python.to_str().expect("UTF-8").to_owned());
     let mut arguments = vec!["verify", "tiny.gguf", "--ctx", "64", "--json"];
     arguments.extend(python.iter().flat_map(|python| ["--python", python]));
@@ -91,11 +177,12 @@ fn the_checks_hold_on_every_kind_of_architecture() {
     }
     let models = Architecture::CAUSAL.map(file);
     let models: Vec<&str> = models.iter().map(String::as_str).collect();
-    let output = assay(folder.path(), &[&["verify", "--ctx", "64", "--json"], &models[..]].concat());
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let failed = |check: &&serde_json::Value| check["status"] == "failed";
+    let arguments = [&["verify", "--ctx", "64", "--json"], &models[..]].concat();
+    let output = patiently(folder.path(), &mut program(), &arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let failed = |check: &&Value| check["status"] == "failed";
     assert_eq!(report["checks"].as_array().expect("a list").iter().find(failed), None);
-    let skipped = |check: &&serde_json::Value| check["status"] == "skipped";
+    let skipped = |check: &&Value| check["status"] == "skipped";
     let checks = report["checks"].as_array().expect("a list");
     let skipped: Vec<&str> = checks.iter().filter(skipped).filter_map(|check| check["name"].as_str()).collect();
     // Gemma scales what it embeds, and a state space is more than its hidden states.
@@ -106,18 +193,26 @@ fn the_checks_hold_on_every_kind_of_architecture() {
     assert_eq!(skipped, wanted);
 }
 
+#[cfg(feature = "mutate")]
 #[test]
 fn every_planted_fault_is_caught_by_a_named_check_and_the_page_has_the_table() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Half a minute of one core: more than other commands are given on a busy machine.
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_assay"));
-    let command = command.current_dir(folder.path()).args(["verify", "--mutate", "--json"]);
-    let output = command.timeout(std::time::Duration::from_secs(900)).output().expect("assay starts");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let output = patiently(folder.path(), &mut program(), &["verify", "--mutate", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((report["passed"].as_u64(), report["failed"].as_u64()), (Some(1), Some(0)), "{}", report["checks"]);
-    let mutants: Vec<Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
+    let mutants: Vec<proof_mutate::Mutant> = serde_json::from_value(report["mutants"].clone()).expect("mutants");
     assert!(mutants.len() >= 30 && mutants.iter().all(|mutant| !mutant.caught_by.is_empty()));
     let written = include_str!("../../../docs/verify.md");
-    let table = page(&mutants);
+    let table = proof_mutate::page(&mutants);
     assert!(written.ends_with(&table), "docs/verify.md has another catch table; this is the one:\n{table}");
+}
+
+#[cfg(not(feature = "mutate"))]
+#[test]
+fn a_build_without_planted_faults_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = refused(folder.path(), &["verify", "--mutate"]);
+    assert!(said.contains("this build of assay has no planted faults"), "{said}");
+    let help = support::stdout(folder.path(), &["verify", "--help"]);
+    assert!(!help.contains("--mutate"), "{help}");
 }

@@ -137,8 +137,13 @@ fn set_direct(file: &File, on: bool) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
     use std::io::{Read, Seek};
 
     const STEPS: [usize; 5] = [1, 4095, 4096, 100_000, 3 << 20];
@@ -193,7 +198,7 @@ mod tests {
     fn pages_in_their_place_are_not_copied() {
         let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), LEAST_BYTES);
         if writer.buffer.is_none() {
-            eprintln!("skipped: no direct writing where temporary files are");
+            skip::skipped("no direct writing where temporary files are");
             return;
         }
         let placed = vec![5; 2 * LEAST_UNCOPIED + WRITE_PAGE];

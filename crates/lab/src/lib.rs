@@ -48,7 +48,7 @@ pub use select::{
 };
 pub use words as phrase;
 pub use worker::link;
-pub use worker::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
+pub use worker::{LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
 /// What a measurement needs of main memory.
 pub mod memory {
     pub use record::memory::*;

@@ -1,4 +1,4 @@
-//! What looking at every value costs, on all cores, beside reading the same buffer: `make bench-census` runs this and
+//! The cost of reading every value, on all cores, beside reading the same buffer. `make bench-census` runs this and
 //! puts the ratios in a table.
 
 use divan::counter::BytesCount;
@@ -6,7 +6,7 @@ use divan::{Bencher, black_box};
 use lineage::{StoredPrecision, Values, census, distribution, row_grids, survey};
 use rayon::prelude::*;
 
-/// Beyond every cache: 256 MiB of F32, 128 MiB of two bytes each.
+/// The number of values, beyond every cache: 256 MiB of F32, 128 MiB of two bytes each.
 const N: usize = 1 << 26;
 const N_PER_ROW: usize = 4096;
 
@@ -14,7 +14,7 @@ fn main() {
     divan::main();
 }
 
-/// Sums of uniform numbers: most near zero, some far out, as weights are.
+/// Sums of uniform numbers: most are near zero and some far out, as weights are.
 fn weights(n: usize) -> Vec<f32> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {
@@ -28,7 +28,7 @@ fn halves(of: impl Fn(f32) -> [u8; 2]) -> Vec<u8> {
     weights(N).into_iter().flat_map(of).collect()
 }
 
-/// Reads the buffer once and keeps nothing: what a ratio to reading is to.
+/// Reads the buffer once and keeps nothing: the denominator of ratios to reading.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn read(bencher: Bencher) {
     let values = weights(N);
@@ -38,7 +38,7 @@ fn read(bencher: Bencher) {
         .bench_local(|| black_box(&values).par_chunks(1 << 16).map(any).reduce(|| 0, |a, b| a | b));
 }
 
-/// Float grids of F32: counts on and off each, and the search for a converter's constant.
+/// The float grids of F32: counts on and off each, and the search for a converter's constant.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn float_grids(bencher: Bencher) {
     let values = weights(N);
@@ -46,7 +46,7 @@ fn float_grids(bencher: Bencher) {
     bencher.counter(BytesCount::of_many::<f32>(N)).bench_local(look);
 }
 
-/// Moments and rows that repeat.
+/// The moments, and rows that repeat.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn spread(bencher: Bencher) {
     let values = weights(N);
@@ -61,7 +61,7 @@ fn rows(bencher: Bencher) {
     bencher.counter(BytesCount::of_many::<f32>(N)).bench_local(look);
 }
 
-/// Everything, of F32.
+/// The whole survey of F32.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_f32(bencher: Bencher) {
     let values = weights(N);
@@ -69,7 +69,7 @@ fn survey_f32(bencher: Bencher) {
     bencher.counter(BytesCount::of_many::<f32>(N)).bench_local(look);
 }
 
-/// Everything, of F16 where it lies.
+/// The whole survey of F16 in place.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_f16(bencher: Bencher) {
     let bytes = halves(|x| half::f16::from_f32(x).to_le_bytes());
@@ -77,7 +77,7 @@ fn survey_f16(bencher: Bencher) {
     bencher.counter(BytesCount::of_many::<u16>(N)).bench_local(look);
 }
 
-/// Everything, of BF16 where it lies.
+/// The whole survey of BF16 in place.
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_bf16(bencher: Bencher) {
     let bytes = halves(|x| half::bf16::from_f32(x).to_le_bytes());

@@ -6,22 +6,22 @@ use crate::offset::{self, Transform};
 use numerics::Minifloat;
 use std::fmt;
 
-/// What a tensor is stored in.
+/// The precision that a tensor is stored in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoredPrecision {
-    /// 24 significant bits.
+    /// F32, with 24 significant bits.
     F32,
-    /// 11 significant bits.
+    /// F16, with 11 significant bits.
     F16,
-    /// 8 significant bits.
+    /// BF16, with 8 significant bits.
     Bf16,
-    /// Any type of ggml with blocks; values are as dequantized.
+    /// Any type of ggml that has blocks; its values are dequantized.
     Quantized,
 }
 
 impl StoredPrecision {
-    /// Of a ggml type in upstream spelling, in either case; `None` for integers and F64, which have no
-    /// census.
+    /// The precision of a ggml type in upstream spelling, in upper or lower case; `None` for integers and F64, which
+    /// have no census.
     pub fn of_ggml_type(ty: &str) -> Option<StoredPrecision> {
         match ty.to_ascii_lowercase().as_str() {
             "f32" => Some(StoredPrecision::F32),
@@ -44,20 +44,20 @@ impl fmt::Display for StoredPrecision {
     }
 }
 
-/// The coarsest precision that the values are shown to lie on; the stored one where nothing is shown.
+/// The coarsest precision that the values are shown to have; the stored one where nothing is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Effective {
-    /// No grid coarser than F32.
+    /// F32: no coarser grid shows.
     F32,
-    /// Every value is a TF32 value.
+    /// TF32: every value is a TF32 value.
     Tf32,
-    /// Every value is an F16 value.
+    /// F16: every value is an F16 value.
     F16,
-    /// Every value is a BF16 value.
+    /// BF16: every value is a BF16 value.
     Bf16,
-    /// Values are a converter's transform of BF16 values, such as a constant plus them.
+    /// The values are a converter's transform of BF16 values, such as a constant plus them.
     Transformed(Transform),
-    /// Not looked at.
+    /// The census does not look at values of quantized storage.
     NotDecided,
 }
 
@@ -84,39 +84,39 @@ impl From<Minifloat> for Effective {
     }
 }
 
-/// What the values of one tensor say about themselves.
+/// What the values of one tensor say about their precision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TensorCensus {
-    /// What the tensor is stored in.
+    /// The precision that the tensor is stored in.
     pub stored: StoredPrecision,
-    /// Values.
+    /// The number of values.
     pub n: u64,
-    /// NaN and infinite values; they are on no grid and off none.
+    /// The number of NaN and infinite values; they are neither on a grid nor off one.
     pub nonfinite: u64,
-    /// Values that are ±0: on every grid, evidence for none.
+    /// The number of values that are ±0; they are on every grid and evidence for none.
     pub zeros: u64,
-    /// All values have the same bits.
+    /// Whether all values have the same bits.
     pub constant: bool,
-    /// What they lie on.
+    /// The precision that the values are shown to have.
     pub effective: Effective,
-    /// Finite values that do; of a precision that nobody doubts (the stored one), all finite values.
+    /// The number of finite values with the effective precision. All of them where that is the stored one.
     pub on_grid: u64,
-    /// Evidence for `effective`, in bits. Where it was too little to be believed, what there was of it;
-    /// 0 where nothing was claimed.
+    /// The evidence for `effective`, in bits. Where it was too little to be believed, this is what there was; 0 where
+    /// nothing was claimed.
     pub evidence_bits: f64,
     /// What a converter did to the values, if it shows.
     pub transform: Option<Transform>,
-    /// Finite values that `bf16` would leave alone.
+    /// The number of finite values that the scheme `bf16` would not change.
     pub on_bf16: u64,
-    /// Finite values that `f16` would leave alone.
+    /// The number of finite values that the scheme `f16` would not change.
     pub on_f16: u64,
-    /// Finite values that `tf32` would leave alone.
+    /// The number of finite values that the scheme `tf32` would not change.
     pub on_tf32: u64,
-    /// Every value was looked at, so counts are counts. Always, in this version.
+    /// Whether every value was looked at, so that the counts are exact; always true in this version.
     pub exact: bool,
 }
 
-/// Looks at every value of one tensor: `values` as restored to F32 from `stored`.
+/// Takes the census of one tensor from all its `values`, restored to F32 from `stored`.
 pub fn census(values: &[f32], stored: StoredPrecision) -> TensorCensus {
     census_counted(Counted::Each(values), stored)
 }
@@ -144,7 +144,7 @@ pub(crate) fn census_counted(values: Counted<'_>, stored: StoredPrecision) -> Te
         on_tf32: finite - scan.off_tf32,
         exact: true,
     };
-    // What cannot be finer than its storage says needs no search, nor do zeros alone.
+    // Storage that cannot be finer than what it shows needs no search, and neither do zeros alone.
     if matches!(stored, StoredPrecision::F32 | StoredPrecision::F16) && scan.zeros < finite {
         census.search(values, &scan);
     }
@@ -152,8 +152,8 @@ pub(crate) fn census_counted(values: Counted<'_>, stored: StoredPrecision) -> Te
 }
 
 impl TensorCensus {
-    /// Finds the description with the most evidence. BF16 comes first, being the simplest. Weights of
-    /// Gemma's `1 + BF16` above 16 are all F16 values too, but with fewer bits than that leaves open.
+    /// Finds the description with the most evidence. BF16 comes first, since it is the simplest. Gemma's weights `1 +
+    /// BF16` above 16 are all F16 values too, but F16 has less evidence than the offset.
     fn search(&mut self, values: Counted<'_>, scan: &Scan) {
         let of_all = |on: Minifloat| grid::evidence_bits(values, self.stored, on);
         let of_distinct = |on: Minifloat| match grid::few_distinct(values) {
@@ -168,13 +168,13 @@ impl TensorCensus {
             }
             return;
         }
-        // A value of F16 is no news in storage of F16, and TF32 has the same significant bits.
+        // In F16 storage every value is an F16 value, and TF32 has the same number of significant bits.
         let grids: &[Minifloat] = match self.stored {
             StoredPrecision::F32 => &[Minifloat::F16, Minifloat::Tf32],
             _ => &[],
         };
-        // Of F16 and TF32 the one that says more: among F16's subnormals that is F16, else they tie.
-        // Descriptions compete over all values; whether the winner is believed is another matter.
+        // Of F16 and TF32 the one with more evidence: F16 among its subnormals, else they tie. Descriptions compete
+        // over all values; whether the winner is believed is a separate question.
         let held = grids.iter().copied().filter(|&on| scan.off(on) == 0).map(|on| (on, of_all(on)));
         let best_grid = held.reduce(|best, next| if next.1 > best.1 { next } else { best });
         match (best_grid, offset::best_fit(values, self.stored)) {
@@ -194,7 +194,7 @@ impl TensorCensus {
         }
     }
 
-    /// Why the values cannot tell which float format they are of, if they cannot.
+    /// Why the values cannot tell which float format they have; `None` if they can.
     pub fn open(&self) -> Option<&'static str> {
         let finite = self.n - self.nonfinite;
         let is_float = self.stored != StoredPrecision::Quantized;
@@ -264,7 +264,7 @@ impl TensorCensus {
     }
 }
 
-/// 36864 → `36,864`.
+/// A number with commas: 36864 becomes `36,864`.
 fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);

@@ -1,5 +1,5 @@
-//! Values with how often each is met: of two-byte storage there are at most 65,536, so everything that does not
-//! depend on places is counted from them in one pass, and worked out once for each code instead of each value.
+//! Values with their counts. Two-byte storage has at most 65,536 codes. One pass counts them, and everything that does
+//! not depend on positions is then computed once for each code instead of once for each value.
 
 use crate::grid::{CHUNK, Scan};
 use crate::values::{Values, bf16_to_f32, f16_to_f32};
@@ -8,16 +8,16 @@ use rayon::prelude::*;
 /// Values with their counts.
 #[derive(Clone, Copy)]
 pub(crate) enum Counted<'a> {
-    /// Each once, in order.
+    /// Every value once, in order.
     Each(&'a [f32]),
-    /// Different codes with how often each is met, by code. −0 and +0 are two.
+    /// The different codes with their counts, in the order of the codes. −0 and +0 are two codes.
     Codes(&'a [(f32, u64)]),
 }
 
-/// Codes counted by one thread at a time; their counts fit into 32 bits.
+/// The number of codes that one thread counts at a time; the counts fit into 32 bits.
 const CODES_AT_ONCE: usize = 1 << 24;
 
-/// Every code met, with its count; `None` of values that are restored already.
+/// Every code that occurs, with its count; `None` for values that are restored already.
 pub(crate) fn count_codes(values: Values<'_>) -> Option<Vec<(f32, u64)>> {
     let (bytes, restore): (&[u8], fn(u16) -> f32) = match values {
         Values::F16(bytes) => (bytes, f16_to_f32),
@@ -35,7 +35,7 @@ pub(crate) fn count_codes(values: Values<'_>) -> Option<Vec<(f32, u64)>> {
 }
 
 fn count_part(bytes: &[u8]) -> Vec<u32> {
-    // Two tables by turns: the same code twice in a row would otherwise wait for its own count.
+    // Two tables in turn: a code that occurs twice in a row would otherwise wait for its own count.
     let (mut even, mut odd) = (vec![0u32; 1 << 16], vec![0u32; 1 << 16]);
     let mut fours = bytes.chunks_exact(8);
     for four in &mut fours {
@@ -53,7 +53,7 @@ fn count_part(bytes: &[u8]) -> Vec<u32> {
 }
 
 impl Counted<'_> {
-    /// Sums a figure over all values: `of` is given parts in which each value has its count. Parts are added in order.
+    /// Sums `of(value, count)` over all values. Parts are added in order.
     pub(crate) fn sum_u64<const N: usize>(self, of: impl Fn(f32, u64) -> [u64; N] + Sync) -> [u64; N] {
         let plus = |mut a: [u64; N], b: [u64; N]| {
             a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
@@ -72,14 +72,14 @@ impl Counted<'_> {
         match self {
             Counted::Each(values) => Scan::of(values),
             Counted::Codes(codes) => codes.iter().fold(Scan::default(), |scan, &(x, n)| {
-                // Where there is but one code all values are alike, else some are unlike the first.
+                // With a single code all values are alike; otherwise some differ from the first one.
                 let unlike_first = u64::from(codes.len() > 1) * n;
                 scan.plus(Scan { unlike_first, ..Scan::of_one(x, n) })
             }),
         }
     }
 
-    /// Different values, ascending; of many values those of the first [`CHUNK`].
+    /// The different values in ascending order; for many values only those of the first [`CHUNK`].
     pub(crate) fn some_distinct(self) -> Vec<f32> {
         let mut distinct: Vec<f32> = match self {
             Counted::Each(values) => values[..values.len().min(CHUNK)].to_vec(),

@@ -1,4 +1,4 @@
-//! How a tensor's values are spread, and which of its rows say nothing or say the same.
+//! The distribution of a tensor's values, and its rows that are zero or repeat.
 
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
@@ -7,42 +7,43 @@ use crate::values::Values;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// A value is an outlier beyond this many standard deviations from the mean.
+/// The number of standard deviations from the mean beyond which a value is an outlier.
 pub const OUTLIER_SIGMAS: f64 = 6.0;
 
-/// The spread of all finite values of one tensor, exact.
+/// The distribution of all finite values of one tensor, exact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distribution {
-    /// Finite values.
+    /// The number of finite values.
     pub n: u64,
-    /// Least value.
+    /// The least finite value.
     pub min: f32,
-    /// Greatest value.
+    /// The greatest finite value.
     pub max: f32,
-    /// Greatest magnitude.
+    /// The greatest finite magnitude.
     pub absmax: f32,
-    /// Mean.
+    /// The mean, in the unit of the values.
     pub mean: f64,
-    /// Standard deviation of these values (divided by n), in their unit.
+    /// The standard deviation of these values (divided by n), in their unit.
     pub std: f64,
-    /// Fourth central moment over the square of the second: 3 for a normal distribution. 0 where all are equal.
+    /// The fourth central moment over the square of the second: 3 for a normal distribution, 0 where all values are
+    /// equal.
     pub kurtosis: f64,
-    /// Values beyond [`OUTLIER_SIGMAS`] from the mean.
+    /// The number of values that are more than [`OUTLIER_SIGMAS`] standard deviations from the mean.
     pub outliers: u64,
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Rows with the bits of an earlier row.
+    /// The number of rows with the same bits as an earlier row.
     pub duplicate_rows: u64,
-    /// Rows of zeros alone; all but the first are duplicates as well, if their signs agree.
+    /// The number of rows that are all zeros. All but the first are also duplicates, if their signs agree.
     pub zero_rows: u64,
 }
 
-/// The spread of `values`, `[n / n_per_row][n_per_row]`; `None` where no value is finite.
+/// The distribution of `values`, `[n / n_per_row][n_per_row]`; `None` where no value is finite.
 pub fn distribution(values: &[f32], n_per_row: usize) -> Option<Distribution> {
     distribution_counted(Values::Restored(values, StoredPrecision::F32), Counted::Each(values), n_per_row)
 }
 
-/// `counted` are the counts of `values`.
+/// [`distribution`] of `values` in any storage; `counted` are their counts.
 pub(crate) fn distribution_counted(values: Values<'_>, counted: Counted<'_>, n_per_row: usize) -> Option<Distribution> {
     let first = Range::of(counted);
     if first.n == 0 {
@@ -112,10 +113,10 @@ impl Range {
     }
 }
 
-/// Finite values, the least and the greatest of them; of at most [`CHUNK`] values.
+/// The number of finite values among at most [`CHUNK`] values, and the least and the greatest of them.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn least_and_most(values: &[f32]) -> (u32, f32, f32) {
-    // As whole numbers in the order of the values: those below zero run backwards.
+    // As integers that order as the values do: the order of negative floats is reversed.
     let place = |bits: u32| (bits ^ ((bits as i32) >> 31) as u32 >> 1) as i32;
     let (mut n, mut least, mut most) = (0, i32::MAX, i32::MIN);
     for x in values {
@@ -128,12 +129,12 @@ fn least_and_most(values: &[f32]) -> (u32, f32, f32) {
     let value = |place: i32| f32::from_bits((place ^ ((place >> 31) as u32 >> 1) as i32) as u32);
     match n {
         0 => (0, f32::INFINITY, f32::NEG_INFINITY),
-        // −0 is no less than 0.
+        // −0 becomes 0.
         _ => (n, value(least) + 0.0, value(most) + 0.0),
     }
 }
 
-/// Σ (x − mean)² and Σ (x − mean)⁴.
+/// The sums Σ (x − mean)² and Σ (x − mean)⁴ over the finite values.
 fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
     let squared = |x: f64| (x - mean) * (x - mean);
     let [m2, m4] = match counted {
@@ -146,11 +147,11 @@ fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
     (m2, m4)
 }
 
-/// Parts that are summed side by side: one after the other, every sum would wait for the one before.
+/// The number of parts that are summed side by side: one after the other, every addition would wait for the one before.
 const ABREAST: usize = 8;
 
-/// Sums `of` over the finite values: in order within each part of [`CHUNK`], and the parts in order, so that neither
-/// threads nor vectors show in the last digit.
+/// Sums `of` over the finite values: in order within each part of [`CHUNK`] values, and then the parts in order. So
+/// neither threads nor vectors change the last digit.
 fn sums<const N: usize>(values: &[f32], of: impl Fn(f64) -> [f64; N] + Sync) -> [f64; N] {
     let several = |values: &[f32]| -> Vec<[f64; N]> {
         match values.len() == ABREAST * CHUNK {
@@ -167,7 +168,7 @@ fn plus<const N: usize>(mut sum: [f64; N], more: [f64; N]) -> [f64; N] {
     sum
 }
 
-/// What a value adds, nothing where it is not finite.
+/// What one value adds to the sums: nothing where it is not finite.
 #[inline(always)]
 fn term<const N: usize>(x: f32, of: &impl Fn(f64) -> [f64; N]) -> [f64; N] {
     let terms = of(x.into());
@@ -190,7 +191,7 @@ fn sum_abreast<const N: usize>(values: &[f32], of: &impl Fn(f64) -> [f64; N]) ->
     sums
 }
 
-/// Rows that say nothing, or the same as an earlier one.
+/// Counts of rows that are zero, or that repeat an earlier one.
 struct Rows {
     n: u64,
     duplicates: u64,
@@ -199,7 +200,7 @@ struct Rows {
 
 impl Rows {
     fn of(values: Values<'_>, n_per_row: usize) -> Rows {
-        // The bits of eight bytes without their signs.
+        // A mask for eight bytes that leaves out the signs.
         let (bytes, size, magnitude): (&[u8], usize, u64) = match values {
             Values::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
             Values::F16(bytes) | Values::Bf16(bytes) => (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff),
@@ -209,14 +210,15 @@ impl Rows {
         let looked_at: Vec<(u64, bool)> = bytes.par_chunks(row_size).map(|row| fingerprint(row, magnitude)).collect();
         let zeros = looked_at.iter().filter(|(_, is_zero)| *is_zero).count() as u64;
         let mut order: Vec<(u64, usize)> = looked_at.iter().zip(0..).map(|((print, _), i)| (*print, i)).collect();
-        // Rows of one fingerprint are then compared byte by byte, so a collision costs time and nothing else.
+        // Rows with the same fingerprint are then compared byte by byte, so that a collision costs only time.
         order.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
         let duplicates = order.windows(2).filter(|w| w[0].0 == w[1].0 && row(w[0].1) == row(w[1].1)).count() as u64;
         Rows { n: order.len() as u64, duplicates, zeros }
     }
 }
 
-/// FNV-1a over eight bytes at a time, in four lanes that do not wait for each other; and whether every value is ±0.
+/// A hash of a row, and whether every value of it is ±0. The hash is FNV-1a over eight bytes at a time, in four lanes
+/// that do not wait for each other.
 fn fingerprint(row: &[u8], magnitude: u64) -> (u64, bool) {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut lanes = [0xcbf2_9ce4_8422_2325u64, 1, 2, 3];
@@ -235,7 +237,7 @@ fn fingerprint(row: &[u8], magnitude: u64) -> (u64, bool) {
         lanes.iter_mut().zip(four.chunks_exact(8)).for_each(|(lane, bytes)| eat(lane, word(bytes)));
     }
     fours.remainder().chunks(8).for_each(|bytes| eat(&mut lanes[0], word(bytes)));
-    // High bits of a product depend on all below them; the shift brings them down again.
+    // The high bits of a product depend on all bits below; the shift brings them down again.
     let print = lanes.iter().fold(row.len() as u64, |print, lane| (print ^ lane ^ (lane >> 29)).wrapping_mul(PRIME));
     (print, any == 0)
 }
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_abreast_gives_the_bits_of_one_value_after_the_other() {
+    fn sums_side_by_side_have_the_bits_of_one_value_after_the_other() {
         let value = |i: usize| f32::from_bits((i as u32).wrapping_mul(2_654_435_761) & 0xbfff_ffff);
         let mut values: Vec<f32> = (0..(ABREAST + 1) * CHUNK + 77).map(value).collect();
         values[5] = f32::NAN;

@@ -1,45 +1,47 @@
-//! Blocks with far fewer distinct values than their like: some codebook, no known one. And rows with far fewer, though no block of
-//! theirs: as many scales as there are groups, but each group's values strewn over the row (act-order GPTQ).
+//! Blocks with far fewer distinct values than similar blocks have: some codebook, but not a known one.
+//!
+//! Rows can have far fewer distinct values although their blocks do not: with one scale for each group, but the values
+//! of a group spread over the row (GPTQ with act-order).
 
 use crate::interval::{Precision, Zero, levels};
 use crate::lattice::{self, BlockCount, SURROGATE_SHIFT, mean, moved_part, tail_bits};
 use crate::sample::{Axis, Extent, Lines, Sample, mix, symmetric_uniform};
 use crate::table::TABLE_EXTENTS;
 
-/// Blocks with far fewer distinct values than their like.
+/// Blocks with far fewer distinct values than similar blocks have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FewLevels {
-    /// Distinct values in 95 % of the blocks, at most.
+    /// The most distinct values of a block, in 95 % of the blocks.
     pub levels: u32,
-    /// What blocks of as fine values have, in the median.
+    /// The median number of distinct values of blocks whose values are as fine.
     pub expected: u32,
-    /// Values of a block.
+    /// The values of a block.
     pub extent: Extent,
-    /// Along which they run.
+    /// The axis along which blocks run.
     pub axis: Axis,
-    /// The evidence: blocks with fewer magnitudes than their surrogate, of those that differ from it.
+    /// The evidence: the blocks with fewer magnitudes than their surrogate, among those where the two differ.
     pub blocks: BlockCount,
 }
 
-/// Blocks looked at of each extent, at least.
+/// The fewest blocks that are sampled of each extent.
 const MIN_BLOCKS_OF_FEW: usize = 64;
 
-/// Blocks have few levels when they have at most this share of their surrogates', all together.
+/// The most levels that blocks may have, as a share of their surrogates' levels, all blocks together.
 const MAX_LEVEL_SHARE: f64 = 0.7;
 
-/// Of values with their signs nearly all blocks must have so many fewer: magnitudes coincide in any symmetric block.
+/// The same share for signed values in nearly all blocks: magnitudes coincide in any symmetric block.
 const MAX_SIGNED_SHARE: f64 = 0.85;
 
-/// No rate of chance is believed to be lower, however few surrogates had fewer levels than another.
+/// The least rate of chance that is assumed, however few surrogates have fewer levels than another.
 const MIN_CHANCE: f64 = 0.05;
 
-/// Rows looked at for low cardinality, and values of each,
+/// The number of rows that are sampled for low cardinality, and of values of each row.
 const ROWS_SEEN: usize = 12;
 const VALUES_OF_ROW: usize = 2048;
-/// and the share of its surrogate's levels below which a row has far fewer.
+/// The share of its surrogate's levels below which a row has low cardinality.
 const MAX_ROW_SHARE: f64 = 0.5;
 
-/// More levels than four bits name are not few.
+/// The most levels that count as few: as many as four bits name.
 const MAX_LEVELS: u32 = 16;
 
 impl FewLevels {
@@ -54,13 +56,13 @@ impl FewLevels {
         found.reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, few)| few)
     }
 
-    /// Rows of low cardinality: many distinct values, and still far fewer than chance gives.
+    /// Rows of low cardinality: with many distinct values, but far fewer than chance gives.
     pub(crate) fn of_rows(rows: &Lines<'_>, precision: Precision) -> Option<FewLevels> {
         let seen = rows.seen(ROWS_SEEN, VALUES_OF_ROW);
         FewLevels::of(&seen, Extent::Whole, rows.axis, precision, MAX_ROW_SHARE)
     }
 
-    /// `far`: below this share of another's, levels count as fewer.
+    /// `far` is the share of another block's levels below which levels count as fewer.
     fn of(blocks: &[Vec<f32>], extent: Extent, axis: Axis, precision: Precision, far: f64) -> Option<FewLevels> {
         let is_fewer = |a: usize, b: usize| (a as f64) < far * b as f64;
         let (mut fewer, mut more) = (0, 0);
@@ -68,7 +70,7 @@ impl FewLevels {
         let (mut most, mut expected) = (Vec::new(), Vec::new());
         for (index, block) in blocks.iter().enumerate() {
             let moved = moved_values(block, index as u64, precision);
-            // Magnitudes decide: ternary blocks have one, however few values are not zero.
+            // Magnitudes decide: a ternary block has only one, however few of its values are not zero.
             let again = moved_values(&moved, !(index as u64), precision);
             let [own, other, third] = [block, &moved, &again].map(|values| levels(values, Zero::AtZero).len());
             if other < 2 {
@@ -88,7 +90,8 @@ impl FewLevels {
         most.sort_unstable();
         expected.sort_unstable();
         let (levels, expected) = (most[(most.len() - 1) * 95 / 100], expected[expected.len() / 2]);
-        // Were blocks and surrogates alike, a block would have fewer as often as one surrogate has against another.
+        // If blocks and surrogates were alike, a block would have fewer levels as often as one surrogate has against
+        // another.
         let n = most.len() as u64;
         let rate = ((chance + 1) as f64 / (n + 2) as f64).max(MIN_CHANCE);
         let evidence_bits = tail_bits(fewer, n, rate).min(tail_bits(fewer, fewer + more, rate));
@@ -99,14 +102,14 @@ impl FewLevels {
         accepted.then_some(FewLevels { levels, expected, extent, axis, blocks })
     }
 
-    /// Bits a value when blocks hold `size` of them, with a scale of 16 bits for each.
+    /// Bits for one value in blocks of `size` values, with a scale of 16 bits for each block.
     fn cost(&self, size: usize) -> f64 {
         libm::log2(f64::from(self.levels)) + 16.0 / size.max(1) as f64
     }
 }
 
-/// Values, each moved by up to 6 % of its distance from their mean and rounded to storage again: around zero that is
-/// 6 % of the value, and values that crowd around something else keep to it.
+/// The values, each moved by up to 6 % of its distance from their mean and rounded to storage again. Around zero that
+/// is 6 % of the value. Values that crowd around another number stay around it.
 pub(crate) fn moved_values(block: &[f32], index: u64, precision: Precision) -> Vec<f32> {
     let mean = mean(block);
     let moved = |(i, x): (usize, &f32)| {

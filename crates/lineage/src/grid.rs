@@ -1,7 +1,7 @@
 //! Float grids: which values lie on them, and how many bits of coincidence that would take.
 //!
-//! A value at exponent e has `available(e)` significant bits in the stored format and `allowed(e)` on
-//! the grid. If storage were all there is, each of the bits between would be zero by a coin toss:
+//! A value at exponent e has `available(e)` significant bits in the stored format and `allowed(e)` on the grid. If only
+//! the storage limited its bits, each of the bits between would be zero by a coin toss:
 //!
 //! ```text
 //! F32   s eeeeeeee mmmmmmm mmmmmmmmmmmmmmmm      24 significant bits with the implicit one
@@ -15,27 +15,27 @@ use multiversion::multiversion;
 use numerics::Minifloat;
 use rayon::prelude::*;
 
-/// A grid on which all values lie is believed from this many bits on: three values of BF16 in F32.
+/// The least evidence, in bits, for believing that all values lie on a grid: three BF16 values in F32.
 pub const MIN_GRID_EVIDENCE_BITS: f64 = 40.0;
 
-/// Values one thread works on at a time. Small enough for u32 counters, which vectorise.
+/// The number of values that one thread works on at a time. It is small enough for u32 counters, which vectorise.
 pub(crate) const CHUNK: usize = 1 << 16;
 
-/// Up to as many distinct magnitudes each is evidence only once. More of them are enough by themselves,
-/// even at the 3 bits a value that BF16 has in F16, so from there on every value may count.
+/// The number of distinct magnitudes up to which each is evidence only once. More of them are enough evidence alone,
+/// even with the 3 bits a value that BF16 has in F16, so every value may count.
 const FEW: usize = 16;
 
-/// What one pass over all values counts.
+/// The counts of one pass over all values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     pub(crate) n: u64,
     pub(crate) zeros: u64,
     pub(crate) nonfinite: u64,
-    /// Finite values off the grid.
+    /// The number of finite values that are not BF16 values.
     pub(crate) off_bf16: u64,
     pub(crate) off_f16: u64,
     pub(crate) off_tf32: u64,
-    /// Values whose bits differ from the first one's.
+    /// The number of values whose bits differ from those of the first value.
     pub(crate) unlike_first: u64,
 }
 
@@ -51,7 +51,7 @@ impl Scan {
         Scan { n: values.len() as u64, zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first }
     }
 
-    /// One value that is met `n` times.
+    /// The counts of one value that occurs `n` times.
     pub(crate) fn of_one(x: f32, n: u64) -> Scan {
         let one = Scan::of_chunk(&[x], x.to_bits());
         let [zeros, nonfinite, off_bf16, off_f16, off_tf32] =
@@ -84,8 +84,8 @@ impl Scan {
     }
 }
 
-/// Zeros, values that are not finite, finite ones off BF16, F16 and TF32, and those with other bits than `first`; of at
-/// most [`CHUNK`] values. Without a branch, so that it is compiled to what vectors the machine has.
+/// Counts of at most [`CHUNK`] values: zeros, non-finite values, finite values off BF16, off F16 and off TF32, and
+/// values with other bits than `first`. The loop has no branch, so that it vectorises.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn count_chunk(values: &[f32], first: u32) -> [u32; 6] {
     let [mut zeros, mut nonfinite, mut off_bf16, mut off_f16, mut off_tf32, mut unlike_first] = [0u32; 6];
@@ -103,11 +103,11 @@ fn count_chunk(values: &[f32], first: u32) -> [u32; 6] {
     [zeros, nonfinite, off_bf16, off_f16, off_tf32, unlike_first]
 }
 
-/// Bits of infinity in F32.
+/// The bits of infinity in F32.
 pub(crate) const INFINITY: u32 = 0x7f80_0000;
 
-/// Whether a finite value is one of F16. Below the smallest normal, 2^−14, F16's are the multiples of 2^−24, and so are
-/// F32's between ½ and 1: adding ½ rounds to one.
+/// Whether a finite value is an F16 value. Below the smallest normal, 2^−14, F16 values are the multiples of 2^−24. So
+/// are F32 values between ½ and 1, so adding ½ rounds to a multiple.
 #[inline(always)]
 fn is_f16(x: f32) -> bool {
     let magnitude = x.abs();
@@ -116,18 +116,18 @@ fn is_f16(x: f32) -> bool {
     (if magnitude < 1.0 / 16384.0 { is_multiple } else { is_short }) & (magnitude <= 65504.0)
 }
 
-/// Significant bits that a format has for values at exponent `e`, the implicit one included.
+/// The number of significant bits that a format has at exponent `e`, with the implicit one.
 fn significant_bits(mantissa_bits: u32, min_exponent: i32, max_exponent: i32, e: i32) -> i32 {
     if e > max_exponent {
         return 0;
     }
     let full = mantissa_bits as i32 + 1;
-    // Below the smallest normal the spacing stays and the bits run out.
+    // Below the smallest normal the spacing stays the same, and there are fewer and fewer bits.
     (full - (min_exponent - e).max(0)).max(0)
 }
 
 impl StoredPrecision {
-    /// Mantissa bits, least and greatest exponent of formats whose values can be finer than a grid.
+    /// Mantissa bits, least and greatest exponent of a storage whose values can be finer than a grid.
     fn shape(self) -> (u32, i32, i32) {
         match self {
             StoredPrecision::F16 => (10, -14, 15),
@@ -135,7 +135,7 @@ impl StoredPrecision {
         }
     }
 
-    /// Exponent of the distance to the next stored value at exponent `e`.
+    /// The exponent of the distance to the next stored value, at exponent `e`.
     pub(crate) fn spacing_exponent(self, e: i32) -> i32 {
         let (mantissa_bits, min_exponent, _) = self.shape();
         e.max(min_exponent) - mantissa_bits as i32
@@ -150,7 +150,7 @@ fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
     (available - allowed).max(0) as u64
 }
 
-/// Σ max(0, available − allowed) over the finite nonzero values, which all lie on `grid`.
+/// The evidence Σ max(0, available − allowed), in bits, of the finite nonzero values, all of which lie on `grid`.
 pub(crate) fn evidence_bits(values: Counted<'_>, stored: StoredPrecision, grid: Minifloat) -> f64 {
     let total: u64 = match values {
         Counted::Each(values) => values
@@ -169,11 +169,11 @@ pub(crate) fn evidence_bits(values: Counted<'_>, stored: StoredPrecision, grid: 
     total as f64
 }
 
-/// How many finite nonzero values have which exponent.
+/// The number of finite nonzero values for each exponent.
 struct Exponents([u32; Self::LEN]);
 
 impl Exponents {
-    /// Exponents of F32, subnormals included: −149 to 127.
+    /// The number of exponents of F32, subnormals included: −149 to 127.
     const LEN: usize = 277;
     const LEAST: i32 = -149;
 
@@ -190,7 +190,7 @@ impl Exponents {
     }
 }
 
-/// ⌊log2 |x|⌋ of a finite nonzero value.
+/// The exponent ⌊log2 |x|⌋ of a finite nonzero value.
 pub(crate) fn exponent(x: f32) -> i32 {
     let magnitude = x.to_bits() & 0x7fff_ffff;
     match magnitude >> 23 {
@@ -199,8 +199,8 @@ pub(crate) fn exponent(x: f32) -> i32 {
     }
 }
 
-/// The distinct magnitudes among the finite nonzero values, if they are few: the same value met a
-/// thousand times is one coincidence, not a thousand.
+/// The distinct magnitudes among the finite nonzero values, if they are few; `None` if they are many. A value that
+/// occurs a thousand times is one coincidence, not a thousand.
 pub(crate) fn few_distinct(values: Counted<'_>) -> Option<Vec<f32>> {
     match values {
         Counted::Each(values) => few_of(values.iter().copied()),
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_value_is_on_f16_where_casting_leaves_it_alone() {
         use numerics::Rounding;
-        // Every sign and exponent with each count of bits at either end of the significand, and some in between.
+        // Every sign and exponent, with every number of bits at either end of the significand, and some in between.
         let ends = (0..24).flat_map(|k| [(1u32 << k) - 1, !((1u32 << k) - 1) & 0x7f_ffff, 1 << k & 0x7f_ffff]);
         let between = (0..64u32).map(|i| i.wrapping_mul(2_654_435_761) >> 9);
         let fractions: Vec<u32> = ends.chain(between).collect();

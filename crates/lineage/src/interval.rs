@@ -1,23 +1,23 @@
-//! Interval GCD: is there a step of which all of a block's values are multiples, as far as their own
-//! rounding lets one tell?
+//! Interval GCD: is there a step of which all values of a block are multiples, as far as their own rounding can tell?
 //!
-//! Every value is an interval, its stored value ± `h`. The largest is guessed to be the k-th multiple,
-//! which gives the step as an interval; each other value must meet a multiple of it, and narrows it:
+//! Every value is an interval, its stored value ± `h`. The largest value is assumed to be the k-th multiple, which
+//! gives the step as an interval. Each other value must meet a multiple of the step, and narrows it:
 //!
 //! ```text
 //! top = k·d    ──▶ d in [(top − h)/k, (top + h)/k]
 //! a  in q·d ± h ──▶ d in [(a − h)/q, (a + h)/q]  where only one q is possible
 //! ```
 //!
-//! A value without structure meets a multiple with probability (width of its reach) / d. The bits of
-//! evidence are −log2 of the product of these, less the cost of naming k.
+//! A value without structure meets a multiple with probability (width of its interval) / d. The bits of evidence are
+//! −log2 of the product of these probabilities, less the cost of naming k.
 
 use multiversion::multiversion;
 use numerics::{Minifloat, Rounding};
 
-/// The float grid that values were last rounded to, which bounds what can be told from them.
+/// The float grid that values were last rounded to. It bounds what they can tell.
 ///
-/// Values may lie on two: among F16's subnormals those of eight bits are BF16's as well, but their neighbours are F16's.
+/// Values may lie on two grids: among F16's subnormals those with eight bits are BF16 values as well, but their
+/// neighbours are F16 values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Precision {
     grid: Option<Minifloat>,
@@ -31,18 +31,18 @@ impl Precision {
         Precision { grid: Some(grid), also: None }
     }
 
-    /// The same, where all values lie on another grid too.
+    /// The same precision for values that all lie on another grid too.
     pub(crate) fn and(self, also: Minifloat) -> Precision {
         Precision { also: Some(also), ..self }
     }
 
-    /// Nearest value of the grid.
+    /// The nearest value of the grid.
     pub(crate) fn round(self, x: f64) -> f32 {
         let nearest = |x: f32, grid: Option<Minifloat>| grid.map_or(x, |grid| grid.cast(Rounding::Rne, x));
         nearest(nearest(x as f32, self.also), self.grid)
     }
 
-    /// Half the distance to the next value, in the unit of x.
+    /// Half the distance to the next value of the grid, in the unit of x.
     pub(crate) fn half_ulp(self, x: f32) -> f64 {
         let exponent = (x.to_bits() >> 23 & 0xff) as i32 - 127;
         let of = |grid: Option<Minifloat>| {
@@ -50,7 +50,7 @@ impl Precision {
                 grid.map_or((23, -126), |grid| (grid.mantissa_bits() as i32, grid.min_exponent()));
             power_of_two(exponent.max(min_exponent) - mantissa_bits - 1)
         };
-        // No grid is finer than F32's.
+        // No grid is finer than F32.
         of(self.grid).max(of(self.also))
     }
 }
@@ -59,24 +59,24 @@ fn power_of_two(e: i32) -> f64 {
     f64::from_bits(((e + 1023) as u64) << 52)
 }
 
-/// Whether steps are counted from zero or from the block's least value.
+/// What steps are counted from: zero, or the block's least value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zero {
     AtZero,
     AtLeast,
 }
 
-/// A distance from zero (of either kind) and how far off its stored value may be.
+/// A distance from zero (of either kind), and how far from its stored value it may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
     pub(crate) a: f64,
     pub(crate) h: f64,
 }
 
-/// Rounding of a product or sum in F32 on the way, relative to its magnitude.
+/// The relative rounding error of a product or sum in F32 before storage.
 pub(crate) const F32_ARITHMETIC: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// The distinct values that matter, ascending: magnitudes without zero, or values.
+/// The distinct values of a block that matter, ascending: magnitudes without zero, or values.
 pub(crate) fn levels(block: &[f32], zero: Zero) -> Vec<f32> {
     let mut levels: Vec<f32> = match zero {
         Zero::AtZero => block.iter().map(|x| x.abs()).filter(|x| *x != 0.0).collect(),
@@ -96,7 +96,7 @@ pub(crate) fn points(levels: &[f32], zero: Zero, precision: Precision) -> Vec<Po
             .map(|&x| Point { a: x.into(), h: precision.half_ulp(x) + f64::from(x) * F32_ARITHMETIC })
             .collect(),
         (Zero::AtLeast, [least, rest @ ..]) => {
-            // d·q is rounded before the minimum is added, so what counts is the block's own magnitude.
+            // d·q is rounded before the minimum is added, so the magnitude of the block itself counts.
             let absmax = least.abs().max(rest.last().map_or(0.0, |x| x.abs()));
             let slack = f64::from(absmax) * F32_ARITHMETIC + precision.half_ulp(*least);
             rest.iter()
@@ -110,13 +110,13 @@ pub(crate) fn points(levels: &[f32], zero: Zero, precision: Precision) -> Vec<Po
 /// The best explanation of one block as multiples of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fit {
-    /// The step lies between these.
+    /// The least step that is possible.
     pub(crate) lo: f64,
     pub(crate) hi: f64,
-    /// The largest value is this multiple.
+    /// The multiple of the step that the largest value is.
     pub(crate) top: u32,
     pub(crate) bits: f64,
-    /// One value is no multiple, and was paid for.
+    /// Whether one value is not a multiple; the evidence has paid for it.
     pub(crate) spared: bool,
 }
 
@@ -126,7 +126,7 @@ impl Fit {
     }
 }
 
-/// Whether terms that are not negative add up to so much; those after that are not worked out.
+/// Whether non-negative terms add up to `wanted`. Terms after that are not computed.
 pub(crate) fn add_up_to(wanted: f64, terms: impl Iterator<Item = f64>) -> bool {
     let mut sum = 0.0;
     wanted <= sum
@@ -136,22 +136,22 @@ pub(crate) fn add_up_to(wanted: f64, terms: impl Iterator<Item = f64>) -> bool {
         })
 }
 
-/// A block counts as explained from this many bits on. Over all k, blocks without structure get there with a
-/// probability of at most 2^−8 · Σ 1/2k = 1.1 %.
+/// The bits from which on a block counts as explained. Over all k, blocks without structure reach it with a probability
+/// of at most 2^−8 · Σ 1/2k = 1.1 %.
 pub(crate) const HIT_BITS: f64 = 8.0;
 
-/// Blocks of at least so many points may spare one of them.
+/// The number of points from which on a block may spare one of them.
 const MIN_POINTS_TO_SPARE: usize = 6;
 
-/// What finds no larger multiple than this needs no second look without its largest value.
+/// The largest multiple of a fit that needs no second look without its largest value.
 const MAX_TOP_BEYOND_DOUBT: u32 = 16;
 
-/// The step with the most evidence, if any explains all points, or all but one.
+/// The step with the most evidence that explains all points, or all but one; `None` if there is no such step.
 pub(crate) fn fit(points: &[Point], max_top: u32) -> Option<Fit> {
     let (top, rest) = points.split_last()?;
     let whole = fit_under(top, rest, max_top, points.len() >= MIN_POINTS_TO_SPARE);
-    // The largest may itself be the one that does not belong: an outlier kept in a finer format.
-    // Under a multiple large enough for the storage to be coarse against the step it may be explained all the same.
+    // The largest value may itself be the one that does not belong: an outlier stored in a finer format. A multiple so
+    // large that the storage is coarse against the step may explain it all the same.
     let doubtful = |f: Fit| f.bits < HIT_BITS || f.top > MAX_TOP_BEYOND_DOUBT;
     let outlier_on_top = points.len() >= MIN_POINTS_TO_SPARE && whole.is_none_or(doubtful);
     let without_top = match outlier_on_top {
@@ -165,23 +165,23 @@ pub(crate) fn fit(points: &[Point], max_top: u32) -> Option<Fit> {
     }
 }
 
-/// The fit with the largest as the given multiple, which therefore costs nothing to name.
+/// The fit with `top` as the multiple of the largest value, which therefore costs nothing to name.
 pub(crate) fn fit_under_top(points: &[Point], top: u32) -> Option<Fit> {
     let (last, rest) = points.split_last()?;
     let fit = fit_multiple(last, rest, top, points.len() >= MIN_POINTS_TO_SPARE)?;
     Some(Fit { bits: fit.bits + libm::log2(f64::from(top)) + 1.0, ..fit })
 }
 
-/// The fit of all but the largest, which is taken to be an outlier at no price.
+/// The fit of all values but the largest, which counts as an outlier at no cost.
 pub(crate) fn fit_without_top(points: &[Point], max_top: u32) -> Option<Fit> {
     let (second, rest) = points.split_last()?.1.split_last()?;
     fit_under(second, rest, max_top, false).map(|fit| Fit { spared: true, ..fit })
 }
 
-/// Saying that there is one; which need not be said.
+/// The bits that it costs to say that the largest value is spared.
 const PRICE_OF_SPARING_TOP: f64 = 4.0;
 
-/// Saying that there is one, and which.
+/// The bits that it costs to say that a value is spared, and which of `n`.
 fn price_of_sparing(n: usize) -> f64 {
     libm::log2(n as f64) + PRICE_OF_SPARING_TOP
 }
@@ -198,14 +198,14 @@ fn fit_under(top: &Point, rest: &[Point], max_top: u32, may_spare: bool) -> Opti
     best
 }
 
-/// The fit with `top` as the k-th multiple.
+/// The fit with `top` as the k-th multiple of the step.
 #[inline(always)]
 fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<Fit> {
     let (mut lo, mut hi) = ((top.a - top.h) / f64::from(k), (top.a + top.h) / f64::from(k));
     if lo <= 0.0 {
         return None;
     }
-    // Most multiples are rejected before it matters what naming them costs.
+    // Most multiples are rejected before the cost of their name matters.
     let name = || -libm::log2(f64::from(k)) - 1.0;
     let mut spared = false;
     let (mut chance, mut bits) = (1.0f64, None);
@@ -221,7 +221,7 @@ fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<
         }
         let d = (lo + hi) / 2.0;
         chance *= ((p.a / d * (hi - lo) + 2.0 * p.h) / d).min(1.0);
-        // Far above the smallest f64, and far from a logarithm for every value.
+        // This is far above the smallest f64, and avoids a logarithm for every value.
         if chance < 1e-200 {
             bits = Some(bits.unwrap_or_else(name) - libm::log2(chance));
             chance = 1.0;

@@ -11,18 +11,18 @@
 //! values, Scheme ── fake_quantize, exactly ──▶ Prediction
 //! ```
 //!
-//! - [`survey`] does all of it for one tensor, of two-byte values in place.
-//! - [`census`] says on which float grid a tensor lies, and whether it is a converter's transform of
-//!   BF16. It looks at every value: a count it gives is exact.
-//! - [`search`] says on which grid of blocks it lies: integer lattice, codebook, small float. It looks at a
-//!   sample, and claims nothing that blocks made to look alike do as well.
-//! - [`undecided`] says what stays open, whatever was found.
-//! - [`under`] says what the scales of a quantized tensor tell of its source.
-//! - [`distribution`] and [`row_grids`] describe values and rows, all of them.
-//! - [`predict`] says how many values a scheme would change, by running it.
+//! | function | what it answers |
+//! |---|---|
+//! | [`survey`] | all of the following for one tensor; two-byte values are read in place |
+//! | [`census`] | on which float grid a tensor lies, and whether it is a converter's transform of BF16. It reads every value, so its counts are exact |
+//! | [`search`] | on which grid of blocks a tensor lies: integer lattice, codebook, small float. It reads a sample, and claims only what surrogates, blocks made to look alike, do not show as well |
+//! | [`undecided`] | which questions stay open, whatever was found |
+//! | [`under`] | what the scales of a quantized tensor tell about its source |
+//! | [`distribution`], [`row_grids`] | how all values are spread, and which rows are coarser than the rest |
+//! | [`predict`] | how many values a scheme would change, by running it |
 //!
-//! "Lies on a grid" is a statement about values and is all that is claimed; a false alarm is worse
-//! than a miss, and what values cannot tell is "not decidable" with the reason.
+//! "Lies on a grid" is a statement about values, and nothing more is claimed. A false alarm is worse than a miss. What
+//! values cannot tell is "not decidable", with the reason.
 
 mod census;
 mod coded;

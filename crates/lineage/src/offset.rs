@@ -1,5 +1,5 @@
-//! Converter transforms x = fl(f(g)) with g on the BF16 grid: the checkpoint held g, the converter
-//! added a constant or took −exp before it wrote F32, and the result is off every grid.
+//! Converter transforms x = fl(f(g)) of BF16 values g. The checkpoint had g, and the converter added a constant or took
+//! −exp before it wrote F32. The result is off every grid.
 //!
 //! A value counts as evidence only where the grid forces bits to zero:
 //!
@@ -16,18 +16,18 @@ use crate::small_float::last_bit;
 use numerics::{Minifloat, Rounding};
 use std::fmt;
 
-/// An offset is believed from this many bits on.
+/// The least evidence, in bits, for believing an offset.
 pub const MIN_OFFSET_EVIDENCE_BITS: f64 = 48.0;
 
-/// An offset is believed only if this share of the values has it, and of those that could fail.
+/// The least share of the values that must have an offset, and of those that could fail to have it.
 const MIN_PASS_RATE: f64 = 0.98;
 
 /// A constant that a converter adds to BF16 weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offset {
-    /// As printed: `1`, `1/5`, `5^-1.5`; empty where the value says it.
+    /// The name as it is printed, such as `1`, `1/5` or `5^-1.5`; empty where the value itself is printed.
     pub name: &'static str,
-    /// In F32, in which converters add.
+    /// The value in F32, in which converters add.
     pub value: f32,
 }
 
@@ -54,9 +54,9 @@ pub const KNOWN_OFFSETS: [Offset; 3] = [
 /// What a converter did to BF16 weights before it wrote them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Transform {
-    /// Added a constant.
+    /// The converter added a constant.
     Plus(Offset),
-    /// Took −exp, as for the `ssm_a` of Mamba and its kin.
+    /// The converter took −exp, as for the `ssm_a` of Mamba and similar models.
     NegExp,
 }
 
@@ -73,16 +73,16 @@ impl fmt::Display for Transform {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TransformFit {
     pub(crate) transform: Transform,
-    /// Finite values that are the transform of a BF16 value.
+    /// The number of finite values that are the transform of a BF16 value.
     pub(crate) hits: u64,
     pub(crate) evidence_bits: f64,
 }
 
-/// The transform with the most evidence, if any passes.
+/// The transform with the most evidence; `None` if none passes.
 ///
-/// All values must agree and are counted, but to be believed the distinct ones must be evidence enough:
-/// the same value met a thousand times is one coincidence. Those of the first [`CHUNK`](crate::grid::CHUNK) values will do,
-/// and norms are shorter than that.
+/// All values are counted and must agree. But the distinct values alone must be enough evidence: a value that occurs a
+/// thousand times is one coincidence. The first [`CHUNK`](crate::grid::CHUNK) values are enough for that, and norms are
+/// shorter.
 pub(crate) fn best_fit(values: Counted<'_>, stored: StoredPrecision) -> Option<TransformFit> {
     let distinct = values.some_distinct();
     let fit = |transform: Transform, name_bits: f64| {
@@ -90,7 +90,7 @@ pub(crate) fn best_fit(values: Counted<'_>, stored: StoredPrecision) -> Option<T
             Transform::Plus(offset) => look_at_offset(x, n, stored, offset.value),
             Transform::NegExp => look_at_neg_exp(x, n),
         };
-        // The few first: nearly every transform of nearly every tensor ends there.
+        // The few distinct values come first: nearly every transform fails on them for nearly every tensor.
         let few = Counts::of(Counted::Each(&distinct), look);
         let is_believed = few.is_believable() && few.evidence_bits(name_bits) >= MIN_OFFSET_EVIDENCE_BITS;
         let all = is_believed.then(|| Counts::of(values, look)).filter(Counts::is_believable)?;
@@ -105,13 +105,13 @@ pub(crate) fn best_fit(values: Counted<'_>, stored: StoredPrecision) -> Option<T
     fits.reduce(|best, next| if next.evidence_bits > best.evidence_bits { next } else { best })
 }
 
-/// Constants that no converter is known to add are whole multiples of at least this power of two.
+/// Constants that no converter is known to add must be multiples of two to the minus this.
 const FINEST_DYADIC: i32 = 8;
-/// Share of the values from which such a constant is read.
+/// The share of the values from which such a constant is read.
 const FINEST_SHARE: f64 = 0.02;
 
-/// Constants that the values themselves suggest, with the bits that it takes to name each. c + g has fine bits where
-/// g is small, so the values with the finest last bit lie around c.
+/// Constants that the values themselves suggest, with the bits that it takes to name each. c + g has fine bits where g
+/// is small, so the values whose last bit is finest lie around c.
 fn dyadic_candidates(distinct: &[f32]) -> Vec<(Offset, f64)> {
     let mut by_last_bit: Vec<(i32, f32)> =
         distinct.iter().filter(|x| **x != 0.0 && x.is_finite()).map(|&x| (last_bit(x), x)).collect();
@@ -125,7 +125,7 @@ fn dyadic_candidates(distinct: &[f32]) -> Vec<(Offset, f64)> {
         let value = (steps * libm::exp2((-places).into())) as f32;
         let is_new = candidates.iter().map(|(c, _)| c).chain(&KNOWN_OFFSETS).all(|c| c.value != value);
         if value != 0.0 && is_new && value.abs() <= MAX_DYADIC {
-            // Sign, places, and the multiple.
+            // The name consists of the sign, the places and the multiple.
             let bits = 1.0 + libm::log2(f64::from(FINEST_DYADIC + 1)) + libm::log2(steps.abs() + 1.0);
             candidates.push((Offset { name: "", value }, bits));
         }
@@ -133,17 +133,17 @@ fn dyadic_candidates(distinct: &[f32]) -> Vec<(Offset, f64)> {
     candidates
 }
 
-/// Larger constants than this are added by nobody.
+/// The largest constant that is tried.
 const MAX_DYADIC: f32 = 1024.0;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     hits: u64,
     misses: u64,
-    /// Values that the grid forces to have zero bits, and those of them that do not.
+    /// The number of values whose bits the grid forces to zero somewhere.
     constrained: u64,
     constrained_misses: u64,
-    /// Σ need over constrained hits.
+    /// Σ need over those of them that are hits.
     forced_bits: u64,
 }
 
@@ -156,7 +156,7 @@ impl Counts {
         Counts { hits, misses, constrained, constrained_misses, forced_bits }
     }
 
-    /// A value that is, or is not, the transform of a BF16 value, where the grid forces `need` bits.
+    /// The counts of a value that is, or is not, the transform of a BF16 value, where the grid forces `need` bits.
     fn one(hit: bool, need: i32, n: u64) -> Counts {
         let constrained = need >= 1;
         Counts {
@@ -173,9 +173,9 @@ impl Counts {
         self.misses <= tolerated(self.hits + self.misses) && self.constrained_misses <= tolerated(self.constrained)
     }
 
-    /// What describing the tensor by this transform saves: the forced bits of the hits, less the bits to
-    /// say which transform it is and which values miss. Values that lie anywhere save b bits so with a
-    /// probability of at most 2^−b (Kraft), which bounds the binomial tail of the hits as well.
+    /// The bits that describing the tensor by this transform saves: the forced bits of the hits, less the bits to name
+    /// the transform and the values that miss. Values that lie anywhere save b bits with a probability of at most 2^−b
+    /// (Kraft). This also bounds the binomial tail of the hits.
     fn evidence_bits(&self, name_bits: f64) -> f64 {
         let misses = self.constrained_misses;
         let names = libm::log2((self.constrained + 1) as f64) + name_bits;
@@ -201,7 +201,7 @@ fn look_at_offset(x: f32, n: u64, stored: StoredPrecision, offset: f32) -> Count
     Counts::one(hit, need, n)
 }
 
-/// Steps of F32 that the exponential functions of converters may be off.
+/// The error that a converter's exponential function may have, in ulps of F32.
 const EXP_ULPS: f64 = 1.0;
 
 fn look_at_neg_exp(x: f32, n: u64) -> Counts {
@@ -214,7 +214,7 @@ fn look_at_neg_exp(x: f32, n: u64) -> Counts {
     let g = Minifloat::Bf16.cast(Rounding::Rne, libm::log(-f64::from(x)) as f32);
     let ulp = libm::exp2(StoredPrecision::F32.spacing_exponent(exponent(x)).into());
     let hit = (f64::from(x) + libm::exp(f64::from(g))).abs() <= (0.5 + EXP_ULPS) * ulp;
-    // One step of g moves exp(g) by so much; three neighbouring values of F32 are allowed within it.
+    // One step of g moves exp(g) by this much; three neighbouring F32 values are allowed within it.
     let step = -f64::from(x) * libm::exp2(bf16_spacing_exponent(g).into());
     let need = if g == 0.0 { 0 } else { libm::floor(libm::log2(step / (ulp * (1.0 + 2.0 * EXP_ULPS)))) as i32 };
     Counts::one(hit, need, n)

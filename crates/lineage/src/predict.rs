@@ -1,30 +1,30 @@
-//! What a scheme would do to a tensor, found by doing it to a copy.
+//! What a scheme would do to a tensor, found by applying it to a copy.
 
 use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext, difference};
 
-/// What a scheme would change. A type of its own: predicted and measured are never mixed.
+/// What a scheme would change. This is a type of its own, so that predicted and measured numbers are never mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
-    /// Values.
+    /// The number of values.
     pub n: u64,
-    /// Values whose bits would change, −0 → +0 excepted.
+    /// The number of values whose bits would change, except −0 → +0.
     pub changed: u64,
-    /// −0 → +0, counted apart.
+    /// The number of values that would go from −0 to +0, counted apart.
     pub zero_sign: u64,
-    /// Nonzero values that would become zero.
+    /// The number of nonzero values that would become zero.
     pub zeroed: u64,
-    /// Nonzero values that would change sign.
+    /// The number of nonzero values that would change sign.
     pub sign_flipped: u64,
-    /// Finite values that would become infinite or NaN.
+    /// The number of finite values that would become infinite or NaN.
     pub overflowed: u64,
-    /// Values that would be held at the largest that the format has for them, being beyond it
-    /// ([`Scheme::saturated`]); `None` for ggml's types, which do not say.
+    /// The number of values beyond the format's largest value that would be clamped to it ([`Scheme::saturated`]);
+    /// `None` for ggml's types, which do not tell.
     pub saturated: Option<u64>,
-    /// No value would change: `changed` is 0, so the scheme does nothing but perhaps tidy signs of zeros.
+    /// Whether no value would change: `changed` is 0, and at most signs of zeros would.
     pub noop: bool,
 }
 
-/// Runs `scheme` over a copy of all of `values`, `[n / n_per_row][n_per_row]`: exact, not estimated.
+/// Applies `scheme` to a copy of all `values`, `[n / n_per_row][n_per_row]`. The numbers are exact, not estimated.
 ///
 /// # Errors
 /// When the scheme cannot be applied to this tensor.

@@ -1,5 +1,5 @@
-//! Rows that lie on a coarser float grid than their tensor: embedding rows that training never touched
-//! keep the precision they were first written in.
+//! Rows on a coarser float grid than their tensor: embedding rows that training never touched keep the precision in
+//! which they were first written.
 
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
@@ -8,19 +8,19 @@ use crate::values::Values;
 use numerics::{Minifloat, Rounding};
 use rayon::prelude::*;
 
-/// How many rows of one tensor lie on a float grid each by itself.
+/// The numbers of rows of one tensor that lie on a float grid each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowGrids {
-    /// Rows that could have shown a grid: not zeros alone, and finite.
+    /// The number of rows that could have shown a grid: finite, and not all zeros.
     pub rows: u64,
-    /// Rows on the BF16 grid.
+    /// The number of rows on the BF16 grid.
     pub bf16: u64,
-    /// Rows on the F16 grid that are not on BF16's.
+    /// The number of rows on the F16 grid that are not on the BF16 grid.
     pub f16: u64,
 }
 
-/// Looks at every value of every row of `values`, `[n / n_per_row][n_per_row]`. A row counts only where its
-/// own distinct values are evidence enough, and enough for having looked at every row.
+/// Reads every value of every row of `values`, `[n / n_per_row][n_per_row]`. A row counts only where its own distinct
+/// values are enough evidence, and enough for having read every row.
 pub fn row_grids(values: &[f32], n_per_row: usize, stored: StoredPrecision) -> RowGrids {
     row_grids_of(Values::Restored(values, stored), n_per_row)
 }
@@ -40,7 +40,7 @@ pub(crate) fn row_grids_of(values: Values<'_>, n_per_row: usize) -> RowGrids {
             return none;
         }
         let lies_on = |on: Minifloat| {
-            // Nearly every row ends here, at one of its first values.
+            // Nearly every row fails here, at one of its first values.
             of_row().all(|x| on.cast(Rounding::Rne, x) == x) && {
                 let row: Vec<f32> = of_row().collect();
                 let distinct = grid::few_distinct(Counted::Each(&row));
@@ -56,7 +56,7 @@ pub(crate) fn row_grids_of(values: Values<'_>, n_per_row: usize) -> RowGrids {
 }
 
 impl RowGrids {
-    /// `75 % of rows are F16 (96 of 128)`; `None` where no row is coarser than the rest, or all are.
+    /// A note such as `75 % of rows are F16 (96 of 128)`; `None` where no row is coarser than the others, or all are.
     pub fn note(&self) -> Option<String> {
         let of = |n: u64, grid: &str| {
             (n > 0 && n < self.rows).then(|| {
@@ -75,7 +75,7 @@ impl RowGrids {
 mod tests {
     use super::*;
 
-    /// Values that use all 24 bits.
+    /// A value that uses all 24 bits.
     fn noise(i: usize) -> f32 {
         let bits = (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_246_822_519);
         f32::from_bits(0x3f00_0000 | bits & 0x007f_ffff) - 0.73

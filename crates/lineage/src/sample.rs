@@ -1,14 +1,14 @@
-//! Which blocks of a tensor are looked at: a few, spread evenly, the same ones every time.
+//! The sample of a tensor: a few blocks, spread evenly, and the same ones every time.
 
 use crate::values::Values;
 use stats::rng;
 
-/// Along which extent a block runs.
+/// The axis along which the values of a block stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
-    /// Consecutive values of a row, as ggml's blocks are.
+    /// Consecutive values of a row, as in ggml's blocks.
     Row,
-    /// The same column of consecutive rows: a grid made on the transposed tensor.
+    /// The same column of consecutive rows, as in a grid that was made on the transposed tensor.
     Column,
 }
 
@@ -17,13 +17,13 @@ pub enum Axis {
 pub enum Extent {
     /// This many consecutive values.
     Block(usize),
-    /// All of it, seen through [`WHOLE_SEEN`] values.
+    /// The whole row or column, of which at most 256 values are read.
     Whole,
-    /// All of the tensor has one step.
+    /// The whole tensor, which has one step.
     Tensor,
 }
 
-/// Values that stand for a whole row: any subset of a lattice lies on it.
+/// The number of values that are read of a whole row: any subset of a lattice lies on it.
 pub(crate) const WHOLE_SEEN: usize = 256;
 
 /// 64 random bits for each counter: the first output of SplitMix64 with the counter as its seed.
@@ -36,7 +36,7 @@ pub(crate) fn symmetric_uniform(counter: u64) -> f64 {
     rng::symmetric_unit(mix(counter))
 }
 
-/// A tensor as rows along one axis.
+/// A tensor as lines along one axis: its rows, or its columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines<'a> {
     values: Values<'a>,
@@ -45,7 +45,7 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// `values` are `[n / n_per_row][n_per_row]`, whole rows.
+    /// The lines of `values`, `[n / n_per_row][n_per_row]`; `None` unless they are whole rows.
     pub(crate) fn new(values: Values<'a>, n_per_row: usize, axis: Axis) -> Option<Self> {
         (n_per_row > 0 && !values.is_empty() && values.len().is_multiple_of(n_per_row)).then_some(Lines {
             values,
@@ -54,7 +54,7 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Lines along the axis, and how long each is.
+    /// The number of lines, and the length of each.
     fn shape(&self) -> (usize, usize) {
         let rows = self.values.len() / self.n_per_row;
         match self.axis {
@@ -63,7 +63,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The greatest finite magnitude, or the greatest distance between finite values.
+    /// The greatest finite magnitude (`from_zero`), or the greatest distance between finite values.
     pub(crate) fn range(&self, from_zero: bool) -> f64 {
         let finite = (0..self.values.len()).map(|i| self.values.at(i)).filter(|x| x.is_finite());
         let (least, most) = finite.fold((0.0f32, 0.0f32), |(a, z), x| (a.min(x), z.max(x)));
@@ -73,7 +73,8 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// At most so many different lines, spread evenly, seen through at most so many of their values; none that is not finite.
+    /// At most `n_lines` different lines, spread evenly, with at most `n_values` values of each. Lines with a value
+    /// that is not finite are left out.
     pub(crate) fn seen(&self, n_lines: usize, n_values: usize) -> Vec<Vec<f32>> {
         let (all, length) = self.shape();
         let (n_lines, n_values) = (n_lines.min(all), n_values.min(length));
@@ -92,24 +93,24 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// What is looked at of a tensor along one axis: whole places, of which blocks of every size are parts, and
-/// whole lines seen through some of their values. At most [`PLACE_VALUES`] + [`LINES_SEEN`] × [`WHOLE_SEEN`].
+/// What is read of a tensor along one axis: contiguous places, which are cut into blocks of every size, and whole lines
+/// with some of their values. These are at most [`PLACE_VALUES`] + [`LINES_SEEN`] × [`WHOLE_SEEN`] values.
 pub(crate) struct Sample {
     places: Vec<Vec<f32>>,
-    /// Values of a place; 0 where no size fits the lines.
+    /// The number of values of a place; 0 where no size fits the lines.
     size: usize,
     lines: Vec<Vec<f32>>,
 }
 
-/// Both axes together stay below 40,000 values of a tensor.
+/// The most values in places; with both axes and all lines a sample stays below 40,000 values.
 const PLACE_VALUES: usize = 48 * 256;
 const LINES_SEEN: usize = 28;
 
-/// Sizes of a place; a smaller one only where a larger one does not fit the lines.
+/// Sizes of a place. A smaller one is only used where a larger one does not fit the lines.
 const PLACE_SIZES: [usize; 5] = [256, 128, 64, 32, 16];
 
-/// The part'th of `count` equal parts of `total`, and a pseudo-random place in it: a regular stride could meet
-/// the same columns in every row.
+/// A pseudo-random place in the part'th of `count` equal parts of `total`. A regular stride could meet the same columns
+/// in every row.
 fn place_in_part(part: usize, count: usize, total: usize) -> usize {
     let (start, end) = (part * total / count, (part + 1) * total / count);
     start + (mix(part as u64) % (end - start) as u64) as usize
@@ -129,13 +130,13 @@ impl Sample {
         Sample { places: (0..count).map(place).collect(), size, lines: lines.seen(LINES_SEEN, WHOLE_SEEN) }
     }
 
-    /// Values looked at.
+    /// The number of values of the sample.
     pub(crate) fn n(&self) -> u64 {
         self.places.iter().chain(&self.lines).map(|part| part.len() as u64).sum()
     }
 
-    /// At most `at_most` different blocks, spread evenly, without those that hold a value that is not finite.
-    /// Empty where blocks of this extent do not fit the lines.
+    /// At most `at_most` different blocks, spread evenly, without those that have a value that is not finite. Empty
+    /// where blocks of this extent do not fit the lines.
     pub(crate) fn blocks(&self, extent: Extent, at_most: usize) -> Vec<Vec<f32>> {
         let blocks: Vec<Vec<f32>> = match extent {
             Extent::Block(size) if size == 0 || size > self.size => Vec::new(),
@@ -150,7 +151,7 @@ impl Sample {
     }
 }
 
-/// Blocks that repeat are one observation, not many.
+/// The blocks without repetitions, which are one observation, and without values that are not finite.
 fn different(mut blocks: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let bits = |block: &[f32]| block.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
     let mut seen_before = std::collections::BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Small floats with scales of any value: x = d · (a float of 3 or 4 significant bits).
 //!
-//! The same kernel as the integer lattice, but the spacing doubles with each binade of x/d, so only the
-//! position within a binade says anything, and d is found up to a power of two:
+//! The fit is that of the integer lattice, but the spacing doubles with each binade of x/d. So only the position within
+//! a binade says anything, and d is found up to a power of two:
 //!
 //! ```text
 //! x/d     1.0 … 1.875 by ⅛ | 2.0 … 3.75 by ¼ | 4.0 … 7.5 by ½ | …      four significant bits, as E4M3 has
@@ -14,34 +14,34 @@ use crate::lattice::{self, BlockCount};
 use crate::sample::{Axis, Extent, Sample};
 use crate::small_float::small_float_name;
 
-/// Blocks of floats of few significant bits, each block with a scale of its own.
+/// Blocks of floats of few significant bits, with a scale for each block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScaledFloat {
-    /// Significant bits, the implicit one included.
+    /// The number of significant bits, with the implicit one.
     pub significant_bits: u32,
-    /// Binades met within a block, in 95 % of the blocks at most.
+    /// The most binades that occur within a block, in 95 % of the blocks.
     pub octaves: u32,
-    /// Values that share a scale.
+    /// The values that share a scale.
     pub extent: Extent,
-    /// Along which they run.
+    /// The axis along which blocks run.
     pub axis: Axis,
-    /// The evidence.
+    /// The evidence of the sampled blocks.
     pub blocks: BlockCount,
 }
 
-/// Significant bits looked for, the coarser first: E5M2 and E3M2, then E4M3 and E2M3.
+/// Numbers of significant bits that are tried, the coarser first: E5M2 and E3M2, then E4M3 and E2M3.
 const SIGNIFICANT_BITS: [u32; 2] = [3, 4];
 
-/// One scale for more values says more, so the largest extent comes first.
+/// The extents that are tried, the largest first: one scale for more values says more.
 const EXTENTS: [Extent; 6] =
     [Extent::Whole, Extent::Block(256), Extent::Block(128), Extent::Block(64), Extent::Block(32), Extent::Block(16)];
 
-/// Bits that a block could give for it to tell anything: a hit and the name of its scale's place.
+/// The bits that a block must be able to give: a hit and the name of its scale's place.
 const MIN_BITS_AT_STAKE: f64 = 14.0;
-/// Least share of the blocks that can tell.
+/// The least share of the blocks that must be able to give them.
 const MIN_TELLING_SHARE: f64 = 0.5;
 
-/// A scale, known between these up to a power of two.
+/// A scale, known up to a power of two: it lies between `lo` and `hi`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ScaleFit {
     lo: f64,
@@ -104,13 +104,13 @@ impl ScaledFloat {
         })
     }
 
-    /// Formats with so many significant bits that reach over so many binades.
+    /// The formats with this many significant bits that reach over this many binades.
     pub fn like(&self) -> &'static str {
         small_float_name(self.significant_bits, self.octaves)
     }
 }
 
-/// Whether the scale that is known best is one of nearly all, up to a power of two.
+/// Whether nearly all blocks can have the scale of the block that is known best, up to a power of two.
 fn has_one_scale(fits: &[ScaleFit]) -> bool {
     let width = |fit: &ScaleFit| fit.hi / fit.lo;
     let Some(best) = fits.iter().min_by(|a, b| width(a).total_cmp(&width(b))) else { return false };
@@ -121,12 +121,12 @@ fn has_one_scale(fits: &[ScaleFit]) -> bool {
     fits.len() > 1 && same.count() as f64 >= lattice::MIN_AGREEMENT * fits.len() as f64
 }
 
-/// Distance between floats of `significant_bits` around `x`, in units in which the scale is `d`.
+/// The distance between floats of `significant_bits` around `x` under the scale `d`.
 fn spacing(x: f64, d: f64, significant_bits: u32) -> f64 {
     d * libm::exp2(libm::floor(libm::log2(x / d)) - f64::from(significant_bits - 1))
 }
 
-/// Whether floats of so many significant bits would show among these points.
+/// Whether floats of this many significant bits would show among these points.
 fn can_tell(points: &[Point], significant_bits: u32) -> bool {
     let Some((_, rest)) = points.split_last() else { return false };
     // Wherever the scale puts x in its binade, the spacing is about x · 2^−bits · 1.4.
@@ -134,7 +134,7 @@ fn can_tell(points: &[Point], significant_bits: u32) -> bool {
     interval::add_up_to(MIN_BITS_AT_STAKE, rest.iter().map(|p| libm::log2(spacing(p.a) / (2.0 * p.h)).max(0.0)))
 }
 
-/// The scale with the most evidence under which all points are floats of so many significant bits.
+/// The scale with the most evidence under which all points are floats of this many significant bits.
 fn fit(points: &[Point], significant_bits: u32) -> Option<ScaleFit> {
     let (top, rest) = points.split_last()?;
     let half = 1u32 << (significant_bits - 1);
@@ -142,7 +142,7 @@ fn fit(points: &[Point], significant_bits: u32) -> Option<ScaleFit> {
     (half..2 * half).filter_map(under).reduce(|a, b| if b.bits > a.bits { b } else { a })
 }
 
-/// The fit with `top` as a float with significand `k`; the scale is that of the binade of `top`.
+/// The fit with `top` as a float with significand `k`. The scale is that of the binade of `top`.
 fn fit_significand(top: &Point, rest: &[Point], k: u32, significant_bits: u32) -> Option<ScaleFit> {
     let half = f64::from(1u32 << (significant_bits - 1));
     // x/d is k/half, in the binade from 1 to 2.
@@ -161,7 +161,7 @@ fn fit_significand(top: &Point, rest: &[Point], k: u32, significant_bits: u32) -
         if (p.a - nearest).abs() > reach {
             return None;
         }
-        // Where only one float can be meant, it narrows the scale.
+        // Where only one float is possible, it narrows the scale.
         if 2.0 * reach < unit {
             let ratio = nearest / d;
             (lo, hi) = (lo.max((p.a - p.h) / ratio), hi.min((p.a + p.h) / ratio));
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use numerics::{Minifloat, Rounding};
 
-    /// A float of four significant bits.
+    /// `x` as a float of four significant bits.
     fn four_bits(x: f32) -> f32 {
         f32::from_bits((x.to_bits() + 0x0008_0000) & 0xfff0_0000)
     }

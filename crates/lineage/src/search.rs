@@ -1,4 +1,4 @@
-//! What regular grid a tensor's blocks lie on, if any: the simplest description that is accepted.
+//! The search for a regular grid that a tensor's blocks lie on: the simplest description that is accepted.
 
 use crate::census::{Effective, StoredPrecision, TensorCensus};
 use crate::few_levels::FewLevels;
@@ -11,7 +11,7 @@ use crate::table::{self, TableGrid};
 use crate::values::Values;
 use numerics::Minifloat;
 
-/// What the search found.
+/// The grid that a search found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grid {
     /// Multiples of a step.
@@ -22,41 +22,41 @@ pub enum Grid {
     SmallFloat(SmallFloat),
     /// Floats of few significant bits with scales of any value.
     ScaledFloat(ScaledFloat),
-    /// Multiples of a step in some of the blocks, the rest on no grid.
+    /// Multiples of a step in some of the blocks; the others are on no grid.
     InPart(Lattice),
-    /// Few distinct values per block, of no known table.
+    /// Few distinct values in each block, which fit no known table.
     FewLevels(FewLevels),
-    /// Rows of far fewer distinct values than chance gives, and still of many.
+    /// Rows with many distinct values, but far fewer than chance gives.
     LowCardinality(FewLevels),
-    /// Nothing coarser than storage shows.
+    /// No grid that is coarser than storage shows.
     NoneFound,
-    /// The values cannot tell, and why.
+    /// The values cannot tell, for this reason.
     NotDecidable(&'static str),
 }
 
-/// What a search found, and how much it looked at.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
-    /// What was found.
+    /// The grid that was found.
     pub grid: Grid,
-    /// Values that went into the search.
+    /// The number of values that were read.
     pub sampled: u64,
 }
 
-/// Fewer values than this cannot fill the blocks that a claim takes.
+/// The fewest values that can fill the blocks that a claim needs.
 const MIN_VALUES: usize = 12 * 16;
 
-/// Shorter columns than this hold no block of a grid made on the transposed tensor.
+/// The shortest column that can have a block of a grid made on the transposed tensor.
 const MIN_COLUMN: usize = 32;
 
-/// Lattices of so many bits say more than a table, if whole rows lie on them.
+/// The most bits of a lattice that says more than a table, if whole rows lie on it.
 const MAX_BITS_BEFORE_TABLES: u32 = 8;
 const LARGEST_TABLE_EXTENT: Extent = Extent::Block(256);
-/// All multiples up to here have at most four significant bits, as scaled floats do.
+/// The largest multiple up to which all multiples have at most four significant bits, as scaled floats do.
 const MAX_TOP_BEFORE_FLOATS: u32 = 16;
 
-/// Looks for a grid under the stored precision: `values` are `[n / n_per_row][n_per_row]` as restored to F32,
-/// and `census` is theirs. What is claimed is claimed of the sampled blocks alone, but for small floats.
+/// Looks for a grid that is coarser than the stored precision. `values` are `[n / n_per_row][n_per_row]`, restored to
+/// F32, and `census` is their census. A claim is about the sampled blocks alone, except for small floats.
 pub fn search(values: &[f32], n_per_row: usize, census: &TensorCensus) -> Search {
     search_values(Values::Restored(values, census.stored), n_per_row, census)
 }
@@ -94,11 +94,11 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     let several_rows = values.len() > n_per_row;
     let find = |lines: &Lines<'_>, sample: &Sample| {
         let table = table::find(sample, lines.axis, precision);
-        // A table says all that a lattice would, unless one step is shared by whole rows: parts of them fit tables.
+        // A table says all that a lattice would say, unless whole rows share one step: parts of such rows fit tables.
         let says_more = |l: &Lattice| l.bits <= MAX_BITS_BEFORE_TABLES && l.extent.is_larger_than(LARGEST_TABLE_EXTENT);
         let lattice = lattice::find(lines, sample, precision).filter(|l| table.is_none() || says_more(l));
         match (table, lattice) {
-            // Levels far apart that are all floats of few bits are floats.
+            // Levels that are far apart and all floats of few bits are floats.
             (None, Some(l)) if l.top > MAX_TOP_BEFORE_FLOATS => {
                 let float =
                     ScaledFloat::find(sample, lines.axis, precision).filter(|s| !l.extent.is_larger_than(s.extent));
@@ -111,7 +111,7 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     };
     let float = |(lines, sample): &(Lines<'_>, Sample)| ScaledFloat::find(sample, lines.axis, precision);
     let sampled = lines.iter().map(|(_, sample)| sample.n()).sum();
-    // By precedence, and each along rows before columns. One row of noise with repeated values is no codebook, and
+    // By precedence, and each along rows before columns. One row of noise with repeated values is not a codebook, and
     // rows that repeat make columns of few values.
     let found = lines
         .iter()
@@ -127,7 +127,7 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     Search { grid: found.unwrap_or(Grid::NoneFound), sampled }
 }
 
-/// The coarsest float grid that holds every value: what lies below it can tell nothing.
+/// The coarsest float grid on which every value lies: differences below it tell nothing.
 fn precision_of(census: &TensorCensus) -> Precision {
     let finite = census.n - census.nonfinite;
     let on_f16 = census.stored != StoredPrecision::Quantized && census.on_f16 == finite;
@@ -142,7 +142,7 @@ fn precision_of(census: &TensorCensus) -> Precision {
 }
 
 impl Extent {
-    /// More values share a step.
+    /// Whether more values share a step than under `other`.
     fn is_larger_than(self, other: Extent) -> bool {
         let size = |extent| match extent {
             Extent::Block(size) => size,
@@ -185,13 +185,14 @@ impl Lattice {
     }
 }
 
-/// Of a grid's name. Letters are read by name: an E, an F, an I, an N.
+/// The article before a grid's name. Names that begin with E, F, I or N take "an", since the letter is spoken by its
+/// name.
 pub fn article(name: &str) -> &'static str {
     if name.starts_with(['E', 'F', 'I', 'N']) { "an" } else { "a" }
 }
 
 impl Search {
-    /// A grid coarser than storage was found.
+    /// Whether a grid that is coarser than storage was found.
     pub fn is_found(&self) -> bool {
         !matches!(self.grid, Grid::NoneFound | Grid::NotDecidable(_))
     }
@@ -214,7 +215,7 @@ impl Search {
         }
     }
 
-    /// Bits that name a level, without the scale; `None` where no grid was found that all values lie on.
+    /// The number of bits that name a level, without the scale; `None` where there is no grid that all values lie on.
     pub fn bits(&self) -> Option<f64> {
         match &self.grid {
             Grid::Lattice(l) => Some(f64::from(l.requantized.and_then(|r| r.about_bits).unwrap_or(l.bits))),
@@ -228,7 +229,7 @@ impl Search {
         }
     }
 
-    /// Evidence for what was found, in bits.
+    /// The evidence for what was found, in bits.
     pub fn evidence_bits(&self) -> f64 {
         match &self.grid {
             Grid::Lattice(l) | Grid::InPart(l) => l.blocks.evidence_bits,
@@ -240,7 +241,8 @@ impl Search {
         }
     }
 
-    /// In words: `lies on a Q4_1-like grid: 32-blocks, asymmetric, 4 bits (192 of 192 sampled blocks, surrogate 0)`.
+    /// The result as a sentence without its subject, such as `lies on a Q4_1-like grid: 32-blocks, asymmetric, 4 bits
+    /// (192 of 192 sampled blocks, surrogate 0)`.
     pub fn note(&self) -> String {
         let of = |b: &BlockCount| format!("{} of {} sampled blocks, surrogate {}", b.hits, b.n, b.surrogate_hits);
         match &self.grid {

@@ -1,4 +1,4 @@
-//! Small floats with power-of-two scales: few significant bits in every value of the tensor.
+//! Small floats with power-of-two scales: every value of the tensor has few significant bits.
 
 use crate::census::StoredPrecision;
 use crate::grid::exponent;
@@ -6,26 +6,26 @@ use crate::lattice;
 use crate::values::Values;
 use std::collections::BTreeSet;
 
-/// All values are floats of few significant bits.
+/// A tensor whose values are all floats of few significant bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmallFloat {
-    /// Significant bits, the implicit one included.
+    /// The number of significant bits, with the implicit one.
     pub significant_bits: u32,
-    /// Binades met within a block of 32, at most.
+    /// The most binades that occur within a block of 32 values.
     pub octaves: u32,
-    /// Bits that the grid forces to zero.
+    /// The evidence: the bits that the grid forces to zero.
     pub evidence_bits: f64,
-    /// Values, all looked at.
+    /// The number of values, all of which were read.
     pub n: u64,
 }
 
-/// A grid of more significant bits than this is no small float.
+/// The most significant bits of a small float.
 const MAX_SMALL_FLOAT_BITS: u32 = 4;
 
-/// A block in which binades are counted.
+/// The number of values of a block in which binades are counted.
 const BLOCK: usize = 32;
 
-/// As many distinct magnitudes are evidence enough.
+/// The number of distinct magnitudes that are enough evidence.
 const MAX_DISTINCT: usize = 256;
 
 impl SmallFloat {
@@ -34,12 +34,12 @@ impl SmallFloat {
         let mut significant_bits = 0;
         for x in (0..values.len()).map(|i| values.at(i)).filter(telling) {
             significant_bits = significant_bits.max(significant(x));
-            // Nearly every tensor ends here, at one of its first values.
+            // Nearly every tensor fails here, at one of its first values.
             if significant_bits > MAX_SMALL_FLOAT_BITS {
                 return None;
             }
         }
-        // Among ones and minus ones, or powers of two, the significand says nothing.
+        // Among ±1, or powers of two, the significand says nothing.
         if significant_bits < 2 {
             return None;
         }
@@ -57,14 +57,14 @@ impl SmallFloat {
             if least <= most {
                 octaves = octaves.max((most - least + 1) as u32);
             }
-            // Whole multiples of one spacing up to twice 2^bits (−8 … 7 have three) are a lattice, which says more.
+            // Multiples of one spacing up to twice 2^bits (−8 … 7 have three bits) are a lattice, which says more.
             let spacing = most.saturating_sub(significant_bits as i32);
             fixed_point &= block.iter().all(|x| !telling(x) || last_bit(*x) >= spacing);
             if distinct.len() < MAX_DISTINCT {
                 distinct.extend(block.iter().filter(|x| telling(x)).map(|x| x.abs().to_bits()));
             }
         }
-        // A magnitude met often is one coincidence.
+        // A magnitude that occurs often is one coincidence.
         let evidence_bits = f64::from(available - significant_bits) * distinct.len() as f64;
         let n = values.len() as u64;
         (!fixed_point && evidence_bits >= lattice::MIN_LATTICE_EVIDENCE_BITS).then_some(SmallFloat {
@@ -75,13 +75,13 @@ impl SmallFloat {
         })
     }
 
-    /// Formats with so many significant bits that reach over so many binades.
+    /// The formats with this many significant bits that reach over this many binades.
     pub fn like(&self) -> &'static str {
         small_float_name(self.significant_bits, self.octaves)
     }
 }
 
-/// Formats with so many significant bits that reach over so many binades.
+/// The formats with this many significant bits that reach over this many binades.
 pub(crate) fn small_float_name(significant_bits: u32, octaves: u32) -> &'static str {
     match (significant_bits, octaves) {
         (2, ..=4) => "E2M1",
@@ -93,12 +93,12 @@ pub(crate) fn small_float_name(significant_bits: u32, octaves: u32) -> &'static 
     }
 }
 
-/// Significant bits of a finite nonzero value.
+/// The number of significant bits of a finite nonzero value.
 fn significant(x: f32) -> u32 {
     (exponent(x) - last_bit(x) + 1) as u32
 }
 
-/// Exponent of the last bit that is set.
+/// The exponent of the last bit that is set.
 pub(crate) fn last_bit(x: f32) -> i32 {
     let magnitude = x.to_bits() & 0x7fff_ffff;
     let (biased, fraction) = ((magnitude >> 23) as i32, magnitude & 0x007f_ffff);

@@ -1,4 +1,4 @@
-//! Everything that the values of one tensor say, in as few passes as it takes.
+//! The survey of one tensor: everything that its values say, in as few passes as possible.
 
 use crate::census::{Effective, TensorCensus, census_counted};
 use crate::coded::{Counted, count_codes};
@@ -7,23 +7,23 @@ use crate::rows::{RowGrids, row_grids_of};
 use crate::search::{Search, search_values};
 use crate::values::Values;
 
-/// What was found of one tensor.
+/// What was found out about one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
-    /// Effective precision, exact.
+    /// The effective precision, exact.
     pub census: TensorCensus,
     /// The grid of blocks, from a sample.
     pub search: Search,
-    /// Spread, exact; `None` where no value is finite.
+    /// The distribution of the values, exact; `None` where no value is finite.
     pub distribution: Option<Distribution>,
-    /// Rows of a coarser precision than the tensor, exact.
+    /// The rows with a coarser precision than the tensor, exact.
     pub rows: RowGrids,
 }
 
 impl Survey {
-    /// Bits that a value takes on the coarsest grid it is shown to lie on: those that name a level of a grid of blocks,
-    /// scales left out; else those of the float format. No more than storage has, and storage's where nothing shows;
-    /// `None` of quantized storage, which says it itself.
+    /// Bits that a value takes on the coarsest grid that it is shown to lie on. For a grid of blocks these are the bits
+    /// that name a level, without scales; otherwise those of the float format. They are never more than storage has,
+    /// and storage's own where nothing shows. `None` for quantized storage, which tells them itself.
     pub fn effective_bits(&self) -> Option<f64> {
         let of_float = |effective| match effective {
             Effective::F32 => Some(32.0),
@@ -36,8 +36,8 @@ impl Survey {
     }
 }
 
-/// Looks at `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted where they lie and never restored as a
-/// whole; the answer is the one that the functions on restored values give.
+/// Surveys `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted in place and never restored as a whole;
+/// the answer is the same as for restored values.
 pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
     let codes = count_codes(values);
     let counted = match (values, &codes) {
@@ -45,7 +45,7 @@ pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
         (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
     };
     let census = census_counted(counted, values.stored());
-    // The search is short of work for several threads; the rest is not.
+    // The search has too little work for several threads; the rest has enough.
     let (search, (distribution, rows)) = rayon::join(
         || search_values(values, n_per_row, &census),
         || (distribution_counted(values, counted, n_per_row), row_grids_of(values, n_per_row)),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::{StoredPrecision, census, distribution, row_grids, search};
 
-    /// One value in −1 … 1 with all bits in play.
+    /// A value in −1 … 1 that uses all bits.
     fn noise(i: usize) -> f32 {
         let bits = (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_246_822_519);
         f32::from_bits(0x4000_0000 | bits & 0x007f_ffff) - 3.0
@@ -98,7 +98,7 @@ mod tests {
                 assert_eq!(found.search, search(&restored, 64, &wanted));
                 assert_eq!(found.rows, row_grids(&restored, 64, values.stored()));
                 let (found, wanted) = (found.distribution.unwrap(), distribution(&restored, 64).unwrap());
-                // Sums run in another order; everything counted is the same.
+                // The sums run in another order; all counts are the same.
                 assert!((found.mean - wanted.mean).abs() < 1e-12 && (found.std - wanted.std).abs() < 1e-12);
                 assert!((found.kurtosis - wanted.kurtosis).abs() < 1e-9);
                 let (mean, std, kurtosis) = (wanted.mean, wanted.std, wanted.kurtosis);

@@ -8,19 +8,19 @@ use crate::sample::{Axis, Extent, Sample};
 /// A table that quantizers are known to use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Codebook {
-    /// As printed.
+    /// The name as it is printed.
     pub name: &'static str,
-    /// Entries, ascending; the unit does not matter.
+    /// The entries in ascending order, in any unit.
     pub entries: &'static [f64],
 }
 
-/// Known tables.
+/// The tables that the search knows.
 ///
 /// # Source
-/// NF4: Dettmers et al., "QLoRA" (2023), appendix E. FP4: bitsandbytes `dDequantizeFP4Tree`, times 192.
-/// IQ4_NL: `kvalues_iq4nl` (ggml-common.h). E2M1: OCP Microscaling Formats 1.0, times 2. IQ2, IQ3_XXS, IQ3_S: the
-/// magnitudes in the grids of ggml-common.h (`iq2xs_grid`, `iq3xxs_grid`, `iq3s_grid`), with either sign. IQ1: −1, 0, 1
-/// plus or minus `IQ1S_DELTA`, times 8.
+/// NF4: Dettmers et al., "QLoRA" (2023), appendix E. FP4: bitsandbytes `dDequantizeFP4Tree`, times 192. IQ4_NL:
+/// `kvalues_iq4nl` (ggml-common.h). E2M1: OCP Microscaling Formats 1.0, times 2. IQ2, IQ3_XXS, IQ3_S: the magnitudes in
+/// the grids of ggml-common.h (`iq2xs_grid`, `iq3xxs_grid`, `iq3s_grid`), with either sign. IQ1: −1, 0, 1 plus or minus
+/// `IQ1S_DELTA`, times 8.
 pub const CODEBOOKS: [Codebook; 8] = [
     Codebook {
         name: "NF4",
@@ -71,23 +71,24 @@ pub const CODEBOOKS: [Codebook; 8] = [
     Codebook { name: "IQ1", entries: &[-9.0, -7.0, -1.0, 1.0, 7.0, 9.0] },
 ];
 
-/// Blocks that lie on a known table.
+/// A known table that the sampled blocks of a tensor lie on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TableGrid {
-    /// Which.
+    /// The name of the table.
     pub name: &'static str,
-    /// Entries it has.
+    /// The number of entries of the table.
     pub entries: u32,
-    /// Values that share a scale.
+    /// The values that share a scale.
     pub extent: Extent,
-    /// Along which they run.
+    /// The axis along which blocks run.
     pub axis: Axis,
-    /// The evidence.
+    /// The evidence of the sampled blocks.
     pub blocks: BlockCount,
 }
 
 impl Codebook {
-    /// Entries met, and of a symmetric table their negatives: the sign of its scale is anyone's guess.
+    /// The entries that occur, as bits by index, and for a symmetric table also their negatives, since the sign of its
+    /// scale is arbitrary.
     fn with_mirrored(&self, used: u32) -> u32 {
         let n = self.entries.len() as u32;
         let symmetric = self.entries.iter().zip(self.entries.iter().rev()).all(|(a, b)| *a == -*b);
@@ -95,11 +96,11 @@ impl Codebook {
     }
 }
 
-/// Extents that tables are tried on, the one that says most first.
+/// The extents that tables are tried on, the one that says most first.
 pub(crate) const TABLE_EXTENTS: [Extent; 5] =
     [Extent::Block(256), Extent::Block(128), Extent::Block(64), Extent::Block(32), Extent::Block(16)];
 
-/// Least share of a table's entries that must be met somewhere: a few levels fit into any table.
+/// The least share of a table's entries that must occur somewhere: a few levels fit into any table.
 const MIN_TABLE_USE: f64 = 0.85;
 
 fn uses_all(used: u32, table: &Codebook) -> bool {
@@ -111,7 +112,7 @@ pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<
     for extent in TABLE_EXTENTS {
         let sampled = sample.blocks(extent, lattice::sampled(extent));
         let of = |block: &Vec<f32>| levels(block, Zero::AtLeast);
-        // Two values are an entry of every table; more than a table has are on none.
+        // Two values fit into every table, and more values than a table has entries fit into none.
         let blocks: Vec<Vec<f32>> = sampled.iter().map(of).filter(|levels| levels.len() > 2).collect();
         let possible = blocks.iter().filter(|levels| levels.len() <= 16).count();
         if blocks.is_empty() || blocks.len() * 2 < sampled.len() || possible * 10 < blocks.len() * 9 {
@@ -136,14 +137,14 @@ pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<
     None
 }
 
-/// A block's best explanation by one table.
+/// The best explanation of one block by one table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TableFit {
     pub(crate) bits: f64,
-    /// The scale lies between these.
+    /// The least scale that is possible.
     pub(crate) lo: f64,
     pub(crate) hi: f64,
-    /// Entries met, as bits by index.
+    /// The entries that occur, as bits by index.
     pub(crate) used: u32,
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn fit(levels: &[f32], precision: Precision, table: &Codebook) -> Opt
     let span = table.entries[table.entries.len() - 1] - table.entries[0];
     let mut best: Option<TableFit> = None;
     for (index, &entry) in table.entries.iter().enumerate().filter(|(_, entry)| **entry != 0.0) {
-        // The scale may be negative: then the table is met upside down.
+        // The scale may be negative: then the table is upside down.
         let (x, h) = (f64::from(top) / entry, error(top) / entry.abs());
         let (sign, mut lo, mut hi) = (x.signum(), x.abs() - h, x.abs() + h);
         let mut bits = -libm::log2(2.0 * table.entries.len() as f64);
@@ -213,7 +214,7 @@ mod tests {
                     (0..40).map(|i| precision.round((made.entries[i * 7 % n] as f32 * scale).into())).collect();
                 for tried in CODEBOOKS {
                     let found = fit(&levels(&block, Zero::AtLeast), precision, &tried);
-                    // Some tables are parts of others; what settles it is that all entries are met.
+                    // Some tables are parts of others; what decides is that all entries occur.
                     let hit = found.as_ref().is_some_and(|fit| fit.is_hit() && uses_all(fit.used.count_ones(), &tried));
                     assert_eq!(hit, tried.name == made.name, "{} tried as {}: {found:?}", made.name, tried.name);
                 }

@@ -1,4 +1,5 @@
-//! What the values of a tensor cannot tell, whatever is found: questions whose answers storage or arithmetic erased.
+//! What the values of a tensor cannot tell, whatever is found: questions whose answers were erased by storage or
+//! arithmetic.
 
 use crate::census::{Effective, StoredPrecision, TensorCensus};
 use crate::search::{Grid, Search};
@@ -6,20 +7,20 @@ use crate::search::{Grid, Search};
 /// A question about the origin of a tensor that its values leave open, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undecided {
-    /// Held in BF16: F32, F16, TF32 and a converter's constant before it all look alike.
+    /// The values are stored in BF16: F32, F16, TF32 and a converter's constant before it all look alike.
     FinerThanBf16,
-    /// Held in F16: TF32 and F32 before it look alike.
+    /// The values are stored in F16: TF32 and F32 before it look alike.
     FinerThanF16,
-    /// On no grid: a merge, an average or a scale per column would have destroyed one.
+    /// The values are on no grid: a merge, an average or a scale per column would have destroyed one.
     DestroyedLattice,
-    /// On a coarse lattice: a finer one before it is gone.
+    /// The values are on a coarse lattice: a finer one before it has left no trace.
     FinerLattice,
-    /// On a small float's grid: over so few binades formats of as many significant bits look alike.
+    /// The values are on a small float's grid: over so few binades, formats with as many significant bits look alike.
     ExponentRange,
 }
 
 impl Undecided {
-    /// In words, after "not decidable: ".
+    /// The question in words, to follow "not decidable: ".
     pub fn words(self) -> &'static str {
         match self {
             Undecided::FinerThanBf16 => {
@@ -38,7 +39,7 @@ impl Undecided {
         }
     }
 
-    /// One word for tables.
+    /// A short name for tables.
     pub fn name(self) -> &'static str {
         match self {
             Undecided::FinerThanBf16 => "finer than BF16",
@@ -50,13 +51,13 @@ impl Undecided {
     }
 }
 
-/// A lattice of more bits than this leaves room for nothing that anyone would have quantized before.
+/// The most bits of a lattice under which a finer lattice may have come before.
 const MAX_COARSE_BITS: f64 = 5.0;
 
-/// What stays open about a tensor of which `census` and `search` say what they do.
+/// The questions that stay open about a tensor with this census and search.
 pub fn undecided(census: &TensorCensus, search: &Search) -> Vec<Undecided> {
     if census.n == census.nonfinite || matches!(search.grid, Grid::NotDecidable(_)) && census.transform.is_none() {
-        // The search says so itself.
+        // The search says itself that it cannot tell.
         return Vec::new();
     }
     let (mut open, found) = (Vec::new(), search.is_found());

@@ -1,45 +1,45 @@
-//! What lies under quantized storage: the block's own scale still tells of the precision of the weights
-//! that it was computed from.
+//! What lies under quantized storage: the scale of a block still tells the precision of the weights that it was
+//! computed from.
 //!
 //! ```text
 //! Q4_0  d = max / −8      Q5_0  d = max / −16     Q8_0  d = absmax / 127      in F32, then stored as F16
 //! Q4_1, Q5_1  m = min
 //! ```
 //!
-//! With weights in BF16 the numerator has 8 significant bits, so of the 1024 F16 values of an octave the
-//! scale can only take 128: 3 bits of evidence a distinct scale. Quantizers that search for the scale
-//! (k-quants, importance matrices) leave no such trace, and then nothing is claimed.
+//! With weights in BF16 the numerator has 8 significant bits. So of the 1024 F16 values of an octave the scale can only
+//! take 128, which gives 3 bits of evidence for each distinct scale. Quantizers that search for the scale (k-quants,
+//! importance matrices) leave no such trace, and then nothing is claimed.
 //!
 //! # Source
 //! `quantize_row_q4_0_ref`, `_q4_1_ref`, `_q5_0_ref`, `_q5_1_ref`, `_q8_0_ref` (ggml-quants.c).
 
 use numerics::{Minifloat, Rounding};
 
-/// A source precision is believed from this many bits on.
+/// The least evidence, in bits, for believing a source precision.
 pub const MIN_UNDER_EVIDENCE_BITS: f64 = 48.0;
 
 /// What the scales of a quantized tensor say about the weights before quantization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Under {
-    /// Every block's scale is one that BF16 weights give.
+    /// Every block has a scale that BF16 weights give.
     Bf16 {
-        /// Blocks, all of which agree.
+        /// The number of blocks, all of which agree.
         blocks: u64,
-        /// 3 bits for each distinct scale.
+        /// The evidence: 3 bits for each distinct scale.
         evidence_bits: f64,
     },
-    /// Scales were looked at and no coarser source shows.
+    /// The scales were read and no coarser source shows.
     NotShown {
-        /// Blocks whose scale BF16 weights could give.
+        /// The number of blocks with a scale that BF16 weights could give.
         agree: u64,
-        /// Blocks that could have disagreed.
+        /// The number of blocks that could have disagreed.
         blocks: u64,
     },
-    /// Nothing can be read from this type's scales.
+    /// The scales of this type tell nothing, for this reason.
     NotDecidable(&'static str),
 }
 
-/// Where a block keeps what is derived from one weight, and by what it was divided.
+/// Where a block stores what is derived from one weight, and what that weight was divided by.
 struct Trace {
     type_size: usize,
     at: usize,
@@ -68,7 +68,7 @@ pub fn under(ty: &str, bytes: &[u8]) -> Under {
     let mut scales: Vec<u16> = bytes
         .chunks_exact(trace.type_size)
         .map(|block| u16::from_le_bytes([block[trace.at], block[trace.at + 1]]) & 0x7fff)
-        // Among F16's subnormals the bits run out, and zero, infinity and NaN are no evidence.
+        // Among F16's subnormals there are too few bits, and zero, infinity and NaN are not evidence.
         .filter(|bits| (0x0400..0x7c00).contains(bits))
         .collect();
     let blocks = scales.len() as u64;
@@ -88,13 +88,13 @@ pub fn under(ty: &str, bytes: &[u8]) -> Under {
     }
 }
 
-/// A positive normal F16.
+/// The value of a positive normal F16.
 fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits((u32::from(bits) << 13) + ((127 - 15) << 23))
 }
 
 impl Under {
-    /// In words, after the stored type.
+    /// The answer in words, to follow the stored type.
     pub fn note(&self) -> String {
         match self {
             Under::Bf16 { blocks, evidence_bits } => format!(
@@ -113,13 +113,13 @@ impl Under {
 mod tests {
     use super::*;
 
-    /// One deterministic value in 0.5 … 1 with all bits of the significand in play.
+    /// A deterministic value in 0.5 … 1 that uses all bits of the significand.
     fn noise(i: u32) -> f32 {
         let bits = i.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519);
         f32::from_bits(0x3f00_0000 | bits & 0x007f_ffff)
     }
 
-    /// Blocks of a type as its reference quantizer would head them; the codes do not matter here.
+    /// Blocks of a type with the scales that its reference quantizer would give them; the codes do not matter here.
     fn blocks(ty: &str, source: impl Fn(u32) -> f32) -> Vec<u8> {
         let trace = trace(ty).unwrap();
         (0..200)

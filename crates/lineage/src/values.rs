@@ -1,4 +1,4 @@
-//! A tensor's values where they lie: as restored, or still in the two bytes that they are stored in.
+//! The values of a tensor in place: restored to F32, or in the two bytes in which they are stored.
 
 use crate::census::StoredPrecision;
 use crate::grid;
@@ -9,16 +9,16 @@ use std::ops::Range;
 /// The values of one tensor, `[n_rows][n_per_row]`, read in place.
 #[derive(Clone, Copy, Debug)]
 pub enum Values<'a> {
-    /// Restored to F32, from whatever storage.
+    /// Values restored to F32, from any storage.
     Restored(&'a [f32], StoredPrecision),
-    /// F16, little-endian; a last odd byte is no value.
+    /// F16 values, little-endian; an odd last byte is not a value.
     F16(&'a [u8]),
-    /// BF16, little-endian; a last odd byte is no value.
+    /// BF16 values, little-endian; an odd last byte is not a value.
     Bf16(&'a [u8]),
 }
 
 impl Values<'_> {
-    /// How many there are.
+    /// The number of values.
     pub fn len(self) -> usize {
         match self {
             Values::Restored(values, _) => values.len(),
@@ -26,12 +26,12 @@ impl Values<'_> {
         }
     }
 
-    /// There are none.
+    /// Whether there are no values.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// What they are stored in.
+    /// The precision that the values are stored in.
     pub fn stored(self) -> StoredPrecision {
         match self {
             Values::Restored(_, stored) => stored,
@@ -49,8 +49,8 @@ impl Values<'_> {
         }
     }
 
-    /// Whether all of `range` are finite, and whether they are zeros alone; by their magnitudes as whole numbers, in
-    /// which order is kept and infinity and NaN come last.
+    /// Whether all values of `range` are finite, and whether all are zeros. Their magnitudes are compared as integers,
+    /// which keep the order and put infinity and NaN last.
     pub(crate) fn are_finite_and_zero(self, range: Range<usize>) -> (bool, bool) {
         let of_codes = |bytes: &[u8]| greatest_code(&bytes[2 * range.start..2 * range.end]).into();
         let (most, infinity) = match self {
@@ -61,13 +61,13 @@ impl Values<'_> {
         (most < infinity, most == 0)
     }
 
-    /// All of them in F32.
+    /// All values in F32.
     pub(crate) fn restored(self) -> Vec<f32> {
         (0..self.len()).map(|i| self.at(i)).collect()
     }
 }
 
-/// The greatest code of two bytes, its sign left out.
+/// The greatest of these two-byte codes, without their signs.
 #[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2", "aarch64+neon"))]
 fn greatest_code(bytes: &[u8]) -> u16 {
     let codes = bytes.as_chunks().0.iter().map(|code| u16::from_le_bytes(*code) & 0x7fff);
@@ -92,7 +92,7 @@ pub(crate) fn f16_to_f32(code: u16) -> f32 {
         // Infinity and NaN keep their payload.
         0x7c00.. => 0x7f80_0000 | (magnitude & 0x3ff) << 13,
         0x0400.. => (magnitude << 13) + ((127 - 15) << 23),
-        // Subnormals are whole multiples of 2^−24.
+        // Subnormals are multiples of 2^−24.
         _ => (magnitude as f32 * (1.0 / (1u32 << 24) as f32)).to_bits(),
     };
     f32::from_bits(sign | bits)
@@ -104,7 +104,7 @@ pub(crate) fn bf16_to_f32(code: u16) -> f32 {
 }
 
 impl StoredPrecision {
-    /// An F32 value as it reads back from storage.
+    /// An F32 value as it reads back from this storage.
     pub(crate) fn hold(self, x: f32) -> f32 {
         match self {
             StoredPrecision::F16 => Minifloat::F16.cast(Rounding::Rne, x),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
 
-/// Roughly normal: twelve uniforms. Every bit of the significand is in play.
+/// A roughly normal value from twelve uniform ones, which uses every bit of the significand.
 fn gaussian(rng: &mut Pcg64) -> f64 {
     (0..12).map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).sum::<f64>() - 6.0
 }
@@ -139,7 +139,7 @@ fn noise_around_one_is_never_one_plus_bf16() {
 fn ones_that_moved_by_a_few_ulps_prove_nothing() {
     let values: Vec<f32> = (0..1000).map(|i| f32::from_bits(1.0f32.to_bits() + i % 7)).collect();
     assert_eq!(effective(&values, F32), "F32");
-    // One repeated value off BF16, constrained by one bit: a thousand times the same coincidence.
+    // One repeated value off BF16, constrained by one bit: the same coincidence a thousand times.
     let x = 1.0 + 2f32.powi(-16) + 2f32.powi(-22);
     assert_eq!(effective(&vec![x; 1000], F32), "F32");
 }

@@ -1,17 +1,20 @@
-//! The census on two public models, where they are on this machine.
+//! The census on two public models, if they are on this machine.
+
+#[path = "../../gguf/tests/support/skip.rs"]
+mod skip;
 
 use gguf::{GgmlType, GgufFile};
 use lineage::{Effective, StoredPrecision, census, predict};
 use numerics::{PlainCodec, Scheme, TensorContext};
 use std::path::PathBuf;
 
-/// The F32 tensors of a model, by name, or `None` with a word about it where the file is missing.
+/// The F32 tensors of a model, by name; `None`, with a message, where the file is missing.
 fn f32_tensors(file: &str) -> Option<Vec<(String, Vec<f32>)>> {
     let folder = std::env::var_os("ASSAY_MODELS").map(PathBuf::from);
     let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/assay/models")))?;
     let path = folder.join(file);
     if !path.exists() {
-        eprintln!("skipped: {file} is not in {}; the census of the real model is not checked", folder.display());
+        skip::skipped(&format!("{file} is not in {}; the census of the real model is not checked", folder.display()));
         return None;
     }
     let model = GgufFile::open(&path).unwrap();

@@ -19,9 +19,9 @@ fn gaussian(rng: &mut Pcg64) -> f64 {
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Gaussian,
-    /// Gaussian over the root of a mean of four squares: Student's t with four degrees of freedom.
+    /// A Gaussian over the root of a mean of four squares: Student's t with four degrees of freedom.
     StudentT,
-    /// Some columns twenty times as large.
+    /// Some columns are twenty times as large.
     OutlierChannels,
 }
 
@@ -50,7 +50,7 @@ fn per_block(values: &[f32], size: usize, f: impl Fn(&[f32]) -> Vec<f32>) -> Vec
     values.chunks(size).flat_map(f).collect()
 }
 
-/// Signed value of the largest magnitude.
+/// The signed value of the largest magnitude.
 fn extreme(block: &[f32]) -> f32 {
     block.iter().copied().fold(0.0, |m: f32, x| if x.abs() > m.abs() { x } else { m })
 }
@@ -204,7 +204,7 @@ fn native_weights_of_any_shape_and_storage_lie_on_no_grid() {
     for seed in 0..12 {
         for shape in SHAPES {
             let w = weights(shape, 1000 + seed);
-            // As they are, rounded to each precision, and one of them held in another.
+            // As they are, rounded to each precision, and one of them stored in another.
             let natives =
                 [(w.clone(), F32), (w.clone(), F16), (w.clone(), Bf16), (store(&w, Bf16), F32), (store(&w, Bf16), F16)];
             for (values, stored) in natives {
@@ -215,7 +215,7 @@ fn native_weights_of_any_shape_and_storage_lie_on_no_grid() {
     }
 }
 
-/// Those of eight bits lie on BF16 as well, and any number is a multiple of the step that they share.
+/// Values of eight bits are BF16 values as well, and any number is a multiple of the step that they share.
 #[test]
 fn native_weights_among_the_subnormals_of_f16_lie_on_no_grid() {
     for (seed, size) in [1e-7f32, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5].into_iter().enumerate() {
@@ -291,7 +291,7 @@ fn ternary_weights_have_few_levels() {
     }
 }
 
-/// A float of so many significant bits over a scale for each row.
+/// Floats of this many significant bits over a scale for each row.
 fn scaled_floats(values: &[f32], significant_bits: u32) -> Vec<f32> {
     let drop = 24 - significant_bits;
     per_block(values, N_PER_ROW, |row| {
@@ -385,7 +385,7 @@ fn a_grid_in_some_of_the_rows_is_found_with_their_share() {
 fn rows_of_few_values_in_no_blocks_are_of_low_cardinality() {
     for (seed, shape) in SHAPES.into_iter().enumerate() {
         let w = weights(shape, 80 + seed as u64);
-        // Groups of 128 columns with a step each, strewn over the row.
+        // Groups of 128 columns with a step each, spread over the row.
         let column = |i: usize| i * 173 % N_PER_ROW;
         let strewn = per_block(&w, N_PER_ROW, |row| {
             let gathered: Vec<f32> = (0..N_PER_ROW).map(|i| row[column(i)]).collect();

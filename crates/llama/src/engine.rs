@@ -85,7 +85,8 @@ impl LlamaEngine {
     /// Loads `path` and finds its weights. `n_threads` 0 means one per core.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] for a model that cannot be scored token by token, [`EngineError::Failed`] when
+    /// [`EngineError::Unsupported`] for a model that cannot be scored token by token and in a process without
+    /// [`GRAPHS_BUILT_ANEW`](crate::GRAPHS_BUILT_ANEW) in its environment, [`EngineError::Failed`] when
     /// llama.cpp refuses it; its reasons are on stderr.
     pub fn open(path: &Path, settings: &EngineSettings, n_threads: usize) -> Result<Self, EngineError> {
         if settings.repack || settings.n_seq != 1 {
@@ -95,10 +96,8 @@ impl LlamaEngine {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
+        crate::graph_reuse::check()?;
         crate::log::listen();
-        // A graph that is reused would keep views into weights that have been swapped since.
-        // SAFETY: no thread of a worker reads the environment while it opens a model.
-        unsafe { std::env::set_var("LLAMA_GRAPH_REUSE_DISABLE", "1") };
         // SAFETY: idempotent initialisation.
         unsafe { sys::llama_backend_init() };
 

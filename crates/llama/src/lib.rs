@@ -8,6 +8,7 @@ mod chat;
 mod codec;
 mod context;
 mod engine;
+mod graph_reuse;
 mod held;
 mod log;
 mod nodes;
@@ -15,4 +16,5 @@ mod weights;
 
 pub use codec::{GgmlCodec, quantize_chunk};
 pub use engine::{LlamaEngine, build};
+pub use graph_reuse::{GRAPHS_BUILT_ANEW, graphs_are_built_anew};
 pub use held::Writes;

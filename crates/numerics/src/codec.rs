@@ -1,21 +1,21 @@
-//! What fake quantization needs from ggml, as a trait, so that all of it is tested without C++.
+//! What fake quantization needs from ggml, as a trait, so that everything else is tested without C++.
 
 use half::{bf16, f16};
 use multiversion::multiversion;
 
-/// Shape of a ggml type's block, as `ggml_type_traits` has it.
+/// The shape of a ggml type's block, as in `ggml_type_traits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockLayout {
-    /// Values in a block.
+    /// The number of values in a block.
     pub blck_size: usize,
-    /// Bytes of a block.
+    /// The number of bytes of a block.
     pub type_size: usize,
-    /// ggml cannot quantize to it without an importance matrix.
+    /// Whether ggml needs an importance matrix to quantize to the type.
     pub requires_imatrix: bool,
 }
 
 impl BlockLayout {
-    /// Bytes of a row of `n_per_row` values; `None` when that is not whole blocks.
+    /// The number of bytes of a row of `n_per_row` values; `None` when the row is not whole blocks.
     pub fn row_size(&self, n_per_row: usize) -> Option<usize> {
         n_per_row.is_multiple_of(self.blck_size).then(|| n_per_row / self.blck_size * self.type_size)
     }
@@ -23,22 +23,23 @@ impl BlockLayout {
 
 /// ggml's own conversions between F32 and its types.
 ///
-/// `ty` is in upstream spelling (`q4_K`), matched without regard to case.
+/// `ty` is the upstream spelling of a type (`q4_K`), in upper or lower case.
 pub trait BlockCodec: Sync {
-    /// Block shape of a type, or `None` when the codec does not have it.
+    /// The block shape of a type; `None` when the codec does not have the type.
     fn layout(&self, ty: &str) -> Option<BlockLayout>;
 
-    /// `bytes` of type `ty` → `out` in F32; `out.len()` values exactly.
+    /// Converts `bytes` of type `ty` to exactly `out.len()` values in F32.
     ///
     /// # Errors
-    /// When the type is unknown or cannot be restored, or the byte count does not fit.
+    /// When the type is unknown or cannot be restored, or the number of bytes is wrong.
     fn dequantize(&self, ty: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError>;
 
-    /// `values` in rows of `n_per_row` → bytes of type `ty`. `imatrix` holds `n_per_row` importances.
+    /// Converts `values`, in rows of `n_per_row`, to bytes of type `ty`. `imatrix` has `n_per_row` importances, the
+    /// same for each row.
     ///
     /// # Errors
-    /// When the type is unknown or cannot be quantized to, the rows are not whole blocks, or the type
-    /// needs an importance matrix and there is none.
+    /// When the type is unknown or cannot be quantized to, the rows are not whole blocks, or the type needs an
+    /// importance matrix and there is none.
     fn quantize(
         &self,
         ty: &str,
@@ -48,72 +49,72 @@ pub trait BlockCodec: Sync {
     ) -> Result<Vec<u8>, CodecError>;
 }
 
-/// Why a codec could not convert.
+/// Why a codec could not convert values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// No such type in this codec.
+    /// The codec does not have the type.
     #[error("the codec has no ggml type {ty:?}")]
     UnknownType {
-        /// As asked.
+        /// The name of the type as given.
         ty: String,
     },
-    /// The type exists, but not in this direction.
+    /// The codec has the type, but not this direction.
     #[error("ggml type {ty}: {what}")]
     Unsupported {
-        /// Type.
+        /// The name of the type.
         ty: String,
-        /// What is missing.
+        /// What is missing, in words.
         what: String,
     },
-    /// Rows are not whole blocks.
+    /// The rows are not whole blocks.
     #[error(
         "ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}\n\
          hint: choose a type with smaller blocks; llama-quantize would fall back to one without asking"
     )]
     PartialBlock {
-        /// Type.
+        /// The name of the type.
         ty: String,
-        /// Values in a block.
+        /// The number of values in a block.
         blck_size: usize,
-        /// Values in a row.
+        /// The number of values in a row.
         n_per_row: usize,
     },
-    /// Byte or value count does not fit the other.
+    /// The number of bytes does not fit the number of values.
     #[error("ggml type {ty}: {n} values take {wanted} bytes, found {found}")]
     ByteCount {
-        /// Type.
+        /// The name of the type.
         ty: String,
-        /// Values.
+        /// The number of values.
         n: usize,
-        /// Bytes given.
+        /// The number of bytes given.
         found: usize,
-        /// Bytes that `n` values take.
+        /// The number of bytes that `n` values take.
         wanted: usize,
     },
-    /// The values do not fill whole rows, or the importances are not one for each value of a row.
+    /// The values are not whole rows, or there is not one importance for each value of a row.
     #[error("ggml type {ty}: {what} has {found} values, wanted {wanted}")]
     Shape {
-        /// Type.
+        /// The name of the type.
         ty: String,
         /// What has the wrong length.
         what: &'static str,
-        /// Values given.
+        /// The number of values given.
         found: usize,
-        /// What was wanted, in words.
+        /// The wanted number of values, in words.
         wanted: String,
     },
-    /// ggml needs an importance matrix for this type.
+    /// ggml needs an importance matrix for this type, and there is none.
     #[error(
         "ggml type {ty} cannot be quantized to without an importance matrix\n\
-         hint: name a file of llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
+         hint: name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
     )]
     RequiresImatrix {
-        /// Type.
+        /// The name of the type.
         ty: String,
     },
 }
 
-/// ggml's plain floats (`f32`, `f16`, `bf16`) without ggml: for tests and tools built without C++.
+/// ggml's plain floats (`f32`, `f16`, `bf16`) without ggml, for tests and tools that are built without C++.
 ///
 /// # Source
 /// `ggml_fp32_to_fp16`, `ggml_compute_fp32_to_bf16` (ggml-impl.h): nearest even, overflow to infinity.
@@ -186,10 +187,10 @@ impl BlockCodec for PlainCodec {
     }
 }
 
-/// F16 to F32, exact; NaNs come out quiet, as the processor's own conversion and ggml's have them.
+/// Converts F16 to F32, exactly; NaNs become quiet, as with the processor's own conversion and ggml's.
 ///
-/// Without a branch, so that it runs on vectors: a normal number's exponent is put right by a multiplication, a
-/// subnormal's mantissa is one unit in the last place of 0.5 each.
+/// The loop has no branch, so that it vectorises. A multiplication corrects the exponent of a normal number. The
+/// mantissa of a subnormal counts units in the last place of 0.5.
 ///
 /// # Source
 /// `ggml_compute_fp16_to_fp32` in ggml-impl.h, after M. Dukhan's FP16 library.
@@ -229,7 +230,7 @@ mod tests {
             PlainCodec.dequantize(ty, &bytes, &mut values).unwrap();
             let back = PlainCodec.quantize(ty, &values, 256, None).unwrap();
             for (i, (a, b)) in bytes.chunks(2).zip(back.chunks(2)).enumerate() {
-                // A signalling NaN is quieted on the way, as ggml does it.
+                // A signalling NaN becomes quiet on the way, as with ggml.
                 assert!(a == b || values[i].is_nan(), "{ty} pattern {i:#06x}");
             }
         }

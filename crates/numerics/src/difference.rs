@@ -1,4 +1,4 @@
-//! How far one tensor's values are from another's.
+//! The difference of two tensors: how far the values of one are from those of the other.
 
 use crate::format::group::all_finite;
 use multiversion::multiversion;
@@ -7,47 +7,48 @@ use serde::{Deserialize, Serialize};
 
 const CHUNK: usize = DifferenceSums::PART;
 
-/// `other` against `reference`, value by value.
+/// The difference of `other` from `reference`, value by value.
 ///
-/// Errors are over the pairs in which both values are finite; the rest are counted in `nonfinite`. Where there are values
-/// but no such pair, errors are NaN and `max_ulp` is 0.
+/// Errors are over the pairs in which both values are finite; `nonfinite` counts the rest. Where there are values but
+/// no such pair, the errors are NaN and `max_ulp` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
-    /// Values.
+    /// The number of values.
     pub n: u64,
-    /// Values whose bits differ, −0 → +0 excepted.
+    /// The number of values whose bits differ, except −0 → +0.
     pub changed: u64,
-    /// −0 → +0, counted apart.
+    /// The number of values that went from −0 to +0, counted apart.
     pub zero_sign: u64,
-    /// Nonzero values that became zero.
+    /// The number of nonzero values that became zero.
     pub zeroed: u64,
-    /// Nonzero values that became nonzero of the other sign.
+    /// The number of nonzero values that became nonzero of the other sign.
     pub sign_flipped: u64,
-    /// Finite values that became infinite or NaN.
+    /// The number of finite values that became infinite or NaN.
     pub overflowed: u64,
-    /// Pairs left out of the errors below because one of them is not finite.
+    /// The number of pairs that the errors below leave out because one of the values is not finite.
     pub nonfinite: u64,
-    /// Largest absolute error.
+    /// The largest absolute error, in the unit of the values.
     pub max_abs: f64,
-    /// Mean absolute error.
+    /// The mean absolute error, in the unit of the values.
     pub mean_abs: f64,
-    /// √(mean squared error).
+    /// √(mean squared error), in the unit of the values.
     pub rmse: f64,
-    /// `rmse` over the reference's root mean square; 0 when there is no error, infinite against zeros.
+    /// `rmse` over the reference's root mean square; 0 when there is no error, infinite when the reference is all
+    /// zeros.
     pub rel_rmse: f64,
     /// 10·log10(Σ reference² / Σ error²) in dB; infinite when there is no error.
     pub sqnr_db: f64,
-    /// Cosine of the angle between both; 1 between zeros, 0 between zeros and anything else.
+    /// The cosine of the angle between both; 1 between zeros, 0 between zeros and anything else.
     pub cosine: f64,
-    /// Largest number of steps between neighbouring F32 values; −0 and +0 are one value.
+    /// The largest number of steps between neighbouring F32 values; −0 and +0 are one value.
     pub max_ulp: u32,
 }
 
-/// Measures `other` against `reference`; both `[n]`.
+/// Measures `other` against `reference`; both are `[n]`.
 ///
 /// # Panics
-/// When the lengths differ: the caller pairs tensors of one shape.
+/// When the lengths differ: the caller pairs tensors of the same shape.
 pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
     let mut sums = DifferenceSums::default();
     sums.add(reference, other);
@@ -74,8 +75,8 @@ pub struct DifferenceSums {
 }
 
 impl DifferenceSums {
-    /// Values summed into one partial sum. Sums are added up in the order of these parts, so a result
-    /// does not depend on threads, nor on how a stream was cut as long as it was cut at multiples of this.
+    /// The number of values that go into one partial sum. Sums are added in the order of these parts. So a result does
+    /// not depend on threads, nor on how a stream was cut, as long as it was cut at multiples of this.
     pub const PART: usize = 1 << 16;
 
     /// Adds the next part of both tensors.
@@ -138,7 +139,7 @@ impl DifferenceSums {
     /// The metrics of everything added so far.
     pub fn finish(&self) -> Difference {
         let pairs = (self.n - self.nonfinite) as f64;
-        // A file of nothing is like another of nothing; of values none of which can be compared, nothing can be said.
+        // Two empty files are alike. Of values none of which can be compared, nothing can be said.
         let nothing_left = pairs == 0.0 && self.n > 0;
         let over_pairs = |sum: f64| if self.n == 0 { 0.0 } else { sum / pairs };
         let (no_error, no_reference) = (self.error_sq == 0.0, self.reference_sq == 0.0);
@@ -176,11 +177,11 @@ impl DifferenceSums {
     }
 }
 
-/// Sums that run side by side: the i-th value of a stretch goes into sum i modulo `LANES`, on every machine, so that a
-/// compiler may use what vectors there are and the bits stay the same.
+/// The number of sums that run side by side. On every machine the i-th value of a stretch goes into sum i modulo
+/// `LANES`, so that the compiler can use any vectors and the bits stay the same.
 const LANES: usize = 8;
 
-/// Values gone through several times while they are in the nearest cache.
+/// The number of values that are gone through several times while they are in the nearest cache.
 const STRETCH: usize = 1024;
 
 /// Partial sums over finite pairs.
@@ -205,7 +206,7 @@ struct Errors {
 }
 
 impl Lanes {
-    /// Adds a stretch in which all is finite.
+    /// Adds a stretch in which all values are finite.
     fn add(&mut self, reference: &[f32], other: &[f32]) {
         add_errors(&mut self.errors, reference, other);
         add_counts(self, reference, other);
@@ -237,7 +238,7 @@ fn add_errors(errors: &mut Errors, reference: &[f32], other: &[f32]) {
         add_side_by_side(&mut sums, r, o);
     }
     if !short_r.is_empty() {
-        // Zeros add nothing.
+        // The padding is zeros, which add nothing.
         let (mut r, mut o) = ([0.0; LANES], [0.0; LANES]);
         r[..short_r.len()].copy_from_slice(short_r);
         o[..short_o.len()].copy_from_slice(short_o);
@@ -251,7 +252,7 @@ fn add_side_by_side(sums: &mut Errors, reference: &[f32; LANES], other: &[f32; L
     for i in 0..LANES {
         let (r, o) = (f64::from(reference[i]), f64::from(other[i]));
         let error = o - r;
-        // Not f64::max, which has NaN to think of.
+        // f64::max would have to consider NaN.
         sums.max_abs[i] = if error.abs() > sums.max_abs[i] { error.abs() } else { sums.max_abs[i] };
         sums.abs[i] += error.abs();
         sums.error_sq[i] += error * error;
@@ -264,7 +265,7 @@ fn add_side_by_side(sums: &mut Errors, reference: &[f32; LANES], other: &[f32; L
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn add_counts(lanes: &mut Lanes, reference: &[f32], other: &[f32]) {
     const SIGN: u32 = 0x8000_0000;
-    // A stretch has few enough values for u32.
+    // The counts of a stretch fit into u32.
     let (mut changed, mut zero_sign, mut zeroed, mut sign_flipped, mut max_ulp) = (0u32, 0u32, 0u32, 0u32, 0u32);
     for (r, o) in reference.iter().zip(other) {
         let (r, o) = (r.to_bits(), o.to_bits());
@@ -283,7 +284,7 @@ fn add_counts(lanes: &mut Lanes, reference: &[f32], other: &[f32]) {
     lanes.max_ulp = lanes.max_ulp.max(max_ulp);
 }
 
-/// Steps between neighbouring F32 values from one finite value to the other, both as bits.
+/// The number of steps between neighbouring F32 values from one finite value, given as bits, to another.
 #[inline(always)]
 fn ulps_between(a: u32, b: u32) -> u32 {
     let place = |x: u32| {
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn plus_zero_to_minus_zero_is_a_change_and_no_distance() {
+    fn plus_zero_to_minus_zero_is_a_change_but_not_a_distance() {
         let d = difference(&[0.0, 1e-45], &[-0.0, 0.0]);
         assert_eq!((d.changed, d.zero_sign, d.zeroed, d.max_ulp), (2, 0, 1, 1));
     }

@@ -1,26 +1,36 @@
-//! Number formats: what a value becomes when it is held in one, and how far that is from where it was.
+//! Number formats: what a value becomes when it is quantized, and how far that is from where it was.
 //!
 //! The flow:
 //!
 //! ```text
-//! "int8@row:asym" ── grammar ──▶ Scheme ── fake_quantize(values, TensorContext, BlockCodec) ──▶ values
-//!                                  │                                                             │
-//!                               formats (one table of what exists)          difference(reference, values) ──▶ Difference
+//! "int8@row:asym" ── parse ──▶ Scheme ── fake_quantize(values, TensorContext, BlockCodec) ──▶ values
+//!                                ▲                                                              │
+//!                             formats (one table of what exists)       difference(reference, values) ──▶ Difference
 //! ```
 //!
-//! - [`Scheme`] is a format with granularity and options; [`str::parse`] reads it and `Display` prints it canonically.
-//! - [`formats::FORMATS`] is the one table of formats; each family has a file, with a drawing of its bits where it has
-//!   any: `exmy` (and `minifloat`, its fast casts), `integer`, `codebook` (and `codebook_table`), `mx`, `nvfp4`, `control`, [`ggml`].
-//! - What the families share: `groups` (granularity), `scale`, `clip`, `rounding`; `kernels` says which of them a scheme has.
-//! - [`Observer`] learns what must be known of a whole tensor, and [`Holder`] holds any piece of it then; in memory the
-//!   piece is the tensor. [`Together`] says what a piece is made up of.
-//! - [`SchemeFile`] is a file that a scheme names, [`Imatrix`] and [`CodebookTable`] what can be in one.
-//! - [`BlockCodec`] is what is needed from ggml; [`PlainCodec`] does its plain floats without any C++.
-//! - [`reference`](mod@reference) is the obvious scalar form of every scheme of our own; the fast paths are compared with it for ever.
-//! - [`Difference`] is what the values of one tensor lost.
+//! The rooms; a line leads down, or along an arrow, to what a room uses (`tests/directions.rs` checks it):
 //!
-//! Every result is the same bits whatever the number of threads, and on every machine: seeds are
-//! arguments, sums run in a fixed order in f64, and no system mathematics library is used.
+//! ```text
+//!                 reference        every scheme in its obvious form, to compare with
+//!                     │
+//!                   hold           what happens to a tensor: passes, pieces, groups, kernels
+//!                 ┌───┴───┐
+//!               scheme    │        what a scheme says: grammar, table, page, files
+//!                 │       │
+//! difference ─▶ format  codec      number formats and their arithmetic · what is needed of ggml
+//! ```
+//!
+//! | module | main types |
+//! |---|---|
+//! | `format` | [`ExMy`], [`Minifloat`], [`CodebookFormat`], [`MxFormat`], [`ScaleFormat`], [`RoundingMode`]; a drawing of the bits of each family; [`ggml`] |
+//! | `scheme` | [`Scheme`] is a [`Format`] with [`Granularity`] and options; [`str::parse`] reads it and `Display` prints it canonically. [`formats::FORMATS`] is the one table. [`SchemeFile`] is a file that a scheme names; [`Imatrix`] and [`CodebookTable`] are what one can contain |
+//! | `hold` | [`Observer`] reads a whole tensor, then [`Holder`] quantizes any piece of it; [`Together`] says what a piece must consist of. [`Scheme::fake_quantize`] does both for a tensor in memory |
+//! | `codec` | [`BlockCodec`] is what is needed of ggml; [`PlainCodec`] has its plain floats without any C++ |
+//! | `difference` | [`Difference`] is what the values of one tensor lost; [`DifferenceSums`] are its sums, for tensors in parts |
+//! | [`reference`](mod@reference) | the obvious scalar form of every scheme of our own, which tests compare the fast paths with |
+//!
+//! Every result has the same bits for any number of threads and on every machine: seeds are arguments, sums run in a
+//! fixed order in f64, and no system mathematics library is used.
 
 mod codec;
 mod difference;

@@ -1,4 +1,4 @@
-//! The rooms of this crate know each other in one direction only; `lib.rs` draws it.
+//! The rooms of this crate use each other in one direction only, the one that `lib.rs` draws.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Fake quantization from outside: the fast paths against the reference, against an integer oracle,
-//! and the promises about order, threads and bad input.
+//! Fake quantization from outside: the fast paths against the reference and against an integer oracle, and the promises
+//! about order, threads and bad input.
 
 use numerics::{
     CodebookTable, FakeQuantError, FileContents, Imatrix, PlainCodec, Scheme, TensorContext, TensorShape, difference,
@@ -117,7 +117,7 @@ const SCHEMES: &[&str] = &[
     "shuffle@row",
 ];
 
-/// Plain casts: a value of the format is its own image under every rounding.
+/// Plain casts. A value of the format is its own image under every rounding.
 const CASTS: &[&str] = &[
     "bf16",
     "bf16:trunc",
@@ -150,7 +150,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// One value of the kinds that break kernels: any bit pattern, ties, subnormals, ±max, zeros.
+/// A value of a kind that breaks kernels: any bit pattern, ties, subnormals, ±max, zeros.
 fn hard_value() -> impl Strategy<Value = f32> {
     let any_finite = any::<u32>().prop_map(f32::from_bits).prop_filter("finite", |x| x.is_finite());
     let sign = |x: f32, minus: bool| if minus { -x } else { x };
@@ -164,7 +164,7 @@ fn hard_value() -> impl Strategy<Value = f32> {
     ]
 }
 
-/// Rows of any length with the shapes that matter: anything, a constant, zeros with one outlier.
+/// Rows of any length with the contents that matter: anything, a constant, zeros with one outlier.
 fn hard_tensor() -> impl Strategy<Value = (Vec<f32>, usize)> {
     (1usize..80, 1usize..5).prop_flat_map(|(n_per_row, rows)| {
         let n = n_per_row * rows;
@@ -234,8 +234,8 @@ proptest! {
     }
 }
 
-/// Where nothing is rounded in F32 (integers up to 2^11 over a d that is a power of two) the symmetric
-/// definition can be carried out in integers alone.
+/// Where nothing is rounded in F32 (integers up to 2^11 over a d that is a power of two), integers alone can carry out
+/// the symmetric definition.
 #[test]
 fn symmetric_integers_agree_with_integer_arithmetic_where_f32_is_exact() {
     for bits in 2..=8u32 {
@@ -332,7 +332,7 @@ fn ggmls_plain_floats_equal_our_casts() {
     assert_eq!(bits(&quantized("ggml:f32", &values, 1).unwrap()), bits(&values));
 }
 
-/// A codec whose one type stores 4 values in a block and wants an importance matrix.
+/// A codec with one type, which stores 4 values in a block and needs an importance matrix.
 struct Demanding;
 
 impl numerics::BlockCodec for Demanding {
@@ -394,10 +394,10 @@ fn a_scheme_goes_by_what_is_in_its_file_once_that_is_known() {
     assert_ne!(elsewhere, read);
     let contents = read.file().and_then(|file| file.contents()).cloned().unwrap();
     assert_eq!(elsewhere.with_contents("0123456789abcdef0123456789abcdef", contents.clone()), read);
-    // From a store: the identity in place of the name.
+    // As from a store: with the identity in place of the name.
     let stored: Scheme = read.to_string().parse().unwrap();
     assert_eq!(stored.with_contents("0123456789abcdef0123456789abcdef", contents.clone()), read);
-    // Contents of another kind are not taken, and a scheme whose file nobody has read is of no use.
+    // Contents of another kind are ignored, and a scheme whose file was not read cannot be used.
     let imatrix = "q4_k:imatrix=f".parse::<Scheme>().unwrap().with_contents("00", contents);
     for scheme in [imatrix, elsewhere] {
         let error = scheme
@@ -407,7 +407,8 @@ fn a_scheme_goes_by_what_is_in_its_file_once_that_is_known() {
     }
 }
 
-/// A codec whose one type holds a value as the importance that came with it: what reaches ggml is what is read back.
+/// A codec with one type, which stores for each value the importance that came with it: what reaches ggml is what is
+/// read back.
 struct Telling;
 
 impl numerics::BlockCodec for Telling {
@@ -450,7 +451,7 @@ fn every_row_gets_the_importances_of_its_matrix_whichever_rows_are_handed_over()
         let ctx = TensorContext { name, n_per_row: 2 };
         scheme.fake_quantize(&mut vec![9.0; n], &ctx, &Telling).unwrap_err().to_string()
     };
-    // A whole tensor is taken to be of three matrices, if its rows are; the extents as the file has them decide.
+    // A whole tensor counts as three matrices if its rows can be divided so; the extents in the file decide.
     let mut values = vec![9.0; 30];
     scheme.fake_quantize(&mut values, &ctx, &Telling).unwrap();
     assert_eq!(values, wanted);
@@ -471,7 +472,7 @@ fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
     let partial = refusal(6);
     assert!(partial.contains("blocks of 4 values, which do not divide a row of 6\nhint: "), "{partial}");
     let imatrix = refusal(8);
-    assert!(imatrix.contains("hint: name a file of llama-imatrix, iq2_xs:imatrix=FILE"), "{imatrix}");
+    assert!(imatrix.contains("hint: name a file written by llama-imatrix, iq2_xs:imatrix=FILE"), "{imatrix}");
     assert!(
         imatrix.contains("\"output_norm.weight\": ggml type iq2_xs cannot") && imatrix.contains("\nhint: "),
         "{imatrix}"

@@ -1,4 +1,4 @@
-//! docs/formats.md is what the tables say; every row of the table is a scheme that can be used.
+//! docs/formats.md is what the tables say, and every row of the table is a scheme that can be used.
 
 use numerics::formats::{self, FORMATS};
 use numerics::{CodebookTable, FileContents, Format, PlainCodec, Scheme, TensorContext};
@@ -19,7 +19,7 @@ fn the_page_on_formats_is_current() {
 }
 
 #[test]
-fn every_rows_example_parses_prints_back_and_holds_values_and_each_of_its_options_is_read() {
+fn every_rows_example_parses_prints_back_and_quantizes_and_each_of_its_options_is_read() {
     for f in FORMATS {
         let scheme: Scheme = f.example.parse().unwrap_or_else(|e| panic!("{}: {e}", f.name));
         assert_eq!(scheme.to_string(), f.example);

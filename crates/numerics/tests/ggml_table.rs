@@ -1,5 +1,5 @@
-//! The container and the schemes each have a table of ggml's types, in rooms that may not know each
-//! other: one fact in two places, held together here.
+//! The container and the schemes each have a table of ggml's types, in rooms that may not know each other. This test
+//! compares the two.
 
 use gguf::GgmlType;
 use numerics::ggml::GGML_FORMATS;

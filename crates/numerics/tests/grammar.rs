@@ -1,4 +1,4 @@
-//! The grammar from outside: what is read, how it is printed, what is refused and with which words.
+//! The grammar from outside: what it reads, how it prints, and what it refuses with which words.
 
 use numerics::SchemeError;
 use numerics::ggml::GGML_FORMATS;
@@ -124,8 +124,8 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("e0m3", &["X from 1 to 8"]),
         ("e4m23", &["Y from 0 to 22"]),
         ("e99999999999m3", &["X from 1 to 8"]),
-        ("e1m2", &["no codes to spare", "\nhint: add :finite"]),
-        ("e3m0:fn", &["no codes to spare", "\nhint: add :finite"]),
+        ("e1m2", &["no codes left", "\nhint: add :finite"]),
+        ("e3m0:fn", &["no codes left", "\nhint: add :finite"]),
         ("e8m3:finite", &["beyond F32", "\nhint: leave out :fn and :finite"]),
         ("e4m3:bias=128", &["bias of 128", "N from -113 to 127"]),
         ("e4m3:bias=x", &["found \"bias=x\", wanted bias=N"]),
@@ -140,10 +140,10 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
             "int8@row:scale=f16hier",
             &["\"scale=f16hier\" is for blocks", "\nhint: for example int8@block32:scale=f16hier"],
         ),
-        ("int4@block32:asym:scale=f16hier", &["cannot hold the minimum of asym"]),
+        ("int4@block32:asym:scale=f16hier", &["cannot store the minimum of asym"]),
         ("int4@block32:zeropoint:scale=pow2", &["is for ranges around zero", "\nhint: "]),
-        ("int4@block32:fullrange:scale=f16hier", &["cannot hold the sign", "\nhint: scale=f16"]),
-        ("iq4_nl:scale=f16hier", &["cannot hold the sign"]),
+        ("int4@block32:fullrange:scale=f16hier", &["cannot store the sign", "\nhint: scale=f16"]),
+        ("iq4_nl:scale=f16hier", &["cannot store the sign"]),
         ("int4@block32:zeropoint:clip=mse", &["is for symmetric formats"]),
         ("int4@block32:zeropoint:asym", &["\"asym\" sets what an earlier option has set", "\nhint: leave out one"]),
         ("codebook", &["no granularity", "\nhint: "]),
@@ -152,14 +152,14 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("codebook@row:table=a:table=b", &["\"table=b\" sets what an earlier option has set"]),
         ("nf4:table=a", &["nf4 has no option \"table=a\""]),
         ("bf16:imatrix=a", &["bf16 has no option \"imatrix=a\""]),
-        ("q8_0:imatrix=F.gguf", &["\"imatrix=f.gguf\" is not looked at", "\nhint: leave it out"]),
+        ("q8_0:imatrix=F.gguf", &["\"imatrix=f.gguf\" is ignored by", "\nhint: leave it out"]),
         ("q4_0:imatrix=a:imatrix=b", &["earlier option"]),
         ("q4_0:imatrix=", &["wanted the name of a file"]),
         ("int8@row:clip=p0", &["wanted clip=absmax"]),
         ("int8@row:clip=p101", &["wanted clip=absmax"]),
         ("int8@row:clip=pnan", &["wanted clip=absmax"]),
         ("int8@row:asym:clip=mse", &["\"clip=mse\" is for symmetric formats", "\nhint: "]),
-        ("int8@row:asym:scale=e8m0", &["cannot hold the minimum", "scale=bf16"]),
+        ("int8@row:asym:scale=e8m0", &["cannot store the minimum", "scale=bf16"]),
         ("mxfp4@row", &["mxfp4 takes no granularity"]),
         ("mxfp4:scale=f16", &["mxfp4 has no option \"scale=f16\""]),
         ("nf4:trunc", &["nf4 has no option \"trunc\""]),
@@ -200,7 +200,7 @@ fn a_granularity_is_what_was_asked_for() {
     assert!(matches!(scheme.format(), Format::Int { bits: 4, .. }));
 }
 
-/// Any scheme that the grammar of this version can express, written in any of its ways.
+/// Any scheme that the grammar can express, written in any of its ways.
 fn any_scheme() -> impl Strategy<Value = String> {
     let granularity = || {
         prop_oneof![
@@ -298,7 +298,7 @@ proptest! {
     }
 }
 
-/// Found by proptest: printed at the end of a scheme, the blank was lost.
+/// Found by proptest: a blank that was printed at the end of a scheme was lost.
 #[test]
 fn a_blank_around_the_name_of_a_file_is_refused() {
     for text in ["codebook@row:table=x :nonfinite=error", "codebook@row:table= x", "q4_k:imatrix= :nonfinite=keep"] {
@@ -309,7 +309,7 @@ fn a_blank_around_the_name_of_a_file_is_refused() {
     assert!(" codebook@row:table=x y ".parse::<Scheme>().is_ok(), "blanks around the scheme, and within a name");
 }
 
-/// Found by fuzzing: what was given came back unescaped, so that it could add a line or steer a terminal.
+/// Found by fuzzing: the given text came back unescaped, so that it could add a line or control a terminal.
 #[test]
 fn what_is_wrong_is_quoted_wherever_it_is_said() {
     for text in ["q4_0@c3i\0\u{12}l", "q4_0@\nhint: do this", "noise(\n20)@block32:scale=f16", "int8@row:\u{1b}[2J"] {

@@ -1,4 +1,5 @@
-//! A tensor that is held piece by piece comes out as it would in one, whatever the scheme and wherever it is cut.
+//! A tensor that is quantized piece by piece comes out as it would in the whole, whatever the scheme and wherever it is
+//! cut.
 
 use numerics::{
     BlockCodec, CodebookTable, FakeQuantError, FileContents, Holder, PlainCodec, Scheme, TensorContext, TensorShape,
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 const NAME: &str = "blk.0.ffn_up.weight";
 
-/// Every format with a scale or a rounding, every granularity, rounding, scale and clip that they have.
+/// Every format with a scale or a rounding, with every granularity, rounding, scale and clip that it has.
 fn schemes() -> Vec<Scheme> {
     let formats = [
         "bf16",
@@ -53,7 +54,7 @@ fn schemes() -> Vec<Scheme> {
         for granularity in granularities {
             for rounding in roundings {
                 for range in ranges {
-                    // What the grammar refuses is no scheme.
+                    // The grammar refuses some combinations.
                     let Ok(scheme) = format!("{format}{granularity}{option}{rounding}{range}").parse::<Scheme>() else {
                         continue;
                     };
@@ -65,7 +66,7 @@ fn schemes() -> Vec<Scheme> {
     schemes
 }
 
-/// Sixteen random bits at a time.
+/// A source of random numbers.
 struct Draw(u64);
 
 impl Draw {
@@ -80,7 +81,7 @@ impl Draw {
     }
 }
 
-/// How many values of a tensor come next, after `start` of them: what the scheme holds by itself, or some of that.
+/// The number of values that come next, after `start` of them: what the scheme can quantize alone, or some of that.
 fn next_piece(together: Together, start: usize, shape: TensorShape, draw: &mut Draw) -> usize {
     let (n_per_row, left) = (shape.n_per_row, shape.n() - start);
     let of_rows = |rows: usize, draw: &mut Draw| ((1 + draw.below(3)) * rows * n_per_row).min(left);
@@ -123,7 +124,7 @@ fn in_pieces(scheme: &Scheme, values: &[f32], n_per_row: usize, draw: &mut Draw)
         pieces.push((start, values[start..start + n].to_vec()));
         start += n;
     }
-    // In any order; of several that fail, the first by place is the one that is named for the whole.
+    // In any order. Of several errors, the first by position is the one that the whole tensor reports.
     let held: Vec<_> = pieces.iter_mut().rev().map(|(start, piece)| holder.hold(*start, piece, &PlainCodec)).collect();
     held.into_iter().rev().collect::<Result<(), _>>()?;
     Ok(pieces.into_iter().flat_map(|(_, piece)| piece).collect())
@@ -134,7 +135,7 @@ fn at_once(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Result<Vec<f32>
     scheme.fake_quantize(&mut out, &TensorContext { name: NAME, n_per_row }, &PlainCodec).map(|()| out)
 }
 
-/// Whether both came out alike, bit by bit.
+/// Checks that both ways give the same bits, or the same error.
 fn alike(scheme: &Scheme, values: &[f32], n_per_row: usize, draw: &mut Draw) -> Result<(), String> {
     let whole = at_once(scheme, values, n_per_row);
     match (&whole, in_pieces(scheme, values, n_per_row, draw)) {
@@ -178,7 +179,7 @@ fn every_scheme_gives_the_same_bits_in_pieces_as_at_once() {
             alike(scheme, values, *n_per_row, &mut draw).unwrap_or_else(|why| panic!("{why}"));
         }
     }
-    // Only what truly needs the whole tensor has it: shuffle of all values or of columns, noise on columns.
+    // Few schemes need the whole tensor: shuffle of all values or of columns, and noise on columns.
     assert!(kinds[0] > 300 && kinds[1] > 300 && kinds[2] == 8, "{kinds:?}");
 }
 
@@ -201,7 +202,8 @@ fn values_that_are_kept_or_refused_are_so_in_pieces() {
     }
 }
 
-/// Beyond the chunks that draws come in, the batches of threads, and what is tried at once for a column.
+/// Tensors larger than the chunks that draws come in, than the batches of threads, and than what is tried at once for a
+/// column.
 #[test]
 fn large_tensors_give_the_same_bits_in_pieces_as_at_once() {
     let mut draw = Draw(3);
@@ -224,7 +226,7 @@ fn large_tensors_give_the_same_bits_in_pieces_as_at_once() {
             alike(&scheme, &values, n_per_row, &mut draw).unwrap_or_else(|why| panic!("{why}"));
         }
     }
-    // So many columns that not all candidates are tried in one pass, and few bits of a rank are found in one.
+    // With this many columns one pass tries only some candidates, and finds only a few bits of a rank.
     let columns = 1 << 18;
     let values = &values[..columns];
     for (text, passes) in [("int4@col:clip=mse", 14), ("int4@col:clip=p50", 16)] {
@@ -254,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_no_piece_or_was_not_seen_is_refused() {
+fn values_that_are_not_a_piece_or_were_not_seen_are_refused() {
     let shape = TensorShape::matrix(32, 6);
     let codec: &dyn BlockCodec = &PlainCodec;
     let held = |text: &str, start: usize, n: usize| {
@@ -274,7 +276,8 @@ fn what_is_no_piece_or_was_not_seen_is_refused() {
     ] {
         let error = held(text, start, n).expect_err(text);
         assert!(matches!(error, FakeQuantError::Part { .. }), "{text}: {error}");
-        assert!(error.to_string().contains(&format!("{n} values from value {start} on")), "{error}");
+        let values = format!("cannot be applied to values {start}..{} alone", start.saturating_add(n));
+        assert!(error.to_string().contains(&values), "{error}");
     }
     for (text, start, n) in [("int8@2x8", 64, 128), ("nvfp4", 16, 16), ("int8@col", 40, 3), ("shuffle@block8", 8, 24)] {
         held(text, start, n).expect(text);
@@ -301,7 +304,7 @@ fn of_several_spans_without_a_scale_the_first_is_named_in_pieces_too() {
 }
 
 #[test]
-fn a_span_without_a_scale_is_found_before_anything_is_held() {
+fn a_span_without_a_scale_is_found_before_anything_is_quantized() {
     let mut values = vec![0.5; 40 * 8];
     (values[3], values[35 * 8 + 3]) = (f32::MAX, f32::MIN);
     for text in ["int8@tensor:asym", "int8@col:zeropoint"] {

@@ -1,24 +1,27 @@
-//! Formats against numpy and ml_dtypes, through scripts/hold-with-numpy.py and the Python of `.tools`.
-//! Skipped with a message where that is missing.
+//! Formats against numpy and ml_dtypes, through scripts/hold-with-numpy.py and the Python of `.tools`. The tests are
+//! skipped with a message where that is missing.
+
+#[path = "../../gguf/tests/support/skip.rs"]
+mod skip;
 
 use numerics::{ExMy, Format, PlainCodec, Scheme, TensorContext};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Random patterns beside the exhaustive ones; fewer in an unoptimised build.
+/// The number of random patterns beside the exhaustive ones; fewer in an unoptimised build.
 const RANDOM: u32 = if cfg!(debug_assertions) { 200_000 } else { 10_000_000 };
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What the oracle makes of `values`, or `None` without Python.
+/// What the oracle makes of `values`; `None` without Python.
 fn oracle(format: &str, values: &[f32]) -> Option<Vec<f32>> {
     let python = root().join(".tools/bin/python");
     let can = Command::new(&python).args(["-c", "import numpy, ml_dtypes"]).stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no .tools/bin/python with numpy and ml_dtypes; scripts/setup-tools.sh installs it");
+        skip::skipped("no .tools/bin/python with numpy and ml_dtypes; scripts/setup-tools.sh installs it");
         return None;
     }
     let mut child = Command::new(python)
@@ -87,7 +90,7 @@ fn minifloats_equal_ml_dtypes_on_all_16_bit_patterns_all_ties_and_random_values(
         let Some(theirs) = oracle(&format!("cast:{dtype}"), &values) else { return };
         let ours = by_assay(scheme, &values, 1);
         for ((x, a), b) in values.iter().zip(&ours).zip(&theirs) {
-            // ml_dtypes overflows to NaN where there is no infinity; we hold the largest value.
+            // ml_dtypes overflows to NaN where there is no infinity; we clamp to the largest value.
             let held = b.is_nan() && a.abs() == exmy.largest() && x.abs() > exmy.largest();
             // The `uz` formats have no negative zero.
             let zeros = dtype.ends_with("uz") && *a == 0.0 && *b == 0.0;
@@ -96,7 +99,7 @@ fn minifloats_equal_ml_dtypes_on_all_16_bit_patterns_all_ties_and_random_values(
     }
 }
 
-/// Rows of 64 whose scales lie far apart, some with one outlier, zeros, or a single level.
+/// Rows of 64 values whose scales lie far apart, some with one outlier, zeros, or a single level.
 fn rows(n_rows: usize) -> Vec<f32> {
     let mut state = 11u64;
     let mut next = move || {

@@ -1,15 +1,15 @@
-//! Canaries: inputs whose answer tells what the machine, the compiler or a library does where a definition leaves it open.
+//! Canaries: inputs whose result shows what the machine, the compiler or a library does where a definition leaves it open.
 //!
 //! `a·b + c` may be rounded twice or, by a fused multiply-add, once. A C compiler may choose ("contraction"); gguf-py on
 //! numpy rounds twice. The two differ in the last bit and, once quantized, in a code. Each canary below gives one bit
-//! pattern for either way and no other is possible.
+//! pattern for each way; no third one is possible.
 
 use crate::check::{Area, Check, Tally};
 use crate::oracle::ggml::{Contraction, quantize};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use std::hint::black_box;
 
-/// (1 + 2^−12)² − (1 + 2^−11): 0 when the product is rounded first, 2^−24 when it is not.
+/// The number 1 + 2^−12. Its square less 1 + 2^−11 is 0 when the product is rounded first, and 2^−24 when it is not.
 const SQUARE: f32 = 1.0 + 1.0 / 4096.0;
 const LESS: f32 = -(1.0 + 2.0 / 4096.0);
 const FUSED_SQUARE: f32 = 1.0 / 16_777_216.0;
@@ -17,12 +17,12 @@ const FUSED_SQUARE: f32 = 1.0 / 16_777_216.0;
 /// The end of the canary block for `q4_1`: d = 9/128/15 = 0.0046875.
 const END: f32 = 9.0 / 128.0;
 
-/// Just below d/2: times 1/d it is 0.5 − 1.4·2^−25. Rounded, that is 0.5 − 2^−25, whose sum with 0.5 is halfway between
-/// 1 − 2^−24 and 1 and goes to 1; not rounded, the sum is nearer to 1 − 2^−24. ggml cuts off the fraction: the code is
-/// 1, or 0.
+/// The bits of a value just below d/2. Times 1/d it is 0.5 − 1.4·2^−25. If that is rounded, it is 0.5 − 2^−25; its sum
+/// with 0.5 lies halfway between 1 − 2^−24 and 1 and goes to 1. If it is not rounded, the sum is nearer to 1 − 2^−24. ggml
+/// cuts off the fraction, so the code is 1 in the first case and 0 in the second.
 const HALF_A_STEP: u32 = 0x3b19_9999;
 
-/// The canary block: zeros, the value in question second, the end of the range last.
+/// The canary block: zeros, with the value in question at index 1 and the end of the range at index 31.
 pub fn block() -> [f32; 32] {
     let mut block = [0.0f32; 32];
     block[1] = f32::from_bits(HALF_A_STEP);
@@ -30,7 +30,7 @@ pub fn block() -> [f32; 32] {
     block
 }
 
-/// How the codec's quantizers multiply and add; `None` when its answer to the canary is neither way's.
+/// Finds out how the codec's quantizers multiply and add; `None` when the canary block comes out in neither way.
 pub fn of_ggml(codec: &dyn BlockCodec) -> Option<Contraction> {
     let found = codec.quantize("q4_1", &block(), 32, None).ok()?;
     [Contraction::Separate, Contraction::Fused]
@@ -38,10 +38,10 @@ pub fn of_ggml(codec: &dyn BlockCodec) -> Option<Contraction> {
         .find(|&way| quantize("q4_1", &block(), way).is_some_and(|bytes| bytes == found))
 }
 
-/// Canaries.
+/// The number of canaries.
 pub(crate) const N_CANARIES: usize = 4;
 
-/// All canaries.
+/// Makes the check of every canary.
 pub fn checks(codec: &dyn BlockCodec, put: &mut dyn FnMut(Check)) {
     put(of_this_program());
     put(of_ggml_quantizers(codec));
@@ -49,7 +49,7 @@ pub fn checks(codec: &dyn BlockCodec, put: &mut dyn FnMut(Check)) {
     put(subnormals());
 }
 
-/// assay itself must round twice, or stored numbers would depend on the machine that computed them.
+/// Checks that assay itself rounds twice. Otherwise stored numbers would depend on the machine that computed them.
 fn of_this_program() -> Check {
     let (a, c) = (black_box(SQUARE), black_box(LESS));
     let (ours, fused) = (a * a + c, a.mul_add(a, c));
@@ -64,6 +64,7 @@ fn of_this_program() -> Check {
     check
 }
 
+/// Checks that ggml's quantizers multiply and add in one of the two ways, and says which.
 fn of_ggml_quantizers(codec: &dyn BlockCodec) -> Check {
     let name = "canary: ggml's quantizers, fused or not";
     let mut tally = Tally::default();
@@ -88,7 +89,7 @@ fn of_ggml_quantizers(codec: &dyn BlockCodec) -> Check {
     check
 }
 
-/// floor(x + 0.5) makes 1 of the largest F32 below one half.
+/// Checks that the largest F32 below one half is rounded to 0; floor(x + 0.5) would make it 1.
 fn below_half() -> Check {
     let mut tally = Tally::default();
     for (scheme, wanted) in [("int8@row", 0.0f32), ("int8@row:away", 0.0), ("int8@row:trunc", 0.0)] {
@@ -103,7 +104,7 @@ fn below_half() -> Check {
     tally.check(Area::Machine, "canary: 0.49999997 is rounded down", &["this program", "worked by hand"])
 }
 
-/// A processor that flushes subnormals to zero would lose the smallest values of every format.
+/// Checks that subnormals are kept: a processor that flushes them to zero loses the smallest values of every format.
 fn subnormals() -> Check {
     let mut tally = Tally::default();
     let smallest = black_box(f32::from_bits(1));

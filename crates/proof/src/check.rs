@@ -1,17 +1,17 @@
-//! What a check is, and what comes of it.
+//! What a check is and what comes of it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a check looks at.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Area {
-    /// Number formats of our own.
+    /// The number formats that assay computes itself.
     Formats,
-    /// ggml's types.
+    /// The types that ggml computes.
     Ggml,
-    /// What this machine's arithmetic does where standards leave it open.
+    /// The machine's arithmetic where standards leave it open.
     Machine,
     /// The numbers that results consist of.
     Metrics,
@@ -34,13 +34,13 @@ impl fmt::Display for Area {
     }
 }
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything that was compared agrees.
     Passed,
-    /// Something does not.
+    /// Something that was compared disagrees.
     Failed,
     /// Nothing could be compared; the detail says why.
     Skipped,
@@ -49,19 +49,19 @@ pub enum Status {
 /// One named check and what it found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is claimed, in few words; the same in every run.
+    /// The claim in few words; the same in every run.
     pub name: String,
-    /// What it looks at.
+    /// The subject of the claim.
     pub area: Area,
-    /// What it came to.
+    /// The outcome.
     pub status: Status,
-    /// Implementations that were held against each other.
+    /// The implementations that were compared with each other.
     pub compared: Vec<String>,
-    /// Implementations that could not be, each with the reason.
+    /// The implementations that could not be compared, each with the reason.
     pub not_compared: Vec<String>,
-    /// Comparisons made.
+    /// The number of comparisons that were made.
     pub n: u64,
-    /// The first disagreement, or what was found.
+    /// The first disagreement, or what was found where there is none.
     pub detail: String,
 }
 
@@ -80,7 +80,7 @@ impl Check {
     }
 }
 
-/// Comparisons on their way to a [`Check`].
+/// A count of comparisons from which a [`Check`] is made.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     n: u64,
@@ -89,7 +89,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a comparison. `found` describes a disagreement and is called for the first one only.
+    /// Counts a comparison. `found` describes the disagreement; only the first one is described.
     #[inline]
     pub fn hold(&mut self, agrees: bool, found: impl FnOnce() -> String) {
         self.n += 1;
@@ -101,12 +101,12 @@ impl Tally {
         }
     }
 
-    /// Counts comparisons that agree.
+    /// Counts `n` comparisons that agree.
     pub fn agree(&mut self, n: u64) {
         self.n += n;
     }
 
-    /// Counts two lists of values that must have the same bits; `what` names them, `from` is what both were made of.
+    /// Compares two lists of values bit by bit. `what` names them; both were made from the values `from`.
     pub fn same_bits(&mut self, what: &str, from: &[f32], ours: &[f32], theirs: &[f32]) {
         self.hold(ours.len() == theirs.len(), || format!("{what}: {} values against {}", ours.len(), theirs.len()));
         for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
@@ -121,7 +121,7 @@ impl Tally {
         }
     }
 
-    /// Takes in the comparisons of another.
+    /// Adds the comparisons of another tally.
     pub fn add(&mut self, other: Tally) {
         self.n += other.n;
         self.wrong += other.wrong;
@@ -133,7 +133,7 @@ impl Tally {
         self.wrong == 0
     }
 
-    /// The check. `compared` names the implementations; no comparison at all is a failure of the check itself.
+    /// Makes the check. `compared` names the implementations. A check without any comparison has failed.
     pub fn check(self, area: Area, name: impl Into<String>, compared: &[&str]) -> Check {
         let (status, detail) = match self.first {
             Some(first) => (Status::Failed, format!("{} of {} disagree; {first}", self.wrong, self.n)),
@@ -152,21 +152,21 @@ impl Tally {
     }
 }
 
-/// Checks in the order in which they were made.
+/// All checks, in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// Checks that hold.
+    /// The number of checks that passed.
     pub passed: usize,
-    /// Checks that do not.
+    /// The number of checks that failed.
     pub failed: usize,
-    /// Checks that could not be made.
+    /// The number of checks that could not be made.
     pub skipped: usize,
-    /// All of them.
+    /// The checks themselves.
     pub checks: Vec<Check>,
 }
 
 impl Report {
-    /// Takes in a check.
+    /// Adds a check and counts it.
     pub fn add(&mut self, check: Check) {
         match check.status {
             Status::Passed => self.passed += 1,
@@ -176,7 +176,7 @@ impl Report {
         self.checks.push(check);
     }
 
-    /// Names of the checks that do not hold, in order.
+    /// The checks that failed, in order.
     pub fn failures(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.status == Status::Failed)
     }

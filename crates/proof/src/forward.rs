@@ -1,19 +1,22 @@
 //! What an engine around another one passes on as it is.
 
-/// Methods of [`eval::Engine`] in groups, for a type that has the inner engine in a field of that name:
-/// `forward_engine!(engine: facts, tokens)`.
+/// Writes methods of [`eval::Engine`] that call the same method of an inner engine. The type has that engine in a field,
+/// which is named first, and the groups of methods after it: `forward_engine!(engine: facts, tokens)`.
+///
+/// The caller's crate has `eval` among its dependencies.
 ///
 /// | group | methods |
 /// |---|---|
-/// | `facts` | what is loaded, how wide it works, what it writes by itself |
+/// | `facts` | what is loaded, how many windows it takes side by side, what text it writes |
 /// | `tokens` | text to tokens |
 /// | `weights` | reading, swapping and restoring a weight |
 /// | `uses` | the same for one use of a weight |
-/// | `looks` | what is watched and traced inside a pass |
-/// | `memory` | what it needs |
+/// | `looks` | what it watches and traces inside a pass |
+/// | `memory` | how much memory it needs |
+#[macro_export]
 macro_rules! forward_engine {
     ($engine:ident: $($group:ident),+) => {
-        $(forward_engine!(@$group $engine);)+
+        $($crate::forward_engine!(@$group $engine);)+
     };
     (@facts $engine:ident) => {
         fn info(&self) -> &eval::EngineInfo {
@@ -138,5 +141,3 @@ macro_rules! forward_engine {
         }
     };
 }
-
-pub(crate) use forward_engine;

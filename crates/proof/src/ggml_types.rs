@@ -1,4 +1,4 @@
-//! ggml's types: ggml's own functions, through [`BlockCodec`], against drawings of the blocks and against gguf-py.
+//! ggml's types: ggml's own functions, reached through [`BlockCodec`], against drawings of the blocks and against gguf-py.
 
 use crate::canary;
 use crate::check::{Area, Check, Tally};
@@ -11,18 +11,18 @@ use numerics::{BlockCodec, ExMy, PlainCodec};
 
 const GGML: &str = "ggml";
 const ONLY_GGML: &str = "drawing of its bytes: its grid is ggml's alone";
-/// Rows of 256 values.
+/// The number of rows of 256 values that each type is tried on.
 const ROWS: usize = 64;
-/// Blocks of random bytes.
+/// The number of blocks of random bytes.
 const RANDOM_BLOCKS: usize = 400;
 
-/// A second way from bytes to values.
+/// A second way to restore values from bytes.
 type Restore<'a> = dyn Fn(&[u8]) -> Vec<f32> + 'a;
 
-/// Checks that are made over all types together.
+/// The number of checks that look at all types together.
 pub(crate) const N_OVER_ALL: usize = 2;
 
-/// All checks of ggml's types.
+/// Makes all checks of ggml's types.
 pub fn checks(codec: &dyn BlockCodec, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     for format in GGML_FORMATS {
         put(restored(format, codec, python.as_deref_mut()));
@@ -34,12 +34,12 @@ pub fn checks(codec: &dyn BlockCodec, mut python: Option<&mut Python>, put: &mut
     put(shares_come_together(codec));
 }
 
-/// Rows of 256 values of a tensor that several threads share, and those that are quantized again by themselves: the first, the
-/// last, and those on both sides of where a share may end.
+/// The number of rows of 256 values of a tensor that several threads share.
 const SHARED_ROWS: usize = 520;
+/// The rows that are quantized again by themselves: the first, the last, and those on both sides of where a share may end.
 const ROWS_ALONE: [usize; 8] = [0, 1, 255, 256, 257, 511, 512, SHARED_ROWS - 1];
 
-/// A large tensor, which is shared out to threads, has the bytes of its rows quantized one by one.
+/// Checks that a large tensor, which threads share, gets the bytes that its rows get when they are quantized one by one.
 fn shares_come_together(codec: &dyn BlockCodec) -> Check {
     let (mut tally, ones) = (Tally::default(), [1.0f32; 256]);
     let values = rows_of_256(SHARED_ROWS);
@@ -66,14 +66,14 @@ fn shares_come_together(codec: &dyn BlockCodec) -> Check {
     tally.check(Area::Ggml, "ggml: shares of threads", &["a tensor at once", "its rows one by one"])
 }
 
-/// Bytes of a type: quantized weights, or, where that needs importances, with importances of one.
+/// The bytes of quantized weights in a type. A type that needs importances gets importances of one.
 fn stored(format: &GgmlFormat, codec: &dyn BlockCodec) -> Result<Vec<u8>, String> {
     let needs = codec.layout(format.name).is_some_and(|layout| layout.requires_imatrix);
     let ones = [1.0f32; 256];
     codec.quantize(format.name, &rows_of_256(ROWS), 256, needs.then_some(&ones[..])).map_err(|error| error.to_string())
 }
 
-/// Blocks of random bytes whose F16 fields are finite: codes that no quantizer writes are restored alike too.
+/// Blocks of random bytes whose F16 fields are finite. They have codes that no quantizer writes.
 fn random_blocks(drawn: &Drawn) -> Vec<u8> {
     let mut draw = Draw::new(17);
     let mut bytes = Vec::with_capacity(RANDOM_BLOCKS * drawn.type_size);
@@ -90,6 +90,7 @@ fn random_blocks(drawn: &Drawn) -> Vec<u8> {
     bytes
 }
 
+/// Checks that a type is restored alike by ggml, by a second way where there is one, and by gguf-py.
 fn restored(format: &GgmlFormat, codec: &dyn BlockCodec, python: Option<&mut Python>) -> Check {
     let ty = format.name;
     let name = format!("ggml {ty}: restored");
@@ -154,6 +155,10 @@ fn restored(format: &GgmlFormat, codec: &dyn BlockCodec, python: Option<&mut Pyt
     check
 }
 
+/// Compares the values that ggml restored, `theirs`, with gguf-py's.
+///
+/// # Errors
+/// In words, when gguf-py cannot restore the type or is gone.
 fn by_gguf_py(
     ty: &str,
     samples: &[Vec<u8>],
@@ -172,7 +177,7 @@ fn by_gguf_py(
     Ok(())
 }
 
-/// Values that a type is quantized from: whole blocks; of a float all values and ties of BF16 and F16 as well.
+/// The values that a type is quantized from, in whole blocks. A float type gets all values and ties of BF16 and F16 too.
 fn inputs_of(ty: &str) -> Vec<f32> {
     let mut values = rows_of_256(ROWS);
     if block_of(ty).0 == 1 {
@@ -182,6 +187,7 @@ fn inputs_of(ty: &str) -> Vec<f32> {
     values
 }
 
+/// Checks that ggml, the second form and gguf-py quantize to the same bytes.
 fn quantized(ty: &str, codec: &dyn BlockCodec, python: Option<&mut Python>) -> Check {
     let mut tally = Tally::default();
     let contraction = canary::of_ggml(codec).unwrap_or(Contraction::Separate);
@@ -194,7 +200,7 @@ fn quantized(ty: &str, codec: &dyn BlockCodec, python: Option<&mut Python>) -> C
     check
 }
 
-/// What [`quantized_alike`] holds ggml's bytes against.
+/// The name of the second form that [`quantized_alike`] compares ggml's bytes with.
 pub(crate) fn second_form(contraction: Contraction) -> &'static str {
     match contraction {
         Contraction::Separate => "second form, every operation rounded",
@@ -202,10 +208,11 @@ pub(crate) fn second_form(contraction: Contraction) -> &'static str {
     }
 }
 
-/// Whole blocks of values to one of [`QUANTIZED`]: ggml's bytes against the second form's and gguf-py's. `Ok` names the latter.
+/// Quantizes whole blocks of values to one of [`QUANTIZED`] and compares ggml's bytes with the second form's and with
+/// gguf-py's. `Ok` names the latter.
 ///
 /// # Errors
-/// Why gguf-py was not compared.
+/// In words, why gguf-py was not compared.
 pub(crate) fn quantized_alike(
     ty: &str,
     values: &[f32],
@@ -240,8 +247,8 @@ pub(crate) fn quantized_alike(
     Ok(python.name("gguf"))
 }
 
-/// `theirs` with the step's sign from `third` in blocks of zeros of the types around zero: ggml begins its search for the
-/// greatest magnitude at +0, so its step is −0; gguf-py takes the first value, so that of a −0 is +0.
+/// `theirs` with the sign of the step from `third` where a type around zero has a block of zeros that begins with −0. ggml
+/// begins its search for the greatest magnitude at +0, so its step is −0. gguf-py takes the first value, so its step is +0.
 fn with_zeros_of(ty: &str, values: &[f32], theirs: &[u8], third: &[u8]) -> Vec<u8> {
     const SIGN: u8 = 0x80;
     let (blck_size, type_size) = block_of(ty);
@@ -256,6 +263,7 @@ fn with_zeros_of(ty: &str, values: &[f32], theirs: &[u8], third: &[u8]) -> Vec<u
     theirs
 }
 
+/// Compares two lists of blocks, one comparison a block.
 fn blocks_agree(ty: &str, whose: &str, theirs: &[u8], ours: &[u8], tally: &mut Tally) {
     let (_, type_size) = block_of(ty);
     tally.hold(theirs.len() == ours.len(), || format!("{ty}: {} bytes, by {whose} {}", theirs.len(), ours.len()));
@@ -264,7 +272,7 @@ fn blocks_agree(ty: &str, whose: &str, theirs: &[u8], ours: &[u8], tally: &mut T
     }
 }
 
-/// With importances the error that they weigh is smaller than without, for every type that takes them.
+/// Checks that the error weighed by importances is smaller with them than without, for every type that takes them.
 fn importances_are_heeded(codec: &dyn BlockCodec) -> Check {
     let mut draw = Draw::new(31);
     let values: Vec<f32> = (0..32 * 256).map(|_| draw.unit()).collect();

@@ -1,40 +1,40 @@
-//! Values that break kernels, the same in every run.
+//! Values that break kernels. They are the same in every run.
 
-/// A tensor to be held in a format.
+/// A tensor to be quantized.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// What it is made of.
+    /// A word for what the values are.
     pub kind: &'static str,
-    /// `[rows][n_per_row]`.
+    /// The values, `[rows][n_per_row]`.
     pub values: Vec<f32>,
-    /// Contiguous extent.
+    /// The number of values in a row, which lie side by side.
     pub n_per_row: usize,
 }
 
-/// Pseudo-random bits (Knuth's 64-bit linear congruential generator, upper half).
+/// A generator of pseudo-random bits: the upper half of Knuth's 64-bit linear congruential generator.
 #[derive(Clone, Debug)]
 pub struct Draw(u64);
 
 impl Draw {
-    /// From a seed.
+    /// A generator that starts from `seed`.
     pub fn new(seed: u64) -> Draw {
         let mut draw = Draw(seed);
         draw.bits();
         draw
     }
 
-    /// 32 bits.
+    /// The next 32 bits.
     pub fn bits(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 32) as u32
     }
 
-    /// Uniform on 2^24 points in [−1, 1).
+    /// A number drawn uniformly from 2^24 points in [−1, 1).
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 8) as f32 / (1u32 << 23) as f32 - 1.0
     }
 
-    /// Any finite bit pattern.
+    /// An F32 of any finite bit pattern.
     pub fn finite(&mut self) -> f32 {
         loop {
             let x = f32::from_bits(self.bits());
@@ -45,10 +45,10 @@ impl Draw {
     }
 }
 
-/// The largest F32 below one half: adding 0.5 to it rounds to 1.
+/// The largest F32 below one half. Adding 0.5 to it rounds to 1.
 pub const BELOW_HALF: f32 = 0.499_999_97;
 
-/// Values whose quotient by a step of 1 is a tie, or just beside one. The first fixes the step where `largest` is the
+/// Values that are ties at a step of 1, or just beside one. The first value makes the step 1 where `largest` is the
 /// greatest level.
 fn ties(largest: f32, n: usize) -> Vec<f32> {
     let pattern = [BELOW_HALF, 0.5, 1.5, 2.5, 0.500_000_06, 1.499_999_9, 3.5, 0.0];
@@ -64,7 +64,7 @@ fn ties(largest: f32, n: usize) -> Vec<f32> {
     values
 }
 
-/// The inputs that every format is tried on: zeros of both signs, constants, one outlier, the extremes of F32,
+/// The inputs on which every format is tried: zeros of both signs, constants, one outlier, the extremes of F32,
 /// subnormals, ties, blocks of unequal size, any bits, a row of one block, a row that is not a multiple of a block.
 pub fn edges() -> Vec<Input> {
     let mut draw = Draw::new(1);
@@ -87,8 +87,8 @@ pub fn edges() -> Vec<Input> {
     inputs
 }
 
-/// Rows of whole 256-value blocks, for ggml's types: weights of several scales, zeros of both
-/// signs in whole blocks, a constant, outliers, a greatest magnitude just below a power of two.
+/// Values for ggml's types, `[rows][256]`, so that every row is made of whole blocks: weights of several scales, zeros of
+/// both signs in whole blocks, a constant, outliers, a greatest magnitude just below a power of two.
 pub fn rows_of_256(rows: usize) -> Vec<f32> {
     let mut draw = Draw::new(9);
     (0..rows * 256)

@@ -1,25 +1,26 @@
-//! Proof that assay computes what it says: on the user's machine, against other implementations, and by mutation.
+//! Proof that assay computes what it says, on the user's machine: other implementations, and checks against them.
 //!
 //! ```text
 //! known answers   formats, ggml_types, canary, worked ──┐
 //!                    ▲ oracle, python                   ├─▶ Check… ─▶ Report
-//! a model         model, run (through parts) ───────────┘
-//! mutation        faults planted in parts ─▶ the same checks ─▶ who caught what
+//! a model         model, run ───────────────────────────┘
+//!                    ▲ Pipeline: engine, workers, codec, quantizer, files, keys, tap
 //! ```
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`check`] | what a check is and what comes of it |
 //! | [`known_answers`] | all checks that need no model |
-//! | [`formats`], [`ggml_types`], [`canary`], [`worked`] | those, by subject |
+//! | [`formats`], [`ggml_types`], [`canary`], [`worked`] | those checks, by subject |
 //! | [`model`], [`run`] | a model in the engine and through the worker; a run with its controls and its folder |
-//! | [`mutate`] | planted faults, a row each, and what catches them |
-//! | [`oracle`] | formats and ggml's blocks written a second time; nothing of the kernels is used |
+//! | [`pipeline`] | what the checks of a model work with, part by part |
+//! | [`oracle`] | formats, ggml's blocks and scores written a second time, with no code of the kernels |
 //! | [`python`] | the third implementation, where the user has one |
 //! | [`inputs`] | values that break kernels |
-//! | [`parts`], [`quantizer`], [`scorer`], [`tap`] | boundaries at which implementations, and planted faults, are put in; `forward` is what an engine there passes on |
+//! | [`quantizer`], [`scorer`] | the boundaries at which two implementations are compared |
+//! | [`tap`], `forward` | what an engine itself was given and gave; what an engine around another one passes on |
 //!
-//! A check knows what is right, never what may be wrong: planted faults are found by the checks that a user runs.
+//! A check knows what is right, never what may be wrong.
 
 pub mod canary;
 pub mod check;
@@ -28,9 +29,8 @@ mod forward;
 pub mod ggml_types;
 pub mod inputs;
 pub mod model;
-pub mod mutate;
 pub mod oracle;
-pub mod parts;
+pub mod pipeline;
 pub mod python;
 pub mod quantizer;
 pub mod run;
@@ -40,14 +40,14 @@ pub mod tap;
 pub mod worked;
 
 pub use check::{Area, Check, Report, Status};
-pub use parts::Parts;
+pub use pipeline::{OwnPipeline, Pipeline};
 pub use python::Python;
 pub use quantizer::{Fast, Quantizer};
 pub use scorer::{Scorer, Scores};
 
 use numerics::BlockCodec;
 
-/// How many checks [`known_answers`] makes.
+/// The number of checks that [`known_answers`] makes.
 pub fn n_known_answers() -> usize {
     let ggml_row = 1;
     let formats = numerics::formats::FORMATS.len() - ggml_row + formats::N_OVER_ALL;
@@ -55,7 +55,7 @@ pub fn n_known_answers() -> usize {
     canary::N_CANARIES + formats + ggml + worked::N_CHECKS
 }
 
-/// Every check that needs no model, in a fixed order.
+/// Makes every check that needs no model, in a fixed order.
 pub fn known_answers(
     quantizer: &dyn Quantizer,
     codec: &dyn BlockCodec,

@@ -1,11 +1,14 @@
-//! The third implementation: numpy, ml_dtypes and gguf-py in a Python of the user's. Nothing needs it; what it would have
-//! said is then listed as not compared.
+//! The third implementation: numpy, ml_dtypes and gguf-py in a Python of the user's. Nothing needs it; without it, checks
+//! list it as not compared.
+//!
+//! The interpreter runs isolated (`-I`): no module of the current folder is imported, and no variable such as PYTHONPATH is
+//! read.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The program that answers, the same that the tests use.
+/// The program that answers; the tests of `numerics` use the same.
 const SCRIPT: &str = include_str!("../../../scripts/hold-with-numpy.py");
 
 /// A Python that has the packages, waiting for questions.
@@ -14,15 +17,15 @@ pub struct Python {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
-    /// Versions by package, `name=version`.
+    /// The versions of its packages, each as `name=version`.
     versions: Vec<String>,
 }
 
 impl Python {
-    /// Starts `program`.
+    /// Starts the interpreter `program`.
     ///
     /// # Errors
-    /// When it does not start, or lacks a package; in words.
+    /// In words, when it does not start or lacks a package.
     pub fn start(program: &Path) -> Result<Python, String> {
         let shown = program.display();
         let child = Command::new(program)
@@ -39,18 +42,18 @@ impl Python {
         let read = python.stdout.read_line(&mut line);
         match (read, line.trim().strip_prefix("ready ")) {
             (Ok(_), Some(versions)) => python.versions = versions.split(' ').map(str::to_owned).collect(),
-            _ => return Err(format!("{shown} has no numpy, ml_dtypes and gguf, or is no Python")),
+            _ => return Err(format!("{shown} has no numpy, ml_dtypes and gguf, or is not a Python")),
         }
         Ok(python)
     }
 
-    /// `package version`.
+    /// A package and its version, as `package version`.
     pub fn name(&self, package: &str) -> String {
         let version = self.versions.iter().find_map(|entry| entry.strip_prefix(package)?.strip_prefix('='));
         format!("{package} {}", version.unwrap_or("of unknown version"))
     }
 
-    /// `values` held in a format that the script knows.
+    /// Returns `values` in the format `kind`, spelled as the script knows it.
     ///
     /// # Errors
     /// When Python cannot, or is gone.
@@ -58,7 +61,7 @@ impl Python {
         Ok(floats_of(&self.ask(kind, bytemuck::cast_slice(values))?))
     }
 
-    /// Blocks of a ggml type restored.
+    /// Returns the values of whole blocks of a ggml type.
     ///
     /// # Errors
     /// When gguf-py cannot, or is gone.
@@ -66,7 +69,7 @@ impl Python {
         Ok(floats_of(&self.ask(&format!("restore:{ty}"), bytes)?))
     }
 
-    /// Values quantized to a ggml type.
+    /// Returns the blocks of a ggml type that `values` are quantized to.
     ///
     /// # Errors
     /// When gguf-py cannot, or is gone.
@@ -74,6 +77,7 @@ impl Python {
         self.ask(&format!("quantize:{ty}"), bytemuck::cast_slice(values))
     }
 
+    /// Asks the script one question and returns the bytes of its answer.
     fn ask(&mut self, kind: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let gone = |error: std::io::Error| format!("Python is gone: {error}");
         let stdin = self.stdin.as_mut().ok_or("Python takes no questions")?;

@@ -1,10 +1,10 @@
-//! The boundary between schemes and whoever uses them, so that two implementations can be held against each other.
+//! The boundary between schemes and their users, at which two implementations are compared.
 
 use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext, reference};
 
-/// Holds values in a scheme.
+/// An implementation of schemes: it quantizes values.
 pub trait Quantizer: Sync {
-    /// Replaces `values` by what they become in `scheme`.
+    /// Replaces `values`, rows of `ctx.n_per_row`, by what they become in `scheme`.
     ///
     /// # Errors
     /// As [`Scheme::fake_quantize`].
@@ -17,11 +17,11 @@ pub trait Quantizer: Sync {
     ) -> Result<(), FakeQuantError>;
 }
 
-/// What the program uses everywhere: the fast paths.
+/// The fast paths, which the program uses everywhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fast;
 
-/// The obvious form of every scheme of our own; ggml's types go through the codec.
+/// The plain form of every scheme that assay computes itself; ggml's types go through the codec.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 

@@ -1,20 +1,21 @@
-//! A whole run of the method on a model: its own controls, its folder, and the keys of its cells.
+//! Checks of a whole run on a model: its own controls, its folder, and the keys of its cells.
 
 use crate::check::{Area, Check, Tally};
-use crate::parts::Parts;
+use crate::pipeline::Pipeline;
 use crate::session::Session;
 use eval::EngineSettings;
 use lab::cell::ModelKey;
 use lab::protocol::{Arm, Base, Carried, Carrier, Edit};
 use lab::record::RunRecord;
-use lab::{Corpus, Plan, RunError};
+use lab::{Corpus, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Norms and matrices, in every layer.
+/// The target of the run: a norm and a matrix in every layer.
 const TARGET: &str = r"re:/blk\.[0-9]+\.(ffn_norm|attn_q)\.weight/";
 const SCHEME: &str = "int8@row";
 
+/// The plan of a small run.
 fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
     let corpus = Corpus { name: "seeded".into(), text: text.into() };
     let mut plan = Plan::preset("attention-int8", vec![model.into()], corpus).map_err(|error| error.to_string())?;
@@ -26,12 +27,7 @@ fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
     Ok(plan)
 }
 
-fn run(parts: &Parts, plan: &Plan, build: &str, dir: &Path) -> Result<RunRecord, RunError> {
-    let prepared = lab::prepare(plan.clone(), build)?;
-    lab::run(&prepared, dir, parts, &*parts.codec, &mut |_| {})
-}
-
-/// Every result of a run folder by name: what equal work must give byte for byte.
+/// The files of a run folder by name that must have the same bytes after equal work.
 fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut results = BTreeMap::new();
     for folder in ["", "cells", "samples"] {
@@ -47,17 +43,18 @@ fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     results
 }
 
+/// Makes a check of a run.
 fn check(name: &str, compared: &[&str], tally: Tally) -> Check {
     tally.check(Area::Run, name, compared)
 }
 
-/// All checks of a run on `model`, in a fixed order; those of controls are as many as the run came to.
-pub fn checks(parts: &Parts, model: &Path, text: &str, n_ctx: u32, put: &mut dyn FnMut(Check)) {
-    put(keys_follow_everything(parts));
-    put(another_text_has_other_windows(parts, model, text, n_ctx));
+/// Makes all checks of a run on `model`, in a fixed order. There is one for each control that the run has.
+pub fn checks(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32, put: &mut dyn FnMut(Check)) {
+    put(keys_follow_everything(pipeline));
+    put(another_text_has_other_windows(pipeline, model, text, n_ctx));
     let mut ends = Tally::default();
     let (mut again, mut twice) = (Tally::default(), Tally::default());
-    match whole_runs(parts, model, text, n_ctx, &mut again, &mut twice) {
+    match whole_runs(pipeline, model, text, n_ctx, &mut again, &mut twice) {
         Err(why) => ends.hold(false, || why),
         Ok(record) => {
             for judged in record.models.iter().flat_map(|model| &model.cells) {
@@ -80,8 +77,9 @@ pub fn checks(parts: &Parts, model: &Path, text: &str, n_ctx: u32, put: &mut dyn
     put(check("two runs give the same bytes", &["one folder", "another"], twice));
 }
 
+/// Runs one plan in two folders and once more in the first, and compares what the folders and the records say.
 fn whole_runs(
-    parts: &Parts,
+    pipeline: &dyn Pipeline,
     model: &Path,
     text: &str,
     n_ctx: u32,
@@ -89,34 +87,29 @@ fn whole_runs(
     twice: &mut Tally,
 ) -> Result<RunRecord, String> {
     let plan = plan(model, text, n_ctx)?;
-    // Only asked for its build, which the plan's lock holds.
-    let engine = (parts.open)(model, &plan.settings, 1).map_err(|error| error.to_string())?;
+    // The engine is asked for its build alone, which the plan's lock records.
+    let engine = pipeline.open_engine(model, &plan.settings, 1).map_err(|error| error.to_string())?;
     let build = engine.info().build.clone();
     drop(engine);
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-    parts.tap.listen();
-    let first = run(parts, &plan, &build, &one);
-    parts.tap.listen();
-    let second = run(parts, &plan, &build, &other);
-    drop(parts.tap.take());
-    let first = first.map_err(|error| error.to_string());
+    let first = pipeline.run(&plan, &build, &one).map_err(|error| error.to_string());
+    let second = pipeline.run(&plan, &build, &other);
     let in_other = results(&other);
     twice.hold(second.is_ok() == first.is_ok(), || "one run ends and the other does not".into());
     for (name, bytes) in results(&one) {
         twice.hold(in_other.get(&name) == Some(&bytes), || format!("{name} has other bytes in another folder"));
     }
     let first = first?;
-    (parts.folder)(&one);
-    match run(parts, &plan, &build, &one) {
+    match pipeline.run(&plan, &build, &one) {
         Ok(record) => again.hold(record == first, || "the record is another one".into()),
         Err(error) => again.hold(false, || error.to_string()),
     }
     Ok(first)
 }
 
-/// Each of the things that determine a number changes its key, and nothing keeps two cells under one.
-fn keys_follow_everything(parts: &Parts) -> Check {
+/// Checks that a cell's key changes with each of the things that determine its numbers.
+fn keys_follow_everything(pipeline: &dyn Pipeline) -> Check {
     let settings = EngineSettings::pinned(64);
     let other_settings = EngineSettings { flash_attn: false, ..settings.clone() };
     let chunks = |text: &str| vec![format!("{text} 0"), format!("{text} 1")];
@@ -126,7 +119,7 @@ fn keys_follow_everything(parts: &Parts) -> Check {
     let edit = Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32);
     let edits = |edit: Edit| vec![edit];
     let key = |model: &ModelKey<'_>, base: &Base, edits: &[Edit], n: usize| {
-        (parts.key)(model, base, edits, &(0..n).collect::<Vec<_>>())
+        pipeline.cell_key(model, base, edits, &(0..n).collect::<Vec<_>>())
     };
     let this = edits(edit.clone());
     let first = key(&model, &base, &this, 2);
@@ -153,12 +146,13 @@ fn keys_follow_everything(parts: &Parts) -> Check {
     check("a key follows everything that determines a number", &["keys", "what was changed"], tally)
 }
 
-/// What names the windows of a text in keys and locks differs for another text.
-fn another_text_has_other_windows(parts: &Parts, model: &Path, text: &str, n_ctx: u32) -> Check {
+/// Checks that the hashes that name the windows of a text in keys and locks are other ones for another text.
+fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32) -> Check {
     let mut tally = Tally::default();
     let other: String = text.chars().rev().collect();
     let settings = EngineSettings::pinned(n_ctx);
-    let windows = |text: &str| Session::open(parts, model, &settings, 1, text).map(|session| session.chunk_blake3);
+    let windows =
+        |text: &str| Session::open(pipeline.workers(), model, &settings, 1, text).map(|session| session.chunk_blake3);
     match (windows(text), windows(&other)) {
         (Ok(one), Ok(two)) => {
             let one: BTreeSet<String> = one.into_iter().collect();

@@ -1,4 +1,4 @@
-//! The boundary behind the logits: scores of a window, and what a cell's samples amount to.
+//! The boundary behind the logits: the scores of a window, and the numbers of a cell.
 
 use eval::{NonFinite, ReferenceWindow, Token, VariantScores};
 use lab::cell::Cell;
@@ -8,8 +8,8 @@ use lab::store::CellSamples;
 
 /// Turns logits into scores and scores into a record.
 pub trait Scorer: Sync {
-    /// Scores of a variant's logits against its reference's, both `[targets.len()][n_vocab]`, and the reference's own
-    /// negative log-likelihoods.
+    /// Returns the reference's own negative log-likelihoods and the scores of a variant's logits against the reference's.
+    /// Both lists of logits are `[targets.len()][n_vocab]`.
     ///
     /// # Errors
     /// At the first row that is not finite.
@@ -21,7 +21,7 @@ pub trait Scorer: Sync {
         variant: &[f32],
     ) -> Result<(Vec<f64>, VariantScores), NonFinite>;
 
-    /// A cell's numbers from its samples.
+    /// Derives the numbers of a cell from its samples.
     ///
     /// # Errors
     /// As [`evidence::derive`].
@@ -33,7 +33,7 @@ pub trait Scorer: Sync {
     ) -> Result<CellRecord, EvidenceError>;
 }
 
-/// What the worker and the runner use.
+/// The scores that the worker and a run use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scores;
 

@@ -1,12 +1,12 @@
 //! A worker with a model and a text, asked to measure.
 
-use crate::parts::Parts;
 use eval::{EngineInfo, EngineSettings};
 use lab::protocol::{Base, CellSpec, ChunkWork, Event, Job, ReferenceSample, Sample};
 use std::path::Path;
+use worker::LinkFactory;
 use worker::{SessionError, SessionRequest};
 
-/// An open worker.
+/// An open worker, which has a model and a text.
 pub(crate) struct Session {
     worker: worker::Session,
     pub(crate) info: EngineInfo,
@@ -14,20 +14,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens the model and cuts the text.
+    /// Opens the model in a fresh worker and has it cut the text into windows.
     pub(crate) fn open(
-        parts: &Parts,
+        workers: &dyn LinkFactory,
         model: &Path,
         settings: &EngineSettings,
         n_threads: usize,
         text: &str,
     ) -> Result<Session, String> {
-        Session::open_within(parts, model, settings, n_threads, None, text)
+        Session::open_within(workers, model, settings, n_threads, None, text)
     }
 
-    /// The same, within a memory budget.
+    /// As [`open`](Session::open), within a memory budget.
     pub(crate) fn open_within(
-        parts: &Parts,
+        workers: &dyn LinkFactory,
         model: &Path,
         settings: &EngineSettings,
         n_threads: usize,
@@ -42,17 +42,17 @@ impl Session {
             max_memory_bytes,
             files: Vec::new(),
         };
-        let mut worker = worker::Session::open(parts, &request).map_err(why)?;
+        let mut worker = worker::Session::open(workers, &request).map_err(why)?;
         let cut = worker.cut("the text", text).map_err(why)?;
         Ok(Session { info: worker.info.clone(), worker, chunk_blake3: cut.window_blake3 })
     }
 
-    /// Everything that is said about these cells on the first `chunks` windows.
+    /// Measures these cells on the first `chunks` windows and returns every event.
     pub(crate) fn measure(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
         self.work(base, cells, chunks, false)
     }
 
-    /// The same, with the hidden state behind each layer compared with the reference's.
+    /// As [`measure`](Session::measure), with the hidden state behind each layer compared with the reference's.
     pub(crate) fn trace(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
         self.work(base, cells, chunks, true)
     }
@@ -98,7 +98,7 @@ fn why(error: SessionError) -> String {
     }
 }
 
-/// The samples of a cell, in the order in which they came.
+/// The samples of the cell `key`, in the order in which they came.
 pub(crate) fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
     let of_cell = |event: &'e Event| match event {
         Event::Sample(sample) if sample.cell == key => Some(sample),
@@ -107,7 +107,7 @@ pub(crate) fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
     events.iter().filter_map(of_cell).collect()
 }
 
-/// The reference's samples.
+/// The samples of the reference, in the order in which they came.
 pub(crate) fn references(events: &[Event]) -> Vec<&ReferenceSample> {
     events.iter().filter_map(|event| if let Event::Reference(sample) = event { Some(sample) } else { None }).collect()
 }

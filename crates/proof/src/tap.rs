@@ -1,51 +1,47 @@
-//! What the engine itself was given and gave: the truth that checks hold results against.
+//! What the engine itself was given and gave. Checks compare results with this.
 
-use crate::forward::forward_engine;
-use crate::parts::OpenModel;
+use crate::forward_engine;
 use eval::{Engine, EngineError, Hook, Prefix, Sequence, Token};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use worker::link::OpenModel;
 
-/// One window in one pass.
+/// A pass over one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
-    /// Its tokens.
+    /// The window's tokens.
     pub tokens: Vec<Token>,
-    /// First position with logits.
+    /// The first position that has logits.
     pub first_output: usize,
-    /// What was done with hidden states.
+    /// The use that the pass made of recorded hidden states.
     pub prefix: Prefix,
-    /// `[tokens.len() − first_output][n_vocab]`.
+    /// The logits, `[tokens.len() − first_output][n_vocab]`.
     pub logits: Vec<f32>,
 }
 
-/// Listens to engines opened through it. Keeps nothing until [`Tap::listen`].
+/// A listener to every engine that is opened through it. It keeps nothing until [`Tap::listen`].
 #[derive(Clone, Debug, Default)]
 pub struct Tap {
     heard: Arc<Mutex<Option<Vec<Pass>>>>,
 }
 
 impl Tap {
-    /// An opener whose engines are listened to.
-    pub fn on(self, open: OpenModel) -> OpenModel {
+    /// Opens models as `open` does, in engines that are listened to.
+    pub fn on(&self, open: OpenModel) -> OpenModel {
+        let tap = self.clone();
         Arc::new(move |path, settings, n_threads| {
             let engine = open(path, settings, n_threads)?;
-            Ok(Box::new(Tapped { engine, tap: self.clone() }))
+            Ok(Box::new(Tapped { engine, tap: tap.clone() }))
         })
     }
 
-    /// From now on keeps every pass.
+    /// Forgets what was heard and keeps every pass from now on.
     pub fn listen(&self) {
         *self.lock() = Some(Vec::new());
     }
 
-    /// The passes since [`Tap::listen`], in the order of windows within a call; keeps nothing any more.
+    /// Returns the passes since [`Tap::listen`], those of one call in the order of its windows, and stops listening.
     pub fn take(&self) -> Vec<Pass> {
         self.lock().take().unwrap_or_default()
-    }
-
-    /// The last pass, while it is listening.
-    pub fn last(&self) -> Option<Pass> {
-        self.lock().as_ref().and_then(|passes| passes.last().cloned())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Pass>>> {
@@ -53,6 +49,7 @@ impl Tap {
     }
 }
 
+/// An engine that is listened to.
 struct Tapped {
     engine: Box<dyn Engine>,
     tap: Tap,

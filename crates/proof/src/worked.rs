@@ -1,4 +1,4 @@
-//! The worked values of docs/metrics.md, computed by the code that a run uses.
+//! The worked values of docs/metrics.md, computed with the code that a run uses.
 
 use crate::check::{Area, Check, Tally};
 use crate::scorer::Scorer;
@@ -9,15 +9,15 @@ use lab::record::{Measured, Role, Stage};
 use lab::store::CellSamples;
 use std::collections::BTreeMap;
 
-/// The page, whose lines `Worked: … `name` = value, …` are the claims.
+/// The page. Its lines ``Worked: … `name` = value, …`` are the claims.
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 
-/// Half a unit of the sixth digit, which is what the page prints, and F32 logits: 1e-7.
+/// Half a unit of the sixth digit. The page prints six digits, and the rounding of F32 logits is 1e-7.
 const RELATIVE_TOLERANCE: f64 = 5e-6;
 
 const N_CHUNKS: usize = 8;
 
-/// Logits of the reference and of the variant over two tokens; only differences between logits matter.
+/// The logits of the reference and of the variant over two tokens. Only differences between logits matter.
 fn position(kind: Kind) -> ([f32; 2], [f32; 2]) {
     // ln 3, nearest in F32.
     let three = 1.098_612_3;
@@ -28,7 +28,7 @@ fn position(kind: Kind) -> ([f32; 2], [f32; 2]) {
     }
 }
 
-/// The page's three kinds of position.
+/// The three kinds of position on the page.
 #[derive(Clone, Copy)]
 enum Kind {
     A,
@@ -36,6 +36,7 @@ enum Kind {
     C,
 }
 
+/// The kinds of the two positions of a window.
 fn kinds(chunk: usize) -> [Kind; 2] {
     match chunk {
         7 => [Kind::C, Kind::A],
@@ -44,6 +45,7 @@ fn kinds(chunk: usize) -> [Kind; 2] {
     }
 }
 
+/// The sample of a window with positions of these kinds.
 fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<Sample, String> {
     let rows: Vec<_> = kinds.iter().map(|&kind| position(kind)).collect();
     let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
@@ -63,6 +65,7 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<Sample, S
     })
 }
 
+/// The numbers of a cell measured on the page's eight windows.
 fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     let chunks: Vec<usize> = (0..N_CHUNKS).collect();
     let cell = Cell {
@@ -82,16 +85,16 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     record.measured.ok_or_else(|| "nothing was measured".to_owned())
 }
 
-/// A seed whose KLD is the same everywhere.
+/// The samples of a jitter seed whose KLD is the same at every position.
 fn jitter(scorer: &dyn Scorer, kld: f64) -> Result<CellSamples, String> {
     let sample = |chunk| Ok((chunk, Sample { kld: vec![kld; 2], ..scored(scorer, chunk, &[Kind::A, Kind::A])? }));
     Ok(CellSamples { applied: None, by_chunk: (0..N_CHUNKS).map(sample).collect::<Result<_, String>>()? })
 }
 
-/// What the code makes of the page's example, by the names of the page.
+/// The values that the code computes for the page's example, by the names of the page.
 ///
 /// # Errors
-/// When it makes nothing of it.
+/// In words, when it cannot compute one.
 pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, String> {
     let m = measured(scorer)?;
     let chunks: Vec<usize> = (0..N_CHUNKS).collect();
@@ -139,14 +142,14 @@ pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, Stri
 /// Every `` `name` = value `` of the page's `Worked:` lines.
 ///
 /// # Errors
-/// The first that is no number, or stands there twice.
+/// When a value is not a number or a name stands there twice; it names the first.
 pub fn claimed() -> Result<BTreeMap<String, f64>, String> {
     let mut claims = BTreeMap::new();
     for line in PAGE.lines().filter_map(|line| line.strip_prefix("Worked: ")) {
         let mut parts = line.split('`').skip(1);
         while let (Some(name), Some(rest)) = (parts.next(), parts.next()) {
             let value = rest.trim_start_matches(" = ").split([',', ';', ' ']).next().unwrap_or_default();
-            let value = value.parse().map_err(|_| format!("{name}: {rest:?} is no number"))?;
+            let value = value.parse().map_err(|_| format!("{name}: {rest:?} is not a number"))?;
             if claims.insert(name.to_string(), value).is_some() {
                 return Err(format!("{name} is claimed twice"));
             }
@@ -155,16 +158,16 @@ pub fn claimed() -> Result<BTreeMap<String, f64>, String> {
     Ok(claims)
 }
 
-/// Checks of the numbers that results consist of.
+/// The number of checks that [`checks`] makes.
 pub(crate) const N_CHECKS: usize = 2;
 
-/// All of them.
+/// Makes the checks of the numbers that results consist of.
 pub fn checks(scorer: &dyn Scorer, put: &mut dyn FnMut(Check)) {
     put(check(scorer));
     put(nonfinite_is_refused(scorer));
 }
 
-/// A logit that is no number has no score: the row is named, whichever side it is on.
+/// Checks that a logit that is not finite has no score and that its row is named, whichever side it is on.
 fn nonfinite_is_refused(scorer: &dyn Scorer) -> Check {
     let mut tally = Tally::default();
     let whole = [0.5f32; 12];
@@ -180,7 +183,7 @@ fn nonfinite_is_refused(scorer: &dyn Scorer) -> Check {
     tally.check(Area::Metrics, "non-finite logits are refused", &["what a run uses", "its contract"])
 }
 
-/// The page's values against the code's.
+/// Checks the page's values against the code's.
 pub fn check(scorer: &dyn Scorer) -> Check {
     let mut tally = Tally::default();
     match (computed(scorer), claimed()) {

@@ -1,6 +1,9 @@
 //! All checks that need no model, without C++: ggml's block types need the engine's codec and fail here by name.
 //! With the Python of `.tools` where that is; otherwise its part is skipped with a message.
 
+#[path = "../../gguf/tests/support/skip.rs"]
+mod skip;
+
 use numerics::PlainCodec;
 use proof::check::Area;
 use proof::inputs::rows_of_256;
@@ -11,7 +14,7 @@ use std::path::Path;
 fn python() -> Option<Python> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/python");
     let python = Python::start(&program);
-    python.map_err(|why| eprintln!("skipped: {why}; scripts/setup-tools.sh installs it")).ok()
+    python.map_err(|why| skip::skipped(&format!("{why}; scripts/setup-tools.sh installs it"))).ok()
 }
 
 /// Blocks of 32 zeros that begin with −0: where gguf-py has another sign than ggml.

@@ -1,7 +1,7 @@
 //! From a finished run to documents: Markdown, self-contained HTML, CSV and SVG figures.
 //!
 //! [`record::RunRecord`] → [`content`] (what is said, once) → [`document`] (blocks) →
-//! [`markdown`] and [`html`] (how it looks) → [`write`] (files).
+//! [`markdown`] and [`html`] (how it looks) → [`write()`] (files).
 //!
 //! [`figure`] draws, [`csv`] tabulates the cells. The crate `words` is the only place where a number becomes text, and
 //! the only place where foreign text becomes printable. Nothing here measures, judges or knows an engine; nothing here

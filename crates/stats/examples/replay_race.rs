@@ -1,5 +1,8 @@
-//! Replays a finished sweep as a race, in many random orders of its chunks: how often is the answer right, and how much is
-//! measured? Reads one line per cell from standard input: chunks separated by commas, the values of a chunk's tokens by blanks.
+//! Replays a finished sweep as a race, in many random orders of its windows: how often is the answer right, and how
+//! much is measured?
+//!
+//! It reads one line for each cell from standard input. Commas separate windows, and blanks separate the values of a
+//! window's tokens.
 //!
 //!     replay_race TOP REPLAYS SEED < sweep.csv
 

@@ -1,10 +1,22 @@
-//! Estimates from per-token scores that come in chunks (windows of `n_ctx` tokens).
+//! Statistics of per-token scores that come in windows of `n_ctx` tokens, and the workspace's one seeded generator.
 //!
-//! scores by chunk → [`mean`] (clustered and i.i.d. standard error) · [`quantile`] · [`paired_differences`]
-//! right answers → [`wilson`], [`mcnemar`]
-//! cells by chunk → [`race`]: which of them are the largest, with as few chunks as that takes
+//! ```text
+//! scores by window ─▶ mean (clustered and i.i.d. standard error) · quantile · paired_differences
+//! right answers    ─▶ wilson · mcnemar
+//! cells by window  ─▶ race: which cells have the largest means, with as few windows as that takes
+//! seed             ─▶ rng: numbers, permutations
+//! ```
 //!
-//! All sums run in the order given, in f64: equal input gives equal bits.
+//! | module | what it has |
+//! |---|---|
+//! | `mean` | [`mean`], [`paired_differences`] and the errors of all estimates |
+//! | `quantile` | [`sort_finite`], [`quantile`] |
+//! | `proportion` | [`wilson`] and [`mcnemar`], for shares of right answers |
+//! | `race` | [`race`], with the variances from `moderated` and the quantiles from `student_t` |
+//! | [`rng`] | SplitMix64 and what is made from it |
+//!
+//! Names in the code say chunk, which is llama.cpp's word for a window. All sums run in the order given, in f64: equal
+//! input gives equal bits.
 
 mod mean;
 mod moderated;

@@ -1,28 +1,28 @@
 //! The mean over tokens, and how far it can be trusted.
 
-/// Below this many chunks the clustered standard error is itself too uncertain to print.
+/// The number of windows below which the clustered standard error is itself too uncertain to print.
 pub const MIN_CHUNKS_FOR_SE: usize = 8;
 
-/// Why no estimate can be given.
+/// Why there is no estimate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatsError {
-    /// No value at all.
+    /// There is no value.
     #[error("no values to estimate from")]
     Empty,
-    /// A NaN or an infinity.
-    #[error("value {index} of chunk {chunk} is not finite")]
+    /// A value is NaN or infinite.
+    #[error("value {index} of window {chunk} is not finite")]
     NonFinite {
-        /// Chunk, counted from 0.
+        /// The number of the window, from 0.
         chunk: usize,
-        /// Position in the chunk.
+        /// The index of the value in its window.
         index: usize,
     },
-    /// Two samples that should be paired are of different shape.
+    /// Two samples that should be paired have different lengths.
     #[error("paired samples differ in length: {left} and {right}")]
     Unpaired {
-        /// Length of the first.
+        /// The length of the first sample.
         left: usize,
-        /// Length of the second.
+        /// The length of the second sample.
         right: usize,
     },
 }
@@ -30,27 +30,28 @@ pub enum StatsError {
 /// A mean over tokens with its uncertainty, in the unit of the values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
-    /// Σ values / number of values.
+    /// The mean: Σ values / number of values.
     pub mean: f64,
-    /// Standard error with chunks as the independent units; `None` below [`MIN_CHUNKS_FOR_SE`] chunks.
+    /// The standard error with windows as the independent units; `None` below [`MIN_CHUNKS_FOR_SE`] windows.
     pub se: Option<f64>,
-    /// Standard error as if all tokens were independent; 0 for a single value.
+    /// The standard error as if all tokens were independent; 0 for a single value.
     pub se_iid: f64,
-    /// Number of values.
+    /// The number of values.
     pub n: usize,
-    /// Number of chunks that hold at least one value.
+    /// The number of windows with at least one value.
     pub n_chunks: usize,
 }
 
-/// Sum in the order given.
+/// The sum of the values in the order given.
 pub fn sum(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |total, &value| total + value)
 }
 
-/// Mean over all tokens of `chunks` (`[n_chunks][tokens of that chunk]`; lengths may differ, empty chunks are ignored).
+/// The mean over all tokens of `chunks`, `[n_chunks][tokens of that window]`. Windows may differ in length, and empty
+/// ones are ignored.
 ///
-/// The clustered error treats the mean as the ratio of two chunk totals, Σ S_c / Σ n_c, and linearises it:
-/// `se² = C/(C−1) · Σ (S_c − mean·n_c)² / N²` over the C chunks.
+/// The clustered error treats the mean as the ratio of two sums over windows, Σ S_c / Σ n_c, and linearises it: `se² =
+/// C/(C−1) · Σ (S_c − mean·n_c)² / N²` over the C windows.
 ///
 /// # Errors
 /// When there is no value, or one is not finite.
@@ -83,7 +84,7 @@ pub fn mean<C: AsRef<[f64]>>(chunks: &[C]) -> Result<Mean, StatsError> {
     Ok(Mean { mean, se, se_iid, n, n_chunks })
 }
 
-/// `variant − reference`, token by token.
+/// The differences `variant − reference`, token by token.
 ///
 /// # Errors
 /// When the lengths differ: the two were not measured on the same tokens.
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn unequal_chunks_weigh_by_their_tokens() {
-        // Totals 3, 3, 4 over 2 + 1 + 2 tokens: mean 10/5 = 2, not the mean of chunk means 2.17.
+        // Totals 3, 3, 4 over 2 + 1 + 2 tokens: mean 10/5 = 2, not the mean of window means 2.17.
         let estimate = mean(&[vec![1.0, 2.0], vec![3.0], vec![2.0, 2.0]]).expect("finite values");
         assert_eq!(estimate.mean, 2.0);
         // Σ (x − 2)² = 1 + 0 + 1 + 0 + 0 = 2; 2 / 4 / 5 = 0.1.
@@ -114,9 +115,8 @@ mod tests {
 
     #[test]
     fn clustered_error_follows_the_ratio_formula_by_hand() {
-        // Eight chunks: four of one token with value 0, four of two tokens with values 1, 1.
-        // N = 12, Σ = 8, mean 2/3. Residuals: 0 − 2/3 and 2 − 4/3 = 2/3: Σ e² = 8 · 4/9 = 32/9.
-        // se² = 8/7 · 32/9 / 144.
+        // Eight windows: four of one token with value 0, four of two tokens with values 1, 1. N = 12, Σ = 8, mean 2/3.
+        // Residuals: 0 − 2/3 and 2 − 4/3 = 2/3: Σ e² = 8 · 4/9 = 32/9. se² = 8/7 · 32/9 / 144.
         let chunks: Vec<Vec<f64>> = (0..8).map(|c| if c % 2 == 0 { vec![0.0] } else { vec![1.0, 1.0] }).collect();
         let estimate = mean(&chunks).expect("finite values");
         let by_hand = (8.0_f64 / 7.0 * 32.0 / 9.0 / 144.0).sqrt();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn clustered_interval_covers_where_the_iid_interval_does_not() {
-        // Tokens share their chunk's level (intra-chunk correlation 0.2); true mean 0; 40 chunks of 20–39 tokens.
+        // Tokens share their window's level (correlation 0.2 within a window); true mean 0; 40 windows of 20–39 tokens.
         let mut noise = SplitMix64::new(1);
         let (mut clustered, mut iid) = (0, 0);
         const RUNS: usize = 1_000;
@@ -174,7 +174,8 @@ mod tests {
             clustered += usize::from(estimate.mean.abs() < 2.02 * estimate.se.expect("40 chunks"));
             iid += usize::from(estimate.mean.abs() < 2.02 * estimate.se_iid);
         }
-        // Binomial spread of 1,000 runs at 0.95 is 0.007: three of them either side, plus the formula's small-sample bias.
+        // The binomial spread of 1,000 runs at 0.95 is 0.007: three of them to either side, and the formula's
+        // small-sample bias.
         assert!((920..=975).contains(&clustered), "clustered interval covered {clustered} of {RUNS}");
         assert!(iid < 700, "i.i.d. interval covered {iid} of {RUNS}: the simulation has no clustering to find");
     }

@@ -1,42 +1,45 @@
-//! How far the mean of a few chunks may be from that of all, said with more than those few.
+//! The uncertainty of a mean over a few windows, estimated from more than those few.
 //!
-//! Three chunks tell the variance of a chunk's mean with two degrees of freedom, and Student's quantile at the level that a sweep
-//! of thirty needs is then 27 times the normal's. But a chunk has hundreds of tokens, and a sweep hundreds of pairs of cells:
+//! Three windows estimate the variance of a window's mean with two degrees of freedom. Student's quantile at the level
+//! that a sweep of thirty cells needs is then 27 times the normal's. But a window has hundreds of tokens, and a sweep
+//! has hundreds of pairs of cells:
 //!
-//! - each chunk is cut into [`PARTS`] stretches; if they were independent, the variance of a chunk's mean would be w, their
-//!   variance over their number, with n · PARTS − 1 degrees of freedom;
-//! - they are not: passages differ as wholes. The *design effect* b / w, where b is the variance of the chunks' means, says how
-//!   much, and every pair tells it: its typical size, and how far pairs really differ in it;
-//! - the variance of a pair is b with its n − 1 degrees of freedom and w times the design effect with ν, weighted by them. ν is small
-//!   where pairs differ more in their design effect than chance alone would have it, and never more than w itself has.
+//! - Each window is cut into [`PARTS`] stretches. If stretches were independent, the variance of a window's mean would
+//!   be w: the variance of the stretches' means over their number, with n · PARTS − 1 degrees of freedom.
+//! - Stretches are not independent, since passages differ as wholes. The *design effect* b / w, where b is the variance
+//!   of the windows' means, measures this. Every pair of cells gives one estimate of it; together they give its typical
+//!   size, and how much pairs really differ in it.
+//! - The variance of a pair is the weighted mean of b, with its n − 1 degrees of freedom, and of w times the design
+//!   effect, with ν. ν is small where pairs differ more in their design effect than chance explains. It is never more
+//!   than the degrees of freedom of w.
 //!
 //! # Source
-//! Moderated t: Smyth, *Linear models and empirical Bayes methods…*, Stat. Appl. Genet. Mol. Biol. 3 (2004), sections 6.1 and 6.2,
-//! here with w for the prior's place as Law et al. (Genome Biol. 15, 2014) have a trend; design effect: Kish, *Survey Sampling*
-//! (1965), chapter 5.
+//! Moderated t: Smyth, *Linear models and empirical Bayes methods…*, Stat. Appl. Genet. Mol. Biol. 3 (2004), sections
+//! 6.1 and 6.2; here w takes the place of the prior, as a trend does in Law et al. (Genome Biol. 15, 2014). Design
+//! effect: Kish, *Survey Sampling* (1965), chapter 5.
 
 use statrs::function::gamma::digamma;
 
-/// Stretches of a chunk.
+/// The number of stretches that a window is cut into.
 pub const PARTS: usize = 5;
 
-/// One cell's values over the tokens of one chunk.
+/// The values of one cell over the tokens of one window, as means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChunkSample {
     mean: f64,
-    /// Means of stretches of the chunk, in order; `None` for a chunk of fewer tokens.
+    /// The means of the stretches of the window, in order; `None` for a window with fewer tokens than stretches.
     parts: Option<[f64; PARTS]>,
 }
 
 impl ChunkSample {
-    /// Of the values of a chunk's tokens, in their order; the mean of none is NaN.
+    /// The sample of a window with these values of its tokens, in their order. Its mean is NaN when there is no value.
     pub fn of(values: &[f64]) -> ChunkSample {
         let mean = |values: &[f64]| crate::sum(values) / values.len() as f64;
         let part = |i: usize| mean(&values[i * values.len() / PARTS..(i + 1) * values.len() / PARTS]);
         ChunkSample { mean: mean(values), parts: (values.len() >= PARTS).then(|| std::array::from_fn(part)) }
     }
 
-    /// Mean over all tokens.
+    /// The mean over all tokens of the window, in the unit of the values.
     pub fn mean(&self) -> f64 {
         self.mean
     }
@@ -45,12 +48,12 @@ impl ChunkSample {
         self.mean.is_finite()
     }
 
-    /// Nothing but zeros, as far as parts tell.
+    /// Whether all values are zero, as far as the stretches tell.
     pub(crate) fn is_zero(&self) -> bool {
         self.mean == 0.0 && self.parts.is_none_or(|parts| parts.iter().all(|part| *part == 0.0))
     }
 
-    /// Less `share` of another's.
+    /// This sample less `share` times another.
     pub(crate) fn less(&self, other: &ChunkSample, share: f64) -> ChunkSample {
         let parts = self.parts.zip(other.parts);
         ChunkSample {
@@ -60,19 +63,20 @@ impl ChunkSample {
     }
 }
 
-/// What n chunks say of a mean.
+/// What n windows say about a mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) n: f64,
     pub(crate) mean: f64,
-    /// Variance of the chunks' means, n − 1 degrees of freedom.
+    /// The variance of the windows' means, with n − 1 degrees of freedom.
     pub(crate) between: f64,
-    /// What it would be if parts were independent, n · PARTS − 1 degrees of freedom; 0 where nothing is known of parts.
+    /// The same variance if stretches were independent, with n · PARTS − 1 degrees of freedom; 0 where there are no
+    /// stretches.
     pub(crate) within: f64,
 }
 
 impl Spread {
-    /// Sums run in the order given.
+    /// The spread of these windows. Sums run in the order given.
     pub(crate) fn of(chunks: impl Iterator<Item = ChunkSample> + Clone) -> Spread {
         let n = chunks.clone().count() as f64;
         let (mean, between) = mean_and_variance(chunks.clone().map(|chunk| chunk.mean));
@@ -90,28 +94,28 @@ fn mean_and_variance(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, squares / (n - 1.0).max(1.0))
 }
 
-/// Fewer of them say nothing of how they differ.
+/// The fewest spreads that say something about how they differ.
 const FEWEST: usize = 3;
 
-/// What many spreads over the same chunks say of each.
+/// What many spreads over the same windows say about each of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Moderation {
-    /// Degrees of freedom of a variance between chunks.
+    /// Degrees of freedom of a variance between windows.
     df_between: f64,
-    /// ν, of a design effect that is common to all; 0 leaves every spread to itself.
+    /// ν, the degrees of freedom of the common design effect; 0 leaves every spread to itself.
     df_common: f64,
-    /// b / w as it is typical, at least 1.
+    /// The typical b / w, at least 1.
     design_effect: f64,
 }
 
 impl Moderation {
-    /// Learned from spreads over the same number of chunks.
+    /// Learns from spreads over the same number of windows.
     pub(crate) fn of(spreads: &[Spread]) -> Moderation {
         let n = spreads.first().map_or(0.0, |spread| spread.n);
         let (df_between, df_within) = (n - 1.0, n * PARTS as f64 - 1.0);
         let alone = Moderation { df_between, df_common: 0.0, design_effect: 1.0 };
         let told = spreads.iter().filter(|spread| spread.between > 0.0 && spread.within > 0.0);
-        // ln F less its mean, were the design effect 1 (Smyth's e).
+        // The mean of ln F if the design effect were 1 (Smyth's e).
         let centre = |df: f64| digamma(df / 2.0) - (df / 2.0).ln();
         let logs = told.map(|spread| (spread.between / spread.within).ln() - centre(df_between) + centre(df_within));
         if df_between < 1.0 || logs.clone().count() < FEWEST {
@@ -124,14 +128,15 @@ impl Moderation {
         Moderation { df_between, df_common: df.min(df_within), design_effect: (mean + shift).exp().max(1.0) }
     }
 
-    /// Degrees of freedom of [`deviation`](Self::deviation).
+    /// The degrees of freedom of [`deviation`](Self::deviation).
     pub(crate) fn df(&self) -> f64 {
         self.df_between + self.df_common
     }
 
-    /// Standard deviation of a chunk's mean.
+    /// The standard deviation of a window's mean.
     pub(crate) fn deviation(&self, spread: &Spread) -> f64 {
-        // Without parts, or with equal ones, a spread says all there is itself; fewer degrees of freedom than are said would be its.
+        // Without stretches, or with equal ones, a spread has only its own variance; it has fewer degrees of freedom
+        // than `df` says.
         if spread.within == 0.0 {
             return spread.between.sqrt();
         }
@@ -154,12 +159,12 @@ fn trigamma(mut x: f64) -> f64 {
     below + 1.0 / x + y / 2.0 + y / x * (1.0 / 6.0 - y * (1.0 / 30.0 - y * (1.0 / 42.0 - y / 30.0)))
 }
 
-/// The x of ψ′(x) = y; infinite for y ≤ 0.
+/// The x with ψ′(x) = y; infinite for y ≤ 0.
 fn trigamma_inverse(y: f64) -> f64 {
     if y.is_nan() || y <= 0.0 {
         return f64::INFINITY;
     }
-    // ψ′ falls from ∞ to 0; the middle of exponents finds any size.
+    // ψ′ falls from ∞ to 0; halving the exponent finds an x of any size.
     let (mut low, mut high) = (1e-6f64, 1e12f64);
     for _ in 0..200 {
         let middle = (low * high).sqrt();

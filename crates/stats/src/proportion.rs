@@ -1,8 +1,8 @@
-//! Shares of right answers.
+//! Shares of right answers: intervals and tests.
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-/// Wilson's interval for a share of `hits` in `n`, `z` standard deviations to either side; 0 to 1 for no trial.
+/// Wilson's interval for a share of `hits` in `n` trials, `z` standard deviations to either side; 0 to 1 for no trial.
 ///
 /// # Source
 /// Wilson 1927, "Probable inference, the law of succession, and statistical inference".
@@ -16,8 +16,8 @@ pub fn wilson(hits: usize, n: usize, z: f64) -> (f64, f64) {
     ((p + zz / 2.0 - half) / (1.0 + zz), (p + zz / 2.0 + half) / (1.0 + zz))
 }
 
-/// McNemar's test, exact and two-sided: the chance that `gained` and `lost` fall so unevenly, or more so, when either is
-/// equally likely. 1 without any.
+/// The p-value of McNemar's exact two-sided test: the chance of a split as uneven as `gained` and `lost`, or more so,
+/// when either is equally likely. 1 when both are 0.
 ///
 /// # Source
 /// McNemar 1947; the exact form is the sign test.

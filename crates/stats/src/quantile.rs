@@ -1,11 +1,11 @@
-//! Order statistics.
+//! Quantiles of a sample.
 
 use crate::StatsError;
 
 /// A sorted copy of the values.
 ///
 /// # Errors
-/// When there is none, or one is not finite.
+/// When there is no value, or one is not finite.
 pub fn sort_finite(values: impl IntoIterator<Item = f64>) -> Result<Vec<f64>, StatsError> {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     if sorted.is_empty() {
@@ -18,8 +18,8 @@ pub fn sort_finite(values: impl IntoIterator<Item = f64>) -> Result<Vec<f64>, St
     Ok(sorted)
 }
 
-/// Quantile `q` of ascending values: linear interpolation at position `q · (n − 1)`, so 0 is the least, 1 the
-/// greatest and 0.5 the usual median. `q` outside 0…1 is clamped; `None` without values.
+/// Quantile `q` of ascending values, by linear interpolation at position `q · (n − 1)`: 0 is the least value, 1 the
+/// greatest and 0.5 the usual median. `q` outside 0…1 is clamped. `None` when there is no value.
 ///
 /// # Source
 /// Definition 7 of Hyndman & Fan (1996), numpy's default and the one llama-perplexity prints.

@@ -1,87 +1,94 @@
 //! A race: which `k` of many cells have the largest means, measured only for as long as that is open.
 //!
-//! All cells see the same chunks in one random order, and at fixed numbers of chunks (the *looks*) those that are settled
-//! stop being measured. What is estimated is the mean over all chunks of the sweep, as the sweep run to its end would
-//! print it, so uncertainty shrinks to nothing towards the last chunk.
+//! All cells see the same windows in one random order. At fixed numbers of windows (the *looks*) the cells that are
+//! settled stop being measured. What is estimated is the mean over all windows of the sweep, as the complete sweep
+//! would print it. So the uncertainty shrinks to nothing towards the last window.
 //!
-//! **What is known.** At each look, a pair of cells is compared on the chunks that both have seen: D = x_i − (1 − ε)·x_j per chunk.
-//! With D̄ and s over the n of N chunks seen, the mean of D over all N lies about D̄ as Student's t with the scale s · √(1/n − 1/N):
-//! the chance that it is below 0, given what has been seen, is t's tail at D̄ / (s · √(1/n − 1/N)). s² and its df come from the chunks
-//! and from what lies within them: [`crate::moderated`].
+//! **What is known.** At each look, a pair of cells is compared on the windows that both have seen: D = x_i − (1 −
+//! ε)·x_j for each window. D̄ and s are the mean and the deviation of D over the n of N windows seen. The mean of D
+//! over all N then lies around D̄ as Student's t with the scale s · √(1/n − 1/N). Given what was seen, the chance that
+//! it is below 0 is the tail of t at D̄ / (s · √(1/n − 1/N)). s² and its degrees of freedom come from
+//! [`crate::moderated`].
 //!
-//! - **outside**: at least `k` others lie above it (ε = 0). The chance that fewer do: of the m others most surely above it more than
-//!   m − k would have to be below, and their number is expected to be the sum of their chances (Markov; the least over m).
-//! - **inside**: fewer than `k` others lie more than ε above it. The chance that as many do: leaving out the m most likely to, k − m of
-//!   the rest would have to (Markov; the least over m).
-//! - **null**: its own mean is below a limit. Besides, at no chance: not one of its values so far, nor of their parts, is other than
-//!   exactly 0, as of a scheme that changes no bit.
+//! A cell can be settled in three ways:
 //!
-//! **Error.** A cell is settled when the chance that this is wrong is at most its share of what is left of `alpha`: what has not been
-//! spent, over the cells still racing. So the chances of all that is settled add up to `alpha` at most. They are chances given what was
-//! seen, whenever one looks, not frequencies over repetitions of one worst sweep: how often answers are wrong is measured, on recorded
-//! sweeps in other orders and on made-up ones (`make replay-race`, docs/decisions/0031).
+//! - **outside**: at least `k` others lie above it (ε = 0). For the chance that fewer do, take the m others that are
+//!   most surely above it. More than m − k of them would have to be below, and the expected number of those is the sum
+//!   of their chances (Markov's inequality; the least over m).
+//! - **inside**: fewer than `k` others lie more than ε above it. For the chance that `k` or more do, leave out the m
+//!   others that are most likely to. Then k − m of the rest would have to (Markov's inequality; the least over m).
+//! - **null**: its own mean is below a limit. A cell is also null, with no chance of error, when all of its values so
+//!   far and of their stretches are exactly 0, as under a scheme that changes no bit.
+//!
+//! **Error.** A cell is settled when the chance that this is wrong is at most its share of what is left of `alpha`:
+//! what has not been spent, over the cells that are still racing. So the chances of all decisions add up to at most
+//! `alpha`. They are chances given what was seen, at every look. They are not frequencies over repetitions of one worst
+//! sweep: how often answers are wrong is measured, on recorded sweeps in other orders and on simulated ones (`make
+//! replay-race`, docs/decisions/0031).
 //!
 //! # Source
-//! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012. Selection by the
-//! posterior chance of being right: Chick, "Subjective probability and Bayesian methodology", *Handbooks in Operations Research and
-//! Management Science* 13 (2006). The finite population: Student's prediction interval for
-//! its mean, which with a flat prior is the posterior one (Gelman et al., *Bayesian Data Analysis*, section 8.3), with the moderated
-//! variance of Smyth 2004. Why none of the bounds for bounded values: docs/decisions/0020.
+//! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012.
+//! Selection by the posterior chance of being right: Chick, "Subjective probability and Bayesian methodology",
+//! *Handbooks in Operations Research and Management Science* 13 (2006). The finite population: Student's prediction
+//! interval for its mean, which is also the posterior one under a flat prior (Gelman et al., *Bayesian Data Analysis*,
+//! section 8.3), with the moderated variance of Smyth 2004. Why none of the bounds for bounded values:
+//! docs/decisions/0020.
 
 use crate::moderated::{Moderation, Spread};
 use crate::student_t::{upper_quantile, upper_tail};
 use crate::{ChunkSample, StatsError};
 use std::collections::BTreeMap;
 
-/// What a race is about, and when it is looked at.
+/// What a race decides, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RaceRule {
-    /// Cells wanted.
+    /// The number of cells wanted.
     pub top: usize,
-    /// A cell is good enough when its mean is at least 1 − ε times the `top`-th largest, 0 ≤ ε < 1.
+    /// ε: a cell is good enough when its mean is at least 1 − ε times the `top`-th largest, 0 ≤ ε < 1.
     pub epsilon: f64,
-    /// What the chances of wrong decisions add up to in the whole race, at most.
+    /// The most that the chances of wrong decisions add up to in the whole race.
     pub alpha: f64,
-    /// Cells with a mean below this have no effect worth ranking.
+    /// The mean below which a cell has no effect worth ranking, in the unit of the values.
     pub null_below: Option<f64>,
-    /// Numbers of chunks, ascending, at which it is decided; the last is the whole sweep, where nothing is uncertain.
+    /// Numbers of windows, ascending, at which the race decides. The last is the whole sweep, where nothing is
+    /// uncertain.
     pub looks: Vec<usize>,
 }
 
-/// Chunks before the first look: a deviation estimated from fewer says next to nothing.
+/// The number of windows before the first look: a deviation estimated from fewer says next to nothing.
 const FIRST_LOOK: usize = 4;
-/// Chunks between looks.
+/// The number of windows between looks.
 const LOOK_EVERY: usize = 2;
 
 impl RaceRule {
-    /// The ε-optimal `top` of a sweep of `n_chunks` with ε = 10 % and a 5 % chance of error.
+    /// The rule for the ε-optimal `top` of a sweep of `n_chunks` windows, with ε = 10 % and a 5 % chance of error.
     pub fn new(top: usize, n_chunks: usize) -> Self {
         let mut looks: Vec<usize> = (FIRST_LOOK..n_chunks).step_by(LOOK_EVERY).collect();
         looks.push(n_chunks);
         RaceRule { top, epsilon: 0.1, alpha: 0.05, null_below: None, looks }
     }
 
-    /// Chunks of the whole sweep.
+    /// The number of windows of the whole sweep.
     fn n_chunks(&self) -> usize {
         self.looks.last().copied().unwrap_or(0)
     }
 }
 
-/// Why a cell is not measured any further.
+/// Where a race has left a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It is measured on.
+    /// The cell is still being measured.
     Racing,
-    /// Within ε of the top.
+    /// The cell is one of the top, up to ε.
     Inside,
-    /// Not one of the top.
+    /// The cell is not one of the top.
     Outside,
-    /// No effect above the limit, or none at all.
+    /// The cell has no effect above the limit, or no effect at all.
     Null,
 }
 
 impl Standing {
-    /// In a word.
+    /// The standing in one word.
     pub fn name(self) -> &'static str {
         match self {
             Standing::Racing => "racing",
@@ -92,24 +99,28 @@ impl Standing {
     }
 }
 
-/// Where a race stands.
+/// The state of a race.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Race {
-    /// Per cell.
+    /// The standing of each cell.
     pub standings: Vec<Standing>,
-    /// Chunks that count, per cell: those up to the look at which it was settled.
+    /// The number of windows that count for each cell: those up to the look at which it was settled.
     pub n_chunks: Vec<usize>,
-    /// Chunks that the cells still racing must have before the next look; `None` when it is over.
+    /// The number of windows that the racing cells must have before the next look; `None` when the race is over.
     pub next: Option<usize>,
-    /// The top cells, largest mean first: at most `top`, fewer where the others are null. An estimate until it is over.
+    /// The top cells, the largest mean first: at most `top`, fewer where the others are null. It is an estimate until
+    /// the race is over.
     pub answer: Vec<usize>,
-    /// Pairs of a cell in the answer and another that is not null, which chunks like these do not tell apart: the chance that on
-    /// all chunks of the kind, of which these are a sample, the other is not below is more than `alpha`.
+    /// Pairs of a cell in the answer and a cell outside it that is not null, which the windows do not tell apart. These
+    /// windows are a sample of all windows of their kind. In a tie, the chance that the other cell is not below on all
+    /// of those is more than `alpha`.
     pub ties: Vec<(usize, usize)>,
 }
 
-/// Decides from what there is: `samples[cell]` are a cell's values in the race's order of chunks. Earlier looks are gone through again, so the answer is a function of rule and samples alone, and samples beyond
-/// what a cell was measured for change nothing.
+/// Decides a race from the samples that there are; `samples[cell]` are a cell's windows in the order of the race.
+///
+/// It goes through earlier looks again, so the answer is a function of rule and samples alone. Samples beyond those
+/// that a cell was measured for change nothing.
 ///
 /// # Errors
 /// When a value is not finite.
@@ -140,9 +151,9 @@ struct Course<'a> {
     samples: &'a [&'a [ChunkSample]],
     standings: Vec<Standing>,
     n_chunks: Vec<usize>,
-    /// Of the looks so far, by chunks.
+    /// The moderation at each look so far, by its number of windows.
     moderations: BTreeMap<usize, Moderation>,
-    /// Chances of error of what has been settled.
+    /// The sum of the chances of error of all decisions so far.
     spent: f64,
 }
 
@@ -202,7 +213,7 @@ impl<'a> Course<'a> {
             let least = decisions.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a });
             chances.extend(least.map(|(chance, standing)| (chance, cell, standing)));
         }
-        // The surest first: what they leave of their shares is the others'.
+        // The surest cells come first, so that what they leave of their shares goes to the others.
         chances.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left = chances.len();
         for (chance, cell, standing) in chances {
@@ -222,13 +233,13 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Cells that may be among the top, but for `cell`.
+    /// The cells other than `cell` that may be among the top.
     fn rivals(&self, cell: usize) -> impl Iterator<Item = usize> + '_ {
         let may_be = |other: usize| matches!(self.standings[other], Standing::Racing | Standing::Inside);
         (0..self.standings.len()).filter(move |&other| other != cell && may_be(other))
     }
 
-    /// The chance that the mean over all chunks of what `spread` is of is below 0, by the first `n`.
+    /// The chance, after the first `n` windows, that the mean over all windows is below 0.
     fn chance_below(&self, spread: &Spread, moderation: &Moderation, n: usize) -> f64 {
         let shrink = (1.0 / n as f64 - 1.0 / self.rule.n_chunks() as f64).sqrt();
         let scale = moderation.deviation(spread) * shrink;
@@ -238,7 +249,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The chance that x_i is below (1 − ε)·x_j, by the chunks that both have seen.
+    /// The chance that x_i is below (1 − ε)·x_j, by the windows that both have seen.
     fn chance_of_pair(&self, i: usize, j: usize, epsilon: f64) -> f64 {
         let n = self.n_chunks[i].min(self.n_chunks[j]);
         let Some(moderation) = self.moderations.get(&n) else { return 1.0 };
@@ -251,7 +262,7 @@ impl<'a> Course<'a> {
             .rivals(cell)
             .map(|other| {
                 let below = self.chance_of_pair(other, cell, 0.0);
-                // Two that were equal so far are in no order.
+                // Two cells that were equal so far are in no order.
                 if below == 0.0 && self.mean(other) <= self.mean(cell) { 1.0 } else { below }
             })
             .collect();
@@ -275,13 +286,14 @@ impl<'a> Course<'a> {
         bounds.fold(1.0, f64::min)
     }
 
-    /// x_i − (1 − ε)·x_j over the first `n` chunks.
+    /// The spread of x_i − (1 − ε)·x_j over the first `n` windows.
     fn spread_of(&self, i: usize, j: usize, n: usize, epsilon: f64) -> Spread {
         let pairs = self.samples[i][..n].iter().zip(self.samples[j]);
         Spread::of(pairs.map(|(x, y)| x.less(y, 1.0 - epsilon)))
     }
 
-    /// What chunks do to a difference hardly depends on ε and not on its sign: each pair tells it once.
+    /// The moderation learned from all pairs of these cells. What windows do to a difference hardly depends on ε and
+    /// not on its sign, so each pair counts once.
     fn moderation_of_pairs(&self, cells: &[usize], n: usize) -> Moderation {
         let pairs = cells.iter().enumerate().flat_map(|(place, &i)| cells[..place].iter().map(move |&j| (i, j)));
         let told: Vec<Spread> = pairs.map(|(i, j)| self.spread_of(i, j, n, 0.0)).collect();
@@ -292,7 +304,7 @@ impl<'a> Course<'a> {
         self.standings.iter_mut().filter(|now| **now == Standing::Racing).for_each(|now| *now = standing);
     }
 
-    /// With all chunks there is nothing left to claim.
+    /// Ends the race after all windows, when nothing is uncertain.
     fn finish(&mut self) {
         let answer = self.answer();
         answer.iter().for_each(|&cell| self.standings[cell] = Standing::Inside);
@@ -307,7 +319,7 @@ impl<'a> Course<'a> {
         if n == 0 { 0.0 } else { Spread::of(self.samples[cell][..n].iter().copied()).mean }
     }
 
-    /// Inside first, then what is racing, each by mean.
+    /// The answer: first the cells inside, then those still racing, each by mean.
     fn answer(&self) -> Vec<usize> {
         let by_mean = |standing| {
             let mut cells: Vec<usize> = self.with(standing).collect();

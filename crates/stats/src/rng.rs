@@ -8,16 +8,18 @@
 //! output        1           2            3       …
 //! ```
 //!
-//! An output depends on the seed and on its number alone, so [`nth`] finds it without computing the ones before it: the values of a
-//! tensor can then be drawn in any order, by any thread. [`SplitMix64`] gives the outputs one after the other.
+//! An output depends on the seed and on its number alone, so [`nth`] finds it without computing the ones before it: the
+//! values of a tensor can then be drawn in any order, by any thread. [`SplitMix64`] gives the outputs one after the
+//! other.
 //!
 //! A seed is often a number and a name; [`fnv1a`] makes one integer of them.
 //!
 //! # Source
-//! Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the mixing function is variant 13 of
-//! Stafford's "Better bit mixing" (2011). The test vectors are those of S. Vigna's `splitmix64.c` (prng.di.unimi.it).
+//! Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the mixing function is variant
+//! 13 of Stafford's "Better bit mixing" (2011). The test vectors are those of S. Vigna's `splitmix64.c`
+//! (prng.di.unimi.it).
 
-/// γ, by which the state grows with each output: 2^64 over the golden ratio, rounded to an odd integer.
+/// γ, the number that is added to the state for each output: 2^64 over the golden ratio, rounded to an odd integer.
 pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A generator that gives its outputs in order.
@@ -45,7 +47,7 @@ impl SplitMix64 {
         mix64(self.state)
     }
 
-    /// The next output as a number in [0, 1).
+    /// The next output, as a number in [0, 1).
     pub const fn next_unit(&mut self) -> f64 {
         unit(self.next_u64())
     }
@@ -57,7 +59,8 @@ pub const fn nth(seed: u64, n: u64) -> u64 {
     mix64(seed.wrapping_add(n.wrapping_mul(GOLDEN_GAMMA)))
 }
 
-/// SplitMix64's output function: a one-to-one map of 64 bits in which every input bit changes about half of the output bits.
+/// SplitMix64's output function: a one-to-one map of 64 bits in which every input bit changes about half of the output
+/// bits.
 #[inline(always)]
 pub const fn mix64(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -77,7 +80,8 @@ pub const fn symmetric_unit(bits: u64) -> f64 {
     (bits >> 11) as f64 * (2.0 / (1u64 << 53) as f64) - 1.0
 }
 
-/// 64 random bits as an integer below `n`, by multiplication; 0 for `n` = 0. No integer is more likely than another by more than 2^−64.
+/// 64 random bits as an integer below `n`, by multiplication; 0 for `n` = 0. The chances of two integers differ by at
+/// most 2^−64.
 #[inline(always)]
 pub const fn below(bits: u64, n: u64) -> u64 {
     ((bits as u128 * n as u128) >> 64) as u64
@@ -97,8 +101,8 @@ pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// The FNV-1a hash of some bytes, 64 bits: makes a seed of numbers and names. Its bits are not well mixed; pass it to [`nth`] or
-/// [`mix64`].
+/// The FNV-1a hash of some bytes, to make one seed of numbers and names. Its 64 bits are not well mixed; pass it to
+/// [`nth`] or [`mix64`].
 ///
 /// # Source
 /// Fowler, Noll and Vo, draft-eastlake-fnv (IETF).
@@ -112,8 +116,9 @@ mod tests {
 
     #[test]
     fn outputs_are_those_of_the_reference_implementation() {
-        // Vigna's splitmix64.c: seed 1234567 as Rosetta Code prints it ("Pseudo-random numbers/Splitmix64"), seed
-        // 1477776061723855037 as the tests of the crate rand_xoshiro do, seed 0 as both give it.
+        // Outputs of Vigna's splitmix64.c: for seed 1234567 as Rosetta Code lists them ("Pseudo-random
+        // numbers/Splitmix64"), for seed 1477776061723855037 as the tests of the crate rand_xoshiro do, for seed 0 as
+        // tests of further implementations do.
         let seed_0 = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f, 0xf88b_b8a8_724c_81ec];
         let rosetta = [
             6_457_827_717_110_365_317,

@@ -1,9 +1,9 @@
-//! Quantiles of Student's t far out in the tail.
+//! Quantiles and tails of Student's t distribution, far out in the tail.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// The value that a Student t variable of `df` degrees of freedom exceeds with probability `tail`, 0 < `tail` ≤ 1/2.
-/// Infinite where that cannot be said (no degree of freedom, a tail of 0).
+/// The value that a Student t variable with `df` degrees of freedom exceeds with probability `tail`, 0 < `tail` ≤ 1/2.
+/// Infinite where there is no such value (no degree of freedom, a tail of 0).
 pub fn upper_quantile(tail: f64, df: f64) -> f64 {
     let positive = |x: f64| x.is_finite() && x > 0.0;
     match StudentsT::new(0.0, 1.0, df) {
@@ -16,7 +16,7 @@ pub fn upper_quantile(tail: f64, df: f64) -> f64 {
     }
 }
 
-/// The probability that a Student t variable of `df` degrees of freedom exceeds `t`; 1 where that cannot be said.
+/// The probability that a Student t variable with `df` degrees of freedom exceeds `t`; 1 where that is not defined.
 pub fn upper_tail(t: f64, df: f64) -> f64 {
     match StudentsT::new(0.0, 1.0, df) {
         // By symmetry from the lower tail, as above.

@@ -1,4 +1,4 @@
-//! Races on made-up sweeps whose truth is known: decisions, error rates, and what decisions depend on.
+//! Races on simulated sweeps whose truth is known: decisions, error rates, and what decisions depend on.
 
 use stats::rng::SplitMix64;
 use stats::{ChunkSample, RaceRule, Standing, race};
@@ -27,7 +27,7 @@ impl Draw {
     }
 }
 
-/// A chunk of 40 tokens with that mean; they differ as much as it is large, and neighbours have more in common.
+/// A window of 40 tokens with this mean. Tokens vary in proportion to the mean, and neighbours have more in common.
 fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
     let passages: Vec<f64> = (0..4).map(|_| 0.1 * draw.normal()).collect();
     let raw: Vec<f64> = (0..40).map(|i| passages[i / 10] + 0.5 * draw.normal()).collect();
@@ -35,8 +35,8 @@ fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
     ChunkSample::of(&raw.iter().map(|x| mean * (1.0 + x - over)).collect::<Vec<f64>>())
 }
 
-/// Cells of these means over 20 chunks: chunks share a difficulty, cells have a noise of their own; `worse` makes a chunk's
-/// mean larger.
+/// Cells with these means over 20 windows. Windows share a difficulty, cells have a noise of their own, and `worse`
+/// makes the mean of a window larger.
 fn sweep_with(means: &[f64], noise: f64, seed: u64, worse: impl Fn(&mut Draw) -> f64) -> Vec<Vec<ChunkSample>> {
     let (mut draw, mut tokens) = (Draw::new(seed), Draw::new(seed ^ 0x5eed));
     let difficulty: Vec<f64> = (0..20).map(|_| 1.0 + 0.3 * draw.normal()).collect();
@@ -73,7 +73,7 @@ fn decisions_do_not_depend_on_samples_beyond_them() {
     let samples = sweep(&spaced(), 0.1, 2);
     let rule = RaceRule::new(5, 20);
     let whole = race(&rule, &samples).expect("finite");
-    // What a run that retires cells would have stored.
+    // What a run that stops measuring settled cells would have stored.
     let stored: Vec<Vec<ChunkSample>> =
         samples.iter().zip(&whole.n_chunks).map(|(values, &n)| values[..n].to_vec()).collect();
     assert_eq!(race(&rule, &stored).expect("finite"), whole);
@@ -104,7 +104,7 @@ fn equal_cells_are_raced_to_the_end_and_reported_as_ties() {
     assert_eq!(race.answer[..4].iter().copied().max(), Some(3));
     let fifth = race.answer[4];
     assert!((4..8).contains(&fifth));
-    // Each of three that are equal to it is told from it by chance with a chance of 5 %.
+    // Three cells are equal to the fifth; the race tells each of them from it with a chance of 5 %.
     assert!(race.ties.len() >= 2, "{:?}", race.ties);
     assert!(race.ties.iter().all(|&(i, j)| i == fifth && j < 8), "{:?}", race.ties);
 }
@@ -137,7 +137,8 @@ fn values_that_are_not_finite_are_refused() {
     assert!(race(&RaceRule::new(1, 20), &samples).is_err());
 }
 
-/// Sweeps that are hard by design: every loser just beyond ε, few or many of them, windows that differ little or by half, skewed or not.
+/// Sweeps that are hard by design: every loser is just beyond ε. There are few or many of them, and windows that differ
+/// little or by half, skewed or not.
 #[test]
 fn losers_just_beyond_epsilon_are_told_at_the_stated_rate() {
     const RACES: u64 = 60;
@@ -153,7 +154,7 @@ fn losers_just_beyond_epsilon_are_told_at_the_stated_rate() {
     }
 }
 
-/// Whether the race ends with as many as are wanted, each ε-optimal for the whole sweep.
+/// Whether the race ends with as many cells as are wanted, each ε-optimal for the whole sweep.
 fn is_right(rule: &RaceRule, samples: &[Vec<ChunkSample>]) -> bool {
     let answer = race(rule, samples).expect("finite").answer;
     let totals: Vec<f64> = samples.iter().map(|chunks| chunks.iter().map(ChunkSample::mean).sum()).collect();
@@ -163,8 +164,8 @@ fn is_right(rule: &RaceRule, samples: &[Vec<ChunkSample>]) -> bool {
     answer.len() == rule.top && answer.iter().all(|&cell| totals[cell] >= enough)
 }
 
-/// The promise itself: over many sweeps with cells near the edge of the top five, in random chunk orders, the answer is
-/// ε-optimal for the whole sweep in at least 95 % of races; here with chunks that are normal, and with skewed ones.
+/// The promise itself. Over many sweeps with cells near the edge of the top five, in random orders of windows, the
+/// answer is ε-optimal for the whole sweep in at least 95 % of races, for normal windows and for skewed ones.
 #[test]
 fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
     let means: Vec<f64> = [3.0, 2.0, 1.1, 1.05, 1.0, 0.9, 0.88, 0.86].into_iter().chain((0..22).map(|_| 0.6)).collect();
@@ -173,7 +174,7 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
         let (mut right, mut measured) = (0, 0);
         const RACES: usize = 400;
         for seed in 0..RACES as u64 {
-            // Skewed: a chunk in ten hits a cell three times as hard.
+            // Skewed: one window in ten hits a cell three times as hard.
             let harder = |draw: &mut Draw| if skewed && draw.uniform() < 0.1 { 3.0 } else { 1.0 };
             let samples = sweep_with(&means, 0.15, seed, harder);
             let mut order: Vec<usize> = (0..20).collect();
@@ -181,7 +182,7 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
             let shuffled: Vec<Vec<ChunkSample>> =
                 samples.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
             let race = race(&rule, &shuffled).expect("finite");
-            // What is right does not depend on the order of chunks.
+            // The right answer does not depend on the order of windows.
             right += usize::from(is_right(&rule, &shuffled));
             measured += race.n_chunks.iter().sum::<usize>();
         }

@@ -4,7 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`number`] | numbers, counts, shares and sizes as text: one kind of number looks the same everywhere |
+//! | [`number`](mod@number) | numbers, counts, shares and sizes as text: one kind of number looks the same everywhere |
 //! | [`size`] | sizes as people type them (`8G`) |
 //! | [`date`] | times as dates |
 //! | [`near`] | the names that a mistyped one may have meant |

@@ -23,7 +23,7 @@ pub mod protocol;
 pub mod serve;
 pub mod session;
 
-pub use link::{DeathCause, LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
+pub use link::{DeathCause, LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
 pub use protocol::{CellSpec, ChunkWork, Event, Job};
 pub use serve::serve;
 pub use session::{CutText, InHand, Session, SessionError, SessionRequest};

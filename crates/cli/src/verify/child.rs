@@ -1,11 +1,11 @@
-//! The part of `assay verify` that has an engine: a process of its own, since llama.cpp talks and may abort. It says what
-//! it found in lines of JSON; what llama.cpp says is kept for its last words.
+//! The part of `assay verify` that has an engine. It runs in a process of its own, since llama.cpp writes to standard error
+//! and may abort. The process prints what it found as lines of JSON; the end of its standard error is shown if it dies.
 
+use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};
 use anyhow::anyhow;
 use llama::{GgmlCodec, LlamaEngine};
-use proof::mutate::Mutant;
-use proof::{Check, Parts, Python};
+use proof::{Check, OwnPipeline, Python};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use words::escape_terminal;
+use worker::link::{OpenModel, SharedCodec};
 
-/// How much of standard error is shown when the process dies.
+/// The number of bytes of standard error that are shown when the process dies.
 const LAST_WORDS_BYTES: usize = 2048;
 
-/// A line.
+/// A line of the process's output.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
@@ -26,31 +27,32 @@ pub enum Said {
     Check(Check),
     /// A planted fault was tried.
     Mutant(Mutant),
-    /// It cannot be done; the user's to mend.
+    /// The task cannot be done as the user asked for it; the reason in words.
     Refused(String),
 }
 
-/// What the process is asked for.
+/// A task for the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// The checks of a model.
+    /// To make the checks of a model.
     Model {
-        /// The file.
+        /// The model file.
         path: PathBuf,
-        /// Measured on; the built-in text if none.
+        /// The text to measure the model on; the built-in text if there is none.
         text: Option<PathBuf>,
-        /// Window length.
+        /// The window length in tokens.
         ctx: u32,
-        /// Windows.
+        /// The number of windows.
         chunks: u32,
-        /// Third implementation.
+        /// The Python that is the third implementation.
         python: Option<PathBuf>,
     },
-    /// Planted faults.
+    /// To plant every fault.
     Mutate,
 }
 
 impl Task {
+    /// The command line that asks for the task.
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["verify".into(), "--child".into()];
         match self {
@@ -70,7 +72,7 @@ impl Task {
     }
 }
 
-/// Does a task in a process of its own; `hear` gets each line as it comes.
+/// Has a task done in a process of its own. `hear` gets each line as it comes.
 pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(task.arguments())
@@ -105,6 +107,7 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     }
 }
 
+/// The end of what the process says.
 fn last_words(mut stderr: impl Read) -> String {
     let (mut tail, mut buffer) = (VecDeque::with_capacity(LAST_WORDS_BYTES), [0u8; 4096]);
     while let Ok(n @ 1..) = stderr.read(&mut buffer) {
@@ -114,7 +117,7 @@ fn last_words(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(tail.make_contiguous()).into_owned()
 }
 
-/// The process itself: does the task and says what it found.
+/// Does the task in this process and prints what it found.
 pub fn serve(task: &Task) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let mut failed = None;
@@ -126,22 +129,18 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
         });
         failed = failed.take().or(written.err());
     };
-    let parts = Parts::new(
-        Arc::new(|path: &Path, settings: &_, n_threads| {
-            Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
-        }),
-        Arc::new(GgmlCodec),
-    );
+    let open: OpenModel = Arc::new(|path: &Path, settings: &_, n_threads| {
+        Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
+    });
+    let codec: SharedCodec = Arc::new(GgmlCodec);
     let result: Result<(), anyhow::Error> = match task {
-        Task::Mutate => {
-            proof::mutate::mutate(parts.open, parts.codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
-                .map(|check| say(&Said::Check(check)))
-                .map_err(anyhow::Error::new)
-        }
+        Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
+            .map(|check| say(&Said::Check(check))),
         Task::Model { path, text, ctx, chunks, python } => {
             let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
-            proof::model::Subject::open(&parts, path, &text, *ctx, *chunks as usize)
+            let pipeline = OwnPipeline::new(open, codec);
+            proof::model::Subject::open(&pipeline, path, &text, *ctx, *chunks as usize)
                 .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
                 .map_err(anyhow::Error::new)
         }

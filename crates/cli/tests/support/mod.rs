@@ -4,6 +4,8 @@
 
 #[path = "../../../gguf/tests/support/mod.rs"]
 pub mod bytes;
+#[path = "../../../gguf/tests/support/skip.rs"]
+pub mod skip;
 
 use assert_cmd::Command;
 use bytes::{ARRAY, Bytes, F32, F32_VALUE, STRING, U32};
@@ -66,7 +68,7 @@ pub fn real_model(name: &str) -> Option<PathBuf> {
     });
     let path = folder?.join(name);
     if !path.is_file() {
-        eprintln!("skipped: {name} is not there; scripts/fetch-models.sh fetches it");
+        skip::skipped(&format!("{name} is not there; scripts/fetch-models.sh fetches it"));
         return None;
     }
     Some(path)

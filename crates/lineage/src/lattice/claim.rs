@@ -1,36 +1,36 @@
-//! When a grid is claimed: how many blocks it explains, and how many by chance.
+//! When a grid is claimed: how many blocks it explains, and how many it would explain by chance.
 
-/// A grid is claimed when at least this share of the blocks that can tell lies on it,
+/// The least share of the blocks that can tell which must lie on a grid for it to be claimed.
 pub const MIN_HIT_SHARE: f64 = 0.75;
-/// no more than this share of either surrogate does,
+/// The greatest share of the blocks of either surrogate that may lie on it.
 pub const MAX_SURROGATE_SHARE: f64 = 0.35;
-/// and so many hits would take at least this many bits of luck at the surrogates' rate.
+/// The least number of bits of luck that as many hits would take at the surrogates' rate.
 pub const MIN_LATTICE_EVIDENCE_BITS: f64 = 40.0;
 
-/// Of a part of the tensor a grid is claimed from this share of the blocks on.
+/// The least share of the blocks for claiming a grid of a part of the tensor.
 pub const MIN_PART_SHARE: f64 = 0.25;
 
-/// Least share of the explained blocks that agree on something beyond, such as one step or a class of scales.
+/// The least share of the explained blocks that must agree on a further fact, such as one step or a class of scales.
 pub(crate) const MIN_AGREEMENT: f64 = 0.90;
 
-/// The rate at which blocks without structure reach [`HIT_BITS`].
+/// The rate at which blocks without structure reach [`HIT_BITS`](crate::interval::HIT_BITS).
 pub(crate) const CHANCE_RATE: f64 = 0.011;
 
-/// How many of the sampled blocks are explained, and how many would be by chance.
+/// How many of the sampled blocks a grid explains, and how many it would explain by chance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockCount {
-    /// Blocks explained.
+    /// The number of blocks that are explained.
     pub hits: u64,
-    /// Blocks that could have failed to be.
+    /// The number of blocks that could have failed to be.
     pub n: u64,
-    /// Blocks of the worse surrogate that are explained.
+    /// The number of blocks of the worse surrogate that are explained.
     pub surrogate_hits: u64,
-    /// Bits of luck that as many hits would take at the surrogate's rate.
+    /// The bits of luck that as many hits would take at the surrogate's rate.
     pub evidence_bits: f64,
 }
 
 impl BlockCount {
-    /// `chance_rate` is what blocks without structure reach by construction, however few surrogates did.
+    /// `chance_rate` is the rate that blocks without structure reach by construction, however few surrogates did.
     pub(crate) fn new(hits: u64, n: u64, surrogate_hits: u64, chance_rate: f64) -> BlockCount {
         let rate = ((surrogate_hits + 1) as f64 / (n + 2) as f64).max(chance_rate);
         BlockCount { hits, n, surrogate_hits, evidence_bits: tail_bits(hits, n, rate) }
@@ -40,7 +40,8 @@ impl BlockCount {
         self.share(self.hits) >= MIN_HIT_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE)
     }
 
-    /// Of a grid that only some of the blocks lie on: where few hit, fewer by chance would be as many.
+    /// Whether a grid that only some of the blocks lie on is accepted. The fewer blocks hit, the fewer may hit by
+    /// chance.
     pub(super) fn is_accepted_in_part(&self) -> bool {
         let hits = self.share(self.hits);
         hits >= MIN_PART_SHARE && self.is_beyond_chance(MAX_SURROGATE_SHARE * hits)
@@ -57,7 +58,8 @@ impl BlockCount {
     }
 }
 
-/// −log2 of Chernoff's bound on the probability of `hits` or more of `n` at `rate`; 0 where that is nothing special.
+/// −log2 of Chernoff's bound on the probability of `hits` or more of `n` at `rate`; 0 where the share is not above the
+/// rate.
 pub(crate) fn tail_bits(hits: u64, n: u64, rate: f64) -> f64 {
     let share = hits as f64 / n.max(1) as f64;
     if share <= rate {

@@ -10,7 +10,7 @@ use crate::sample::{Extent, Sample, mix, symmetric_uniform};
 use std::collections::BTreeSet;
 
 impl Explained {
-    /// The step of the block that tells it best, if it is a step of nearly all.
+    /// The step of the block that tells it best, if nearly all blocks can have it.
     pub(super) fn one_step(&self) -> Option<f64> {
         let width = |fit: &Fit| (fit.hi - fit.lo) / fit.step();
         let best = self.hits.iter().map(|(_, fit)| fit).min_by(|a, b| width(a).total_cmp(&width(b)))?;
@@ -18,7 +18,7 @@ impl Explained {
         (same as f64 >= MIN_AGREEMENT * self.hits.len() as f64).then(|| best.step())
     }
 
-    /// Whether blocks of `extent` within these have the same step as the whole of them, for the most part.
+    /// Whether parts of `extent` mostly have the same step as the whole blocks.
     pub(super) fn step_stays_in_parts(&self, extent: Extent, zero: Zero, precision: Precision, share: f64) -> bool {
         let Extent::Block(size) = extent else { return false };
         let (mut same, mut parts) = (0, 0);
@@ -35,8 +35,8 @@ impl Explained {
         parts > 0 && same as f64 >= share * parts as f64
     }
 
-    /// Size and largest multiple of parts whose multiples have a divisor in common, as in the super-blocks of k-quants:
-    /// d·(integer scale)·(level) is on a lattice of d, and each part of 16 or 32 on a coarser one.
+    /// The size and the largest multiple of parts whose multiples have a common divisor, as in the super-blocks of
+    /// k-quants: d·(integer scale)·(level) is on a lattice of d, and each part of 16 or 32 values on a coarser one.
     pub(super) fn sub_lattice(&self, extent: Extent, zero: Zero) -> Option<(usize, u32)> {
         let Extent::Block(whole @ 64..) = extent else { return None };
         if zero == Zero::AtLeast {
@@ -84,10 +84,12 @@ impl Explained {
         classes.into_iter().find(|(bits, _)| holds(*bits)).map_or(ScaleClass::Unknown, |(_, class)| class)
     }
 
-    /// Redraws each level as one of its neighbours. Where all levels of a block are in use that changes
-    /// little; where only those of a coarser lattice are, many more appear.
+    /// Whether the values come from a coarser lattice. Each level is replaced by one of its neighbours: where all
+    /// levels of a block are in use that changes little, where only those of a coarser lattice are, many more levels
+    /// appear.
     ///
-    /// Only of lattices whose own levels are many: single blocks with a larger multiple than the rest are outliers.
+    /// This is only asked of lattices with many levels: single blocks with a larger multiple than the others have
+    /// outliers.
     pub(super) fn requantized(&self, zero: Zero, top: u32) -> Option<Requantized> {
         if top < MIN_TOP_TO_REDRAW {
             return None;
@@ -99,7 +101,7 @@ impl Explained {
             let codes: Vec<f64> = block.iter().map(|x| ((f64::from(*x) - from) / fit.step()).round()).collect();
             let mean = codes.iter().sum::<f64>() / codes.len() as f64;
             let spread = (codes.iter().map(|q| (q - mean) * (q - mean)).sum::<f64>() / codes.len() as f64).sqrt();
-            // A block whose values crowd into few steps would gain levels by redrawing whatever it came from.
+            // A block whose values crowd into few steps would gain levels whatever it came from.
             if fit.top < MIN_TOP_TO_REDRAW || spread < MIN_SPREAD_TO_REDRAW {
                 continue;
             }
@@ -129,7 +131,8 @@ impl Explained {
     }
 }
 
-/// Of three and more numbers at most one set in six has a divisor in common by chance (1/ζ(3) have none); scales of 1 give none.
+/// The least share of the parts that must have a common divisor. Of three and more numbers at most one set in six has
+/// one by chance (1/ζ(3) have none), and scales of 1 give none.
 const MIN_SHARE_WITH_DIVISOR: f64 = 0.5;
 const MIN_PARTS: i32 = 24;
 
@@ -137,20 +140,22 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// Least share of the parts that have the step of the whole; a part of few levels may find a multiple of it.
+/// The least share of the parts that must have the step of the whole. A part with few levels may find a multiple of it.
 pub(super) const MIN_SAME_STEP: f64 = 0.6;
-/// Where the whole needs more bits, steps that are powers of two may just nest, so nearly all must be the same.
+/// The same share where the whole needs more bits: steps that are powers of two may just nest, so nearly all must
+/// agree.
 pub(super) const MIN_SAME_STEP_OF_MORE_BITS: f64 = 0.9;
 
-/// Redrawing is only looked at on lattices of six bits and more, in blocks spread over some steps.
+/// Levels are only replaced in lattices of six bits and more, and in blocks that spread over some steps.
 const MIN_TOP_TO_REDRAW: u32 = 20;
 const MIN_SPREAD_TO_REDRAW: f64 = 4.0;
 const MIN_BLOCKS_TO_REDRAW: f64 = 12.0;
-/// Distinct levels rise by more than this share, and by this many standard errors.
+/// The share, and the number of standard errors, by which distinct levels must rise.
 const MIN_RISE: f64 = 0.12;
 const MIN_RISE_Z: f64 = 8.0;
 
-/// The same question one storey up: are the steps within 256 consecutive values multiples of one step?
+/// Whether the steps within 256 consecutive values are multiples of one step: the same question for steps instead of
+/// values.
 pub(super) fn has_super_blocks(sample: &Sample, extent: Extent, zero: Zero, precision: Precision) -> bool {
     let Extent::Block(size @ (16 | 32)) = extent else { return false };
     let top = if size == 16 { 128 } else { 63 };
@@ -166,7 +171,7 @@ pub(super) fn has_super_blocks(sample: &Sample, extent: Extent, zero: Zero, prec
                 .map(|fit| Point { a: fit.step(), h: (fit.hi - fit.lo) / 2.0 })
                 .collect();
             steps.sort_unstable_by(|a, b| a.a.total_cmp(&b.a));
-            // One step seen twice is one coincidence.
+            // A step that occurs twice is one coincidence.
             steps.dedup_by(|b, a| b.a - a.a <= a.h + b.h);
             steps
         })

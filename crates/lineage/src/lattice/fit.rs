@@ -1,4 +1,4 @@
-//! Sampled blocks and the lattices that explain them.
+//! Sampled blocks and the lattice that explains them.
 
 use super::claim::BlockCount;
 use super::null::{SURROGATE_SHIFT, mean, moved_part, surrogate_hits};
@@ -6,13 +6,13 @@ use super::rule::{MAX_SHARED_TOP, MIN_SHARED_TOP, Rule};
 use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
 use crate::sample::Extent;
 
-/// Share of the blocks whose largest multiple is taken for the format's.
+/// The share of the blocks whose largest multiple counts as the format's.
 const USUAL: f64 = 0.8;
 
-/// Least share of the sampled blocks that must be able to tell.
+/// The least share of the sampled blocks that must be able to tell.
 const MIN_TELLING_SHARE: f64 = 0.2;
 
-/// Sampled blocks, with the fits of those that were explained; only of accepted extents.
+/// The sampled blocks that an accepted lattice explains, each with its fit.
 pub(super) struct Explained {
     pub(super) hits: Vec<(Vec<f32>, Fit)>,
     pub(super) count: BlockCount,
@@ -36,7 +36,7 @@ impl Explained {
         for (block, points) in &telling {
             match rule.explains(points) {
                 Some(fit) => hits.push(((*block).clone(), fit)),
-                // Too many misses: nothing that follows can be accepted, and most tensors end here.
+                // With too many misses nothing can be accepted; most tensors end here.
                 None if tolerated == 0 => return None,
                 None => tolerated -= 1,
             }
@@ -51,8 +51,8 @@ impl Explained {
         rule.accepts(&count).then(|| Explained { hits: without_outliers(hits, zero, precision), count })
     }
 
-    /// The largest multiple in [`USUAL`] of the blocks, since the rest may have found a part of their step, or an
-    /// outlier on it; of rows, which have values enough not to, the largest of all.
+    /// The largest multiple in [`USUAL`] of the blocks: the others may have found a part of their step, or have an
+    /// outlier. Rows have enough values to avoid that, so it is the largest of all.
     pub(super) fn top(&self, extent: Extent) -> u32 {
         let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
         tops.sort_unstable();
@@ -61,7 +61,7 @@ impl Explained {
         tops.get(at).copied().unwrap_or(1)
     }
 
-    /// Bits a value, the scale included.
+    /// Bits for one value, with its share of the scale.
     pub(super) fn cost(&self, extent: Extent, zero: Zero) -> f64 {
         let scale_bits = if zero == Zero::AtZero { 16.0 } else { 28.0 };
         let values = match extent {
@@ -72,8 +72,9 @@ impl Explained {
     }
 }
 
-/// In coarse storage an outlier often fits a part of the step that the rest have. Where in most blocks the rest have a
-/// coarser one, an outlier in each is the simpler description; it is named once for all and costs a block nothing.
+/// Replaces fits in which an outlier determines the step. In coarse storage an outlier often fits a part of the step
+/// that the other values have. Where those have a coarser step in most blocks, an outlier in each block is the simpler
+/// description. It is named once for all blocks and costs a block nothing.
 fn without_outliers(hits: Vec<(Vec<f32>, Fit)>, zero: Zero, precision: Precision) -> Vec<(Vec<f32>, Fit)> {
     let coarser = |(block, fit): &(Vec<f32>, Fit)| match fit.spared {
         true => Some(*fit),
@@ -87,9 +88,9 @@ fn without_outliers(hits: Vec<(Vec<f32>, Fit)>, zero: Zero, precision: Precision
     hits.into_iter().zip(rest).map(|((block, fit), rest)| (block, rest.unwrap_or(fit))).collect()
 }
 
-/// Share of the blocks that must have an outlier for it to be a rule,
+/// The least share of the blocks that must have an outlier for this.
 const MIN_SHARE_WITH_OUTLIER: f64 = 0.3;
-/// and by how much the step of the rest is coarser: half a step and less is what an outlier may ask for.
+/// The least ratio of the other values' step to the outlier's: an outlier can make the step up to half as large.
 const MIN_COARSER: f64 = 1.5;
 
 /// The multiple of its step that the largest value of most blocks is, if it is a small one.
@@ -107,8 +108,8 @@ fn shared_top(blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<u
     (*votes as f64 >= MIN_TELLING_SHARE * blocks.len() as f64 && *votes > 0).then_some(top)
 }
 
-/// The largest multiple tried. 128 for small blocks: among 16 or 32 values of BF16, those of one binade are
-/// multiples up to 255 of its spacing without any further cause.
+/// The largest multiple that is tried. It is 128 for small blocks: among 16 or 32 BF16 values, those of one binade are
+/// multiples up to 255 of its spacing without any other cause.
 pub(super) fn max_top(extent: Extent, zero: Zero) -> u32 {
     match (extent, zero) {
         (Extent::Block(..=32), Zero::AtZero) => 128,
@@ -117,7 +118,7 @@ pub(super) fn max_top(extent: Extent, zero: Zero) -> u32 {
     }
 }
 
-/// Bits that name `top` and all levels below: −8 … 7 are four.
+/// The number of bits that name `top` and all levels below; −8 … 7 take four.
 pub(super) fn bits_of(top: u32, zero: Zero) -> u32 {
     match zero {
         Zero::AtZero => (top.max(1).next_power_of_two().trailing_zeros() + 1).max(2),

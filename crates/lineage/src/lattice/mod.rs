@@ -1,10 +1,18 @@
-//! Integer lattices: do sampled blocks lie on multiples of a step, more often than blocks that were made
-//! to look like them?
+//! Integer lattices: do sampled blocks lie on multiples of a step, more often than blocks that were made to look like
+//! them?
 //!
 //! ```text
 //! sampled blocks ─▶ fit each ─▶ hits ──┐
 //!    └▶ two surrogates ─▶ fit each ─▶ hits of chance ─▶ accepted? ─▶ cheapest extent ─▶ Lattice
 //! ```
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `claim` | the thresholds, and the evidence of a count |
+//! | `rule` | when a block counts as explained |
+//! | `null` | the surrogates: blocks that are made to look like the sampled ones |
+//! | `fit` | the explanation of a sample |
+//! | `describe` | what the steps say beyond the lattice: one step, super-blocks, the class of the scales, a coarser lattice |
 
 mod claim;
 mod describe;
@@ -23,59 +31,59 @@ use fit::{Explained, bits_of, max_top};
 use rayon::prelude::*;
 use rule::{MAX_TOP_IN_PART, Rule};
 
-/// Blocks of each extent that are fitted for that, at most.
+/// The most blocks of each extent that are fitted for a grid in a part of the tensor.
 const SAMPLED_OF_PART: usize = 64;
 
-/// What the steps of the blocks are numbers of.
+/// The kind of numbers that the steps of the blocks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleClass {
-    /// Powers of two.
+    /// Powers of two, with one significant bit.
     PowerOfTwo,
-    /// Four significant bits, as E4M3 has.
+    /// Numbers of four significant bits, as E4M3 has.
     E4m3,
-    /// Eight significant bits.
+    /// Numbers of eight significant bits, as BF16 has.
     Bf16,
-    /// Eleven significant bits.
+    /// Numbers of eleven significant bits, as F16 has.
     F16,
-    /// Finer than that, or too coarsely seen to tell.
+    /// Finer numbers, or numbers that are known too coarsely to tell.
     Unknown,
 }
 
-/// A coarser lattice inside the one found.
+/// A coarser lattice inside the one that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Requantized {
-    /// Mean distinct levels of a block.
+    /// The mean number of distinct levels of a block.
     pub levels: f64,
-    /// What they would be if neighbouring levels were in use as well.
+    /// The same number if neighbouring levels were in use as well.
     pub expected: f64,
-    /// Bits that the coarser lattice has, where blocks are large enough to tell.
+    /// The bits of the coarser lattice, where blocks are large enough to tell.
     pub about_bits: Option<u32>,
 }
 
 /// A regular grid that the sampled blocks of a tensor lie on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lattice {
-    /// Steps are counted from zero, not from each block's least value.
+    /// Whether steps are counted from zero, and not from each block's least value.
     pub symmetric: bool,
-    /// Bits that name a level.
+    /// The number of bits that name a level.
     pub bits: u32,
-    /// The largest multiple in 80 % of the blocks; of rows, in all.
+    /// The largest multiple in 80 % of the blocks; for rows, the largest in all of them.
     pub top: u32,
-    /// Values that share a step.
+    /// The values that share a step.
     pub extent: Extent,
-    /// Along which they run.
+    /// The axis along which blocks run.
     pub axis: Axis,
-    /// What the steps are.
+    /// The kind of numbers that the steps are.
     pub scales: ScaleClass,
-    /// The steps of a super-block of 256 are multiples of one step in turn, as in k-quants.
+    /// Whether the steps of a super-block of 256 values are themselves multiples of one step, as in k-quants.
     pub super_blocks: bool,
-    /// A coarser lattice inside.
+    /// A coarser lattice inside this one, if it shows.
     pub requantized: Option<Requantized>,
-    /// The evidence.
+    /// The evidence of the sampled blocks.
     pub blocks: BlockCount,
 }
 
-/// Blocks of each extent that are fitted, at most.
+/// The most blocks of each extent that are fitted.
 pub(crate) fn sampled(extent: Extent) -> usize {
     match extent {
         Extent::Block(..=32) => 192,
@@ -88,12 +96,12 @@ pub(crate) fn sampled(extent: Extent) -> usize {
 const EXTENTS: [Extent; 6] =
     [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
 
-/// All extents, each with both zeros; the order is that of preference among equals.
+/// All extents, each with both zeros, in the order of preference among equals.
 fn tried() -> Vec<(Extent, Zero)> {
     EXTENTS.iter().flat_map(|&extent| [(extent, Zero::AtZero), (extent, Zero::AtLeast)]).collect()
 }
 
-/// The cheapest lattice along the axis of `lines` that is accepted; `sample` is of them.
+/// The cheapest accepted lattice along the axis of `lines`; `sample` is their sample.
 pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
     let found: Vec<(f64, Extent, Zero, Explained)> = tried()
         .into_par_iter()
@@ -106,7 +114,7 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     let cheapest = (0..found.len()).reduce(|a, b| if found[b].0 < found[a].0 { b } else { a })?;
     let chosen = (cheapest + 1..found.len()).fold(cheapest, |chosen, larger| {
         let ((_, extent, zero, small), (_, larger_extent, larger_zero, whole)) = (&found[chosen], &found[larger]);
-        // Small blocks of few levels can be cheaper; but one step for more values says more.
+        // Small blocks of few levels can be cheaper, but one step for more values says more.
         let more_bits = bits_of(whole.top(*larger_extent), *larger_zero) > bits_of(small.top(*extent), *zero);
         let share = if more_bits { MIN_SAME_STEP_OF_MORE_BITS } else { MIN_SAME_STEP };
         let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision, share);
@@ -141,8 +149,8 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     })
 }
 
-/// The cheapest lattice that some of the blocks lie on, where the whole is on none: rows of a quantized model beside rows of
-/// another, or experts of both kinds in one tensor.
+/// The cheapest lattice that some of the blocks lie on, where the whole tensor is on none: rows of a quantized model
+/// beside rows of another, or experts of both kinds in one tensor.
 pub(crate) fn find_in_part(sample: &Sample, axis: Axis, precision: Precision) -> Option<Lattice> {
     let found: Vec<(f64, Lattice)> = tried()
         .into_par_iter()

@@ -1,25 +1,26 @@
-//! The null model: blocks that were made to look like the sampled ones.
+//! The null model: surrogates, which are blocks made to look like the sampled ones.
 
 use super::rule::Rule;
 use crate::interval::{Precision, Zero, levels, points};
 use crate::sample::{mix, symmetric_uniform};
 
-/// How far a surrogate's values are moved, relative to their distance from the block's mean.
+/// How far the values of a surrogate are moved, as a share of their distance from the mean of the block.
 pub(crate) const SURROGATE_SHIFT: f64 = 0.06;
 
 pub(crate) fn mean(block: &[f32]) -> f64 {
     block.iter().map(|x| f64::from(*x)).sum::<f64>() / block.len().max(1) as f64
 }
 
-/// What of a value a surrogate's is moved in proportion to: its distance from the mean of its block. Weights lie around
-/// zero; of those around one, 6 % of the value would leave the few levels that storage has there, and no surrogate
-/// would look like them. Zeros stay: pruned weights are no levels.
+/// The part of a value that the move of a surrogate's value is proportional to: its distance from the mean of its
+/// block. Weights usually lie around zero. For weights around one, a move by 6 % of the value would leave the few
+/// levels that storage has there, and no surrogate would look like them. Zeros stay, since pruned weights are not
+/// levels.
 pub(crate) fn moved_part(x: f64, mean: f64) -> f64 {
     if x == 0.0 { 0.0 } else { x - mean }
 }
 
-/// Blocks explained after every distinct level has been moved and rounded to storage again: equal values
-/// stay equal, so that what few levels alone would give is part of the chance.
+/// The number of blocks that are still explained after every distinct level has been moved and rounded to storage
+/// again. Equal values stay equal, so that what few levels alone would give is part of the chance.
 pub(super) fn surrogate_hits(
     blocks: &[&Vec<f32>],
     zero: Zero,

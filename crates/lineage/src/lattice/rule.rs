@@ -3,39 +3,42 @@
 use super::claim::{BlockCount, CHANCE_RATE, MIN_HIT_SHARE, MIN_PART_SHARE};
 use crate::interval::{self, Fit, HIT_BITS, Point};
 
-/// Distances a block needs before it can tell anything,
+/// The fewest distances with which a block can tell anything.
 pub(super) const MIN_POINTS: usize = 3;
-/// and bits of evidence that it could give for a lattice of so many steps: a hit and the cost of naming the step.
+/// The bits of evidence that a block must be able to give for a lattice of this many steps: a hit and the cost of
+/// naming the step.
 const MIN_BITS_AT_STAKE: f64 = 12.0;
 const STEPS_AT_STAKE: f64 = 16.0;
 
 /// When a block counts as explained.
 #[derive(Clone, Copy)]
 pub(super) enum Rule {
-    /// Some step explains it, and pays for its own name.
+    /// Some step explains the block and pays for its own name; the number is the largest multiple that is tried.
     AnyTop(u32),
-    /// The same for a grid of some blocks only, which nothing but each of them speaks for.
+    /// The same for a grid of only some blocks, where each block must be convincing by itself.
     AnyTopInPart(u32),
-    /// The step under which its largest value is this multiple, as in most blocks: −7 … 7 and the like, in which
-    /// a block has too few levels to name a multiple of its own. The multiple is named once for all blocks.
+    /// The largest value is this multiple of the step, as in most blocks: −7 … 7 and the like, where a block has too
+    /// few levels to name a multiple of its own. The multiple is named once for all blocks.
     Top(u32),
 }
 
-/// Bits that a block must give where only some do: 2^−16 by chance. After a merge or an average in coarse storage many blocks lie near
-/// a lattice, and give a little more than a hit takes; on as many levels as such storage has near one, more than on few, so the
-/// bits that name the multiple count once more.
+/// The bits that a block must give where only some blocks do: 2^−16 by chance. After a merge or an average in coarse
+/// storage many blocks lie near a lattice and give a little more than a hit needs. They do so with as many levels as
+/// such storage has near one, rather than with few, so the bits that name the multiple count once more.
 const HIT_BITS_IN_PART: f64 = 16.0;
-/// Of finer grids in part of a tensor nothing is claimed: large values beside small ones in coarse storage are such.
+/// The largest multiple of a grid in a part of a tensor: large values beside small ones in coarse storage lie on finer
+/// grids.
 pub(super) const MAX_TOP_IN_PART: u32 = 32;
 
-/// Bits that a block must give under a multiple that it need not name: 2^−5 by chance.
+/// The bits that a block must give under a multiple that it need not name: 2^−5 by chance.
 const HIT_BITS_NAMED: f64 = 5.0;
 const CHANCE_RATE_NAMED: f64 = CHANCE_RATE + 1.0 / 32.0;
-/// Bits that a block could give then, for it to tell anything.
+/// The bits that a block must then be able to give.
 const MIN_BITS_AT_STAKE_NAMED: f64 = 7.0;
-/// A multiple that all blocks share is looked for up to here; finer lattices tell by themselves.
+/// The largest multiple that all blocks may share; finer lattices tell by themselves.
 pub(super) const MAX_SHARED_TOP: u32 = 16;
-/// and from here on: of two levels and the zero between them, few levels are all there is to say.
+/// The smallest multiple that all blocks may share: with two levels and the zero between them, few levels are all that
+/// can be said.
 pub(super) const MIN_SHARED_TOP: u32 = 3;
 
 impl Rule {
@@ -60,7 +63,7 @@ impl Rule {
         interval::add_up_to(at_stake, rest.iter().map(|p| libm::log2(step / (2.0 * p.h)).max(0.0)))
     }
 
-    /// Share of the blocks that it must explain.
+    /// The least share of the blocks that the rule must explain.
     pub(super) fn min_hit_share(self) -> f64 {
         match self {
             Rule::AnyTopInPart(_) => MIN_PART_SHARE,

@@ -9,27 +9,27 @@
 //! d = absmax / |E|      value = (entry nearest to x / d)·d      (d = 0 → 0)
 //! ```
 //!
-//! E is the entry of greatest magnitude. Where −E is no entry, d takes the sign that brings the group's
-//! value of greatest magnitude onto E (the positive one of two). Halfway between two entries the one
-//! with the even index in the sorted table is taken.
+//! E is the entry of greatest magnitude. Where the table has no entry −E, d takes the sign that brings the group's
+//! value of greatest magnitude onto E (the positive one of two). Halfway between two entries, the one with the even
+//! index in the sorted table is taken.
 
 use super::group::{GroupKernel, Places, Range, RangeOverflow};
 use super::scale::{Levels, ScaleFormat};
 
-/// A table of values and how it is used when a scheme says nothing else.
+/// A built-in table of values, and how it is used when a scheme says nothing else.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CodebookFormat {
-    /// Scheme name.
+    /// The name of the codebook in a scheme.
     pub name: &'static str,
-    /// Ascending, each value once.
+    /// The entries in ascending order, each value once.
     pub entries: &'static [f32],
-    /// Values that share a scale where no granularity is given.
+    /// The number of values that share a scale where the scheme gives no granularity.
     pub blck_size: u32,
-    /// What holds the scale where nothing is said.
+    /// The format of the scale where the scheme gives none.
     pub scale: ScaleFormat,
 }
 
-/// Quantiles of the normal distribution, as far out of the middle as sixteen codes reach.
+/// NF4: quantiles of the normal distribution, for sixteen codes.
 pub(crate) const NF4: [f32; 16] = [
     -1.0,
     -0.696_192_8,
@@ -49,7 +49,7 @@ pub(crate) const NF4: [f32; 16] = [
     1.0,
 ];
 
-/// Fifteen values: the codes for +0 and −0 are one.
+/// FP4 of bitsandbytes: fifteen values, since the codes for +0 and −0 are one entry.
 pub(crate) const FP4: [f32; 15] = [
     -1.0,
     -2.0 / 3.0,
@@ -68,17 +68,17 @@ pub(crate) const FP4: [f32; 15] = [
     1.0,
 ];
 
-/// Integers: a codebook that ggml stores.
+/// IQ4_NL: integers, a codebook that ggml stores.
 pub(crate) const IQ4_NL: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 impl CodebookFormat {
-    /// Bits of a code.
+    /// The number of bits of a code.
     pub fn bits(&self) -> u32 {
         self.entries.len().next_power_of_two().ilog2()
     }
 
-    /// The entry of greatest magnitude: the last one, unless the first lies farther out.
+    /// The entry of greatest magnitude: the last one, unless the first lies farther from zero.
     pub fn extreme(&self) -> f32 {
         extreme(self.entries)
     }
@@ -91,19 +91,20 @@ pub(crate) fn extreme(entries: &[f32]) -> f32 {
     if -first > last { first } else { last }
 }
 
+/// The kernel of a codebook.
 pub(crate) struct Codebook<'a> {
     entries: &'a [f32],
-    /// The least F32 that goes to the next entry, for each entry but the last.
+    /// For each entry but the last, the least F32 that goes to the next entry.
     up_from: Vec<f32>,
     extreme: f32,
-    /// Half a step before the first entry and after the last.
+    /// The values half a step before the first entry and half a step after the last.
     beyond: (f32, f32),
     symmetric: bool,
     scale: ScaleFormat,
 }
 
 impl<'a> Codebook<'a> {
-    /// Of entries that ascend.
+    /// A kernel for these entries, which ascend.
     pub(crate) fn new(entries: &'a [f32], scale: ScaleFormat) -> Self {
         let extreme = extreme(entries);
         Codebook {
@@ -117,21 +118,23 @@ impl<'a> Codebook<'a> {
     }
 }
 
-/// Beyond the first of `entries`, by half the way to the second.
+/// The value that lies beyond the first of `entries` by half the way to the second.
 fn half_a_step_on<'e>(mut entries: impl Iterator<Item = &'e f32>) -> f32 {
     let mut next = || entries.next().copied().map_or(0.0, f64::from);
     let (end, before) = (next(), next());
     (end + (end - before) / 2.0) as f32
 }
 
-/// Entries up to which going through all of them, which vectorises, beats halving.
+/// The number of entries up to which a loop over all of them, which vectorises, is faster than a binary search.
 const FEW_ENTRIES: usize = 32;
 
-/// The least F32 nearer to `high` than to `low`, the entries i and i + 1; or their middle, if the even one is `high`.
+/// The least F32 that is nearer to `high` than to `low`, entries i and i + 1 of a table; or their middle, if the entry
+/// with the even index is `high`.
 fn first_above(low: f32, high: f32, i: usize) -> f32 {
     let (low, high) = (f64::from(low), f64::from(high));
     let sum = low + high;
-    // What the sum lost, exactly (Knuth's two-sum): entries of a file may lie farther apart than f64 has bits.
+    // What rounding the sum lost, exactly (Knuth's two-sum): entries from a file may lie farther apart than f64 has
+    // bits.
     let of_high = sum - low;
     let lost = (low - (sum - of_high)) + (high - of_high);
     let rounded = (sum / 2.0) as f32;
@@ -232,7 +235,7 @@ mod tests {
             let d = kernel.scale(Range::of(&values)).unwrap();
             assert_eq!(d, -sign);
             kernel.apply(d, &mut values, Places::contiguous(0));
-            // −60 is nearest to −65; 0 has no entry and goes to 1.
+            // −60 is nearest to −65. There is no entry for 0, which goes to 1.
             assert_eq!(values, [127.0 * sign, -113.0 * sign, 65.0 * sign, -sign]);
         }
     }

@@ -1,63 +1,64 @@
-//! A codebook from a text: numbers separated by blanks, commas or line ends; `#` begins a comment.
+//! A codebook from a text file: numbers with blanks, commas or line ends between them; `#` begins a comment.
 
-/// Entries of a codebook, ascending, each once.
+/// The entries of a codebook, in ascending order, each once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodebookTable {
     entries: Vec<f32>,
 }
 
-/// Most entries: eight bits of code.
+/// The most entries of a table: as many as a code of eight bits can name.
 pub const MAX_ENTRIES: usize = 256;
 
-/// The greatest magnitude may lie in this range. Scales are relative to it: below, d could overflow; far above, it
-/// would fall among F32's subnormals.
+/// The range that the greatest magnitude must be in. Scales are relative to it: with a smaller one a scale could
+/// overflow, with a much larger one it would be subnormal.
 const MAGNITUDES: std::ops::RangeInclusive<f32> = 1.0..=65_504.0;
 
-/// Why a text is no codebook.
+/// Why a text is not a codebook.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CodebookTableError {
-    /// Not a number that F32 holds.
+    /// A word is not a number that F32 can represent.
     #[error(
         "line {line}: found {found:?}, wanted a finite number\nhint: numbers are separated by blanks, commas or line ends; # begins a comment"
     )]
     Number {
-        /// Counted from 1.
+        /// The line of the text, counted from 1.
         line: usize,
-        /// As written, cut short.
+        /// The word as written, shortened.
         found: String,
     },
-    /// A value twice.
+    /// A value occurs twice.
     #[error(
-        "line {line}: {value} is there already, wanted each entry once\nhint: as F32, values that are closer than its spacing are one"
+        "line {line}: {value} occurs twice, wanted each entry once\nhint: numbers that round to the same F32 are one entry"
     )]
     Repeated {
-        /// Counted from 1.
+        /// The line of the second occurrence, counted from 1.
         line: usize,
-        /// In F32.
+        /// The value, rounded to F32.
         value: f32,
     },
-    /// Too few or too many.
+    /// There are too few or too many entries.
     #[error("found {found} entries, wanted 2 to {MAX_ENTRIES}\nhint: a code has at most eight bits")]
     Count {
-        /// Entries; counting ends one beyond the most.
+        /// The number of entries; counting stops at one more than the most.
         found: usize,
     },
-    /// All too small, or one too large.
+    /// All entries are too small, or one is too large.
     #[error(
         "the greatest magnitude is {found:e}, wanted 1 to 65504\n\
-         hint: multiply all entries by one power of two: scales are relative to the greatest"
+         hint: multiply all entries by the same power of two; scales are relative to the greatest"
     )]
     Magnitude {
-        /// Greatest magnitude.
+        /// The greatest magnitude of the entries.
         found: f32,
     },
 }
 
 impl CodebookTable {
-    /// Reads a text; entries may come in any order.
+    /// Reads a text; the entries may be in any order.
     ///
     /// # Errors
-    /// When a word is no number, a value comes twice, or there are too few or too many.
+    /// When a word is not a finite number, a value occurs twice, there are too few or too many entries, or the greatest
+    /// magnitude is out of range.
     pub fn parse(text: &str) -> Result<CodebookTable, CodebookTableError> {
         let mut found: Vec<(f32, usize)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -67,7 +68,7 @@ impl CodebookTable {
                 let value = word.parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
                     CodebookTableError::Number { line: line_number, found: word.chars().take(40).collect() }
                 })?;
-                // −0 is 0.
+                // −0 becomes 0.
                 found.push((value + 0.0, line_number));
                 if found.len() > MAX_ENTRIES {
                     return Err(CodebookTableError::Count { found: found.len() });
@@ -89,12 +90,12 @@ impl CodebookTable {
         Ok(CodebookTable { entries })
     }
 
-    /// Ascending.
+    /// The entries in ascending order.
     pub fn entries(&self) -> &[f32] {
         &self.entries
     }
 
-    /// Bits of a code.
+    /// The number of bits of a code.
     pub fn bits(&self) -> u32 {
         self.entries.len().next_power_of_two().trailing_zeros()
     }
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_codebook_is_refused_with_its_line() {
+    fn a_text_that_is_not_a_codebook_is_refused_with_its_line() {
         let error = |text: &str| CodebookTable::parse(text).unwrap_err();
         assert_eq!(error("1\n0 x1"), CodebookTableError::Number { line: 2, found: "x1".into() });
         assert!(matches!(error("1 1e40"), CodebookTableError::Number { line: 1, .. }));

@@ -17,18 +17,18 @@ use super::exponent::pow2;
 use super::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero};
 use multiversion::multiversion;
 
-/// What the codes at the top of the range mean.
+/// The meaning of the codes at the top of the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Specials {
-    /// The last exponent holds infinity and NaN; overflow goes to infinity.
+    /// The last exponent is for infinity and NaN; overflow goes to infinity.
     Ieee,
-    /// The very last code is NaN, and there is no infinity; overflow is held at the largest value.
+    /// The very last code is NaN, and there is no infinity; overflow is clamped to the largest value.
     Fn,
-    /// Neither infinity nor NaN; overflow is held at the largest value.
+    /// There is neither infinity nor NaN; overflow is clamped to the largest value.
     Finite,
 }
 
-/// A float format of X exponent and Y mantissa bits, every value of which F32 holds.
+/// A float format with X exponent bits and Y mantissa bits, all values of which are exact in F32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExMy {
     exponent_bits: u8,
@@ -41,32 +41,32 @@ const fn format(exponent_bits: u8, mantissa_bits: u8, specials: Specials) -> ExM
     ExMy { exponent_bits, mantissa_bits, bias: (1 << (exponent_bits - 1)) - 1, specials }
 }
 
-/// Most exponent bits: F32 has no more.
+/// The most exponent bits: as many as F32 has.
 pub const MAX_EXPONENT_BITS: u8 = 8;
-/// Most mantissa bits: one fewer than F32.
+/// The most mantissa bits: one fewer than F32 has.
 pub const MAX_MANTISSA_BITS: u8 = 22;
 
 impl ExMy {
-    /// bfloat16.
+    /// bfloat16: the upper half of F32.
     pub const BF16: ExMy = format(8, 7, Specials::Ieee);
-    /// IEEE 754 binary16.
+    /// IEEE 754 binary16, half precision.
     pub const F16: ExMy = format(5, 10, Specials::Ieee);
-    /// NVIDIA TensorFloat-32.
+    /// NVIDIA's TensorFloat-32.
     pub const TF32: ExMy = format(8, 10, Specials::Ieee);
-    /// OCP OFP8 E4M3.
+    /// E4M3 of the OCP 8-bit floating point specification.
     pub const FP8_E4M3: ExMy = format(4, 3, Specials::Fn);
-    /// OCP OFP8 E5M2.
+    /// E5M2 of the OCP 8-bit floating point specification.
     pub const FP8_E5M2: ExMy = format(5, 2, Specials::Ieee);
-    /// OCP MX FP6 E2M3.
+    /// FP6 E2M3 of the OCP MX specification.
     pub const FP6_E2M3: ExMy = format(2, 3, Specials::Finite);
-    /// OCP MX FP6 E3M2.
+    /// FP6 E3M2 of the OCP MX specification.
     pub const FP6_E3M2: ExMy = format(3, 2, Specials::Finite);
-    /// OCP MX FP4 E2M1.
+    /// FP4 E2M1 of the OCP MX specification.
     pub const FP4_E2M1: ExMy = format(2, 1, Specials::Finite);
 
-    /// The format with these fields, or `None` when it has no such format: X from 1 to 8, Y from 0 to
-    /// 22, and every value within what F32 holds ([`ExMy::biases`]). `ieee` and `fn` need a mantissa,
-    /// and `ieee` an exponent that is left when the last one is taken.
+    /// The format with these fields; `None` when there is no such format. X is from 1 to 8, Y from 0 to 22, and every
+    /// value must be exact in F32 (see [`ExMy::biases`]). `ieee` and `fn` need a mantissa, and `ieee` an exponent that
+    /// remains when the last one is taken.
     pub fn new(exponent_bits: u8, mantissa_bits: u8, specials: Specials, bias: i16) -> Option<Self> {
         let format = ExMy { exponent_bits, mantissa_bits, bias, specials };
         let shape = (1..=MAX_EXPONENT_BITS).contains(&exponent_bits) && mantissa_bits <= MAX_MANTISSA_BITS;
@@ -78,7 +78,7 @@ impl ExMy {
         (shape && specials_fit && format.min_exponent() >= -126 && format.max_exponent() <= 127).then_some(format)
     }
 
-    /// IEEE's rule: 2^(X−1) − 1.
+    /// The bias by IEEE's rule: 2^(X−1) − 1.
     pub fn default_bias(exponent_bits: u8) -> i16 {
         (1i16 << exponent_bits.saturating_sub(1).min(MAX_EXPONENT_BITS)) - 1
     }
@@ -88,49 +88,50 @@ impl ExMy {
         self.bias == ExMy::default_bias(self.exponent_bits)
     }
 
-    /// Least and greatest bias with which all values are F32's; empty (least > greatest) when there is none.
+    /// The least and the greatest bias under which all values are exact in F32. The range is empty (least > greatest)
+    /// when there is no such bias.
     pub fn biases(exponent_bits: u8, specials: Specials) -> (i16, i16) {
         let last_exponent = (1i16 << exponent_bits.min(MAX_EXPONENT_BITS)) - 1 - i16::from(specials == Specials::Ieee);
         (last_exponent - 127, 127)
     }
 
-    /// X.
+    /// X, the number of exponent bits.
     pub fn exponent_bits(self) -> u32 {
         u32::from(self.exponent_bits)
     }
 
-    /// Y: stored bits of the significand, without the implicit one.
+    /// Y, the number of stored bits of the significand, without the implicit one.
     pub fn mantissa_bits(self) -> u32 {
         u32::from(self.mantissa_bits)
     }
 
-    /// What is taken off the stored exponent.
+    /// The number that is subtracted from the stored exponent.
     pub fn bias(self) -> i32 {
         i32::from(self.bias)
     }
 
-    /// Meaning of the codes at the top.
+    /// The meaning of the codes at the top of the range.
     pub fn specials(self) -> Specials {
         self.specials
     }
 
-    /// Bits a value takes where the format is stored.
+    /// Bits that a value takes where the format is stored.
     pub fn bits(self) -> u32 {
         1 + self.exponent_bits() + self.mantissa_bits()
     }
 
-    /// Exponent of the smallest normal value.
+    /// The exponent of the smallest normal value.
     pub fn min_exponent(self) -> i32 {
         1 - self.bias()
     }
 
-    /// Exponent of the largest finite value.
+    /// The exponent of the largest finite value.
     pub fn max_exponent(self) -> i32 {
         let last = (1 << self.exponent_bits) - 1 - self.bias();
         last - i32::from(self.specials == Specials::Ieee)
     }
 
-    /// Sign-less code of the largest finite value.
+    /// The code of the largest finite value, without its sign bit.
     pub fn largest_code(self) -> u32 {
         let all = (1u32 << (self.exponent_bits + self.mantissa_bits)) - 1;
         match self.specials {
@@ -140,7 +141,7 @@ impl ExMy {
         }
     }
 
-    /// The value of a sign-less code, by the drawing above, as if codes went on for ever.
+    /// The value of a code without its sign bit, by the drawing above, as if every code were a number.
     pub fn decode(self, code: u32) -> f64 {
         let (e, m) = (code >> self.mantissa_bits, code & ((1 << self.mantissa_bits) - 1));
         let spacing = |e: i32| libm::ldexp(1.0, e - self.bias() - self.mantissa_bits() as i32);
@@ -155,13 +156,13 @@ impl ExMy {
         self.decode(self.largest_code()) as f32
     }
 
-    /// Halfway between the largest finite value and the one that the next code would have.
+    /// The middle between the largest finite value and the value that the next code would have.
     pub(crate) fn beyond(self) -> f32 {
         let largest = self.largest_code();
         ((self.decode(largest) + self.decode(largest + 1)) / 2.0) as f32
     }
 
-    /// Casts one value. NaN stays NaN and infinity infinity.
+    /// Rounds one value to the format. NaN stays NaN and infinity stays infinity.
     ///
     /// # Examples
     /// ```
@@ -182,13 +183,13 @@ impl ExMy {
         }
     }
 
-    /// Casts finite values in place; the first stands at `start` of its tensor.
+    /// Rounds finite values in place; the first one is the tensor's `start`-th.
     pub(crate) fn cast_slice<R: Round>(self, round: R, values: &mut [f32], start: usize) {
         cast_wide(Grid::of(self), round, values, start);
     }
 }
 
-/// Compiled for what the machine has; a wider instruction gives the same bits.
+/// The loop of [`ExMy::cast_slice`], compiled for several instruction sets; all give the same bits.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
     for (i, x) in values.iter_mut().enumerate() {
@@ -198,18 +199,18 @@ fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
 
 pub(super) const SIGN: u32 = 0x8000_0000;
 
-/// What the cast needs of a format, in F32's own bits.
+/// What a cast needs to know of a format, in F32's own bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid {
-    /// Bits of F32's significand that the format lacks.
+    /// The number of bits of F32's significand that the format lacks.
     shift: u32,
-    /// Flips the bit that decides a tie where the format's last bit is one of its exponent.
+    /// A mask for the bit that decides a tie, where the format's last bit is one of its exponent.
     parity: u32,
     smallest_normal: u32,
-    /// Of the subnormals.
+    /// The distance between subnormals.
     spacing: f32,
     largest: u32,
-    /// What a magnitude beyond the largest becomes.
+    /// The bits that a magnitude beyond the largest becomes.
     overflow: u32,
 }
 
@@ -229,7 +230,7 @@ impl Grid {
         }
     }
 
-    /// Overflow is held at the largest value, whatever the format has.
+    /// The same format with overflow clamped to the largest value, whatever the format has.
     pub(crate) fn saturating(mut self) -> Grid {
         self.overflow = self.largest;
         self
@@ -238,9 +239,9 @@ impl Grid {
     #[inline(always)]
     pub(crate) fn cast<R: Round>(&self, round: R, x: f32, place: usize) -> f32 {
         let (sign, abs) = (x.to_bits() & SIGN, x.to_bits() & !SIGN);
-        // Magnitude bits order as magnitudes do, and a carry out of the significand is the next exponent.
+        // Magnitude bits order as magnitudes do, and a carry out of the significand gives the next exponent.
         let normal = (abs + round.carry(abs ^ self.parity, self.shift, place)) & (u32::MAX << self.shift);
-        // The quotient is exact but where it is far below one half.
+        // The quotient is exact except far below one half.
         let steps = f32::from_bits(abs) / self.spacing;
         let subnormal = (round.integer(steps, place) * self.spacing).to_bits();
         let cast = if abs < self.smallest_normal { subnormal } else { normal };
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_f32_cannot_hold_or_without_numbers_is_none() {
+    fn a_format_beyond_f32_or_without_numbers_does_not_exist() {
         assert!(ExMy::new(8, 7, Specials::Ieee, 127).is_some());
         assert!(ExMy::new(8, 7, Specials::Ieee, 128).is_none(), "subnormals below F32's normals");
         assert!(ExMy::new(8, 7, Specials::Finite, 127).is_none(), "beyond F32's largest");

@@ -1,6 +1,6 @@
 //! Powers of two and exponents, exact over all of F32.
 
-/// Exponent of a positive finite value, subnormals included: 2^e ≤ x < 2^(e+1).
+/// The exponent e of a positive finite value, subnormals included: 2^e ≤ x < 2^(e+1).
 pub(crate) fn floor_log2(x: f32) -> i32 {
     let bits = x.to_bits();
     match bits >> 23 {
@@ -9,7 +9,7 @@ pub(crate) fn floor_log2(x: f32) -> i32 {
     }
 }
 
-/// 2^e for −149 ≤ e ≤ 127.
+/// 2^e, for −149 ≤ e ≤ 127.
 pub(crate) fn pow2(e: i32) -> f32 {
     debug_assert!((-149..=127).contains(&e));
     f32::from_bits(if e >= -126 { ((e + 127) as u32) << 23 } else { 1 << (e + 149) })

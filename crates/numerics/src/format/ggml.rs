@@ -1,34 +1,34 @@
-//! ggml's own types as schemes: quantized and restored by ggml's functions through [`BlockCodec`],
-//! so that the bits are llama.cpp's.
+//! The table of ggml's own types. ggml's functions quantize to them, through a [`BlockCodec`](crate::BlockCodec), so
+//! that the bits are llama.cpp's.
 
 /// A ggml type that tensors can be quantized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GgmlFormat {
-    /// Upstream spelling, as `ggml_type_name` prints it.
+    /// The upstream spelling, as `ggml_type_name` prints it.
     pub name: &'static str,
-    /// Values in a block.
+    /// The number of values in a block.
     pub blck_size: usize,
-    /// Bytes of a block.
+    /// The number of bytes of a block.
     pub type_size: usize,
-    /// The bare name (without `ggml:`) means this type; false where a standard has the same name.
+    /// Whether the bare name, without `ggml:`, means this type; false where a standard has the same name.
     pub bare: bool,
-    /// What an importance matrix is to its quantizer.
+    /// How the type's quantizer uses an importance matrix.
     pub imatrix: ImatrixUse,
 }
 
-/// What an importance matrix is to the quantizer of a type.
+/// How the quantizer of a type uses an importance matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImatrixUse {
-    /// It is not looked at.
+    /// The quantizer ignores it.
     Ignored,
-    /// It decides which errors matter; without it the values themselves do.
+    /// It decides which errors matter most; without it the values themselves do.
     Optional,
-    /// Nothing goes without.
+    /// The quantizer does not work without it.
     Required,
 }
 
 impl ImatrixUse {
-    /// In one word.
+    /// The use in one word.
     pub fn name(self) -> &'static str {
         match self {
             ImatrixUse::Ignored => "none",
@@ -39,12 +39,12 @@ impl ImatrixUse {
 }
 
 impl GgmlFormat {
-    /// Realised bits a value takes, scales included.
+    /// Bits that a value takes where the type is stored, scales included.
     pub fn bits_per_weight(&self) -> f64 {
         (self.type_size * 8) as f64 / self.blck_size as f64
     }
 
-    /// The type of that name in either case, without `ggml:`.
+    /// The type with this name, in upper or lower case, without `ggml:`.
     pub fn find(name: &str) -> Option<&'static GgmlFormat> {
         GGML_FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name))
     }
@@ -66,14 +66,14 @@ const fn standards_name(format: GgmlFormat) -> GgmlFormat {
     GgmlFormat { bare: false, ..format }
 }
 
-/// Every type that `ggml_quantize_chunk` writes, and the plain floats. Block shapes are a copy of
-/// `type_traits`, used for listings and held to the container's table by a test; the kernels go by
-/// [`BlockCodec::layout`].
+/// Every type that `ggml_quantize_chunk` writes, and the plain floats. The block shapes are a copy of `type_traits`,
+/// for listings; a test compares them with the container's table. Kernels go by
+/// [`BlockCodec::layout`](crate::BlockCodec::layout).
 ///
 /// # Source
 /// ggml.c, `type_traits` and `ggml_quantize_chunk`; ggml-common.h for the block structs.
 pub const GGML_FORMATS: &[GgmlFormat] = &[
-    // `f16` and `bf16` are the minifloats' names; the conversions agree, but only these go through ggml.
+    // `f16` and `bf16` are names of small floats. The conversions agree, but only these rows go through ggml.
     standards_name(no_imatrix(ty("f32", 1, 4))),
     standards_name(no_imatrix(ty("f16", 1, 2))),
     standards_name(no_imatrix(ty("bf16", 1, 2))),

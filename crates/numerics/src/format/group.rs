@@ -1,9 +1,9 @@
-//! A group of values that share a scale: where they stand in the tensor, what is measured of them, and what a format does with them.
+//! A group of values that share a scale: its range, the positions of its values, and what a format does with it.
 
 use super::scale::GroupScale;
 use multiversion::multiversion;
 
-/// The least and greatest finite value of a group; both 0 when it has none.
+/// The least and the greatest finite value of a group; both are 0 when it has none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Range {
     pub(crate) min: f32,
@@ -11,7 +11,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// Of no values.
+    /// The range of a group without finite values.
     pub(crate) const NONE: Range = Range { min: 0.0, max: 0.0 };
 
     #[inline(always)]
@@ -23,29 +23,29 @@ impl Range {
         self.min.abs().max(self.max.abs())
     }
 
-    /// Cut off at ±`limit`, which is not negative.
+    /// The range clamped to ±`limit`; `limit` is not negative.
     pub(crate) fn within(self, limit: f32) -> Range {
         Range { min: self.min.clamp(-limit, limit), max: self.max.clamp(-limit, limit) }
     }
 }
 
-/// A group's greatest less its least value is beyond F32.
+/// An error: the greatest value of a group less its least value is beyond F32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RangeOverflow {
     pub(crate) min: f32,
     pub(crate) max: f32,
 }
 
-/// Where the values of a group stand in their tensor.
+/// The positions in their tensor of the values of one group. A group is a run of values, a column or a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
-    /// Of the group's first value.
+    /// The position of the group's first value.
     pub(crate) start: usize,
-    /// Values that stand side by side.
+    /// The number of values that stand side by side.
     width: usize,
-    /// From one such run to the next.
+    /// The distance from the start of one such run to the start of the next.
     pitch: usize,
-    /// Values of the group before the ones at hand.
+    /// The number of values of the group that come before the ones at hand.
     offset: usize,
 }
 
@@ -54,22 +54,22 @@ impl Places {
         Places { start, width: usize::MAX, pitch: 0, offset: 0 }
     }
 
-    /// One below the other.
+    /// The positions of a column, whose values stand one below the other.
     pub(crate) fn column(start: usize, n_per_row: usize) -> Places {
         Places { start, width: 1, pitch: n_per_row, offset: 0 }
     }
 
-    /// Rows of `width`.
+    /// The positions of a tile with rows of `width` values.
     pub(crate) fn tile(start: usize, width: usize, n_per_row: usize) -> Places {
         Places { start, width, pitch: n_per_row, offset: 0 }
     }
 
-    /// Those of the same group from its `offset`-th value on.
+    /// The positions of the same group from its `offset`-th value on.
     pub(crate) fn from(self, offset: usize) -> Places {
         Places { offset: self.offset + offset, ..self }
     }
 
-    /// Of the i-th value at hand.
+    /// The position of the i-th value at hand.
     #[inline(always)]
     pub(crate) fn of(self, i: usize) -> usize {
         let i = i + self.offset;
@@ -77,23 +77,23 @@ impl Places {
     }
 }
 
-/// What a scheme with a scale does to one group.
+/// What a format with a scale does to one group: the arithmetic of a format.
 pub(crate) trait GroupKernel: Send + Sync {
-    /// What the group shares.
+    /// What the values of a group share.
     type Scale: GroupScale;
 
     fn scale(&self, range: Range) -> Result<Self::Scale, RangeOverflow>;
 
-    /// Greatest magnitude that a scale multiplies, where scales may be held in two levels.
+    /// The largest level that a scale multiplies; only asked of formats whose scales may be stored in two levels.
     fn largest(&self) -> f32 {
         1.0
     }
 
-    /// Quantizes and restores in place. Non-finite values may become anything: the caller puts them back.
-    /// A group may come in several parts.
+    /// Quantizes and restores values in place. Non-finite values may become anything: the caller puts them back. A
+    /// group may be passed in several parts.
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
 
-    /// The same to a copy, to see what a scale would do.
+    /// Does the same to a copy of the values, to find the error of a scale.
     fn try_out(&self, scale: Self::Scale, values: &mut [f32], at: Places)
     where
         Self: Sized,
@@ -101,25 +101,25 @@ pub(crate) trait GroupKernel: Send + Sync {
         apply_wide(self, scale, values, at);
     }
 
-    /// Whether a finite value lies beyond the last level by more than half of the step that would come next. Never
-    /// where the scale is 0 and nothing is left to be held.
+    /// Whether a finite value lies beyond the last level by more than half of the step that would come next. False
+    /// where the scale is 0, since no level is left.
     fn is_beyond(&self, scale: Self::Scale, x: f32) -> bool;
 }
 
-/// [`GroupKernel::apply`], compiled for what the machine has.
+/// [`GroupKernel::apply`], compiled for several instruction sets.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 pub(crate) fn apply_wide<K: GroupKernel>(kernel: &K, scale: K::Scale, values: &mut [f32], at: Places) {
     kernel.apply(scale, values, at);
 }
 
-/// [`RangeKeys::of`], compiled for what the machine has.
+/// [`RangeKeys::of`], compiled for several instruction sets.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 pub(crate) fn keys_wide(values: &[f32]) -> RangeKeys {
     RangeKeys::of(values)
 }
 
-/// Least and greatest value as integers that order as the floats do: an integer fold vectorises,
-/// a float one may not, and the order of −0 and +0 is settled.
+/// The least and the greatest value of a group while it is still being read, as integers that order as the floats do. A
+/// fold over integers vectorises where one over floats may not, and it settles the order of −0 and +0.
 #[derive(Clone, Copy)]
 pub(crate) struct RangeKeys {
     min: i32,
@@ -127,6 +127,7 @@ pub(crate) struct RangeKeys {
 }
 
 impl RangeKeys {
+    /// The keys of a group of which nothing was read yet.
     pub(crate) const EMPTY: RangeKeys = RangeKeys { min: i32::MAX, max: i32::MIN };
 
     #[inline(always)]
@@ -149,6 +150,7 @@ impl RangeKeys {
         RangeKeys { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 
+    /// The range of what was read.
     #[inline(always)]
     pub(crate) fn range(self) -> Range {
         if self.min > self.max {
@@ -160,13 +162,14 @@ impl RangeKeys {
     }
 }
 
-/// F32 bits → an integer that orders as the value does (−NaN < −∞ < … < −0 < +0 < … < ∞ < NaN).
+/// Maps F32 bits to an integer that orders as the value does (−NaN < −∞ < … < −0 < +0 < … < ∞ < NaN).
 #[inline(always)]
 fn ordered(bits: u32) -> i32 {
     let bits = bits as i32;
     bits ^ (((bits >> 31) as u32) >> 1) as i32
 }
 
+/// Whether no value is NaN or infinite.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 pub(crate) fn all_finite(values: &[f32]) -> bool {
     const INFINITY: u32 = f32::INFINITY.to_bits();

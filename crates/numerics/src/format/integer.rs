@@ -34,9 +34,10 @@
 //! d = m / −qmax   q = rne(x / d) clamped to −qmax…qmax − 1   value = q·d   (d = 0 → 0)
 //! ```
 //!
-//! A scale under which the largest q gives no finite value, as rounding up near F32's largest value can have it, is the next
-//! lower one instead. q is an integer, so zero is +0.0 whatever the sign of x. Where another format holds the scale, d (and
-//! min) are those of that format before anything is divided by them; other roundings take the place of rne, but for z.
+//! Rounding d up near F32's largest value may make the value of the largest q infinite: d is then the next lower scale
+//! under which it is finite. q is an integer, so zero is +0.0 whatever the sign of x. Where the scale is stored in
+//! another format, d (and min) are rounded to it before anything is divided by them. Other roundings take the place of
+//! rne, except for z.
 //!
 //! # Source
 //! Zero point: ONNX `QuantizeLinear` with the ranges of PyTorch's `MinMaxObserver`. Full range: the sign of
@@ -54,9 +55,9 @@ pub enum Symmetry {
     Sym,
     /// 2^N − 1 steps from the least to the greatest value.
     Asym,
-    /// The same over a range that includes zero, which is a level: an integer of N bits is stored for it.
+    /// 2^N − 1 steps over a range that is extended to include zero. Zero is a level, stored as an integer of N bits.
     ZeroPoint,
-    /// −2^(N−1) to 2^(N−1) − 1 steps, the value of greatest magnitude on the first.
+    /// −2^(N−1) to 2^(N−1) − 1 steps around zero, with the value of greatest magnitude on the first level.
     FullRange,
 }
 
@@ -69,18 +70,19 @@ impl Symmetry {
         ("fullrange", Symmetry::FullRange),
     ];
 
-    /// As an option.
+    /// The name of the option in a scheme.
     pub fn name(self) -> &'static str {
         Symmetry::ALL.iter().find(|(_, symmetry)| *symmetry == self).map_or("", |(name, _)| name)
     }
 }
 
-/// More than half a step beyond the first or last integer.
+/// Whether q lies more than half a step beyond the first or the last integer.
 #[inline(always)]
 fn is_beyond(q: f32, first: f32, last: f32) -> bool {
     q < first - 0.5 || q > last + 0.5
 }
 
+/// The kernel of integers around zero: ±(2^(N−1) − 1) steps.
 pub(crate) struct Symmetric<R> {
     qmax: f32,
     levels: Levels,
@@ -94,7 +96,7 @@ impl<R: Round> Symmetric<R> {
         Symmetric { qmax, levels: Levels::up_to(qmax), scale, round }
     }
 
-    /// The elements of MXINT8: integers of ±127 that stand for as many sixty-fourths.
+    /// The kernel of MXINT8's elements: integers of ±127, counted in sixty-fourths.
     pub(crate) fn mxint8(round: R) -> Self {
         let kernel = Symmetric::new(8, ScaleFormat::E8m0, round);
         Symmetric { levels: Levels { fraction_bits: 6, ..kernel.levels }, ..kernel }
@@ -119,7 +121,7 @@ impl<R: Round> GroupKernel for Symmetric<R> {
             return values.fill(0.0);
         }
         for (i, x) in values.iter_mut().enumerate() {
-            // Clamping to an integer before rounding is clamping after it.
+            // Clamping to an integer before rounding gives the same as clamping after it.
             let q = self.round.integer((*x / d).clamp(-self.qmax, self.qmax), at.of(i));
             *x = q * d;
         }
@@ -131,7 +133,7 @@ impl<R: Round> GroupKernel for Symmetric<R> {
     }
 }
 
-/// −2^(N−1) to 2^(N−1) − 1 steps.
+/// The kernel of full-range integers: −2^(N−1) to 2^(N−1) − 1 steps.
 pub(crate) struct FullRange<R> {
     symmetric: Symmetric<R>,
 }
@@ -174,7 +176,7 @@ impl<R: Round> GroupKernel for FullRange<R> {
     }
 }
 
-/// 2^N − 1 steps, one of which is zero.
+/// The kernel of integers with a zero point: 2^N − 1 steps, one of which is zero.
 pub(crate) struct ZeroPoint<R> {
     qmax: f32,
     scale: ScaleFormat,
@@ -188,7 +190,7 @@ impl<R: Round> ZeroPoint<R> {
 }
 
 impl<R: Round> GroupKernel for ZeroPoint<R> {
-    /// d and z.
+    /// d and z of the drawing above.
     type Scale = (f32, f32);
 
     #[inline(always)]
@@ -210,7 +212,7 @@ impl<R: Round> GroupKernel for ZeroPoint<R> {
             return values.fill(0.0);
         }
         for (i, x) in values.iter_mut().enumerate() {
-            // q − z; clamping to integers before rounding is clamping after it.
+            // q − z. Clamping to integers before rounding gives the same as clamping after it.
             *x = self.round.integer((*x / d).clamp(-z, self.qmax - z), at.of(i)) * d + 0.0;
         }
     }
@@ -221,6 +223,7 @@ impl<R: Round> GroupKernel for ZeroPoint<R> {
     }
 }
 
+/// The kernel of integers over the range of the group: 2^N − 1 steps from its least value.
 pub(crate) struct Asymmetric<R> {
     qmax: f32,
     scale: ScaleFormat,
@@ -234,7 +237,7 @@ impl<R: Round> Asymmetric<R> {
 }
 
 impl<R: Round> GroupKernel for Asymmetric<R> {
-    /// d and min.
+    /// d and min of the drawing above.
     type Scale = (f32, f32);
 
     #[inline(always)]
@@ -341,7 +344,7 @@ mod tests {
             assert_eq!(v, [-8.0 * sign, 7.0 * sign, 3.0 * sign, 0.0]);
             assert_eq!(v[3].to_bits(), 0);
         }
-        // Of two equal magnitudes the positive one.
+        // The positive one of two equal magnitudes decides.
         assert_eq!(kernel.scale(Range { min: -8.0, max: 8.0 }), Ok(-1.0));
     }
 

@@ -1,28 +1,29 @@
-//! The wide small floats by bit tricks of their own; any other format, and any other rounding, is [`ExMy`]'s.
+//! Fast casts for the wide small floats: BF16, F16 and TF32. All other formats, and rounding away from zero, go through
+//! [`ExMy`].
 
 use super::exmy::ExMy;
 use super::rounding::{NearestAway, Rounding};
 use multiversion::multiversion;
 
-/// A binary float format below F32.
+/// A binary float format that is narrower than F32.
 ///
-/// A finite value is ±s·2^(e − mantissa_bits) with an integer s < 2^(mantissa_bits + 1) and
-/// `min_exponent` ≤ e ≤ `max_exponent`; below 2^`min_exponent` the spacing stays (subnormals).
+/// A finite value is ±s·2^(e − mantissa_bits) with an integer s < 2^(mantissa_bits + 1) and `min_exponent` ≤ e ≤
+/// `max_exponent`. Below 2^`min_exponent` the spacing stays the same (subnormals).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Minifloat {
     /// bfloat16: sign, 8 exponent bits, 7 mantissa bits.
     Bf16,
     /// IEEE 754 binary16: sign, 5 exponent bits, 10 mantissa bits.
     F16,
-    /// NVIDIA's TensorFloat-32: sign, 8 exponent bits, 10 mantissa bits, held in 32.
+    /// NVIDIA's TensorFloat-32: sign, 8 exponent bits, 10 mantissa bits, stored in 32.
     Tf32,
 }
 
 impl Minifloat {
-    /// All of them.
+    /// All formats of this type.
     pub const ALL: [Minifloat; 3] = [Minifloat::Bf16, Minifloat::F16, Minifloat::Tf32];
 
-    /// Scheme name.
+    /// The name of the format in a scheme.
     pub fn name(self) -> &'static str {
         match self {
             Minifloat::Bf16 => "bf16",
@@ -31,7 +32,7 @@ impl Minifloat {
         }
     }
 
-    /// Stored bits of the significand, without the implicit one.
+    /// The number of stored bits of the significand, without the implicit one.
     pub fn mantissa_bits(self) -> u32 {
         match self {
             Minifloat::Bf16 => 7,
@@ -39,7 +40,7 @@ impl Minifloat {
         }
     }
 
-    /// Exponent of the smallest normal value.
+    /// The exponent of the smallest normal value.
     pub fn min_exponent(self) -> i32 {
         match self {
             Minifloat::Bf16 | Minifloat::Tf32 => -126,
@@ -47,7 +48,7 @@ impl Minifloat {
         }
     }
 
-    /// Exponent of the largest finite value.
+    /// The exponent of the largest finite value.
     pub fn max_exponent(self) -> i32 {
         match self {
             Minifloat::Bf16 | Minifloat::Tf32 => 127,
@@ -55,7 +56,7 @@ impl Minifloat {
         }
     }
 
-    /// Bits a value takes where the format is stored.
+    /// Bits that a value takes where the format is stored.
     pub fn bits(self) -> u32 {
         match self {
             Minifloat::Bf16 | Minifloat::F16 => 16,
@@ -70,7 +71,7 @@ impl Minifloat {
         f32::from_bits(exponent << 23 | mantissa << (23 - self.mantissa_bits()))
     }
 
-    /// Casts one value. NaN stays NaN and infinity infinity.
+    /// Rounds one value to the format. NaN stays NaN and infinity stays infinity.
     #[inline]
     pub fn cast(self, rounding: Rounding, x: f32) -> f32 {
         if !x.is_finite() {
@@ -87,7 +88,7 @@ impl Minifloat {
         }
     }
 
-    /// Casts finite values in place.
+    /// Rounds finite values in place.
     pub(crate) fn cast_slice(self, rounding: Rounding, values: &mut [f32]) {
         cast_wide(self, rounding, values);
     }
@@ -117,7 +118,7 @@ impl From<Minifloat> for ExMy {
     }
 }
 
-/// Compiled for what the machine has; a wider instruction gives the same bits.
+/// [`Minifloat::cast_each`], compiled for several instruction sets; all give the same bits.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn cast_wide(format: Minifloat, rounding: Rounding, values: &mut [f32]) {
     format.cast_each(rounding, values);
@@ -130,8 +131,8 @@ fn each(values: &mut [f32], cast: impl Fn(f32) -> f32) {
     }
 }
 
-/// Nearest even on the upper 32 − N bits. A carry runs into the exponent and, past the largest
-/// finite value, lands exactly on infinity.
+/// Rounds to the upper 32 − N bits, to nearest even. A carry runs into the exponent and, past the largest finite value,
+/// gives exactly infinity.
 #[inline(always)]
 fn drop_bits_rne<const N: u32>(x: f32) -> f32 {
     let bits = x.to_bits();

@@ -1,4 +1,4 @@
-//! OCP Microscaling (MX) formats: 32 values along the contiguous dimension, one E8M0 scale, small elements.
+//! OCP Microscaling (MX) formats: small elements, with one E8M0 scale for each 32 values of a row.
 //!
 //! ```text
 //! ┌────────┬──────────┬──────────┬─   ─┬───────────┐
@@ -7,37 +7,37 @@
 //! P   mxfp4 e2m1 · mxfp6 e2m3 or e3m2 · mxfp8 e4m3 or e5m2 · mxint8 an integer of ±127 over 64
 //! ```
 //!
-//! X is the exponent of the block's greatest magnitude less that of the element's largest value; an
-//! element beyond that largest value is held there. The code −128 of `mxint8` is not used.
+//! X is the exponent of the block's greatest magnitude less that of the element's largest value. An element beyond that
+//! largest value is clamped to it. The code −128 of `mxint8` is not used.
 //!
 //! # Source
 //! OCP Microscaling Formats (MX) Specification 1.0, sections 5 and 6.3.
 
 use super::exmy::ExMy;
 
-/// Values that share a scale.
+/// The number of values that share a scale.
 pub const MX_BLCK_SIZE: u32 = 32;
 
 /// A format of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MxFormat {
-    /// Scheme name.
+    /// The name of the format in a scheme.
     pub name: &'static str,
-    /// What each value is held in.
+    /// The format of each value within a block.
     pub element: MxElement,
 }
 
-/// What the elements of a block are.
+/// The format of the elements of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MxElement {
-    /// A minifloat.
+    /// A small float with these fields.
     Float(ExMy),
-    /// Eight bits, ±127 over 64.
+    /// An integer of eight bits: ±127, counted in sixty-fourths.
     Int8,
 }
 
 impl MxFormat {
-    /// Bits of one element.
+    /// The number of bits of one element.
     pub fn element_bits(&self) -> u32 {
         match self.element {
             MxElement::Float(float) => float.bits(),

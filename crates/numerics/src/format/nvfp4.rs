@@ -12,8 +12,8 @@
 //! s = e4m3((absmax of the block / 6) · s_enc)      q = e2m1(x · (1 / (s · s_dec)))
 //! ```
 //!
-//! All in F32 and in this order, to nearest even and saturating; factors beyond F32 are held at its
-//! largest value; s = 0 gives zeros.
+//! All arithmetic is in F32 and in this order. Casts round to nearest even and saturate. Factors beyond F32 are clamped
+//! to its largest value. s = 0 gives zeros.
 //!
 //! # Source
 //! NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix on quantization.
@@ -22,15 +22,15 @@ use super::exmy::{ExMy, Grid};
 use super::group::{GroupKernel, Places, Range, RangeOverflow};
 use super::rounding::{NearestEven, Round};
 
-/// Values that share an E4M3 scale.
+/// The number of values that share an E4M3 scale.
 pub const NVFP4_BLCK_SIZE: u32 = 16;
 
-/// The kernel for one tensor.
+/// The kernel for one tensor, whose own scale is known.
 pub(crate) struct Nvfp4<R> {
     element: Grid,
     block_scale: Grid,
     largest: f32,
-    /// Elements beyond are held.
+    /// Elements beyond this magnitude count as beyond the format's range.
     beyond: f32,
     s_enc: f32,
     s_dec: f32,
@@ -38,7 +38,7 @@ pub(crate) struct Nvfp4<R> {
 }
 
 impl<R: Round> Nvfp4<R> {
-    /// For a tensor with that greatest magnitude.
+    /// The kernel for a tensor with this greatest magnitude.
     pub(crate) fn new(absmax: f32, round: R) -> Self {
         let (element, block_scale) = (ExMy::FP4_E2M1, ExMy::FP8_E4M3);
         let reach = element.largest() * block_scale.largest();
@@ -56,7 +56,7 @@ impl<R: Round> Nvfp4<R> {
 }
 
 impl<R> Nvfp4<R> {
-    /// What a block's values are multiplied by.
+    /// The factor that a block's values are multiplied by before they are rounded.
     #[inline(always)]
     fn encode(&self, s: f32) -> f32 {
         (1.0 / (s * self.s_dec)).min(f32::MAX)
@@ -64,7 +64,7 @@ impl<R> Nvfp4<R> {
 }
 
 impl<R: Round> GroupKernel for Nvfp4<R> {
-    /// s.
+    /// s of the drawing above.
     type Scale = f32;
 
     #[inline(always)]

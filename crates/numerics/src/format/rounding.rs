@@ -1,32 +1,32 @@
-//! How a value between two of a format's is brought to one of them.
+//! Rounding: to which of its two neighbours in a format a value goes.
 
 use super::stream::Draws;
 use std::fmt;
 
-/// How one value alone is rounded.
+/// A rounding that depends on the value alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Rounding {
-    /// To nearest, ties to even (IEEE 754 roundTiesToEven).
+    /// To the nearest, ties to even (IEEE 754 roundTiesToEven).
     #[default]
     Rne,
-    /// Towards zero; never to infinity (IEEE 754 roundTowardZero).
+    /// Towards zero, never to infinity (IEEE 754 roundTowardZero).
     Trunc,
-    /// To nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`).
+    /// To the nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`).
     Away,
 }
 
-/// Seed of a scheme that names none.
+/// The seed of a scheme that names none.
 pub const DEFAULT_SEED: u64 = 1;
 
 /// How the values of a tensor are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoundingMode {
-    /// Each value by itself.
+    /// Each value is rounded by itself.
     Value(Rounding),
-    /// Away from zero with the probability that keeps the mean, by a draw that depends on seed,
-    /// tensor name and the value's place in the tensor.
+    /// Each value is rounded away from zero with the probability that keeps the mean. The draw depends on the seed, the
+    /// tensor's name and the value's position in the tensor.
     Stochastic {
-        /// Of the draws.
+        /// The seed of the draws.
         seed: u64,
     },
 }
@@ -49,27 +49,28 @@ impl fmt::Display for RoundingMode {
     }
 }
 
-/// 1.5·2^23: adding it to a value of less than 2^22 rounds that to an integer, ties to even, and
-/// taking it away again is exact. Unlike `round_ties_even` it vectorises without SSE4.1.
+/// 1.5·2^23. Adding it to a value below 2^22 rounds that value to an integer, ties to even, and subtracting it again is
+/// exact. Unlike `round_ties_even` it vectorises without SSE4.1.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// A rounding as the kernels use it: a type each, so that every loop is compiled for its own.
+/// A rounding as the kernels use it. Each rounding is a type of its own, so that every loop is compiled for it.
 ///
-/// `place` is where the value stands in the tensor; only stochastic rounding looks at it.
+/// `place` is the position of the value in its tensor; only stochastic rounding uses it.
 pub(crate) trait Round: Copy + Send + Sync {
-    /// A value beyond the largest one is held there even where the format has infinities.
+    /// Whether a value beyond the largest one is clamped to it even where the format has infinities.
     #[inline(always)]
     fn towards_zero(self) -> bool {
         false
     }
 
-    /// An integer beside `s`, |s| < 2^22.
+    /// One of the two integers next to `s`, for |s| < 2^22.
     fn integer(self, s: f32, place: usize) -> f32;
 
-    /// What to add to the bits of a magnitude before its lowest `shift` bits are dropped, 1 ≤ shift ≤ 23.
+    /// The number to add to the bits of a magnitude before its lowest `shift` bits are dropped, for 1 ≤ shift ≤ 23.
     fn carry(self, bits: u32, shift: u32, place: usize) -> u32;
 }
 
+/// [`Rounding::Rne`] as a type.
 #[derive(Clone, Copy)]
 pub(crate) struct NearestEven;
 
@@ -85,6 +86,7 @@ impl Round for NearestEven {
     }
 }
 
+/// [`Rounding::Trunc`] as a type.
 #[derive(Clone, Copy)]
 pub(crate) struct TowardsZero;
 
@@ -105,6 +107,7 @@ impl Round for TowardsZero {
     }
 }
 
+/// [`Rounding::Away`] as a type.
 #[derive(Clone, Copy)]
 pub(crate) struct NearestAway;
 
@@ -122,6 +125,7 @@ impl Round for NearestAway {
     }
 }
 
+/// [`RoundingMode::Stochastic`] as a type, with the draws of one tensor.
 #[derive(Clone, Copy)]
 pub(crate) struct Stochastic(pub(crate) Draws);
 
@@ -142,8 +146,8 @@ impl Round for Stochastic {
     }
 }
 
-/// A rounding that is looked up for each value: slower, and compiled once. Only for kernels that hold whatever lies
-/// beyond their last level.
+/// A rounding that is looked up for each value. It is slower than the others and compiled only once. It is only for
+/// kernels that clamp whatever lies beyond their last level.
 #[derive(Clone, Copy)]
 pub(crate) enum AnyRounding {
     Even(NearestEven),
@@ -153,7 +157,7 @@ pub(crate) enum AnyRounding {
 }
 
 impl AnyRounding {
-    /// Of a tensor of that name.
+    /// The rounding `mode` for the tensor of this name.
     pub(crate) fn new(mode: RoundingMode, tensor: &str) -> Self {
         match mode {
             RoundingMode::Value(Rounding::Rne) => AnyRounding::Even(NearestEven),
@@ -191,8 +195,8 @@ impl Round for AnyRounding {
     }
 }
 
-/// Compiles `$body` twice, for rounding to nearest even and for any other, and runs the one that `$mode` names. A form for
-/// each rounding would be twice as many.
+/// Compiles `$body` twice, for rounding to nearest even and for all other roundings, and runs the form that `$mode`
+/// asks for. One form for each rounding would double the code.
 macro_rules! with_rounding {
     ($mode:expr, $tensor:expr, $round:ident => $body:expr) => {
         match $mode {
@@ -236,11 +240,11 @@ mod tests {
         let round = Stochastic(Draws::new(3, "t"));
         let n = 40_000;
         let mean = (0..n).map(|i| f64::from(round.integer(-2.25, i))).sum::<f64>() / n as f64;
-        // Standard error √(0.25·0.75/n) = 0.0022; five of them.
+        // Standard error √(0.25·0.75/n) = 0.0022; the bound is five of them.
         assert!((mean + 2.25).abs() < 0.011, "{mean}");
         assert!((0..1000).all(|i| round.integer(7.0, i) == 7.0 && round.integer(0.0, i) == 0.0));
         let carried = (0..n).filter(|&i| (0b11 + round.carry(0b11, 3, i)) >> 3 == 1).count() as f64;
-        // 3/8 of the draws: ± 0.0024.
+        // 3/8 of the draws carry, with a standard error of 0.0024; the bound is five of them.
         assert!((carried / n as f64 - 0.375).abs() < 0.012, "{carried}");
     }
 }

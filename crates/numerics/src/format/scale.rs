@@ -1,51 +1,52 @@
-//! Scales: what a group's step becomes in the format that the scale is held in.
+//! Scales: the step of a group, rounded to the format that the scale is stored in.
 
 use super::exponent::{floor_log2, pow2};
 use super::minifloat::Minifloat;
 use super::rounding::Rounding;
 use std::fmt;
 
-/// The format that a group's scale is held in.
+/// The format that a group's scale is stored in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ScaleFormat {
-    /// As computed.
+    /// F32: the scale as computed.
     #[default]
     F32,
-    /// Rounded to nearest even, held at 65504.
+    /// F16: rounded to nearest even and clamped to 65504.
     F16,
-    /// Rounded to nearest even, held at the largest finite value.
+    /// BF16: rounded to nearest even and clamped to the largest finite value.
     Bf16,
-    /// An E8M0 power of two by the rule of the OCP MX specification: the exponent of the group's
-    /// greatest magnitude less that of the format's, −127 to 127. What is then beyond the format's
-    /// largest value is held there.
+    /// E8M0: a power of two by the rule of the OCP MX specification. Its exponent is that of the group's greatest
+    /// magnitude less that of the format's, clamped to −127…127. Values beyond the format's largest are then clamped to
+    /// it.
     E8m0,
-    /// The least power of two, 2^−126 to 2^127, that is not below the step: nothing is cut off.
+    /// The least power of two from 2^−126 to 2^127 that is not below the step, so that no value is clamped.
     Pow2,
-    /// Two levels, as ggml's K types have them: an F16 scale for each 256 values, and for each block within them an
-    /// integer of six bits that multiplies it.
+    /// Two levels, as in ggml's K types: an F16 scale for each 256 values, and for each block among them an integer of
+    /// six bits that multiplies it.
     F16Hier,
 }
 
 /// What a scale needs to know of a format's values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Levels {
-    /// Greatest magnitude.
+    /// The greatest magnitude of the format.
     pub(crate) largest: f32,
-    /// Its exponent.
+    /// The exponent of `largest`.
     pub(crate) max_exponent: i32,
-    /// Of integers that the format takes as fixed-point numbers: the point is before these bits, so
-    /// the scale that is stored is 2^fraction_bits times the step.
+    /// For integers that stand for fixed-point numbers: how many bits are after the point. The stored scale is
+    /// 2^fraction_bits times the step.
     pub(crate) fraction_bits: i32,
 }
 
 impl Levels {
+    /// The levels of a format with this greatest magnitude and no fraction bits.
     pub(crate) fn up_to(largest: f32) -> Levels {
         Levels { largest, max_exponent: floor_log2(largest), fraction_bits: 0 }
     }
 }
 
 impl ScaleFormat {
-    /// All of them, with their names.
+    /// All formats of a scale, with their names.
     pub const ALL: [(&'static str, ScaleFormat); 6] = [
         ("f32", ScaleFormat::F32),
         ("f16", ScaleFormat::F16),
@@ -55,7 +56,7 @@ impl ScaleFormat {
         ("f16hier", ScaleFormat::F16Hier),
     ];
 
-    /// Bits that one scale takes; of `F16Hier` without the scale above it.
+    /// Bits that one scale takes; for `F16Hier` without the F16 scale above it.
     pub fn bits(self) -> u32 {
         match self {
             ScaleFormat::F32 => 32,
@@ -65,7 +66,7 @@ impl ScaleFormat {
         }
     }
 
-    /// d for a group whose greatest magnitude is `absmax`; 0 when that is 0 or too small for a scale.
+    /// The step of a group whose greatest magnitude is `absmax`; 0 when `absmax` is 0 or too small for a scale.
     pub(crate) fn step(self, absmax: f32, levels: Levels) -> f32 {
         match self {
             _ if absmax == 0.0 => 0.0,
@@ -73,13 +74,13 @@ impl ScaleFormat {
                 let stored = floor_log2(absmax) - (levels.max_exponent - levels.fraction_bits);
                 pow2(stored.clamp(-127, 127) - levels.fraction_bits)
             }
-            // A format of small values alone may want a scale beyond F32.
+            // A format that has only small values may need a scale beyond F32.
             _ => self.within((absmax / levels.largest).min(f32::MAX), |d| d * levels.largest),
         }
     }
 
-    /// A computed scale as the format holds it, or the next lower one that it holds under which `top`, what the format's
-    /// largest value comes to, is finite: rounding a scale up may take that beyond F32.
+    /// The computed scale `d` as this format stores it. Rounding `d` up may take the format's largest value beyond F32:
+    /// then the result is the next lower scale under which `top(scale)`, the value of the largest level, is finite.
     #[inline(always)]
     pub(crate) fn within(self, d: f32, top: impl Fn(f32) -> f32) -> f32 {
         let mut held = self.hold(d);
@@ -89,19 +90,19 @@ impl ScaleFormat {
         held
     }
 
-    /// The next scale below a positive one.
+    /// The next stored scale below a positive one.
     fn lower(self, d: f32) -> f32 {
         match self {
             ScaleFormat::F32 | ScaleFormat::F16Hier => d.next_down(),
-            // Ten and seven bits of mantissa; no scale that is lowered is subnormal.
+            // F16 has ten bits of mantissa and BF16 seven; no scale that is lowered is subnormal.
             ScaleFormat::F16 => f32::from_bits(d.to_bits() - (1 << 13)),
             ScaleFormat::Bf16 => f32::from_bits(d.to_bits() - (1 << 16)),
             ScaleFormat::E8m0 | ScaleFormat::Pow2 => d / 2.0,
         }
     }
 
-    /// A computed scale as the format holds it. Those of `F16Hier` stay as computed until all of a super-block are
-    /// known: [`SuperScale`].
+    /// The computed scale `d` as this format stores it. Scales of `F16Hier` stay as computed until all scales of a
+    /// super-block are known (see [`SuperScale`]).
     pub(crate) fn hold(self, d: f32) -> f32 {
         let saturated = |format: Minifloat| {
             let cast = format.cast(Rounding::Rne, d);
@@ -120,9 +121,10 @@ impl ScaleFormat {
     }
 }
 
-/// What the values of a group share.
+/// What the values of a group share: a scale, or a scale with a minimum or a zero point.
 pub(crate) trait GroupScale: Copy + Send + Sync {
-    /// The scales of a super-block's blocks as they are held once all of them are known; each multiplies up to `largest`.
+    /// Rounds the scales of a super-block's blocks to two levels, once all of them are known. `largest` is the largest
+    /// level that a scale multiplies.
     fn hold_in_two_levels(scales: &mut [Self], largest: f32);
 }
 
@@ -134,24 +136,25 @@ impl GroupScale for f32 {
 }
 
 impl GroupScale for (f32, f32) {
-    /// A minimum and a zero point are held as they are: schemes that have one have no scale in two levels.
+    /// Minima and zero points stay as they are: schemes that have them have no scales in two levels.
     fn hold_in_two_levels(_: &mut [(f32, f32)], _: f32) {}
 }
 
-/// The F16 scale of a super-block: D = f16(greatest d / 63), and each block's is rne(d / D)·D.
+/// The F16 scale of a super-block, D = f16(greatest d / 63). A block's scale is stored as rne(d / D)·D.
 struct SuperScale(f32);
 
 impl SuperScale {
-    /// Greatest integer of a block.
+    /// The greatest integer of a block's scale.
     const MAX: f32 = 63.0;
 
-    /// For blocks with these scales, none negative.
+    /// The super-scale of blocks with these scales, none of which is negative.
     fn over(steps: &[f32]) -> SuperScale {
         let greatest = steps.iter().fold(0.0f32, |m, d| m.max(*d));
         SuperScale(ScaleFormat::F16.hold(greatest / Self::MAX))
     }
 
-    /// A block's scale as it is held: under the next lower integer where `largest` times that would be beyond F32.
+    /// A block's scale as it is stored; under the next lower integer where `largest` times the scale would be beyond
+    /// F32.
     fn hold(&self, d: f32, largest: f32) -> f32 {
         if self.0 == 0.0 {
             return 0.0;
@@ -180,13 +183,14 @@ mod tests {
         // D = 6.3/63 = 0.1, in F16 0.0999755859375 = 819/8192.
         let above = SuperScale::over(&[0.5, 6.3, 0.04]);
         assert_eq!(above.0, 819.0 / 8192.0);
-        // 0.5/D = 5.0012; 6.3/D = 63.015, held at 63; 0.04/D = 0.4001 is lost.
+        // 0.5/D = 5.0012; 6.3/D = 63.015, clamped to 63; 0.04/D = 0.4001 is lost.
         let held = [0.5, 6.3, 0.04].map(|d| above.hold(d, 7.0));
         assert_eq!(held, [5.0, 63.0, 0.0].map(|q| q * 819.0 / 8192.0));
         assert_eq!(SuperScale::over(&[0.0, 0.0]).hold(0.0, 7.0), 0.0);
         assert_eq!(SuperScale::over(&[1e-9]).hold(1e-9, 7.0), 0.0, "too small for F16");
         assert_eq!(SuperScale::over(&[f32::MAX]).hold(f32::MAX, 7.0), 63.0 * 65_504.0);
-        // 1.01 is held as 63·D, D = f16(1.01/63) = 0.016036987…, and 1.0103 times F32's largest value is beyond: 62·D it is.
+        // 1.01 is stored as 63·D, D = f16(1.01/63) = 0.016036987…; 1.0103 times F32's largest value is beyond F32, so
+        // it becomes 62·D.
         let above = SuperScale::over(&[1.01]);
         assert_eq!(above.hold(1.01, f32::MAX / 1.0101), 62.0 * above.0);
     }

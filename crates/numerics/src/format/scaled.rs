@@ -1,17 +1,17 @@
-//! Small floats with a scale for each group.
+//! Small floats with a scale for each group: value = cast(x / d)·d.
 
 use super::exmy::{ExMy, Grid, SIGN};
 use super::group::{GroupKernel, Places, Range, RangeOverflow};
 use super::rounding::Round;
 use super::scale::{Levels, ScaleFormat};
 
-/// A minifloat scaled by group: value = cast(x / d)·d, held at ±largest·d.
+/// The kernel of a small float with a scale d: value = cast(x / d)·d, clamped to ±largest·d.
 ///
-/// The quotient of a group's largest value may exceed the largest finite value by the rounding of d.
-/// d = 0 gives 0 with the sign of x.
+/// The quotient of a group's largest value may exceed the largest finite value, since d is rounded. For d = 0 the
+/// result is 0 with the sign of x.
 pub(crate) struct Scaled<R> {
     grid: Grid,
-    /// Quotients beyond are held.
+    /// Quotients beyond this magnitude count as beyond the format's range.
     beyond: f32,
     levels: Levels,
     scale: ScaleFormat,

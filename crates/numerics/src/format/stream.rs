@@ -1,35 +1,36 @@
-//! Seeded random streams. Where a value stands decides which stream it draws from, never which
-//! thread worked on it.
+//! Seeded random numbers for the values of a tensor. The position of a value decides which numbers it gets; the thread
+//! that works on it never does.
 
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
 use stats::rng::{fnv1a, mix64, nth, symmetric_unit};
 
-/// Values that share one stream where a scheme has no groups of its own.
+/// The number of values that share one stream where a scheme has no groups of its own.
 pub(crate) const STREAM_CHUNK: usize = 1 << 16;
 
-/// PCG's default stream constant: streams differ in their state, since generators that differ only
-/// in this parameter may be correlated.
+/// PCG's default stream constant. Streams differ in their state only, since generators that differ in this constant
+/// alone may be correlated.
 const PCG_STREAM: u128 = 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96;
 
-/// The generator for one part (chunk or row) of one tensor under one seed.
+/// The generator for one part (a chunk or a row) of one tensor under one seed.
 pub(crate) fn stream(seed: u64, tensor: &str, part: u64) -> Pcg64 {
-    // FNV-1a over the three, then SplitMix64's finalizer twice for 128 well-mixed bits.
+    // One hash of seed, part and name, mixed twice for 128 bits.
     let h = fnv1a(seed.to_le_bytes().into_iter().chain(part.to_le_bytes()).chain(tensor.bytes()));
     let (high, low) = (mix64(h), nth(h, 1));
     Pcg64::new(u128::from(high) << 64 | u128::from(low), PCG_STREAM)
 }
 
-/// Values that draw from one stream.
+/// Consecutive values that draw from one stream.
 pub(crate) struct Chunk<'v> {
-    /// Of the chunk in the tensor.
+    /// The number of the chunk in the tensor.
     pub(crate) number: u64,
-    /// Values of the chunk before the ones at hand.
+    /// The number of values of the chunk that come before `values`.
     pub(crate) skipped: usize,
     pub(crate) values: &'v mut [f32],
 }
 
-/// Values of a tensor from its `start`-th on, by the chunks of [`STREAM_CHUNK`] that they belong to.
+/// Splits `values`, the tensor's from its `start`-th on, into the chunks of [`STREAM_CHUNK`] values that they belong
+/// to.
 pub(crate) fn chunks(values: &mut [f32], start: usize) -> Vec<Chunk<'_>> {
     let (number, skipped) = (start / STREAM_CHUNK, start % STREAM_CHUNK);
     let (first, rest) = values.split_at_mut((STREAM_CHUNK - skipped).min(values.len()));
@@ -38,8 +39,8 @@ pub(crate) fn chunks(values: &mut [f32], start: usize) -> Vec<Chunk<'_>> {
     std::iter::once((first, skipped)).chain(rest).enumerate().map(of_chunk).collect()
 }
 
-/// One draw for each place of a tensor, found without going through those before it: SplitMix64
-/// started from seed and name.
+/// One random number for each position of a tensor: the output of SplitMix64 with that number, under a seed made of
+/// `seed` and the tensor's name.
 #[derive(Clone, Copy)]
 pub(crate) struct Draws {
     start: u64,
@@ -50,20 +51,20 @@ impl Draws {
         Draws { start: mix64(fnv1a(seed.to_le_bytes().into_iter().chain(tensor.bytes()))) }
     }
 
-    /// 32 random bits.
+    /// 32 random bits for a position.
     #[inline(always)]
     pub(crate) fn bits(self, place: usize) -> u32 {
         (nth(self.start, place as u64) >> 32) as u32
     }
 
-    /// Uniform on a grid of 2^32 points in [0, 1).
+    /// A random number in [0, 1) for a position, on a grid of 2^32 points.
     #[inline(always)]
     pub(crate) fn unit(self, place: usize) -> f64 {
         f64::from(self.bits(place)) / 4_294_967_296.0
     }
 }
 
-/// Standard normal deviates by Marsaglia's polar method, the same bits everywhere.
+/// A source of standard normal deviates by Marsaglia's polar method, with the same bits on every machine.
 pub(crate) struct Gaussian {
     rng: Pcg64,
     spare: Option<f64>,
@@ -89,7 +90,7 @@ impl Gaussian {
         }
     }
 
-    /// Uniform on a grid of 2^53 points in [−1, 1).
+    /// A random number in [−1, 1), on a grid of 2^53 points.
     fn symmetric_uniform(&mut self) -> f64 {
         symmetric_unit(self.rng.next_u64())
     }
@@ -114,7 +115,7 @@ mod tests {
         let mut rng = stream(1, "blk.0.ffn_norm.weight", 0);
         assert_eq!([rng.next_u64(), rng.next_u64()], [2_505_486_426_023_053_375, 5_548_052_169_732_818_332]);
         let mut g = Gaussian::new(stream(1, "output.weight", 3));
-        // One ulp below what that gave with glibc's logarithm: the reason for having one of our own.
+        // One ulp below the value that glibc's logarithm gives: the reason for not using the system's.
         assert_eq!([g.draw().to_bits(), g.draw().to_bits()], [0x3ff2_b9ed_f402_e696, 0x3ff9_9f37_6fd3_49da]);
     }
 
@@ -133,7 +134,8 @@ mod tests {
         let n = 200_000;
         let draws: Vec<f64> = (0..n).map(|_| g.draw()).collect();
         let moment = |p: i32| draws.iter().map(|x| x.powi(p)).sum::<f64>() / f64::from(n);
-        // Standard errors: 1/√n = 0.0022, √(2/n) = 0.0032, √(15/n) = 0.0087, √(96/n) = 0.022; four of them.
+        // Standard errors: 1/√n = 0.0022, √(2/n) = 0.0032, √(15/n) = 0.0087, √(96/n) = 0.022; the bounds are four of
+        // them.
         assert!(moment(1).abs() < 0.009, "mean {}", moment(1));
         assert!((moment(2) - 1.0).abs() < 0.013, "variance {}", moment(2));
         assert!(moment(3).abs() < 0.035, "third moment {}", moment(3));

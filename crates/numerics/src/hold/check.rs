@@ -1,4 +1,4 @@
-//! What is checked before values are changed.
+//! What is checked before values are changed: finite values, whole parts, files that were read, importances that fit.
 
 use super::BATCH;
 use super::error::FakeQuantError;
@@ -11,7 +11,10 @@ use crate::scheme::{Nonfinite, Scheme};
 use rayon::prelude::*;
 
 impl Scheme {
-    /// `n` values of a tensor from its `start`-th on, if they are made up of `wanted`.
+    /// The piece that `n` values of a tensor from its `start`-th on are.
+    ///
+    /// # Errors
+    /// When the values are not made up of `wanted`.
     pub(crate) fn piece(
         &self,
         wanted: Together,
@@ -29,7 +32,7 @@ impl Scheme {
     /// The importances that the scheme's file has for a tensor; `None` when the scheme names no importance matrix.
     ///
     /// # Errors
-    /// When it has none for this tensor, or those of another shape.
+    /// When the file was not read, has no entry for this tensor, or has one of another shape.
     pub fn importance(&self, tensor: &str, shape: TensorShape) -> Result<Option<Importance<'_>>, FakeQuantError> {
         let (Format::Ggml(_), Some(file)) = (self.format, &self.file) else { return Ok(None) };
         let imatrix: &Imatrix = file.imatrix().ok_or_else(|| self.not_read(tensor))?;
@@ -38,7 +41,7 @@ impl Scheme {
         imatrix.of_tensor(tensor, shape).map(Some).map_err(failed)
     }
 
-    /// The codebook of the scheme's file.
+    /// The codebook from the scheme's file, once it was read.
     pub(crate) fn table(&self) -> Option<&CodebookTable> {
         self.file.as_ref().and_then(SchemeFile::table)
     }
@@ -47,8 +50,12 @@ impl Scheme {
         FakeQuantError::FileNotRead { tensor: tensor.to_owned(), scheme: self.to_string() }
     }
 
-    /// Checks that values, of which the first is the tensor's `start`-th, are finite. Under `:nonfinite=keep` returns what
-    /// has to be put back; ggml gets zeros in those places, since its functions assume finite input.
+    /// Checks that the values, the tensor's from its `start`-th on, are finite. Under `:nonfinite=keep` it returns the
+    /// others with their indices, for the caller to put back. ggml gets zeros in their places, since its functions
+    /// assume finite input.
+    ///
+    /// # Errors
+    /// When a value is not finite and the scheme does not keep such values.
     pub(crate) fn set_aside_nonfinite(
         &self,
         values: &mut [f32],
@@ -71,7 +78,10 @@ impl Scheme {
     }
 }
 
-/// The error, if there is a value that is not finite; the first value is the tensor's `start`-th.
+/// Checks that the values, the tensor's from its `start`-th on, are finite.
+///
+/// # Errors
+/// The first value that is not.
 pub(crate) fn refuse_nonfinite(values: &[f32], tensor: &str, start: usize) -> Result<(), FakeQuantError> {
     if values.par_chunks(BATCH).all(all_finite) {
         return Ok(());

@@ -1,19 +1,22 @@
-//! Clipping: from which range of a group's values its scale is made. What lies beyond is held at the
-//! format's largest value.
+//! Clipping: the choice of the range that the scale of a group covers. Values beyond it are clamped to the format's
+//! largest value.
 
 use super::kernel::AnyKernel;
 use crate::format::group::{Places, Range, RangeOverflow};
 use crate::scheme::Clip;
 use rayon::prelude::*;
 
-/// Fractions of the greatest magnitude that [`Clip::Mse`] tries.
+/// The number of fractions of the greatest magnitude that [`Clip::Mse`] tries.
 pub(crate) const CANDIDATES: u32 = 100;
 
-/// Values of a group at which its candidates are worth spreading over threads.
+/// The size of a group from which on its candidates are spread over threads.
 const LARGE: usize = 1 << 15;
 
 impl Clip {
-    /// The range that this choice makes of one group. The same bits for any number of threads.
+    /// The range that this rule chooses for one group: the same bits for any number of threads.
+    ///
+    /// # Errors
+    /// When a range that is tried has no scale.
     pub(crate) fn range(self, kernel: &dyn AnyKernel, values: &[f32], at: Places) -> Result<Range, RangeOverflow> {
         let all = Range::of(values);
         match self {
@@ -30,13 +33,13 @@ impl Clip {
     }
 }
 
-/// The `k`-th range that [`Clip::Mse`] tries, 1 to [`CANDIDATES`].
+/// The `k`-th range that [`Clip::Mse`] tries, with `k` from 1 to [`CANDIDATES`].
 pub(crate) fn candidate(all: Range, k: u32) -> Range {
     let share = k as f32 / CANDIDATES as f32;
     Range { min: all.min * share, max: all.max * share }
 }
 
-/// The candidate of least error so far, of those tried in ascending order.
+/// The candidate with the least error so far. Candidates are tried in ascending order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Best {
     error: f64,
@@ -50,7 +53,7 @@ impl Default for Best {
 }
 
 impl Best {
-    /// The greater of two that give the same.
+    /// Takes in the error of candidate `k`. Of two with the same error the greater wins.
     pub(crate) fn try_one(&mut self, k: u32, error: f64) {
         if error <= self.error {
             *self = Best { error, k };
@@ -58,7 +61,11 @@ impl Best {
     }
 }
 
-/// Adds to `errors` what some values of a group whose range is `all` lose under as many candidates, from `first` on.
+/// Adds to `errors[i]` the squared error of `values` under candidate `first + i`. `values` are some or all of a group
+/// whose whole range is `all`.
+///
+/// # Errors
+/// When a candidate has no scale.
 pub(crate) fn add_squared_errors(
     kernel: &dyn AnyKernel,
     all: Range,
@@ -77,7 +84,7 @@ pub(crate) fn add_squared_errors(
     }
 }
 
-/// Nearest rank, so that the answer is one of the magnitudes; 0 when there are none.
+/// The percentile of the magnitudes by nearest rank, so that it is one of them; 0 when there are none.
 fn percentile(values: &[f32], percent: f64) -> f32 {
     let mut magnitudes: Vec<f32> = values.iter().filter(|x| x.is_finite()).map(|x| x.abs()).collect();
     match rank(percent, magnitudes.len()) {
@@ -86,7 +93,7 @@ fn percentile(values: &[f32], percent: f64) -> f32 {
     }
 }
 
-/// Which of `n` values in ascending order is the percentile, counted from 0; `None` of none.
+/// The index, from 0, of the percentile among `n` values in ascending order; `None` when `n` is 0.
 pub(crate) fn rank(percent: f64, n: usize) -> Option<usize> {
     let rank = (percent / 100.0 * n as f64).ceil() as usize;
     (n > 0).then(|| rank.clamp(1, n) - 1)
@@ -110,7 +117,7 @@ mod tests {
 
     #[test]
     fn mse_gives_up_an_outlier_that_costs_the_others_more() {
-        // 1000 values at ±1 and one at 4: with three levels the ones are lost unless the four is cut.
+        // 1000 values at ±1 and one at 4: with three levels the ones are lost unless the four is clamped.
         let mut values = vec![1.0f32; 1000];
         values.push(4.0);
         let kernel = Symmetric::new(2, ScaleFormat::F32, NearestEven);

@@ -1,4 +1,4 @@
-//! Transforms for controls: what a result is held against.
+//! Controls: transforms that results are compared with.
 
 use super::groups;
 use super::part::Piece;
@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use stats::rng::below;
 use std::convert::Infallible;
 
-/// Values that share one random word of [`jitter`], a bit each.
+/// The number of values that share one random word of [`jitter`], one bit each.
 const COINS: usize = 64;
 
-/// Moves each finite nonzero value by exactly one ulp of F32, up or down by a seeded coin. The first value is the
-/// tensor's `start`-th.
+/// Moves each finite nonzero value by exactly one ulp of F32, up or down by a seeded coin. The values are the tensor's
+/// from its `start`-th on.
 ///
 /// The largest finite value moves down when its coin says up, since up is infinity.
 pub(crate) fn jitter(seed: u64, tensor: &str, values: &mut [f32], start: usize) {
@@ -44,7 +44,7 @@ fn nudge(x: f32, up: bool) -> f32 {
     }
 }
 
-/// Permutes the finite values of each group by a seeded draw (Fisher and Yates).
+/// Permutes the finite values of each group at random (Fisher and Yates).
 pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values: &mut [f32], piece: Piece) {
     let Ok(()) = groups::for_each::<Infallible>(granularity, values, piece, |group, at| {
         let mut rng = stream(seed, tensor, at.of(0) as u64);
@@ -60,8 +60,8 @@ pub(crate) fn shuffle(seed: u64, granularity: Granularity, tensor: &str, values:
     });
 }
 
-/// Adds Gaussian noise whose energy in each group is the group's own over 10^(`sqnr_db`/10), exactly up to the rounding of
-/// the sums to F32. Groups are at hand whole.
+/// Adds Gaussian noise to each group, with the energy of the group over 10^(`sqnr_db`/10); exact except that sums are
+/// rounded to F32. Every group must be complete in `values`.
 pub(crate) fn noise(sqnr_db: f64, seed: u64, granularity: Granularity, tensor: &str, values: &mut [f32], piece: Piece) {
     let ratio = ratio(sqnr_db);
     match granularity {
@@ -74,7 +74,7 @@ pub(crate) fn noise(sqnr_db: f64, seed: u64, granularity: Granularity, tensor: &
         }
         Granularity::Col | Granularity::Tile { .. } => {
             let Ok(()) = groups::for_each::<Infallible>(granularity, values, piece, |group, at| {
-                // A column's first place is its number.
+                // The first position of a column is its number.
                 noise_group(ratio, &mut Gaussian::new(stream(seed, tensor, at.of(0) as u64)), group);
                 Ok(())
             });
@@ -82,22 +82,22 @@ pub(crate) fn noise(sqnr_db: f64, seed: u64, granularity: Granularity, tensor: &
     }
 }
 
-/// Energy of the noise over that of the signal.
+/// The energy of the noise over that of the signal.
 fn ratio(sqnr_db: f64) -> f64 {
     libm::exp10(-sqnr_db / 10.0)
 }
 
-/// By what the draws of a tensor are multiplied, so that the noise on all of its values has the energy that is asked for:
-/// energies are summed in the order of the values, chunk by chunk, however many come at a time.
+/// Finds the factor of a tensor's draws under which the noise on all of its values has the wanted energy. Energies are
+/// summed in the order of the values, chunk by chunk, however many values come at a time.
 pub(crate) struct NoiseGain<'a> {
     seed: u64,
     tensor: &'a str,
     ratio: f64,
-    /// Values seen.
+    /// The number of values seen.
     seen: usize,
-    /// Of the chunks that were seen whole.
+    /// Energies of the chunks that were seen completely.
     energies: Energies,
-    /// Of the chunk that was not, and where its draws go on.
+    /// Energies of the chunk that was seen in part, and its generator.
     open: Option<(Energies, Gaussian)>,
 }
 
@@ -106,7 +106,7 @@ impl<'a> NoiseGain<'a> {
         NoiseGain { seed, tensor, ratio: ratio(sqnr_db), seen: 0, energies: Energies::default(), open: None }
     }
 
-    /// The next values of the tensor.
+    /// Takes in the next values of the tensor.
     pub(crate) fn see(&mut self, values: &[f32]) {
         let (start, begun) = (self.seen, self.open.take());
         let in_first = (STREAM_CHUNK - start % STREAM_CHUNK).min(values.len());
@@ -128,12 +128,12 @@ impl<'a> NoiseGain<'a> {
         chunks.iter().for_each(|(energies, _)| self.energies.merge(energies));
     }
 
-    /// Those of the chunk of value `place`, from its first on.
+    /// The generator of the chunk that the value at `place` belongs to, at the start of the chunk.
     fn draws(&self, place: usize) -> Gaussian {
         Gaussian::new(stream(self.seed, self.tensor, (place / STREAM_CHUNK) as u64))
     }
 
-    /// After the last value.
+    /// The factor, after the last value.
     pub(crate) fn finish(mut self) -> f64 {
         if let Some((energies, _)) = self.open.take() {
             self.energies.merge(&energies);
@@ -142,11 +142,11 @@ impl<'a> NoiseGain<'a> {
     }
 }
 
-/// Adds to each value its draw, `gain` times. The first value is the tensor's `start`-th.
+/// Adds `gain` times its draw to each value. The values are the tensor's from its `start`-th on.
 pub(crate) fn add_noise(gain: f64, seed: u64, tensor: &str, values: &mut [f32], start: usize) {
     chunks(values, start).into_par_iter().for_each(|chunk| {
         let mut gaussian = Gaussian::new(stream(seed, tensor, chunk.number));
-        // How many random words a draw takes depends on the words, so those before are drawn again.
+        // The number of random words of a draw depends on the words, so the draws before are repeated.
         for _ in 0..chunk.skipped {
             gaussian.draw();
         }
@@ -156,7 +156,7 @@ pub(crate) fn add_noise(gain: f64, seed: u64, tensor: &str, values: &mut [f32], 
     });
 }
 
-/// Groups of `n_per_block` within rows; one stream a row.
+/// Adds noise to groups of `n_per_block` values within rows, with one stream for each row.
 fn noise_rows(ratio: f64, seed: u64, tensor: &str, values: &mut [f32], piece: Piece, n_per_block: usize) {
     let first = piece.start / piece.width;
     values.par_chunks_mut(piece.width).enumerate().for_each(|(row, values)| {
@@ -177,7 +177,7 @@ fn noise_group(ratio: f64, gaussian: &mut Gaussian, values: &mut [f32]) {
     }
 }
 
-/// Sums of squares of the finite values and of the draws that meet them.
+/// Sums of squares of the finite values, and of the draws that go with them.
 #[derive(Clone, Copy, Default)]
 struct Energies {
     signal: f64,
@@ -185,7 +185,7 @@ struct Energies {
 }
 
 impl Energies {
-    /// A draw for each value, finite or not.
+    /// Adds values, with a draw for each of them, finite or not.
     fn add(&mut self, values: &[f32], gaussian: &mut Gaussian) {
         self.add_drawn(values, values.iter().map(|_| gaussian.draw()));
     }
@@ -233,7 +233,7 @@ mod tests {
                 up += usize::from(b > a);
             }
         }
-        // A fair coin: 35,000 ± 132; six of them.
+        // A fair coin gives 35,000 ± 132; the bound is six of them.
         assert!(up.abs_diff(35_000) < 800, "{up} of 70,000 went up");
     }
 
@@ -319,7 +319,7 @@ mod tests {
                 assert!(same, "{granularity}: {x} came to {i}");
                 moved += usize::from(*x != i as f32);
             }
-            // The shortest groups are two values long, and there half the draws move nothing.
+            // The shortest groups have two values, and half of their draws move nothing.
             assert!(moved > v.len() * 8 / 10, "{granularity}: only {moved} moved");
             let mut sorted: Vec<f32> = v.into_iter().filter(|x| x.is_finite()).collect();
             sorted.sort_by(f32::total_cmp);
@@ -343,7 +343,7 @@ mod tests {
             shuffle(seed, Granularity::Tensor, "t", &mut v, Piece::whole(3));
             *counts.entry(v.map(|x| x as u8)).or_insert(0u32) += 1;
         }
-        // 1000 each, standard deviation 29; five of them.
+        // Each comes up 1000 times with a standard deviation of 29; the bound is five of them.
         assert!(counts.len() == 6 && counts.values().all(|n| n.abs_diff(1000) < 145), "{counts:?}");
     }
 }

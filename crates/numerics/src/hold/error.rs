@@ -8,106 +8,107 @@ use crate::scheme::imatrix::ImatrixError;
 /// Why a tensor could not be fake-quantized.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FakeQuantError {
-    /// NaN or infinity where the scheme does not keep them.
+    /// A value is NaN or infinite, and the scheme does not keep such values.
     #[error(
         "tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
          hint: add :nonfinite=keep to the scheme to leave such values as they are"
     )]
     Nonfinite {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Of the first such value.
+        /// The index in the tensor of the first such value.
         index: usize,
-        /// The value.
+        /// The value that is NaN or infinite.
         value: f32,
     },
     /// The values are not whole rows.
     #[error("tensor {tensor:?}: {n} values are not whole rows of {n_per_row}")]
     Shape {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Values.
+        /// The number of values.
         n: usize,
-        /// Extent of a row.
+        /// The number of values of a row.
         n_per_row: usize,
     },
-    /// A group's span is beyond F32, so an asymmetric scale does not exist.
+    /// The values of a group span more than F32 can represent, so there is no asymmetric scale for them.
     #[error(
-        "tensor {tensor:?}: a group spans {min:e} to {max:e}, and the difference is beyond F32\n\
-         hint: :sym has no such limit"
+        "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32\n\
+         hint: use :sym, which has no such limit"
     )]
     RangeOverflow {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Least value of the group.
+        /// The least value of the group.
         min: f32,
-        /// Greatest value of the group.
+        /// The greatest value of the group.
         max: f32,
     },
-    /// The importance matrix does not fit.
+    /// The importance matrix does not fit the tensor.
     #[error("tensor {tensor:?}, importance matrix {file:?}: {source}")]
     Imatrix {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// As the scheme names it.
+        /// The name of the file in the scheme.
         file: String,
-        /// Why.
+        /// Why the matrix does not fit.
         source: ImatrixError,
     },
-    /// A scheme that is used before what is in its file is known.
+    /// The scheme names a file whose contents were not handed over.
     #[error(
-        "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read\nhint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read\nhint: this is a bug in assay; please report it"
     )]
     FileNotRead {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// The scheme.
+        /// The scheme as it is printed.
         scheme: String,
     },
-    /// Values that the scheme cannot hold without others.
+    /// The scheme cannot quantize these values without others.
     #[error(
-        "tensor {tensor:?}: {n} values from value {start} on are no part that {scheme:?} can hold by itself, wanted {wanted}\n\
-         hint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} cannot be applied to values {start}..{} alone, wanted {wanted}\n\
+         hint: this is a bug in assay; please report it",
+        start.saturating_add(*n)
     )]
     Part {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// The scheme.
+        /// The scheme as it is printed.
         scheme: String,
-        /// Place of the first value.
+        /// The index in the tensor of the first value.
         start: usize,
-        /// Values.
+        /// The number of values.
         n: usize,
-        /// What the scheme can hold.
+        /// The parts that the scheme can quantize alone.
         wanted: Together,
     },
-    /// A scheme that is used before it has seen what it must know of all values.
+    /// The scheme needs more passes over the tensor before it can quantize a piece of it.
     #[error(
-        "tensor {tensor:?}: scheme {scheme:?} has not seen all values as often as it must\n\
-         hint: this is a fault of assay; please report it"
+        "tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied\n\
+         hint: this is a bug in assay; please report it"
     )]
     NotSeen {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// The scheme.
+        /// The scheme as it is printed.
         scheme: String,
     },
-    /// There is no memory for what is to be known of each column.
+    /// There is not enough memory for the statistics of each column.
     #[error(
-        "tensor {tensor:?}: no memory for what is to be known of {n} columns\nhint: free memory, or choose a scheme that goes row by row"
+        "tensor {tensor:?}: not enough memory for the statistics of {n} columns\nhint: free memory, or choose a scheme that works row by row"
     )]
     Memory {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Columns.
+        /// The number of columns.
         n: usize,
     },
-    /// ggml could not hold it.
+    /// The codec could not convert the values.
     #[error("tensor {tensor:?}: {source}")]
     Codec {
-        /// GGUF name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Why.
+        /// Why the codec failed.
         source: CodecError,
     },
 }

@@ -1,4 +1,5 @@
-//! Fake quantization: values become what they would read as after being held in the scheme's format.
+//! Fake quantization of a whole tensor: each value becomes the number that it would read back as from the scheme's
+//! format.
 
 use super::error::FakeQuantError;
 use crate::codec::BlockCodec;
@@ -10,14 +11,17 @@ use crate::scheme::imatrix::TensorShape;
 /// What a scheme needs to know about a tensor beside its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorContext<'a> {
-    /// GGUF name: for messages, and mixed into seeds so that tensors of equal length get other draws.
+    /// The GGUF name. It is used in messages and mixed into seeds, so that tensors of equal length get different draws.
     pub name: &'a str,
     /// `ne[0]`, the contiguous extent.
     pub n_per_row: usize,
 }
 
 impl TensorContext<'_> {
-    /// How many rows `n` values are.
+    /// The number of rows of `n` values.
+    ///
+    /// # Errors
+    /// When the values are not whole rows.
     pub(crate) fn rows(&self, n: usize) -> Result<usize, FakeQuantError> {
         match n.checked_div(self.n_per_row) {
             Some(rows) if rows * self.n_per_row == n => Ok(rows),
@@ -29,15 +33,16 @@ impl TensorContext<'_> {
 impl Scheme {
     /// Replaces `values`, `[n / n_per_row][n_per_row]`, by what they become in this scheme.
     ///
-    /// Where the scheme has an importance matrix, the tensor is taken to have as many matrices as that says, if its rows
-    /// can be shared out so; who knows the extents checks them with [`importance`](Self::importance).
+    /// The result has the same bits for any number of threads. Values that overflow the format become infinite;
+    /// [`difference`](crate::difference) counts them as `overflowed`.
     ///
-    /// The result is the same bits for any number of threads. Values whose format overflows become
-    /// infinite and are counted by [`difference`](crate::difference) as `overflowed`.
+    /// The extents of the tensor are not known here. Where the scheme has an importance matrix, its entry tells the
+    /// number of matrices, if the rows can be divided by it; a caller that knows the extents checks them with
+    /// [`importance`](Self::importance).
     ///
     /// # Errors
-    /// Non-finite input without `:nonfinite=keep`, values that are not whole rows, an asymmetric span
-    /// beyond F32, or a codec that fails. Only the first two leave `values` as they were.
+    /// When a value is not finite and the scheme has no `:nonfinite=keep`, when the values are not whole rows, when an
+    /// asymmetric span is beyond F32, or when the codec fails. Only the first two leave `values` as they were.
     pub fn fake_quantize(
         &self,
         values: &mut [f32],
@@ -55,7 +60,7 @@ impl Scheme {
         observer.holder()?.hold(0, values, codec)
     }
 
-    /// The shape of a whole tensor of which only values and rows are known.
+    /// The shape of a whole tensor of which only the number of values and the length of a row are known.
     fn shape_of(&self, n: usize, ctx: &TensorContext<'_>) -> Result<TensorShape, FakeQuantError> {
         let rows = ctx.rows(n)?;
         let entry = self.file.as_ref().and_then(SchemeFile::imatrix).and_then(|i| i.entries().get(ctx.name));

@@ -1,4 +1,5 @@
-//! ggml's own types, quantized and restored by ggml's functions through [`BlockCodec`], so that the bits are llama.cpp's.
+//! ggml's own types. ggml's functions quantize and restore them through a [`BlockCodec`], so that the bits are
+//! llama.cpp's.
 
 use super::error::FakeQuantError;
 use super::part::Piece;
@@ -7,7 +8,7 @@ use crate::format::ggml::GgmlFormat;
 use crate::scheme::imatrix::Importance;
 use rayon::prelude::*;
 
-/// Values handed to ggml at once by one thread; whole rows, so the result does not depend on it.
+/// About how many values a thread hands to ggml at once: whole rows, so the result does not depend on it.
 const BATCH: usize = 1 << 15;
 
 /// Quantizes and restores rows in place.
@@ -31,7 +32,7 @@ pub(crate) fn apply(
     if layout.requires_imatrix && importance.is_none() {
         return Err(fail(CodecError::RequiresImatrix { ty: format.name.into() }));
     }
-    // Every batch is tried and the first failing one reported, so the error does not depend on the threads.
+    // Every batch is tried and the first one that fails is reported, so the error does not depend on the threads.
     let results: Vec<_> = batches(values, n_per_row, importance, piece.start / n_per_row)
         .into_par_iter()
         .map(|(rows, importances)| {
@@ -42,7 +43,7 @@ pub(crate) fn apply(
     results.into_iter().collect::<Result<(), _>>().map_err(fail)
 }
 
-/// Whole rows to be handed over at once, none of which has other importances than its neighbours.
+/// Splits the values into batches of whole rows; the rows of a batch have the same importances.
 fn batches<'v, 'i>(
     mut values: &'v mut [f32],
     n_per_row: usize,

@@ -1,5 +1,5 @@
-//! Groups of values that share a scale: how they lie in a tensor, what is measured in each, and how
-//! the work is spread over threads without the result depending on them.
+//! Going through a tensor group by group: how groups lie in it, and how they are spread over threads without any effect
+//! on the result.
 
 use super::BATCH;
 use super::kernel::AnyKernel;
@@ -11,17 +11,17 @@ use crate::scheme::{Clip, Granularity, Scheme};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Which values share a scale, and what it is made from.
+/// Which values share a scale, and what the scale is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grouping {
     pub(crate) granularity: Granularity,
     pub(crate) clip: Clip,
-    /// The scales of a super-block share another.
+    /// Whether the scales of a super-block share a second scale.
     pub(crate) in_two_levels: bool,
 }
 
 impl Scheme {
-    /// How the values share their scales.
+    /// How the values of a tensor share scales under this scheme.
     pub(crate) fn grouping(&self) -> Grouping {
         let granularity = match self.format {
             Format::Mx { .. } => Granularity::block(MX_BLCK_SIZE),
@@ -55,8 +55,8 @@ pub(crate) fn apply(
     }
 }
 
-/// Runs a kernel over values of groups that reach through the whole tensor and whose ranges are known: that of the tensor,
-/// or one for each of the piece's columns.
+/// Runs a kernel over a piece of groups that run through the whole tensor, whose ranges are known: the range of the
+/// tensor, or one for each of the piece's columns.
 ///
 /// # Errors
 /// The first group, in order of position, that has no scale.
@@ -82,17 +82,17 @@ pub(crate) fn apply_within(
     Ok(())
 }
 
-/// What a piece has of the groups that reach through its whole tensor.
+/// The values that one piece has of each group that runs through the whole tensor, under `@tensor` and `@col`.
 pub(crate) struct GroupParts<'v> {
     values: Cow<'v, [f32]>,
-    /// Values of each group.
+    /// The number of values of each group in this piece.
     n_each: usize,
     columns: bool,
     piece: Piece,
 }
 
 impl<'v> GroupParts<'v> {
-    /// All values are one group, or each column is one.
+    /// The parts that a piece has of its tensor's groups: all values are one group, or each column is one.
     pub(crate) fn of(granularity: Granularity, values: &'v [f32], piece: Piece) -> Self {
         let columns = granularity == Granularity::Col;
         match columns {
@@ -104,7 +104,7 @@ impl<'v> GroupParts<'v> {
         }
     }
 
-    /// The values of each group in the order of their places, group by group.
+    /// The values of each group in the order of their positions, group by group.
     pub(crate) fn groups(&self) -> impl IndexedParallelIterator<Item = (&[f32], Places)> {
         self.values.par_chunks(self.n_each).enumerate().map(|(i, values)| {
             let at = match self.columns {
@@ -116,7 +116,7 @@ impl<'v> GroupParts<'v> {
     }
 }
 
-/// Blocks within rows, a batch of rows at a time.
+/// Runs a kernel over blocks within rows, a batch of rows at a time.
 fn in_blocks(
     kernel: &dyn AnyKernel,
     clip: Clip,
@@ -138,7 +138,7 @@ fn in_blocks(
     results.into_iter().collect()
 }
 
-/// Blocks whose ranges are searched for or cut.
+/// Runs a kernel over blocks whose ranges are clipped.
 fn clipped_rows(
     kernel: &dyn AnyKernel,
     clip: Clip,
@@ -155,11 +155,11 @@ fn clipped_rows(
     Ok(())
 }
 
-/// Runs a kernel over blocks of `n_per_block` values whose scales are held in two levels: those of the blocks within
-/// `n_per_super` values of a row are known before any is used.
+/// Runs a kernel over blocks of `n_per_block` values with scales in two levels: all scales within `n_per_super` values
+/// of a row are computed before any is used.
 ///
 /// # Errors
-/// As [`apply`].
+/// As for [`apply`].
 fn apply_in_super_blocks(
     kernel: &dyn AnyKernel,
     (n_per_block, n_per_super): (usize, usize),
@@ -176,11 +176,11 @@ fn apply_in_super_blocks(
     })
 }
 
-/// Hands each group to `work`, its values side by side in the order of their places; groups may be at
-/// work at once.
+/// Passes each group to `work`, its values side by side in the order of their positions. Groups may be worked on at the
+/// same time.
 ///
 /// # Errors
-/// The first failing group, in order of position; the others are done.
+/// The error of the first group, in order of position, that fails; the others are completed.
 pub(crate) fn for_each<E: Send>(
     granularity: Granularity,
     values: &mut [f32],
@@ -206,7 +206,7 @@ pub(crate) fn for_each<E: Send>(
     }
 }
 
-/// Blocks start anew in each row; a row's last block may be short.
+/// Passes blocks to `work`. Blocks start anew in each row; the last block of a row may be shorter.
 fn blocks<E: Send>(
     values: &mut [f32],
     Piece { start, width }: Piece,
@@ -232,7 +232,8 @@ fn blocks<E: Send>(
     results.into_iter().collect()
 }
 
-/// Tiles of `rows` by `cols` from the piece's first value on; the last ones in either direction may be short.
+/// Passes tiles of `rows` by `cols` values to `work`, from the piece's first value on. The last tiles in either
+/// direction may be shorter.
 fn tiles<E: Send>(
     values: &mut [f32],
     Piece { start, width: n_per_row }: Piece,
@@ -261,10 +262,10 @@ fn tiles<E: Send>(
     results.into_iter().collect()
 }
 
-/// Columns that are gathered together: their values of a row are one line of the cache.
+/// The number of columns that are gathered together: their values of one row fill a line of the cache.
 const COLUMNS_AT_ONCE: usize = 16;
 
-/// `[rows][n_per_row]` → `[n_per_row][rows]`.
+/// Transposes `[rows][n_per_row]` to `[n_per_row][rows]`.
 fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
     let rows = values.len() / n_per_row;
     let mut out = vec![0.0; values.len()];
@@ -279,7 +280,8 @@ fn transposed(values: &[f32], n_per_row: usize) -> Vec<f32> {
     out
 }
 
-/// A plain cast of every value, the first of which is the tensor's `start`-th; the wide formats have kernels of their own.
+/// Rounds every value to a small float without a scale. The values are the tensor's from its `start`-th on. BF16, F16
+/// and TF32 have faster casts of their own.
 pub(crate) fn cast(exmy: ExMy, rounding: RoundingMode, values: &mut [f32], tensor: &str, start: usize) {
     let wide = Minifloat::ALL.into_iter().find(|&m| ExMy::from(m) == exmy);
     if let (Some(minifloat), RoundingMode::Value(rounding @ (Rounding::Rne | Rounding::Trunc))) = (wide, rounding) {

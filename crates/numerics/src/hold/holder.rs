@@ -1,4 +1,4 @@
-//! A scheme that knows what it must of one tensor, and holds any piece of it as it would be held in the whole.
+//! Quantizing any piece of a tensor as it would be quantized in the whole.
 
 use super::error::{FakeQuantError, beyond_f32};
 use super::groups::{self, cast};
@@ -11,18 +11,19 @@ use crate::format::group::Range;
 use crate::scheme::imatrix::{Importance, TensorShape};
 use crate::scheme::{Granularity, Scheme};
 
-/// What is known of a whole tensor.
+/// What a scheme must know about a whole tensor before it can quantize a piece of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
-    /// Nothing needs to be.
+    /// The scheme needs to know nothing.
     Nothing,
-    /// The ranges of groups that reach through it: the tensor's, or one for each column.
+    /// The ranges of the groups that run through the tensor: one for the tensor, or one for each column.
     Ranges(Granularity, Vec<Range>),
-    /// By what its noise is multiplied.
+    /// The factor of the noise that the scheme adds.
     Gain(f64),
 }
 
-/// Made by an [`Observer`](crate::Observer).
+/// A scheme that knows what it must about one tensor, and can quantize any piece of it. An
+/// [`Observer`](crate::Observer) makes it.
 pub struct Holder<'a> {
     scheme: &'a Scheme,
     tensor: &'a str,
@@ -45,19 +46,20 @@ impl<'a> Holder<'a> {
         };
         let kernel = scheme.kernel(tensor, ranges.first().copied().unwrap_or(Range::NONE))?;
         if let Some(kernel) = &kernel {
-            // Found now, and not when half of the tensor is done.
+            // A range without a scale is an error now, not when half of the tensor is done.
             ranges.iter().try_for_each(|&range| kernel.check(range)).map_err(|error| beyond_f32(error, tensor))?;
         }
         let importance = scheme.importance(tensor, shape)?;
         Ok(Holder { scheme, tensor, shape, known, kernel, importance })
     }
 
-    /// Replaces `values`, the tensor's from its `start`-th on, by what they become in the scheme: the same bits whichever
-    /// pieces the tensor is held in. A piece is what [`Scheme::together`] says, or as many of these as one likes.
+    /// Replaces `values`, the tensor's from its `start`-th on, by what they become in the scheme. The bits are the same
+    /// whichever pieces the tensor is cut into. [`Scheme::together`] says what a piece must consist of.
     ///
     /// # Errors
-    /// Non-finite values without `:nonfinite=keep`, counted from the tensor's first value; another piece; a group whose
-    /// asymmetric span is beyond F32; a codec that fails. Only the first two leave `values` as they were.
+    /// When a value is not finite and the scheme has no `:nonfinite=keep` (its index counts from the tensor's first
+    /// value), when `values` are not such a piece, when an asymmetric span is beyond F32, or when the codec fails. Only
+    /// the first two leave `values` as they were.
     pub fn hold(&self, start: usize, values: &mut [f32], codec: &dyn BlockCodec) -> Result<(), FakeQuantError> {
         let Holder { scheme, tensor, .. } = *self;
         if values.is_empty() || scheme.format == Format::Identity {
@@ -67,7 +69,7 @@ impl<'a> Holder<'a> {
         let kept = scheme.set_aside_nonfinite(values, tensor, start)?;
         let grouping = scheme.grouping();
         match (scheme.format, &self.kernel, &self.known) {
-            // A block has its own scale beside the tensor's.
+            // The blocks of NVFP4 have scales of their own beside the tensor's.
             (_, Some(kernel), Known::Ranges(granularity, ranges)) if grouping.granularity == *granularity => {
                 let ranges = match granularity {
                     Granularity::Col => &ranges[start % self.shape.n_per_row..][..piece.width],
@@ -108,16 +110,16 @@ impl<'a> Holder<'a> {
 }
 
 impl Scheme {
-    /// Whether a tensor of that shape can be held, as far as that does not depend on its values: block sizes, importance
-    /// matrices, files that were read.
+    /// Checks whether a tensor of this shape can be quantized, as far as that does not depend on its values: block
+    /// sizes, importance matrices, files that were read.
     ///
     /// # Errors
-    /// As [`Holder::hold`].
+    /// As for [`Holder::hold`].
     pub fn fits(&self, tensor: &str, shape: TensorShape, codec: &dyn BlockCodec) -> Result<(), FakeQuantError> {
         self.kernel(tensor, Range::NONE)?;
         let importance = self.importance(tensor, shape)?;
         match self.format {
-            // Asked with a row of zeros.
+            // The codec is asked with a row of zeros.
             Format::Ggml(format) if shape.n_per_row > 0 => {
                 let mut row = vec![0.0; shape.n_per_row];
                 ggml::apply(format, &mut row, tensor, Piece::whole(shape.n_per_row), importance, codec)

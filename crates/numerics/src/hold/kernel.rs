@@ -1,4 +1,4 @@
-//! Which kernel holds the groups of a scheme.
+//! Kernels: which one a scheme has, and the view of one that hides its types.
 
 use super::error::FakeQuantError;
 use crate::format::Format;
@@ -14,8 +14,11 @@ use crate::scheme::Scheme;
 use multiversion::multiversion;
 
 impl Scheme {
-    /// The kernel for a tensor, where the scheme has scales; `range` is that of all values, for a scheme that has a scale
-    /// for the tensor beside those of its groups.
+    /// The kernel for a tensor; `None` where the scheme has no scales. `range` is the range of all values, for a scheme
+    /// that has a scale for the tensor beside those of its groups.
+    ///
+    /// # Errors
+    /// When the scheme names a file that was not read.
     pub(crate) fn kernel(&self, tensor: &str, range: Range) -> Result<Option<Box<dyn AnyKernel + '_>>, FakeQuantError> {
         let scale = self.scale;
         Ok(Some(match self.format {
@@ -51,19 +54,19 @@ impl Scheme {
     }
 }
 
-/// A [`GroupKernel`] whose types nobody has to know: all that is compiled once for each. How a tensor is gone through is compiled once
-/// for all of them.
+/// An object-safe view of a [`GroupKernel`]. What is compiled once for each kernel is here; the code that goes through
+/// a tensor is compiled once for all of them.
 pub(crate) trait AnyKernel: Send + Sync {
-    /// Whether a group of that range has a scale.
+    /// Checks that a group with this range has a scale.
     fn check(&self, range: Range) -> Result<(), RangeOverflow>;
 
-    /// Each block of each row by the range of its values.
+    /// Quantizes each block of each row, with a scale made from the range of its values.
     fn rows(&self, rows: &mut [f32], n_per_row: usize, n_per_block: usize, start: usize) -> Result<(), RangeOverflow>;
 
-    /// A group, or a part of one, with the scale of that range.
+    /// Quantizes a group, or a part of one, with the scale made from `range`.
     fn group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow>;
 
-    /// Blocks side by side, of these ranges, whose scales share another.
+    /// Quantizes the blocks of a super-block, which have these ranges and whose scales share a second one.
     fn super_block(
         &self,
         ranges: &[Range],
@@ -72,7 +75,7 @@ pub(crate) trait AnyKernel: Send + Sync {
         start: usize,
     ) -> Result<(), RangeOverflow>;
 
-    /// `sum` and Σ (x − value)² over the finite values, in their order, with the scale of that range.
+    /// `sum` + Σ (x − value)² over the finite values in their order, with the scale made from `range`.
     fn squared_error(&self, range: Range, values: &[f32], at: Places, sum: f64) -> Result<f64, RangeOverflow>;
 }
 
@@ -110,10 +113,11 @@ impl<K: GroupKernel> AnyKernel for K {
     }
 }
 
-/// [`rows_of_blocks`], compiled for what the machine has. Rust contracts nothing, so the bits are the same.
+/// [`rows_of_blocks`], compiled for several instruction sets. Rust fuses no multiplications and additions, so the bits
+/// are the same.
 ///
-/// Of what is compiled once for each kernel and rounding there are no more than two forms: the third, for AVX-512, was left
-/// out for the time that compiling took.
+/// Code that is compiled for each kernel and rounding has at most two forms: a third, for AVX-512, took too long to
+/// compile.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn rows_wide<K: GroupKernel>(
     kernel: &K,
@@ -142,10 +146,10 @@ fn rows_of_blocks<K: GroupKernel>(
     Ok(())
 }
 
-/// Values that are quantized at once for a sum of errors.
+/// The number of values that are quantized at once to sum their errors.
 const PART: usize = 256;
 
-/// [`AnyKernel::squared_error`].
+/// The sum of [`AnyKernel::squared_error`] under a scale that is known.
 pub(crate) fn squared_error<K: GroupKernel>(
     kernel: &K,
     scale: K::Scale,
@@ -159,7 +163,7 @@ pub(crate) fn squared_error<K: GroupKernel>(
         held.copy_from_slice(original);
         kernel.try_out(scale, held, at.from(part * PART));
         square_errors(original, held, squares);
-        // One after the other: a sum of non-negative numbers, which zeros leave as it is.
+        // The squares are added one after the other, so zeros for non-finite values leave the sum as it is.
         squares.iter().for_each(|square| sum += square);
     }
     sum

@@ -1,22 +1,22 @@
-//! What must be known of a whole tensor before any piece of it can be held, learnt from the values in order, as many at a
-//! time as there are at hand.
+//! Passes over a tensor before it is quantized piece by piece: the values come in order, as many at a time as there are
+//! at hand.
 //!
 //! ```text
 //! Scheme ── observer ──▶ Observer ── see (all values, `Scheme::passes` times) ── holder ──▶ Holder ── hold (any piece) ──▶ values
 //! ```
 //!
-//! Of each group that reaches through the tensor, all values or a column:
+//! What is learned of each group that runs through the tensor, which is all of it or a column:
 //!
 //! ```text
-//! absmax    least and greatest value                                              1 pass
-//! clip=mse  that, then the sum of squared errors of each candidate                1 + a pass for so many as there is room for
-//! clip=pQ   the magnitude at the rank, from its highest bits on, by counting      2 passes of 16 bits, or more of fewer
-//! nvfp4     greatest magnitude of the tensor                                      1 pass
-//! noise     energies of signal and draws                                          1 pass
+//! absmax    the least and the greatest value                                      1 pass
+//! clip=mse  that, then the sum of squared errors of each candidate                1 + a pass for as many as fit into memory
+//! clip=pQ   the magnitude at the rank, by counting, from its highest bits on      2 passes of 16 bits, or more of fewer
+//! nvfp4     the greatest magnitude of the tensor                                  1 pass
+//! noise     the energies of signal and noise                                      1 pass
 //! ```
 //!
-//! Ranges and counts do not depend on the order of the values. Sums do, and run through each group from its first value to
-//! its last (those of noise by chunks), so neither the cuts nor the threads show in the bits.
+//! Ranges and counts do not depend on the order of the values. Sums do: they run through each group from its first
+//! value to its last (those of noise by chunks), so that neither the cuts nor the threads change the bits.
 
 use super::BATCH;
 use super::check::refuse_nonfinite;
@@ -33,25 +33,26 @@ use crate::scheme::imatrix::TensorShape;
 use crate::scheme::{Clip, Granularity, Nonfinite, Scheme};
 use rayon::prelude::*;
 
-/// Sums or counts that are kept at a time: 16 MiB.
+/// The most sums or counts that are kept at a time: 16 MiB.
 const MAX_SUMS: usize = 1 << 21;
 
-/// Bits of a magnitude that are found out, the sign's place among them.
+/// The number of bits of a magnitude that are found, with the place of the sign.
 const MAGNITUDE_BITS: u32 = 32;
 
-/// A scheme that looks at the values of one tensor. [Drawing](self).
+/// A scheme that reads the values of one tensor before it quantizes any of them: [`see`](Self::see) takes all values
+/// [`Scheme::passes`] times, then [`holder`](Self::holder) gives what quantizes the pieces.
 pub struct Observer<'a> {
     scheme: &'a Scheme,
     tensor: &'a str,
     shape: TensorShape,
-    /// What something is to be known of: all values, or each column.
+    /// The groups that something must be known about: all values, or each column.
     groups: Granularity,
-    /// Values seen in this pass.
+    /// The number of values seen in this pass.
     seen: usize,
     stage: Stage<'a>,
 }
 
-/// What this pass is for.
+/// What the current pass finds.
 enum Stage<'a> {
     Ranges(Vec<RangeKeys>),
     Errors(Errors<'a>),
@@ -61,7 +62,7 @@ enum Stage<'a> {
 }
 
 impl Scheme {
-    /// How often all values of a tensor must be seen before any of them can be held.
+    /// The number of passes over all values of a tensor before any of them can be quantized.
     pub fn passes(&self, shape: TensorShape) -> u32 {
         let Some(groups) = self.observed().filter(|_| shape.n() > 0) else { return 0 };
         let n_groups = n_groups(groups, shape);
@@ -72,10 +73,10 @@ impl Scheme {
         }
     }
 
-    /// Begins to look at a tensor.
+    /// Starts to observe a tensor.
     ///
     /// # Errors
-    /// No memory for what is to be known of each column.
+    /// When there is not enough memory for the statistics of each column.
     pub fn observer<'a>(&'a self, tensor: &'a str, shape: TensorShape) -> Result<Observer<'a>, FakeQuantError> {
         let groups = self.observed().filter(|_| shape.n() > 0);
         let n_groups = groups.map_or(0, |groups| n_groups(groups, shape));
@@ -90,7 +91,8 @@ impl Scheme {
         Ok(Observer { scheme: self, tensor, shape, groups: groups.unwrap_or(Granularity::Tensor), seen: 0, stage })
     }
 
-    /// Which groups must be known before any of their values can be held: all values or each column, or none.
+    /// The groups that must be known before any of their values can be quantized: all values, or each column. `None`
+    /// when nothing must be known.
     pub(crate) fn observed(&self) -> Option<Granularity> {
         match self.format {
             Format::Minifloat { .. } | Format::Int { .. } | Format::Codebook(_) | Format::Table => {
@@ -110,10 +112,12 @@ impl Scheme {
 }
 
 impl<'a> Observer<'a> {
-    /// Looks at the next values: whole rows, or part of one. After the tensor's last value the next is its first.
+    /// Takes in the next values: whole rows, or part of one row. After the tensor's last value comes its first, in the
+    /// next pass.
     ///
     /// # Errors
-    /// Non-finite values without `:nonfinite=keep`; values that are not such a piece; no memory for what comes next.
+    /// When a value is not finite and the scheme has no `:nonfinite=keep`, when the values are not such a piece, or
+    /// when there is not enough memory for the next pass.
     pub fn see(&mut self, values: &[f32]) -> Result<(), FakeQuantError> {
         if self.scheme.nonfinite == Nonfinite::Error {
             refuse_nonfinite(values, self.tensor, self.seen)?;
@@ -170,10 +174,10 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// What holds the tensor's pieces, once all values were seen as often as they must be.
+    /// The scheme with what it has learned, once all passes are done.
     ///
     /// # Errors
-    /// When they were not; a range without a scale; an importance matrix that does not fit.
+    /// When passes are missing, a range has no scale, or an importance matrix does not fit.
     pub fn holder(self) -> Result<Holder<'a>, FakeQuantError> {
         let Stage::Known(known) = self.stage else {
             let (tensor, scheme) = (self.tensor.to_owned(), self.scheme.to_string());
@@ -183,7 +187,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// What a piece has of these groups, in their order.
+/// Merges the values that a piece has of each group into the groups' ranges; `keys` begin with the piece's first group.
 fn see_ranges(keys: &mut [RangeKeys], parts: &GroupParts<'_>) {
     keys.par_iter_mut().zip(parts.groups()).for_each(|(keys, (values, _))| *keys = keys.merge(range_of(values)));
 }
@@ -195,28 +199,28 @@ fn range_of(values: &[f32]) -> RangeKeys {
     }
 }
 
-/// All values are one group, or each column is one.
+/// The number of groups: one, or one for each column.
 fn n_groups(groups: Granularity, shape: TensorShape) -> usize {
     if groups == Granularity::Col { shape.n_per_row } else { 1 }
 }
 
-/// Candidates of `clip=mse` that one pass is for.
+/// The number of candidates of `clip=mse` that one pass tries.
 fn candidates_at_once(n_groups: usize) -> u32 {
     (MAX_SUMS / n_groups.max(1)).clamp(1, CANDIDATES as usize) as u32
 }
 
-/// Bits of a magnitude that one pass finds out.
+/// The number of bits of a magnitude that one pass finds.
 fn bits_at_once(n_groups: usize) -> u32 {
     [16, 8, 4, 2].into_iter().find(|bits| n_groups <= MAX_SUMS >> bits).unwrap_or(1)
 }
 
-/// The least sum of squared errors of each group.
+/// The search of `clip=mse`: for each group the candidate with the least sum of squared errors.
 struct Errors<'a> {
     kernel: Box<dyn AnyKernel + 'a>,
-    /// Of all values of each group.
+    /// The range of all values of each group.
     all: Vec<Range>,
     best: Vec<Best>,
-    /// Of candidates from `first` on, `at_once` for each group.
+    /// Sums of squared errors, `[groups][at_once]`, of the candidates from `first` on.
     sums: Vec<f64>,
     first: u32,
     at_once: u32,
@@ -243,7 +247,7 @@ impl<'a> Errors<'a> {
         results.into_iter().collect()
     }
 
-    /// Whether that was the last.
+    /// Ends a pass; true if it was the last.
     fn end_pass(&mut self) -> bool {
         for (best, sums) in self.best.iter_mut().zip(self.sums.chunks(self.at_once as usize)) {
             (self.first..=CANDIDATES).zip(sums).for_each(|(k, &error)| best.try_one(k, error));
@@ -258,16 +262,16 @@ impl<'a> Errors<'a> {
     }
 }
 
-/// The magnitude at a rank of each group: of the magnitudes that begin with the bits known so far, those with each of the
-/// values that the next `bits` can have are counted.
+/// The search of `clip=pQ`: for each group the magnitude at a rank. Among the magnitudes that begin with the bits known
+/// so far, a pass counts those with each value of the next `bits`.
 struct Ranks {
     percent: f64,
     keys: Vec<RangeKeys>,
     magnitudes: Vec<Magnitude>,
-    /// `[groups][1 << bits]`.
+    /// The counts, `[groups][1 << bits]`.
     counts: Vec<u64>,
     bits: u32,
-    /// Bits that are not known yet.
+    /// The number of bits that are not known yet.
     left: u32,
 }
 
@@ -275,7 +279,8 @@ struct Ranks {
 struct Magnitude {
     /// The bits known so far.
     known: u32,
-    /// Of the wanted one among the magnitudes that begin so; `None` in a group without finite values.
+    /// The rank of the wanted magnitude among those that begin with these bits; `None` in a group without finite
+    /// values.
     rank: Option<u64>,
 }
 
@@ -314,7 +319,7 @@ impl Ranks {
         });
     }
 
-    /// Whether all bits are known now.
+    /// Ends a pass; true if all bits are known now.
     fn end_pass(&mut self) -> bool {
         let is_first = self.left == MAGNITUDE_BITS;
         for (magnitude, counts) in self.magnitudes.iter_mut().zip(self.counts.chunks(1 << self.bits)) {
@@ -344,7 +349,7 @@ impl Ranks {
     }
 }
 
-/// Counts finite magnitudes whose bits above the lowest `left` are `known` by the `bits` that follow.
+/// Counts finite magnitudes whose bits above the lowest `left` are `known`, by the `bits` that follow.
 fn count(counts: &mut [u64], values: &[f32], known: u32, left: u32, bits: u32) {
     for x in values.iter().filter(|x| x.is_finite()) {
         let magnitude = u64::from(x.abs().to_bits());
@@ -355,7 +360,7 @@ fn count(counts: &mut [u64], values: &[f32], known: u32, left: u32, bits: u32) {
     }
 }
 
-/// `n` times the same, if there is memory for it.
+/// A vector of `n` equal values, if there is memory for it.
 fn filled<T: Clone>(n: usize, value: T) -> Result<Vec<T>, std::collections::TryReserveError> {
     let mut out = Vec::new();
     out.try_reserve_exact(n)?;

@@ -1,35 +1,37 @@
-//! Which values of a tensor have to be at hand together, so that the rest can be done later, or elsewhere.
+//! Which values of a tensor a scheme must have together; the rest can be done later, or elsewhere.
 
 use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat};
 use crate::scheme::imatrix::TensorShape;
 use crate::scheme::{Granularity, Scheme};
 use std::fmt;
 
-/// Which part of a tensor values are: whole rows, or some of one row, which are taken for a row of their own.
+/// The values at hand, as a part of their tensor: whole rows, or some of one row, which then count as a row of their
+/// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Place of the first value.
+    /// The index in the tensor of the first value.
     pub(crate) start: usize,
-    /// Values side by side in a row.
+    /// The number of values of a row at hand.
     pub(crate) width: usize,
 }
 
 impl Piece {
-    /// All of a tensor.
+    /// The piece that is the whole tensor.
     pub(crate) fn whole(n_per_row: usize) -> Piece {
         Piece { start: 0, width: n_per_row }
     }
 }
 
-/// The least part of a tensor that comes out as it would from the whole, once its [`Observer`](crate::Observer) has seen
-/// what there is to be known of all of it.
+/// The least part of a tensor that comes out alone as it would in the whole, once the [`Observer`](crate::Observer) has
+/// seen all of the tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Together {
-    /// That many contiguous values of a row, and any multiple of them, counted from the row's start; a row may end sooner.
+    /// This many contiguous values of a row, or any multiple of them, counted from the start of the row. The end of a
+    /// row may come sooner.
     Values(u64),
-    /// That many rows, and any multiple of them, counted from the first.
+    /// This many rows, or any multiple of them, counted from the first row.
     Rows(u64),
-    /// All of it: any value may come to any place, or what a value draws depends on all draws of its column before it.
+    /// The whole tensor: any value may go to any place, or a draw depends on all draws of its column before it.
     Tensor,
 }
 
@@ -44,12 +46,12 @@ impl fmt::Display for Together {
 }
 
 impl Scheme {
-    /// What this scheme has to hold at once.
+    /// The values that this scheme must quantize together.
     pub fn together(&self) -> Together {
         let of_granularity = match self.granularity() {
-            // A tensor's or a column's range is known before.
+            // The range of the tensor, or of each column, is known before.
             None | Some(Granularity::Tensor | Granularity::Col) => Together::Values(1),
-            // The scale above the scales is shared within a row.
+            // The blocks of a row share the second scale.
             Some(Granularity::Block(_)) if self.scale() == ScaleFormat::F16Hier => Together::Rows(1),
             Some(Granularity::Block(n)) => Together::Values(n.get().into()),
             Some(Granularity::Row) => Together::Rows(1),
@@ -58,15 +60,15 @@ impl Scheme {
         match self.format() {
             Format::Minifloat { .. } | Format::Int { .. } | Format::Codebook(_) | Format::Table => of_granularity,
             Format::Mx { .. } => Together::Values(MX_BLCK_SIZE.into()),
-            // Importances are those of a row's values in order.
+            // The importances are those of a row's values in order.
             Format::Ggml(_) if self.file().is_some() => Together::Rows(1),
             Format::Ggml(format) => Together::Values(format.blck_size as u64),
             Format::Identity | Format::Zero | Format::Jitter { .. } => Together::Values(1),
             Format::Nvfp4 { .. } => Together::Values(NVFP4_BLCK_SIZE.into()),
             Format::Noise { .. } => match self.granularity() {
-                // One stream a row.
+                // Each row has one stream of draws.
                 Some(Granularity::Block(_)) => Together::Rows(1),
-                // One stream a column.
+                // Each column has one stream of draws.
                 Some(Granularity::Col) => Together::Tensor,
                 _ => of_granularity,
             },
@@ -79,7 +81,7 @@ impl Scheme {
 }
 
 impl Together {
-    /// `n` values of a tensor from its `start`-th on, if they are made up of such parts.
+    /// The piece that `n` values of a tensor from its `start`-th on are, if they are made up of such parts.
     pub(crate) fn piece(self, start: usize, n: usize, shape: TensorShape) -> Option<Piece> {
         self.fits(start, n, shape).then_some(Piece { start, width: shape.n_per_row.min(n) })
     }

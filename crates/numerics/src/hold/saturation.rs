@@ -1,16 +1,16 @@
-//! Saturation: values that a format would hold at its largest value because they lie beyond it.
+//! Saturation: values that a format clamps to its largest value because they lie beyond it.
 //!
 //! A value counts when it is farther out than the last level of its group by more than half of the step that would come
-//! next, so that rounding alone does not bring it there:
+//! next. Rounding alone does not bring it to that level:
 //!
 //! ```text
 //! levels   …  384   416   448 │ (480)      fp8_e4m3: beyond 464
-//! x                          460 470       460 is rounded to 448; 470 is held there and counts
+//! x                          460 470       460 is rounded to 448; 470 is clamped to it and counts
 //! ```
 //!
-//! Casts of IEEE formats go to infinity beyond that point instead, which [`difference`](crate::difference) counts as
-//! `overflowed`; truncation holds them. A scale that is made from the greatest magnitude leaves nothing beyond it but
-//! what the rounding of the scale does: E8M0's, a coarse scale's, a clipped range's.
+//! Casts to IEEE formats go to infinity beyond that point instead, which [`difference`](crate::difference) counts as
+//! `overflowed`; truncation clamps. A scale that is made from the greatest magnitude leaves no value beyond it, except
+//! by the rounding of the scale itself: E8M0's, that of a coarse scale, or a clipped range's.
 
 use super::error::{FakeQuantError, beyond_f32};
 use super::fake_quantize::TensorContext;
@@ -29,22 +29,22 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Scheme {
-    /// How many of `values`, `[n / n_per_row][n_per_row]`, would be held at the largest value that the format has for
-    /// them, being beyond it. `None` for ggml's types, whose functions do not say. `values` stay as they are.
+    /// Counts the `values`, `[n / n_per_row][n_per_row]`, that lie beyond the format's largest value for them and would
+    /// be clamped to it. `None` for ggml's types, whose functions do not tell. `values` stay as they are.
     ///
     /// # Errors
-    /// Those of [`fake_quantize`](Self::fake_quantize).
+    /// As for [`fake_quantize`](Self::fake_quantize).
     pub fn saturated(&self, values: &mut [f32], ctx: &TensorContext<'_>) -> Result<Option<u64>, FakeQuantError> {
         if matches!(self.format, Format::Ggml(_)) {
             return Ok(None);
         }
-        // As where values are held: nothing is asked of those that stay.
+        // As in fake quantization: `identity` checks nothing.
         if values.is_empty() || self.format == Format::Identity {
             return Ok(Some(0));
         }
         ctx.rows(values.len())?;
         self.set_aside_nonfinite(values, ctx.name, 0)?;
-        // How values are rounded matters where the range is chosen by its error.
+        // The rounding matters only where the range is chosen by its error.
         let saturated = match self.format {
             Format::Minifloat { exmy, rounding } if self.granularity.is_none() => beyond_cast(exmy, rounding, values),
             Format::Minifloat { exmy, rounding } => {
@@ -101,7 +101,7 @@ impl Scheme {
     }
 }
 
-/// Of a plain cast.
+/// Counts the values beyond the range of a plain cast.
 fn beyond_cast(exmy: ExMy, rounding: RoundingMode, values: &[f32]) -> u64 {
     let to_infinity = exmy.specials() == Specials::Ieee && rounding != RoundingMode::Value(Rounding::Trunc);
     let beyond = exmy.beyond();
@@ -111,7 +111,7 @@ fn beyond_cast(exmy: ExMy, rounding: RoundingMode, values: &[f32]) -> u64 {
     }
 }
 
-/// Counts what a kernel would hold at its last levels, and leaves values alone.
+/// A kernel that counts what another would clamp to its last levels, and leaves values as they are.
 struct Counted<K> {
     kernel: K,
     n: AtomicU64,
@@ -163,7 +163,7 @@ mod tests {
 
     const N_PER_ROW: usize = 96;
 
-    /// Some values of each binade from 2^−6 to 2^3, and two large ones a row.
+    /// Some values of each binade from 2^−6 to 2^3, and two large ones in each row.
     fn values() -> Vec<f32> {
         let value = |i: usize| {
             let u = (i as u32).wrapping_mul(2_654_435_761) >> 8;
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_a_scheme_counts_is_what_a_plain_loop_over_its_blocks_counts() {
         let values = values();
-        // Step of a block, and between which of its multiples nothing is held at an end.
+        // The step of a block, and the first and the last of its multiples between which no value is clamped.
         type Block<'a> = &'a dyn Fn(&[f32]) -> (f64, f64, f64);
         let absmax = |block: &[f32]| block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         let greatest = |block: &[f32]| {
@@ -245,14 +245,14 @@ mod tests {
 
     #[test]
     fn a_range_chosen_by_its_error_is_tried_and_not_counted() {
-        // With three levels one value of 4 among ones is given up.
+        // With three levels, one value of 4 among ones is given up.
         let mut values = vec![1.0f32; 95];
         values.push(4.0);
         assert_eq!(saturated("int2@row:clip=mse", &values), Some(1));
     }
 
     #[test]
-    fn what_has_no_largest_value_holds_nothing_there_and_ggml_does_not_say() {
+    fn formats_without_a_largest_value_saturate_nothing_and_ggml_does_not_tell() {
         let values = values();
         for scheme in ["identity", "zero", "jitter", "noise(30)", "shuffle"] {
             assert_eq!(saturated(scheme, &values), Some(0), "{scheme}");

@@ -1,11 +1,11 @@
-//! Floats of few bits: the nearest value that the format has.
+//! Small floats in their obvious form: the nearest value that the format has.
 
 use super::rounding::Roll;
 use crate::format::stream::Draws;
 use crate::format::{ExMy, Rounding, RoundingMode, Specials};
 
 impl Roll {
-    /// The codes of a sign ascend with their values, so the two around x are found by halving.
+    /// Rounds x to the format. Codes of one sign ascend with their values, so a binary search finds the two around x.
     pub(super) fn float(self, exmy: ExMy, x: f32, place: usize) -> f32 {
         let magnitude = f64::from(x.abs());
         let last = exmy.largest_code();
@@ -16,7 +16,7 @@ impl Roll {
         }
         let (below, above) = (exmy.decode(low), exmy.decode(low + 1));
         let fraction = (magnitude - below) / (above - below);
-        // Beyond the largest code the format is thought to go on for one more.
+        // Beyond its largest code the format is taken to have one more.
         let code =
             if fraction >= 1.0 { last + 1 } else { low + u32::from(self.goes_up(fraction, low % 2 == 0, place)) };
         let overflows = code > last && self.mode != RoundingMode::Value(Rounding::Trunc);
@@ -28,7 +28,7 @@ impl Roll {
     }
 }
 
-/// [`ExMy::cast`], the plain way.
+/// [`ExMy::cast`] in its obvious form.
 pub fn cast(format: ExMy, rounding: Rounding, x: f32) -> f32 {
     if !x.is_finite() {
         return x;

@@ -1,4 +1,4 @@
-//! Integers: whole steps, from zero, from the least value or around a zero point.
+//! Integers in their obvious form: whole steps from zero, from the least value, or around a zero point.
 
 use super::rounding::Roll;
 use super::scale::{held_scale, held_within};
@@ -64,7 +64,7 @@ pub(super) fn zero_point(
     let z = zero(d);
     for &i in group {
         let steps = if d == 0.0 { 0.0 } else { f64::from(values[i] / d).clamp(-z, qmax - z) };
-        // A zero is +0 whatever the sign of what became one.
+        // Zero is +0 whatever the sign of the value that became zero.
         out[i] = roll.integer(steps, i) as f32 * d + 0.0;
     }
     Ok(())

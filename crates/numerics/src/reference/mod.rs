@@ -1,6 +1,8 @@
 //! Every scheme of our own in its obvious form: one thread, one value at a time, nothing clever.
-//! Slow, and there to be compared with; ggml's types are not here, since ggml is their definition. A family of formats has a
-//! file: [`float`], [`integer`], [`codebook`], [`nvfp4`]; the OCP MX formats are floats and integers under a scale of [`scale`].
+//!
+//! This is slow, and exists to be compared with the fast paths. ggml's types are not here, since ggml defines them.
+//! Each family of formats has a file: `float`, `integer`, `codebook`, `nvfp4`. The OCP MX formats are floats
+//! and integers with a scale from `scale`.
 
 mod codebook;
 mod float;
@@ -23,10 +25,10 @@ use nvfp4::nvfp4;
 use rounding::Roll;
 use scale::{clipped_scale, hold_in_two_levels};
 
-/// [`Scheme::fake_quantize`], the plain way. `None` for ggml's types.
+/// [`Scheme::fake_quantize`] in its obvious form; `values` are `[n / n_per_row][n_per_row]`. `None` for ggml's types.
 ///
 /// # Errors
-/// As [`Scheme::fake_quantize`].
+/// As for [`Scheme::fake_quantize`].
 pub fn fake_quantize(
     scheme: &Scheme,
     values: &[f32],
@@ -76,7 +78,7 @@ pub fn fake_quantize(
             return Ok(Some(restored(values, out)));
         }
         Format::Zero => return Ok(Some(restored(values, vec![0.0; values.len()]))),
-        // Their definition is the stream itself: there is no other way to write it down.
+        // The stream of draws is the definition of these controls: there is no other way to write it down.
         Format::Jitter { seed } => {
             control::jitter(seed, ctx.name, &mut out, 0);
             return Ok(Some(restored(values, out)));
@@ -112,21 +114,21 @@ pub fn fake_quantize(
     Ok(Some(restored(values, out)))
 }
 
-/// Non-finite values stay what they were.
+/// The results, with non-finite values as they were.
 fn restored(values: &[f32], out: Vec<f32>) -> Vec<f32> {
     values.iter().zip(out).map(|(&x, y)| if x.is_finite() { y } else { x }).collect()
 }
 
-/// What values are held in, once they are divided by their scale.
+/// The levels of a format, for values that are divided by their scale.
 enum Element<'a> {
     Float(ExMy, Roll),
-    /// Whole steps; the scale that is stored is 2^fraction_bits of them.
+    /// Whole steps; the stored scale is 2^fraction_bits steps.
     Int {
         qmax: i32,
         fraction_bits: i32,
         roll: Roll,
     },
-    /// Whole steps of a step with a sign, one more below than above.
+    /// Whole steps of a step that has a sign, with one more below zero than above.
     FullRange {
         qmax: i32,
         roll: Roll,
@@ -135,7 +137,7 @@ enum Element<'a> {
 }
 
 impl Element<'_> {
-    /// Greatest magnitude.
+    /// The greatest magnitude of a level.
     fn largest(&self) -> f32 {
         match self {
             Element::Float(exmy, _) => exmy.largest(),
@@ -144,7 +146,7 @@ impl Element<'_> {
         }
     }
 
-    /// x over d, to the nearest element, times d; with no scale, the nearest element.
+    /// The level nearest to x / d, times d; without a scale, the level nearest to x.
     fn hold(&self, x: f32, d: Option<f32>, place: usize) -> f32 {
         match self {
             Element::Float(exmy, roll) => match d {
@@ -178,7 +180,7 @@ impl Element<'_> {
     }
 }
 
-/// Which values share a scale, as lists of their places; each alone where there is none.
+/// The groups of values that share a scale, as lists of their indices; without a granularity each value is alone.
 fn groups(granularity: Option<Granularity>, n: usize, n_per_row: usize) -> Vec<Vec<usize>> {
     let mut groups = std::collections::BTreeMap::<(usize, usize), Vec<usize>>::new();
     for i in 0..n {

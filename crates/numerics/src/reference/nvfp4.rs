@@ -1,4 +1,4 @@
-//! NVFP4: E2M1 under an E4M3 scale for each 16 values and an F32 scale for the tensor.
+//! NVFP4 in its obvious form: E2M1 with an E4M3 scale for each 16 values and an F32 scale for the tensor.
 
 use super::float::cast;
 use super::groups;

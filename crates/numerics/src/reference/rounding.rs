@@ -1,10 +1,10 @@
-//! Where a value between two levels goes.
+//! Rounding in its obvious form: whether a value between two levels goes to the lower or the upper one.
 
 use crate::format::stream::Draws;
 use crate::format::{Rounding, RoundingMode};
 use crate::hold::fake_quantize::TensorContext;
 
-/// The rounding, with the draws of stochastic rounding.
+/// A rounding, with the draws of stochastic rounding.
 #[derive(Clone, Copy)]
 pub(super) struct Roll {
     pub(super) mode: RoundingMode,
@@ -20,8 +20,8 @@ impl Roll {
         Roll { mode, draws: Draws::new(seed, ctx.name) }
     }
 
-    /// Whether a magnitude that lies `fraction` of the way from one level to the next, of which the
-    /// first is `even` or not, goes to the next.
+    /// Whether a magnitude goes up to the next level. It lies `fraction` of the way from one level to the next, and
+    /// `even` says whether the lower level has an even code.
     pub(super) fn goes_up(self, fraction: f64, even: bool, place: usize) -> bool {
         match self.mode {
             RoundingMode::Value(Rounding::Rne) => fraction > 0.5 || (fraction == 0.5 && !even),

@@ -1,4 +1,4 @@
-//! The scale of a group: how its range is chosen, and what the format that holds it makes of it.
+//! The scale of a group in its obvious form: how its range is chosen, and how it is rounded to its own format.
 
 use super::Element;
 use super::float::cast;
@@ -6,7 +6,7 @@ use crate::format::codebook::extreme;
 use crate::format::{ExMy, Rounding, ScaleFormat};
 use crate::scheme::{Clip, Granularity};
 
-/// The scale of one group under every way of choosing its range.
+/// The scale of one group under every rule for its range.
 pub(super) fn clipped_scale(
     element: &Element<'_>,
     scale: ScaleFormat,
@@ -64,7 +64,7 @@ pub(super) fn group_scale(element: &Element<'_>, scale: ScaleFormat, min: f32, m
             let to_extreme = if max >= -min { max } else { min };
             if (to_extreme < 0.0) == (extreme(entries) < 0.0) { d } else { -d }
         }
-        // Its extreme is −qmax.
+        // The extreme level is −qmax.
         Element::FullRange { .. } => {
             if max >= -min {
                 -d
@@ -89,7 +89,7 @@ pub(super) fn held_scale(scale: ScaleFormat, d: f32) -> f32 {
     }
 }
 
-/// The greatest scale that the format holds, up to the computed one as it holds it, under which `top` is finite.
+/// The greatest scale of the format, up to the rounded `d`, under which `top(scale)` is finite.
 pub(super) fn held_within(scale: ScaleFormat, d: f32, top: impl Fn(f32) -> f32) -> f32 {
     let all_below = |format: ExMy, held: f32| {
         let below = (0..=format.largest_code()).map(|code| format.decode(code) as f32).filter(|&value| value < held);
@@ -107,8 +107,8 @@ pub(super) fn held_within(scale: ScaleFormat, d: f32, top: impl Fn(f32) -> f32) 
     held
 }
 
-/// `scale=f16hier`: of the blocks that begin in the same super-block of a row, the greatest scale over 63 in F16, and
-/// the nearest multiple of that for each.
+/// `scale=f16hier`: a super-block stores the greatest of its blocks' scales over 63 in F16, and each block the nearest
+/// multiple of that. A block belongs to the super-block in which it begins.
 pub(super) fn hold_in_two_levels(
     groups: &[Vec<usize>],
     steps: &mut [Option<f32>],

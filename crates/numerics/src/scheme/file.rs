@@ -1,6 +1,8 @@
-//! Files that a scheme names: `:imatrix=FILE`, `:table=FILE`. This room reads none; whoever can, hands over what is in
-//! them with its hash, and from then on the scheme is printed with the hash in place of the path. So stores and keys
-//! go by what is in a file, not by where it lies.
+//! Files that a scheme names: `:imatrix=FILE` and `:table=FILE`.
+//!
+//! This crate reads no files. A caller that can read them hands over the contents with their hash. From then on the
+//! scheme is printed with the hash in place of the path, so that stores and keys depend on what is in a file and not on
+//! where it lies.
 
 use super::imatrix::Imatrix;
 use crate::format::CodebookTable;
@@ -8,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// Hexadecimal digits of the hash that a scheme is printed with: 128 bits.
+/// The number of hexadecimal digits of the hash in a printed scheme: 128 bits.
 const HASH_DIGITS: usize = 32;
 
-/// What a file of a scheme is.
+/// The kind of file that a scheme can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileOption {
@@ -22,10 +24,10 @@ pub enum FileOption {
 }
 
 impl FileOption {
-    /// All of them.
+    /// All kinds of file.
     pub const ALL: [FileOption; 2] = [FileOption::Imatrix, FileOption::Table];
 
-    /// As written in a scheme, without `=`.
+    /// The key of the option in a scheme, without `=`.
     pub fn key(self) -> &'static str {
         match self {
             FileOption::Imatrix => "imatrix",
@@ -33,7 +35,7 @@ impl FileOption {
         }
     }
 
-    /// As the table of formats has it.
+    /// The option as the table of formats writes it.
     pub(crate) fn row(self) -> &'static str {
         match self {
             FileOption::Imatrix => "imatrix=FILE",
@@ -42,17 +44,17 @@ impl FileOption {
     }
 }
 
-/// What is in a file of a scheme.
+/// The contents of a file that a scheme names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileContents {
-    /// Of `imatrix=`.
+    /// The contents for `imatrix=`.
     Imatrix(Arc<Imatrix>),
-    /// Of `table=`.
+    /// The contents for `table=`.
     Table(Arc<CodebookTable>),
 }
 
 impl FileContents {
-    /// Which option they are for.
+    /// The kind of file that these contents are for.
     pub fn option(&self) -> FileOption {
         match self {
             FileContents::Imatrix(_) => FileOption::Imatrix,
@@ -61,7 +63,7 @@ impl FileContents {
     }
 }
 
-/// A file that a scheme names.
+/// A file that a scheme names, with its contents once they were read.
 #[derive(Clone)]
 pub struct SchemeFile {
     option: FileOption,
@@ -74,32 +76,32 @@ impl SchemeFile {
         SchemeFile { option, named: named.to_owned(), read: None }
     }
 
-    /// What it is for.
+    /// The kind of file.
     pub fn option(&self) -> FileOption {
         self.option
     }
 
-    /// As it was written: a path, or for a scheme out of a store `blake3-…`.
+    /// The name as it was written: a path, or `blake3-…` for a scheme from a store.
     pub fn name(&self) -> &str {
         &self.named
     }
 
-    /// What is in it, once it was read.
+    /// The contents, once they were read.
     pub fn contents(&self) -> Option<&FileContents> {
         self.read.as_ref().map(|(_, contents)| contents)
     }
 
-    /// As a scheme is printed: `blake3-…` once it was read, the name until then.
+    /// The name that a scheme is printed with: `blake3-…` once the file was read, the written name until then.
     pub fn identity(&self) -> &str {
         self.read.as_ref().map_or(&self.named, |(identity, _)| identity)
     }
 
-    /// How a file with this BLAKE3 (hexadecimal) is printed in a scheme.
+    /// The name under which a file with this BLAKE3 (hexadecimal) is printed in a scheme.
     pub fn identity_of(blake3: &str) -> String {
         format!("blake3-{}", blake3.get(..HASH_DIGITS).unwrap_or(blake3))
     }
 
-    /// The same file with what is in it; contents of another kind are not taken.
+    /// The same file with its contents. Contents of another kind are ignored.
     pub(super) fn with_contents(self, blake3: &str, contents: FileContents) -> SchemeFile {
         match self.option == contents.option() {
             true => SchemeFile { read: Some((SchemeFile::identity_of(blake3), contents)), ..self },
@@ -122,7 +124,7 @@ impl SchemeFile {
     }
 }
 
-/// Files are equal by what is in them, once that is known.
+/// Files are equal when their contents are, once those are known; until then when their names are.
 impl PartialEq for SchemeFile {
     fn eq(&self, other: &Self) -> bool {
         (self.option, self.identity()) == (other.option, other.identity())

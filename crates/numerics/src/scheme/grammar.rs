@@ -1,4 +1,4 @@
-//! The parser of `FORMAT[@GRANULARITY][:OPTION…]`. Case is ignored; the printer is in `scheme`.
+//! The parser of `FORMAT[@GRANULARITY][:OPTION…]`. It ignores case, except in the names of files.
 
 use super::file::{FileOption, SchemeFile};
 use super::table::{self, FormatInfo, Granularities};
@@ -12,122 +12,122 @@ use std::str::FromStr;
 /// Why a text is not a scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemeError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("empty scheme: wanted FORMAT[@GRANULARITY][:OPTION…]\nhint: for example bf16, int8@row, q4_k")]
     Empty,
-    /// No such format.
+    /// There is no format with this name.
     #[error("scheme {scheme:?}: unknown format {format:?}\nhint: {}", did_you_mean(nearest))]
     UnknownFormat {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The name that is not a format.
         format: String,
-        /// Names that are near.
+        /// Names of formats that are spelled alike.
         nearest: Vec<String>,
     },
-    /// `intN` with another N.
+    /// `intN` with an N that is not from 2 to 16.
     #[error("scheme {scheme:?}: found int{found}, wanted int2 to int16\nhint: for example int4@block32 or int8@row")]
     IntBits {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// N.
+        /// The N of `intN`, as given.
         found: String,
     },
-    /// `noise` without a ratio that can be used.
+    /// `noise` without a usable ratio.
     #[error(
         "scheme {scheme:?}: found {found:?}, wanted noise(SQNR_DB) with a number of dB from −200 to 200\n\
          hint: for example noise(30)"
     )]
     NoiseRatio {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The format as given.
         found: String,
     },
-    /// `intN` needs to know which values share a scale.
+    /// The format needs a granularity, and the scheme gives none.
     #[error(
         "scheme {scheme:?}: no granularity, and {format} needs one\n\
          hint: {format}@tensor, {format}@row, {format}@col, {format}@blockN or {format}@NxM, for example {format}@block32"
     )]
     NeedsGranularity {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// Format.
+        /// The format as given.
         format: String,
     },
-    /// The format has none, or its own.
+    /// The format takes no granularity, and the scheme gives one.
     #[error("scheme {scheme:?}: found {:?}, but {format} takes no granularity\nhint: write {format}", format!("@{granularity}"))]
     TakesNoGranularity {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// Format.
+        /// The format as given.
         format: String,
-        /// The part at fault.
+        /// The granularity as given.
         granularity: String,
     },
-    /// Not a granularity.
+    /// A word after `@` that is not a granularity.
     #[error(
         "scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1\n\
          hint: for example @row, @block32 or @128x128"
     )]
     Granularity {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The word after `@`.
         found: String,
     },
-    /// `eXmY` that is no format, or none that F32 can hold.
+    /// `eXmY` with fields for which there is no format that fits into F32.
     #[error("scheme {scheme:?}: found {found}, {wanted}")]
     ExMy {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The format as given.
         found: String,
-        /// What could stand there, in words.
+        /// What is wrong with it and a hint, in words.
         wanted: String,
     },
-    /// Options that exclude each other or miss what they need.
+    /// Options that exclude each other, or that lack what they need.
     #[error("scheme {scheme:?}: the option {option:?} {why}\nhint: {hint}")]
     Combination {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The option at fault.
         option: String,
-        /// What is wrong with it here.
+        /// What is wrong with the option here.
         why: &'static str,
-        /// What to do.
+        /// What the user can write instead.
         hint: String,
     },
-    /// Not an option of this format.
+    /// An option that this format does not have.
     #[error("scheme {scheme:?}: {format} has no option {found:?}\nhint: it has {options}")]
     UnknownOption {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// Format.
+        /// The format as given.
         format: String,
-        /// The part at fault.
+        /// The option as given.
         found: String,
-        /// What it has.
+        /// The options that the format has.
         options: String,
     },
-    /// Two options of a kind.
+    /// Two options that set the same thing.
     #[error("scheme {scheme:?}: {found:?} sets what an earlier option has set\nhint: leave out one of the two")]
     Repeated {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The second one.
+        /// The second of the two options.
         found: String,
     },
-    /// An option with a value that cannot be used.
+    /// An option with a value that it cannot have.
     #[error(
         "scheme {scheme:?}: found {found:?}, wanted {wanted}\nhint: `assay schemes` lists the options of each format"
     )]
     OptionValue {
-        /// As given.
+        /// The scheme as given.
         scheme: String,
-        /// The part at fault.
+        /// The option as given.
         found: String,
-        /// What could stand there.
+        /// The values that the option can have.
         wanted: &'static str,
     },
 }
@@ -144,7 +144,7 @@ impl FromStr for Scheme {
 
     fn from_str(text: &str) -> Result<Self, SchemeError> {
         let text = text.trim();
-        // Names of files keep their case; lower-casing ASCII moves no byte.
+        // Names of files keep their case, and lower-casing ASCII moves no byte.
         let lower = text.to_ascii_lowercase();
         if lower.is_empty() {
             return Err(SchemeError::Empty);
@@ -153,7 +153,7 @@ impl FromStr for Scheme {
         let (format, row) = parse_format(&parts)?;
         let granularity = parse_granularity(&parts, row.granularity())?;
         let granularity = match format {
-            // These are per tensor when nothing is said, so saying it is the same scheme.
+            // These are per tensor by default, so `@tensor` is the same scheme.
             Format::Noise { .. } | Format::Shuffle { .. } => granularity.filter(|&g| g != Granularity::Tensor),
             _ => granularity.or(default_granularity(format)),
         };
@@ -169,10 +169,10 @@ impl TryFrom<String> for Scheme {
     }
 }
 
-/// A scheme's text, cut at `@` and `:`.
+/// The text of a scheme, split at `@` and `:`.
 struct Parts<'a> {
     scheme: &'a str,
-    /// With `ggml:` in front where that was given.
+    /// The name of the format, with `ggml:` in front where that was given.
     format: &'a str,
     granularity: Option<&'a str>,
     options: Vec<&'a str>,
@@ -196,7 +196,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The format, with its defaults, and its row of the table.
+/// The format with its defaults, and its row of the table.
 fn parse_format(parts: &Parts<'_>) -> Result<(Format, &'static FormatInfo), SchemeError> {
     let name = parts.format;
     let (format, row_name) = if let Some(bits) = name.strip_prefix("int").filter(|n| is_number(n)) {
@@ -233,7 +233,7 @@ fn exmy_fields(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix('e')?.split_once('m').filter(|(x, y)| is_number(x) && is_number(y))
 }
 
-/// `eXmY` with the options that say which; they belong to the format, wherever they stand.
+/// Parses `eXmY` together with the options that belong to the format, wherever they stand among the options.
 fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError> {
     let refuse = |wanted: String| SchemeError::ExMy { scheme: parts.scheme(), found: parts.format.to_owned(), wanted };
     let exponent_bits = x.parse().ok().filter(|x| (1..=MAX_EXPONENT_BITS).contains(x));
@@ -245,8 +245,10 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
         )));
     };
     if (exponent_bits, mantissa_bits) == (8, 0) {
-        let hint = "scales are held in it with :scale=e8m0, as in int8@block32:scale=e8m0";
-        return Err(refuse(format!("which holds scales, not values: it has no sign and no zero\nhint: {hint}")));
+        let hint = "use it for scales with :scale=e8m0, as in int8@block32:scale=e8m0";
+        return Err(refuse(format!(
+            "which is a format for scales, not for values: it has no sign and no zero\nhint: {hint}"
+        )));
     }
     let (mut specials, mut bias) = (Specials::Ieee, ExMy::default_bias(exponent_bits));
     for option in &parts.options {
@@ -259,14 +261,14 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
     let (least, greatest) = ExMy::biases(exponent_bits, specials);
     let format = ExMy::new(exponent_bits, mantissa_bits, specials, bias).ok_or_else(|| match specials {
         _ if least > greatest => refuse(
-            "which with this meaning of its last codes reaches beyond F32 whatever the bias\n\
+            "which reaches beyond F32 under every bias, with this meaning of its last codes\n\
              hint: leave out :fn and :finite"
                 .to_owned(),
         ),
-        _ if !(least..=greatest).contains(&bias) => {
-            refuse(format!("whose bias of {bias} takes it beyond F32\nhint: :bias=N with N from {least} to {greatest}"))
-        }
-        _ => refuse("which has no codes to spare for infinity or NaN\nhint: add :finite".to_owned()),
+        _ if !(least..=greatest).contains(&bias) => refuse(format!(
+            "whose bias of {bias} takes it beyond F32\nhint: use :bias=N with N from {least} to {greatest}"
+        )),
+        _ => refuse("which has no codes left for infinity or NaN\nhint: add :finite".to_owned()),
     })?;
     Ok(Format::Minifloat { exmy: format, rounding: RoundingMode::default() })
 }
@@ -283,7 +285,7 @@ fn parse_noise(parts: &Parts<'_>, rest: &str) -> Result<Format, SchemeError> {
     let number = rest.strip_prefix('(').and_then(|r| r.strip_suffix(')'));
     let sqnr_db = number.and_then(|n| n.trim_matches(' ').parse::<f64>().ok()).filter(|db| db.abs() <= 200.0);
     match sqnr_db {
-        // −0 and 0 are one ratio and must print alike.
+        // −0 and 0 are the same ratio and must print alike.
         Some(db) => Ok(Format::Noise { sqnr_db: db + 0.0, seed: DEFAULT_SEED }),
         None => Err(SchemeError::NoiseRatio { scheme: parts.scheme(), found: parts.format.to_owned() }),
     }
@@ -314,7 +316,7 @@ fn parse_granularity(parts: &Parts<'_>, rules: Granularities) -> Result<Option<G
     granularity.map(Some).ok_or_else(|| SchemeError::Granularity { scheme, found: text.to_owned() })
 }
 
-/// One option, understood.
+/// One option of a scheme, parsed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Setting {
     Rounding(RoundingMode),
@@ -327,8 +329,8 @@ enum Setting {
     Nonfinite(Nonfinite),
 }
 
-/// The option as the table of formats has it and what it sets; what could stand there if only its value is
-/// at fault; `None` for a word that is no option of any format.
+/// Parses one option. Gives its name in the table of formats and what it sets; an error with the possible values if
+/// only the value is wrong; `None` for a word that is not an option of any format.
 fn parse_setting(option: &str) -> Option<Result<(&'static str, Setting), &'static str>> {
     let plain = |rounding| Setting::Rounding(RoundingMode::Value(rounding));
     let setting = match option {
@@ -384,7 +386,7 @@ fn parse_clip(value: &str) -> Option<Clip> {
         "absmax" => Some(Clip::Absmax),
         "mse" => Some(Clip::Mse),
         _ => match value.strip_prefix('p')?.parse::<f64>().ok().filter(|q| *q > 0.0 && *q <= 100.0)? {
-            // The greatest magnitude itself.
+            // The 100th percentile is the greatest magnitude itself.
             100.0 => Some(Clip::Absmax),
             percent => Some(Clip::Quantile(percent)),
         },
@@ -403,9 +405,9 @@ impl Scheme {
                 if self.file.is_some() {
                     return Err(SchemeError::Repeated { scheme, found: written.to_owned() });
                 }
-                // A blank at the end would be lost wherever the scheme ends with it.
+                // A blank at the end would be lost where the scheme ends with it.
                 if name.is_empty() || name.trim() != name {
-                    let wanted = "the name of a file, with no blank before or behind it";
+                    let wanted = "the name of a file, with no blank before or after it";
                     return Err(SchemeError::OptionValue { scheme, found: written.to_owned(), wanted });
                 }
                 self.file = Some(SchemeFile::named(file, name));
@@ -449,7 +451,7 @@ impl Scheme {
             (Setting::Scale(given), _) => self.scale = given,
             (Setting::Clip(given), _) => self.clip = given,
             (Setting::Nonfinite(given), _) => self.nonfinite = given,
-            // `parse_exmy` has read these; the others the row of the table does not offer.
+            // `parse_exmy` has read the first two; the row of the table does not offer the others.
             (
                 Setting::Specials(_)
                 | Setting::Bias(_)
@@ -480,7 +482,7 @@ impl Scheme {
             }
             if matches!(self.scale, ScaleFormat::E8m0 | ScaleFormat::Pow2 | ScaleFormat::F16Hier) {
                 let why = match symmetry {
-                    Symmetry::Asym => "cannot hold the minimum of asym",
+                    Symmetry::Asym => "cannot store the minimum of asym",
                     _ => "is for ranges around zero",
                 };
                 return refuse(scale, why, "scale=f32, scale=f16 or scale=bf16");
@@ -489,7 +491,7 @@ impl Scheme {
         if self.scale == ScaleFormat::F16Hier {
             if self.granularity.and_then(Granularity::super_block).is_none() {
                 let hint = format!("for example {}@block32:scale=f16hier", parts.format);
-                return refuse(scale, "is for blocks: 256 values of a row share a scale above theirs", &hint);
+                return refuse(scale, "is for blocks: those of 256 values of a row share a second scale", &hint);
             }
             let has_sign = match self.format {
                 Format::Codebook(codebook) => !codebook.entries.contains(&-codebook.extreme()),
@@ -497,17 +499,17 @@ impl Scheme {
                 _ => false,
             };
             if has_sign {
-                return refuse(scale, "cannot hold the sign of this format's scales", "scale=f16");
+                return refuse(scale, "cannot store the sign of this format's scales", "scale=f16");
             }
         }
         match (self.format, &self.file) {
             (Format::Table, None) => refuse(
                 "table=FILE",
-                "is missing: a codebook is its entries",
+                "is missing: a codebook needs its entries",
                 "for example codebook@block64:table=levels.txt",
             ),
             (Format::Ggml(GgmlFormat { imatrix: ImatrixUse::Ignored, .. }), Some(_)) => {
-                let why = "is not looked at by this type's quantizer";
+                let why = "is ignored by this type's quantizer";
                 refuse(given("imatrix=").unwrap_or("imatrix"), why, "leave it out")
             }
             _ => Ok(()),
@@ -515,7 +517,7 @@ impl Scheme {
     }
 }
 
-/// Whether the row has an option of that key.
+/// Whether the row has an option with the key of this one.
 fn offers(row: &FormatInfo, option: &str) -> bool {
     let key = |o: &str| o.split(['=', '(']).next().unwrap_or_default().to_owned();
     key(option) == "nonfinite" || row.options().iter().any(|o| key(o) == key(option))

@@ -1,23 +1,23 @@
-//! Which values share a scale.
+//! Granularity: which values share a scale.
 
 use std::num::NonZeroU32;
 
-/// Values of a super-block of `scale=f16hier`, as of ggml's K types.
+/// The number of values of a super-block under `scale=f16hier`, as in ggml's K types.
 const SUPER_BLOCK: u32 = 256;
 
-/// Which values share a scale.
+/// Which values of a tensor share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Granularity {
-    /// All.
+    /// All values of the tensor.
     Tensor,
-    /// One output channel: `ne[0]` contiguous values.
+    /// One output channel: the `ne[0]` contiguous values of a row.
     Row,
-    /// One input channel, across all rows.
+    /// One input channel: a column, across all rows.
     Col,
-    /// N contiguous values of a row; a row's last block may be shorter.
+    /// N contiguous values of a row. The last block of a row may be shorter.
     Block(NonZeroU32),
-    /// `rows` output channels by `cols` contiguous values; the last tiles may be shorter. Rows are
-    /// counted through all matrices of a tensor.
+    /// `rows` output channels by `cols` contiguous values. The last tiles may be shorter. Rows are counted through all
+    /// matrices of a tensor.
     Tile {
         /// N of `@NxM`.
         rows: NonZeroU32,
@@ -27,7 +27,8 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// Values that share an F16 scale under `scale=f16hier`: as many whole blocks as 256 values hold, at least one.
+    /// The number of values that share an F16 scale under `scale=f16hier`: as many whole blocks as fit into 256 values,
+    /// at least one. `None` for a granularity other than blocks.
     pub(crate) fn super_block(self) -> Option<u32> {
         match self {
             Granularity::Block(n) => Some((SUPER_BLOCK / n.get()).max(1).saturating_mul(n.get())),
@@ -35,12 +36,12 @@ impl Granularity {
         }
     }
 
-    /// `@blockN` for an N that is known to be one.
+    /// `@blockN` for an N that is known not to be 0.
     pub(crate) fn block(n: u32) -> Granularity {
         NonZeroU32::new(n).map_or(Granularity::Tensor, Granularity::Block)
     }
 
-    /// Groups of a tensor of `rows` rows of `n_per_row`.
+    /// The number of groups in a tensor of `rows` rows of `n_per_row` values.
     pub(super) fn groups(self, rows: u64, n_per_row: u64) -> u64 {
         match self {
             Granularity::Tensor => 1,

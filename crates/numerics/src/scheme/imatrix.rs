@@ -1,61 +1,61 @@
 //! Importance matrices: how much each input channel of a weight matters to ggml's quantizers.
 //!
-//! An entry has one importance for each value of a row, and so many rows of them as the tensor has matrices (experts):
+//! An entry has one importance for each value of a row, and one such row for each matrix (expert) of the tensor:
 //!
 //! ```text
 //! tensor       [n_matrices][rows][n_per_row]      importances  [n_matrices][n_per_row]
 //! ```
 //!
-//! What a file holds and how it is brought to this form is the reader's business.
+//! The reader of a file brings its contents into this form.
 
 use std::collections::BTreeMap;
 
-/// Importances by tensor name.
+/// The importances of a model's tensors, by tensor name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Imatrix {
     entries: BTreeMap<String, Vec<f32>>,
 }
 
-/// Why an importance matrix cannot serve a tensor.
+/// Why an importance matrix does not fit a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImatrixError {
-    /// No entry of that name.
+    /// There is no entry with the name of the tensor.
     #[error(
         "the importance matrix has no entry of that name\n\
-         hint: leave it out of the target or quantize it by another scheme; llama-imatrix collects nothing for token_embd, \
+         hint: leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for token_embd, \
          and for output only with --process-output"
     )]
     NoEntry,
-    /// An entry for another model.
+    /// The entry has another shape than the tensor: it is for another model.
     #[error(
         "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}\n\
-         hint: it was collected on another model; collect one on this"
+         hint: the matrix was collected on another model; collect one on this model"
     )]
     Shape {
-        /// Values of the entry.
+        /// The number of values of the entry.
         found: usize,
-        /// Values of a row.
+        /// The number of values of a row of the tensor.
         n_per_row: usize,
-        /// Matrices of the tensor.
+        /// The number of matrices of the tensor.
         n_matrices: usize,
     },
 }
 
 impl Imatrix {
-    /// Of entries as in the drawing above, finite and not negative.
+    /// An importance matrix with these entries, each as in the drawing above, finite and not negative.
     pub fn new(entries: BTreeMap<String, Vec<f32>>) -> Self {
         Imatrix { entries }
     }
 
-    /// Tensor names and their importances.
+    /// The tensor names and their importances.
     pub fn entries(&self) -> &BTreeMap<String, Vec<f32>> {
         &self.entries
     }
 
-    /// The importances of a tensor of `n_matrices` matrices of `rows` rows of `n_per_row` values.
+    /// The importances of the tensor with this name and shape.
     ///
     /// # Errors
-    /// When there is no entry of that name, or one of another shape.
+    /// When there is no entry of that name, or the entry has another shape.
     pub fn of_tensor(&self, tensor: &str, shape: TensorShape) -> Result<Importance<'_>, ImatrixError> {
         let values = self.entries.get(tensor).ok_or(ImatrixError::NoEntry)?;
         let TensorShape { n_per_row, n_matrices, rows } = shape;
@@ -66,30 +66,30 @@ impl Imatrix {
     }
 }
 
-/// How a tensor's values are laid out: `[n_matrices][rows][n_per_row]`.
+/// The shape of a tensor: `[n_matrices][rows][n_per_row]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorShape {
-    /// `ne[0]`.
+    /// `ne[0]`, the contiguous extent.
     pub n_per_row: usize,
-    /// `ne[1]`: rows of one matrix.
+    /// `ne[1]`, the rows of one matrix.
     pub rows: usize,
-    /// `ne[2]`·`ne[3]`: experts.
+    /// `ne[2]`·`ne[3]`, the matrices (experts).
     pub n_matrices: usize,
 }
 
 impl TensorShape {
-    /// Of GGUF's extents, `ne[0]` first; those that are missing are 1.
+    /// The shape of a tensor with GGUF's extents, `ne[0]` first; missing extents are 1.
     pub fn of(ne: &[u64]) -> TensorShape {
         let extent = |i: usize| ne.get(i).map_or(1, |&n| usize::try_from(n).unwrap_or(usize::MAX));
         TensorShape { n_per_row: extent(0), rows: extent(1), n_matrices: extent(2).saturating_mul(extent(3)) }
     }
 
-    /// Values of the tensor.
+    /// The number of values of the tensor.
     pub fn n(&self) -> usize {
         self.n_per_row.saturating_mul(self.rows).saturating_mul(self.n_matrices)
     }
 
-    /// A single matrix.
+    /// The shape of a single matrix.
     pub fn matrix(n_per_row: usize, rows: usize) -> TensorShape {
         TensorShape { n_per_row, rows, n_matrices: 1 }
     }
@@ -104,18 +104,18 @@ pub struct Importance<'a> {
 }
 
 impl<'a> Importance<'a> {
-    /// Those of the values of one row, counted through all matrices.
+    /// The importances of the values of one row. Rows are counted through all matrices.
     pub fn of_row(&self, row: usize) -> &'a [f32] {
         let start = (row / self.rows * self.n_per_row).min(self.values.len() - self.n_per_row);
         &self.values[start..start + self.n_per_row]
     }
 
-    /// Rows from this one on that have the same importances.
+    /// The number of rows from this one on that have the same importances.
     pub fn rows_alike(&self, row: usize) -> usize {
         self.rows - row % self.rows
     }
 
-    /// Rows of one matrix.
+    /// The number of rows of one matrix.
     pub fn rows(&self) -> usize {
         self.rows
     }

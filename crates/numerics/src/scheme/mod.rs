@@ -1,4 +1,21 @@
-//! A scheme: a number format with granularity and options, valid by construction.
+//! What a scheme says: a number format with a granularity and options, valid by construction.
+//!
+//! ```text
+//! "int8@row:asym" ── grammar ──▶ Scheme ── print ──▶ "int8@row:asym"   (canonical: equal schemes print alike)
+//!                       ▲
+//!                     table ── page ──▶ docs/formats.md
+//! ```
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `mod` | [`Scheme`] and its options; the bits that a value takes under it |
+//! | `granularity` | which values share a scale |
+//! | `table` | the one table of formats |
+//! | `grammar`, `print` | the parser and the printer |
+//! | `page` | the page on formats, written from the table |
+//! | `file`, `imatrix` | files that a scheme names, and the importance matrices that one can contain |
+//!
+//! What a scheme does to values is in `hold`.
 
 pub(crate) mod file;
 pub(crate) mod grammar;
@@ -14,11 +31,13 @@ use file::{FileContents, SchemeFile};
 pub use granularity::Granularity;
 use serde::{Deserialize, Serialize};
 
-/// Bits of its own scale.
+/// Bits of the scale of a super-block.
 const SUPER_SCALE_BITS: u32 = 16;
 
-/// `FORMAT[@GRANULARITY][:OPTION…]`. Made by parsing; printed canonically, so that
-/// `scheme.to_string().parse()` gives the same scheme and equal schemes print alike.
+/// A scheme, which is written `FORMAT[@GRANULARITY][:OPTION…]`.
+///
+/// Parsing makes it, so it is always valid. `Display` prints it canonically: `scheme.to_string().parse()` gives the
+/// same scheme, and equal schemes print alike. In JSON it is a string.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scheme {
@@ -33,20 +52,21 @@ pub struct Scheme {
 /// How the range that a scale covers is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Clip {
-    /// All values: nothing is cut off.
+    /// The range of all values, so that none is clamped.
     #[default]
     Absmax,
-    /// That hundredth of the greatest magnitude (0.01 to 1.00) that gives the least sum of squared
-    /// errors; the greater of two that give the same.
+    /// The range that gives the least sum of squared errors, among hundredths (0.01 to 1.00) of the greatest magnitude;
+    /// the greater of two that give the same.
     Mse,
-    /// The Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n.
+    /// Up to the Q-th percentile of the magnitudes by nearest rank: the ⌈Q/100·n⌉-th least of n. Q is above 0 and below
+    /// 100.
     Quantile(f64),
 }
 
-/// What happens to NaN and infinity in the input.
+/// What a scheme does with NaN and infinity in its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Nonfinite {
-    /// An error that names tensor and index.
+    /// They are an error that names the tensor and the index.
     #[default]
     Error,
     /// They stay as they are and take no part in any scale.
@@ -54,66 +74,66 @@ pub enum Nonfinite {
 }
 
 impl Scheme {
-    /// The `identity` control.
+    /// The `identity` control, which leaves values as they are.
     pub fn identity() -> Self {
         Scheme::plain(Format::Identity)
     }
 
-    /// The `jitter` control.
+    /// The `jitter` control, which moves each value by one ulp, with this seed.
     pub fn jitter(seed: u64) -> Self {
         Scheme::plain(Format::Jitter { seed })
     }
 
-    /// The `zero` control.
+    /// The `zero` control, which makes every value +0.0.
     pub fn zero() -> Self {
         Scheme::plain(Format::Zero)
     }
 
-    /// A format with nothing else said.
+    /// A scheme that says nothing but its format.
     pub(crate) fn plain(format: Format) -> Self {
         let scale = default_scale(format);
         Scheme { format, granularity: None, scale, clip: Clip::Absmax, file: None, nonfinite: Nonfinite::Error }
     }
 
-    /// What values are held in.
+    /// The number format with everything but its scales.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Which values share a scale; `None` where the format has none or its own.
+    /// Which values share a scale; `None` where the format has no scale or its own granularity.
     pub fn granularity(&self) -> Option<Granularity> {
         self.granularity
     }
 
-    /// What holds the scale, where there is one to choose.
+    /// The format of the scale, where there is one to choose.
     pub fn scale(&self) -> ScaleFormat {
         self.scale
     }
 
-    /// Which range the scale covers.
+    /// How the range that the scale covers is chosen.
     pub fn clip(&self) -> Clip {
         self.clip
     }
 
-    /// What happens to NaN and infinity.
+    /// What the scheme does with NaN and infinity.
     pub fn nonfinite(&self) -> Nonfinite {
         self.nonfinite
     }
 
-    /// The same scheme with another answer to NaN and infinity.
+    /// The same scheme with another rule for NaN and infinity.
     #[must_use]
     pub fn with_nonfinite(self, nonfinite: Nonfinite) -> Scheme {
         Scheme { nonfinite, ..self }
     }
 
-    /// The same scheme in another ggml type; without its importance matrix where that type uses none.
+    /// The same scheme in another ggml type. It loses its importance matrix where that type uses none.
     #[must_use]
     pub fn in_ggml(&self, format: &'static GgmlFormat) -> Scheme {
         let file = self.file.clone().filter(|_| format.imatrix != ImatrixUse::Ignored);
         Scheme { file, ..Scheme::plain(Format::Ggml(format)) }.with_nonfinite(self.nonfinite)
     }
 
-    /// The ggml type, for schemes that go through a codec's `quantize`.
+    /// The ggml type, for schemes that go through a codec's `quantize`; `None` for all others.
     pub fn ggml_format(&self) -> Option<&'static GgmlFormat> {
         match self.format {
             Format::Ggml(format) => Some(format),
@@ -121,9 +141,9 @@ impl Scheme {
         }
     }
 
-    /// Bits a value of an `n`-value tensor in rows of `n_per_row` would take if stored in this format,
-    /// scales and minima included. Controls are stored as F32, but for `zero`, which takes none. NaN for a table that
-    /// was not read.
+    /// Bits that a value of a tensor would take if it were stored in this format, scales and minima included. The
+    /// tensor has `n` values in rows of `n_per_row`. Controls count as F32, except `zero`, which takes no bits. NaN for
+    /// a codebook whose file was not read.
     pub fn bits_per_weight(&self, n: u64, n_per_row: u64) -> f64 {
         const F32_BITS: u32 = 32;
         let shared = |granularity: Granularity, bits: u32| match n_per_row {
@@ -162,27 +182,27 @@ impl Scheme {
 }
 
 impl Scheme {
-    /// The file that the scheme names, if it does.
+    /// The file that the scheme names, if there is one.
     pub fn file(&self) -> Option<&SchemeFile> {
         self.file.as_ref()
     }
 
-    /// The same scheme with what is in its file, and the BLAKE3 of that file in hexadecimal. Contents of another kind
-    /// are not taken.
+    /// The same scheme with the contents of its file, and the BLAKE3 of that file in hexadecimal. Contents of another
+    /// kind are ignored.
     #[must_use]
     pub fn with_contents(&self, blake3: &str, contents: FileContents) -> Scheme {
         let file = self.file.clone().map(|file| file.with_contents(blake3, contents));
         Scheme { file, ..self.clone() }
     }
 
-    /// The scheme in canonical form with what `shown` makes of its file's name, for people and shells.
+    /// The scheme in canonical form for people and shells, with `shown(name)` in place of the name of its file.
     pub fn with_file_shown(&self, shown: impl FnOnce(&str) -> String) -> String {
         let file = self.file.clone().map(|file| SchemeFile::named(file.option(), &shown(file.name())));
         Scheme { file, ..self.clone() }.to_string()
     }
 }
 
-/// The granularity of a format that needs one and is given none.
+/// The granularity of a format that needs one where the scheme gives none.
 pub(crate) fn default_granularity(format: Format) -> Option<Granularity> {
     match format {
         Format::Codebook(codebook) => Some(Granularity::block(codebook.blck_size)),
@@ -190,7 +210,7 @@ pub(crate) fn default_granularity(format: Format) -> Option<Granularity> {
     }
 }
 
-/// What holds the scale when nothing is said.
+/// The format of the scale where the scheme gives none.
 pub(crate) fn default_scale(format: Format) -> ScaleFormat {
     match format {
         Format::Codebook(codebook) => codebook.scale,
@@ -209,7 +229,7 @@ mod tests {
         assert_eq!(bpw("int4@block32", 64, 64), 5.0);
         assert_eq!(bpw("int4@block32:asym", 64, 64), 6.0);
         assert_eq!(bpw("int8@row", 200, 100), 8.32);
-        // 100 = 32 + 32 + 32 + 4: four scales a row.
+        // 100 = 32 + 32 + 32 + 4, so a row has four scales.
         assert_eq!(bpw("int4@block32", 200, 100), 4.0 + 8.0 * 32.0 / 200.0);
         assert_eq!(bpw("q4_k", 256, 256), 4.5);
         assert_eq!(bpw("mxfp4", 64, 64), 4.25);

@@ -1,4 +1,4 @@
-//! The page on formats, written from the tables: docs/formats.md is this text, and a test holds it to it.
+//! The page on formats, written from the tables. docs/formats.md is this text; a test compares the two.
 
 use super::Scheme;
 use super::table::{FORMATS, Family, FormatInfo, Granularities, codebooks};
@@ -22,19 +22,19 @@ const GRANULARITY: &str = "
 
 | | |
 |---|---|
-| `@tensor` | all, of all matrices (experts) of a tensor |
+| `@tensor` | all values of a tensor, over all its matrices (experts) |
 | `@row` | one output channel: `ne[0]` contiguous values |
 | `@col` | one input channel, across all rows of all matrices |
-| `@blockN` | N contiguous values of a row; a row's last block may be shorter |
+| `@blockN` | N contiguous values of a row; the last block of a row may be shorter |
 | `@NxM` | N rows by M contiguous values; the last tiles may be shorter; rows are counted through all matrices of a tensor |
 
 A minifloat without granularity is a plain cast. With one, `d = absmax / largest finite value` and a value becomes `cast(x / d)·d`.
 
-Rounding `d` up near F32's largest value may take the format's largest value beyond it: `d` is then the next lower one that its format has
-under which that stays finite, so finite values stay finite under every scale.
+Finite values stay finite under every scale: where rounding `d` up would take the largest value beyond F32, `d` becomes the next lower
+scale under which that value is finite.
 
-The FNUZ types of some accelerators are `e4m3:finite:bias=8` (largest 240) and `e5m2:finite:bias=16`: the same values, but that −0 is
-not made +0 and what lies beyond the largest is held.
+The FNUZ types of some accelerators are `e4m3:finite:bias=8` (largest 240) and `e5m2:finite:bias=16`. They have the same values, except
+that −0 stays −0 and values beyond the largest are clamped to it.
 
 ## Options
 
@@ -45,34 +45,35 @@ not made +0 and what lies beyond the largest is held.
 | `away` | to nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`) |
 | `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place |
 | `sym`, `asym` | integers: around zero (default), or from the least to the greatest value |
-| `zeropoint` | integers: from the least to the greatest value, a range that is made to include zero, which is a level |
-| `fullrange` | integers: around zero with the one level more that two's complement has, on which the value of greatest magnitude lies |
-| `ieee`, `fn`, `finite`, `bias=N` | `eXmY`: what its last codes mean, and its bias |
+| `zeropoint` | integers: from the least to the greatest value; the range is extended to include zero, which is a level |
+| `fullrange` | integers: around zero with the additional level of two's complement, on which the value of greatest magnitude lies |
+| `ieee`, `fn`, `finite`, `bias=N` | `eXmY`: the meaning of its last codes, and its bias |
 | `clip=absmax` | the scale covers all values (default) |
-| `clip=mse` | it covers that hundredth of the greatest magnitude which gives the least squared error |
-| `clip=pQ` | it covers the Q-th percentile of the magnitudes, by nearest rank |
+| `clip=mse` | the scale covers the hundredth of the greatest magnitude that gives the least squared error |
+| `clip=pQ` | the scale covers the Q-th percentile of the magnitudes, by nearest rank |
 | `imatrix=FILE` | ggml's types: an importance matrix of llama-imatrix, GGUF or legacy, entries matched to tensors by name |
-| `table=FILE` | `codebook`: the entries. Of both files the hash stands for the path wherever a scheme is stored (`imatrix=blake3-…`) |
-| `nonfinite=keep` | NaN and infinity stay and take no part in a scale; without it they are an error |
-| `seed=N` | of a control (1 if not given) |
+| `table=FILE` | `codebook`: the entries. Stores name both kinds of file by their hash instead of the path (`imatrix=blake3-…`) |
+| `nonfinite=keep` | NaN and infinity stay as they are and take no part in a scale; without this option they are an error |
+| `seed=N` | the seed of a control (1 if not given) |
 
-`asym` and `zeropoint` take no `clip=` but `absmax`, and scales in F32, F16 or BF16; `scale=` and `clip=` need a granularity.
+`asym` and `zeropoint` take only `clip=absmax` and scales in F32, F16 or BF16. `scale=` and `clip=` need a granularity.
 
-Scales are F32 unless `scale=` says otherwise:
+Scales are F32 unless `scale=` says something else:
 
 | scale | bits | |
 |---|---:|---|
 ";
 
 impl FormatInfo {
-    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096; `None` where a file decides.
+    /// Bits per weight of the example, scales included, for a tensor of 4096 rows of 4096 values; `None` where the
+    /// contents of a file decide.
     pub fn example_bits(&self) -> Option<f64> {
         const N: u64 = 4096;
         let bits = self.example.parse::<Scheme>().ok().map(|scheme| scheme.bits_per_weight(N * N, N));
         bits.filter(|bits| bits.is_finite())
     }
 
-    /// The page's and the listing's word for whether `@` may follow.
+    /// Whether `@` may follow the name, in the words of the page and of listings.
     pub fn granularity_in_words(&self) -> &'static str {
         match self.granularity() {
             Granularities::None => "none",
@@ -84,7 +85,7 @@ impl FormatInfo {
 }
 
 impl Family {
-    /// Lower-case name.
+    /// The name of the family, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Family::Minifloat => "minifloat",
@@ -103,12 +104,12 @@ fn scale_in_words(scale: ScaleFormat) -> &'static str {
         ScaleFormat::F16 => "rounded to nearest even, at most 65504",
         ScaleFormat::Bf16 => "rounded to nearest even",
         ScaleFormat::E8m0 => {
-            "exponent of absmax less that of the format's largest value (OCP MX); what lies beyond is held"
+            "exponent of absmax less that of the format's largest value (OCP MX); values beyond are clamped"
         }
-        ScaleFormat::Pow2 => "least power of two not below the step: nothing is cut off",
+        ScaleFormat::Pow2 => "least power of two not below the step, so that no value is clamped",
         ScaleFormat::F16Hier => {
-            "six bits of an F16 scale that as many whole blocks share as 256 values hold (16 bits more); `@blockN` only, \
-             formats around zero"
+            "six bits that multiply an F16 scale (16 bits), which as many whole blocks share as fit into 256 values; \
+             `@blockN` only, formats around zero"
         }
     }
 }
@@ -117,7 +118,7 @@ fn scale_in_words(scale: ScaleFormat) -> &'static str {
 pub fn page() -> String {
     let mut out = String::from(HEAD);
     out.push_str(
-        "| format | bits | of a weight | what it is | `@` | options | rounding | overflow | source |\n\
+        "| format | bits | bits per weight | what it is | `@` | options | rounding | overflow | source |\n\
          |---|---:|---:|---|---|---|---|---|---|\n",
     );
     for f in FORMATS {
@@ -133,7 +134,7 @@ pub fn page() -> String {
         let _ = writeln!(out, "| `{name}` | {bits} | {example} | {cells} |");
     }
     out.push_str(
-        "\nBits of a weight count scales, for a tensor of 4096 rows of 4096. Every format takes `nonfinite=keep`.\n",
+        "\nBits per weight include scales, for a tensor of 4096 rows of 4096 values. Every format takes `nonfinite=keep`.\n",
     );
     out.push_str(GRANULARITY);
     for (name, scale) in ScaleFormat::ALL {
@@ -145,8 +146,8 @@ pub fn page() -> String {
         let _ = writeln!(out, "| `{}` | {entries} |", codebook.name);
     }
     out.push_str(
-        "\n## ggml's types\n\nThrough ggml's own functions, so that the bits are llama.cpp's. The bare name works where no standard has it.\n\n\
-         | scheme | values per block | bytes | bits of a weight | `imatrix=` |\n|---|---:|---:|---:|---|\n",
+        "\n## ggml's types\n\nggml's own functions quantize to these types, so that the bits are llama.cpp's. The bare name works where no standard has the same name.\n\n\
+         | scheme | values per block | bytes | bits per weight | `imatrix=` |\n|---|---:|---:|---:|---|\n",
     );
     for f in GGML_FORMATS {
         let prefix = if f.bare { "" } else { "ggml:" };

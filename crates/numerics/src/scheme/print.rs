@@ -1,4 +1,4 @@
-//! The printer of schemes; the parser is in `grammar`.
+//! The printer of schemes. It prints canonically: defaults are left out, and options come in a fixed order.
 
 use super::{Clip, Granularity, Nonfinite, Scheme, default_granularity, default_scale};
 use crate::format::{DEFAULT_SEED, ExMy, Format, RoundingMode, Specials, Symmetry};
@@ -78,7 +78,7 @@ impl fmt::Display for Clip {
         match self {
             Clip::Absmax => f.write_str("absmax"),
             Clip::Mse => f.write_str("mse"),
-            // Written out, a tiny one would take hundreds of digits.
+            // A tiny number written out would take hundreds of digits.
             Clip::Quantile(percent) if *percent < 1e-6 => write!(f, "p{percent:e}"),
             Clip::Quantile(percent) => write!(f, "p{percent}"),
         }
@@ -86,7 +86,7 @@ impl fmt::Display for Clip {
 }
 
 impl fmt::Display for ExMy {
-    /// The part before `@`; [`ExMy::options`] has the rest.
+    /// The part before `@`; `ExMy::options` gives the rest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
@@ -96,7 +96,7 @@ impl fmt::Display for ExMy {
 }
 
 impl ExMy {
-    /// Options that, with the part before `@`, say which format this is.
+    /// The options that complete the part before `@`, such as `:finite:bias=8`; empty for a float with a name.
     pub(crate) fn options(self) -> String {
         if self.name().is_some() {
             return String::new();

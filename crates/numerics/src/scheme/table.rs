@@ -1,14 +1,14 @@
-//! The one table of formats: what the grammar knows, what each is and where it is defined.
+//! The one table of formats: what the grammar knows, what each format is and where it is defined.
 //!
 //! ```text
-//! row   name · kind (the definition itself) · what else there is to say · source · an example
+//! row   name · kind (the definition itself) · note · source · example
 //!                │
 //!                ├─▶ Format, for the grammar and the kernels
 //!                └─▶ bits, parameters, options, rounding, overflow, for listings and pages
 //! ```
 //!
-//! A format of a kind that is there is a row. One of a new kind is a [`Kind`], what that says of itself here, and a file with its
-//! kernel.
+//! A new format of an existing kind is one more row. A new kind of format is a variant of [`Kind`], its facts in this
+//! file, and a file with its kernel in `format`.
 
 use crate::format::codebook::{CodebookFormat, FP4, IQ4_NL, NF4};
 use crate::format::ggml::GGML_FORMATS;
@@ -18,79 +18,78 @@ use crate::format::{DEFAULT_SEED, ExMy, Format, NVFP4_BLCK_SIZE, RoundingMode, S
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FormatInfo {
-    /// As written in a scheme; capitals stand for numbers and names.
+    /// The name in a scheme; capitals stand for numbers and names.
     pub name: &'static str,
-    /// What it is.
+    /// The kind of format, with its definition.
     pub kind: Kind,
-    /// What the kind does not say of it.
+    /// What the kind does not say about the format.
     note: &'static str,
     /// Where the definition comes from.
     pub source: &'static str,
-    /// A scheme of this row, for listings: its bits per weight, scales included, are
-    /// [`FormatInfo::example_bits`].
+    /// A scheme of this row, for listings. [`FormatInfo::example_bits`] are its bits per weight, scales included.
     pub example: &'static str,
 }
 
-/// What a format is.
+/// A kind of format, with what defines a format of that kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// A small float with a name of its own.
     Float(ExMy),
-    /// Any small float, by its fields.
+    /// Any small float, by its fields: `eXmY`.
     AnyFloat,
-    /// Integers with scales.
+    /// Integers with a scale for each group.
     Integer,
-    /// A table of values.
+    /// A built-in table of values.
     Codebook(CodebookFormat),
-    /// A table of values in a file.
+    /// A table of values from a file.
     Table,
     /// Blocks with an E8M0 scale.
     Mx(MxFormat),
     /// Blocks with scales in two levels.
     Nvfp4,
-    /// ggml's own types.
+    /// One of ggml's own types.
     Ggml,
-    /// A transform that results are held against.
+    /// A control: a transform that results are compared with.
     Control(Control),
 }
 
-/// What a control does to values.
+/// A control, and what a scheme can say of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Control {
-    /// With its default seed; `None` where the name says more than that.
+    /// The format with its default seed; `None` where the name alone does not give it.
     format: Option<Format>,
     granularity: Granularities,
     has_seed: bool,
     bits: u32,
 }
 
-/// Formats that are proven alike.
+/// A family of formats, which are checked in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Small floats.
+    /// Small floats, with or without a scale for each group.
     Minifloat,
-    /// Integers with scales.
+    /// Integers with a scale for each group.
     Integer,
-    /// Tables of values.
+    /// Tables of values, built in or from a file.
     Codebook,
-    /// Blocks with shared scales, by a standard.
+    /// Blocks with shared scales, defined by a standard.
     Block,
-    /// ggml's own types.
+    /// The types of ggml.
     Ggml,
-    /// Transforms that results are held against.
+    /// Transforms that results are compared with.
     Control,
 }
 
-/// Whether a granularity may follow a format.
+/// Whether a granularity may follow the name of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granularities {
-    /// The format has none, or its own.
+    /// The format has no granularity, or a fixed one.
     None,
-    /// It has one, and another may be given.
+    /// The format has a default granularity, and a scheme may give another.
     Default,
-    /// It may be given.
+    /// A scheme may give a granularity.
     Optional,
-    /// It must be given.
+    /// A scheme must give a granularity.
     Required,
 }
 
@@ -112,7 +111,7 @@ const INTEGER: &[&str] = &[
 ];
 
 impl FormatInfo {
-    /// The row's family.
+    /// The family of the format.
     pub fn family(&self) -> Family {
         match self.kind {
             Kind::Float(_) | Kind::AnyFloat => Family::Minifloat,
@@ -124,7 +123,7 @@ impl FormatInfo {
         }
     }
 
-    /// What a value takes without its share of a scale.
+    /// Bits that a value takes, without its share of a scale, as text.
     pub fn bits(&self) -> String {
         match self.kind {
             Kind::Float(exmy) => exmy.bits().to_string(),
@@ -139,7 +138,7 @@ impl FormatInfo {
         }
     }
 
-    /// Fields, range, blocks: what the format is, in a line.
+    /// Fields, range and blocks: what the format is, in one line.
     pub fn parameters(&self) -> String {
         let kind = match self.kind {
             Kind::Float(exmy) => {
@@ -175,7 +174,7 @@ impl FormatInfo {
         parts.join("; ")
     }
 
-    /// Whether `@` may follow.
+    /// Whether `@` may follow the name.
     pub fn granularity(&self) -> Granularities {
         match self.kind {
             Kind::Float(_) | Kind::AnyFloat => Granularities::Optional,
@@ -186,7 +185,7 @@ impl FormatInfo {
         }
     }
 
-    /// Options beside `:nonfinite=keep`.
+    /// The options of the format beside `:nonfinite=keep`.
     pub fn options(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Float(_) => SCALED,
@@ -206,7 +205,7 @@ impl FormatInfo {
         }
     }
 
-    /// How a value between two of the format's is treated when nothing is said.
+    /// The default rounding of a value between two levels, in words.
     pub fn rounding(&self) -> &'static str {
         match self.kind {
             Kind::Float(_) | Kind::AnyFloat | Kind::Integer | Kind::Mx(_) | Kind::Nvfp4 => "nearest even",
@@ -216,21 +215,21 @@ impl FormatInfo {
         }
     }
 
-    /// What becomes of a value beyond the largest.
+    /// What happens to a value beyond the largest, in words.
     pub fn overflow(&self) -> &'static str {
         match self.kind {
             Kind::Float(exmy) if exmy.specials() == Specials::Ieee => {
-                "to infinity as IEEE 754 rounds; trunc and @ hold it at the largest value"
+                "to infinity, as IEEE 754 rounds; trunc and @ clamp to the largest value"
             }
-            Kind::AnyFloat => "ieee as f16; fn and finite hold it at the largest value",
-            Kind::Float(_) | Kind::Integer | Kind::Mx(_) | Kind::Nvfp4 => "held at the largest value",
-            Kind::Codebook(_) | Kind::Table => "held at the last entry",
+            Kind::AnyFloat => "ieee as for f16; fn and finite clamp to the largest value",
+            Kind::Float(_) | Kind::Integer | Kind::Mx(_) | Kind::Nvfp4 => "clamped to the largest value",
+            Kind::Codebook(_) | Kind::Table => "clamped to the last entry",
             Kind::Ggml => "ggml's own functions",
             Kind::Control(_) => "",
         }
     }
 
-    /// The format with its defaults, where the name alone says which.
+    /// The format with its defaults; `None` where the name alone does not give it.
     pub(crate) fn format(&'static self) -> Option<Format> {
         let rounding = RoundingMode::default();
         match &self.kind {
@@ -245,7 +244,7 @@ impl FormatInfo {
     }
 }
 
-/// Large ones by powers of ten.
+/// A largest value as text: plain below a million, with a power of ten from there on.
 fn in_words(largest: f32) -> String {
     if largest < 1e6 { largest.to_string() } else { format!("{largest:e}") }
 }
@@ -288,8 +287,7 @@ const OFP8: &str = "OCP 8-bit Floating Point Specification (OFP8) 1.0";
 const MX: &str = "OCP Microscaling Formats (MX) Specification 1.0";
 const SEED: u64 = DEFAULT_SEED;
 
-/// Every format of the grammar. ggml's types are one row here and a table of their own in
-/// [`GGML_FORMATS`].
+/// Every format of the grammar. ggml's types are one row here and have a table of their own, [`GGML_FORMATS`].
 pub const FORMATS: &[FormatInfo] = &[
     float("bf16", ExMy::BF16, "upper half of F32; ggml_compute_fp32_to_bf16"),
     float("f16", ExMy::F16, "IEEE 754-2019 binary16"),
@@ -314,7 +312,7 @@ pub const FORMATS: &[FormatInfo] = &[
             "intN",
             Kind::Integer,
             "N 2 to 16; sym: ±(2^(N−1) − 1) steps of absmax / (2^(N−1) − 1), asym: 2^N − 1 steps from min to max, \
-             zeropoint: the same with zero a level, fullrange: −2^(N−1) to 2^(N−1) − 1, the greatest magnitude on the first",
+             zeropoint: the same with zero as a level, fullrange: −2^(N−1) to 2^(N−1) − 1 steps, the greatest magnitude on the first",
             "absmax or min-max scaling; ONNX QuantizeLinear (zeropoint); quantize_row_q4_0_ref (fullrange)",
         )
     },
@@ -336,7 +334,7 @@ pub const FORMATS: &[FormatInfo] = &[
         "iq4_nl",
         &IQ4_NL,
         (32, ScaleFormat::F16),
-        "integers, −127 to 113; ggml searches its scale: ggml:iq4_nl",
+        "integers, −127 to 113; ggml:iq4_nl is the type whose scale ggml searches for",
         "kvalues_iq4nl in ggml-common.h",
     ),
     FormatInfo {
@@ -345,7 +343,7 @@ pub const FORMATS: &[FormatInfo] = &[
             "codebook",
             Kind::Table,
             "2 to 256 entries from a text file: numbers with blanks, commas or line ends between them, # begins a comment",
-            "the file; its hash stands for it wherever a scheme is stored",
+            "the file; stores name it by its hash",
         )
     },
     mx("mxfp4", MxElement::Float(ExMy::FP4_E2M1)),
@@ -364,26 +362,34 @@ pub const FORMATS: &[FormatInfo] = &[
             "ggml_quantize_chunk and to_float of ggml's type_traits",
         )
     },
-    control("identity", plain(Some(Format::Identity)), "values stay"),
-    control("jitter", seeded(Some(Format::Jitter { seed: SEED }), Granularities::None), "one ulp of F32 up or down"),
+    control("identity", plain(Some(Format::Identity)), "leaves values as they are"),
+    control(
+        "jitter",
+        seeded(Some(Format::Jitter { seed: SEED }), Granularities::None),
+        "moves each value one ulp of F32 up or down",
+    ),
     FormatInfo {
         example: "noise(30)",
-        ..control("noise(SQNR_DB)", seeded(None, Granularities::Optional), "adds Gaussian noise of that energy")
+        ..control(
+            "noise(SQNR_DB)",
+            seeded(None, Granularities::Optional),
+            "adds Gaussian noise that gives this ratio of signal to noise",
+        )
     },
     control(
         "shuffle",
         seeded(Some(Format::Shuffle { seed: SEED }), Granularities::Optional),
         "permutes the values of each group",
     ),
-    control("zero", Control { bits: 0, ..plain(Some(Format::Zero)) }, "every value +0"),
+    control("zero", Control { bits: 0, ..plain(Some(Format::Zero)) }, "makes every value +0"),
 ];
 
-/// The row of that name.
+/// The row with this name.
 pub(crate) fn named(name: &str) -> Option<&'static FormatInfo> {
     FORMATS.iter().find(|row| row.name == name)
 }
 
-/// The small floats that have names, with them.
+/// The small floats that have a name, with their names.
 pub fn floats() -> impl Iterator<Item = (&'static str, ExMy)> {
     FORMATS.iter().filter_map(|row| match row.kind {
         Kind::Float(exmy) => Some((row.name, exmy)),
@@ -391,7 +397,7 @@ pub fn floats() -> impl Iterator<Item = (&'static str, ExMy)> {
     })
 }
 
-/// The tables of values that have names.
+/// The built-in tables of values.
 pub fn codebooks() -> impl Iterator<Item = &'static CodebookFormat> {
     FORMATS.iter().filter_map(|row| match &row.kind {
         Kind::Codebook(codebook) => Some(codebook),
@@ -400,12 +406,12 @@ pub fn codebooks() -> impl Iterator<Item = &'static CodebookFormat> {
 }
 
 impl ExMy {
-    /// The format of that name, `fp8_e4m3` and the like.
+    /// The small float with this name, such as `fp8_e4m3`.
     pub fn named(name: &str) -> Option<ExMy> {
         floats().find(|(known, _)| *known == name).map(|(_, exmy)| exmy)
     }
 
-    /// Its name, where it has one other than `eXmY`.
+    /// The name of the float, where it has one other than `eXmY`.
     pub fn name(self) -> Option<&'static str> {
         floats().find(|(_, exmy)| *exmy == self).map(|(name, _)| name)
     }
@@ -418,7 +424,7 @@ pub fn names_in_words() -> String {
     format!("{} and ggml's types (q4_0, q4_k, …)", names.join(", "))
 }
 
-/// What others call some of them.
+/// Names that other projects use, with the names of this table.
 const ALSO_CALLED: [(&str, &str); 8] = [
     ("float16", "f16"),
     ("fp16", "f16"),
@@ -430,7 +436,7 @@ const ALSO_CALLED: [(&str, &str); 8] = [
     ("tensorfloat32", "tf32"),
 ];
 
-/// Up to three names of formats and bare ggml types that `word` may have meant.
+/// Up to three names of formats or bare ggml types that `word` may stand for.
 pub(crate) fn nearest(word: &str) -> Vec<String> {
     let ints = (2..=16).map(|n| format!("int{n}"));
     let formats = FORMATS.iter().filter(|f| !f.name.contains(char::is_uppercase) && f.kind != Kind::Ggml);
@@ -439,7 +445,7 @@ pub(crate) fn nearest(word: &str) -> Vec<String> {
     if let Some((_, name)) = ALSO_CALLED.iter().find(|(other, _)| *other == word) {
         return vec![(*name).to_owned()];
     }
-    // What begins so comes before what is spelled alike.
+    // A name that begins with the word comes before one that is spelled alike.
     let score = |name: &str| match name.starts_with(word) {
         true => 1.0,
         false => strsim::normalized_damerau_levenshtein(word, name),
@@ -475,12 +481,12 @@ mod tests {
             let row = named(name).expect(name);
             (row.bits(), row.parameters(), row.overflow())
         };
-        let held = "held at the largest value";
-        assert_eq!(said("fp8_e4m3"), ("8".into(), "1-4-3, bias 7, largest 448, no infinity".into(), held));
+        let clamped = "clamped to the largest value";
+        assert_eq!(said("fp8_e4m3"), ("8".into(), "1-4-3, bias 7, largest 448, no infinity".into(), clamped));
         assert_eq!(said("mxfp6_e3m2").1, "32 fp6_e3m2 and an E8M0 scale");
         assert_eq!(said("nvfp4").1, "16 fp4_e2m1 and an fp8_e4m3 scale; an F32 scale for the tensor");
         let (bits, parameters, overflow) = said("iq4_nl");
-        assert_eq!((bits.as_str(), overflow), ("4", "held at the last entry"));
+        assert_eq!((bits.as_str(), overflow), ("4", "clamped to the last entry"));
         assert!(parameters.starts_with("16 entries; blocks of 32 with a scale in f16; integers"), "{parameters}");
         assert!(said("bf16").1.ends_with("largest 3.3895314e38") && said("bf16").2.starts_with("to infinity"));
     }

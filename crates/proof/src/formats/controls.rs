@@ -1,4 +1,4 @@
-//! Transforms for controls: their promises, since their definition is their stream.
+//! Transforms for controls. They are checked by what they promise: their definition is their random stream.
 
 use super::{TENSOR, held};
 use crate::check::{Area, Check, Tally};
@@ -7,9 +7,11 @@ use crate::quantizer::Quantizer;
 use numerics::formats::FormatInfo;
 use numerics::{PlainCodec, Scheme, TensorContext};
 
-/// The energy of noise is exact up to the rounding of each sum to F32: 2^−24 of the value, a thousandth of this noise.
+/// The relative error of the energy of noise. It is exact up to the rounding of each sum to F32, which is 2^−24 of the value
+/// and a thousandth of this noise.
 const NOISE_TOLERANCE: f64 = 1e-3;
 
+/// Uniform weights with one zero among them.
 fn weights() -> Input {
     let mut draw = Draw::new(21);
     Input {
@@ -19,12 +21,13 @@ fn weights() -> Input {
     }
 }
 
+/// The values of `input` quantized in the scheme of that text.
 fn hold(quantizer: &dyn Quantizer, scheme: &str, input: &Input) -> Result<Vec<f32>, String> {
     let scheme: Scheme = scheme.parse().map_err(|error| format!("{scheme}: {error}"))?;
     held(quantizer, &scheme, input).map_err(|error| error.to_string())
 }
 
-/// What a control of the table promises.
+/// Checks what a control of the table promises.
 pub(super) fn row(row: &FormatInfo, quantizer: &dyn Quantizer) -> Check {
     let (input, mut tally) = (weights(), Tally::default());
     match hold(quantizer, row.example, &input) {
@@ -62,7 +65,7 @@ pub(super) fn row(row: &FormatInfo, quantizer: &dyn Quantizer) -> Check {
     tally.check(Area::Formats, format!("control {}", row.name), &["fast", "its promise"])
 }
 
-/// A seed gives the same values again; another seed or another tensor gives others.
+/// Checks that a seed gives the same values again, and that another seed or another tensor gives other values.
 pub(super) fn seeds_matter(quantizer: &dyn Quantizer) -> Check {
     let (input, mut tally) = (weights(), Tally::default());
     for (one, two) in [

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 const ROUNDINGS: [(Rounding, &str); 3] = [(Rounding::Rne, ""), (Rounding::Trunc, ":trunc"), (Rounding::Away, ":away")];
 
+/// The scheme of a float format, with the option of a rounding behind it.
 fn scheme_of(format: ExMy, rounding: &str) -> Option<Scheme> {
     let specials = match format.specials() {
         Specials::Ieee => "",
@@ -22,7 +23,8 @@ fn scheme_of(format: ExMy, rounding: &str) -> Option<Scheme> {
     format!("e{x}m{y}{specials}:bias={bias}{rounding}").parse().ok()
 }
 
-/// `third` where numpy and ml_dtypes have the format: they round to nearest, ties to even.
+/// Compares the quantizer with the list of a format's values under three roundings. `third` takes part where numpy and
+/// ml_dtypes have the format, in the rounding to nearest with ties to even.
 fn against_list(
     quantizer: &dyn Quantizer,
     format: ExMy,
@@ -33,7 +35,7 @@ fn against_list(
     let Some(ladder) = Ladder::of(format) else { return tally.hold(false, || format!("{format} has no list")) };
     for (rounding, text) in ROUNDINGS {
         let Some(scheme) = scheme_of(format, text) else {
-            tally.hold(false, || format!("{format}{text} is no scheme"));
+            tally.hold(false, || format!("{format}{text} is not a scheme"));
             continue;
         };
         let mut held = inputs.to_vec();
@@ -51,7 +53,7 @@ fn against_list(
     }
 }
 
-/// Every float format of up to eight bits, exhaustively: each value, each middle of two, and their neighbours in F32.
+/// Checks every float format of up to eight bits exhaustively: each value, each middle of two, and their neighbours in F32.
 pub(super) fn every_code_and_tie(quantizer: &dyn Quantizer) -> Check {
     let mut tally = Tally::default();
     for bits in 2..=8u8 {
@@ -67,12 +69,12 @@ pub(super) fn every_code_and_tie(quantizer: &dyn Quantizer) -> Check {
     tally.check(Area::Formats, "floats of 8 bits and less: every code and every tie", &["fast", "list of values"])
 }
 
-/// Floats with names whose values can be listed: all but TF32.
+/// The floats with names whose values can be listed: all but TF32.
 fn named() -> impl Iterator<Item = ExMy> {
     numerics::formats::floats().map(|(_, exmy)| exmy).filter(|exmy| exmy.bits() <= Ladder::MOST_BITS)
 }
 
-/// All 65,536 patterns of BF16 and of F16 in every named format, and all ties of BF16 and F16 in those.
+/// Checks all 65,536 patterns of BF16 and of F16 in every named format, and all ties of BF16 and F16 in these two formats.
 pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer, python: Option<&mut Python>) -> Check {
     let third = Shared::new(python);
     let patterns = (0..=u16::MAX).flat_map(|bits| [bf16::from_bits(bits).to_f32(), f16::from_bits(bits).to_f32()]);
@@ -88,7 +90,7 @@ pub(super) fn every_sixteen_bit_pattern(quantizer: &dyn Quantizer, python: Optio
     third.tell(tally.check(Area::Formats, "all BF16 and F16 patterns, all their ties", &["fast", "list of values"]))
 }
 
-/// Any finite bit patterns of F32, ten million of them, in every named format; to Python a share at a time.
+/// Checks ten million finite bit patterns of F32 in every named format. Python gets one share of them at a time.
 pub(super) fn random_floats(quantizer: &dyn Quantizer, python: Option<&mut Python>) -> Check {
     const SHARES: u64 = 80;
     const SHARE: usize = 125_000;

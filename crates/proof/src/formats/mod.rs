@@ -14,21 +14,21 @@ use crate::quantizer::{Plain, Quantizer};
 use numerics::formats::{FORMATS, Family, FormatInfo};
 use numerics::{FakeQuantError, Format, Nonfinite, PlainCodec, Scheme, TensorContext};
 
-/// Name under which inputs are held: seeds depend on it, and a norm is what tools like to leave out.
+/// The tensor's name under which inputs are quantized. Seeds depend on it, and norms are what tools like to leave out.
 const TENSOR: &str = "blk.0.ffn_norm.weight";
 
-/// Checks that are made over all formats together.
+/// The number of checks that look at all formats together.
 pub(crate) const N_OVER_ALL: usize = 5;
 
-/// All checks of formats.
+/// Makes all checks of formats.
 pub fn checks(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     by_row(quantizer, python.as_deref_mut(), put);
     put(floats::every_sixteen_bit_pattern(quantizer, python.as_deref_mut()));
     put(floats::random_floats(quantizer, python));
 }
 
-/// Those that look at every row of the table, without the sweep over all patterns of sixteen bits.
-pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+/// Makes the checks that look at every row of the table, without the two sweeps over millions of values.
+pub fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let inputs = edges();
     for row in FORMATS {
         match row.family() {
@@ -42,7 +42,7 @@ pub(crate) fn by_row(quantizer: &dyn Quantizer, mut python: Option<&mut Python>,
     put(controls::seeds_matter(quantizer));
 }
 
-/// One row: its schemes on all inputs.
+/// Checks the schemes of one row on all inputs.
 fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python: Option<&mut Python>) -> Check {
     let mut tally = Tally::default();
     let (mut defined, mut all, mut third) = (0, 0, None);
@@ -72,7 +72,7 @@ fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python:
     check
 }
 
-/// Whether the definition had something to say.
+/// Compares the quantizer with the plain form and with the definition. Returns whether the definition has the scheme.
 fn against_plain_and_definition(quantizer: &dyn Quantizer, scheme: &Scheme, input: &Input, tally: &mut Tally) -> bool {
     let what = || format!("{scheme} on {}", input.kind);
     match (held(quantizer, scheme, input), held(&Plain, scheme, input)) {
@@ -102,14 +102,14 @@ fn against_plain_and_definition(quantizer: &dyn Quantizer, scheme: &Scheme, inpu
     }
 }
 
-/// `input` in `scheme`.
+/// The values of `input` quantized in `scheme`.
 pub(crate) fn held(quantizer: &dyn Quantizer, scheme: &Scheme, input: &Input) -> Result<Vec<f32>, FakeQuantError> {
     let mut values = input.values.clone();
     let ctx = TensorContext { name: TENSOR, n_per_row: input.n_per_row };
     quantizer.hold(scheme, &mut values, &ctx, &PlainCodec).map(|()| values)
 }
 
-/// NaN and infinity are an error that names tensor and place, and stay as they are under `nonfinite=keep`.
+/// Checks that NaN and infinity are an error that names tensor and index, and stay as they are under `nonfinite=keep`.
 fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
     let mut tally = Tally::default();
     for row in FORMATS.iter().filter(|row| row.family() != Family::Ggml && row.name != "identity") {
@@ -118,7 +118,7 @@ fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
             input.values[41] = bad;
             let parse = |text: &str| text.parse().map_err(|_| text.to_owned()).and_then(rows::with_levels);
             let Ok(scheme) = parse(row.example) else {
-                tally.hold(false, || format!("{} is no scheme", row.example));
+                tally.hold(false, || format!("{} is not a scheme", row.example));
                 continue;
             };
             let refused = held(quantizer, &scheme, &input);

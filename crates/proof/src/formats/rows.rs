@@ -11,7 +11,7 @@ use numerics::formats::{FormatInfo, Granularities, Kind};
 use numerics::{CodebookTable, FileContents, Format, Scheme};
 use std::sync::Arc;
 
-/// Formats of rows whose name stands for many.
+/// The formats that are tried of a row whose name stands for many.
 const MANY: &[(&str, &[&str])] = &[
     (
         "eXmY",
@@ -34,9 +34,11 @@ const MANY: &[(&str, &[&str])] = &[
     ("intN", &["int2", "int3", "int4", "int5", "int8", "int12", "int16"]),
 ];
 
+/// The granularities with which a format is tried.
 const GRANULARITIES: [&str; 5] = ["@tensor", "@row", "@col", "@block16", "@3x5"];
 
-/// What is written for an option of the table. Searched ranges are slow in their plain form: one granularity is enough.
+/// The options to write for each option of the table. Searched ranges are slow in their plain form, so that they are tried
+/// with one granularity alone.
 const OPTIONS: &[(&str, &[&str])] = &[
     ("rne", &["rne"]),
     ("trunc", &["trunc"]),
@@ -56,10 +58,11 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("table=FILE", &[]),
 ];
 
-/// Scales of blocks alone, and of formats whose scales have no sign.
+/// The option of scales in two levels, for blocks alone and for formats whose scales have no sign.
 const TWO_LEVELS: &str = "scale=f16hier";
 
-/// The greatest value of a group goes to the one end of the table that reaches farthest.
+/// Whether a row's scales have signs: where a table is not symmetric, the greatest value of a group goes to the end that
+/// reaches farthest.
 fn has_signed_scales(row: &FormatInfo) -> bool {
     match row.kind {
         Kind::Codebook(codebook) => !codebook.entries.contains(&-codebook.extreme()),
@@ -67,10 +70,14 @@ fn has_signed_scales(row: &FormatInfo) -> bool {
     }
 }
 
-/// The codebook of schemes that take theirs from a file: not symmetric, with a level at zero and one far from the others.
+/// The levels of schemes that take their codebook from a file: not symmetric, with a level at zero and one far from the
+/// others.
 const LEVELS: &str = "-1.5 -0.7 -0.25 -0.1 0 0.125 0.3 0.6 1 14";
 
-/// The scheme with [`LEVELS`] for what is in its file, if it names one.
+/// The scheme with [`LEVELS`] for the contents of its file, if it names one.
+///
+/// # Errors
+/// In words, when the levels are not a codebook.
 pub fn with_levels(scheme: Scheme) -> Result<Scheme, String> {
     if scheme.file().is_none() {
         return Ok(scheme);
@@ -79,10 +86,10 @@ pub fn with_levels(scheme: Scheme) -> Result<Scheme, String> {
     Ok(scheme.with_contents("00", FileContents::Table(Arc::new(table))))
 }
 
-/// Every scheme that a row stands for: each option alone, with each granularity that it allows.
+/// Every scheme that is tried of a row: each option alone, with each granularity that the row allows.
 ///
 /// # Errors
-/// When the row has an option that is not tried here, or allows something that the grammar refuses.
+/// In words, when the row has an option that is not tried here, or allows something that the grammar refuses.
 pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
     let one = [row.name];
     let formats = MANY.iter().find(|(name, _)| *name == row.name).map_or(&one[..], |(_, formats)| formats);
@@ -120,7 +127,7 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
     texts.iter().map(parse).collect()
 }
 
-/// Values of the third comparison: of every size, in rows of 64.
+/// The values of the comparison with the third implementation: of every size, in rows of 64.
 fn rows_of_64() -> Input {
     let mut draw = Draw::new(11);
     let mut values = Vec::new();
@@ -137,7 +144,8 @@ fn rows_of_64() -> Input {
     Input { kind: "rows of 64", values, n_per_row: 64 }
 }
 
-/// What the third comparison of a scheme is made on: floats without a scale on their corners and any bits.
+/// The input of a scheme's comparison with the third implementation. A float without a scale gets its corners and any
+/// bits.
 fn inputs_of(scheme: &Scheme) -> Option<Input> {
     match scheme.format() {
         Format::Minifloat { exmy, .. } if scheme.granularity().is_none() => {
@@ -150,11 +158,11 @@ fn inputs_of(scheme: &Scheme) -> Option<Input> {
     }
 }
 
-/// A row's schemes, where numpy and ml_dtypes have them, against those. `Ok` names the third implementation, with the
-/// number of schemes that it has.
+/// Compares those schemes of a row that numpy and ml_dtypes have with theirs. `Ok` names the third implementation, with
+/// the number of schemes that it has.
 ///
 /// # Errors
-/// Why nothing was compared.
+/// In words, why nothing was compared.
 pub fn third(
     row: &FormatInfo,
     schemes: &[Scheme],
@@ -178,7 +186,7 @@ pub fn third(
     }
 }
 
-/// An implementation that has `n` of `all` schemes.
+/// The name of an implementation that has `n` of `all` schemes.
 pub(super) fn of_schemes(name: &str, n: usize, all: usize) -> String {
     if n == all { name.to_owned() } else { format!("{name} ({n} of {all} schemes)") }
 }

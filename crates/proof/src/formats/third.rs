@@ -1,11 +1,11 @@
-//! numpy and ml_dtypes as the third implementation of a scheme: what they are asked, and where they may part from us.
+//! numpy and ml_dtypes as the third implementation of a scheme: what they are asked, and where they may differ from assay.
 
 use crate::check::{Check, Tally};
 use crate::python::Python;
 use numerics::{Clip, ExMy, Format, Granularity, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
 use std::sync::{Mutex, PoisonError};
 
-/// The dtypes of ml_dtypes and numpy, by scheme. A `uz` type has no negative zero.
+/// The dtypes of ml_dtypes and numpy by scheme. A dtype that ends in `uz` has no negative zero.
 const DTYPES: &[(&str, &str)] = &[
     ("fp4_e2m1", "float4_e2m1fn"),
     ("fp6_e2m3", "float6_e2m3fn"),
@@ -27,6 +27,7 @@ const DTYPES: &[(&str, &str)] = &[
 
 const NEAREST: RoundingMode = RoundingMode::Value(Rounding::Rne);
 
+/// The dtype of a float format, where they have it.
 fn dtype_of(float: ExMy) -> Option<&'static str> {
     let is = |name: &str| {
         let format = name.parse::<Scheme>().map(|scheme| scheme.format());
@@ -35,19 +36,20 @@ fn dtype_of(float: ExMy) -> Option<&'static str> {
     DTYPES.iter().find(|(name, _)| is(name)).map(|(_, dtype)| *dtype)
 }
 
-/// What Python is asked about a scheme.
+/// A question to Python about a scheme.
 #[derive(Clone, Debug)]
 pub(crate) struct Question<'s> {
     scheme: &'s Scheme,
-    /// As scripts/hold-with-numpy.py spells it.
+    /// The format, as scripts/hold-with-numpy.py spells it.
     kind: String,
-    /// Extent of a row, and the part of it that shares a scale: a row's last may be shorter.
+    /// The number of values in a row.
     n_per_row: usize,
+    /// The number of values that share a scale; the last block of a row may be shorter.
     n_per_block: usize,
 }
 
 impl<'s> Question<'s> {
-    /// `None` where numpy and ml_dtypes have nothing of the kind.
+    /// The question about a scheme; `None` where numpy and ml_dtypes do not have it.
     pub(crate) fn of(scheme: &'s Scheme, n_per_row: usize) -> Option<Question<'s>> {
         let text = scheme.to_string();
         let of_name = || DTYPES.iter().find(|(name, _)| *name == text).map(|(_, dtype)| *dtype);
@@ -73,10 +75,10 @@ impl<'s> Question<'s> {
         Some(Question { scheme, kind, n_per_row, n_per_block })
     }
 
-    /// What `values` become by Python. Short blocks are filled up with zeros, which change no scale.
+    /// Asks what `values` become. Short blocks are filled up with zeros, which change no scale.
     ///
     /// # Errors
-    /// When Python cannot, or is gone.
+    /// In words, when Python cannot or is gone.
     pub(crate) fn ask(&self, python: &mut Python, values: &[f32]) -> Result<Vec<f32>, String> {
         if self.n_per_row.is_multiple_of(self.n_per_block) {
             return python.floats(&self.kind, values);
@@ -88,7 +90,7 @@ impl<'s> Question<'s> {
         Ok(held.chunks(whole).flat_map(|row| &row[..self.n_per_row.min(row.len())]).copied().collect())
     }
 
-    /// `ours` against `theirs`, both made of `values`.
+    /// Compares `ours` with `theirs`, both made of `values`.
     pub(crate) fn compare(&self, values: &[f32], ours: &[f32], theirs: &[f32], tally: &mut Tally) {
         let scheme = self.scheme;
         tally.hold(ours.len() == theirs.len(), || {
@@ -102,14 +104,15 @@ impl<'s> Question<'s> {
         let zero_has_a_sign = top.is_some() && !self.kind.ends_with("uz");
         for (i, ((&x, a), b)) in values.iter().zip(ours).zip(theirs).enumerate() {
             let zeros = !zero_has_a_sign && *a == 0.0 && *b == 0.0;
-            // ml_dtypes overflows to NaN where there is no infinity; we hold the largest value, as the table says.
+            // ml_dtypes overflows to NaN where there is no infinity; assay keeps the largest value, as the table says.
             let is_held = || b.is_nan() && top.is_some_and(|top| *a == top.copysign(x) && x.abs() > top);
             let agrees = a.to_bits() == b.to_bits() || zeros || is_held() || self.parts_at_a_tie(values, i, *a, *b);
             tally.hold(agrees, || format!("{scheme}: {x:e} became {a:e}, by Python {b:e}"));
         }
     }
 
-    /// numpy takes an integer's quotient in F64, we in F32 (as the definition says): next to a tie they may part, by a step.
+    /// Whether value `i` lies next to a tie and differs by one step. numpy takes an integer's quotient in F64 and assay, by
+    /// the definition, in F32: there they may differ.
     fn parts_at_a_tie(&self, values: &[f32], i: usize, a: f32, b: f32) -> bool {
         let Format::Int { bits, .. } = self.scheme.format() else { return false };
         let row = i / self.n_per_row * self.n_per_row;
@@ -124,7 +127,7 @@ impl<'s> Question<'s> {
     }
 }
 
-/// A Python that threads share, or why there is none.
+/// A Python that threads share, or the reason why there is none.
 pub(super) struct Shared<'p>(Mutex<Result<&'p mut Python, String>>);
 
 impl<'p> Shared<'p> {
@@ -132,7 +135,7 @@ impl<'p> Shared<'p> {
         Shared(Mutex::new(python.ok_or_else(|| "no Python".to_owned())))
     }
 
-    /// Values without a scale against Python's. After an error nothing more is asked.
+    /// Compares values without a scale with Python's. After an error nothing more is asked.
     pub(super) fn compare(&self, scheme: &Scheme, values: &[f32], ours: &[f32], tally: &mut Tally) {
         let answer = |python: &mut Python| {
             let question = Question::of(scheme, 1).ok_or_else(|| format!("they have no {scheme}"))?;
@@ -152,7 +155,7 @@ impl<'p> Shared<'p> {
         }
     }
 
-    /// Says in `check` whether it took part.
+    /// Adds to `check` whether Python took part.
     pub(super) fn tell(self, mut check: Check) -> Check {
         match self.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Ok(python) => check.compared.push(format!("{}, ties to even", python.name("ml_dtypes"))),

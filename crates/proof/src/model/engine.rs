@@ -1,4 +1,4 @@
-//! Weights in the engine.
+//! Checks of the weights in the engine.
 
 use super::{Subject, check};
 use crate::check::{Area, Check, Status, Tally};
@@ -17,7 +17,7 @@ pub(super) fn logits(
     hooked_logits(engine, window, first_output, prefix, &[])
 }
 
-/// The same, with the values of some nodes replaced.
+/// As [`logits`], with the values of some nodes replaced.
 pub(super) fn hooked_logits(
     engine: &mut dyn Engine,
     window: &[Token],
@@ -32,11 +32,12 @@ pub(super) fn hooked_logits(
     Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The words of an engine's error.
 pub(super) fn words(error: EngineError) -> String {
     error.to_string()
 }
 
-/// Counts two passes that must have the same logits.
+/// Compares two passes that must have the same logits.
 pub(super) fn bits_agree(tally: &mut Tally, what: &str, ours: &[f32], theirs: &[f32]) {
     let differing = ours.iter().zip(theirs).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
     tally.hold(differing == 0 && ours.len() == theirs.len(), || {
@@ -44,7 +45,7 @@ pub(super) fn bits_agree(tally: &mut Tally, what: &str, ours: &[f32], theirs: &[
     });
 }
 
-/// Type and bytes of every weight in the engine are those of the file.
+/// Checks that type and bytes of every weight in the engine are those of the file.
 pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
     check("weights in the engine are the file's", &["engine", "file"], |tally| {
         let engine = subject.engine()?;
@@ -54,7 +55,7 @@ pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
                 tally.hold(false, || format!("the file has no {name}"));
                 continue;
             };
-            let stored = (subject.parts.weights)(&subject.file, tensor).map_err(|error| error.to_string())?;
+            let stored = subject.pipeline.read_tensor(&subject.file, tensor).map_err(|error| error.to_string())?;
             let (ty, bytes) = engine.read_weight(name).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case(tensor.ty.name()) && bytes == stored, || {
                 format!("{name}: {ty} in the engine, {} in the file, and the bytes are other ones", tensor.ty.name())
@@ -64,7 +65,8 @@ pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// A write puts exactly these bytes in exactly this place, the graph uses them, and undoing it leaves no trace.
+/// Checks that a write changes the bytes of its weight and of no other, that the graph uses them, and that undoing the
+/// write leaves no trace.
 pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
     check("a write acts, reaches nothing else, and is undone", &["before", "during", "after"], |tally| {
         let mut engine = subject.engine()?;
@@ -76,7 +78,7 @@ pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
             let name = &pick.name;
             let weight = engine.weights().iter().find(|weight| weight.name == *name);
             let n: u64 = weight.ok_or_else(|| format!("the graph has no {name}"))?.ne.iter().product();
-            // No two values alike: a row or a block out of place is seen.
+            // No two values are alike, so that a row or a block out of place is seen.
             let bytes: Vec<u8> = (0..n).flat_map(|i| (0.5f32 + i as f32 / n as f32).to_le_bytes()).collect();
             engine.swap_weight(name, "f32", Arc::new(bytes.clone())).map_err(words)?;
             let (ty, found) = engine.read_weight(name).map_err(words)?;
@@ -102,6 +104,7 @@ pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
     })
 }
 
+/// The type and the hash of every weight, by name.
 fn hashes(engine: &dyn Engine) -> Result<BTreeMap<String, String>, String> {
     let one = |name: &str| {
         let (ty, bytes) = engine.read_weight(name).map_err(words)?;
@@ -110,11 +113,12 @@ fn hashes(engine: &dyn Engine) -> Result<BTreeMap<String, String>, String> {
     engine.weights().iter().map(|weight| one(&weight.name)).collect()
 }
 
-/// Parts of names of tensors that carry a state from token to token: with it, a pass is more than its hidden states.
+/// Parts of the names of tensors of recurrent models. They carry a state from token to token, so that a pass is more than
+/// its hidden states.
 const RECURRENT: [&str; 3] = [".ssm_", ".time_mix_", ".shortconv."];
 
-/// Starting from the recorded state that enters a layer gives the bits of a full pass, for every layer; in a recurrent model
-/// it need not, and the worker must find that out.
+/// Checks for every layer that a pass from the recorded state that enters it gives the bits of a full pass. In a recurrent
+/// model it need not, and the worker must find that out.
 pub(super) fn prefix_reuse_changes_nothing(subject: &Subject<'_>) -> Check {
     const NAME: &str = "a reused prefix gives the bits of a full pass";
     let mut refused = None;
@@ -142,13 +146,13 @@ pub(super) fn prefix_reuse_changes_nothing(subject: &Subject<'_>) -> Check {
         refused = Some(format!("it is recurrent, and the worker finds out that {}", result.detail));
     }
     match refused {
-        // The worker finds that out too and does without.
+        // The worker finds that out too and makes full passes.
         Some(why) => Check::skipped(Area::Model, NAME, format!("this model's passes are always full: {why}")),
         None => result,
     }
 }
 
-/// Whether the worker, which tries a reused prefix on the first window, says that it gives other bits.
+/// Whether the worker says that a reused prefix gives other bits. It tries one on the first window.
 fn worker_does_without(subject: &Subject<'_>) -> bool {
     let cells = [subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32)];
     let measured = subject.session(1).and_then(|mut session| session.measure(&subject.native_base(), &cells, 1));

@@ -1,4 +1,4 @@
-//! The memory budget: what is announced before a measurement, against what there is to hold.
+//! Checks of the memory budget: what is announced before a measurement against what takes memory by the file.
 
 use super::{Subject, check};
 use crate::check::{Check, Tally};
@@ -9,7 +9,8 @@ use lab::protocol::{Arm, Base, Carrier, Event};
 
 const F32_BYTES: u64 = size_of::<f32>() as u64;
 
-/// The plan counts every part from the file's own shapes, and one byte less takes speed away and no bit.
+/// Checks that every part of the announced memory is what the file's own shapes say, and that a budget of one byte less
+/// costs speed and changes no bit.
 pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Check {
     check("the memory announced is what there is to hold", &["worker", "shapes in the file"], |tally| {
         let base = Base { arm: Arm::Exact, carried: Vec::new() };
@@ -19,7 +20,14 @@ pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Che
         parts_are_the_files(subject, &plan, tally)?;
 
         let within = |max: u64| {
-            Session::open_within(subject.parts, subject.file.path(), &subject.settings, 1, Some(max), subject.text)
+            Session::open_within(
+                subject.pipeline.workers(),
+                subject.file.path(),
+                &subject.settings,
+                1,
+                Some(max),
+                subject.text,
+            )
         };
         let less = plan.total_bytes - 1;
         let squeezed = within(less)?.measure(&base, &cells, subject.chunks)?;
@@ -35,11 +43,13 @@ pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Che
     })
 }
 
+/// The memory that was announced.
 fn announced(events: &[Event]) -> Result<MemoryPlan, String> {
     let plan = events.iter().find_map(|event| if let Event::Memory(plan) = event { Some(*plan) } else { None });
     plan.ok_or_else(|| "no memory was announced".into())
 }
 
+/// Compares the parts of the announced memory with sums over the file's shapes.
 fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tally) -> Result<(), String> {
     let engine = subject.engine()?;
     let (n_ctx, n_vocab, n_layer) =
@@ -48,7 +58,7 @@ fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tal
     let (mut stored, mut in_f32) = (0, 0);
     for tensor in used {
         stored += tensor.ty.bytes_of(tensor.n_elements()).unwrap_or(0);
-        // What the exact arm holds a second time; integers are indices.
+        // The exact arm has these a second time, in F32; integers are indices.
         if !matches!(tensor.ty.name(), "f32" | "f64" | "i8" | "i16" | "i32" | "i64") {
             in_f32 += tensor.n_elements() * F32_BYTES;
         }
@@ -73,7 +83,7 @@ fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tal
     tally.hold(needs.model_bytes >= stored, || {
         format!("the model: {} bytes announced, its weights alone are {stored}", needs.model_bytes)
     });
-    // Its buffers are llama.cpp's own business; logits of the scored half and one hidden state are the least of them.
+    // llama.cpp decides about its buffers; logits of the scored half and one hidden state are the least of them.
     let context = (n_ctx - n_ctx / 2) * n_vocab * F32_BYTES + n_ctx * n_embd * F32_BYTES;
     tally.hold(needs.context_bytes >= context, || {
         format!("a context: {} bytes announced, logits and one hidden state are {context}", needs.context_bytes)

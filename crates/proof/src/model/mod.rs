@@ -1,13 +1,13 @@
-//! A model as the user has it: read, loaded, swapped, measured, each against another way of doing the same.
+//! Checks of a model as the user has it: read, loaded, swapped and measured, each against another way of doing the same.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | `values` | the file's tensors by three implementations |
 //! | `engine` | weights in the engine, writes and their undoing, prefix reuse |
-//! | `passes` | what is done inside a pass: hooks, single uses of a matrix, the trace |
-//! | `scores` | windows, tokens, and what is scored on them |
+//! | `passes` | what happens inside a pass: hooks, single uses of a matrix, the trace |
+//! | `scores` | windows, tokens, and their scores |
 //! | `worker` | a measurement as a whole: identity, evidence, restoring, repetition, the written file |
-//! | `memory` | the budget that is announced before it |
+//! | `memory` | the memory that is announced before a measurement |
 
 mod engine;
 mod memory;
@@ -16,41 +16,39 @@ mod scores;
 mod values;
 mod worker;
 
-pub(crate) use scores::brute_force;
-
 use crate::check::{Area, Check, Tally};
-use crate::parts::Parts;
+use crate::pipeline::Pipeline;
 use crate::python::Python;
 use eval::{Engine, EngineSettings, Token};
 use gguf::{GgufError, GgufFile};
 use std::path::Path;
 
-/// What is looked at.
+/// A model under test, with what it is measured on.
 pub struct Subject<'a> {
-    /// How.
-    pub parts: &'a Parts,
-    /// The open file.
+    /// The parts that the checks work with.
+    pub pipeline: &'a dyn Pipeline,
+    /// The open model file.
     pub file: GgufFile,
-    /// Measured on.
+    /// The text that the model is measured on.
     pub text: &'a str,
-    /// Pinned settings.
+    /// The pinned settings of the engine.
     pub settings: EngineSettings,
-    /// Windows.
+    /// The number of windows.
     pub chunks: usize,
-    /// The middle layer.
+    /// The index of the middle layer.
     pub middle: usize,
-    /// Tensors that are edited: a matrix and a norm of that layer.
+    /// The tensors that are edited: a matrix and a norm of the middle layer, where they are there.
     pub picks: Vec<Pick>,
 }
 
 /// A tensor to be edited.
 #[derive(Clone, Debug)]
 pub struct Pick {
-    /// Name.
+    /// The tensor's name.
     pub name: String,
-    /// Stored type.
+    /// The stored type.
     pub ty: String,
-    /// Scheme that changes it.
+    /// A scheme that changes the tensor.
     pub scheme: &'static str,
 }
 
@@ -58,8 +56,14 @@ impl<'a> Subject<'a> {
     /// Opens `path` and picks what to edit.
     ///
     /// # Errors
-    /// When the file is not sound.
-    pub fn open(parts: &'a Parts, path: &Path, text: &'a str, n_ctx: u32, chunks: usize) -> Result<Self, GgufError> {
+    /// When the file is not a sound GGUF file.
+    pub fn open(
+        pipeline: &'a dyn Pipeline,
+        path: &Path,
+        text: &'a str,
+        n_ctx: u32,
+        chunks: usize,
+    ) -> Result<Self, GgufError> {
         let file = GgufFile::open(path)?;
         let layers = file.tensors().iter().filter_map(|tensor| layer_of(&tensor.name));
         let middle = layers.max().map_or(0, |last| last.div_ceil(2));
@@ -72,15 +76,15 @@ impl<'a> Subject<'a> {
         let pick = |found: Option<(String, String)>, scheme| found.map(|(name, ty)| Pick { name, ty, scheme });
         let picks = [pick(find(&matrices), "int4@block32"), pick(find(&["ffn_norm.", "attn_norm."]), "fp8_e4m3")];
         let picks = picks.into_iter().flatten().collect();
-        Ok(Subject { parts, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
+        Ok(Subject { pipeline, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
     }
 
-    /// A fresh engine with one context.
+    /// Opens a fresh engine with one context.
     fn engine(&self) -> Result<Box<dyn Engine>, String> {
-        (self.parts.open)(self.file.path(), &self.settings, 1).map_err(|error| error.to_string())
+        self.pipeline.open_engine(self.file.path(), &self.settings, 1).map_err(|error| error.to_string())
     }
 
-    /// The windows of the text, cut here: whole ones, their first token replaced by BOS.
+    /// The windows of the text, cut by this module: whole ones, with BOS in place of their first token.
     fn windows(&self, engine: &dyn Engine) -> Result<Vec<Vec<Token>>, String> {
         let text = self.text.strip_suffix('\n').unwrap_or(self.text);
         let tokens = engine.tokenize(text).map_err(|error| error.to_string())?;
@@ -101,17 +105,18 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// First scored position: half the window is context.
+    /// The first scored position. The first half of a window is context.
     fn first_scored(&self) -> usize {
         self.settings.n_ctx as usize / 2
     }
 }
 
+/// The layer in a tensor's name.
 fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
-/// A check whose comparisons may end in an error, which is a disagreement.
+/// Makes a check. An error of `compare` counts as a disagreement.
 fn check(name: &str, compared: &[&str], compare: impl FnOnce(&mut Tally) -> Result<(), String>) -> Check {
     let mut tally = Tally::default();
     if let Err(why) = compare(&mut tally) {
@@ -120,7 +125,7 @@ fn check(name: &str, compared: &[&str], compare: impl FnOnce(&mut Tally) -> Resu
     tally.check(Area::Model, name, compared)
 }
 
-/// All checks of a model, in a fixed order.
+/// Makes all checks of a model, in a fixed order.
 pub fn checks(subject: &Subject<'_>, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     values::checks(subject, python, put);
     put(engine::weights_are_the_files(subject));

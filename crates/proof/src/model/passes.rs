@@ -1,4 +1,5 @@
-//! What is done inside a pass: values of nodes replaced, a matrix changed in one of its uses, hidden states compared.
+//! Checks of what happens inside a pass: values of nodes are replaced, a matrix is changed in one of its uses, hidden
+//! states are compared.
 
 use super::engine::{bits_agree, hooked_logits, logits, words};
 use super::worker::{applied, n_changed};
@@ -14,18 +15,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 const TOKEN_EMBD: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
-/// Embedded tokens, as they enter the first layer.
+/// The node of embedded tokens, as they enter the first layer.
 const EMBD: &str = "embd";
 
 /// A node whose values are a multiple of some weights.
 struct Twin {
     node: String,
     weights: Vec<String>,
-    /// A power of two, or zero: exact wherever it is multiplied in.
+    /// A power of two, or zero. Both are exact wherever they are multiplied in.
     factor: f32,
 }
 
-/// Norms of the middle layer and the last one, K and V: those that this graph has.
+/// The norms of the middle layer, the last norm, K and V, as far as this graph has them.
 fn twins(subject: &Subject<'_>, engine: &dyn Engine) -> Vec<Twin> {
     let layer = subject.middle;
     let of_layer = |stem: &str| format!("blk.{layer}.{stem}");
@@ -46,11 +47,12 @@ fn twins(subject: &Subject<'_>, engine: &dyn Engine) -> Vec<Twin> {
     candidates.into_iter().filter_map(twin).collect()
 }
 
+/// The weight of that name.
 fn find<'e>(engine: &'e dyn Engine, name: &str) -> Option<&'e WeightInfo> {
     engine.weights().iter().find(|weight| weight.name == name)
 }
 
-/// Doubling what a norm gives is doubling its weights, and K and V of zero are what weights of zero make.
+/// Checks that doubling a norm's output equals doubling its weights, and that K and V set to zero equal weights of zero.
 pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
     const NAME: &str = "a hook at a node equals the same change of its weights";
     let mut has_twins = true;
@@ -75,7 +77,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
                 }
                 Ok(())
             };
-            // Both sides with weights in F32, so that both run through the same kernels.
+            // Both sides have their weights in F32, so that both run through the same kernels.
             swap(&mut *engine, false)?;
             let replace = |_: usize, values: &mut [f32], _: usize| {
                 times(values);
@@ -103,7 +105,8 @@ pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
     }
 }
 
-/// Tokens that are looked up in a table held in a scheme row by row are embedded tokens held in that scheme.
+/// Checks that tokens looked up in a table that a scheme quantized row by row equal embedded tokens quantized in that
+/// scheme.
 pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Check {
     const NAME: &str = "a hook at embedded tokens equals their table in that scheme";
     const SCHEMES: [&str; 2] = ["int8@row", "int4@block32"];
@@ -146,8 +149,9 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Ch
             let mut held = rows.clone();
             let parsed: Scheme = scheme.parse().map_err(|error| format!("{error}"))?;
             let context = TensorContext { name: EMBD, n_per_row: n_embd };
-            let parts = subject.parts;
-            parts.quantizer.hold(&parsed, &mut held, &context, &*parts.codec).map_err(|error| error.to_string())?;
+            let pipeline = subject.pipeline;
+            let done = pipeline.quantizer().hold(&parsed, &mut held, &context, pipeline.codec());
+            done.map_err(|error| error.to_string())?;
             let wanted = (rows.len() as u64, n_changed(&rows, &held), true);
             tally.hold((found.n, found.changed, found.read_back) == wanted, || {
                 format!(
@@ -169,11 +173,12 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Ch
     }
 }
 
+/// The native arm's reference with nothing in F32.
 fn untouched() -> Base {
     Base { arm: Arm::Native, carried: Vec::new() }
 }
 
-/// Rows of the table that a window's tokens stand for, from the file.
+/// The rows of the file's table that a window's tokens stand for.
 fn embedded(subject: &Subject<'_>, window: &[Token], n_embd: usize) -> Result<Vec<f32>, String> {
     let table = subject.values(TOKEN_EMBD)?;
     let row = |&token: &Token| table.get(token as usize * n_embd..(token as usize + 1) * n_embd);
@@ -181,8 +186,8 @@ fn embedded(subject: &Subject<'_>, window: &[Token], n_embd: usize) -> Result<Ve
     Ok(rows.ok_or("a token has no row in the table")?.concat())
 }
 
-/// Each use of the token embedding follows its own bytes: a table turned by one row looks up the next token, a head turned
-/// by one row gives the next token's logit, and both together are the whole matrix turned.
+/// Checks that each use of the token embedding follows its own bytes. A table turned by one row looks up the next token. A
+/// head turned by one row gives the next token's logit. Both together equal the whole matrix turned.
 pub(super) fn a_use_is_changed_alone(subject: &Subject<'_>) -> Check {
     const NAME: &str = "a matrix is changed in one use alone, and restored";
     let mut refused = None;
@@ -197,7 +202,7 @@ pub(super) fn a_use_is_changed_alone(subject: &Subject<'_>) -> Check {
             && find(&*engine, head).is_some_and(|head| head.ne[1] == n_vocab as u64)
             && find(&*engine, "output.bias").is_none();
         if !is_plain {
-            refused = Some("this model has other tables by token, or a head that is no plain matrix");
+            refused = Some("this model has other tables by token, or a head that is not a plain matrix");
             return Ok(());
         }
         let window = subject.windows(&*engine)?.remove(0);
@@ -245,16 +250,18 @@ pub(super) fn a_use_is_changed_alone(subject: &Subject<'_>) -> Check {
     refused.map_or(result, |why| Check::skipped(Area::Model, NAME, why))
 }
 
+/// A matrix of `n_rows` rows whose first row has become its last.
 fn turned_by_a_row(bytes: &[u8], n_rows: usize) -> Arc<Vec<u8>> {
     let mut turned = bytes.to_vec();
     turned.rotate_left(bytes.len() / n_rows.max(1));
     Arc::new(turned)
 }
 
-/// How far each layer's output moved is what hooks at those outputs see, and nothing moved before the first touched layer.
+/// Checks that the trace says of each layer's output what hooks there see, and that nothing moved before the first touched
+/// layer.
 pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
     const NAME: &str = "the trace is what hooks at each layer see";
-    /// Both sum in F64, in the order of the values.
+    /// The relative difference of two sums in F64 over the same values in the same order.
     const TOLERANCE: f64 = 1e-12;
     let mut is_there = true;
     let result = check(NAME, &["trace", "hidden states in two passes"], |tally| {
@@ -306,7 +313,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
     }
 }
 
-/// The picks in F32, as stored or held in their schemes.
+/// Swaps the picks in F32 into the engine, as stored or quantized in their schemes.
 fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> Result<(), String> {
     for pick in &subject.picks {
         let mut values = subject.values(&pick.name)?;
@@ -314,8 +321,9 @@ fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> 
             let scheme: Scheme = pick.scheme.parse().map_err(|error| format!("{error}"))?;
             let n_per_row = subject.file.tensor(&pick.name).map_or(1, |tensor| tensor.n_per_row() as usize);
             let context = TensorContext { name: &pick.name, n_per_row };
-            let parts = subject.parts;
-            parts.quantizer.hold(&scheme, &mut values, &context, &*parts.codec).map_err(|error| error.to_string())?;
+            let pipeline = subject.pipeline;
+            let done = pipeline.quantizer().hold(&scheme, &mut values, &context, pipeline.codec());
+            done.map_err(|error| error.to_string())?;
         }
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         engine.swap_weight(&pick.name, "f32", Arc::new(bytes)).map_err(words)?;
@@ -323,7 +331,7 @@ fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> 
     Ok(())
 }
 
-/// What leaves each layer in a full pass.
+/// The output of each layer in a full pass.
 fn hidden_states(
     engine: &mut dyn Engine,
     window: &[Token],
@@ -347,6 +355,7 @@ fn hidden_states(
     Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The sums that the trace reports, of one layer's output.
 fn distance(reference: &[f32], variant: &[f32]) -> LayerError {
     let mut error = LayerError::default();
     for (&a, &b) in reference.iter().zip(variant) {

@@ -1,7 +1,8 @@
-//! From text to scores: tokens, windows, and the sums over the vocabulary, each done again the plain way.
+//! Checks of the way from text to scores: tokens, windows and the sums over the vocabulary, each done again the plain way.
 
 use super::{Subject, check};
 use crate::check::{Area, Check};
+use crate::oracle::scores::brute_force;
 use crate::session::{Session, references, samples};
 use crate::tap::Pass;
 use eval::Token;
@@ -9,22 +10,23 @@ use gguf::{Array, GgufFile, Value};
 use lab::cell::spec_of;
 use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit};
 
-/// The program's sums and these run in another order; both are in F64.
+/// The difference that another order of sums makes, relative to 1 + the sum. Both are in F64.
 const TOLERANCE: f64 = 1e-9;
 
 impl Subject<'_> {
-    /// A cell that holds the picks in their schemes.
+    /// A cell that edits every pick, each in the scheme that `scheme` says.
     pub(super) fn cell(&self, key: &str, scheme: impl Fn(&super::Pick) -> String, carrier: Carrier) -> CellSpec {
         let edit = |pick: &super::Pick| Edit::of_weight(&pick.name, scheme(pick), carrier);
         spec_of(key, self.picks.iter().map(edit).collect())
     }
 
+    /// Opens a worker with the model and the text.
     pub(super) fn session(&self, n_threads: usize) -> Result<Session, String> {
-        Session::open(self.parts, self.file.path(), &self.settings, n_threads, self.text)
+        Session::open(self.pipeline.workers(), self.file.path(), &self.settings, n_threads, self.text)
     }
 }
 
-/// The tokens that the engine makes, put together again by the file's own vocabulary, are the text.
+/// Checks that the engine's tokens, put together by the file's own vocabulary, are the text.
 pub(super) fn tokens_spell_the_text(subject: &Subject<'_>) -> Check {
     const NAME: &str = "tokens spell the text";
     let text = subject.text.strip_suffix('\n').unwrap_or(subject.text);
@@ -48,15 +50,16 @@ pub(super) fn tokens_spell_the_text(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Pieces of text by token, as the file has them.
+/// The vocabulary of the file: pieces of text by token.
 struct Vocabulary<'f> {
     tokens: &'f gguf::StringArray,
     kinds: Vec<i32>,
-    /// `gpt2`: bytes stand for themselves as printable characters.
+    /// Whether a piece is written in printable characters that stand for bytes, as in the kind `gpt2`.
     by_character: bool,
 }
 
 impl<'f> Vocabulary<'f> {
+    /// The vocabulary of the file, if its kind is `llama` or `gpt2`.
     fn of(file: &'f GgufFile) -> Option<Self> {
         let by_character = match file.get("tokenizer.ggml.model").and_then(Value::as_str)? {
             "llama" => false,
@@ -71,6 +74,7 @@ impl<'f> Vocabulary<'f> {
         Some(Vocabulary { tokens, kinds, by_character })
     }
 
+    /// The bytes of one token.
     fn piece(&self, token: Token) -> Vec<u8> {
         const CONTROL: i32 = 3;
         const BYTE: i32 = 6;
@@ -87,7 +91,7 @@ impl<'f> Vocabulary<'f> {
         }
     }
 
-    /// The text of these tokens. Where blanks are U+2581, its three bytes may be a token each.
+    /// The text of these tokens. Where U+2581 stands for a blank, its three bytes may be a token each.
     fn spell(&self, tokens: &[Token]) -> Vec<u8> {
         let bytes: Vec<u8> = tokens.iter().flat_map(|&token| self.piece(token)).collect();
         if self.by_character {
@@ -111,7 +115,8 @@ impl<'f> Vocabulary<'f> {
     }
 }
 
-/// The byte that a character of a `gpt2` vocabulary stands for: printable Latin-1 itself, all others in order from U+0100.
+/// The byte that a character of a `gpt2` vocabulary stands for. Printable Latin-1 stands for itself; the other bytes have
+/// the characters from U+0100 on, in order.
 ///
 /// # Source
 /// `bytes_to_unicode` of OpenAI's GPT-2.
@@ -123,15 +128,15 @@ fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// What a worker gives the engine is whole windows that start with BOS, of which the second half is scored.
+/// Checks that a worker gives the engine whole windows that start with BOS, of which the second half is scored.
 pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) -> Check {
     check("windows are cut as llama-perplexity does", &["what the engine was given", "cut again"], |tally| {
         let windows = subject.windows(&*subject.engine()?)?;
         let mut session = subject.session(1)?;
         let base = Base { arm: Arm::Native, carried: Vec::new() };
-        subject.parts.tap.listen();
+        subject.pipeline.tap().listen();
         let events = session.measure(&base, &[], subject.chunks);
-        let passes = subject.parts.tap.take();
+        let passes = subject.pipeline.tap().take();
         let events = events?;
         tally.hold(passes.len() == windows.len(), || format!("{} passes for {} windows", passes.len(), windows.len()));
         for (pass, window) in passes.iter().zip(&windows) {
@@ -154,12 +159,12 @@ pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) ->
     })
 }
 
-/// Positions n_ctx/2 … n_ctx − 2.
+/// The number of scored positions, n_ctx/2 to n_ctx − 2.
 fn window_scores(subject: &Subject<'_>) -> usize {
     subject.settings.n_ctx as usize - 1 - subject.first_scored()
 }
 
-/// NLL, KL divergence, equal top tokens and changed positions against the textbook's sums over the logits themselves.
+/// Checks NLL, KL divergence, equal top tokens and changed positions against the textbook's sums over the logits.
 pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
     check("scores equal brute force over the logits", &["worker", "textbook sums in F64"], |tally| {
         let windows = subject.windows(&*subject.engine()?)?;
@@ -167,9 +172,9 @@ pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
         let n_vocab = session.info.n_vocab;
         let base = Base { arm: Arm::Exact, carried: Vec::new() };
         let cell = subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32);
-        subject.parts.tap.listen();
+        subject.pipeline.tap().listen();
         let events = session.measure(&base, &[cell], subject.chunks);
-        let passes = subject.parts.tap.take();
+        let passes = subject.pipeline.tap().take();
         let events = events?;
         let found = samples(&events, "schemes");
         tally.hold(found.len() == windows.len(), || format!("{} samples of {} windows", found.len(), windows.len()));
@@ -212,35 +217,4 @@ pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
         }
         Ok(())
     })
-}
-
-/// Scores as the textbook has them.
-pub(crate) struct Brute {
-    pub(crate) nll: Vec<f64>,
-    pub(crate) nll_ref: Vec<f64>,
-    pub(crate) kld: Vec<f64>,
-    pub(crate) same_top: usize,
-    pub(crate) changed: usize,
-}
-
-/// ln p = x − ln Σ exp x; KLD = Σ p (ln p − ln q).
-pub(crate) fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> Brute {
-    let log_p = |row: &[f32]| -> Vec<f64> {
-        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|&x| libm::exp(f64::from(x) - f64::from(max))).sum();
-        let log_sum = f64::from(max) + libm::log(sum);
-        row.iter().map(|&x| f64::from(x) - log_sum).collect()
-    };
-    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
-    let mut brute = Brute { nll: vec![], nll_ref: vec![], kld: vec![], same_top: 0, changed: 0 };
-    let rows = reference.chunks_exact(n_vocab).zip(variant.chunks_exact(n_vocab));
-    for ((a, b), &target) in rows.zip(targets) {
-        let (ln_p, ln_q) = (log_p(a), log_p(b));
-        brute.nll_ref.push(-ln_p.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.nll.push(-ln_q.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.kld.push(ln_p.iter().zip(&ln_q).map(|(p, q)| libm::exp(*p) * (p - q)).sum());
-        brute.same_top += usize::from(top(a) == top(b));
-        brute.changed += usize::from(a.iter().zip(b).any(|(x, y)| x.to_bits() != y.to_bits()));
-    }
-    brute
 }

@@ -1,4 +1,4 @@
-//! The file's own tensors: restored, and held in schemes, by every implementation there is.
+//! Checks of the file's own tensors: every implementation restores them and quantizes them.
 
 use super::Subject;
 use crate::check::{Area, Check, Status, Tally};
@@ -13,22 +13,23 @@ use lab::TensorId;
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use std::collections::BTreeMap;
 
-/// Values of a tensor that are restored a second time: all, in models of this size.
+/// The most values of a tensor that are restored a second time. Few tensors have more.
 const SECOND_VALUES: usize = 1 << 24;
-/// Values of a type that go to gguf-py, which is slow.
+/// The most values of a type that go to gguf-py, which is slow.
 const THIRD_VALUES: usize = 1 << 19;
-/// Values of a picked tensor that are held in schemes, in whole rows: one at least.
+/// The most values of a picked tensor that are quantized, in whole rows. One row is taken whatever its length.
 const SCHEME_VALUES: usize = 1 << 16;
-/// 2^−100: no step of a block with a value as great is so small that its reciprocal overflows.
+/// 2^−100. The step of a block with a value as great has a reciprocal in F32.
 const LEAST_GREATEST: f32 = 1.0 / (1u128 << 100) as f32;
 
-/// Schemes that the model's own values are held in.
+/// The schemes in which the model's own values are quantized.
 const SCHEMES: [&str; 9] =
     ["bf16", "f16", "fp8_e4m3@row", "int8@row", "int4@block32", "int4@row:asym", "mxfp4", "nvfp4", "nf4"];
 
-/// ggml's types that they are quantized to: those that gguf-py quantizes too, each by another rule.
+/// The types of ggml that the model's own values are quantized to. gguf-py quantizes them too, each by another rule.
 const TYPES: [&str; 4] = ["q4_0", "q8_0", "tq2_0", "mxfp4"];
 
+/// Makes all checks of values.
 pub(super) fn checks(subject: &Subject<'_>, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, tensor) in subject.file.tensors().iter().enumerate() {
@@ -46,7 +47,7 @@ pub(super) fn checks(subject: &Subject<'_>, mut python: Option<&mut Python>, put
     }
 }
 
-/// A second way to restore a type, where there is one.
+/// The values of whole blocks by a second way, where there is one.
 fn second(ty: &str, bytes: &[u8], n: usize) -> Option<Vec<f32>> {
     if let Some(drawn) = Drawn::find(ty) {
         return Some(drawn.restore(bytes));
@@ -55,6 +56,7 @@ fn second(ty: &str, bytes: &[u8], n: usize) -> Option<Vec<f32>> {
     PlainCodec.dequantize(ty, bytes, &mut values).ok().map(|()| values)
 }
 
+/// Checks that all tensors of a type are restored alike.
 fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mut Python>) -> Check {
     let name = format!("stored {ty}: restored alike");
     let mut tally = Tally::default();
@@ -62,7 +64,7 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
     let mut has_second = false;
     for &index in tensors {
         let tensor = &subject.file.tensors()[index];
-        let bytes = match (subject.parts.weights)(&subject.file, tensor) {
+        let bytes = match subject.pipeline.read_tensor(&subject.file, tensor) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tally.hold(false, || error.to_string());
@@ -78,8 +80,8 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
             continue;
         };
         let mut values = vec![0.0; rows * per_row];
-        if let Err(error) = subject.parts.codec.dequantize(ty, bytes, &mut values) {
-            // An integer tensor, say: nothing of a scheme's.
+        if let Err(error) = subject.pipeline.codec().dequantize(ty, bytes, &mut values) {
+            // An integer tensor, for example: no scheme applies to it.
             return Check::skipped(Area::Model, name, error.to_string());
         }
         if let Some(second) = second(ty, bytes, values.len()) {
@@ -119,12 +121,13 @@ fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mu
 /// The first values of a tensor.
 struct Sample {
     name: String,
-    /// `[rows][n_per_row]`.
+    /// The values, `[rows][n_per_row]`.
     values: Vec<f32>,
     n_per_row: usize,
 }
 
-/// One tensor of every role and stored type, of those nearest to the middle layer; integers are no scheme's.
+/// One tensor of every role and stored type, the nearest to the middle layer. Integer tensors are left out: no scheme
+/// applies to them.
 fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
     let mut picked: BTreeMap<(String, &str), (usize, &TensorInfo)> = BTreeMap::new();
     for tensor in subject.file.tensors() {
@@ -141,7 +144,7 @@ fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
     picked.into_values().map(|(_, tensor)| tensor).collect()
 }
 
-/// The values of [`picked`], and of which there are none to hold, with the reason.
+/// The first values of the [`picked`] tensors, and the tensors that are left out, each with the reason.
 fn samples(subject: &Subject<'_>) -> (Vec<Sample>, Vec<String>) {
     let (mut samples, mut left_out) = (Vec::new(), Vec::new());
     for tensor in picked(subject) {
@@ -157,7 +160,7 @@ fn samples(subject: &Subject<'_>) -> (Vec<Sample>, Vec<String>) {
     (samples, left_out)
 }
 
-/// The check of all samples in one scheme or type.
+/// Makes the check of all samples in one scheme or type.
 fn of_samples(name: String, samples: &[Sample], left_out: &[String], tally: Tally, compared: &[&str]) -> Check {
     if samples.is_empty() {
         return Check::skipped(Area::Model, name, left_out.join("; "));
@@ -170,6 +173,7 @@ fn of_samples(name: String, samples: &[Sample], left_out: &[String], tally: Tall
     check
 }
 
+/// Checks that every implementation quantizes the samples alike in a scheme.
 fn in_scheme(
     subject: &Subject<'_>,
     text: &str,
@@ -212,16 +216,17 @@ fn in_scheme(
     check
 }
 
-/// What the fast path makes of a sample, where it can be held; the plain one must agree, also that it cannot.
+/// The values of a sample as the fast path quantizes them; `None` when the scheme refuses them. The plain path must give
+/// the same values or refuse with the same words.
 fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally: &mut Tally) -> Option<Vec<f32>> {
     let ctx = TensorContext { name: &sample.name, n_per_row: sample.n_per_row };
     let hold = |quantizer: &dyn Quantizer| {
         let mut held = sample.values.clone();
-        let done = quantizer.hold(scheme, &mut held, &ctx, &*subject.parts.codec);
+        let done = quantizer.hold(scheme, &mut held, &ctx, subject.pipeline.codec());
         done.map(|()| held).map_err(|error| error.to_string())
     };
     let what = || format!("{} in {scheme}", sample.name);
-    match (hold(&*subject.parts.quantizer), hold(&Plain)) {
+    match (hold(subject.pipeline.quantizer()), hold(&Plain)) {
         (Ok(fast), Ok(plain)) => {
             tally.same_bits(&what(), &sample.values, &fast, &plain);
             return Some(fast);
@@ -235,7 +240,7 @@ fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally
     None
 }
 
-/// ggml's bytes, by ggml, by the second form and by gguf-py.
+/// Checks that ggml, the second form and gguf-py quantize the samples to the same bytes.
 fn quantized(
     subject: &Subject<'_>,
     ty: &str,
@@ -244,7 +249,7 @@ fn quantized(
     mut python: Option<&mut Python>,
 ) -> Check {
     let mut tally = Tally::default();
-    let codec = &*subject.parts.codec;
+    let codec = subject.pipeline.codec();
     let contraction = canary::of_ggml(codec).unwrap_or(Contraction::Separate);
     let (blck_size, _) = block_of(ty);
     let mut third = Err("no tensor has a block".to_owned());
@@ -264,29 +269,29 @@ fn quantized(
     check
 }
 
-/// Zeros, or values whose step has a reciprocal in F32: what C makes of the others is undefined.
+/// Whether a block is of zeros or its step has a reciprocal in F32. What C makes of the others is undefined.
 fn has_a_step(block: &[f32]) -> bool {
     let greatest = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     greatest == 0.0 || greatest >= LEAST_GREATEST
 }
 
 impl Subject<'_> {
-    /// A tensor's values, from the file.
+    /// The values of a tensor, from the file.
     pub(super) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.file.tensor(name).ok_or_else(|| format!("the file has no {name}"))?;
         self.first_values(tensor, usize::MAX)
     }
 
-    /// Its first rows with at most `most` values, one row at least.
+    /// The first rows of a tensor with at most `most` values, one row at least.
     fn first_values(&self, tensor: &TensorInfo, most: usize) -> Result<Vec<f32>, String> {
-        let bytes = (self.parts.weights)(&self.file, tensor).map_err(|error| error.to_string())?;
+        let bytes = self.pipeline.read_tensor(&self.file, tensor).map_err(|error| error.to_string())?;
         let (n, n_per_row) = (tensor.n_elements(), tensor.n_per_row().max(1));
         let n = n.min((most as u64 / n_per_row).max(1) * n_per_row);
         let wanted = tensor.ty.bytes_of(n).unwrap_or(0) as usize;
         let found = || format!("{}: {} bytes, wanted {wanted} or more", tensor.name, bytes.len());
         let bytes = bytes.get(..wanted).ok_or_else(found)?;
         let mut values = vec![0.0; n as usize];
-        self.parts.codec.dequantize(tensor.ty.name(), bytes, &mut values).map_err(|error| error.to_string())?;
+        self.pipeline.codec().dequantize(tensor.ty.name(), bytes, &mut values).map_err(|error| error.to_string())?;
         Ok(values)
     }
 }

@@ -1,4 +1,4 @@
-//! A measurement as a whole.
+//! Checks of a measurement as a whole.
 
 use super::{Pick, Subject, check};
 use crate::check::Check;
@@ -11,22 +11,25 @@ use lab::{Apply, Selector};
 use numerics::{Scheme, TensorContext};
 
 impl Subject<'_> {
-    /// The native arm's reference, which holds the picks in F32.
+    /// The native arm's reference, which has the picks in F32.
     pub(super) fn native_base(&self) -> Base {
         let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32");
         Base::native(not_f32.map(|pick| (pick.name.as_str(), Place::Weight)))
     }
 }
 
+/// The reference of the exact arm, and the native arm's.
 fn bases(subject: &Subject<'_>) -> [Base; 2] {
     [Base { arm: Arm::Exact, carried: Vec::new() }, subject.native_base()]
 }
 
+/// The scheme of a pick.
 fn as_picked(pick: &Pick) -> String {
     pick.scheme.into()
 }
 
-/// What can be left unchanged beside whole weights: each use of the token embedding, and activations of the middle layer.
+/// Cells that write something back unchanged other than a whole weight: each use of the token embedding, and activations
+/// of the middle layer.
 fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
     let engine = subject.engine()?;
     let identity = |name: &str, place| Edit { place, ..Edit::of_weight(name, "identity", Carrier::Keep) };
@@ -55,7 +58,8 @@ fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
     Ok(cells.map(|(key, edits)| spec_of(key, edits)).collect())
 }
 
-/// Written back unchanged, nothing changes in any bit, in either arm and either carrier, as a whole, in one use, or at nodes.
+/// Checks that what is written back unchanged changes no bit: in either arm and either carrier, as a whole weight, in one
+/// use of it, and at nodes.
 pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     check("identity is bit-equal", &["identity", "untouched"], |tally| {
         let mut session = subject.session(1)?;
@@ -87,6 +91,7 @@ pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
     })
 }
 
+/// What the worker says that the edits of a cell did.
 pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorEvidence]> {
     let of_cell = |event: &'e Event| match event {
         Event::Applied { cell, tensors } if cell == key => Some(tensors.as_slice()),
@@ -95,13 +100,13 @@ pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorE
     events.iter().find_map(of_cell)
 }
 
-/// Values whose bits changed, −0 → +0 excepted.
+/// The number of values whose bits changed, without those from −0 to +0.
 pub(super) fn n_changed(before: &[f32], after: &[f32]) -> u64 {
     let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
     before.iter().zip(after).filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64
 }
 
-/// What the worker says it did is what the file's own values and the schemes say it must have done.
+/// Checks that the worker's evidence is what the file's own values and the schemes say that it must be.
 pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
     check("the evidence of a cell is the file's", &["worker", "file and schemes"], |tally| {
         let mut session = subject.session(1)?;
@@ -122,11 +127,8 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
                 let n_per_row = subject.file.tensor(&edit.tensor).map_or(1, |tensor| tensor.n_per_row() as usize);
                 let ctx = TensorContext { name: &edit.tensor, n_per_row };
                 let scheme: Scheme = edit.scheme.parse().map_err(|error| format!("{error}"))?;
-                subject
-                    .parts
-                    .quantizer
-                    .hold(&scheme, &mut after, &ctx, &*subject.parts.codec)
-                    .map_err(|error| error.to_string())?;
+                let (quantizer, codec) = (subject.pipeline.quantizer(), subject.pipeline.codec());
+                quantizer.hold(&scheme, &mut after, &ctx, codec).map_err(|error| error.to_string())?;
                 let changed = n_changed(&before, &after);
                 tally.hold(tensor.n == before.len() as u64 && tensor.changed == changed, || {
                     format!(
@@ -153,7 +155,7 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Every touched weight has its hash again, and the reference its logits.
+/// Checks that after a measurement every touched weight has its hash again and the reference its logits.
 pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
     check("weights are restored after a measurement", &["before", "after"], |tally| {
         let mut session = subject.session(1)?;
@@ -180,7 +182,7 @@ pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Two workers, and one with two contexts, say the same, bit for bit.
+/// Checks that two workers, and one with two contexts, give the same results bit for bit.
 pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
     check("two measurements give the same bytes", &["once", "again", "two threads"], |tally| {
         let [exact, _] = bases(subject);
@@ -215,7 +217,7 @@ pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
     })
 }
 
-/// Whatever was measured before it in the same worker, in either arm, a cell's samples are those of a worker of its own.
+/// Checks that a cell's samples are those of a worker of its own, whatever was measured before in the same worker.
 pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
     check("a cell among others is measured as if alone", &["among others", "alone"], |tally| {
         let [exact, native] = bases(subject);
@@ -242,20 +244,22 @@ pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
     })
 }
 
+/// The beginning of a line.
 fn cut(line: &str) -> String {
     line.chars().take(160).collect()
 }
 
-/// The last pass over each window, which is the cell's; or the first, the reference's.
+/// The passes of a measurement of one window: the reference's first, and with a cell the cell's last.
 fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: bool) -> Result<Vec<Pass>, String> {
     let cells = [subject.cell("schemes", as_picked, Carrier::F32)];
-    subject.parts.tap.listen();
+    subject.pipeline.tap().listen();
     let events = session.measure(base, if with_cell { &cells } else { &[] }, 1);
-    let passes = subject.parts.tap.take();
+    let passes = subject.pipeline.tap().take();
     events.map(|_| passes)
 }
 
-/// Tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit for bit.
+/// Checks that tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit
+/// for bit.
 pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
     check("a swapped tensor equals a written file", &["swapped in memory", "assay quantize, loaded"], |tally| {
         let [_, native] = bases(subject);
@@ -277,10 +281,9 @@ pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = folder.path().join("written.gguf");
         let rewrite =
-            file_rewrite::plan(&subject.file, &request, &*subject.parts.codec).map_err(|error| error.to_string())?;
-        rewrite.write(&path, false, &*subject.parts.codec, &mut |_, _| {}).map_err(|error| error.to_string())?;
-        (subject.parts.written)(&path);
-        let mut session = Session::open(subject.parts, &path, &subject.settings, 1, subject.text)?;
+            file_rewrite::plan(&subject.file, &request, subject.pipeline.codec()).map_err(|error| error.to_string())?;
+        subject.pipeline.write_file(&rewrite, &path)?;
+        let mut session = Session::open(subject.pipeline.workers(), &path, &subject.settings, 1, subject.text)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
         let written = passes(subject, &mut session, &untouched, false)?;
 

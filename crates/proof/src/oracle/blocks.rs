@@ -1,10 +1,10 @@
-//! Formats with scales, one group of values at a time.
+//! Formats with scales, computed one group of values at a time.
 
 use super::{Ladder, held_scale, whole};
 use numerics::{ExMy, Granularity, Rounding, ScaleFormat};
 use std::collections::BTreeMap;
 
-/// Which values share a scale, as lists of their places; `None` where there is no granularity.
+/// The groups of values that share a scale, as lists of indices; `None` where there is no granularity.
 pub(super) fn groups(granularity: Option<Granularity>, n: usize, n_per_row: usize) -> Option<Vec<Vec<usize>>> {
     let granularity = granularity?;
     let mut groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
@@ -22,15 +22,16 @@ pub(super) fn groups(granularity: Option<Granularity>, n: usize, n_per_row: usiz
     Some(groups.into_values().collect())
 }
 
-/// The scale of each group, as its format holds it.
+/// The scales of groups, in their format.
 pub(super) struct Scales {
     format: ScaleFormat,
-    /// Of rows.
+    /// The number of values in a row.
     n_per_row: usize,
 }
 
-/// Values that share the upper of two levels of scales, and the greatest integer of the lower one.
+/// The number of values that share the upper of two levels of scales.
 const SUPER_BLOCK: usize = 256;
+/// The greatest integer of the lower level.
 const SUPER_MAX: f32 = 63.0;
 
 impl Scales {
@@ -38,12 +39,12 @@ impl Scales {
         Scales { format, n_per_row }
     }
 
-    /// One number as a scale; powers of two and two levels are not made of one number alone.
+    /// The scale `d` in this format; `None` for powers of two and two levels, which are not made of one number alone.
     pub(super) fn hold(&self, d: f32) -> Option<f32> {
         held_scale(self.format, d)
     }
 
-    /// Those of groups whose greatest magnitude is to be held at `largest`.
+    /// The scale of each group, with which its greatest magnitude becomes `largest`.
     fn of(&self, values: &[f32], groups: &[Vec<usize>], largest: f32) -> Vec<f32> {
         let greatest = |group: &Vec<usize>| absmax(values, group);
         match self.format {
@@ -64,7 +65,7 @@ impl Scales {
             ScaleFormat::F16Hier => {
                 let step = |group| self.finite_under(divided(greatest(group), largest), |d| times(largest, d));
                 let steps: Vec<f32> = groups.iter().map(step).collect();
-                // Whole blocks of it: the first of a row is as long as any.
+                // A whole number of blocks; the first of a row is as long as any.
                 let n_per_block = groups.first().map_or(1, Vec::len);
                 let span = (SUPER_BLOCK / n_per_block).max(1) * n_per_block;
                 let block_of = |group: &Vec<usize>| (group[0] / self.n_per_row, group[0] % self.n_per_row / span);
@@ -108,7 +109,7 @@ impl Scales {
     }
 }
 
-/// e of 2^e ≤ x < 2^(e+1): every positive F32 is a normal F64.
+/// The e with 2^e ≤ x < 2^(e+1). Every positive F32 is a normal F64.
 fn exponent(x: f32) -> i32 {
     ((f64::from(x).to_bits() >> 52) & 0x7ff) as i32 - 1023
 }
@@ -118,23 +119,27 @@ fn power(e: i32, least: i32) -> f32 {
     2f64.powi(e.clamp(least, 127)) as f32
 }
 
+/// The quotient, rounded to F32.
 fn divided(a: f32, b: f32) -> f32 {
     (f64::from(a) / f64::from(b)) as f32
 }
 
+/// The product, rounded to F32.
 fn times(a: f32, b: f32) -> f32 {
     (f64::from(a) * f64::from(b)) as f32
 }
 
+/// The sum, rounded to F32.
 fn plus(a: f32, b: f32) -> f32 {
     (f64::from(a) + f64::from(b)) as f32
 }
 
+/// The greatest magnitude of a group.
 fn absmax(values: &[f32], group: &[usize]) -> f32 {
     group.iter().map(|&i| values[i].abs()).fold(0.0, f32::max)
 }
 
-/// As [`each`], for groups that have a scale.
+/// As [`each`], with the scale of each group.
 fn each_scaled(
     values: &[f32],
     groups: &[Vec<usize>],
@@ -145,7 +150,7 @@ fn each_scaled(
     each(values, groups, |group, put| hold(group, steps.next().copied().unwrap_or(f32::NAN), put))
 }
 
-/// `hold(value, group)` for every value of every group, in place.
+/// A copy of `values` in which `hold` has replaced the values of every group.
 fn each(values: &[f32], groups: &[Vec<usize>], mut hold: impl FnMut(&[usize], &mut dyn FnMut(usize, f32))) -> Vec<f32> {
     let mut out = values.to_vec();
     for group in groups {
@@ -154,6 +159,7 @@ fn each(values: &[f32], groups: &[Vec<usize>], mut hold: impl FnMut(&[usize], &m
     out
 }
 
+/// Floats with a scale; `d` makes the greatest magnitude of a group the format's largest value.
 pub(super) fn scaled_float(
     ladder: &Ladder,
     rounding: Rounding,
@@ -175,6 +181,7 @@ pub(super) fn scaled_float(
     })
 }
 
+/// Symmetric integers: q·d with |q| at most 2^(bits − 1) − 1.
 pub(super) fn symmetric(
     bits: u8,
     rounding: Rounding,
@@ -192,7 +199,7 @@ pub(super) fn symmetric(
     })
 }
 
-/// `None` when a group's span is beyond F32.
+/// Asymmetric integers: min + q·d with q from 0 to 2^bits − 1. `None` when a group's span is beyond F32.
 pub(super) fn asymmetric(
     bits: u8,
     rounding: Rounding,
@@ -200,7 +207,7 @@ pub(super) fn asymmetric(
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Option<Vec<f32>> {
-    // Their scale is made of a span, and the least value is held like it.
+    // The scale is made of a span, and the least value is rounded like it.
     let hold = |d: f32| scales.hold(d).unwrap_or(d);
     scales.hold(1.0)?;
     let qmax = f64::from((1u32 << bits) - 1);
@@ -224,7 +231,7 @@ pub(super) fn asymmetric(
     }))
 }
 
-/// `None` when a group's span is beyond F32.
+/// Integers with a zero point: (q − z)·d with q and z from 0 to 2^bits − 1. `None` when a group's span is beyond F32.
 pub(super) fn zero_point(
     bits: u8,
     rounding: Rounding,
@@ -232,7 +239,7 @@ pub(super) fn zero_point(
     values: &[f32],
     groups: &[Vec<usize>],
 ) -> Option<Vec<f32>> {
-    // Their scale is made of a span, and the least value is held like it.
+    // The scale is made of a span, and the least value is rounded like it.
     let hold = |d: f32| scales.hold(d).unwrap_or(d);
     scales.hold(1.0)?;
     let qmax = f64::from((1u32 << bits) - 1);
@@ -257,6 +264,8 @@ pub(super) fn zero_point(
     }))
 }
 
+/// Integers over the full range of two's complement: q·d with q from −2^(bits − 1) to 2^(bits − 1) − 1, where the value of
+/// greatest magnitude becomes the negative end.
 pub(super) fn full_range(
     bits: u8,
     rounding: Rounding,
@@ -278,6 +287,7 @@ pub(super) fn full_range(
     })
 }
 
+/// Codebooks: the nearest entry times d, which makes the greatest magnitude of a group the entry farthest from zero.
 pub(super) fn codebook(entries: &[f32], scales: &Scales, values: &[f32], groups: &[Vec<usize>]) -> Vec<f32> {
     let (first, last) = (entries[0], entries[entries.len() - 1]);
     let extreme = if -first > last { first } else { last };
@@ -293,7 +303,7 @@ pub(super) fn codebook(entries: &[f32], scales: &Scales, values: &[f32], groups:
     })
 }
 
-/// Index of the nearest entry, of two as near the even one.
+/// The index of the nearest entry; of two that are as near, the even one.
 fn nearest(entries: &[f32], q: f32) -> usize {
     let (low, high) = (f64::from(entries[0]), f64::from(entries[entries.len() - 1]));
     let q = f64::from(q).clamp(low, high);
@@ -301,7 +311,7 @@ fn nearest(entries: &[f32], q: f32) -> usize {
     (0..entries.len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b)).then((a % 2).cmp(&(b % 2)))).unwrap_or(0)
 }
 
-/// NVIDIA's two levels: an E4M3 scale for 16 values, an F32 scale for the tensor.
+/// NVFP4 by NVIDIA's two levels of scales: an E4M3 scale for 16 values and an F32 scale for the tensor.
 pub(super) fn nvfp4(values: &[f32], n_per_row: usize) -> Vec<f32> {
     let (Some(e2m1), Some(e4m3)) = (Ladder::of(ExMy::FP4_E2M1), Ladder::of(ExMy::FP8_E4M3)) else { return Vec::new() };
     let greatest = values.iter().map(|x| x.abs()).fold(0.0, f32::max);

@@ -1,24 +1,24 @@
-//! Small floats as the list of their values.
+//! Small floats as lists of their values.
 
 use numerics::{ExMy, Rounding, Specials};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The magnitudes of a float format in ascending order, and one more as if its codes went on.
+/// The magnitudes of a float format in ascending order, and one more, as if its codes went on.
 #[derive(Clone, Debug)]
 pub struct Ladder {
     values: Vec<f64>,
     infinity: bool,
 }
 
-/// Lists that have been made: the long ones take a while.
+/// The lists that have been made; a long one takes a while.
 static MADE: LazyLock<Mutex<HashMap<ExMy, Arc<Ladder>>>> = LazyLock::new(Mutex::default);
 
 impl Ladder {
-    /// Floats with more bits than this are not listed.
+    /// The most bits of a float that is listed.
     pub const MOST_BITS: u32 = 16;
 
-    /// The list for a format of at most 16 bits, made once.
+    /// The list of a format of at most 16 bits; `None` for others. It is made once.
     pub fn of(format: ExMy) -> Option<Arc<Ladder>> {
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ladder) = made.get(&format) {
@@ -52,17 +52,17 @@ impl Ladder {
         Some(Ladder { values: (0..=finite).map(value).collect(), infinity: format.specials() == Specials::Ieee })
     }
 
-    /// Magnitudes of the format, ascending from 0.
+    /// The magnitudes of the format, ascending from 0.
     pub fn magnitudes(&self) -> &[f64] {
         &self.values[..self.values.len() - 1]
     }
 
-    /// The largest of them.
+    /// The largest magnitude.
     pub fn largest(&self) -> f64 {
         self.values[self.values.len() - 2]
     }
 
-    /// The value that a finite `x` is rounded to.
+    /// The value to which a finite `x` is rounded.
     pub fn cast(&self, rounding: Rounding, x: f32) -> f32 {
         let magnitude = f64::from(x.abs());
         let last = self.values.len() - 1;

@@ -1,4 +1,4 @@
-//! ggml's block types a second time: each restored by a drawing of its bytes, those without a search quantized too.
+//! ggml's block types a second time. Each is restored by a drawing of its bytes; those without a search are quantized too.
 //!
 //! ```text
 //! d, m, dmin: F16     e: E8M0     q: codes, low bits of a byte first     [n]: n bytes
@@ -23,31 +23,32 @@
 //! nvfp4 s[4] q[32]         s/2·V(q)                s unsigned E4M3, 16 values each
 //! ```
 //!
-//! Every product of these is exact in F32 but the last, so contraction into FMA cannot change a restored value.
-//! The IQ1, IQ2 and IQ3 types index grids of up to 2048 entries that only ggml (and gguf-py) has; they are left to those.
+//! All products but the last are exact in F32, so that contraction into FMA cannot change a restored value.
+//! The IQ1, IQ2 and IQ3 types index grids of up to 2048 entries that only ggml and gguf-py have; they are not drawn here.
 //!
 //! # Source
 //! The block structs of ggml-common.h.
 
 use half::{bf16, f16};
 
-/// T: `kvalues_iq4nl`.
+/// The table T, ggml's `kvalues_iq4nl`.
 const IQ4_NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-/// V: `kvalues_mxfp4`.
+/// The table V, ggml's `kvalues_mxfp4`.
 const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
+/// Restores one block and hands its values on, in order.
 type RestoreBlock = fn(&[u8], &mut dyn FnMut(f32));
 
-/// A type whose blocks are restored here.
+/// A type whose blocks are drawn here.
 #[derive(Clone, Copy)]
 pub struct Drawn {
-    /// Upstream spelling.
+    /// The name of the type in upstream spelling.
     pub ty: &'static str,
-    /// Values in a block.
+    /// The number of values in a block.
     pub blck_size: usize,
-    /// Bytes of a block.
+    /// The number of bytes of a block.
     pub type_size: usize,
-    /// Places of F16 fields in a block, for making random blocks that hold no NaN.
+    /// The byte offsets of F16 fields in a block. Random blocks without a NaN are made with them.
     pub f16_at: &'static [usize],
     restore: RestoreBlock,
 }
@@ -62,7 +63,7 @@ const fn drawn(
     Drawn { ty, blck_size, type_size, f16_at, restore }
 }
 
-/// All of them.
+/// All types that are drawn here.
 pub const DRAWN: &[Drawn] = &[
     drawn("q4_0", 32, 18, &[0], |b, put| nibbles(&b[2..18], &mut |q| put(half(b, 0) * (f32::from(q) - 8.0)))),
     drawn("q4_1", 32, 20, &[0, 2], |b, put| nibbles(&b[4..20], &mut |q| put(half(b, 0) * f32::from(q) + half(b, 2)))),
@@ -105,12 +106,12 @@ pub const DRAWN: &[Drawn] = &[
 ];
 
 impl Drawn {
-    /// The row of that type.
+    /// The drawing of a type, by its name in any case.
     pub fn find(ty: &str) -> Option<&'static Drawn> {
         DRAWN.iter().find(|drawn| drawn.ty.eq_ignore_ascii_case(ty))
     }
 
-    /// The values of whole blocks.
+    /// Restores the values of whole blocks.
     pub fn restore(&self, bytes: &[u8]) -> Vec<f32> {
         let mut out = Vec::with_capacity(bytes.len() / self.type_size * self.blck_size);
         for block in bytes.chunks_exact(self.type_size) {
@@ -120,16 +121,18 @@ impl Drawn {
     }
 }
 
+/// The F16 at a byte offset.
 fn half(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Low nibbles of all bytes, then the high ones.
+/// Hands on the low nibbles of all bytes, then the high ones.
 fn nibbles(bytes: &[u8], put: &mut dyn FnMut(u8)) {
     bytes.iter().for_each(|byte| put(byte & 15));
     bytes.iter().for_each(|byte| put(byte >> 4));
 }
 
+/// Hands on codes of five bits: nibbles, with their fifth bits in four bytes of their own.
 fn fifth_bit(high: &[u8], low: &[u8], put: &mut dyn FnMut(u8)) {
     let mut j = 0;
     nibbles(low, &mut |q| {
@@ -138,7 +141,7 @@ fn fifth_bit(high: &[u8], low: &[u8], put: &mut dyn FnMut(u8)) {
     });
 }
 
-/// Two bits of value j of 256: 128 values to 32 bytes, in four planes.
+/// The two bits of value j of 256. They lie in 64 bytes, 128 values to 32 bytes, in four planes.
 fn plane(bytes: &[u8], j: usize) -> u8 {
     bytes[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3
 }
@@ -162,7 +165,7 @@ fn q3_k(b: &[u8], put: &mut dyn FnMut(f32)) {
     }
 }
 
-/// Scale and minimum of group g of 8, six bits each in twelve bytes.
+/// The scale and the minimum of group g of 8, which have six bits each in twelve bytes.
 fn six_bits(s: &[u8], g: usize) -> (u8, u8) {
     match g {
         0..4 => (s[g] & 63, s[g + 4] & 63),
@@ -214,7 +217,7 @@ fn iq4_xs(b: &[u8], put: &mut dyn FnMut(f32)) {
     }
 }
 
-/// ggml reads the code of NaN as zero.
+/// The value of an unsigned E4M3 code. ggml reads the code of NaN as zero.
 fn unsigned_e4m3(code: u8) -> f32 {
     let (e, m) = (i32::from(code >> 3 & 15), f64::from(code & 7) / 8.0);
     match code {
@@ -224,16 +227,17 @@ fn unsigned_e4m3(code: u8) -> f32 {
     }
 }
 
-/// How a compiler makes `a·b + c`: with a rounding after the product, or without (FMA contraction).
+/// The way in which a compiler computes `a·b + c`: with a rounding after the product, or without one (FMA contraction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contraction {
-    /// Product rounded, sum rounded.
+    /// The product is rounded, and the sum again.
     Separate,
-    /// Rounded once.
+    /// The sum alone is rounded.
     Fused,
 }
 
 impl Contraction {
+    /// `a·b + c` in this way.
     fn product_and_sum(self, a: f32, b: f32, c: f32) -> f32 {
         match self {
             Contraction::Separate => a * b + c,
@@ -242,16 +246,17 @@ impl Contraction {
     }
 }
 
-/// Types quantized here, without a search: by the greatest magnitude, by the ends, or one value at a time.
+/// The types that are quantized here. They need no search: ggml quantizes them by the greatest magnitude, by both ends, or
+/// one value at a time.
 pub const QUANTIZED: &[&str] =
     &["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q1_0", "q2_0", "tq1_0", "tq2_0", "mxfp4", "bf16", "f16"];
 
-/// Values and bytes of a block of one of [`QUANTIZED`]: what is not drawn is one value of two bytes.
+/// The numbers of values and bytes of a block of one of [`QUANTIZED`]. A type that is not drawn has one value of two bytes.
 pub fn block_of(ty: &str) -> (usize, usize) {
     Drawn::find(ty).map_or((1, 2), |drawn| (drawn.blck_size, drawn.type_size))
 }
 
-/// `ggml_quantize_chunk` without importances for one of [`QUANTIZED`]; `None` for others.
+/// Quantizes whole blocks to one of [`QUANTIZED`], as `ggml_quantize_chunk` does without importances; `None` for other types.
 pub fn quantize(ty: &str, values: &[f32], contraction: Contraction) -> Option<Vec<u8>> {
     let block = match ty {
         "bf16" => |x: &[f32], _| bf16::from_f32(x[0]).to_le_bytes().to_vec(),
@@ -311,16 +316,17 @@ pub fn quantize(ty: &str, values: &[f32], contraction: Contraction) -> Option<Ve
     Some(values.chunks(block_of(ty).0).flat_map(|x| block(x, contraction)).collect())
 }
 
+/// The greatest magnitude.
 fn absmax(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |m, x| m.max(x.abs()))
 }
 
-/// The step as stored, and its reciprocal as used.
+/// The step as it is stored, and its reciprocal as ggml uses it.
 fn step(d: f32) -> ([u8; 2], f32) {
     (f16::from_f32(d).to_le_bytes(), if d == 0.0 { 0.0 } else { 1.0 / d })
 }
 
-/// Codes of a block of 32 as bytes: fifth bits where there are any, then nibbles.
+/// The codes of a block of 32 as bytes: the fifth bits if there are any, then the nibbles.
 fn packed(codes: &[u8], bits: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     if bits == 5 {
@@ -331,6 +337,7 @@ fn packed(codes: &[u8], bits: u32) -> Vec<u8> {
     bytes
 }
 
+/// A block of q4_0 or q5_0: the value of greatest magnitude becomes the lowest code.
 fn around_zero(x: &[f32], bits: u32, contraction: Contraction) -> Vec<u8> {
     let half = (1u8 << (bits - 1)) as f32;
     // The first of equal magnitude keeps its sign.
@@ -341,6 +348,7 @@ fn around_zero(x: &[f32], bits: u32, contraction: Contraction) -> Vec<u8> {
     [d.to_vec(), packed(&x.iter().map(|&x| code(x)).collect::<Vec<_>>(), bits)].concat()
 }
 
+/// A block of q4_1 or q5_1: codes count steps from the least value.
 fn from_the_least(x: &[f32], bits: u32, contraction: Contraction) -> Vec<u8> {
     // Of zeros of both signs the first stays.
     let ends = |(a, b): (f32, f32), &x: &f32| (if x < a { x } else { a }, if x > b { x } else { b });

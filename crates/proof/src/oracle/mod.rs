@@ -1,5 +1,5 @@
-//! Formats a second time, from their definitions: in F64 with a rounding to F32 after every operation that the
-//! definition makes in F32, values of small floats listed one by one. Nothing of the kernels is used.
+//! Formats a second time, from their definitions: in F64, with a rounding to F32 after every operation that the
+//! definition makes in F32, and with the values of small floats listed one by one. No code of the kernels is used.
 //!
 //! F64 has more than twice the bits of F32, so a sum, product or quotient of two F32 that is rounded to F64 and then to
 //! F32 is the F32 nearest to the exact result (Figueroa 1995): no instruction set can make a difference here.
@@ -8,13 +8,15 @@ mod blocks;
 mod float;
 pub mod ggml;
 pub mod ocp_mx;
+pub mod scores;
 
 pub use float::Ladder;
 
 use numerics::{Clip, FileContents, Format, Rounding, RoundingMode, ScaleFormat, Scheme, Symmetry};
 
-/// What `values` become in `scheme`, or `None` where the definition has no second form here: ggml's types (see
-/// [`ggml`]), controls, stochastic rounding, searched ranges, spans with scales of powers of two, floats of more than 16 bits.
+/// The values that `values`, rows of `n_per_row`, become in `scheme`. `None` where there is no second form here: ggml's
+/// types (see [`ggml`]), controls, stochastic rounding, searched ranges, spans with scales of powers of two, and floats of
+/// more than 16 bits.
 pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32>> {
     if scheme.clip() != Clip::Absmax {
         return None;
@@ -63,6 +65,7 @@ pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32
     })
 }
 
+/// The rounding of a mode that draws nothing.
 fn value(rounding: RoundingMode) -> Option<Rounding> {
     match rounding {
         RoundingMode::Value(rounding) => Some(rounding),
@@ -70,7 +73,7 @@ fn value(rounding: RoundingMode) -> Option<Rounding> {
     }
 }
 
-/// A magnitude in steps to a whole number of them.
+/// A number of steps, rounded to a whole one.
 pub(crate) fn whole(rounding: Rounding, steps: f64) -> f64 {
     match rounding {
         Rounding::Rne => steps.round_ties_even(),
@@ -79,7 +82,7 @@ pub(crate) fn whole(rounding: Rounding, steps: f64) -> f64 {
     }
 }
 
-/// A scale format whose rounding is written here, by the `half` crate.
+/// The scale `d` in its format, rounded by the `half` crate; `None` for formats that are not made of one number alone.
 pub(crate) fn held_scale(scale: ScaleFormat, d: f32) -> Option<f32> {
     match scale {
         ScaleFormat::F32 => Some(d),

@@ -4,15 +4,15 @@
 /// An element format as the tables of section 5.3 have it.
 #[derive(Clone, Copy, Debug)]
 pub struct Element {
-    /// Scheme name.
+    /// The name of the scheme.
     pub scheme: &'static str,
-    /// Exponent of the largest normal value.
+    /// The exponent of the largest normal value.
     pub emax: i32,
-    /// Exponent of the smallest normal value, below which the spacing stays; the integer has one spacing.
+    /// The exponent of the smallest normal value. Below it the spacing stays; the integer has one spacing.
     pub emin: i32,
-    /// Bits below the binary point at that exponent.
+    /// The number of bits below the binary point at that exponent.
     pub mantissa_bits: i32,
-    /// Greatest magnitude.
+    /// The greatest magnitude.
     pub max: f64,
 }
 
@@ -26,12 +26,13 @@ pub const ELEMENTS: [Element; 6] = [
     Element { scheme: "mxint8", emax: 0, emin: 0, mantissa_bits: 6, max: 127.0 / 64.0 },
 ];
 
-/// floor(log2 x), which a logarithm alone misses by rounding just below a power of two.
+/// floor(log2 x). A logarithm alone is rounded and misses it just below a power of two.
 fn exponent(x: f64) -> i32 {
     let guess = libm::log2(x).floor() as i32;
     (guess - 1..=guess + 1).rev().find(|&e| libm::exp2(f64::from(e)) <= x).unwrap_or(guess)
 }
 
+/// The element nearest to `v`, a value in units of the shared scale.
 fn element(format: &Element, v: f64) -> f64 {
     if v == 0.0 {
         return v;
@@ -41,8 +42,8 @@ fn element(format: &Element, v: f64) -> f64 {
     ((v / spacing).round_ties_even() * spacing).clamp(-format.max, format.max)
 }
 
-/// One block, up to 32 values. The specification leaves the sign of a zero open; here an integer has none and a float
-/// keeps that of its value.
+/// Converts one block of up to 32 values and restores it. The specification leaves the sign of a zero open: here an integer
+/// has none, and a float keeps the sign of its value.
 pub fn convert(format: &Element, block: &[f32]) -> Vec<f32> {
     let greatest = block.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max);
     let signed = |held: f64, v: f32| match (held == 0.0, format.scheme) {
@@ -58,7 +59,7 @@ pub fn convert(format: &Element, block: &[f32]) -> Vec<f32> {
     block.iter().map(|&v| signed(element(format, f64::from(v) / x) * x, v)).collect()
 }
 
-/// Rows of blocks of 32, the last of a row shorter where it has to be.
+/// Converts rows of blocks of 32; the last block of a row may be shorter.
 pub fn convert_rows(format: &Element, values: &[f32], n_per_row: usize) -> Vec<f32> {
     values.chunks(n_per_row).flat_map(|row| row.chunks(32).flat_map(|block| convert(format, block))).collect()
 }

@@ -2,8 +2,10 @@
 
 mod oom;
 mod process;
+mod thread;
 
 pub use process::ProcessWorkers;
+pub use thread::{EventLines, JobLines, OpenModel, SharedCodec, ThreadWorkers};
 
 use crate::protocol::{Event, Job};
 use std::path::{Path, PathBuf};

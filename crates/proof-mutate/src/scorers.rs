@@ -1,20 +1,22 @@
-//! Scores and sums gone wrong.
+//! Faults in scores and in the numbers of a cell.
 
-use super::{Fault, Place};
-use crate::model::brute_force;
-use crate::parts::Parts;
-use crate::scorer::{Scorer, Scores};
+use crate::{Fault, Parts, Place};
 use eval::{NonFinite, Token, VariantScores};
 use lab::cell::Cell;
 use lab::evidence::EvidenceError;
 use lab::record::{CellRecord, Measured, Predicted};
 use lab::store::CellSamples;
+use proof::oracle::scores::brute_force;
+use proof::{Scorer, Scores};
 use std::sync::Arc;
 
 type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;
 
+/// Scores with something done to them.
 struct Faulty {
+    /// Scores a window.
     compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared,
+    /// Changes the numbers of a cell.
     measured: fn(&mut Measured),
 }
 

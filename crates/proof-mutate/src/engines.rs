@@ -1,46 +1,53 @@
-//! An engine gone wrong: writes, undoing, tokens, windows, passes.
+//! Faults in an engine: its writes and their undoing, its tokens, windows and passes.
 
-use super::{Fault, Place};
-use crate::forward::forward_engine;
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use eval::{Engine, EngineError, Hook, Prefix, Token};
+use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Bytes = Arc<Vec<u8>>;
 
-/// What is done in place of what was asked; the plain deed where nothing is said.
+/// What a faulty engine does in place of what it was asked. [`WHOLE`] does what it was asked.
 #[derive(Clone, Copy)]
 struct Hooks {
-    /// Another name for a weight, on the way in.
+    /// The name of the weight that is written.
     write_to: fn(&str) -> String,
-    /// And on the way out.
+    /// The name of the weight that is read.
     read_from: fn(&str) -> String,
-    /// Type and bytes as they are written, rows of so many values; `None` writes nothing.
+    /// The type and the bytes that are written, from those that were asked for and the number of values in a row. `None`
+    /// writes nothing.
     write: fn(&str, Bytes, usize) -> Option<(String, Bytes)>,
-    /// Reads give back what was asked for, whatever was written.
+    /// Whether reads give back what was asked for, whatever was written.
     reads_lie: bool,
+    /// When a swap is undone.
     restores: Restores,
+    /// The tokens of a text, from the right ones and the size of the vocabulary.
     tokens: fn(Vec<Token>, usize) -> Vec<Token>,
+    /// The window that is decoded.
     window: fn(&[Token]) -> Vec<Token>,
-    /// What is done with hidden states; the number counts passes.
+    /// The use that is made of hidden states; the number counts windows decoded before.
     prefix: fn(Prefix, usize) -> Prefix,
-    /// What happens to a window's logits.
+    /// Changes the logits of a window.
     logits: fn(&mut Vec<f32>, Context<'_>),
 }
 
-/// When a swap is undone.
+/// The time at which a swap is undone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Restores {
+    /// When it is asked for.
     AtOnce,
-    /// Before the next weight is swapped: whatever runs until then runs with it.
+    /// Before the next weight is swapped. Whatever runs until then runs with the swapped weight.
     Late,
+    /// Not at all.
     Never,
 }
 
+/// What a fault knows of a window whose logits it changes.
 struct Context<'a> {
+    /// The number of windows decoded before.
     call: usize,
-    /// Of the call before.
+    /// The logits of the window before.
     before: &'a [f32],
     prefix: Prefix,
 }
@@ -57,14 +64,15 @@ const WHOLE: Hooks = Hooks {
     logits: |_, _| {},
 };
 
+/// An engine that does other things than it is asked.
 struct Faulty {
     engine: Box<dyn Engine>,
     hooks: Hooks,
-    /// What was asked for, by weight.
+    /// The types and bytes that were asked for, by weight.
     asked: BTreeMap<String, Vec<(String, Bytes)>>,
     /// Whether each of those reached the engine.
     reached: BTreeMap<String, Vec<bool>>,
-    /// Weights that are still to be restored.
+    /// The weights that are still to be restored.
     late: Vec<String>,
     calls: usize,
     before: Vec<f32>,
@@ -291,7 +299,7 @@ fn sibling(name: &str) -> String {
     name.to_owned()
 }
 
-/// The same tensor of layer 2 for layer 1 and the reverse.
+/// The same tensor of layer 2 for one of layer 1, and the reverse.
 fn next_layer(name: &str) -> String {
     match name.strip_prefix("blk.1.") {
         Some(rest) => format!("blk.2.{rest}"),
@@ -299,7 +307,7 @@ fn next_layer(name: &str) -> String {
     }
 }
 
-/// F32 bytes as values, changed, and back; other types stay.
+/// Changes bytes of F32 as values. Other types stay as they are.
 fn values(ty: &str, bytes: &Bytes, change: impl FnOnce(&mut Vec<f32>)) -> Option<(String, Bytes)> {
     if !ty.eq_ignore_ascii_case("f32") {
         return Some((ty.to_owned(), bytes.clone()));

@@ -1,15 +1,15 @@
-//! Schemes gone wrong.
+//! Faults in schemes.
 
-use super::{Fault, Place};
-use crate::inputs::BELOW_HALF;
-use crate::parts::Parts;
-use crate::quantizer::{Fast, Quantizer};
+use crate::{Fault, Parts, Place};
 use numerics::{BlockCodec, FakeQuantError, Format, Granularity, Scheme, TensorContext};
+use proof::inputs::BELOW_HALF;
+use proof::{Fast, Quantizer};
 use std::sync::Arc;
 
-/// What is done in place of the scheme.
+/// What a faulty implementation does in place of the scheme.
 type Hold = fn(&Scheme, &mut [f32], &TensorContext<'_>, &dyn BlockCodec) -> Result<(), FakeQuantError>;
 
+/// A faulty implementation of schemes.
 struct Faulty(Hold);
 
 impl Quantizer for Faulty {
@@ -149,7 +149,7 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// The scheme with one part of its text for another, where it has it.
+/// Quantizes in the scheme with one part of its text replaced, if it has that part.
 fn exchanged(
     scheme: &Scheme,
     (part, other): (&str, &str),
@@ -163,6 +163,7 @@ fn exchanged(
     Fast.hold(changed.as_ref().unwrap_or(scheme), values, ctx, codec)
 }
 
+/// Changes the last negative value.
 fn last(values: &mut [f32], change: impl FnOnce(&mut f32)) {
     if let Some(x) = values.iter_mut().rev().find(|x| **x < 0.0) {
         change(x);
@@ -173,7 +174,7 @@ fn has_blocks(scheme: &Scheme) -> bool {
     matches!(scheme.granularity(), Some(Granularity::Block(_))) || matches!(scheme.format(), Format::Mx { .. })
 }
 
-/// The scheme with an option more, where it can have it.
+/// Quantizes in the scheme with one option more, if it can have it.
 fn rewritten(
     scheme: &Scheme,
     option: &str,
@@ -184,7 +185,7 @@ fn rewritten(
     Fast.hold(&format!("{scheme}{option}").parse().unwrap_or_else(|_| scheme.clone()), values, ctx, codec)
 }
 
-/// Integers by floor(x + 0.5): what is just below one half is taken for one half.
+/// Quantizes integers by floor(x + 0.5): a value just below one half is taken for one half.
 fn half_added(
     scheme: &Scheme,
     values: &mut [f32],
@@ -206,7 +207,7 @@ fn half_added(
     Ok(())
 }
 
-/// Symmetric integers in blocks, each with the scale of the block before it.
+/// Quantizes symmetric integers in blocks, each with the scale of the block before it.
 fn neighbours_scale(
     scheme: &Scheme,
     values: &mut [f32],

@@ -1,7 +1,6 @@
-//! Files, folders and keys gone wrong.
+//! Faults in files, folders and keys.
 
-use super::{Fault, Place};
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use gguf::GgufFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ const fn fault(name: &'static str, place: Place, plant: fn(&mut Parts)) -> Fault
     Fault { name, place, plant }
 }
 
-/// Changes the bytes of a tensor in a file.
+/// Plants a change of a tensor's bytes in a written file; `change` is also told the number of bytes in a row.
 fn in_file(parts: &mut Parts, tensor: &'static str, change: fn(&mut [u8], usize)) {
     parts.written = Arc::new(move |path| {
         let Ok(file) = GgufFile::open(path) else { return };
@@ -23,13 +22,13 @@ fn in_file(parts: &mut Parts, tensor: &'static str, change: fn(&mut [u8], usize)
         change(&mut bytes, 4 * found.n_per_row() as usize);
         if let Some(at) = at {
             all[at..at + bytes.len()].copy_from_slice(&bytes);
-            // A fault that cannot be planted is not caught, and said to be.
+            // A fault that cannot be planted goes uncaught, and the verdict says so.
             drop(std::fs::write(path, all));
         }
     });
 }
 
-/// Changes the first file of a folder of the run whose text has `what` in it.
+/// Plants a change of the first file in a subfolder of the run folder whose text has `what` in it.
 fn in_run(parts: &mut Parts, folder: &'static str, what: &'static str, change: fn(&str) -> String) {
     parts.folder = Arc::new(move |dir| {
         if let Some(path) = files(&dir.join(folder)).into_iter().find(|path| text(path).contains(what)) {
@@ -38,6 +37,7 @@ fn in_run(parts: &mut Parts, folder: &'static str, what: &'static str, change: f
     });
 }
 
+/// The files of a folder, in the order of their names.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
@@ -51,14 +51,14 @@ fn text(path: &Path) -> String {
 
 pub(super) const FAULTS: &[Fault] = &[
     fault("wrong tensor read from the file", Place::Weights, |parts| {
-        parts.weights = Arc::new(|file, tensor| {
+        parts.read_tensor = Arc::new(|file, tensor| {
             let same =
                 |other: &&gguf::TensorInfo| other.name != tensor.name && other.ty == tensor.ty && other.ne == tensor.ne;
             file.read_tensor(file.tensors().iter().find(same).unwrap_or(tensor))
         });
     }),
     fault("read one block late", Place::Weights, |parts| {
-        parts.weights = Arc::new(|file, tensor| {
+        parts.read_tensor = Arc::new(|file, tensor| {
             let mut bytes = file.read_tensor(tensor)?;
             let block = (tensor.ty.type_size() as usize).min(bytes.len());
             bytes.rotate_left(block);

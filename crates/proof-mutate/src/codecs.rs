@@ -1,19 +1,20 @@
-//! ggml's conversions gone wrong.
+//! Faults in ggml's conversions.
 
-use super::{Fault, Place};
-use crate::parts::{Parts, SharedCodec};
+use crate::{Fault, Parts, Place};
 use numerics::{BlockCodec, BlockLayout, CodecError};
 use std::sync::Arc;
+use worker::link::SharedCodec;
 
+/// A codec with something done to what goes in and comes out.
 struct Faulty {
     codec: SharedCodec,
-    /// Done to blocks before they are restored.
+    /// Changes blocks before they are restored.
     restore: fn(&str, BlockLayout, &mut Vec<u8>),
-    /// Done to values before they are quantized.
+    /// Changes values before they are quantized.
     values: fn(&str, &mut Vec<f32>),
-    /// Done to what came of them.
+    /// Changes the blocks that came of them.
     quantized: fn(&str, BlockLayout, &mut Vec<u8>),
-    /// Importances are handed on.
+    /// Whether importances are handed on.
     importances: bool,
 }
 
@@ -62,7 +63,7 @@ const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
     Fault { name, place: Place::Codec, plant }
 }
 
-/// More blocks than a thread quantizes at a time.
+/// A number of blocks that is more than a thread quantizes at a time.
 const LARGE: usize = 300;
 
 fn is(ty: &str, name: &str) -> bool {

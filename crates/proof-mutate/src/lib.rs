@@ -1,65 +1,83 @@
-//! Faults planted at the boundaries between rooms, each to be caught by a check that knows nothing of it.
+//! Faults planted in the parts of the pipeline, each to be caught by a check that knows nothing of it.
 //!
-//! A fault is a row of [`faults`]: a name, the place, and what replaces the part there. The checks are those that a user
-//! runs on a model of their own ([`crate::model`], [`crate::known_answers`]) and a run's controls ([`crate::run`]), here on
-//! a model made from a seed. Without a fault none of them may be raised.
+//! ```text
+//! fault ──plant──▶ Parts: a faulty engine, codec, quantizer, scorer, message, file, folder or key
+//!                    │ Pipeline
+//!                    ▼
+//!                  the checks of `proof` ─▶ who caught what ─▶ Mutant
+//! ```
+//!
+//! | module | contents |
+//! |---|---|
+//! | `parts` | the parts as values, as a [`Pipeline`](proof::Pipeline) |
+//! | `quantizers`, `codecs`, `scorers` | schemes, ggml's conversions, and scores gone wrong |
+//! | `engines`, `passes` | an engine gone wrong: writes and windows; what happens inside a pass |
+//! | `messages` | jobs and events gone wrong between a run and its worker |
+//! | `places` | files, folders and keys gone wrong |
+//!
+//! A fault is a row of [`faults`]: a name, a place, and what replaces the part there. The checks are those that a user runs
+//! on a model of their own ([`proof::model`], [`proof::formats`], [`proof::ggml_types`], [`proof::worked`]) and a run's
+//! controls ([`proof::run`]), here on a model made from a seed. Without a fault none of them may be raised.
 
 mod codecs;
 mod engines;
 mod messages;
+mod parts;
 mod passes;
 mod places;
 mod quantizers;
 mod scorers;
 
-use crate::check::{Area, Check, Report, Tally};
-use crate::inputs::Draw;
-use crate::model::{self, Subject};
-use crate::parts::{OpenModel, Parts, SharedCodec};
-use crate::{formats, ggml_types, run, worked};
+pub use parts::{EventFilter, Parts};
+
+use proof::check::Tally;
+use proof::inputs::Draw;
+use proof::model::{self, Subject};
+use proof::{Area, Check, Report, formats, ggml_types, run, worked};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use synth::{Architecture, SmallModel, SynthError, Vocabulary};
+use worker::link::{OpenModel, SharedCodec};
 
-/// A fault.
+/// A fault that can be planted.
 #[derive(Clone, Copy)]
 pub struct Fault {
-    /// What is wrong.
+    /// The fault's name, which says what is wrong.
     pub name: &'static str,
-    /// Where.
+    /// The place of the fault.
     pub place: Place,
-    /// Puts it into the parts.
+    /// Puts the fault into the parts.
     pub plant: fn(&mut Parts),
 }
 
-/// A boundary.
+/// A place between two rooms at which a fault can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// Schemes, between `numerics` and whoever holds values.
+    /// The schemes, between `numerics` and whoever quantizes values.
     Quantizer,
-    /// ggml's conversions, between `llama` and `numerics`.
+    /// The conversions of ggml, between `llama` and `numerics`.
     Codec,
-    /// `eval::Engine`, between worker and llama.cpp.
+    /// The engine, between the worker and llama.cpp.
     Engine,
-    /// Between runner and worker, on the way there.
+    /// The jobs on their way to a worker.
     Jobs,
-    /// Between runner and worker, on the way back.
+    /// The events on their way back from a worker.
     Events,
-    /// Logits to scores to a record.
+    /// The way from logits to scores to a record.
     Scorer,
-    /// The container, between `gguf` and the rest.
+    /// The container, between `gguf` and everybody else.
     Weights,
     /// A file that `assay quantize` has written.
     WrittenFile,
     /// The run folder, between two runs.
     Store,
-    /// Names of cells.
+    /// The names of cells.
     Keys,
 }
 
 impl Place {
-    /// As printed.
+    /// The name of the place as it is printed.
     pub fn name(self) -> &'static str {
         match self {
             Place::Quantizer => "quantizer",
@@ -75,7 +93,7 @@ impl Place {
         }
     }
 
-    /// Which checks can see this part; the others use none of it and give what they gave without a fault.
+    /// The checks that use this part. The others give what they gave without a fault.
     fn areas(self) -> &'static [Area] {
         match self {
             Place::Quantizer => &[Area::Formats, Area::Model],
@@ -88,7 +106,7 @@ impl Place {
     }
 }
 
-/// Every fault, place by place.
+/// Every fault, grouped by place.
 pub fn faults() -> impl Iterator<Item = &'static Fault> {
     [
         quantizers::FAULTS,
@@ -106,23 +124,23 @@ pub fn faults() -> impl Iterator<Item = &'static Fault> {
 /// A planted fault and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mutant {
-    /// What is wrong.
+    /// The fault's name.
     pub name: String,
-    /// Where.
+    /// The place of the fault.
     pub place: Place,
-    /// Names of the checks that were raised, in their order; none means that the fault went uncaught.
+    /// The names of the checks that failed, in their order; if there are none, the fault went uncaught.
     pub caught_by: Vec<String>,
-    /// What the first of them found.
+    /// The first disagreement that the first of them found.
     pub evidence: String,
 }
 
-/// Why nothing could be planted.
+/// The reason why no fault could be planted.
 #[derive(Debug, thiserror::Error)]
 pub enum MutateError {
     /// The seeded model cannot be made.
     #[error("the model for planted faults: {0}\nhint: TMPDIR names a folder with room for it")]
     Model(#[from] SynthError),
-    /// No place for it.
+    /// There is no folder for the seeded model.
     #[error("a folder for planted faults: {0}\nhint: TMPDIR names a folder that can be written to")]
     Folder(#[from] std::io::Error),
     /// The seeded model's own file cannot be read.
@@ -130,17 +148,18 @@ pub enum MutateError {
     Gguf(#[from] gguf::GgufError),
 }
 
-/// Tokens of a window.
+/// The number of tokens of a window.
 const N_CTX: u32 = 64;
 const CHUNKS: usize = 2;
 const SEED: u64 = 1;
 
-/// How many steps [`mutate`] takes: one without a fault, one for each fault.
+/// The number of steps of [`mutate`]: one without a fault, and one for each fault.
 pub fn n_steps() -> usize {
     1 + faults().count()
 }
 
-/// All checks without a fault, then every fault by itself. `said` hears of each mutant as it is done.
+/// Makes all checks without a fault, then those of every fault by itself. `said` is told each mutant as it is done. The
+/// check that comes back says whether every fault was caught and no check was raised without one.
 ///
 /// # Errors
 /// When the seeded model cannot be made.
@@ -175,6 +194,7 @@ pub fn mutate(open: OpenModel, codec: SharedCodec, said: &mut dyn FnMut(&Mutant)
     Ok(verdict(&clean, &mutants))
 }
 
+/// Makes the checks of some areas.
 fn battery(
     parts: &Parts,
     areas: &[Area],
@@ -195,7 +215,7 @@ fn battery(
     Ok(())
 }
 
-/// A text of about `n` bytes.
+/// A text of `n` bytes or a word more, made from the seed.
 fn text(n: usize) -> String {
     const WORDS: [&str; 12] = ["assay", "weighs", "a", "metal", "to", "find", "out", "what", "it", "is", "made", "of;"];
     let mut draw = Draw::new(SEED);
@@ -207,7 +227,7 @@ fn text(n: usize) -> String {
     out
 }
 
-/// A fault that goes uncaught, or a check that is raised without one, as a check of its own.
+/// Checks that every fault was caught and that no check was raised without one.
 fn verdict(clean: &Report, mutants: &[Mutant]) -> Check {
     let mut tally = Tally::default();
     for check in clean.failures() {
@@ -225,7 +245,7 @@ fn verdict(clean: &Report, mutants: &[Mutant]) -> Check {
     )
 }
 
-/// The catch table, as docs/verify.md has it.
+/// The catch table as docs/verify.md has it.
 pub fn page(mutants: &[Mutant]) -> String {
     let mut out = String::from("| fault | place | caught by |\n|---|---|---|\n");
     for mutant in mutants {
@@ -233,4 +253,45 @@ pub fn page(mutants: &[Mutant]) -> String {
         out.push_str(&format!("| {} | {} | {first} |\n", mutant.name, mutant.place.name()));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_and_the_faults_of_a_place_stand_together() {
+        let mut places: Vec<Place> = Vec::new();
+        for (i, fault) in faults().enumerate() {
+            assert_eq!(faults().position(|other| other.name == fault.name), Some(i), "{}", fault.name);
+            if places.last() != Some(&fault.place) {
+                assert!(!places.contains(&fault.place), "{} stands apart", fault.name);
+                places.push(fault.place);
+            }
+        }
+        assert_eq!(places.len(), 10, "{places:?}");
+    }
+
+    #[test]
+    fn an_uncaught_fault_and_a_check_raised_without_one_fail_the_verdict() {
+        let mutant = |caught_by: &[&str]| Mutant {
+            name: "write skipped".into(),
+            place: Place::Engine,
+            caught_by: caught_by.iter().map(|name| (*name).to_owned()).collect(),
+            evidence: String::new(),
+        };
+        let mut clean = Report::default();
+        let caught = [mutant(&["a check"])];
+        assert!(verdict(&clean, &caught).detail.is_empty());
+        assert_eq!(
+            verdict(&clean, &[mutant(&[])]).detail,
+            "1 of 1 disagree; \"write skipped\" at the engine went uncaught"
+        );
+        let mut tally = Tally::default();
+        tally.hold(false, || "raised".into());
+        clean.add(tally.check(Area::Run, "a check", &[]));
+        assert!(verdict(&clean, &caught).detail.contains("\"a check\" is raised without a fault"));
+        assert!(page(&caught).ends_with("| write skipped | engine | a check |\n"));
+        assert!(page(&[mutant(&[])]).ends_with("| nothing |\n"));
+    }
 }

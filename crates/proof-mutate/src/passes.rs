@@ -1,42 +1,43 @@
-//! An engine gone wrong inside a pass: hooks, single uses of a weight, skipped layers, the trace; and what it says it needs.
+//! Faults inside a pass of an engine: hooks, single uses of a weight, skipped layers and the trace; and in the memory that
+//! it says it needs.
 
-use super::{Fault, Place};
-use crate::forward::forward_engine;
-use crate::parts::Parts;
+use crate::{Fault, Parts, Place};
 use eval::{Engine, EngineError, EngineMemory, Hook, LayerError, Prefix, Replace, Token, WeightUse};
+use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What is done in place of what was asked; the plain deed where nothing is said.
+/// What a faulty engine does in place of what it was asked. [`WHOLE`] does what it was asked.
 #[derive(Clone, Copy)]
 struct Deeds {
-    /// Another node for a hook; `None` leaves the hook out.
+    /// The node of a hook; `None` leaves the hook out.
     node: fn(&str) -> Option<String>,
-    /// How a hook's function is put to work.
+    /// Calls a hook's function.
     replace: fn(&Replace<'_>, usize, &mut [f32], usize) -> Result<(), String>,
-    /// Another use for the one that is swapped; `None` swaps nothing, and says that it did.
+    /// The use that is swapped; `None` swaps nothing and says that it did.
     used_as: fn(WeightUse) -> Option<WeightUse>,
-    /// One use is swapped by swapping the weight.
+    /// Whether a use is swapped by swapping the whole weight.
     swaps_whole: bool,
-    /// Undoing a swap of one use does something.
+    /// Whether undoing a swap of one use does anything.
     restores_use: bool,
-    /// What is done with hidden states.
+    /// The use that is made of hidden states.
     prefix: fn(Prefix, &States) -> Prefix,
-    /// What the trace of a pass becomes.
+    /// Changes the trace of a pass.
     traced: fn(Vec<LayerError>, &Traces) -> Vec<LayerError>,
+    /// Changes the memory that is announced.
     memory: fn(EngineMemory) -> EngineMemory,
 }
 
-/// Hidden states that are there.
+/// What a fault knows of hidden states.
 struct States {
     n_layer: usize,
-    /// Passes that recorded them.
+    /// The number of passes that recorded them.
     n_recorded: usize,
 }
 
-/// What else a pass knows of its layers.
+/// What a fault knows of a pass's layers.
 struct Traces {
-    /// Σ values² of each layer's output in the last pass.
+    /// The sum of squares of each layer's output in the last pass.
     squares: BTreeMap<usize, f64>,
     /// The first trace of all.
     first: Vec<LayerError>,
@@ -53,10 +54,11 @@ const WHOLE: Deeds = Deeds {
     memory: |memory| memory,
 };
 
+/// An engine that does other things than it is asked.
 struct Faulty {
     engine: Box<dyn Engine>,
     deeds: Deeds,
-    /// Uses that were to be swapped, as asked, with what was to be put there.
+    /// The uses that were to be swapped, with the type and the bytes that were to be put there.
     asked: Vec<(String, WeightUse, String, Arc<Vec<u8>>)>,
     n_recorded: usize,
     is_traced: bool,
@@ -336,7 +338,7 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// One norm of a layer for the other, K for V.
+/// One norm of a layer for the other, and K for V.
 fn wrong_node(node: &str) -> Option<String> {
     for (one, other) in [("ffn_norm-", "attn_norm-"), ("cache_k_", "cache_v_")] {
         if node.starts_with(one) {
@@ -349,7 +351,7 @@ fn wrong_node(node: &str) -> Option<String> {
     Some(node.to_owned())
 }
 
-/// The same node of layer 2 for layer 1.
+/// The same node of layer 2 for one of layer 1.
 fn next_layer(node: &str) -> Option<String> {
     let is_first = |stem: &&str| stem.ends_with('-') || stem.ends_with("_l");
     Some(node.strip_suffix('1').filter(is_first).map_or(node.to_owned(), |stem| format!("{stem}2")))

@@ -1,9 +1,16 @@
 //! `assay verify`: does this build compute, on this machine, what it says?
 //!
-//! Known answers are checked here; whatever needs an engine in a process of its own (`child`).
+//! Known answers are checked in this process. Whatever needs an engine runs in a process of its own (`child`). Planted
+//! faults (`mutants`) are there in builds with the feature `mutate`.
 
 mod child;
+#[cfg(feature = "mutate")]
+mod mutants;
+#[cfg(not(feature = "mutate"))]
+#[path = "verify/no_mutants.rs"]
+mod mutants;
 
+use crate::engine_process;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -11,7 +18,7 @@ use crate::table::{self, Align};
 use child::{Said, Task};
 use lab::files::Model;
 use llama::GgmlCodec;
-use proof::mutate::Mutant;
+use mutants::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,32 +28,29 @@ use words::{Lines, count, escape_terminal};
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Models to be checked on their own tensors; without one, and without --mutate, known answers are
+    /// Models to check on their own tensors; without a model and without --mutate, check known answers
     models: Vec<PathBuf>,
-    /// Plant faults in the program's own pipeline: each must be caught by a check
-    #[arg(long)]
+    /// Plant faults in the program's own pipeline; each must be caught by a check
+    #[arg(long, hide = cfg!(not(feature = "mutate")))]
     mutate: bool,
-    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: .tools/bin/python or python3, if it has them]
+    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: the python3 on PATH, if it has them]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Text that models are measured on; the built-in text if left out
+    /// Text to measure models on; the built-in text if left out
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Window length in tokens
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1 << 16))]
     ctx: u32,
-    /// Windows
+    /// Number of windows
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     chunks: u32,
-    /// Do the work of one task and say it in lines of JSON
+    /// Do one task and print what comes of it as lines of JSON
     #[arg(long, hide = true)]
     child: bool,
 }
 
-/// Where a Python is looked for when none is named.
-const PYTHONS: [&str; 2] = [".tools/bin/python", "python3"];
-
-/// Everything that was found.
+/// The answer of `assay verify`.
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
@@ -54,13 +58,17 @@ struct Answer {
     mutants: Vec<Mutant>,
 }
 
-/// Runs `assay verify`. A check that fails, or a fault that goes uncaught, is exit 1.
+/// Runs `assay verify`. It exits with 1 when a check fails or a fault goes uncaught.
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
+        engine_process::prepare()?;
         let path = args.models.first().cloned();
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;
         return Ok(Exit::Done);
+    }
+    if args.mutate {
+        mutants::check_here()?;
     }
     let mut models = Vec::new();
     for path in &args.models {
@@ -89,11 +97,11 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         })?;
     }
     if args.mutate {
-        let total = proof::mutate::n_steps();
+        let total = mutants::n_steps();
         progress.label("without a fault");
         child::ask(&Task::Mutate, &mut |said| match said {
             Said::Mutant(mutant) => {
-                progress.label(&mutant.name);
+                progress.label(mutants::name(&mutant));
                 answer.mutants.push(mutant);
                 progress.at(answer.mutants.len() + 1, total);
             }
@@ -106,11 +114,12 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     Ok(if answer.report.failed == 0 { Exit::Done } else { Exit::Difference })
 }
 
+/// The task of checking the model at `path`.
 fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
     Task::Model { path, text: args.text.clone(), ctx: args.ctx, chunks: args.chunks, python }
 }
 
-/// The Python that was named, which must do, or the first that is found.
+/// The Python that was named, which must have the packages, or the one on PATH if it has them.
 fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error> {
     match &args.python {
         Some(path) => {
@@ -119,15 +128,12 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error>
                 .map(|python| Some((path.clone(), python)))
                 .map_err(|why| anyhow::anyhow!("--python: {}\nhint: {hint}", escape_terminal(why)))
         }
-        None => {
-            let start = |path: &&str| Python::start(path.as_ref()).ok().map(|python| (PathBuf::from(path), python));
-            Ok(PYTHONS.iter().find_map(start))
-        }
+        None => Ok(crate::python::on_path().and_then(|path| Some((path.clone(), Python::start(&path).ok()?)))),
     }
 }
 
 impl Answer {
-    /// Known answers as a table; models and faults in few words, unless `verbose`.
+    /// The answer as text: known answers as a table, models and faults in few words unless `verbose`.
     fn text(&self, verbose: bool) -> String {
         let mut out = Lines::new();
         let known = |check: &&Check| !matches!(check.area, proof::Area::Model);
@@ -139,7 +145,7 @@ impl Answer {
         for check in details.filter(|check| verbose || known(check) || check.status != Status::Passed) {
             out.line(format_args!("{} {}: {}", word(check.status), check.name, escape_terminal(&check.detail)));
         }
-        out.text(&mutants(&self.mutants, verbose));
+        out.text(&mutants::text(&self.mutants, verbose));
         out.text(&not_compared(&self.report.checks));
         let Report { passed, failed, skipped, .. } = self.report;
         let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
@@ -149,6 +155,7 @@ impl Answer {
     }
 }
 
+/// Checks as a table.
 fn checks(checks: &[&Check]) -> String {
     let columns = [
         ("", Align::Left),
@@ -169,31 +176,7 @@ fn checks(checks: &[&Check]) -> String {
     table::render(&columns, rows)
 }
 
-/// The catch table.
-fn mutants(mutants: &[Mutant], verbose: bool) -> String {
-    if mutants.is_empty() {
-        return String::new();
-    }
-    let columns = [("", Align::Left), ("fault", Align::Left), ("place", Align::Left), ("caught by", Align::Left)];
-    let rows = mutants.iter().map(|mutant| {
-        let caught = match mutant.caught_by.as_slice() {
-            [] => "nothing".to_owned(),
-            [only] => only.clone(),
-            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
-        };
-        let state = if mutant.caught_by.is_empty() { "MISS" } else { "ok" };
-        vec![state.to_owned(), mutant.name.clone(), mutant.place.name().to_owned(), caught]
-    });
-    let mut out = Lines::new();
-    out.text(&table::render(&columns, rows));
-    if verbose {
-        for mutant in mutants {
-            out.line(format_args!("{}: {}", mutant.name, escape_terminal(&mutant.evidence)));
-        }
-    }
-    out.into_string()
-}
-
+/// The word for an outcome.
 fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "ok",
@@ -202,7 +185,7 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// Implementations that did not take part, by reason.
+/// The implementations that did not take part, by reason.
 fn not_compared(checks: &[Check]) -> String {
     let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for check in checks {

@@ -1,13 +1,14 @@
-//! Jobs and events gone wrong between runner and worker.
+//! Faults in jobs and events between a run and its worker.
 
-use super::{Fault, Place};
-use crate::model::brute_force;
-use crate::parts::{EventFilter, Parts};
-use crate::tap::Tap;
+use crate::parts::EventFilter;
+use crate::{Fault, Parts, Place};
 use lab::protocol::{Carrier, Edit, Event, Job, Place as EditPlace, Sample};
+use proof::oracle::scores::brute_force;
+use proof::tap::{Pass, Tap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Plants a change of the edits of every cell.
 fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {
     parts.jobs = Arc::new(move |mut job| {
         if let Job::Measure { cells, .. } = &mut job {
@@ -17,17 +18,20 @@ fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {
     });
 }
 
+/// Plants a change of events.
 fn events(parts: &mut Parts, change: fn(Event) -> Vec<Event>) {
     parts.events = Arc::new(move || Box::new(change));
 }
 
-/// Samples scored again from the logits themselves, in another way.
+/// Plants another way to score: samples are scored again from the logits themselves.
 fn scored(parts: &mut Parts, score: fn(&mut Sample, &Logits<'_>)) {
-    let tap = parts.tap.clone();
+    // Not the tap of the checks, which listens only when one of them wants to hear.
+    let tap = Tap::default();
+    parts.open = tap.on(parts.open.clone());
     parts.events = Arc::new(move || rescoring(tap.clone(), score));
 }
 
-/// Both sides of a window.
+/// The logits of both sides of a window.
 struct Logits<'a> {
     reference: &'a [f32],
     variant: &'a [f32],
@@ -36,21 +40,27 @@ struct Logits<'a> {
 }
 
 impl Logits<'_> {
+    /// The tokens that are predicted.
     fn targets(&self) -> &[i32] {
         &self.tokens[self.tokens.len() / 2 + 1..]
     }
 }
 
+/// A filter that scores each sample again.
 fn rescoring(tap: Tap, score: fn(&mut Sample, &Logits<'_>)) -> EventFilter {
     let mut references: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let mut last: Option<Pass> = None;
+    tap.listen();
     Box::new(move |mut event| {
         // One context: the last pass is the one that an event is about.
+        last = tap.take().pop().or(last.take());
+        tap.listen();
         match &mut event {
             Event::Reference(reference) => {
-                references.extend(tap.last().map(|pass| (reference.chunk, pass.logits)));
+                references.extend(last.iter().map(|pass| (reference.chunk, pass.logits.clone())));
             }
             Event::Sample(sample) => {
-                if let (Some(pass), Some(reference)) = (tap.last(), references.get(&sample.chunk)) {
+                if let (Some(pass), Some(reference)) = (&last, references.get(&sample.chunk)) {
                     let n_vocab = pass.logits.len() / (pass.tokens.len() - pass.first_output).max(1);
                     let logits = Logits { reference, variant: &pass.logits, n_vocab, tokens: &pass.tokens };
                     score(sample, &logits);

@@ -1,0 +1,37 @@
+//! Planted faults, in builds that were made without them: the same functions as `mutants`, for a list that stays empty.
+
+use proof::Check;
+use serde::{Deserialize, Serialize};
+use worker::link::{OpenModel, SharedCodec};
+
+/// A planted fault and what became of it; this build has none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Mutant {}
+
+/// Refuses `--mutate`.
+pub fn check_here() -> Result<(), anyhow::Error> {
+    anyhow::bail!(
+        "--mutate: this build of assay has no planted faults\nhint: build it with the feature `mutate`, which is on by default"
+    )
+}
+
+/// The number of steps of [`plant`].
+pub fn n_steps() -> usize {
+    0
+}
+
+/// Refuses to plant anything.
+pub fn plant(_open: OpenModel, _codec: SharedCodec, _said: &mut dyn FnMut(&Mutant)) -> Result<Check, anyhow::Error> {
+    check_here()?;
+    anyhow::bail!("this build of assay has no planted faults")
+}
+
+/// The fault's name.
+pub fn name(mutant: &Mutant) -> &str {
+    match *mutant {}
+}
+
+/// The catch table as text: nothing.
+pub fn text(_mutants: &[Mutant], _verbose: bool) -> String {
+    String::new()
+}
