@@ -5,6 +5,7 @@
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
+//! | [`sampling`] | how the tokens of an answer are chosen |
 //! | [`cell`] | a cell, and what came of it |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
@@ -18,6 +19,7 @@ pub mod evidence;
 pub mod memory;
 pub mod run;
 pub mod sample;
+pub mod sampling;
 pub mod store;
 
 pub use cell::*;
@@ -28,3 +30,4 @@ pub use evidence::*;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;
 pub use sample::*;
+pub use sampling::Sampling;
