@@ -9,8 +9,10 @@
 //! | [`cell`] | a cell, and what came of it |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
+//! | [`answer`] | what each command prints as JSON |
 //! | [`store`] | the run folder: samples, cells, lock, journal |
 
+pub mod answer;
 pub mod cell;
 pub mod edit;
 pub mod engine;
