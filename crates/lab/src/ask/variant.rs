@@ -162,3 +162,40 @@ impl Variant {
 fn joined(words: impl IntoIterator<Item = String>) -> String {
     words.into_iter().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Carrier, Sample};
+
+    fn sample() -> Sample {
+        Sample {
+            cell: "variant".into(),
+            chunk: 0,
+            nll: vec![1.0],
+            nll_ref: vec![1.0],
+            kld: vec![0.0],
+            same_top: 1,
+            logits_changed: 0,
+            activations: None,
+            residual: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_requested_is_said_application_by_application() {
+        let variant = Variant {
+            path: "m.gguf".into(),
+            name: "m.gguf".into(),
+            shown: "m.gguf".into(),
+            tensors: Vec::new(),
+            applies: ["ffn_norm=bf16", "attn_q=int8@row"].map(|text| text.parse().expect(text)).to_vec(),
+            edits: vec![Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32)],
+            files: Vec::new(),
+            base: Base { arm: Arm::Exact, carried: Vec::new() },
+        };
+        let samples = CellSamples { applied: Some(Vec::new()), by_chunk: [(0, sample())].into() };
+        let record = variant.record(vec![0], &samples).expect("scores");
+        assert_eq!(record.evidence.requested, "ffn_norm=bf16 attn_q=int8@row");
+    }
+}
