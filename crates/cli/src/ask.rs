@@ -52,6 +52,11 @@ pub fn failed(error: AskError) -> Failure {
         AskError::NothingToTrace { .. } => "\nhint: leave --trace out".into(),
         AskError::TouchedEarly { .. } => "\nhint: this is a bug in assay; please report it".into(),
         AskError::Session(error) => session_hint(error),
+        AskError::FitsNone { hint: Some(hint), .. } => format!("\nhint: {hint}"),
+        AskError::NotARunFolder { .. } => "\nhint: name the folder that `assay run` made".into(),
+        AskError::Unfinished { dir } => {
+            format!("\nhint: assay status {dir} says how far it is; the same `assay run` goes on with it")
+        }
         _ => String::new(),
     };
     Failure { exit, error: anyhow::anyhow!("{error}{advice}") }

@@ -1,204 +1,33 @@
-//! `assay doctor` checks whether this machine can do what assay does.
+//! `assay doctor`: can this machine do what assay does?
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
+use crate::{python, settings};
+use lab::ask::DoctorRequest;
 use llama::GgmlCodec;
-use numerics::{BlockCodec, Scheme, TensorContext};
-use serde::Serialize;
-use std::process::Command;
-use words::{Lines, bytes};
+use record::answer::DoctorAnswer;
+use words::Lines;
 
-/// Runs `assay doctor`. A failed check prints its hint and ends with exit code 2.
+/// Runs `assay doctor`. A failed check is exit 2 with its hint.
 pub fn run(output: &Output) -> Outcome {
-    let checks = vec![build(), cpu(), engine(), known_answers(&GgmlCodec), memory(), disk(), oracle()];
-    let answer = Diagnosis { ok: checks.iter().all(|check| check.ok), checks };
-    output.answer(&answer, || answer.text())?;
+    let request = DoctorRequest {
+        engine_build: llama::build(),
+        available_memory_bytes: settings::available_memory(),
+        python: python::on_path(),
+    };
+    let answer = lab::ask::doctor(&request, &GgmlCodec);
+    output.answer(&answer, || text(&answer))?;
     Ok(if answer.ok { Exit::Done } else { Exit::BadInput })
 }
 
-#[derive(Serialize)]
-struct Diagnosis {
-    ok: bool,
-    checks: Vec<Check>,
-}
-
-#[derive(Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-    /// What to do about it, or what is lost where the check is optional.
-    hint: Option<String>,
-}
-
-impl Check {
-    fn of(name: &'static str, ok: bool, detail: String, hint: &str) -> Self {
-        Check { name, ok, detail, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
-    }
-}
-
-impl Diagnosis {
-    fn text(&self) -> String {
-        let mut out = Lines::new();
-        for check in &self.checks {
-            let state = if check.ok { "ok  " } else { "FAIL" };
-            out.line(format_args!("{state}  {}: {}", check.name, check.detail));
-            if let Some(hint) = &check.hint {
-                out.line(format_args!("hint: {hint}"));
-            }
-        }
-        out.into_string()
-    }
-}
-
-fn build() -> Check {
-    let optimised = !cfg!(debug_assertions);
-    let hint = if optimised { "" } else { "this is a debug build, many times slower; build with --release" };
-    let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
-    Check::of("build", true, format!("assay {version} for {arch} {os}"), hint)
-}
-
-/// Checks the CPU features that the engine's kernels are built for. Without one, the process would end at its first such
-/// instruction.
-fn cpu() -> Check {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    #[cfg(target_arch = "x86_64")]
-    let (ok, features) = {
-        let features = [
-            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-            ("fma", std::arch::is_x86_feature_detected!("fma")),
-            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
-        ];
-        let words: Vec<String> =
-            features.iter().map(|(n, has)| format!("{}{n}", if *has { "" } else { "no " })).collect();
-        (features.iter().all(|(_, has)| *has), words.join(", "))
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let (ok, features) = (true, "features not looked at on this architecture".to_owned());
-    let hint = if ok { "" } else { "the engine is built for x86-64 with AVX2, FMA and F16C; use a newer CPU" };
-    Check::of("cpu", ok, format!("{threads} threads, {features}"), hint)
-}
-
-/// Checks that the engine's table of types is the container's.
-fn engine() -> Check {
-    let differs = gguf::GgmlType::ALL.iter().find(|ty| {
-        GgmlCodec
-            .layout(ty.name())
-            .is_none_or(|layout| (layout.blck_size as u64, layout.type_size as u64) != (ty.blck_size(), ty.type_size()))
-    });
-    match differs {
-        None => Check::of(
-            "engine",
-            true,
-            format!("{}, {} tensor types agree", llama::build(), gguf::GgmlType::ALL.len()),
-            "",
-        ),
-        Some(ty) => {
-            let detail = format!("{}: blocks of {ty} are not as the container expects", llama::build());
-            Check::of("engine", false, detail, BROKEN_BUILD)
+fn text(answer: &DoctorAnswer) -> String {
+    let mut out = Lines::new();
+    for check in &answer.checks {
+        let state = if check.ok { "ok  " } else { "FAIL" };
+        out.line(format_args!("{state}  {}: {}", check.name, check.detail));
+        if let Some(hint) = &check.hint {
+            out.line(format_args!("hint: {hint}"));
         }
     }
-}
-
-/// Checks a few values whose rounding anybody can check by hand.
-fn known_answers(codec: &dyn BlockCodec) -> Check {
-    // BF16 has steps of 1/128 above 1: 1/256 and 3/256 lie halfway between neighbours, and the even one wins.
-    const PART: f32 = 1.0 / 256.0;
-    let cases: [(&str, &[f32], &[f32]); 4] = [
-        ("bf16", &[1.0 + PART, 1.0 + 3.0 * PART, -0.0], &[1.0, 1.0 + 4.0 * PART, -0.0]),
-        ("bf16:trunc", &[1.0 + 3.0 * PART, 1.0, -1.0 - 3.0 * PART], &[1.0 + 2.0 * PART, 1.0, -1.0 - 2.0 * PART]),
-        ("int8@row", &[127.0, 0.4, -2.5], &[127.0, 0.0, -2.0]),
-        ("q8_0", &Q8_0_GIVEN, &Q8_0_WANTED),
-    ];
-    for (text, given, wanted) in cases {
-        let mut values = given.to_vec();
-        let context = TensorContext { name: "self-check", n_per_row: values.len() };
-        let scheme = match text.parse::<Scheme>() {
-            Ok(scheme) => scheme,
-            Err(error) => return Check::of("known answers", false, error.to_string(), BROKEN_BUILD),
-        };
-        if let Err(error) = scheme.fake_quantize(&mut values, &context, codec) {
-            return Check::of("known answers", false, error.to_string(), BROKEN_BUILD);
-        }
-        let same = values.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits());
-        if !same {
-            let detail = format!("{text} of {given:?}: found {values:?}, wanted {wanted:?}");
-            return Check::of("known answers", false, detail, BROKEN_BUILD);
-        }
-    }
-    Check::of("known answers", true, format!("{} schemes round as they must", cases.len()), "")
-}
-
-/// A block of q8_0 whose scale is 1. ggml rounds halves away from zero, unlike the schemes above.
-const Q8_0_GIVEN: [f32; 32] = {
-    let mut values = [0.0; 32];
-    values[0] = 127.0;
-    values[1] = 2.5;
-    values[31] = -0.75;
-    values
-};
-const Q8_0_WANTED: [f32; 32] = {
-    let mut values = [0.0; 32];
-    values[0] = 127.0;
-    values[1] = 3.0;
-    values[31] = -1.0;
-    values
-};
-
-const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and report it";
-
-/// The memory that a small model in F32 takes with its logits and the engine itself.
-const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
-
-fn memory() -> Check {
-    let Some(available) = crate::settings::available_memory() else {
-        return Check::of("memory", true, "not known on this system".into(), "");
-    };
-    let enough = available >= ENOUGH_MEMORY_BYTES;
-    let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
-    Check::of("memory", true, format!("{} available", bytes(available)), hint)
-}
-
-/// The disk space that a run must find; its folder takes a few megabytes.
-const ENOUGH_DISK_BYTES: u64 = 256 << 20;
-
-fn disk() -> Check {
-    match rustix::fs::statvfs(".") {
-        Ok(fs) => {
-            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-            let ok = free >= ENOUGH_DISK_BYTES;
-            let hint = if ok { "" } else { "run folders are written here; free some space, or use --out elsewhere" };
-            Check::of("disk", ok, format!("{} free in this folder", bytes(free)), hint)
-        }
-        Err(error) => Check::of("disk", false, format!("this folder cannot be asked: {error}"), "is it still there?"),
-    }
-}
-
-/// Looks for the Python package that some tests compare with. Nothing that assay computes needs it.
-fn oracle() -> Check {
-    let version = crate::python::on_path().and_then(|python| {
-        let script = "from importlib.metadata import version; print(version('gguf'))";
-        let found = Command::new(python).args(["-I", "-c", script]).output().ok()?;
-        found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
-    });
-    match version {
-        Some(version) => Check::of("oracle", true, format!("gguf-py {version}"), ""),
-        None => Check::of(
-            "oracle",
-            true,
-            "gguf-py not found; only comparisons with it are left out".into(),
-            "install numpy, ml_dtypes and gguf for the python3 on PATH, or name a Python with `assay verify --python`",
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_known_answers_hold() {
-        let check = known_answers(&GgmlCodec);
-        assert!(check.ok, "{}", check.detail);
-    }
+    out.into_string()
 }

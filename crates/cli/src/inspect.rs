@@ -1,12 +1,11 @@
 //! `assay inspect FILE` shows the container, its metadata and its tensors in file order.
 
 use crate::failure::{Exit, Outcome};
-use crate::json::JsonValue;
 use crate::output::Output;
 use crate::table::{self, Align};
-use gguf::{Array, GgmlType, GgufFile, StringArray, TensorInfo, Value};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use files::Model;
+use files::inspect::{inspect, n_values, stored_types};
+use gguf::{Array, GgufFile, StringArray, Value};
 use std::path::PathBuf;
 use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
 
@@ -19,121 +18,10 @@ pub struct InspectArgs {
 
 /// Runs `assay inspect`.
 pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
-    let file = GgufFile::open_either_endian(&args.file)?;
-    output.answer(&Inspection::of(&file), || text(&file, output.verbose()))?;
+    let model = Model::open_to_look(&args.file)?;
+    // A copy of all metadata is made for JSON alone: it may be large.
+    output.answer_with(|| inspect(&model), || text(&model.file, output.verbose()))?;
     Ok(Exit::Done)
-}
-
-/// The answer in JSON.
-#[derive(Serialize)]
-struct Inspection<'a> {
-    file: String,
-    file_bytes: u64,
-    version: u32,
-    endian: &'static str,
-    alignment: u32,
-    data_offset: u64,
-    shards: usize,
-    n_metadata: usize,
-    n_tensors: usize,
-    n_values: u64,
-    types: Vec<TypeRow>,
-    metadata: Vec<MetadataRow<'a>>,
-    tensors: Vec<TensorRow<'a>>,
-}
-
-#[derive(Serialize)]
-struct MetadataRow<'a> {
-    key: &'a str,
-    #[serde(rename = "type")]
-    ty: String,
-    value: JsonValue<'a>,
-}
-
-#[derive(Serialize)]
-struct TensorRow<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    ty: &'static str,
-    ne: &'a [u64],
-    /// The offset from the start of the data section, in bytes, as the file states it.
-    offset: u64,
-    nbytes: u64,
-    shard: usize,
-}
-
-/// The tensors that are stored in one type, summed up.
-#[derive(Serialize)]
-struct TypeRow {
-    #[serde(rename = "type")]
-    ty: &'static str,
-    n_tensors: usize,
-    n_values: u64,
-    nbytes: u64,
-}
-
-impl<'a> Inspection<'a> {
-    fn of(file: &'a GgufFile) -> Self {
-        Inspection {
-            file: file_name(file),
-            file_bytes: file.file_bytes(),
-            version: file.version(),
-            endian: file.endian().name(),
-            alignment: file.alignment(),
-            data_offset: file.data_offset(),
-            shards: file.shards().len(),
-            n_metadata: file.metadata().len(),
-            n_tensors: file.tensors().len(),
-            n_values: n_values(file.tensors()),
-            types: types(file.tensors()),
-            metadata: file
-                .metadata()
-                .iter()
-                .map(|(key, value)| MetadataRow { key, ty: value.type_name(), value: JsonValue(value) })
-                .collect(),
-            tensors: file
-                .tensors()
-                .iter()
-                .map(|t| TensorRow {
-                    name: &t.name,
-                    ty: t.ty.name(),
-                    ne: t.shape(),
-                    offset: t.offset,
-                    nbytes: t.nbytes,
-                    shard: t.shard,
-                })
-                .collect(),
-        }
-    }
-}
-
-fn file_name(file: &GgufFile) -> String {
-    let name = file.path().file_name().unwrap_or(file.path().as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
-/// The number of values of all tensors. Sparse files can claim more than a u64 counts, so the sum may stop there.
-fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
-    tensors.into_iter().fold(0, |sum, t| sum.saturating_add(t.n_elements()))
-}
-
-/// The types in use; the one with the most bytes comes first.
-fn types(tensors: &[TensorInfo]) -> Vec<TypeRow> {
-    let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
-    for t in tensors {
-        by_type.entry(t.ty).or_default().push(t);
-    }
-    let mut rows: Vec<TypeRow> = by_type
-        .into_iter()
-        .map(|(ty, of_type)| TypeRow {
-            ty: ty.name(),
-            n_tensors: of_type.len(),
-            n_values: n_values(of_type.iter().copied()),
-            nbytes: of_type.iter().map(|t| t.nbytes).sum(),
-        })
-        .collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.nbytes));
-    rows
 }
 
 fn text(file: &GgufFile, verbose: bool) -> String {
@@ -192,9 +80,9 @@ fn text(file: &GgufFile, verbose: bool) -> String {
 
     let bits_per_weight = bits(8.0 * data as f64 / n.max(1) as f64);
     out.line(format_args!("\ntypes: {bits_per_weight} bits per weight over all tensors"));
-    let rows = types(file.tensors()).into_iter().map(|row| {
+    let rows = stored_types(file.tensors()).into_iter().map(|row| {
         vec![
-            row.ty.to_owned(),
+            row.ty,
             row.n_tensors.to_string(),
             count(row.n_values),
             row.nbytes.to_string(),

@@ -7,11 +7,10 @@
 //! | `args` | the command line as clap reads it |
 //! | `failure` | exit codes, and how an error is shown |
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
-//! | `json` | values from files as strict JSON |
 //! | `table` | columns of text |
 //! | `progress` | how far long work is |
 //! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
-//! | `model`, `corpus`, `settings`, `question` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
+//! | `corpus`, `settings`, `question` | what several subcommands take: a text, the pinned settings, `--apply` |
 //! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
@@ -26,8 +25,6 @@ mod engine_process;
 mod eval;
 mod failure;
 mod inspect;
-mod json;
-mod model;
 mod output;
 mod progress;
 mod python;

@@ -33,12 +33,22 @@ impl Output {
 
     /// Prints the answer: as JSON if the user asked for it, otherwise as text.
     pub fn answer(&self, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        self.answer_with(|| answer, text)
+    }
+
+    /// Prints the answer, which is made for JSON alone, if the user asked for that; otherwise the text.
+    pub fn answer_with<A: Serialize>(
+        &self,
+        answer: impl FnOnce() -> A,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         if !self.json {
             return to_stdout(&text());
         }
+        let answer = answer();
         unless_closed(|| {
             let mut out = BufWriter::new(JsonOut::new(io::stdout().lock()));
-            serde_json::to_writer_pretty(&mut out, answer).map_err(io::Error::from)?;
+            serde_json::to_writer_pretty(&mut out, &answer).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
             out.flush()
         })

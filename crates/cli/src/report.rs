@@ -2,12 +2,11 @@
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
-use crate::status;
-use serde::Serialize;
+use record::answer::{REPORT_FORMAT, ReportAnswer};
 use std::path::PathBuf;
 use words::escape_terminal;
 
-/// Arguments of `assay report`.
+/// The arguments of `assay report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// A run folder
@@ -16,16 +15,10 @@ pub struct ReportArgs {
 
 /// Runs `assay report`.
 pub fn run(args: &ReportArgs, output: &Output) -> Outcome {
-    let record = status::finished_run(&args.dir)?;
+    let record = lab::ask::finished_run(&args.dir)?;
     let files = ::report::write(&record, &args.dir.join("report"))?;
     let files: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    let answer = Written { report: files.first().cloned().unwrap_or_default(), files };
+    let answer = ReportAnswer { format: REPORT_FORMAT, report: files.first().cloned().unwrap_or_default(), files };
     output.answer(&answer, || answer.files.iter().map(|path| format!("{}\n", escape_terminal(path))).collect())?;
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct Written {
-    report: String,
-    files: Vec<String>,
 }

@@ -7,11 +7,12 @@ use crate::progress::Progress;
 use crate::settings::SettingsArgs;
 use crate::worker;
 use anyhow::anyhow;
-use lab::protocol::Arm;
-use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
-use lab::{Apply, Plan, RunError, RunEvent, SchemeFiles};
+use files::SchemeFiles;
+use lab::{Plan, RunError};
 use llama::GgmlCodec;
-use serde::Serialize;
+use record::answer::{Effects, RunAnswer, VariantVerdict};
+use record::{Arm, ControlRecord, RunEvent, RunRecord, Stage, store};
+use select::Apply;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
@@ -54,8 +55,8 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
         .map_err(failure)?;
     drop(display);
-    let answer = Answer::of(&record, &dir, &report(&record, &dir)?);
-    output.answer(&answer, || answer.text())?;
+    let answer = lab::ask::run_answer(&record, &dir, &report(&record, &dir)?);
+    output.answer(&answer, || text(&answer))?;
     Ok(exit_of(&record))
 }
 
@@ -65,7 +66,7 @@ fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
     let there = folder.join("report.md");
     match report::write(record, &folder) {
         Ok(files) => Ok(files.into_iter().next().unwrap_or(there)),
-        Err(_) if there.is_file() && lab::store::check_writable(dir).is_err() => Ok(there),
+        Err(_) if there.is_file() && store::check_writable(dir).is_err() => Ok(there),
         Err(error) => Err(error.into()),
     }
 }
@@ -204,164 +205,51 @@ impl Display<'_> {
     }
 }
 
-/// The answer in JSON.
-#[derive(Serialize)]
-struct Answer<'a> {
-    run: String,
-    id: &'a str,
-    controls_ok: bool,
-    answers: Vec<ModelAnswer<'a>>,
-    verdicts: Vec<VerdictRow<'a>>,
-    controls: Vec<&'a ControlRecord>,
-    report: String,
-}
-
-#[derive(Serialize)]
-struct ModelAnswer<'a> {
-    model: &'a str,
-    sentence: &'a str,
-    census: &'a str,
-}
-
-/// One measured variant.
-#[derive(Serialize)]
-struct VerdictRow<'a> {
-    model: &'a str,
-    /// Place of the model among the answers.
-    #[serde(skip)]
-    model_index: usize,
-    target: &'a str,
-    scheme: &'a str,
-    layers: &'a [u32],
-    stage: Stage,
-    arm: Arm,
-    chunks: usize,
-    verdict: Verdict,
-    why: &'a str,
-    /// `null` when the cell failed, or results are withheld.
-    effects: Option<Effects>,
-}
-
-#[derive(Serialize)]
-struct Effects {
-    ppl: f64,
-    ppl_ref: f64,
-    dlnppl: f64,
-    dlnppl_se: Option<f64>,
-    kld_mean: f64,
-    kld_se: Option<f64>,
-    kld_median: f64,
-    kld_p99: f64,
-    kld_max: f64,
-    same_top: f64,
-    floor_kld_mean_max: Option<f64>,
-    floor_ratio: Option<f64>,
-}
-
-impl<'a> Answer<'a> {
-    fn of(record: &'a RunRecord, dir: &Path, report: &Path) -> Self {
-        Answer {
-            run: dir.to_string_lossy().into_owned(),
-            id: &record.id,
-            controls_ok: record.controls_ok,
-            answers: record
-                .models
-                .iter()
-                .map(|model| ModelAnswer {
-                    model: &model.name,
-                    sentence: &model.sentence,
-                    census: &model.census_summary,
-                })
-                .collect(),
-            verdicts: record.models.iter().enumerate().flat_map(verdicts).collect(),
-            controls: record.models.iter().flat_map(|model| &model.controls).collect(),
-            report: report.to_string_lossy().into_owned(),
+fn text(run: &RunAnswer) -> String {
+    let mut out = Lines::new();
+    for answer in &run.answers {
+        out.line(format_args!("{}: {}", escape_terminal(&answer.model), answer.sentence));
+        let of_target = |row: &&VariantVerdict| {
+            row.model == answer.model && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
+        };
+        for row in run.verdicts.iter().filter(of_target) {
+            let (arm, verdict) = (row.arm.name(), row.verdict.name());
+            let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
+            let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", words(effects)));
+            let windows = plural(row.chunks, "window");
+            out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));
         }
     }
-
-    fn text(&self) -> String {
-        let mut out = Lines::new();
-        for (index, answer) in self.answers.iter().enumerate() {
-            out.line(format_args!("{}: {}", escape_terminal(answer.model), answer.sentence));
-            let of_target = |row: &&VerdictRow<'_>| {
-                row.model_index == index && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
-            };
-            for row in self.verdicts.iter().filter(of_target) {
-                let (arm, verdict) = (row.arm.name(), row.verdict.name());
-                let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
-                let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", effects.words()));
-                let windows = plural(row.chunks, "window");
-                out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));
-            }
-        }
-        let held = self.controls.iter().filter(|control| control.ok).count();
-        out.line(format_args!("controls: {held} of {} held", self.controls.len()));
-        for control in self.controls.iter().filter(|control| !control.ok) {
-            let model = escape_terminal(&control.model);
-            let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
-            out.line(format_args!(
-                "  {} {} on {model}{arm}: wanted {}, found {}",
-                if control.has_failed() { "FAILED" } else { "NOT MEASURED" },
-                control.name,
-                control.expected,
-                control.found
-            ));
-        }
-        out.line(format_args!("report: {}", escape_terminal(&self.report)));
-        out.into_string()
+    let held = run.controls.iter().filter(|control| control.ok).count();
+    out.line(format_args!("controls: {held} of {} held", run.controls.len()));
+    for control in run.controls.iter().filter(|control| !control.ok) {
+        let model = escape_terminal(&control.model);
+        let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
+        out.line(format_args!(
+            "  {} {} on {model}{arm}: wanted {}, found {}",
+            if control.has_failed() { "FAILED" } else { "NOT MEASURED" },
+            control.name,
+            control.expected,
+            control.found
+        ));
     }
+    out.line(format_args!("report: {}", escape_terminal(&run.report)));
+    out.into_string()
 }
 
-/// The variants in the order of the method; controls are told apart.
-fn verdicts((model_index, model): (usize, &ModelRecord)) -> impl Iterator<Item = VerdictRow<'_>> {
-    let withheld = model.controls.iter().any(|control| !control.ok);
-    model.cells.iter().filter(|judged| judged.cell.role == Role::Variant).map(move |judged| VerdictRow {
-        model: &model.name,
-        model_index,
-        target: &judged.cell.target,
-        scheme: &judged.cell.scheme,
-        layers: &judged.cell.layers,
-        stage: judged.cell.stage,
-        arm: judged.cell.arm,
-        chunks: judged.cell.chunks.len(),
-        verdict: judged.verdict,
-        why: &judged.why,
-        effects: judged.cell.measured.as_ref().filter(|_| !withheld).map(|measured| Effects::of(measured, judged)),
-    })
-}
-
-impl Effects {
-    fn of(measured: &Measured, judged: &JudgedCell) -> Self {
-        Effects {
-            ppl: measured.ppl,
-            ppl_ref: measured.ppl_ref,
-            dlnppl: measured.dlnppl.mean,
-            dlnppl_se: measured.dlnppl.se,
-            kld_mean: measured.kld.mean,
-            kld_se: measured.kld.se,
-            kld_median: measured.kld_median,
-            kld_p99: measured.kld_p99,
-            kld_max: measured.kld_max,
-            same_top: measured.same_top,
-            floor_kld_mean_max: judged.floor.as_ref().map(|floor| floor.kld_mean_max),
-            floor_ratio: judged.floor.as_ref().and_then(|floor| floor.ratio),
-        }
+fn words(effects: &Effects) -> String {
+    let mut words = format!(
+        "KLD {}, PPL {} against {}, same top {}",
+        nats(effects.kld_mean),
+        perplexity(effects.ppl),
+        perplexity(effects.ppl_ref),
+        share(effects.same_top)
+    );
+    if let Some(floor) = effects.floor_kld_mean_max {
+        words += &format!(", floor {}", divergence(floor));
     }
-
-    fn words(&self) -> String {
-        let mut words = format!(
-            "KLD {}, PPL {} against {}, same top {}",
-            nats(self.kld_mean),
-            perplexity(self.ppl),
-            perplexity(self.ppl_ref),
-            share(self.same_top)
-        );
-        if let Some(floor) = self.floor_kld_mean_max {
-            words += &format!(", floor {}", divergence(floor));
-        }
-        if let Some(ratio) = self.floor_ratio {
-            words += &format!(" ({})", times(ratio));
-        }
-        words
+    if let Some(ratio) = effects.floor_ratio {
+        words += &format!(" ({})", times(ratio));
     }
+    words
 }

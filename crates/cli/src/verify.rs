@@ -16,11 +16,11 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::{self, Align};
 use child::{Said, Task};
-use lab::files::Model;
+use files::Model;
 use llama::GgmlCodec;
 use mutants::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
-use serde::Serialize;
+use record::answer::{VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyStatus};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use words::{Lines, count, escape_terminal};
@@ -50,10 +50,8 @@ pub struct VerifyArgs {
     child: bool,
 }
 
-/// The answer of `assay verify`.
-#[derive(Serialize)]
+/// What was found: checks, and planted faults with the checks that caught them.
 struct Answer {
-    #[serde(flatten)]
     report: Report,
     mutants: Vec<Mutant>,
 }
@@ -110,7 +108,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         })?;
     }
     drop(progress);
-    output.answer(&answer, || answer.text(output.verbose()))?;
+    output.answer_with(|| answer.recorded(), || answer.text(output.verbose()))?;
     Ok(if answer.report.failed == 0 { Exit::Done } else { Exit::Difference })
 }
 
@@ -133,6 +131,32 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error>
 }
 
 impl Answer {
+    /// The answer as plain data.
+    fn recorded(&self) -> VerifyAnswer {
+        let Report { passed, failed, skipped, checks } = &self.report;
+        let check = |check: &Check| VerifyCheck {
+            name: check.name.clone(),
+            area: check.area.to_string(),
+            status: match check.status {
+                Status::Passed => VerifyStatus::Passed,
+                Status::Failed => VerifyStatus::Failed,
+                Status::Skipped => VerifyStatus::Skipped,
+            },
+            compared: check.compared.clone(),
+            not_compared: check.not_compared.clone(),
+            n: check.n,
+            detail: check.detail.clone(),
+        };
+        VerifyAnswer {
+            format: VERIFY_FORMAT,
+            passed: *passed,
+            failed: *failed,
+            skipped: *skipped,
+            checks: checks.iter().map(check).collect(),
+            mutants: self.mutants.iter().map(mutants::recorded).collect(),
+        }
+    }
+
     /// The answer as text: known answers as a table, models and faults in few words unless `verbose`.
     fn text(&self, verbose: bool) -> String {
         let mut out = Lines::new();

@@ -2,89 +2,25 @@
 //!
 //! Types, alignment, order and shards may differ; only values are compared. Memory is that of one piece of a tensor.
 
+use crate::open::Model;
 use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 use numerics::{BlockCodec, Difference, DifferenceSums};
+use record::answer::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
-
-/// What two files hold of each other.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileDiff {
-    /// Tensors of both, in the order of the first.
-    pub tensors: Vec<TensorDiff>,
-    /// Names that only the first has, in its order.
-    pub only_a: Vec<String>,
-    /// Names that only the second has, in its order.
-    pub only_b: Vec<String>,
-    /// Tensors of both that cannot be compared value by value, in the order of the first.
-    pub incomparable: Vec<Incomparable>,
-    /// Tensors by what they are for; every tensor is in one group.
-    pub roles: Vec<GroupDiff>,
-    /// Tensors by layer, those outside the layers last.
-    pub layers: Vec<GroupDiff>,
-    /// All of them together; `None` when there are none.
-    pub total: Option<GroupDiff>,
-}
-
-impl FileDiff {
-    /// Nothing differs.
-    pub fn is_empty(&self) -> bool {
-        let same = |d: &Difference| d.changed == 0 && d.zero_sign == 0;
-        self.only_a.is_empty()
-            && self.only_b.is_empty()
-            && self.incomparable.is_empty()
-            && self.tensors.iter().all(|t| same(&t.difference))
-    }
-}
-
-/// One tensor.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorDiff {
-    /// Name.
-    pub name: String,
-    /// Type in the first file.
-    pub type_a: &'static str,
-    /// Type in the second.
-    pub type_b: &'static str,
-    /// The second against the first.
-    pub difference: Difference,
-}
-
-/// A tensor that both have and that cannot be compared value by value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incomparable {
-    /// Name.
-    pub name: String,
-    /// Type and extents in the first file.
-    pub a: String,
-    /// Type and extents in the second.
-    pub b: String,
-    /// Why not.
-    pub why: String,
-}
-
-/// Several tensors together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroupDiff {
-    /// Role or layer.
-    pub name: String,
-    /// Tensors.
-    pub n_tensors: usize,
-    /// Of all their values.
-    pub difference: Difference,
-}
 
 /// Compares `b` with `a`, which is the reference. `progress` hears how many of how many bytes are done.
 ///
 /// # Errors
 /// When a file cannot be read, or the codec cannot restore a type.
 pub fn diff(
-    a: &GgufFile,
-    b: &GgufFile,
+    a: &Model,
+    b: &Model,
     codec: &dyn BlockCodec,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<FileDiff, ValuesError> {
+) -> Result<DiffAnswer, ValuesError> {
+    let (names, (a, b)) = ((a.name(), b.name()), (&a.file, &b.file));
     let total_bytes = a.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add);
     let mut done_bytes = 0u64;
     let mut tensors = Vec::new();
@@ -97,7 +33,7 @@ pub fn diff(
         if !is_number(tensor_a) || !is_number(tensor_b) || tensor_a.ne != tensor_b.ne {
             if let Some(why) = compare_unread((a, tensor_a), (b, tensor_b))? {
                 let (a, b) = (described(tensor_a), described(tensor_b));
-                incomparable.push(Incomparable { name: tensor_a.name.clone(), a, b, why });
+                incomparable.push(IncomparableTensor { name: tensor_a.name.clone(), a, b, why });
             }
             continue;
         }
@@ -108,18 +44,49 @@ pub fn diff(
         let (place, layer) = layer_of(&id);
         layers.add(place, &layer, &sums);
         total.add((0, 0), "all", &sums);
-        let (type_a, type_b) = (tensor_a.ty.name(), tensor_b.ty.name());
-        tensors.push(TensorDiff { name: tensor_a.name.clone(), type_a, type_b, difference: sums.finish() });
+        tensors.push(TensorDifference {
+            name: tensor_a.name.clone(),
+            type_a: tensor_a.ty.name().into(),
+            type_b: tensor_b.ty.name().into(),
+            difference: answered(sums.finish()),
+        });
     }
-    Ok(FileDiff {
+    let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
+    let equal = |tensor: &TensorDifference| tensor.difference.changed == 0 && tensor.difference.zero_sign == 0;
+    let same = only_a.is_empty() && only_b.is_empty() && incomparable.is_empty() && tensors.iter().all(equal);
+    Ok(DiffAnswer {
+        format: DIFF_FORMAT,
+        a: names.0,
+        b: names.1,
+        same,
         tensors,
-        only_a: missing_in(b, a),
-        only_b: missing_in(a, b),
+        only_a,
+        only_b,
         incomparable,
         roles: roles.finish(),
         layers: layers.finish(),
         total: total.finish().pop(),
     })
+}
+
+/// The differences as they are answered.
+fn answered(d: Difference) -> ValueDifference {
+    ValueDifference {
+        n: d.n,
+        changed: d.changed,
+        zero_sign: d.zero_sign,
+        zeroed: d.zeroed,
+        sign_flipped: d.sign_flipped,
+        overflowed: d.overflowed,
+        nonfinite: d.nonfinite,
+        max_abs: d.max_abs,
+        mean_abs: d.mean_abs,
+        rmse: d.rmse,
+        rel_rmse: d.rel_rmse,
+        sqnr_db: d.sqnr_db,
+        cosine: d.cosine,
+        max_ulp: d.max_ulp,
+    }
 }
 
 /// Names of `of` that `file` lacks.
@@ -203,11 +170,11 @@ impl Groups {
         so_far.merge(sums);
     }
 
-    fn finish(self) -> Vec<GroupDiff> {
-        let finish = |(name, n_tensors, sums): (String, usize, DifferenceSums)| GroupDiff {
+    fn finish(self) -> Vec<GroupDifference> {
+        let finish = |(name, n_tensors, sums): (String, usize, DifferenceSums)| GroupDifference {
             name,
             n_tensors,
-            difference: sums.finish(),
+            difference: answered(sums.finish()),
         };
         self.0.into_values().map(finish).collect()
     }

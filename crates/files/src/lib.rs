@@ -2,11 +2,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`census`] | what a tensor's values say, as it is recorded |
+//! | [`census`](mod@census) | what the values of tensors say, and what schemes would change |
 //! | [`open`] | the one way to open a model file |
 //! | [`scorable`] | whether a file holds something that predicts the next token |
 //! | [`rewrite`] | a new file from an old one, with tensors quantized in schemes |
-//! | [`diff`] | two files, value by value |
+//! | [`inspect`](mod@inspect) | what a file contains |
+//! | [`diff`](mod@diff) | two files, value by value |
 //! | [`pieces`], [`abreast`] | values in pieces; whole tensors, read and looked at by as many threads as there are cores |
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
@@ -16,6 +17,7 @@ pub mod abreast;
 pub mod census;
 pub mod diff;
 mod imatrix_file;
+pub mod inspect;
 pub mod open;
 pub mod path_bytes;
 pub mod pieces;

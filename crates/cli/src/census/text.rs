@@ -1,89 +1,146 @@
 //! A census as text: a table of tensors, then what they say together.
 
-use super::Census;
-use super::row::{Row, Spread};
 use crate::table::{self, Align};
-use words::{Lines, count, escape_terminal, evidence_bits, number, plural, share};
+use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor, PredictedCounts};
+use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
 
-impl Census {
-    /// `verbose` adds how the values of each tensor are spread, and its note.
-    pub(super) fn text(&self, verbose: bool) -> String {
-        let reasons = Reasons::of(&self.tensors);
-        let mut out = Lines::new();
-        out.text(&self.table(&reasons));
-        let mut part = |title: &str, lines: Vec<String>| {
-            if !lines.is_empty() {
-                out.line(format_args!("\n{title}"));
-                lines.iter().for_each(|line| out.line(format_args!("  {line}")));
-            }
+/// The reasons for refusals that are written out.
+const REASONS: usize = 4;
+
+/// The whole census; `verbose` adds how the values of each tensor are spread, and its note.
+pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
+    let reasons = Reasons::of(&census.tensors);
+    let mut out = Lines::new();
+    out.text(&table(census, &reasons));
+    let mut part = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            out.line(format_args!("\n{title}"));
+            lines.iter().for_each(|line| out.line(format_args!("  {line}")));
+        }
+    };
+    part("not decidable", reasons.lines());
+    if verbose {
+        part("values", spread(&census.tensors).lines().map(str::to_owned).collect());
+        let note = |row: &CensusTensor| format!("{}: {}", escape_terminal(&row.name), escape_terminal(&row.note));
+        part("notes", census.tensors.iter().map(note).collect());
+    }
+    part("verdict", census.verdict.clone());
+    let mut summary = census.summary.clone();
+    summary.extend(census.tensors.iter().filter_map(|row| {
+        let n = row.nonfinite.filter(|n| *n > 0)?;
+        Some(format!("{}: {} non-finite values", escape_terminal(&row.name), count(n)))
+    }));
+    summary.extend(census.tensors.iter().filter_map(degenerate));
+    if !census.skipped.is_empty() {
+        summary.push(format!(
+            "skipped: {} of integers or f64, which hold no weights",
+            plural(census.skipped.len(), "tensor")
+        ));
+    }
+    part("summary", summary);
+    part("prediction", census.predictions.iter().flat_map(prediction_lines).collect());
+    out.into_string()
+}
+
+fn table(census: &CensusAnswer, reasons: &Reasons<'_>) -> String {
+    let mut columns = vec![
+        ("name", Align::Left),
+        ("type", Align::Left),
+        ("values", Align::Right),
+        ("effective", Align::Left),
+        ("evidence", Align::Right),
+        ("on grid", Align::Right),
+        ("block grid", Align::Left),
+        ("not decidable", Align::Left),
+    ];
+    let changed: Vec<String> = census.predictions.iter().map(|p| format!("{} changes", p.scheme)).collect();
+    columns.extend(changed.iter().map(|head| (head.as_str(), Align::Right)));
+    let rows = census.tensors.iter().map(|row| {
+        let evidence = match row.evidence_bits > 0.0 {
+            true => format!("{} bits", evidence_bits(row.evidence_bits)),
+            false => "–".into(),
         };
-        part("not decidable", reasons.lines());
-        if verbose {
-            part("values", spread(&self.tensors).lines().map(str::to_owned).collect());
-            let note = |row: &Row| format!("{}: {}", escape_terminal(&row.name), escape_terminal(&row.note));
-            part("notes", self.tensors.iter().map(note).collect());
-        }
-        part("verdict", self.verdict.clone());
-        let mut summary = self.summary.clone();
-        summary.extend(self.tensors.iter().filter_map(|row| {
-            let n = row.nonfinite.filter(|n| *n > 0)?;
-            Some(format!("{}: {} non-finite values", escape_terminal(&row.name), count(n)))
-        }));
-        summary.extend(self.tensors.iter().filter_map(degenerate));
-        if !self.skipped.is_empty() {
-            summary.push(format!(
-                "skipped: {} of integers or f64, which hold no weights",
-                plural(self.skipped.len(), "tensor")
-            ));
-        }
-        part("summary", summary);
-        part("prediction", self.predictions.iter().flat_map(|prediction| prediction.lines()).collect());
-        out.into_string()
-    }
-
-    fn table(&self, reasons: &Reasons<'_>) -> String {
-        let mut columns = vec![
-            ("name", Align::Left),
-            ("type", Align::Left),
-            ("values", Align::Right),
-            ("effective", Align::Left),
-            ("evidence", Align::Right),
-            ("on grid", Align::Right),
-            ("block grid", Align::Left),
-            ("not decidable", Align::Left),
+        let mut cells = vec![
+            escape_terminal(&row.name),
+            row.ty.clone(),
+            count(row.n),
+            really(row),
+            evidence,
+            row.on_grid.map_or("–".into(), count),
+            row.blocks.grid.clone(),
+            reasons.marks(row),
         ];
-        let changed: Vec<String> = self.predictions.iter().map(|p| format!("{} changes", p.scheme)).collect();
-        columns.extend(changed.iter().map(|head| (head.as_str(), Align::Right)));
-        let rows = self.tensors.iter().map(|row| {
-            let evidence = match row.evidence_bits > 0.0 {
-                true => format!("{} bits", evidence_bits(row.evidence_bits)),
-                false => "–".into(),
-            };
-            let mut cells = vec![
-                escape_terminal(&row.name),
-                row.ty.to_owned(),
-                count(row.n),
-                row.really(),
-                evidence,
-                row.on_grid.map_or("–".into(), count),
-                row.blocks.grid.clone(),
-                reasons.marks(row),
-            ];
-            cells.extend(self.predictions.iter().map(|prediction| {
-                let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
-                found.map_or("refused".into(), |predicted| count(predicted.changed))
-            }));
-            cells
-        });
-        table::render(&columns, rows)
+        cells.extend(census.predictions.iter().map(|prediction| {
+            let found = row.predicted.iter().find(|predicted| predicted.scheme == prediction.scheme);
+            found.map_or("refused".into(), |predicted| count(predicted.changed))
+        }));
+        cells
+    });
+    table::render(&columns, rows)
+}
+
+/// What the values are as far as it shows, in a word or two.
+fn really(row: &CensusTensor) -> String {
+    match (&row.grid, row.under_bf16) {
+        (Some(_), _) => row.effective.clone(),
+        (None, Some(true)) => "BF16 under it".into(),
+        (None, Some(false)) => "none coarser shown".into(),
+        (None, None) => "not decidable".into(),
     }
+}
+
+/// What a scheme would change: one line on all, one for each kind of values, and one on what was refused.
+fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
+    let (scheme, counts) = (&prediction.scheme, &prediction.counts);
+    let is = match (prediction.noop, counts.changed) {
+        (true, _) => ": a no-op",
+        (false, 0) => "",
+        (false, _) => ": not a no-op",
+    };
+    let changed = of(counts.changed, counts.n);
+    let mut lines = vec![format!("{scheme} on {}: would change {changed} values{is}", prediction.target)];
+    lines.extend(prediction.from.iter().map(|one| {
+        let tensors = plural(one.n_tensors, "tensor");
+        format!("  {} → {scheme} ({tensors}): {}", one.from, changes(&one.counts))
+    }));
+    // By reason, in the order of their first tensors.
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for refused in &prediction.refused {
+        let of_all = refused.why.strip_prefix(&format!("tensor \"{}\": ", escape_terminal(&refused.name)));
+        let why = of_all.unwrap_or(&refused.why);
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, n)) => *n += 1,
+            None => reasons.push((why, 1)),
+        }
+    }
+    lines.extend(reasons.iter().take(REASONS).map(|(why, n)| {
+        let tensors = plural(*n, "tensor");
+        format!("  {tensors} cannot be quantized in it ({})", escape_terminal(why))
+    }));
+    if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
+        lines.push(format!("  and more for {}; --json lists all", plural(more, "other reason")));
+    }
+    lines
+}
+
+fn changes(counts: &PredictedCounts) -> String {
+    let PredictedCounts { n, changed, overflowed, zeroed, saturated, .. } = counts;
+    let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
+        format!("{} held at the largest value", count(saturated))
+    });
+    format!(
+        "{} change; {} overflow to infinity, {} flushed to zero, {held}",
+        of(*changed, *n),
+        count(*overflowed),
+        count(*zeroed)
+    )
 }
 
 /// Why things are not decidable: each reason once, marked by a letter in the table.
 struct Reasons<'a>(Vec<(&'a str, usize)>);
 
 impl<'a> Reasons<'a> {
-    fn of(rows: &'a [Row]) -> Self {
+    fn of(rows: &'a [CensusTensor]) -> Self {
         let mut reasons: Vec<(&str, usize)> = Vec::new();
         for why in rows.iter().flat_map(|row| &row.not_decidable) {
             match reasons.iter_mut().find(|(known, _)| known == why) {
@@ -95,7 +152,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// `a, c`.
-    fn marks(&self, row: &Row) -> String {
+    fn marks(&self, row: &CensusTensor) -> String {
         let of = |why: &String| self.0.iter().position(|(known, _)| known == why).map(mark);
         row.not_decidable.iter().filter_map(of).collect::<Vec<String>>().join(", ")
     }
@@ -112,7 +169,7 @@ fn mark(i: usize) -> String {
 }
 
 /// How the values of each tensor are spread.
-fn spread(rows: &[Row]) -> String {
+fn spread(rows: &[CensusTensor]) -> String {
     let columns = [
         ("name", Align::Left),
         ("min", Align::Right),
@@ -128,7 +185,7 @@ fn spread(rows: &[Row]) -> String {
         ("duplicate rows", Align::Right),
     ];
     let cells = rows.iter().map(|row| {
-        let of = |what: fn(&Spread) -> String| row.distribution.as_ref().map_or("–".into(), what);
+        let of = |what: fn(&CensusSpread) -> String| row.distribution.as_ref().map_or("–".into(), what);
         vec![
             escape_terminal(&row.name),
             of(|d| number(f64::from(d.min), 4)),
@@ -148,7 +205,7 @@ fn spread(rows: &[Row]) -> String {
 }
 
 /// Tensors that hold less than their size says.
-fn degenerate(row: &Row) -> Option<String> {
+fn degenerate(row: &CensusTensor) -> Option<String> {
     let spread = row.distribution.as_ref()?;
     let mut said = Vec::new();
     match (spread.constant, spread.zeros == row.n) {

@@ -3,6 +3,7 @@
 use crate::table::{self, Align};
 use proof::Check;
 pub use proof_mutate::{Mutant, n_steps};
+use record::answer::VerifyMutant;
 use words::{Lines, escape_terminal};
 use worker::link::{OpenModel, SharedCodec};
 
@@ -19,6 +20,16 @@ pub fn plant(open: OpenModel, codec: SharedCodec, said: &mut dyn FnMut(&Mutant))
 /// The fault's name.
 pub fn name(mutant: &Mutant) -> &str {
     &mutant.name
+}
+
+/// The fault and what caught it, as plain data.
+pub fn recorded(mutant: &Mutant) -> VerifyMutant {
+    VerifyMutant {
+        name: mutant.name.clone(),
+        place: mutant.place.name().replace(' ', "_"),
+        caught_by: mutant.caught_by.clone(),
+        evidence: mutant.evidence.clone(),
+    }
 }
 
 /// The catch table as text.

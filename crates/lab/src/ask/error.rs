@@ -3,8 +3,12 @@
 use crate::judge::evidence::EvidenceError;
 use crate::sweep::SweepError;
 use eval::choices::ChoiceError;
+use files::pieces::ValuesError;
+use files::rewrite::RewriteError;
 use files::{OpenError, SchemeFileError};
+use gguf::{GgufError, OutputError};
 use numerics::FakeQuantError;
+use record::store::StoreError;
 use select::ApplyError;
 use stats::StatsError;
 use worker::SessionError;
@@ -50,6 +54,57 @@ pub enum AskError {
     /// The model file is not sound, or no engine can score it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The data of a file cannot be read; the error names the file.
+    #[error(transparent)]
+    Unreadable(Box<GgufError>),
+    /// The values of a tensor cannot be restored.
+    #[error("{model}: {source}")]
+    Values {
+        /// The model.
+        model: String,
+        /// Which tensor, and why.
+        source: ValuesError,
+    },
+    /// A scheme fits none of the tensors that were chosen.
+    #[error("{model}: {scheme} fits none of the tensors: {why}")]
+    FitsNone {
+        /// The model.
+        model: String,
+        /// The scheme in canonical form.
+        scheme: String,
+        /// Why it does not fit the first of them.
+        why: String,
+        /// What can be done about that.
+        hint: Option<String>,
+    },
+    /// A file cannot be rewritten as asked.
+    #[error("{model}: {source}")]
+    Rewrite {
+        /// The model.
+        model: String,
+        /// Why.
+        source: RewriteError,
+    },
+    /// The output cannot be written; the error names it.
+    #[error(transparent)]
+    Output(OutputError),
+    /// There is no run folder at a path.
+    #[error("{dir}: {found}, wanted a run folder")]
+    NotARunFolder {
+        /// The path.
+        dir: String,
+        /// What is there.
+        found: String,
+    },
+    /// A run has not come to its end.
+    #[error("{dir}: the run has not come to its end, so there is nothing to report")]
+    Unfinished {
+        /// The run folder.
+        dir: String,
+    },
+    /// A run folder cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A file that a scheme names cannot be used.
     #[error(transparent)]
     SchemeFile(#[from] SchemeFileError),
@@ -151,6 +206,14 @@ impl AskError {
     pub fn kind(&self) -> AskErrorKind {
         match self {
             AskError::Open(_)
+            | AskError::Unreadable(_)
+            | AskError::Values { .. }
+            | AskError::FitsNone { .. }
+            | AskError::Rewrite { .. }
+            | AskError::Output(_)
+            | AskError::NotARunFolder { .. }
+            | AskError::Unfinished { .. }
+            | AskError::Store(_)
             | AskError::SchemeFile(_)
             | AskError::Selection { .. }
             | AskError::Unfit { .. }

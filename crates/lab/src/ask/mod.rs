@@ -12,21 +12,39 @@
 //! | [`task`](mod@task) | how many multiple-choice tasks it gets right |
 //! | [`chat`](mod@chat) | what it replies to prompts |
 //! | [`sweep`](mod@sweep) | which layers suffer most from a scheme |
+//! | [`census`](mod@census) | what precision the values of a file really have, and what schemes would change |
+//! | [`quantize`](mod@quantize) | for a new file with some tensors quantized |
+//! | [`diff`](mod@diff) | how far two files are apart |
+//! | [`inspect`](mod@inspect) | what a file contains, what selectors match in it, what schemes there are |
+//! | [`run`](mod@run) | what a run came to, and how far it has come |
+//! | [`doctor`](mod@doctor) | whether this machine and this build can do all that |
 //! | [`variant`], [`error`], `residual` | what these share: the variant, what can go wrong, the control of a trace |
 //!
 //! Nothing here knows a command line: a front words the requests, the progress and the advice.
 
+pub mod census;
 pub mod chat;
+pub mod diff;
+pub mod doctor;
 pub mod error;
 pub mod eval;
+pub mod inspect;
+pub mod quantize;
 mod residual;
+pub mod run;
 pub mod sweep;
 pub mod task;
 pub mod variant;
 
+pub use self::census::{CensusRequest, census};
 pub use self::chat::{ChatRequest, chat};
+pub use self::diff::{DiffRequest, diff};
+pub use self::doctor::{DoctorRequest, doctor};
 pub use self::error::{AskError, AskErrorKind, NeedsVariant};
 pub use self::eval::{EvalRequest, eval};
+pub use self::inspect::{inspect, schemes, selectors};
+pub use self::quantize::{QuantizeEvent, QuantizeRequest, quantize};
+pub use self::run::{finished_run, run_answer, status};
 pub use self::sweep::{RaceRequest, SweepRequest, sweep};
 pub use self::task::{TaskFile, TaskKind, TaskRequest, UnknownTask, task};
 pub use self::variant::{Conditions, VariantRequest};

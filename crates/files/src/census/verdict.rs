@@ -1,6 +1,6 @@
 //! What the tensors say together: a few sentences about the whole file, and the tensors that disagree.
 
-use super::Row;
+use record::answer::CensusTensor;
 use std::collections::BTreeMap;
 use words::{escape_terminal, whole};
 
@@ -8,7 +8,7 @@ use words::{escape_terminal, whole};
 const NAMED: usize = 3;
 
 /// Sentences about the file, the most telling first; empty where nothing is to be said beyond the summary.
-pub(super) fn verdict(rows: &[Row]) -> Vec<String> {
+pub(super) fn verdict(rows: &[CensusTensor]) -> Vec<String> {
     [upcast(rows), partly(rows), requantized(rows), sources(rows), finer_than_stored(rows)]
         .into_iter()
         .flatten()
@@ -16,13 +16,13 @@ pub(super) fn verdict(rows: &[Row]) -> Vec<String> {
 }
 
 /// `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`
-fn upcast(rows: &[Row]) -> Vec<String> {
-    let floats = |row: &&Row| matches!(row.ty, "f32" | "f16" | "bf16") && row.blocks.could_tell;
-    let mut by_type: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    rows.iter().filter(floats).for_each(|row| by_type.entry(row.ty).or_default().push(row));
+fn upcast(rows: &[CensusTensor]) -> Vec<String> {
+    let floats = |row: &&CensusTensor| matches!(row.ty.as_str(), "f32" | "f16" | "bf16") && row.blocks.could_tell;
+    let mut by_type: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
+    rows.iter().filter(floats).for_each(|row| by_type.entry(&row.ty).or_default().push(row));
     let mut lines = Vec::new();
     for (ty, of_type) in by_type {
-        let mut grids: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        let mut grids: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
         for row in of_type.iter().filter(|row| row.blocks.bits.is_some()) {
             grids.entry(row.blocks.grid.as_str()).or_default().push(row);
         }
@@ -59,14 +59,14 @@ fn lie_on(grid: &str) -> String {
 }
 
 /// `2 of 30 f16 tensors that can tell lie on a Q4_0-like grid in part (blk.0.…)`, and those with rows of few values.
-fn partly(rows: &[Row]) -> Vec<String> {
+fn partly(rows: &[CensusTensor]) -> Vec<String> {
     let can_tell = rows.iter().filter(|row| row.blocks.could_tell);
     let mut n_by_type: BTreeMap<&str, usize> = BTreeMap::new();
     let mut found: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for row in can_tell {
-        *n_by_type.entry(row.ty).or_default() += 1;
+        *n_by_type.entry(&row.ty).or_default() += 1;
         if row.blocks.family.is_some() && row.blocks.bits.is_none() {
-            found.entry((row.ty, &row.blocks.grid)).or_default().push(&row.name);
+            found.entry((&row.ty, &row.blocks.grid)).or_default().push(&row.name);
         }
     }
     let line = |((ty, grid), names): ((&str, &str), Vec<&str>)| {
@@ -83,10 +83,10 @@ fn partly(rows: &[Row]) -> Vec<String> {
 /// How the name of a grid that only some blocks lie on ends.
 const IN_PART: &str = " in part";
 
-fn requantized(rows: &[Row]) -> Vec<String> {
-    let mut by_type: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.blocks.requantized && !matches!(row.ty, "f32" | "f16" | "bf16")) {
-        by_type.entry(row.ty).or_default().push(row);
+fn requantized(rows: &[CensusTensor]) -> Vec<String> {
+    let mut by_type: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.blocks.requantized && !matches!(row.ty.as_str(), "f32" | "f16" | "bf16")) {
+        by_type.entry(&row.ty).or_default().push(row);
     }
     by_type
         .into_iter()
@@ -104,11 +104,11 @@ fn requantized(rows: &[Row]) -> Vec<String> {
 }
 
 /// `210 of 210 q4_1 tensors: a BF16 source lies under them`.
-fn sources(rows: &[Row]) -> Vec<String> {
+fn sources(rows: &[CensusTensor]) -> Vec<String> {
     let mut by_type: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
     for row in rows {
         if let Some(bf16) = row.under_bf16 {
-            let (yes, no) = by_type.entry(row.ty).or_default();
+            let (yes, no) = by_type.entry(&row.ty).or_default();
             if bf16 { *yes += 1 } else { no.push(&row.name) }
         }
     }
@@ -124,7 +124,7 @@ fn sources(rows: &[Row]) -> Vec<String> {
 }
 
 /// Rows of a coarser precision than their tensor.
-fn finer_than_stored(rows: &[Row]) -> Vec<String> {
+fn finer_than_stored(rows: &[CensusTensor]) -> Vec<String> {
     let notes = rows.iter().filter_map(|row| row.row_note.as_ref().map(|note| (row, note)));
     notes.map(|(row, note)| format!("{}: {note}", escape_terminal(&row.name))).collect()
 }

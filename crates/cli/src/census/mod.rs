@@ -1,0 +1,37 @@
+//! `assay census FILE`: what precision the weights really have, and what a scheme would change.
+
+mod text;
+
+use crate::failure::{Exit, Outcome};
+use crate::output::Output;
+use crate::progress::Progress;
+use lab::ask::{self, CensusRequest};
+use numerics::{BlockCodec, Scheme};
+use std::path::PathBuf;
+
+/// Arguments of `assay census`.
+#[derive(Debug, clap::Args)]
+pub struct CensusArgs {
+    /// A GGUF file
+    file: PathBuf,
+    /// Look at these tensors: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors FILE`)
+    #[arg(long, value_name = "SEL", default_value = "all")]
+    target: String,
+    /// Predict what a scheme such as bf16 or int8@row would change (may be repeated)
+    #[arg(long, value_name = "SCHEME")]
+    against: Vec<String>,
+}
+
+/// Runs `assay census`.
+pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
+    let request = CensusRequest {
+        file: args.file.clone(),
+        target: args.target.parse()?,
+        against: args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?,
+    };
+    let mut progress = Progress::new("census", output.quiet());
+    let answer = ask::census(&request, codec, &mut |done, total| progress.at(done, total))?;
+    drop(progress);
+    output.answer(&answer, || text::text(&answer, output.verbose()))?;
+    Ok(Exit::Done)
+}

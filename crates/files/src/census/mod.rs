@@ -1,0 +1,141 @@
+//! What the values of a file's tensors say about their precision and origin, and what schemes would change.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `row` | one tensor |
+//! | `prediction` | what schemes would change |
+//! | `verdict` | what the tensors say together |
+
+mod prediction;
+mod row;
+mod verdict;
+
+use crate::abreast::{Held, side_by_side};
+use crate::open::Model;
+use crate::pieces::ValuesError;
+use numerics::{BlockCodec, Scheme};
+use record::Predicted;
+use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor};
+use select::selector::SelectorError;
+use select::{Selection, Selector, TargetRole};
+use std::collections::BTreeMap;
+
+/// Why there is no census. None of these names the file, but for a file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CensusError {
+    /// The selector matches nothing.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// Values cannot be read.
+    #[error(transparent)]
+    Values(#[from] ValuesError),
+    /// A scheme fits none of the tensors.
+    #[error("{scheme} fits none of the tensors: {why}")]
+    FitsNone {
+        /// The scheme in canonical form.
+        scheme: String,
+        /// Why it does not fit the first of them.
+        why: String,
+        /// What can be done about that.
+        hint: Option<String>,
+    },
+}
+
+/// Looks at every value of the target's tensors, and at what each scheme would change in them. `progress` hears how many of
+/// how many tensors are done.
+///
+/// # Errors
+/// When the selector matches nothing, the file cannot be read, or a scheme fits none of the tensors.
+pub fn census(
+    model: &Model,
+    target: &Selector,
+    schemes: &[Scheme],
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<CensusAnswer, CensusError> {
+    let Selection { tensors: chosen, skipped } = target.select(&model.ids)?;
+    let total = chosen.len();
+    let look = |index: usize, held: &mut Held| row::look_at(&model.file.tensors()[index], held, schemes, codec);
+    let looked_at: Vec<(CensusTensor, Vec<row::Predicted>)> =
+        side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
+
+    let mut predictions: Vec<_> = schemes.iter().map(|scheme| prediction::none_yet(scheme, target)).collect();
+    let mut tensors = Vec::with_capacity(total);
+    for (mut tensor, predicted) in looked_at {
+        for (prediction, predicted) in predictions.iter_mut().zip(predicted) {
+            prediction::add(prediction, &mut tensor, predicted);
+        }
+        tensors.push(tensor);
+    }
+    for prediction in &mut predictions {
+        prediction::finish(prediction);
+        if let Some(first) = prediction.refused.first().filter(|_| prediction.refused.len() == tensors.len()) {
+            let (scheme, why, hint) = (prediction.scheme.clone(), first.why.clone(), first.hint.clone());
+            return Err(CensusError::FitsNone { scheme, why, hint });
+        }
+    }
+    Ok(CensusAnswer {
+        format: CENSUS_FORMAT,
+        file: model.name(),
+        target: target.to_string(),
+        n_tensors: tensors.len(),
+        skipped: skipped.iter().map(|&index| model.ids[index].name.clone()).collect(),
+        verdict: verdict::verdict(&tensors),
+        summary: summary(model, &chosen, &tensors),
+        tensors,
+        predictions,
+    })
+}
+
+/// A prediction of what a scheme would change, as it is recorded.
+pub fn predicted(found: lineage::Prediction) -> Predicted {
+    Predicted {
+        n: found.n,
+        changed: found.changed,
+        zero_sign: found.zero_sign,
+        overflowed: found.overflowed,
+        zeroed: found.zeroed,
+        saturated: found.saturated,
+    }
+}
+
+/// `norms: 61 of 61 stored f32, effectively BF16`.
+fn summary(model: &Model, chosen: &[usize], rows: &[CensusTensor]) -> Vec<String> {
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    let mut lines = Vec::new();
+    for role in TargetRole::groups() {
+        let (of_role, others) = left.into_iter().partition(|&row| role.holds(&model.ids[chosen[row]]));
+        left = others;
+        lines.extend(sum_up(role.name(), &of_role, rows));
+    }
+    lines.extend(sum_up("others", &left, rows));
+    lines
+}
+
+fn sum_up(role: &str, of_role: &[usize], rows: &[CensusTensor]) -> Option<String> {
+    if of_role.is_empty() {
+        return None;
+    }
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for row in of_role.iter().map(|&i| &rows[i]) {
+        let what = match (&row.grid, &row.transform) {
+            _ if row.blocks.share.is_some() => format!("block grid {}", row.blocks.grid),
+            _ if row.blocks.family.is_some() && row.blocks.bits.is_none() => row.blocks.grid.clone(),
+            (None, _) => match row.under_bf16 {
+                Some(true) => "a BF16 source under it".to_owned(),
+                Some(false) => "no coarser source shown".to_owned(),
+                None => "not decidable".to_owned(),
+            },
+            _ if row.blocks.bits.is_some() => format!("block grid {}", row.blocks.grid),
+            (_, Some(_)) => format!("= {}", row.effective),
+            (Some(_), None) if row.effective.eq_ignore_ascii_case(&row.ty) => "no coarser grid found".to_owned(),
+            (Some(_), None) => format!("effectively {}", row.effective),
+        };
+        *counts.entry((&row.ty, what)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let parts: Vec<String> =
+        counts.iter().map(|((ty, what), n)| format!("{n} of {} stored {ty}, {what}", of_role.len())).collect();
+    Some(format!("{role}: {}", parts.join("; ")))
+}

@@ -1,0 +1,249 @@
+//! One tensor of a census: what its values say, as it is answered.
+
+use crate::abreast::Held;
+use crate::pieces::ValuesError;
+use gguf::TensorInfo;
+use lineage::{
+    Axis, Distribution, Effective, Extent, Grid, ScaleClass, Search, StoredPrecision, TensorCensus, Transform, Under,
+    Values, undecided,
+};
+use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext};
+use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
+
+/// What a scheme would change in a tensor, or why it does not fit.
+pub(super) type Predicted = Result<lineage::Prediction, Unfit>;
+
+/// Why a scheme does not fit a tensor.
+pub(super) enum Unfit {
+    /// The scheme refuses the tensor.
+    Refused(FakeQuantError),
+    /// The stored type cannot be looked at.
+    NotLookedAt(String),
+}
+
+/// Looks at a tensor's values, and at what each scheme would change in them.
+pub(super) fn look_at(
+    tensor: &TensorInfo,
+    held: &mut Held,
+    schemes: &[Scheme],
+    codec: &dyn BlockCodec,
+) -> Result<(CensusTensor, Vec<Predicted>), ValuesError> {
+    let ty = tensor.ty.name();
+    let mut row = CensusTensor {
+        name: tensor.name.clone(),
+        ty: ty.to_owned(),
+        n: tensor.n_elements(),
+        effective: Effective::NotDecided.to_string(),
+        transform: None,
+        grid: None,
+        on_grid: None,
+        evidence_bits: 0.0,
+        coverage: CensusCoverage { n: 0, exact: false },
+        nonfinite: None,
+        note: String::new(),
+        not_decidable: Vec::new(),
+        blocks: CensusBlocks { grid: "not decidable".into(), ..CensusBlocks::default() },
+        under_bf16: None,
+        distribution: None,
+        row_note: None,
+        predicted: Vec::new(),
+    };
+    let Some(stored) = StoredPrecision::of_ggml_type(ty) else {
+        let why = format!("{ty} is not looked at in this version");
+        row.note = format!("not decidable: {why}");
+        row.not_decidable.push(why);
+        let answers = schemes.iter().map(|_| Err(Unfit::NotLookedAt(row.note.clone()))).collect();
+        return Ok((row, answers));
+    };
+    let n_per_row = tensor.n_per_row() as usize;
+    let survey = match stored {
+        // Values of two bytes are looked at where they lie.
+        StoredPrecision::F16 => lineage::survey(Values::F16(held.bytes()), n_per_row),
+        StoredPrecision::Bf16 => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        StoredPrecision::F32 | StoredPrecision::Quantized => {
+            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
+        }
+    };
+    let (found, grid) = (&survey.census, &survey.search);
+    add_census(&mut row, found);
+    row.distribution = survey.distribution.map(|d| spread(&d, found));
+    match stored {
+        StoredPrecision::Quantized => add_under(&mut row, &lineage::under(ty, held.bytes()), grid),
+        _ => add_grid(&mut row, grid, found, survey.rows.note()),
+    }
+    if schemes.is_empty() {
+        return Ok((row, Vec::new()));
+    }
+    let context = TensorContext { name: &tensor.name, n_per_row };
+    let values = held.values(tensor, codec)?;
+    let predict = |scheme| lineage::predict(scheme, values, &context, codec).map_err(Unfit::Refused);
+    let answers = schemes.iter().map(predict).collect();
+    Ok((row, answers))
+}
+
+/// The precision of a float tensor's values, or the type of a quantized one.
+pub(super) fn kind(row: &CensusTensor) -> String {
+    if row.grid.is_some() { row.effective.clone() } else { row.ty.clone() }
+}
+
+/// Adds what the values are as floats.
+fn add_census(row: &mut CensusTensor, found: &TensorCensus) {
+    row.effective = found.effective.to_string();
+    row.transform = found.transform.map(|transform| match transform {
+        Transform::Plus(offset) => CensusTransform::Plus(offset.value),
+        Transform::NegExp => CensusTransform::Function("-exp".into()),
+    });
+    let grid = match found.effective {
+        Effective::F32 => Some("F32"),
+        Effective::Tf32 => Some("TF32"),
+        Effective::F16 => Some("F16"),
+        Effective::Bf16 | Effective::Transformed(_) => Some("BF16"),
+        Effective::NotDecided => None,
+    };
+    row.grid = grid.map(str::to_owned);
+    if let Some(why) = found.open() {
+        (row.effective, row.grid) = (Effective::NotDecided.to_string(), None);
+        row.not_decidable.push(format!("which float format the values are of: {why}"));
+    }
+    row.on_grid = row.grid.as_ref().map(|_| found.on_grid);
+    row.evidence_bits = found.evidence_bits;
+    row.coverage = CensusCoverage { n: found.n, exact: found.exact };
+    row.nonfinite = Some(found.nonfinite);
+    row.note = found.note();
+}
+
+/// Adds the grid of blocks that the values of a float tensor lie on, and rows that are coarser than the tensor.
+fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
+    row.blocks = blocks(grid);
+    row.not_decidable.extend(undecided(census, grid).into_iter().map(|open| open.words().to_owned()));
+    if let Grid::NotDecidable(why) = &grid.grid {
+        row.not_decidable.push(format!("which grid of blocks the values lie on: {why}"));
+    }
+    if grid.is_found() {
+        row.note = format!("stored {}, {}; as floats: {}", census.stored, grid.note(), row.note);
+    }
+    // Rows say nothing new where the whole tensor is on their grid.
+    let effective_is_storage = matches!(
+        (census.stored, census.effective),
+        (StoredPrecision::F32, Effective::F32) | (StoredPrecision::F16, Effective::F16)
+    );
+    row.row_note = row_note.filter(|_| effective_is_storage);
+    if let Some(note) = &row.row_note {
+        row.note = format!("{}; {note}", row.note);
+    }
+}
+
+/// Adds what lies under the blocks of a quantized tensor.
+fn add_under(row: &mut CensusTensor, under: &Under, grid: &Search) {
+    row.blocks = blocks_inside_storage(grid);
+    row.under_bf16 = match under {
+        Under::Bf16 { .. } => Some(true),
+        Under::NotShown { .. } => Some(false),
+        Under::NotDecidable(_) => None,
+    };
+    if let Under::NotDecidable(why) = under {
+        row.not_decidable.push(format!("what lies under the blocks: {why}"));
+    }
+    row.note = format!("stored {}, {}", row.ty, under.note());
+    if row.blocks.requantized {
+        row.note = format!("{}; {}", row.note, row.blocks.note);
+    }
+}
+
+/// What a search for a grid of blocks found.
+fn blocks(found: &Search) -> CensusBlocks {
+    let mut blocks = CensusBlocks {
+        grid: found.name(),
+        bits: found.bits(),
+        evidence_bits: found.evidence_bits(),
+        sampled: found.sampled,
+        note: found.note(),
+        could_tell: !matches!(found.grid, Grid::NotDecidable(_)),
+        ..CensusBlocks::default()
+    };
+    let scales = match &found.grid {
+        Grid::Lattice(lattice) => {
+            lies(&mut blocks, "integer lattice", lattice.extent, lattice.axis);
+            blocks.symmetric = Some(lattice.symmetric);
+            blocks.super_blocks = Some(lattice.super_blocks);
+            blocks.requantized = lattice.requantized.is_some();
+            Some(match lattice.scales {
+                ScaleClass::PowerOfTwo => "power of two",
+                ScaleClass::E4m3 => "E4M3",
+                ScaleClass::Bf16 => "BF16",
+                ScaleClass::F16 => "F16",
+                ScaleClass::Unknown => "any",
+            })
+        }
+        Grid::Codebook(table) => {
+            lies(&mut blocks, "codebook", table.extent, table.axis);
+            None
+        }
+        Grid::ScaledFloat(float) => {
+            lies(&mut blocks, "small float", float.extent, float.axis);
+            Some("any")
+        }
+        Grid::SmallFloat(_) => {
+            blocks.family = Some("small float".into());
+            Some("power of two")
+        }
+        Grid::InPart(lattice) => {
+            lies(&mut blocks, "integer lattice", lattice.extent, lattice.axis);
+            blocks.symmetric = Some(lattice.symmetric);
+            blocks.share = Some(lattice.blocks.hits as f64 / lattice.blocks.n as f64);
+            None
+        }
+        Grid::FewLevels(few) => {
+            lies(&mut blocks, "few levels", few.extent, few.axis);
+            None
+        }
+        Grid::LowCardinality(few) => {
+            lies(&mut blocks, "low cardinality", few.extent, few.axis);
+            None
+        }
+        Grid::NoneFound | Grid::NotDecidable(_) => None,
+    };
+    blocks.scales = scales.map(str::to_owned);
+    blocks
+}
+
+/// Notes the kind of grid and the values that share a scale.
+fn lies(blocks: &mut CensusBlocks, family: &str, extent: Extent, axis: Axis) {
+    blocks.family = Some(family.to_owned());
+    blocks.block = Some(match extent {
+        Extent::Block(n) => CensusBlock::Values(n),
+        Extent::Whole => CensusBlock::All("line".into()),
+        Extent::Tensor => CensusBlock::All("tensor".into()),
+    });
+    let axis = match axis {
+        Axis::Row => "row",
+        Axis::Column => "column",
+    };
+    blocks.axis = Some(axis.into());
+}
+
+/// What lies inside the grid that a quantized tensor is stored on, which is no news itself.
+fn blocks_inside_storage(found: &Search) -> CensusBlocks {
+    match &found.grid {
+        Grid::Lattice(lattice) if lattice.requantized.is_some() => blocks(found),
+        _ => CensusBlocks { grid: "its own".into(), sampled: found.sampled, ..CensusBlocks::default() },
+    }
+}
+
+/// How a tensor's values are spread.
+fn spread(d: &Distribution, census: &TensorCensus) -> CensusSpread {
+    CensusSpread {
+        min: d.min,
+        max: d.max,
+        absmax: d.absmax,
+        mean: d.mean,
+        std: d.std,
+        kurtosis: d.kurtosis,
+        outlier_share: d.outliers as f64 / d.n as f64,
+        zeros: census.zeros,
+        constant: census.constant,
+        rows: d.rows,
+        zero_rows: d.zero_rows,
+        duplicate_rows: d.duplicate_rows,
+    }
+}

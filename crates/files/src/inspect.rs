@@ -1,0 +1,158 @@
+//! What a GGUF file contains: the container, its metadata and its tensors.
+
+use crate::open::Model;
+use gguf::{Array, GgmlType, TensorInfo, Value};
+use record::answer::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType, float};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+
+/// Everything in a file but the values of its tensors.
+pub fn inspect(model: &Model) -> InspectAnswer {
+    let file = &model.file;
+    InspectAnswer {
+        format: INSPECT_FORMAT,
+        file: model.name(),
+        file_bytes: file.file_bytes(),
+        version: file.version(),
+        endian: file.endian().name().into(),
+        alignment: file.alignment(),
+        data_offset: file.data_offset(),
+        shards: file.shards().len(),
+        n_metadata: file.metadata().len(),
+        n_tensors: file.tensors().len(),
+        n_values: n_values(file.tensors()),
+        types: stored_types(file.tensors()),
+        metadata: file.metadata().iter().map(|(key, value)| entry(key, value)).collect(),
+        tensors: file.tensors().iter().map(tensor).collect(),
+    }
+}
+
+fn entry(key: &str, value: &Value) -> MetadataEntry {
+    // A value always serializes.
+    let json: Box<RawValue> = to_raw_value(&JsonValue(value)).unwrap_or_default();
+    MetadataEntry { key: key.into(), ty: value.type_name(), value: json }
+}
+
+fn tensor(tensor: &TensorInfo) -> InspectedTensor {
+    InspectedTensor {
+        name: tensor.name.clone(),
+        ty: tensor.ty.name().into(),
+        ne: tensor.shape().to_vec(),
+        offset: tensor.offset,
+        nbytes: tensor.nbytes,
+        shard: tensor.shard,
+    }
+}
+
+/// The number of values of tensors. Sparse files can claim more than a u64 counts in sum, so the sum may stop there.
+pub fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
+    tensors.into_iter().fold(0, |sum, t| sum.saturating_add(t.n_elements()))
+}
+
+/// The types in use, most bytes first.
+pub fn stored_types(tensors: &[TensorInfo]) -> Vec<StoredType> {
+    let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
+    for t in tensors {
+        by_type.entry(t.ty).or_default().push(t);
+    }
+    let mut rows: Vec<StoredType> = by_type
+        .into_iter()
+        .map(|(ty, of_type)| StoredType {
+            ty: ty.name().into(),
+            n_tensors: of_type.len(),
+            n_values: n_values(of_type.iter().copied()),
+            nbytes: of_type.iter().map(|t| t.nbytes).sum(),
+        })
+        .collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.nbytes));
+    rows
+}
+
+/// A metadata value as strict JSON. Non-finite floats are strings; bytes that are not UTF-8 become U+FFFD.
+struct JsonValue<'a>(&'a Value);
+
+impl Serialize for JsonValue<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::U8(v) => v.serialize(s),
+            Value::I8(v) => v.serialize(s),
+            Value::U16(v) => v.serialize(s),
+            Value::I16(v) => v.serialize(s),
+            Value::U32(v) => v.serialize(s),
+            Value::I32(v) => v.serialize(s),
+            Value::F32(v) => finite_f32(*v, s),
+            Value::F64(v) => float::serialize(v, s),
+            Value::Bool(v) => v.serialize(s),
+            Value::U64(v) => v.serialize(s),
+            Value::I64(v) => v.serialize(s),
+            Value::String(v) => s.serialize_str(&String::from_utf8_lossy(v)),
+            Value::Array(v) => JsonArray(v).serialize(s),
+        }
+    }
+}
+
+struct JsonArray<'a>(&'a Array);
+
+impl Serialize for JsonArray<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut seq = s.serialize_seq(Some(self.0.len()))?;
+        match self.0 {
+            Array::String(strings) => {
+                for string in strings.iter() {
+                    seq.serialize_element(&String::from_utf8_lossy(string))?;
+                }
+            }
+            Array::Array(arrays) => {
+                for array in arrays {
+                    seq.serialize_element(&JsonArray(array))?;
+                }
+            }
+            numbers => {
+                for i in 0..numbers.len() {
+                    if let Some(number) = numbers.get(i) {
+                        seq.serialize_element(&JsonValue(&number))?;
+                    }
+                }
+            }
+        }
+        seq.end()
+    }
+}
+
+/// A float in its own width, so that 0.1 is written as such and not as its neighbour among the doubles; or `"NaN"`,
+/// `"Infinity"`, `"-Infinity"`.
+fn finite_f32<S: Serializer>(v: f32, s: S) -> Result<S::Ok, S::Error> {
+    match float::non_finite(v.into()) {
+        None => s.serialize_f32(v),
+        Some(word) => s.serialize_str(word),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(value: Value) -> String {
+        serde_json::to_string(&JsonValue(&value)).expect("values always serialize")
+    }
+
+    #[test]
+    fn non_finite_floats_are_strings() {
+        assert_eq!(json(Value::F32(f32::NAN)), "\"NaN\"");
+        assert_eq!(json(Value::F64(f64::INFINITY)), "\"Infinity\"");
+        assert_eq!(json(Value::Array(Array::F32(vec![1.0, f32::NEG_INFINITY]))), "[1.0,\"-Infinity\"]");
+    }
+
+    #[test]
+    fn a_float_is_written_in_its_own_width() {
+        assert_eq!(json(Value::F32(0.1)), "0.1");
+        assert_eq!(json(Value::U64(u64::MAX)), "18446744073709551615");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_still_make_json() {
+        assert_eq!(json(Value::String(b"a\xff\x1b".to_vec())), "\"a\u{fffd}\\u001b\"");
+        assert_eq!(json(Value::Array(Array::Array(vec![Array::Bool(vec![true])]))), "[[true]]");
+    }
+}

@@ -1,0 +1,51 @@
+//! What precision the values of a file really have, and what schemes would change in them.
+
+use super::AskError;
+use files::census::CensusError;
+use files::pieces::ValuesError;
+use files::{Model, SchemeFiles};
+use numerics::{BlockCodec, Scheme};
+use record::answer::CensusAnswer;
+use select::Selector;
+use std::path::PathBuf;
+
+/// Which tensors of which file are looked at, and for which schemes.
+#[derive(Clone, Debug)]
+pub struct CensusRequest {
+    /// The file, in either byte order.
+    pub file: PathBuf,
+    /// The selector of the tensors.
+    pub target: Selector,
+    /// The schemes whose changes are predicted.
+    pub against: Vec<Scheme>,
+}
+
+/// Looks at the values of a file. `progress` hears how many of how many tensors are done.
+///
+/// # Errors
+/// When the file or a file of a scheme cannot be read, the selector matches nothing, or a scheme fits none of the tensors.
+pub fn census(
+    request: &CensusRequest,
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<CensusAnswer, AskError> {
+    let mut files = SchemeFiles::default();
+    let schemes = request.against.iter().map(|scheme| files.read(scheme)).collect::<Result<Vec<Scheme>, _>>()?;
+    let model = Model::open_to_look(&request.file)?;
+    files::census::census(&model, &request.target, &schemes, codec, progress).map_err(|error| {
+        let shown = model.shown();
+        match error {
+            CensusError::Selector(error) => AskError::Selection { model: shown, source: error.into() },
+            CensusError::Values(error) => unreadable(&model, error),
+            CensusError::FitsNone { scheme, why, hint } => AskError::FitsNone { model: shown, scheme, why, hint },
+        }
+    })
+}
+
+/// The error of values that cannot be read; the file is named where the error does not do so itself.
+pub(super) fn unreadable(model: &Model, error: ValuesError) -> AskError {
+    match error {
+        ValuesError::Gguf(error) => AskError::Unreadable(error),
+        source => AskError::Values { model: model.shown(), source },
+    }
+}

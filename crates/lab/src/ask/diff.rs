@@ -1,0 +1,34 @@
+//! How far two files are apart, value by value.
+
+use super::AskError;
+use files::Model;
+use files::pieces::ValuesError;
+use numerics::BlockCodec;
+use record::answer::DiffAnswer;
+use std::path::PathBuf;
+
+/// Which files are compared.
+#[derive(Clone, Debug)]
+pub struct DiffRequest {
+    /// The reference.
+    pub a: PathBuf,
+    /// The file that is compared with it.
+    pub b: PathBuf,
+}
+
+/// Compares two files. `progress` hears how many of how many bytes of the reference are done.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn diff(
+    request: &DiffRequest,
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<DiffAnswer, AskError> {
+    let (a, b) = (Model::open_to_look(&request.a)?, Model::open_to_look(&request.b)?);
+    files::diff::diff(&a, &b, codec, progress).map_err(|error| match error {
+        ValuesError::Gguf(error) => AskError::Unreadable(error),
+        // Which of the two it is, the error does not say; the tensor it names is in both.
+        source => AskError::Values { model: format!("{} or {}", a.shown(), b.shown()), source },
+    })
+}

@@ -1,0 +1,192 @@
+//! Can this machine and this build do what assay does?
+
+use numerics::{BlockCodec, Scheme, TensorContext};
+use record::answer::{DOCTOR_FORMAT, DoctorAnswer, DoctorCheck};
+use std::path::PathBuf;
+use std::process::Command;
+use words::bytes;
+
+/// What a front knows of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoctorRequest {
+    /// The engine, its revision and the CPU features its kernels were built for.
+    pub engine_build: String,
+    /// The main memory that may be used, bytes; `None` where the system does not say.
+    pub available_memory_bytes: Option<u64>,
+    /// The Python that is asked for the package that some tests compare with.
+    pub python: Option<PathBuf>,
+}
+
+/// Makes all checks.
+pub fn doctor(request: &DoctorRequest, codec: &dyn BlockCodec) -> DoctorAnswer {
+    let checks = vec![
+        build(),
+        cpu(),
+        engine(&request.engine_build, codec),
+        known_answers(codec),
+        memory(request.available_memory_bytes),
+        disk(),
+        oracle(request.python.as_ref()),
+    ];
+    DoctorAnswer { format: DOCTOR_FORMAT, ok: checks.iter().all(|check| check.ok), checks }
+}
+
+fn check(name: &str, ok: bool, detail: String, hint: &str) -> DoctorCheck {
+    DoctorCheck { name: name.into(), ok, detail, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+}
+
+fn build() -> DoctorCheck {
+    let optimised = !cfg!(debug_assertions);
+    let hint = if optimised { "" } else { "this is a debug build, many times slower; build with --release" };
+    let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    check("build", true, format!("assay {version} for {arch} {os}"), hint)
+}
+
+/// Checks the CPU features that the engine's kernels are built for. Without one, the process would end at its first such
+/// instruction.
+fn cpu() -> DoctorCheck {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    #[cfg(target_arch = "x86_64")]
+    let (ok, features) = {
+        let features = [
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+            ("fma", std::arch::is_x86_feature_detected!("fma")),
+            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ];
+        let words: Vec<String> =
+            features.iter().map(|(n, has)| format!("{}{n}", if *has { "" } else { "no " })).collect();
+        (features.iter().all(|(_, has)| *has), words.join(", "))
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let (ok, features) = (true, "features not looked at on this architecture".to_owned());
+    let hint = if ok { "" } else { "the engine is built for x86-64 with AVX2, FMA and F16C; use a newer CPU" };
+    check("cpu", ok, format!("{threads} threads, {features}"), hint)
+}
+
+/// Checks that the engine's table of types is the container's.
+fn engine(build: &str, codec: &dyn BlockCodec) -> DoctorCheck {
+    let differs = gguf::GgmlType::ALL.iter().find(|ty| {
+        codec
+            .layout(ty.name())
+            .is_none_or(|layout| (layout.blck_size as u64, layout.type_size as u64) != (ty.blck_size(), ty.type_size()))
+    });
+    match differs {
+        None => check("engine", true, format!("{}, {} tensor types agree", build, gguf::GgmlType::ALL.len()), ""),
+        Some(ty) => {
+            let detail = format!("{}: blocks of {ty} are not as the container expects", build);
+            check("engine", false, detail, BROKEN_BUILD)
+        }
+    }
+}
+
+/// Checks a few values whose rounding anybody can check by hand.
+fn known_answers(codec: &dyn BlockCodec) -> DoctorCheck {
+    // BF16 has steps of 1/128 above 1: 1/256 and 3/256 lie halfway between neighbours, and the even one wins.
+    const PART: f32 = 1.0 / 256.0;
+    let cases: [(&str, &[f32], &[f32]); 4] = [
+        ("bf16", &[1.0 + PART, 1.0 + 3.0 * PART, -0.0], &[1.0, 1.0 + 4.0 * PART, -0.0]),
+        ("bf16:trunc", &[1.0 + 3.0 * PART, 1.0, -1.0 - 3.0 * PART], &[1.0 + 2.0 * PART, 1.0, -1.0 - 2.0 * PART]),
+        ("int8@row", &[127.0, 0.4, -2.5], &[127.0, 0.0, -2.0]),
+        ("q8_0", &Q8_0_GIVEN, &Q8_0_WANTED),
+    ];
+    for (text, given, wanted) in cases {
+        let mut values = given.to_vec();
+        let context = TensorContext { name: "self-check", n_per_row: values.len() };
+        let scheme = match text.parse::<Scheme>() {
+            Ok(scheme) => scheme,
+            Err(error) => return check("known answers", false, error.to_string(), BROKEN_BUILD),
+        };
+        if let Err(error) = scheme.fake_quantize(&mut values, &context, codec) {
+            return check("known answers", false, error.to_string(), BROKEN_BUILD);
+        }
+        let same = values.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits());
+        if !same {
+            let detail = format!("{text} of {given:?}: found {values:?}, wanted {wanted:?}");
+            return check("known answers", false, detail, BROKEN_BUILD);
+        }
+    }
+    check("known answers", true, format!("{} schemes round as they must", cases.len()), "")
+}
+
+/// A block of q8_0 whose scale is 1. ggml rounds halves away from zero, unlike the schemes above.
+const Q8_0_GIVEN: [f32; 32] = {
+    let mut values = [0.0; 32];
+    values[0] = 127.0;
+    values[1] = 2.5;
+    values[31] = -0.75;
+    values
+};
+const Q8_0_WANTED: [f32; 32] = {
+    let mut values = [0.0; 32];
+    values[0] = 127.0;
+    values[1] = 3.0;
+    values[31] = -1.0;
+    values
+};
+
+const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and report it";
+
+/// The memory that a small model in F32 takes with its logits and the engine itself.
+const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
+
+fn memory(available: Option<u64>) -> DoctorCheck {
+    let Some(available) = available else {
+        return check("memory", true, "not known on this system".into(), "");
+    };
+    let enough = available >= ENOUGH_MEMORY_BYTES;
+    let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
+    check("memory", true, format!("{} available", bytes(available)), hint)
+}
+
+/// The disk space that a run must find; its folder takes a few megabytes.
+const ENOUGH_DISK_BYTES: u64 = 256 << 20;
+
+fn disk() -> DoctorCheck {
+    match rustix::fs::statvfs(".") {
+        Ok(fs) => {
+            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+            let ok = free >= ENOUGH_DISK_BYTES;
+            let hint = if ok {
+                ""
+            } else {
+                "run folders are written here; free some space, or choose another folder for them"
+            };
+            check("disk", ok, format!("{} free in this folder", bytes(free)), hint)
+        }
+        Err(error) => check("disk", false, format!("this folder cannot be asked: {error}"), "is it still there?"),
+    }
+}
+
+/// Looks for the Python package that some tests compare with. Nothing that assay computes needs it.
+fn oracle(python: Option<&PathBuf>) -> DoctorCheck {
+    let version = python.and_then(|python| {
+        let script = "from importlib.metadata import version; print(version('gguf'))";
+        let found = Command::new(python).args(["-I", "-c", script]).output().ok()?;
+        found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
+    });
+    match version {
+        Some(version) => check("oracle", true, format!("gguf-py {version}"), ""),
+        None => check(
+            "oracle",
+            true,
+            "gguf-py not found; only comparisons with it are left out".into(),
+            "install numpy, ml_dtypes and gguf for the python3 on PATH; `assay verify` takes the path of another Python",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numerics::PlainCodec;
+
+    #[test]
+    fn a_codec_without_ggmls_types_is_a_broken_build_and_says_what_to_do() {
+        let request =
+            DoctorRequest { engine_build: "mock engine 1".into(), available_memory_bytes: None, python: None };
+        let answer = doctor(&request, &PlainCodec);
+        let failed: Vec<&str> = answer.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
+        assert_eq!((answer.ok, failed), (false, vec!["engine", "known answers"]));
+        assert!(answer.checks.iter().all(|check| check.ok || check.hint.is_some()));
+    }
+}
