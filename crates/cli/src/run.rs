@@ -2,7 +2,6 @@
 
 use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
@@ -87,9 +86,6 @@ fn exit_of(record: &RunRecord) -> Exit {
 /// From what was typed to a plan that can be run.
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let corpus = corpus::read(args.settings.text.as_deref())?;
-    for model in &args.models {
-        Model::open(model)?.require_scorable()?;
-    }
     let mut plan = match args.question.contains('=') {
         true => {
             let apply: Apply = args.question.parse()?;

@@ -12,11 +12,11 @@ mod mutants;
 
 use crate::engine_process;
 use crate::failure::{Exit, Outcome};
-use crate::model::Model;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table::{self, Align};
 use child::{Said, Task};
+use lab::files::Model;
 use llama::GgmlCodec;
 use mutants::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
@@ -72,9 +72,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     }
     let mut models = Vec::new();
     for path in &args.models {
-        let model = Model::open(path)?;
-        model.require_scorable()?;
-        models.push((path, escape_terminal(model.name())));
+        models.push((path, escape_terminal(Model::open_to_score(path)?.name())));
     }
     let mut python = python(args)?;
     let mut answer = Answer { report: Report::default(), mutants: Vec::new() };

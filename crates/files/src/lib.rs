@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`census`] | what a tensor's values say, as it is recorded |
+//! | [`open`] | the one way to open a model file |
 //! | [`scorable`] | whether a file holds something that predicts the next token |
 //! | [`rewrite`] | a new file from an old one, with tensors quantized in schemes |
 //! | [`diff`] | two files, value by value |
@@ -15,6 +16,7 @@ pub mod abreast;
 pub mod census;
 pub mod diff;
 mod imatrix_file;
+pub mod open;
 pub mod path_bytes;
 pub mod pieces;
 mod pipeline;
@@ -23,5 +25,6 @@ pub mod scheme_files;
 pub mod scorable;
 
 pub use abreast::{Held, side_by_side};
+pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};

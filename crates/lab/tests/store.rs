@@ -84,7 +84,8 @@ fn a_newer_store_and_a_folder_of_something_else_are_refused() {
     let lock = dir.join("plan.lock.json");
     let text = std::fs::read_to_string(&lock).expect("lock");
     std::fs::write(&lock, text.replacen("\"format\": 1", "\"format\": 2", 1)).expect("writes");
-    assert!(again(&room, &dir).contains("store format 2, this program knows 1"));
+    let said = again(&room, &dir);
+    assert!(said.contains("plan.lock.json: written by a newer assay: format 2, this program knows 1"), "{said}");
 
     let other = room.run_dir("other");
     std::fs::create_dir(&other).expect("creates");

@@ -2,6 +2,7 @@
 
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
+use crate::format::Format;
 use serde::{Deserialize, Serialize};
 
 /// One variant to be measured one way.
@@ -226,6 +227,9 @@ pub struct Floor {
     /// What was jittered, e.g. `ffn_norm` or `ffn_norm[layers=8]`: for single layers the floor may be the whole target's.
     pub target: String,
 }
+
+/// Version of [`CellRecord`]. The first is not said in a cell; a later one will be, before everything else.
+pub const CELL_FORMAT: Format = Format(1);
 
 /// One cell: immutable once written. Holds no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

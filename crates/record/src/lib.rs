@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`format`](mod@format) | versions of documents, looked at before anything else |
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
@@ -15,6 +16,7 @@ pub mod edit;
 pub mod engine;
 pub mod event;
 pub mod evidence;
+pub mod format;
 pub mod memory;
 pub mod run;
 pub mod sample;
@@ -25,6 +27,7 @@ pub use edit::*;
 pub use engine::*;
 pub use event::RunEvent;
 pub use evidence::*;
+pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;
 pub use sample::*;

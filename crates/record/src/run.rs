@@ -4,7 +4,11 @@
 use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
+use crate::format::Format;
 use serde::{Deserialize, Serialize};
+
+/// Version of [`RunRecord`].
+pub const RECORD_FORMAT: Format = Format(1);
 
 /// One control and whether it held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,8 +175,8 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    /// Format version of this record.
-    pub format: u32,
+    /// Version of this record.
+    pub format: Format,
     /// Version of assay.
     pub assay_version: String,
     /// Run id.

@@ -19,6 +19,7 @@ use files::scheme_files;
 use numerics::BlockCodec;
 use record::Arm;
 use record::MemoryNeeds;
+use record::RECORD_FORMAT;
 use record::RunEvent;
 use record::store::lock::{LockedEngine, PlanLock, RunIdentity};
 use record::store::{self, Fault, Store, StoreError};
@@ -35,9 +36,6 @@ use worker::{DeathCause, LinkFactory, Session, SessionError, SessionRequest};
 pub mod conclude;
 pub(crate) mod measure;
 pub mod model_file;
-
-/// Version of [`RunRecord`].
-pub const RECORD_FORMAT: u32 = 1;
 
 /// Why a run ended without a record.
 #[derive(Debug, thiserror::Error)]

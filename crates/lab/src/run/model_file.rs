@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use files::pieces::ValuesError;
-use files::{Held, side_by_side};
+use files::{Held, Model, OpenError, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::{StoredPrecision, Under, Values};
 use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
@@ -23,7 +23,10 @@ use words::{count, plural};
 /// Why a model's file cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
-    /// Not a sound GGUF file.
+    /// The file is not sound, or no engine can score it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file's tensors cannot be read.
     #[error(transparent)]
     Gguf(Box<GgufError>),
     /// The file cannot be hashed.
@@ -143,10 +146,9 @@ impl ModelFile {
     /// Opens and hashes a file and finds the plan's target in it.
     ///
     /// # Errors
-    /// When the file is not sound, or the target is not in it.
+    /// When the file is not sound, cannot be scored, or the target is not in it.
     pub fn open(path: &Path, plan: &Plan) -> Result<ModelFile, ModelFileError> {
-        let gguf = GgufFile::open(path)?;
-        let tensors: Vec<TensorId> = gguf.tensors().iter().map(TensorId::from).collect();
+        let Model { file: gguf, ids: tensors } = Model::open_to_score(path)?;
         let targets = |selector: &Selector| {
             let chosen = selector.targets(&tensors).map(|found| found.targets);
             chosen.map_err(|error| ModelFileError::Target { path: path.into(), source: Box::new(error.into()) })

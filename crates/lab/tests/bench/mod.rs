@@ -56,10 +56,18 @@ pub fn write_model(path: &Path, norms: Norms) {
     out.extend(b"GGUF");
     out.extend(3u32.to_le_bytes());
     out.extend((tensors.len() as u64).to_le_bytes());
-    out.extend(1u64.to_le_bytes());
-    string(&mut out, "general.architecture");
+    out.extend(3u64.to_le_bytes());
+    for (key, value) in [("general.architecture", "mock"), ("tokenizer.ggml.model", "mock")] {
+        string(&mut out, key);
+        out.extend(8u32.to_le_bytes());
+        string(&mut out, value);
+    }
+    // An array of one string: what cannot be turned into tokens cannot be scored.
+    string(&mut out, "tokenizer.ggml.tokens");
+    out.extend(9u32.to_le_bytes());
     out.extend(8u32.to_le_bytes());
-    string(&mut out, "mock");
+    out.extend(1u64.to_le_bytes());
+    string(&mut out, "token");
     let mut offset = 0u64;
     for (name, id, bytes) in &tensors {
         string(&mut out, name);

@@ -7,7 +7,9 @@
 //! A line that was cut off by a crash is the last one and is dropped; a changed line breaks the chain.
 
 use super::StoreError;
+use crate::format::{Format, stated};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -15,9 +17,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-const HEAD: &str = "{\"hash\":\"";
-const MIDDLE: &str = "\",\"body\":";
-const HASH_LEN: usize = 64;
+/// Version of a line. Lines of the first do not say it.
+pub const JOURNAL_FORMAT: Format = Format(1);
+
+/// A line as it is in the file: the hash is that of the body's text, byte for byte.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bound<'a> {
+    #[serde(default = "Format::first", skip_serializing_if = "Format::is_first")]
+    format: Format,
+    hash: &'a str,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,11 +78,13 @@ impl Journal {
             host: self.host.clone(),
             entry: serde_json::to_value(entry).map_err(json)?,
         };
-        let body = serde_json::to_string(&line).map_err(json)?;
-        let hash = hash(body.as_bytes());
-        let text = format!("{HEAD}{hash}{MIDDLE}{body}}}\n");
+        let body = serde_json::value::to_raw_value(&line).map_err(json)?;
+        let hash = hash(body.get().as_bytes());
+        let bound = Bound { format: JOURNAL_FORMAT, hash: &hash, body: &body };
+        let mut text = serde_json::to_vec(&bound).map_err(json)?;
+        text.push(b'\n');
         self.file
-            .write_all(text.as_bytes())
+            .write_all(&text)
             .and_then(|()| self.file.sync_data())
             .map_err(|source| StoreError::io("write", &self.path, source))?;
         self.seq += 1;
@@ -94,16 +108,11 @@ fn read_lines(path: &Path) -> Result<(Vec<(String, JournalLine)>, u64), StoreErr
     let mut lines: Vec<(String, JournalLine)> = Vec::new();
     for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
         let broken = |why: &str| StoreError::JournalBroken { path: path.into(), line: number + 1, why: why.into() };
-        let text = std::str::from_utf8(line).map_err(|_| broken("it is not UTF-8"))?;
-        let inner = text.trim_end_matches('\n').strip_prefix(HEAD).and_then(|rest| rest.strip_suffix('}'));
-        let Some((stated, body)) = inner
-            .filter(|rest| rest.is_char_boundary(HASH_LEN))
-            .map(|rest| rest.split_at(HASH_LEN))
-            .and_then(|(stated, rest)| Some((stated, rest.strip_prefix(MIDDLE)?)))
-        else {
-            return Err(broken("it is not a journal line"));
-        };
-        if hash(body.as_bytes()) != stated {
+        let version = stated(line).map_err(|_| broken("it is not a journal line"))?.unwrap_or(Format::FIRST);
+        version.check(JOURNAL_FORMAT).map_err(|source| StoreError::version(path, source))?;
+        let bound: Bound<'_> = serde_json::from_slice(line).map_err(|_| broken("it is not a journal line"))?;
+        let body = bound.body.get();
+        if hash(body.as_bytes()) != bound.hash {
             return Err(broken("its hash does not match its text"));
         }
         let line: JournalLine = serde_json::from_str(body).map_err(|_| broken("it is not a journal line"))?;
@@ -111,7 +120,7 @@ fn read_lines(path: &Path) -> Result<(Vec<(String, JournalLine)>, u64), StoreErr
         if (line.seq, line.prev.as_str()) != (expected.0, expected.1.as_str()) {
             return Err(broken("it does not follow from the line before"));
         }
-        lines.push((stated.into(), line));
+        lines.push((bound.hash.into(), line));
     }
     Ok((lines, whole as u64))
 }

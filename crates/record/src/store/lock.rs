@@ -1,8 +1,9 @@
 //! `plan.lock.json`: the plan as resolved, with the hash of everything that determines the numbers.
 
-use super::{STORE_FORMAT, StoreFormat};
+use super::STORE_FORMAT;
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
+use crate::format::Format;
 use crate::run::{CorpusRecord, Question};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PlanLock {
     /// Layout of the folder.
-    pub format: StoreFormat,
+    pub format: Format,
     /// What makes this run this run and no other.
     pub identity: RunIdentity,
     /// Windows of the whole-target cells: as asked, or as many as the shortest text has.

@@ -11,10 +11,12 @@
 //! .lock                held (flock) by the one run that writes
 //! ```
 
-use crate::cell::CellRecord;
+use crate::cell::{CELL_FORMAT, CellRecord};
 use crate::evidence::TensorEvidence;
-use crate::run::RunRecord;
+use crate::format::{Format, VersionError, read_versioned, stated};
+use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{ReferenceSample, Sample};
+use atomic::{PutError, put, sync_folder};
 use journal::Journal;
 use lock::PlanLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -22,20 +24,18 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     io::{ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
+pub mod atomic;
 pub mod journal;
 pub mod lock;
 
-/// Version of the folder's layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StoreFormat(pub u32);
+/// Version of the folder's layout, said by `plan.lock.json`.
+pub const STORE_FORMAT: Format = Format(1);
 
-/// The version this program writes.
-pub const STORE_FORMAT: StoreFormat = StoreFormat(1);
+/// Version of the lines in `samples/` and `faults.jsonl`. A file of a later version says it in a line of its own, the first.
+pub const LINES_FORMAT: Format = Format(1);
 
 const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
@@ -78,13 +78,15 @@ pub enum StoreError {
         /// The journal's place.
         path: PathBuf,
     },
-    /// Written by a newer program.
-    #[error("{}: store format {}, this program knows {}\nhint: use the newer assay, or another --out folder", .path.display(), .found.0, STORE_FORMAT.0)]
+    /// A newer program has written the file.
+    #[error("{}: written by a newer assay: format {found}, this program knows {known}\nhint: use the newer assay", .path.display())]
     Newer {
-        /// Folder.
+        /// File.
         path: PathBuf,
         /// Its version.
-        found: StoreFormat,
+        found: Format,
+        /// The newest version that this program reads.
+        known: Format,
     },
     /// Another plan's run.
     #[error("{}: holds another run: {difference}\nhint: choose another folder with --out, remove that one, or repeat the run that is there", .path.display())]
@@ -125,12 +127,25 @@ impl StoreError {
         StoreError::Corrupt { path: path.into(), why: source.to_string() }
     }
 
+    pub(crate) fn version(path: &Path, source: VersionError) -> Self {
+        match source {
+            VersionError::Newer { found, known } => StoreError::Newer { path: path.into(), found, known },
+            VersionError::Json(source) => StoreError::json(path, source),
+        }
+    }
+
     /// The user can mend it: the choice of folder, its permissions, or the room on the disk.
     pub fn is_input(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => advice(source.kind()).is_some(),
             _ => true,
         }
+    }
+}
+
+impl From<PutError> for StoreError {
+    fn from(error: PutError) -> Self {
+        StoreError::Io { doing: error.doing, path: error.path, source: error.source }
     }
 }
 
@@ -210,15 +225,7 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
     let path = dir.join(PLAN_LOCK);
     match std::fs::read(&path) {
         Ok(bytes) => {
-            #[derive(Deserialize)]
-            struct Head {
-                format: StoreFormat,
-            }
-            let head: Head = serde_json::from_slice(&bytes).map_err(|source| StoreError::json(&path, source))?;
-            if head.format > STORE_FORMAT {
-                return Err(StoreError::Newer { path: dir.into(), found: head.format });
-            }
-            serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::json(&path, source))
+            read_versioned(&bytes, STORE_FORMAT).map(Some).map_err(|source| StoreError::version(&path, source))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries = match std::fs::read_dir(dir) {
@@ -256,9 +263,26 @@ pub fn is_finished(dir: &Path) -> bool {
 /// The record of a finished run.
 ///
 /// # Errors
-/// When there is none, or it cannot be read.
+/// When there is none, a newer program has written it, or it cannot be read.
 pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
-    read_json(&dir.join(RUN))
+    read_json(&dir.join(RUN), RECORD_FORMAT)
+}
+
+/// The finished cell of that key.
+///
+/// # Errors
+/// When there is none, a newer program has written it, or it cannot be read.
+pub fn read_cell(dir: &Path, key: &str) -> Result<CellRecord, StoreError> {
+    read_json(&cell_path(dir, key), CELL_FORMAT)
+}
+
+/// What was measured of the cell of that key, without changing its file: a line that a crash cut off is passed over.
+///
+/// # Errors
+/// When a newer program has written it, or a whole line cannot be read.
+pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
+    let path = samples_path(dir, key);
+    cell_samples(&path, read_lines(&path)?.lines)
 }
 
 /// Keys of the finished cells, sorted.
@@ -335,19 +359,7 @@ impl Store {
     /// When a whole line cannot be read.
     pub fn samples(&self, key: &str) -> Result<CellSamples, StoreError> {
         let path = self.samples_path(key);
-        let mut samples = CellSamples::default();
-        for line in read_whole_lines(&path)? {
-            match line {
-                SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
-                SampleLine::Sample(sample) => {
-                    samples.by_chunk.entry(sample.chunk).or_insert(sample);
-                }
-                SampleLine::Reference(_) => {
-                    return Err(StoreError::Corrupt { path, why: "holds a reference among a cell's samples".into() });
-                }
-            }
-        }
-        Ok(samples)
+        cell_samples(&path, read_whole_lines(&path)?)
     }
 
     /// What is there of a reference, by window.
@@ -391,23 +403,29 @@ impl Store {
     /// Writes a finished cell, once. Writing it again must give the same bytes.
     ///
     /// # Errors
-    /// When the cell is there and differs, or the disk fails.
+    /// When the cell is there and differs or is of a newer program, or the disk fails.
     pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
-        let path = self.dir.join("cells").join(format!("{}.json", cell.key));
+        let path = cell_path(&self.dir, &cell.key);
         match std::fs::read(&path) {
             Ok(there) if there == json_bytes(&path, cell)? => Ok(()),
-            Ok(_) => Err(StoreError::CellDiffers { path }),
+            Ok(there) => match read_versioned::<CellRecord>(&there, CELL_FORMAT) {
+                Err(newer @ VersionError::Newer { .. }) => Err(StoreError::version(&path, newer)),
+                _ => Err(StoreError::CellDiffers { path }),
+            },
             Err(error) if error.kind() == ErrorKind::NotFound => write_json(&path, cell),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
     }
 
-    /// Writes the run's record.
+    /// Writes the run's record, in place of the one that is there.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the record that is there is of a newer program, or the disk fails.
     pub fn write_run(&self, record: &RunRecord) -> Result<(), StoreError> {
-        write_json(&self.dir.join(RUN), record)
+        let path = self.dir.join(RUN);
+        let there = std::fs::read(&path).ok().and_then(|there| stated(&there).ok()?);
+        there.unwrap_or(RECORD_FORMAT).check(RECORD_FORMAT).map_err(|source| StoreError::version(&path, source))?;
+        write_json(&path, record)
     }
 
     /// Keeps a failed control.
@@ -428,8 +446,33 @@ impl Store {
 
     /// Where the samples of a cell or reference of that key are kept.
     pub fn samples_path(&self, key: &str) -> PathBuf {
-        self.dir.join("samples").join(format!("{key}.jsonl"))
+        samples_path(&self.dir, key)
     }
+}
+
+fn samples_path(dir: &Path, key: &str) -> PathBuf {
+    dir.join("samples").join(format!("{key}.jsonl"))
+}
+
+fn cell_path(dir: &Path, key: &str) -> PathBuf {
+    dir.join("cells").join(format!("{key}.json"))
+}
+
+fn cell_samples(path: &Path, lines: Vec<SampleLine>) -> Result<CellSamples, StoreError> {
+    let mut samples = CellSamples::default();
+    for line in lines {
+        match line {
+            SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
+            SampleLine::Sample(sample) => {
+                samples.by_chunk.entry(sample.chunk).or_insert(sample);
+            }
+            SampleLine::Reference(_) => {
+                let why = "holds a reference among a cell's samples".into();
+                return Err(StoreError::Corrupt { path: path.into(), why });
+            }
+        }
+    }
+    Ok(samples)
 }
 
 fn has_entries(folder: &Path) -> Result<bool, StoreError> {
@@ -448,9 +491,9 @@ fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+fn read_json<T: DeserializeOwned>(path: &Path, known: Format) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
-    serde_json::from_slice(&bytes).map_err(|source| StoreError::json(path, source))
+    read_versioned(&bytes, known).map_err(|source| StoreError::version(path, source))
 }
 
 fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
@@ -459,21 +502,8 @@ fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, StoreError
     Ok(bytes)
 }
 
-/// Temp → fsync → rename → fsync folder: a reader sees the whole file or none, also after a power cut.
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let io = |source| StoreError::io("write", path, source);
-    let bytes = json_bytes(path, value)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // Temporary files are private unless told otherwise; the umask still counts.
-    let readable = std::fs::Permissions::from_mode(0o644);
-    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(io)?;
-    temp.write_all(&bytes).and_then(|()| temp.as_file().sync_all()).map_err(io)?;
-    temp.persist(path).map_err(|error| io(error.error))?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::io("sync", folder, source))
+    Ok(put(path, &json_bytes(path, value)?)?)
 }
 
 fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
@@ -483,32 +513,50 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
     let is_new = !path.exists();
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     file.write_all(&text).and_then(|()| file.sync_data()).map_err(io)?;
-    if is_new { sync_folder(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
+    if is_new { Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?) } else { Ok(()) }
 }
 
 /// Lines of a file that may not exist; what follows the last newline is cut off, since a crash tore it.
 fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StoreError::io("read", path, error)),
-    };
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    if whole < bytes.len() {
+    let found = read_lines(path)?;
+    if found.whole < found.bytes {
         let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
-            file.set_len(whole as u64)?;
+            file.set_len(found.whole)?;
             file.sync_data()
         });
         cut.map_err(|source| StoreError::io("truncate", path, source))?;
     }
-    bytes[..whole]
-        .split_inclusive(|&byte| byte == b'\n')
-        .enumerate()
-        .map(|(number, line)| {
-            serde_json::from_slice(line).map_err(|error| StoreError::Corrupt {
-                path: path.into(),
-                why: format!("line {}: {error}", number + 1),
-            })
-        })
-        .collect()
+    Ok(found.lines)
+}
+
+/// A file of lines.
+struct Lines<T> {
+    lines: Vec<T>,
+    /// Bytes up to the end of the last whole line.
+    whole: u64,
+    /// Bytes of the file.
+    bytes: u64,
+}
+
+/// Whole lines of a file that may not exist.
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(StoreError::io("read", path, error)),
+    };
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let mut lines = Vec::new();
+    for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if number == 0
+            && let Some(format) = stated(line).ok().flatten()
+        {
+            format.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
+            continue;
+        }
+        let line = serde_json::from_slice(line)
+            .map_err(|error| StoreError::Corrupt { path: path.into(), why: format!("line {}: {error}", number + 1) })?;
+        lines.push(line);
+    }
+    Ok(Lines { lines, whole: whole as u64, bytes: bytes.len() as u64 })
 }

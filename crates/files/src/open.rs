@@ -1,0 +1,158 @@
+//! The one way to open a model file: a caller says what for, and gets a file that is fit for that.
+//!
+//! | opened | byte order | holds something that predicts the next token |
+//! |---|---|---|
+//! | [to look](Model::open_to_look) at its values | either | need not |
+//! | [to rewrite](Model::open_to_rewrite) it | little-endian | need not |
+//! | [to score](Model::open_to_score) it with an engine | little-endian | yes |
+
+use crate::scorable::{NotScorable, check_scorable};
+use gguf::{GgufError, GgufFile, escape_terminal};
+use select::TensorId;
+use std::path::{Path, PathBuf};
+
+/// An open model file and its tensors as selectors see them.
+#[derive(Debug)]
+pub struct Model {
+    /// The container.
+    pub file: GgufFile,
+    /// The tensors' names, types and extents: one for each of `file.tensors()`, in that order.
+    pub ids: Vec<TensorId>,
+}
+
+/// Why a model file cannot be opened for a purpose. Displays the path, and a `hint:` line where there is advice.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not a sound GGUF file, or not in the byte order that is wanted.
+    #[error(transparent)]
+    Gguf(Box<GgufError>),
+    /// The file is sound, and no engine can score it.
+    #[error("{}: {source}", shown(.path))]
+    NotScorable {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What it is instead.
+        source: NotScorable,
+    },
+}
+
+impl From<GgufError> for OpenError {
+    fn from(error: GgufError) -> Self {
+        OpenError::Gguf(Box::new(error))
+    }
+}
+
+impl OpenError {
+    /// The file that cannot be opened.
+    pub fn path(&self) -> &Path {
+        match self {
+            OpenError::Gguf(error) => &error.path,
+            OpenError::NotScorable { path, .. } => path,
+        }
+    }
+}
+
+impl Model {
+    /// Opens a file in either byte order, to look at its values.
+    ///
+    /// # Errors
+    /// When the file is not sound.
+    pub fn open_to_look(path: &Path) -> Result<Model, OpenError> {
+        Ok(Model::of(GgufFile::open_either_endian(path)?))
+    }
+
+    /// Opens a little-endian file, to write another one from it.
+    ///
+    /// # Errors
+    /// When the file is not sound.
+    pub fn open_to_rewrite(path: &Path) -> Result<Model, OpenError> {
+        Ok(Model::of(GgufFile::open(path)?))
+    }
+
+    /// Opens a little-endian file that an engine can score token by token. Whether it can is read from the header, before
+    /// an engine is started on it.
+    ///
+    /// # Errors
+    /// When the file is not sound, or nothing in it predicts the next token.
+    pub fn open_to_score(path: &Path) -> Result<Model, OpenError> {
+        let model = Model::open_to_rewrite(path)?;
+        match check_scorable(&model.file) {
+            Ok(()) => Ok(model),
+            Err(source) => Err(OpenError::NotScorable { path: path.into(), source }),
+        }
+    }
+
+    fn of(file: GgufFile) -> Model {
+        let ids = file.tensors().iter().map(TensorId::from).collect();
+        Model { file, ids }
+    }
+
+    /// The file's path; of a split model, that of its first file.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        file_name(self.path())
+    }
+
+    /// The file's path as it may be shown.
+    pub fn shown(&self) -> String {
+        shown(self.path())
+    }
+}
+
+/// The last part of a path as text.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// A path as it may be shown.
+pub(crate) fn shown(path: &Path) -> String {
+    escape_terminal(path.as_os_str().as_encoded_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of one key, and nothing else.
+    fn without_weights(dir: &Path) -> PathBuf {
+        let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let bytes = [
+            &b"GGUF"[..],
+            &3u32.to_le_bytes(),
+            &0u64.to_le_bytes(),
+            &1u64.to_le_bytes(),
+            &string("general.architecture"),
+            &8u32.to_le_bytes(),
+            &string("llama"),
+        ];
+        let path = dir.join("vocabulary\u{1b}.gguf");
+        std::fs::write(&path, bytes.concat()).expect("a file");
+        path
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_scored_is_named_and_can_still_be_looked_at() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = without_weights(dir.path());
+        assert!(Model::open_to_look(&path).is_ok_and(|model| model.ids.is_empty()));
+        assert!(Model::open_to_rewrite(&path).is_ok());
+        let error = Model::open_to_score(&path).expect_err("nothing to score");
+        assert!(matches!(&error, OpenError::NotScorable { source: NotScorable::NoWeights, .. }), "{error}");
+        assert_eq!(error.path(), path);
+        let said = error.to_string();
+        assert!(said.contains("vocabulary\\u{1b}.gguf: found a vocabulary without a model"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_whatever_it_was_wanted_for() {
+        let path = Path::new("absent.gguf");
+        for open in [Model::open_to_look, Model::open_to_rewrite, Model::open_to_score] {
+            let error = open(path).expect_err("absent");
+            assert!(error.path() == path && error.to_string().starts_with("absent.gguf: cannot be opened"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A small file put in place: temporary file → fsync → rename → fsync of the folder. A reader sees the whole file or none,
+//! also after a power cut. Model files, which are large, have a way of their own in `gguf` (decision 0034).
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A step of putting a file in place, or of making its folder, that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot {doing}: {source}", .path.display())]
+pub struct PutError {
+    /// The step: `create`, `write` or `sync`.
+    pub doing: &'static str,
+    /// The file, or its folder.
+    pub path: PathBuf,
+    /// The reason that the system gives.
+    pub source: io::Error,
+}
+
+/// Writes a file, in place of the one that is there. Everyone may read it, as far as the umask lets them.
+///
+/// # Errors
+/// When the system refuses a step. What was there before is still whole then, unless the error is about the folder.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), PutError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |source| PutError { doing: "write", path: path.into(), source };
+    // Temporary files are private unless told otherwise.
+    let readable = Permissions::from_mode(0o644);
+    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(failed)?;
+    temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).map_err(failed)?;
+    temp.persist(path).map_err(|error| failed(error.error))?;
+    sync_folder(folder)
+}
+
+/// Waits until the disk has the names in a folder.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), PutError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| PutError { doing: "sync", path: folder.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.json");
+        for bytes in [&b"first"[..], b"second"] {
+            put(&path, bytes).expect("written");
+            assert_eq!(std::fs::read(&path).expect("there"), bytes);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1);
+        let error = put(&dir.path().join("no/folder"), b"").expect_err("no folder");
+        assert!(error.to_string().contains("no/folder: cannot write: "), "{error}");
+    }
+}
