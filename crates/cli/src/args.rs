@@ -2,7 +2,7 @@
 
 use crate::failure::Exit;
 use crate::output;
-use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, sweep, verify};
+use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, sweep, task, verify};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -46,11 +46,13 @@ pub enum Command {
     Quantize(quantize::QuantizeArgs),
     /// Compare two files value by value
     Diff(diff::DiffArgs),
-    /// Measure perplexity, and with --apply the distance from the untouched model
+    /// Measure perplexity and, with --apply, how far a variant is from the untouched model
     Eval(eval::EvalArgs),
-    /// Let the model answer prompts through its chat template, and with --apply the variant beside it
+    /// Score multiple-choice tasks with the model and, with --apply, with a variant
+    Task(task::TaskArgs),
+    /// Compare chat answers of the model and, with --apply, of a variant
     Chat(chat::ChatArgs),
-    /// Hold every layer singly in a scheme and rank the layers by what that costs
+    /// Quantize one layer at a time and rank layers by KL divergence
     Sweep(sweep::SweepArgs),
     /// Ask a question of some models, with all its controls, and write a report
     Run(run::RunArgs),

@@ -16,22 +16,31 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 
 /// The file's text, or the built-in one.
 pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
-    let Some(path) = path else {
-        return Ok(Corpus { name: "built-in".into(), text: BUILT_IN.into() });
-    };
+    match path {
+        None => Ok(Corpus { name: "built-in".into(), text: BUILT_IN.into() }),
+        Some(path) => read_file(path, "--text"),
+    }
+}
+
+/// The text of a file that was given with this option.
+pub fn read_file(path: &Path, option: &str) -> Result<Corpus, Failure> {
     let shown = escape_terminal(path.as_os_str().as_encoded_bytes());
-    let text = read_file(path).with_context(|| shown.clone())?;
+    let text = text_of(path, option).with_context(|| shown.clone())?;
     if text.trim().is_empty() {
-        let error = anyhow!("{shown}: is empty or blank, wanted text\nhint: leave --text out to use the built-in text");
-        return Err(error.into());
+        let hint = match option {
+            "--text" => "leave --text out to use the built-in text".to_owned(),
+            _ => format!("check the path given with {option}"),
+        };
+        return Err(anyhow!("{shown}: is empty or blank, wanted text\nhint: {hint}").into());
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(Corpus { name, text })
 }
 
-fn read_file(path: &Path) -> anyhow::Result<String> {
+fn text_of(path: &Path, option: &str) -> anyhow::Result<String> {
     // Looked at before it is opened: opening a FIFO would wait for ever.
-    let metadata = std::fs::metadata(path).context("cannot be opened\nhint: check the path given with --text")?;
+    let metadata = std::fs::metadata(path);
+    let metadata = metadata.with_context(|| format!("cannot be opened\nhint: check the path given with {option}"))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "directory" } else { "FIFO, device or socket" };
         return Err(anyhow!("is a {found}, wanted a text file\nhint: save the text to a file first"));

@@ -1,5 +1,7 @@
 //! Exit codes, and errors on their way to the user.
 
+use crate::ask;
+use lab::ask::AskError;
 use std::process::ExitCode;
 use words::escape_terminal;
 
@@ -36,10 +38,13 @@ pub struct Failure {
     pub error: anyhow::Error,
 }
 
-/// What the user gave cannot be used, unless something says otherwise.
+/// What the user gave cannot be used, unless the error says otherwise: an unanswered question knows whose fault that is.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { exit: Exit::BadInput, error: error.into() }
+        match error.into().downcast::<AskError>() {
+            Ok(unanswered) => ask::failed(unanswered),
+            Err(error) => Failure { exit: Exit::BadInput, error },
+        }
     }
 }
 
@@ -90,6 +95,20 @@ mod tests {
         let failure = Failure::from(error);
         assert_eq!(failure.render(), "error: saving a.json: cannot write: disk full\nhint: free some space\n");
         assert_eq!(failure.exit, Exit::BadInput);
+    }
+
+    #[test]
+    fn an_unanswered_question_keeps_its_exit_code_on_its_way_up() {
+        let early = || AskError::TouchedEarly { model: "m.gguf".into(), layer: 1, rel_rmse: 0.5 };
+        let asked = || -> Result<(), Failure> { Err(early())? };
+        let failure = asked().expect_err("withheld");
+        assert_eq!(failure.exit, Exit::ControlFailed);
+        let said = failure.render();
+        assert!(said.starts_with("error: m.gguf: the residual stream differs after layer 1"), "{said}");
+        assert!(said.ends_with("\nhint: this is a bug in assay; please report it\n"), "{said}");
+        let why = "it is not finite".into();
+        assert_eq!(Failure::from(AskError::Variant { model: "m.gguf".into(), why }).exit, Exit::Engine);
+        assert_eq!(Failure::from(AskError::NoLayer { model: "m.gguf".into() }).exit, Exit::BadInput);
     }
 
     #[test]

@@ -11,11 +11,12 @@
 //! | `table` | columns of text |
 //! | `progress` | how far long work is |
 //! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
-//! | `model`, `corpus`, `settings`, `variant` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
-//! | `session` | a worker with a model and a text |
+//! | `model`, `corpus`, `settings`, `question` | what several subcommands take: a model file, a text, the pinned settings, `--apply` |
+//! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
 mod args;
+mod ask;
 mod census;
 mod chat;
 mod corpus;
@@ -31,16 +32,16 @@ mod output;
 mod progress;
 mod python;
 mod quantize;
+mod question;
 mod report;
 mod run;
 mod schemes;
 mod selectors;
-mod session;
 mod settings;
 mod status;
 mod sweep;
 mod table;
-mod variant;
+mod task;
 mod verify;
 mod worker;
 
@@ -68,6 +69,7 @@ fn run(args: Args, output: &Output) -> Outcome {
         Command::Quantize(args) => quantize::run(&args, &llama::GgmlCodec, output),
         Command::Diff(args) => diff::run(&args, &llama::GgmlCodec, output),
         Command::Eval(args) => eval::run(&args, output),
+        Command::Task(args) => task::run(&args, output),
         Command::Chat(args) => chat::run(&args, output),
         Command::Sweep(args) => sweep::run(&args, output),
         Command::Run(args) => run::run(&args, output),

@@ -36,11 +36,6 @@ impl Model {
         Model { file, ids }
     }
 
-    /// Refuses a file that holds nothing that predicts the next token, before an engine is started on it.
-    pub fn require_scorable(&self) -> Result<(), Failure> {
-        lab::check_scorable(&self.file).map_err(|error| self.refuses(error))
-    }
-
     /// File name without folder.
     pub fn name(&self) -> String {
         let path = self.file.path();

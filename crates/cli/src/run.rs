@@ -96,7 +96,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     plan.chunks = args.settings.chunks as usize;
     plan.layer_chunks = args.layer_chunks as usize;
     plan.settings = args.settings.engine();
-    plan.n_threads = args.settings.threads as usize;
+    plan.n_threads = args.settings.machine.threads as usize;
     plan.max_memory_bytes = args.settings.max_memory_bytes();
     Ok(plan)
 }

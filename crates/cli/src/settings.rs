@@ -1,6 +1,7 @@
 //! The settings that every measurement shares: their defaults, and the options that change them.
 
-use ::eval::EngineSettings;
+use lab::ask::Conditions;
+use record::EngineSettings;
 use std::path::PathBuf;
 
 /// The options of every subcommand that measures.
@@ -9,12 +10,19 @@ pub struct SettingsArgs {
     /// Text to measure on; the built-in text if left out
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
-    /// Window length in tokens
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
-    pub ctx: u32,
     /// Windows to measure, at most; a short text has fewer
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: u32,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Options of everything that runs a model: how much of a text it sees at once, and what it may use of the machine.
+#[derive(Debug, clap::Args)]
+pub struct MachineArgs {
+    /// Context length in tokens: of a window, a task or a conversation
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    pub ctx: u32,
     /// Threads, 0 for one per core; results do not depend on it
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     pub threads: u32,
@@ -39,11 +47,23 @@ pub fn available_memory() -> Option<u64> {
 impl SettingsArgs {
     /// The engine's settings for this window length; everything else in them is pinned.
     pub fn engine(&self) -> EngineSettings {
-        EngineSettings { n_gpu_layers: self.gpu_layers, ..EngineSettings::pinned(self.ctx) }
+        EngineSettings { n_gpu_layers: self.machine.gpu_layers, ..EngineSettings::pinned(self.machine.ctx) }
     }
 
     /// The memory that may be used, in bytes; `None` where neither the user nor the system says.
     pub fn max_memory_bytes(&self) -> Option<u64> {
-        self.max_memory.or_else(available_memory)
+        self.machine.max_memory.or_else(available_memory)
+    }
+}
+
+impl MachineArgs {
+    /// What a question is measured under. Where the user sets no limit to memory, the system does.
+    pub fn conditions(&self) -> Conditions {
+        Conditions {
+            n_ctx: self.ctx,
+            n_gpu_layers: self.gpu_layers,
+            n_threads: self.threads as usize,
+            max_memory_bytes: self.max_memory.or_else(available_memory),
+        }
     }
 }

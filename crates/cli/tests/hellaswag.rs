@@ -1,4 +1,4 @@
-//! `assay eval --hellaswag` on a small model through the real engine, and on a real one beside llama-perplexity's score.
+//! `assay task --tasks hellaswag:FILE` on a small model through the real engine, and on a real one beside llama-perplexity's score.
 
 mod support;
 
@@ -35,15 +35,20 @@ fn room() -> tempfile::TempDir {
     folder
 }
 
+/// The whole answer, and its scores on the one file.
 fn tasks(folder: &Path, args: &[&str]) -> Value {
-    json(folder, &[&["eval", "m.gguf", "--hellaswag", "tasks.txt", "--json", "--quiet"], args].concat())
+    let answer =
+        json(folder, &[&["task", "m.gguf", "--tasks", "hellaswag:tasks.txt", "--json", "--quiet"], args].concat());
+    assert_eq!((&answer["format"], answer["tasks"].as_array().map(Vec::len)), (&1.into(), Some(1)), "{answer}");
+    answer["tasks"][0].clone()
 }
 
 #[test]
 fn every_ending_is_scored_and_an_unchanged_variant_scores_the_same() {
     let room = room();
     let plain = tasks(room.path(), &[]);
-    assert_eq!((&plain["n_tasks"], &plain["acc_norm_ref"]), (&3.into(), &Value::Null));
+    assert_eq!((&plain["n"], &plain["acc_norm_ref"]), (&3.into(), &Value::Null));
+    assert_eq!((&plain["name"], &plain["version"], &plain["chance"]), (&"hellaswag".into(), &1.into(), &0.25.into()));
     let scores = plain["ln_p"].as_array().expect("rows");
     assert!(
         scores.iter().all(|task| task.as_array().is_some_and(|endings| {
@@ -53,24 +58,30 @@ fn every_ending_is_scored_and_an_unchanged_variant_scores_the_same() {
     );
     let same = tasks(room.path(), &["--apply", "weights=identity"]);
     assert_eq!(same["ln_p"], plain["ln_p"]);
-    assert_eq!((&same["gained"], &same["lost"], &same["mcnemar_p"]), (&0.into(), &0.into(), &1.0.into()));
+    assert_eq!((&same["gained"], &same["lost"], &same["p_mcnemar"]), (&0.into(), &0.into(), &1.0.into()));
+    assert_eq!((&same["flips"], &same["margin_shift"]), (&0.into(), &0.0.into()));
     assert_eq!(same["acc_norm"], same["acc_norm_ref"]);
     let other = tasks(room.path(), &["--apply", "weights=int2@block32"]);
     assert_ne!(other["ln_p"], plain["ln_p"]);
+    assert!(other["margin_shift"].as_f64().is_some_and(|shift| shift != 0.0), "{other}");
     assert_eq!(tasks(room.path(), &["--threads", "1"])["ln_p"], plain["ln_p"]);
-    let one = tasks(room.path(), &["--tasks", "1"]);
+    let one = tasks(room.path(), &["--limit", "1"]);
     assert_eq!(one["ln_p"][0], plain["ln_p"][0]);
     assert!(
-        stdout(room.path(), &["eval", "m.gguf", "--hellaswag", "tasks.txt", "--quiet"])
-            .starts_with("HellaSwag acc_norm ")
+        stdout(room.path(), &["task", "m.gguf", "--tasks", "hellaswag:tasks.txt", "--quiet"])
+            .starts_with("hellaswag acc_norm ")
     );
+    let twice = ["task", "m.gguf", "--tasks", "hellaswag:tasks.txt,hellaswag:tasks.txt", "--json", "--quiet"];
+    let twice = json(room.path(), &twice);
+    assert_eq!(twice["tasks"].as_array(), Some(&vec![plain.clone(), plain]), "{twice}");
 }
 
 #[test]
 fn files_that_hold_no_whole_tasks_are_refused_by_line() {
     let room = room();
     let write = |text: &str| std::fs::write(room.path().join("bad.txt"), text).expect("a file");
-    let refuse = |args: &[&str]| refused(room.path(), &[&["eval", "m.gguf", "--hellaswag", "bad.txt"], args].concat());
+    let refuse =
+        |args: &[&str]| refused(room.path(), &[&["task", "m.gguf", "--tasks", "hellaswag:bad.txt"], args].concat());
     write("one\n0\n");
     assert!(refuse(&[]).contains("bad.txt: found 2 lines, wanted a multiple of 6"));
     write("c\n7\na\nb\nc\nd\n");
@@ -79,7 +90,21 @@ fn files_that_hold_no_whole_tasks_are_refused_by_line() {
     assert!(refuse(&[]).contains("no tokens of its own"));
     write(TASKS);
     assert!(refuse(&["--ctx", "16"]).contains("give a larger --ctx"));
-    assert!(refuse(&["--text", "tasks.txt"]).contains("cannot be used with"));
+    assert!(refuse(&["--layers", "0"]).contains("a choice of layers needs a scheme to apply"));
+}
+
+#[test]
+fn tasks_that_are_not_known_or_have_no_file_are_refused_with_what_is_known() {
+    let room = room();
+    let refuse = |tasks: &str| refused(room.path(), &["task", "m.gguf", "--tasks", tasks]);
+    for unknown in ["winogrande:tasks.txt", "grammar", "tasks.txt", "hellaswag:tasks.txt,grammar"] {
+        assert!(refuse(unknown).contains("is not a known task, wanted one of: hellaswag\n"), "{unknown}");
+    }
+    for nameless in ["hellaswag", "hellaswag:"] {
+        assert!(refuse(nameless).contains("hellaswag has no file, wanted hellaswag:FILE"), "{nameless}");
+    }
+    let absent = refuse("hellaswag:absent.txt");
+    assert!(absent.contains("absent.txt: cannot be opened") && absent.contains("given with --tasks"), "{absent}");
 }
 
 /// Made with `llama-perplexity --hellaswag -f` on these three tasks, by the peer of the same generation
@@ -89,6 +114,7 @@ fn a_real_model_finds_the_endings_that_llama_perplexity_says_it_finds() {
     let Some(path) = real_model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let room = room();
     let path = path.to_str().expect("UTF-8");
-    let answer = json(room.path(), &["eval", path, "--hellaswag", "tasks.txt", "--arm", "native", "--json", "--quiet"]);
-    assert_eq!(answer["acc_norm"].as_f64(), Some(1.0 / 3.0), "{answer}");
+    let tasks = ["--tasks", "hellaswag:tasks.txt", "--arm", "native", "--json", "--quiet"];
+    let answer = json(room.path(), &[&["task", path], &tasks[..]].concat());
+    assert_eq!(answer["tasks"][0]["acc_norm"].as_f64(), Some(1.0 / 3.0), "{answer}");
 }

@@ -2,7 +2,7 @@
 //! on nothing but them and a seed.
 
 use crate::softmax::exp;
-use record::Token;
+use record::{Sampling, Token};
 use serde::{Deserialize, Serialize};
 use stats::rng;
 
@@ -16,50 +16,33 @@ pub struct ChatMessage {
     pub content: String,
 }
 
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Sampling {
-    /// The most probable, the first of equals.
-    Greedy,
-    /// Drawn from softmax(logits / temperature) by a generator with this seed.
-    Seeded {
-        /// Greater than 0; 1 is the model's own distribution.
-        temperature: f64,
-        /// Seed; the same logits and seed give the same tokens.
-        seed: u64,
-    },
-}
-
-impl Sampling {
-    /// The token after `step` others of this answer, from `logits[n_vocab]`; `None` where one is not a number.
-    pub fn choose(self, logits: &[f32], step: u64) -> Option<Token> {
-        if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
-            return None;
-        }
-        let mut top = 0;
-        for (index, &logit) in logits.iter().enumerate() {
-            if logit > logits[top] {
-                top = index;
-            }
-        }
-        let index = match self {
-            Sampling::Greedy => top,
-            Sampling::Seeded { temperature, seed } => {
-                let highest = f64::from(logits[top]);
-                let weight = |logit: f32| exp(((f64::from(logit) - highest) / temperature).max(-1e4));
-                let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-                let mut left = uniform(seed, step) * sum;
-                let found = logits.iter().position(|&logit| {
-                    left -= weight(logit);
-                    left < 0.0
-                });
-                // Rounding may leave a little of the sum: then it is the last, or whatever is possible at all.
-                found.unwrap_or(top)
-            }
-        };
-        Token::try_from(index).ok()
+/// The token after `step` others of this answer, from `logits[n_vocab]`; `None` where one of them is not a number.
+pub fn choose_token(sampling: Sampling, logits: &[f32], step: u64) -> Option<Token> {
+    if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
+        return None;
     }
+    let mut top = 0;
+    for (index, &logit) in logits.iter().enumerate() {
+        if logit > logits[top] {
+            top = index;
+        }
+    }
+    let index = match sampling {
+        Sampling::Greedy => top,
+        Sampling::Seeded { temperature, seed } => {
+            let highest = f64::from(logits[top]);
+            let weight = |logit: f32| exp(((f64::from(logit) - highest) / temperature).max(-1e4));
+            let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+            let mut left = uniform(seed, step) * sum;
+            let found = logits.iter().position(|&logit| {
+                left -= weight(logit);
+                left < 0.0
+            });
+            // Rounding may leave a little of the sum: then it is the last, or whatever is possible at all.
+            found.unwrap_or(top)
+        }
+    };
+    Token::try_from(index).ok()
 }
 
 /// A number in [0, 1) that depends on nothing but seed and step.
@@ -81,9 +64,9 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_most_probable() {
-        assert_eq!(Sampling::Greedy.choose(&[0.0, 2.0, 2.0, -1.0], 0), Some(1));
-        assert_eq!(Sampling::Greedy.choose(&[0.0, f32::NAN], 0), None);
-        assert_eq!(Sampling::Greedy.choose(&[], 0), None);
+        assert_eq!(choose_token(Sampling::Greedy, &[0.0, 2.0, 2.0, -1.0], 0), Some(1));
+        assert_eq!(choose_token(Sampling::Greedy, &[0.0, f32::NAN], 0), None);
+        assert_eq!(choose_token(Sampling::Greedy, &[], 0), None);
     }
 
     #[test]
@@ -91,8 +74,10 @@ mod tests {
         // p = 1/2, 1/4, 1/4.
         let logits = [2f32.ln(), 0.0, 0.0];
         let sampling = Sampling::Seeded { temperature: 1.0, seed: 7 };
-        let draws: Vec<Token> = (0..20_000).map(|step| sampling.choose(&logits, step).expect("finite")).collect();
-        let again: Vec<Token> = (0..20_000).map(|step| sampling.choose(&logits, step).expect("finite")).collect();
+        let draws: Vec<Token> =
+            (0..20_000).map(|step| choose_token(sampling, &logits, step).expect("finite")).collect();
+        let again: Vec<Token> =
+            (0..20_000).map(|step| choose_token(sampling, &logits, step).expect("finite")).collect();
         assert_eq!(draws, again);
         for (token, p) in [(0, 0.5), (1, 0.25), (2, 0.25)] {
             let share = draws.iter().filter(|&&draw| draw == token).count() as f64 / 20_000.0;
@@ -100,7 +85,7 @@ mod tests {
             assert!((share - p).abs() < 0.018, "token {token}: {share}");
         }
         let other = Sampling::Seeded { temperature: 1.0, seed: 8 };
-        assert!((0..100).any(|step| other.choose(&logits, step) != sampling.choose(&logits, step)));
+        assert!((0..100).any(|step| choose_token(other, &logits, step) != choose_token(sampling, &logits, step)));
     }
 
     #[test]
@@ -113,9 +98,9 @@ mod tests {
     #[test]
     fn a_low_temperature_is_greedy_and_an_impossible_token_never_comes() {
         let cold = Sampling::Seeded { temperature: 1e-3, seed: 1 };
-        assert!((0..100).all(|step| cold.choose(&[0.0, 1.0, 0.5], step) == Some(1)));
+        assert!((0..100).all(|step| choose_token(cold, &[0.0, 1.0, 0.5], step) == Some(1)));
         let hot = Sampling::Seeded { temperature: 10.0, seed: 1 };
-        assert!((0..1000).all(|step| hot.choose(&[f32::NEG_INFINITY, 0.0, 0.0], step) != Some(0)));
+        assert!((0..1000).all(|step| choose_token(hot, &[f32::NEG_INFINITY, 0.0, 0.0], step) != Some(0)));
     }
 
     #[test]

@@ -13,8 +13,10 @@
 //! | [`plan`] | the question, its presets, and the cells it becomes |
 //! | [`run`](mod@run) | the run: files hashed, stages measured, everything kept as it comes, the record |
 //! | [`judge`] | samples to numbers to judgement: pure functions |
+//! | [`ask`] | one function a question, for fronts |
 //! | [`sweep`] | one scheme on every layer singly, all of it or as a race |
 
+pub mod ask;
 pub mod judge;
 pub mod plan;
 pub mod run;

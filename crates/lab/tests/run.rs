@@ -1,5 +1,7 @@
 //! Whole runs through a worker without an engine.
 
+#[path = "run/ask.rs"]
+mod ask;
 mod bench;
 #[path = "run/sweep.rs"]
 mod sweep;

@@ -6,11 +6,14 @@
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
+//! | [`sampling`] | how the tokens of an answer are chosen |
 //! | [`cell`] | a cell, and what came of it |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
+//! | [`answer`] | what each command prints as JSON |
 //! | [`store`] | the run folder: samples, cells, lock, journal |
 
+pub mod answer;
 pub mod cell;
 pub mod edit;
 pub mod engine;
@@ -20,6 +23,7 @@ pub mod format;
 pub mod memory;
 pub mod run;
 pub mod sample;
+pub mod sampling;
 pub mod store;
 
 pub use cell::*;
@@ -31,3 +35,4 @@ pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;
 pub use sample::*;
+pub use sampling::Sampling;

@@ -111,6 +111,14 @@ pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, Apply
 /// # Errors
 /// When a selector matches nothing, or two applications meet on a tensor or node.
 pub fn edits(applies: &[Apply], tensors: &[TensorId]) -> Result<Vec<Edit>, ApplyError> {
+    Ok(edits_by_apply(applies, tensors)?.into_iter().map(|(edit, _)| edit).collect())
+}
+
+/// The same edits, each with the application that asks for it: its scheme need not be parsed again.
+///
+/// # Errors
+/// When a selector matches nothing, or two applications meet on a tensor or node.
+pub fn edits_by_apply<'a>(applies: &'a [Apply], tensors: &[TensorId]) -> Result<Vec<(Edit, &'a Apply)>, ApplyError> {
     let mut chosen: BTreeMap<String, Vec<(Place, &Apply)>> = BTreeMap::new();
     let mut edits = Vec::new();
     for apply in applies {
@@ -126,7 +134,7 @@ pub fn edits(applies: &[Apply], tensors: &[TensorId]) -> Result<Vec<Edit>, Apply
                 return Err(ApplyError::Overlap { tensor, first: first.to_string(), second: apply.to_string() });
             }
             there.push((place, apply));
-            edits.push(Edit { tensor, scheme: apply.scheme.to_string(), carrier: Carrier::F32, place });
+            edits.push((Edit { tensor, scheme: apply.scheme.to_string(), carrier: Carrier::F32, place }, apply));
         }
     }
     Ok(edits)

@@ -29,7 +29,7 @@ pub mod tensor_id;
 pub mod weight_role;
 
 pub use activation_role::ActivationRole;
-pub use apply::{Applied, Apply, ApplyError, edits, resolve};
+pub use apply::{Applied, Apply, ApplyError, edits, edits_by_apply, resolve};
 pub use first_layer::{first_layer, layer_of};
 pub use layer_set::LayerSet;
 pub use selector::{Selection, Selector, SelectorError, n_layer};

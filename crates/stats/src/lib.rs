@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! scores by window ─▶ mean (clustered and i.i.d. standard error) · quantile · paired_differences
-//! right answers    ─▶ wilson · mcnemar
+//! a mean           ─▶ Mean::exp, by the delta method
+//! right answers    ─▶ Proportion (Wilson's interval) · PairedOutcomes (McNemar's test)
 //! cells by window  ─▶ race: which cells have the largest means, with as few windows as that takes
 //! seed             ─▶ rng: numbers, permutations
 //! ```
@@ -11,13 +12,15 @@
 //! |---|---|
 //! | `mean` | [`mean`], [`paired_differences`] and the errors of all estimates |
 //! | `quantile` | [`sort_finite`], [`quantile`] |
-//! | `proportion` | [`wilson`] and [`mcnemar`], for shares of right answers |
+//! | `delta` | [`Mean::exp`], by the delta method |
+//! | `proportion` | [`Proportion`], [`PairedOutcomes`], [`wilson`] and [`mcnemar`], for shares of right answers |
 //! | `race` | [`race`], with the variances from `moderated` and the quantiles from `student_t` |
 //! | [`rng`] | SplitMix64 and what is made from it |
 //!
 //! Names in the code say chunk, which is llama.cpp's word for a window. All sums run in the order given, in f64: equal
 //! input gives equal bits.
 
+mod delta;
 mod mean;
 mod moderated;
 mod proportion;
@@ -26,9 +29,10 @@ mod race;
 pub mod rng;
 mod student_t;
 
+pub use delta::FunctionOfMean;
 pub use mean::{MIN_CHUNKS_FOR_SE, Mean, StatsError, mean, paired_differences, sum};
 pub use moderated::{ChunkSample, PARTS};
-pub use proportion::{mcnemar, wilson};
+pub use proportion::{PairedOutcomes, Proportion, Z_95, mcnemar, wilson};
 pub use quantile::{quantile, sort_finite};
 pub use race::{Race, RaceRule, Standing, race};
 pub use student_t::upper_quantile;

@@ -2,6 +2,54 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
+/// Standard deviations to either side that hold 95 % of a normal distribution; llama-perplexity's figure.
+pub const Z_95: f64 = 1.959_963_984_54;
+
+/// A share of trials that came out right, with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Proportion {
+    /// Trials that came out right.
+    pub hits: usize,
+    /// All trials.
+    pub n: usize,
+    /// hits / n; NaN without a trial.
+    pub share: f64,
+    /// The lower end of Wilson's interval.
+    pub low: f64,
+    /// The upper end of Wilson's interval.
+    pub high: f64,
+}
+
+impl Proportion {
+    /// The share of `true` among trials.
+    pub fn of(trials: &[bool]) -> Proportion {
+        let (hits, n) = (trials.iter().filter(|right| **right).count(), trials.len());
+        let (low, high) = wilson(hits, n, Z_95);
+        Proportion { hits, n, share: hits as f64 / n as f64, low, high }
+    }
+}
+
+/// The same trials under two conditions, a reference and a variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairedOutcomes {
+    /// Trials that came out right under the variant only.
+    pub gained: usize,
+    /// Trials that came out right under the reference only.
+    pub lost: usize,
+    /// The p value of McNemar's test, exact and two-sided.
+    pub p: f64,
+}
+
+impl PairedOutcomes {
+    /// Compares trial by trial; trials that only one of the two has are left out.
+    pub fn of(reference: &[bool], variant: &[bool]) -> PairedOutcomes {
+        let pairs = || reference.iter().zip(variant);
+        let gained = pairs().filter(|(reference, variant)| !**reference && **variant).count();
+        let lost = pairs().filter(|(reference, variant)| **reference && !**variant).count();
+        PairedOutcomes { gained, lost, p: mcnemar(gained, lost) }
+    }
+}
+
 /// Wilson's interval for a share of `hits` in `n` trials, `z` standard deviations to either side; 0 to 1 for no trial.
 ///
 /// # Source
@@ -42,6 +90,27 @@ mod tests {
         let (low, high) = wilson(0, 10, 2.0);
         assert!(low.abs() < 1e-12 && high > 0.2);
         assert_eq!(wilson(0, 0, 2.0), (0.0, 1.0));
+    }
+
+    /// R's `qnorm(0.975)` is 1.959963984540054.
+    #[test]
+    fn a_proportion_has_wilsons_interval_at_95_percent() {
+        let found = Proportion::of(&[true, false, true, true]);
+        assert_eq!((found.hits, found.n, found.share), (3, 4, 0.75));
+        assert_eq!((found.low, found.high), wilson(3, 4, 1.959_963_984_54));
+        assert!((Z_95 - 1.959_963_984_540_054).abs() < 1e-12);
+    }
+
+    #[test]
+    fn paired_outcomes_count_changes_only() {
+        let reference = [true, true, false, false, false, false];
+        let variant = [true, false, true, true, true, false];
+        let found = PairedOutcomes::of(&reference, &variant);
+        assert_eq!((found.gained, found.lost), (3, 1));
+        // 1 of 4: 2·(1 + 4)/16.
+        assert!((found.p - 10.0 / 16.0).abs() < 1e-12);
+        let turned = PairedOutcomes::of(&variant, &reference);
+        assert_eq!((turned.gained, turned.lost, turned.p), (1, 3, found.p));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a run and its worker process say to each other: jobs go in, events come out, one JSON
 //! object a line. Everything here is plain data; the loop that serves it is [`crate::worker`].
 
-use eval::{ChatMessage, HeadShift, Sampling};
+use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
-use record::{Base, Edit, EngineInfo, EngineSettings, MemoryPlan, ReferenceSample, Sample, TensorEvidence, Token};
+use record::{
+    Base, Edit, EngineInfo, EngineSettings, MemoryPlan, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
+};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

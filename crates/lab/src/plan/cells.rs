@@ -9,9 +9,10 @@
 //! | all layers | the whole target, every arm |
 
 use crate::plan::Plan;
+use crate::plan::reference::reference;
 use eval::EngineSettings;
 use numerics::Scheme;
-use record::{Arm, Base, Carrier, Edit, Place};
+use record::{Base, Carrier, Edit, Place};
 use record::{Cell, Role, Stage};
 use select::LayerSet;
 use select::Target;
@@ -104,11 +105,6 @@ impl PlanTarget<'_> {
         let kept = chosen.iter().filter(|target| keep(target));
         kept.map(|target| (target.name(self.tensors).to_owned(), target.place())).collect()
     }
-
-    /// Tensors that no F32 kernel reads as they are stored; what a node holds is F32 in any arm.
-    fn is_carried(&self, target: &Target) -> bool {
-        matches!(target, Target::Weight(index, _) if !self.tensors[*index].ty.eq_ignore_ascii_case("f32"))
-    }
 }
 
 /// How much of the target a cell is about.
@@ -156,12 +152,10 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
 
     let identity = Scheme::identity();
     for &arm in &plan.arms {
-        let carried = match arm {
-            Arm::Exact => Vec::new(),
-            Arm::Native => target.of(target.chosen, |chosen| target.is_carried(chosen)),
-        };
         let untouched = Base { arm, carried: Vec::new() };
-        let base = Base { arm, ..Base::native(carried.iter().map(|(tensor, place)| (tensor.as_str(), *place))) };
+        let base = reference(arm, target.tensors, all.iter().map(|(tensor, place)| (tensor.as_str(), *place)));
+        let carried: Vec<(String, Place)> =
+            base.carried.iter().map(|carried| (carried.tensor().to_owned(), carried.place())).collect();
         let control = Stage::Controls;
         if !base.carried.is_empty() {
             push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &carried, What::All, chunks);
@@ -208,6 +202,7 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
 mod tests {
     use super::*;
     use crate::plan::Corpus;
+    use record::Arm;
     use std::collections::BTreeSet;
 
     fn plan() -> Plan {

@@ -11,6 +11,7 @@ use select::{Apply, ApplyError};
 use std::path::PathBuf;
 
 pub mod cells;
+pub mod reference;
 
 /// Windows of the whole-target cells unless stated otherwise.
 pub const DEFAULT_CHUNKS: usize = 16;

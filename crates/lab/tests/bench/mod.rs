@@ -1,6 +1,8 @@
 //! A model file small enough to write by hand, and a worker without an engine that measures it: its scores follow
 //! from what the schemes do to the file's values, so its evidence is true unless a fault is planted.
 
+mod asked;
+
 use eval::EngineInfo;
 use lab::protocol::{
     ActivationEvidence, Arm, Base, Carrier, Edit, Event, Job, ReferenceSample, Sample, TensorEvidence,
@@ -109,6 +111,8 @@ pub struct Faults {
     pub refuses: bool,
     /// No graph node reads the tensors.
     pub dead: bool,
+    /// A trace differs after layer 0, whatever was edited.
+    pub early: bool,
 }
 
 /// Starts mock workers and counts them.
@@ -201,8 +205,16 @@ impl WorkerLink for Link {
                     chunk_scored_bytes: vec![5; n_chunks],
                 });
             }
-            Job::Chat { .. } | Job::Attention { .. } | Job::Choose { .. } => unreachable!("a run measures"),
-            Job::Measure { base, cells, chunks, .. } => self.measure(&base, &cells, &chunks),
+            Job::Attention { .. } => unreachable!("the mock has no attention"),
+            Job::Chat { edits, chats, .. } => {
+                self.queue.extend(asked::replies(chats.len(), !edits.is_empty()));
+                self.measured();
+            }
+            Job::Choose { cells, tasks, .. } => {
+                self.queue.extend(asked::choices(&cells, &tasks));
+                self.measured();
+            }
+            Job::Measure { base, cells, chunks, trace } => self.measure(&base, &cells, &chunks, trace),
         }
         Ok(())
     }
@@ -224,7 +236,13 @@ impl WorkerLink for Link {
 }
 
 impl Link {
-    fn measure(&mut self, base: &Base, cells: &[lab::protocol::CellSpec], chunks: &[lab::protocol::ChunkWork]) {
+    fn measure(
+        &mut self,
+        base: &Base,
+        cells: &[lab::protocol::CellSpec],
+        chunks: &[lab::protocol::ChunkWork],
+        trace: bool,
+    ) {
         let mut applied = Vec::new();
         for work in chunks {
             self.queue.push_back(Event::Started { cell: None, chunk: work.chunk });
@@ -251,10 +269,18 @@ impl Link {
                     self.queue.push_back(Event::Applied { cell: cell.key.clone(), tensors: tensors.clone() });
                 }
                 *self.measured.borrow_mut().entry((cell.key.clone(), work.chunk)).or_default() += 1;
-                let sample = self.sample(base, cell, &tensors, work.chunk, &nll_ref, is_first);
+                let mut sample = self.sample(base, cell, &tensors, work.chunk, &nll_ref, is_first);
+                if trace {
+                    sample.residual = asked::residual(cell.first_layer, self.faults.early);
+                }
                 self.queue.push_back(Event::Sample(sample));
             }
         }
+        self.measured();
+    }
+
+    /// The job is done.
+    fn measured(&mut self) {
         let weights_after = if self.faults.leaks { "after" } else { "before" }.into();
         self.queue.push_back(Event::Measured { weights_before: "before".into(), weights_after });
     }

@@ -3,8 +3,8 @@
 use crate::loaded::Loaded;
 use crate::protocol::{Answer, CellSpec, Event};
 use crate::serve::{JobError, Worker};
-use eval::{ChatMessage, EngineError, Hook, Sampling, Token};
-use record::{Base, Edit};
+use eval::{ChatMessage, EngineError, Hook, Token, choose_token};
+use record::{Base, Edit, Sampling};
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -70,7 +70,7 @@ impl<W: Write> Worker<'_, W> {
                 if tokens.len() >= limits.max_tokens {
                     return None;
                 }
-                let Some(token) = limits.sampling.choose(logits, tokens.len() as u64) else {
+                let Some(token) = choose_token(limits.sampling, logits, tokens.len() as u64) else {
                     is_bad = true;
                     return None;
                 };

@@ -1,0 +1,58 @@
+//! What is heard while a question is answered, in words; and what an unanswered one means for the exit code.
+
+use crate::failure::{Exit, Failure};
+use crate::progress::Progress;
+use lab::ask::{AskError, AskErrorKind, AskEvent};
+use lab::run::session_hint;
+use words::{escape_terminal, plural};
+
+/// Said where a matrix that is used in two ways is changed as a whole.
+const BOTH_USES: &str =
+    "token_embd.weight is the output head too: both uses change; token_embd[use=lookup] is one of them";
+
+/// Shows an event. What is said when measuring begins is the command's own: `begun` words it from the model's name and
+/// the number of parts.
+pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&str, usize) -> (String, String)) {
+    match event {
+        AskEvent::Begun { model, parts } => {
+            let (label, line) = begun(&escape_terminal(model), parts);
+            progress.label(&label);
+            progress.say(&line);
+        }
+        AskEvent::BothUses => progress.say(BOTH_USES),
+        AskEvent::FewerWindows { wanted, used } => {
+            let there = plural(used, "window");
+            progress.say(&format!("the text has {there}, {wanted} were asked for; all of it is used"));
+        }
+        AskEvent::TasksTaken { file, n, n_in_file } => {
+            progress.say(&format!("{}: {n} of {}", escape_terminal(file), plural(n_in_file, "task")));
+        }
+        AskEvent::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
+        AskEvent::Note(text) => progress.say(text),
+        AskEvent::ComparingAttention => progress.say("comparing attention"),
+        AskEvent::WorkerDied(died) => {
+            progress.say(&format!("{}; another one goes on", escape_terminal(died.to_string())));
+        }
+        AskEvent::Progress { done, total } => progress.at(done, total),
+    }
+}
+
+/// The failure that an unanswered question is: its exit code, and advice in the words of the command line.
+pub fn failed(error: AskError) -> Failure {
+    let exit = match error.kind() {
+        AskErrorKind::Input => Exit::BadInput,
+        AskErrorKind::Withheld => Exit::ControlFailed,
+        AskErrorKind::Engine => Exit::Engine,
+    };
+    let advice = match &error {
+        AskError::NothingApplied(_) => "\nhint: add one, for example --apply ffn_norm=bf16".into(),
+        AskError::NoLayer { .. } => {
+            "\nhint: a sweep goes through the layers; `assay eval` measures tensors outside them".into()
+        }
+        AskError::NothingToTrace { .. } => "\nhint: leave --trace out".into(),
+        AskError::TouchedEarly { .. } => "\nhint: this is a bug in assay; please report it".into(),
+        AskError::Session(error) => session_hint(error),
+        _ => String::new(),
+    };
+    Failure { exit, error: anyhow::anyhow!("{error}{advice}") }
+}

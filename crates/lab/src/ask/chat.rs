@@ -1,0 +1,109 @@
+//! What a model replies to prompts, and a variant beside it.
+
+use super::error::AskError;
+use super::variant::{Conditions, Variant, VariantRequest};
+use super::{AskEvent, Hear};
+use eval::{ChatMessage, Sampling, first_divergence};
+use numerics::BlockCodec;
+use record::answer::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
+use worker::protocol::Answer;
+use worker::{Event, Job, LinkFactory, Session};
+
+/// The prompts to ask when a user names none.
+pub const PROMPTS: [&str; 4] = [
+    "Why is the sky blue? Answer in one sentence.",
+    "What is 17 + 25? Answer with the number only.",
+    "Name three fruits as a JSON array.",
+    "Write one sentence about the sea in French.",
+];
+
+/// A question about replies.
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    /// The model and its variant.
+    pub variant: VariantRequest,
+    /// What it is measured under.
+    pub conditions: Conditions,
+    /// The prompts, each a conversation of its own.
+    pub prompts: Vec<String>,
+    /// A system message in front of each.
+    pub system: Option<String>,
+    /// The length at which a reply is cut, tokens.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// Has the model reply, and then the variant where there is one.
+///
+/// # Errors
+/// When the model has no chat template or a conversation does not fit, a control fails, or the engine does.
+pub fn chat(
+    request: &ChatRequest,
+    workers: &dyn LinkFactory,
+    codec: &dyn BlockCodec,
+    hear: &mut Hear<'_>,
+) -> Result<ChatAnswer, AskError> {
+    let variant = Variant::find(&request.variant, codec)?;
+    variant.begin(request.prompts.len(), hear);
+    let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+    let messages = |prompt: &String| {
+        let system = request.system.iter().map(|text| message("system", text));
+        system.chain([message("user", prompt)]).collect()
+    };
+    let job = Job::Chat {
+        base: variant.base.clone(),
+        edits: variant.edits.clone(),
+        chats: request.prompts.iter().map(messages).collect(),
+        max_tokens: request.max_tokens,
+        sampling: request.sampling,
+    };
+    let settings = request.conditions.settings();
+    let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
+    let total = request.prompts.len() * if variant.edits.is_empty() { 1 } else { 2 };
+    let mut replies: Vec<Answer> = Vec::new();
+    session.hear::<AskError>(&job, &mut |event| {
+        match event {
+            Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
+            Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Answered(reply) => {
+                replies.push(reply);
+                hear(AskEvent::Progress { done: replies.len(), total });
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(ChatAnswer {
+        format: CHAT_FORMAT,
+        model: variant.name.clone(),
+        arm: variant.base.arm,
+        apply: variant.applied(),
+        sampling: request.sampling,
+        max_tokens: request.max_tokens,
+        n_ctx: settings.n_ctx,
+        chats: exchanges(&request.prompts, replies),
+    })
+}
+
+fn exchanges(prompts: &[String], replies: Vec<Answer>) -> Vec<ChatExchange> {
+    let unanswered = |prompt: &String| ChatExchange {
+        prompt: prompt.clone(),
+        reference: None,
+        variant: None,
+        first_divergence: None,
+    };
+    let mut chats: Vec<ChatExchange> = prompts.iter().map(unanswered).collect();
+    for said in replies {
+        if let Some(chat) = chats.get_mut(said.chat) {
+            let reply = ChatReply { text: said.text, tokens: said.tokens, ended: said.ended };
+            *(if said.is_variant { &mut chat.variant } else { &mut chat.reference }) = Some(reply);
+        }
+    }
+    for chat in &mut chats {
+        if let (Some(reference), Some(variant)) = (&chat.reference, &chat.variant) {
+            chat.first_divergence = first_divergence(&reference.tokens, &variant.tokens);
+        }
+    }
+    chats
+}

@@ -1,0 +1,183 @@
+//! Why a question is not answered, and whose fault that is.
+
+use crate::judge::evidence::EvidenceError;
+use crate::sweep::SweepError;
+use eval::choices::ChoiceError;
+use files::{OpenError, SchemeFileError};
+use numerics::FakeQuantError;
+use select::ApplyError;
+use stats::StatsError;
+use worker::SessionError;
+
+/// Whose fault it is that a question is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskErrorKind {
+    /// What was asked for cannot be measured.
+    Input,
+    /// A control failed, and results are withheld.
+    Withheld,
+    /// The engine failed, or what it said makes no sense.
+    Engine,
+}
+
+/// What makes sense of a variant only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeedsVariant {
+    /// A choice of layers.
+    Layers,
+    /// A trace of the residual stream.
+    Trace,
+    /// A comparison of attention.
+    Attention,
+    /// A sweep over the layers.
+    Sweep,
+}
+
+impl std::fmt::Display for NeedsVariant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NeedsVariant::Layers => "a choice of layers",
+            NeedsVariant::Trace => "a trace of the residual stream",
+            NeedsVariant::Attention => "a comparison of attention",
+            NeedsVariant::Sweep => "a sweep",
+        })
+    }
+}
+
+/// Why a question is not answered. Fields called `model` and `file` are names or paths as they may be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The model file is not sound, or no engine can score it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file that a scheme names cannot be used.
+    #[error(transparent)]
+    SchemeFile(#[from] SchemeFileError),
+    /// A selector matches nothing in the model, or two applications meet.
+    #[error("{model}: {source}")]
+    Selection {
+        /// The model.
+        model: String,
+        /// What is wrong.
+        source: ApplyError,
+    },
+    /// A tensor cannot be quantized in its scheme.
+    #[error("{model}: {source}")]
+    Unfit {
+        /// The model.
+        model: String,
+        /// Which tensor, and why.
+        source: FakeQuantError,
+    },
+    /// Something was asked for that makes sense of a variant only, and no scheme is applied.
+    #[error("{0} needs a scheme to apply, and none is given")]
+    NothingApplied(NeedsVariant),
+    /// A sweep has no layer to go through.
+    #[error("{model}: none of the tensors is in a layer")]
+    NoLayer {
+        /// The model.
+        model: String,
+    },
+    /// A file of tasks cannot be read.
+    #[error("{file}: {source}")]
+    Tasks {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: ChoiceError,
+    },
+    /// The graph names no layers, so a trace finds nothing.
+    #[error("{model}: the graph of {arch} names no layers, so there is nothing to trace")]
+    NothingToTrace {
+        /// The model.
+        model: String,
+        /// Its architecture.
+        arch: String,
+    },
+    /// The residual stream differs from the reference's before the first layer that the variant touches.
+    #[error(
+        "{model}: the residual stream differs after layer {layer} ({}), before anything was touched; results are withheld",
+        words::deviation(*.rel_rmse)
+    )]
+    TouchedEarly {
+        /// The model.
+        model: String,
+        /// The first layer after which it differs.
+        layer: usize,
+        /// By how much.
+        rel_rmse: f64,
+    },
+    /// The variant cannot be measured.
+    #[error("{model}: the variant cannot be measured: {why}")]
+    Variant {
+        /// The model.
+        model: String,
+        /// The reason in one line.
+        why: String,
+    },
+    /// The scores give no numbers.
+    #[error("{model}: {source}")]
+    Scores {
+        /// The model.
+        model: String,
+        /// What is wrong with them.
+        source: EvidenceError,
+    },
+    /// Scores of another number of tasks came back than were asked for.
+    #[error("{model}: scores of {found} tasks came back, {wanted} were asked for")]
+    MissingTasks {
+        /// The model.
+        model: String,
+        /// Came back.
+        found: usize,
+        /// Asked for.
+        wanted: usize,
+    },
+    /// The race cannot be decided.
+    #[error("{model}: {source}")]
+    Race {
+        /// The model.
+        model: String,
+        /// Why.
+        source: StatsError,
+    },
+    /// The session with the worker ended without an answer, or found the weights changed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl AskError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> AskErrorKind {
+        match self {
+            AskError::Open(_)
+            | AskError::SchemeFile(_)
+            | AskError::Selection { .. }
+            | AskError::Unfit { .. }
+            | AskError::NothingApplied(_)
+            | AskError::NoLayer { .. }
+            | AskError::Tasks { .. }
+            | AskError::NothingToTrace { .. } => AskErrorKind::Input,
+            AskError::TouchedEarly { .. } | AskError::Session(SessionError::NotRestored { .. }) => {
+                AskErrorKind::Withheld
+            }
+            AskError::Session(error) if error.is_input() => AskErrorKind::Input,
+            AskError::Session(_)
+            | AskError::Variant { .. }
+            | AskError::Scores { .. }
+            | AskError::MissingTasks { .. }
+            | AskError::Race { .. } => AskErrorKind::Engine,
+        }
+    }
+
+    /// The error of a sweep over a model.
+    pub(crate) fn of_sweep(model: &str, error: SweepError) -> AskError {
+        let model = model.to_owned();
+        match error {
+            // Says which model.
+            SweepError::Session(error) => AskError::Session(error),
+            SweepError::Evidence { source, .. } => AskError::Scores { model, source },
+            SweepError::Race(source) => AskError::Race { model, source },
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What perplexity a model has, and how far a variant is from it.
+
+use super::error::{AskError, NeedsVariant};
+use super::residual;
+use super::variant::{Conditions, Variant, VariantRequest};
+use super::{AskEvent, Hear};
+use crate::judge::evidence::EvidenceError;
+use crate::plan::Corpus;
+use crate::plan::cells::spec;
+use eval::HeadShift;
+use numerics::BlockCodec;
+use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
+use record::store::CellSamples;
+use record::{CellRecord, EngineSettings, LayerError, Measured, ReferenceSample};
+use std::collections::BTreeMap;
+use worker::protocol::AttentionSample;
+use worker::{ChunkWork, Event, Job, LinkFactory, Session};
+
+/// A question about perplexity.
+#[derive(Clone, Debug)]
+pub struct EvalRequest {
+    /// The model and its variant.
+    pub variant: VariantRequest,
+    /// What it is measured under.
+    pub conditions: Conditions,
+    /// The text to measure on.
+    pub corpus: Corpus,
+    /// The number of windows to measure, at most.
+    pub windows: usize,
+    /// Whether the residual stream is compared after each layer. Every pass is a full one then.
+    pub trace: bool,
+    /// Whether what attention heads look at is compared. Flash attention is off for reference and variant then.
+    pub attention: bool,
+}
+
+/// Measures perplexity, and beside a variant its distance from the reference.
+///
+/// # Errors
+/// When the request cannot be measured, a control fails, or the engine does.
+pub fn eval(
+    request: &EvalRequest,
+    workers: &dyn LinkFactory,
+    codec: &dyn BlockCodec,
+    hear: &mut Hear<'_>,
+) -> Result<EvalAnswer, AskError> {
+    let wants = [(request.trace, NeedsVariant::Trace), (request.attention, NeedsVariant::Attention)];
+    if let Some((_, what)) = wants.iter().find(|(wanted, _)| *wanted && request.variant.applies.is_empty()) {
+        return Err(AskError::NothingApplied(*what));
+    }
+    let variant = Variant::find(&request.variant, codec)?;
+    let settings = EngineSettings { flash_attn: !request.attention, ..request.conditions.settings() };
+    variant.begin(request.windows, hear);
+    let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
+    let bytes_by_window = session.cut(&request.corpus.name, &request.corpus.text)?.window_scored_bytes;
+    let windows = bytes_by_window.len().min(request.windows);
+    if windows < request.windows {
+        hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
+    }
+    let scores = scores(&mut session, &variant, windows, request.trace, hear)?;
+    let attention = match request.attention {
+        true => Some(attention(&mut session, &variant, windows, hear)?),
+        false => None,
+    };
+    let record = match variant.edits.is_empty() {
+        true => None,
+        false => Some(variant.record((0..windows).collect(), &scores.samples).map_err(|error| variant.scores(error))?),
+    };
+    let residual = match request.trace {
+        true => Some(traced(&variant, &session.info.arch, &scores.samples)?),
+        false => None,
+    };
+    let settings = EvalSettings {
+        model: variant.name.clone(),
+        arch: session.info.arch.clone(),
+        arm: variant.base.arm,
+        apply: variant.applied(),
+        text: request.corpus.name.clone(),
+        text_bytes: request.corpus.text.len(),
+        engine: settings,
+        n_threads: session.info.n_threads,
+        build: session.info.build.clone(),
+        assay_version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let scored_bytes = bytes_by_window[..windows].iter().sum();
+    let answer = answer(&variant, &scores, windows, scored_bytes, record.as_ref(), settings);
+    let answer = answer.map_err(|error| variant.scores(error))?;
+    Ok(EvalAnswer { residual, attention, ..answer })
+}
+
+/// Raw scores.
+#[derive(Default)]
+struct Scores {
+    reference: BTreeMap<usize, ReferenceSample>,
+    samples: CellSamples,
+}
+
+fn scores(
+    session: &mut Session,
+    variant: &Variant,
+    windows: usize,
+    trace: bool,
+    hear: &mut Hear<'_>,
+) -> Result<Scores, AskError> {
+    let cells: Vec<_> = match variant.edits.is_empty() {
+        true => Vec::new(),
+        false => vec![spec(&variant.cell((0..windows).collect()))],
+    };
+    let work = (0..windows).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
+    let total = windows * (1 + cells.len());
+    let job = Job::Measure { base: variant.base.clone(), cells, chunks: work, trace };
+    let mut scores = Scores::default();
+    session.hear(&job, &mut |event| {
+        match event {
+            Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
+            Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Reference(sample) => {
+                scores.reference.insert(sample.chunk, sample);
+            }
+            Event::Applied { tensors, .. } => scores.samples.applied = Some(tensors),
+            Event::Sample(sample) => {
+                scores.samples.by_chunk.insert(sample.chunk, sample);
+            }
+            Event::CellFailed { why, .. } => {
+                return Err(AskError::Variant { model: variant.name.clone(), why });
+            }
+            _ => {}
+        }
+        hear(AskEvent::Progress { done: scores.reference.len() + scores.samples.by_chunk.len(), total });
+        Ok(())
+    })?;
+    Ok(scores)
+}
+
+/// Means over query positions, windows in order.
+fn attention(
+    session: &mut Session,
+    variant: &Variant,
+    windows: usize,
+    hear: &mut Hear<'_>,
+) -> Result<Vec<HeadAttention>, AskError> {
+    hear(AskEvent::ComparingAttention);
+    let (base, edits) = (variant.base.clone(), variant.edits.clone());
+    let job = Job::Attention { base, edits, chunks: (0..windows).collect() };
+    let mut samples: Vec<AttentionSample> = Vec::new();
+    session.hear::<AskError>(&job, &mut |event| {
+        if let Event::Attention(sample) = event {
+            samples.push(sample);
+            hear(AskEvent::Progress { done: samples.len(), total: windows });
+        }
+        Ok(())
+    })?;
+    let mut sums: BTreeMap<(usize, usize), HeadShift> = BTreeMap::new();
+    for (layer, heads) in samples.iter().flat_map(|sample| &sample.layers) {
+        for (head, shift) in heads.iter().enumerate() {
+            sums.entry((*layer, head)).or_default().join(shift);
+        }
+    }
+    let mean = |((layer, head), sum): ((usize, usize), HeadShift)| {
+        let n = sum.n as f64;
+        HeadAttention {
+            layer,
+            head,
+            n: sum.n,
+            jsd_nats: sum.jsd / n,
+            entropy_ref_nats: sum.entropy_ref / n,
+            entropy_var_nats: sum.entropy_var / n,
+            sink_ref: sum.sink_ref / n,
+            sink_var: sum.sink_var / n,
+        }
+    };
+    Ok(sums.into_iter().map(mean).collect())
+}
+
+/// The residual stream after each layer.
+///
+/// # Errors
+/// When the graph names no layers, and when the stream differs before anything was touched.
+fn traced(variant: &Variant, arch: &str, samples: &CellSamples) -> Result<Vec<LayerResidual>, AskError> {
+    let windows: Vec<&[LayerError]> = samples.by_chunk.values().map(|sample| sample.residual.as_slice()).collect();
+    let layers = residual::by_layer(&windows);
+    if layers.is_empty() {
+        return Err(AskError::NothingToTrace { model: variant.name.clone(), arch: arch.into() });
+    }
+    match residual::touched_early(&layers, select::first_layer(&variant.edits)) {
+        None => Ok(layers),
+        Some(early) => {
+            Err(AskError::TouchedEarly { model: variant.name.clone(), layer: early.layer, rel_rmse: early.rel_rmse })
+        }
+    }
+}
+
+/// Everything but the residual stream and attention.
+fn answer(
+    variant: &Variant,
+    scores: &Scores,
+    windows: usize,
+    scored_bytes: u64,
+    record: Option<&CellRecord>,
+    settings: EvalSettings,
+) -> Result<EvalAnswer, EvidenceError> {
+    let nll_of = |window: usize| match record {
+        Some(_) => scores.samples.by_chunk.get(&window).map(|sample| sample.nll.as_slice()),
+        None => scores.reference.get(&window).map(|sample| sample.nll.as_slice()),
+    };
+    let nll = (0..windows)
+        .map(|window| nll_of(window).ok_or(EvidenceError::Missing(window)))
+        .collect::<Result<Vec<&[f64]>, _>>()?;
+    let nll = stats::mean(&nll).map_err(|error| EvidenceError::Stats("nll", error))?;
+    let ppl = nll.exp();
+    if !ppl.value.is_finite() {
+        return Err(EvidenceError::NonFinite("perplexity"));
+    }
+    let measured = record.and_then(|record| record.measured.as_ref());
+    let about = |f: fn(&Measured) -> f64| measured.map(f);
+    Ok(EvalAnswer {
+        format: EVAL_FORMAT,
+        ppl: ppl.value,
+        ppl_se: ppl.se,
+        ppl_se_iid: ppl.se_iid,
+        nll_nats: nll.mean,
+        bits_per_byte: bits_per_byte(&nll, scored_bytes),
+        n_tokens: nll.n,
+        n_chunks: nll.n_chunks,
+        ppl_ref: about(|m| m.ppl_ref),
+        kld_mean: about(|m| m.kld.mean),
+        kld_se: measured.and_then(|m| m.kld.se),
+        kld_se_iid: about(|m| m.kld.se_iid),
+        kld_median: about(|m| m.kld_median),
+        kld_p99: about(|m| m.kld_p99),
+        kld_max: about(|m| m.kld_max),
+        same_top: about(|m| m.same_top),
+        dlnppl: about(|m| m.dlnppl.mean),
+        dlnppl_se: measured.and_then(|m| m.dlnppl.se),
+        dlnppl_se_iid: about(|m| m.dlnppl.se_iid),
+        logits_changed: measured.map(|m| m.logits_changed),
+        changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
+        residual: None,
+        attention: None,
+        settings,
+    })
+}
+
+/// Bits that a byte of text takes: Σ nll / ln 2 / bytes, where `nll` is in nats a token and `scored_bytes` counts the
+/// UTF-8 bytes that the scored tokens stand for. `None` without a byte.
+fn bits_per_byte(nll: &stats::Mean, scored_bytes: u64) -> Option<f64> {
+    let bits = nll.mean * nll.n as f64 / std::f64::consts::LN_2;
+    (scored_bytes > 0).then(|| bits / scored_bytes as f64)
+}
+
+/// What each edit did. The evidence comes in the order of the edits.
+fn changed(variant: &Variant, record: &CellRecord) -> Vec<ChangedTarget> {
+    let edits = variant.edits.iter().zip(&record.evidence.tensors);
+    edits
+        .map(|(edit, found)| ChangedTarget {
+            name: found.tensor.clone(),
+            place: edit.place,
+            scheme: edit.scheme.clone(),
+            n: found.n,
+            changed: found.changed,
+            carrier_rounded: found.carrier_rounded,
+            rel_rmse: found.rel_rmse,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked value of docs/metrics.md: two tokens of ln 2 nats each, five bytes.
+    #[test]
+    fn bits_per_byte_of_the_worked_example() {
+        let ln_2 = std::f64::consts::LN_2;
+        let nll = stats::mean(&[[ln_2, ln_2]]).expect("finite");
+        assert!((bits_per_byte(&nll, 5).expect("bytes") - 0.4).abs() < 1e-15);
+        assert_eq!(bits_per_byte(&nll, 0), None);
+    }
+}

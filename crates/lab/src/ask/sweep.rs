@@ -1,0 +1,183 @@
+//! Which layers suffer most from a scheme: each is quantized alone, and they are ranked by KL divergence.
+
+use super::error::{AskError, NeedsVariant};
+use super::variant::{Conditions, Variant, VariantRequest};
+use super::{AskEvent, Hear};
+use crate::plan::Corpus;
+use crate::plan::reference::reference;
+use crate::sweep::{Sweep, SweepEvent, SweptCell, sweep as sweep_cells};
+use numerics::BlockCodec;
+use record::answer::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
+use record::{Base, Cell, Edit, Stage};
+use stats::{RaceRule, Standing};
+use std::collections::BTreeMap;
+use worker::{LinkFactory, Session};
+
+/// A question about layers.
+#[derive(Clone, Debug)]
+pub struct SweepRequest {
+    /// The model, and what each of its layers is quantized in.
+    pub variant: VariantRequest,
+    /// What it is measured under.
+    pub conditions: Conditions,
+    /// The text to measure on.
+    pub corpus: Corpus,
+    /// The number of windows to measure, at most.
+    pub windows: usize,
+    /// The seed of the order of windows. Without a race no result depends on it.
+    pub seed: u64,
+    /// What a race looks for; without one every layer is measured on every window.
+    pub race: Option<RaceRequest>,
+}
+
+/// What a race looks for, and how sure it must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RaceRequest {
+    /// The number of worst layers to find.
+    pub top: usize,
+    /// A layer is good enough when its KL divergence is at least 1 − ε of the last of the worst.
+    pub epsilon: f64,
+    /// The chance of any wrong decision in the whole race.
+    pub alpha: f64,
+    /// Layers below this mean KL divergence have no effect worth ranking, nats.
+    pub null_nats: Option<f64>,
+}
+
+/// Quantizes one layer at a time and ranks the layers.
+///
+/// # Errors
+/// When nothing is applied, no tensor is in a layer, a control fails, or the engine does. A layer that cannot be measured
+/// is part of the answer.
+pub fn sweep(
+    request: &SweepRequest,
+    workers: &dyn LinkFactory,
+    codec: &dyn BlockCodec,
+    hear: &mut Hear<'_>,
+) -> Result<SweepAnswer, AskError> {
+    if request.variant.applies.is_empty() {
+        return Err(AskError::NothingApplied(NeedsVariant::Sweep));
+    }
+    let variant = Variant::find(&request.variant, codec)?;
+    let (base, cells) = layers(&variant)?;
+    hear(AskEvent::Begun { model: &variant.name, parts: cells.len() });
+    let settings = request.conditions.settings();
+    let wanted = variant.session(&request.conditions, &settings);
+    let mut session = Session::open(workers, &wanted)?;
+    let in_text = session.cut(&request.corpus.name, &request.corpus.text)?.window_blake3.len();
+    let windows = in_text.min(request.windows);
+    if windows < request.windows {
+        hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
+    }
+    let order = stats::rng::permutation(windows, request.seed);
+    let rule = request.race.map(|race| RaceRule {
+        epsilon: race.epsilon,
+        alpha: race.alpha,
+        null_below: race.null_nats,
+        ..RaceRule::new(race.top, windows)
+    });
+    let mut again = || {
+        let mut session = Session::open(workers, &wanted)?;
+        session.cut(&request.corpus.name, &request.corpus.text)?;
+        Ok(session)
+    };
+    let mut memory_told = false;
+    let mut tell = |event: SweepEvent<'_>| match event {
+        SweepEvent::Progress { done, at_most } => hear(AskEvent::Progress { done, total: at_most }),
+        SweepEvent::Memory(_) if memory_told => {}
+        SweepEvent::Memory(plan) => {
+            memory_told = true;
+            hear(AskEvent::Memory(plan));
+        }
+        SweepEvent::Died(died) => hear(AskEvent::WorkerDied(died)),
+    };
+    let swept = sweep_cells(&mut session, &mut again, &base, &cells, &order, rule.as_ref(), &mut tell)
+        .map_err(|error| AskError::of_sweep(&variant.name, error))?;
+    let settings = SweepSettings {
+        model: variant.name.clone(),
+        arch: session.info.arch.clone(),
+        arm: base.arm,
+        apply: variant.applied(),
+        text: request.corpus.name.clone(),
+        text_bytes: request.corpus.text.len(),
+        engine: settings,
+        n_chunks: windows,
+        n_threads: session.info.n_threads,
+        build: session.info.build.clone(),
+        assay_version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let race = request.race.map(|race| RaceTerms {
+        top: race.top,
+        epsilon: race.epsilon,
+        alpha: race.alpha,
+        null_nats: race.null_nats,
+        seed: request.seed,
+    });
+    Ok(answer(&cells, &swept, race, settings))
+}
+
+/// One cell a layer, ascending, and their common reference. What lies outside the layers is left alone.
+fn layers(variant: &Variant) -> Result<(Base, Vec<Cell>), AskError> {
+    let mut by_layer: BTreeMap<u32, Vec<Edit>> = BTreeMap::new();
+    for edit in &variant.edits {
+        if let Some(layer) = select::layer_of(edit) {
+            by_layer.entry(layer).or_default().push(edit.clone());
+        }
+    }
+    if by_layer.is_empty() {
+        return Err(AskError::NoLayer { model: variant.shown.clone() });
+    }
+    let edited = by_layer.values().flatten().map(|edit| (edit.tensor.as_str(), edit.place));
+    let base = reference(variant.base.arm, &variant.tensors, edited);
+    let of_layer = |(layer, edits)| Cell {
+        key: format!("layer {layer}"),
+        stage: Stage::EachLayer,
+        layers: vec![layer],
+        base: base.clone(),
+        edits,
+        ..variant.cell(Vec::new())
+    };
+    let cells = by_layer.into_iter().map(of_layer).collect();
+    Ok((base, cells))
+}
+
+fn answer(cells: &[Cell], swept: &Sweep, race: Option<RaceTerms>, settings: SweepSettings) -> SweepAnswer {
+    let layer = |index: usize| cells[index].layers.first().copied().unwrap_or_default();
+    let layers: Vec<SweptLayer> =
+        swept.cells.iter().enumerate().map(|(index, cell)| of_cell(layer(index), cell)).collect();
+    SweepAnswer {
+        format: SWEEP_FORMAT,
+        measured_chunks: layers.iter().map(|layer| layer.n_chunks).sum(),
+        all_chunks: layers.len() * settings.n_chunks,
+        layers,
+        ranking: swept.ranking.iter().map(|&index| layer(index)).collect(),
+        ties: swept.ties.iter().map(|&(i, j)| [layer(i), layer(j)]).collect(),
+        race,
+        settings,
+    }
+}
+
+fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
+    let measured = cell.measured.as_ref();
+    let tensors = cell.samples.applied.iter().flatten();
+    let (changed, n) = tensors.fold((0, 0), |(changed, n), tensor| (changed + tensor.changed, n + tensor.n));
+    SweptLayer {
+        layer,
+        kld_mean: measured.map(|m| m.kld.mean),
+        kld_se: measured.and_then(|m| m.kld.se),
+        kld_se_iid: measured.map(|m| m.kld.se_iid),
+        kld_max: measured.map(|m| m.kld_max),
+        same_top: measured.map(|m| m.same_top),
+        dlnppl: measured.map(|m| m.dlnppl.mean),
+        dlnppl_se: measured.and_then(|m| m.dlnppl.se),
+        n_chunks: cell.samples.by_chunk.len(),
+        standing: cell.standing.map(|standing| match standing {
+            Standing::Racing => LayerStanding::Racing,
+            Standing::Inside => LayerStanding::Inside,
+            Standing::Outside => LayerStanding::Outside,
+            Standing::Null => LayerStanding::Null,
+        }),
+        changed,
+        n,
+        failure: cell.failure.clone(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The variant that a question is about, found in its model's file, and the conditions that it is measured under.
+
+use super::error::{AskError, NeedsVariant};
+use super::{AskEvent, Hear};
+use crate::judge::evidence::{EvidenceError, derive};
+use crate::plan::reference::reference;
+use files::Model;
+use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
+use numerics::{BlockCodec, TensorShape};
+use record::store::CellSamples;
+use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Place, Role, Stage};
+use select::{Apply, LayerSet, TensorId};
+use std::path::PathBuf;
+use worker::SessionRequest;
+
+/// Which model, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct VariantRequest {
+    /// The model file.
+    pub model: PathBuf,
+    /// Which tensors are quantized in what; empty asks about the untouched model alone.
+    pub applies: Vec<Apply>,
+    /// Narrows every application to these layers.
+    pub layers: Option<LayerSet>,
+    /// The kernels.
+    pub arm: Arm,
+}
+
+/// What a question is measured under, whatever is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// The length of a window, a task or a conversation, tokens.
+    pub n_ctx: u32,
+    /// The number of layers that a GPU back end holds.
+    pub n_gpu_layers: u32,
+    /// The number of threads; 0 means one per core.
+    pub n_threads: usize,
+    /// The main memory that may be used, bytes; `None` means without a limit.
+    pub max_memory_bytes: Option<u64>,
+}
+
+impl Conditions {
+    /// The settings that the engine is pinned to.
+    pub(super) fn settings(&self) -> EngineSettings {
+        EngineSettings { n_gpu_layers: self.n_gpu_layers, ..EngineSettings::pinned(self.n_ctx) }
+    }
+}
+
+/// A variant in its model, and the reference that it is compared with.
+#[derive(Debug)]
+pub(super) struct Variant {
+    /// The model file; of a split model the first shard, since the engine opens no other.
+    pub(super) path: PathBuf,
+    /// The file name of the model.
+    pub(super) name: String,
+    /// The path of the model as it may be shown.
+    pub(super) shown: String,
+    /// The tensors of the model in file order.
+    pub(super) tensors: Vec<TensorId>,
+    /// The applications, narrowed to the layers.
+    pub(super) applies: Vec<Apply>,
+    /// What they are in this model; empty for the untouched model.
+    pub(super) edits: Vec<Edit>,
+    /// The files that schemes name, for the worker to read.
+    pub(super) files: Vec<SchemeFilePath>,
+    /// The reference.
+    pub(super) base: Base,
+}
+
+impl Variant {
+    /// Opens the model, finds the tensors, and asks whether each can be quantized in its scheme.
+    ///
+    /// # Errors
+    /// When one of these fails, a file of a scheme cannot be read, or layers are chosen and nothing is applied.
+    pub(super) fn find(request: &VariantRequest, codec: &dyn BlockCodec) -> Result<Variant, AskError> {
+        if request.layers.is_some() && request.applies.is_empty() {
+            return Err(AskError::NothingApplied(NeedsVariant::Layers));
+        }
+        let mut files = SchemeFiles::default();
+        let mut applies =
+            request.applies.iter().map(|apply| files.resolve(apply)).collect::<Result<Vec<Apply>, _>>()?;
+        if let Some(layers) = &request.layers {
+            applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
+        }
+        let model = Model::open_to_score(&request.model)?;
+        let found = select::edits_by_apply(&applies, &model.ids)
+            .map_err(|source| AskError::Selection { model: model.shown(), source })?;
+        for (edit, apply) in found.iter().filter(|(edit, _)| edit.place != Place::Activation) {
+            let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
+            let fits = apply.scheme.fits(&id.name, TensorShape::of(&id.ne), codec);
+            fits.map_err(|source| AskError::Unfit { model: model.shown(), source })?;
+        }
+        let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
+        let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));
+        Ok(Variant {
+            path: model.path().to_owned(),
+            name: model.name(),
+            shown: model.shown(),
+            files: scheme_files::paths(applies.iter().map(|apply| &apply.scheme)),
+            tensors: model.ids,
+            applies,
+            edits,
+            base,
+        })
+    }
+
+    /// Says that measuring begins, and what should be known of the variant.
+    pub(super) fn begin(&self, parts: usize, hear: &mut Hear<'_>) {
+        hear(AskEvent::Begun { model: &self.name, parts });
+        let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";
+        if select::is_tied(&self.tensors) && self.edits.iter().any(is_shared) {
+            hear(AskEvent::BothUses);
+        }
+    }
+
+    /// What a session is opened with.
+    pub(super) fn session(&self, conditions: &Conditions, settings: &EngineSettings) -> SessionRequest {
+        SessionRequest {
+            model: self.path.clone(),
+            name: self.name.clone(),
+            settings: settings.clone(),
+            n_threads: conditions.n_threads,
+            max_memory_bytes: conditions.max_memory_bytes,
+            files: self.files.clone(),
+        }
+    }
+
+    /// What was applied, `SELECTOR=SCHEME` each.
+    pub(super) fn applied(&self) -> Vec<String> {
+        self.applies.iter().map(Apply::to_string).collect()
+    }
+
+    /// The variant as one cell over these windows.
+    pub(super) fn cell(&self, windows: Vec<usize>) -> Cell {
+        Cell {
+            key: "variant".into(),
+            stage: Stage::AllLayers,
+            role: Role::Variant,
+            target: joined(self.applies.iter().map(|apply| apply.selector.to_string())),
+            scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string())),
+            layers: Vec::new(),
+            base: self.base.clone(),
+            edits: self.edits.clone(),
+            chunks: windows,
+        }
+    }
+
+    /// The record of that cell. What was requested is said application by application: target and scheme of a cell with
+    /// several would not tell which belongs to which.
+    pub(super) fn record(&self, windows: Vec<usize>, samples: &CellSamples) -> Result<CellRecord, EvidenceError> {
+        let mut record = derive(&self.cell(windows), samples, None)?;
+        record.evidence.requested = joined(self.applied());
+        Ok(record)
+    }
+
+    /// The error that scores without numbers are.
+    pub(super) fn scores(&self, source: EvidenceError) -> AskError {
+        AskError::Scores { model: self.name.clone(), source }
+    }
+}
+
+fn joined(words: impl IntoIterator<Item = String>) -> String {
+    words.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Carrier, Sample};
+
+    fn sample() -> Sample {
+        Sample {
+            cell: "variant".into(),
+            chunk: 0,
+            nll: vec![1.0],
+            nll_ref: vec![1.0],
+            kld: vec![0.0],
+            same_top: 1,
+            logits_changed: 0,
+            activations: None,
+            residual: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_requested_is_said_application_by_application() {
+        let variant = Variant {
+            path: "m.gguf".into(),
+            name: "m.gguf".into(),
+            shown: "m.gguf".into(),
+            tensors: Vec::new(),
+            applies: ["ffn_norm=bf16", "attn_q=int8@row"].map(|text| text.parse().expect(text)).to_vec(),
+            edits: vec![Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32)],
+            files: Vec::new(),
+            base: Base { arm: Arm::Exact, carried: Vec::new() },
+        };
+        let samples = CellSamples { applied: Some(Vec::new()), by_chunk: [(0, sample())].into() };
+        let record = variant.record(vec![0], &samples).expect("scores");
+        assert_eq!(record.evidence.requested, "ffn_norm=bf16 attn_q=int8@row");
+    }
+}

@@ -1,0 +1,62 @@
+//! The reference that a variant is compared with (decision 0003).
+//!
+//! The exact arm stores every weight in F32, reference and variant alike. The native arm runs the model as shipped, but
+//! a variant's quantized weights are stored in F32, and so other kernels read them. Its reference therefore stores the
+//! same weights in F32, with their values as they are: the change of kernels is not taken for an effect of the scheme.
+
+use gguf::GgmlType;
+use record::{Arm, Base, Place};
+use select::TensorId;
+
+/// The reference of a variant that edits these places: tensors or graph nodes by name, in the order in which the
+/// reference lists them.
+///
+/// Graph nodes are computed in F32 in any arm, and what the file stores in F32 stays as it is.
+pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<Item = (&'a str, Place)>) -> Base {
+    match arm {
+        Arm::Exact => Base { arm, carried: Vec::new() },
+        Arm::Native => Base::native(edited.into_iter().filter(|(name, place)| {
+            *place != Place::Activation && tensors.iter().any(|tensor| tensor.name == *name && !is_f32(tensor))
+        })),
+    }
+}
+
+/// Whether the file stores a tensor in F32 already.
+fn is_f32(tensor: &TensorId) -> bool {
+    tensor.ty.eq_ignore_ascii_case(GgmlType::F32.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Carried;
+
+    fn tensors() -> Vec<TensorId> {
+        [("token_embd.weight", "q8_0"), ("blk.0.ffn_norm.weight", "f32"), ("blk.0.attn_q.weight", "q4_K")]
+            .map(|(name, ty)| TensorId { name: name.into(), ty: ty.into(), ne: vec![256, 2] })
+            .to_vec()
+    }
+
+    #[test]
+    fn the_native_reference_stores_in_f32_what_the_variant_does_and_nothing_else() {
+        let edited = [
+            ("token_embd.weight", Place::Head),
+            ("blk.0.attn_q.weight", Place::Weight),
+            ("blk.0.ffn_norm.weight", Place::Weight),
+            ("Kcur-0", Place::Activation),
+        ];
+        let native = reference(Arm::Native, &tensors(), edited);
+        let head = Carried::Use { tensor: "token_embd.weight".into(), place: Place::Head };
+        assert_eq!(native.carried, [head, Carried::Whole("blk.0.attn_q.weight".into())]);
+        assert_eq!(native.arm, Arm::Native);
+        assert_eq!(reference(Arm::Exact, &tensors(), edited), Base { arm: Arm::Exact, carried: Vec::new() });
+    }
+
+    #[test]
+    fn f32_is_known_in_either_spelling() {
+        for (ty, carried) in [("f32", 0), ("F32", 0), ("f16", 1), ("bf16", 1)] {
+            let tensors = [TensorId { name: "a".into(), ty: ty.into(), ne: vec![8] }];
+            assert_eq!(reference(Arm::Native, &tensors, [("a", Place::Weight)]).carried.len(), carried, "{ty}");
+        }
+    }
+}

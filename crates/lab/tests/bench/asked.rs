@@ -1,0 +1,37 @@
+//! What the mock says to questions that a run does not ask: replies, likelihoods of endings, a traced residual stream.
+
+use super::N_LAYER;
+use record::LayerError;
+use worker::protocol::{Answer, CellSpec, ChoiceSample, Event};
+
+/// The reference says 1, 2, 3 in every conversation and ends it; the variant says 1, 9 and is cut.
+pub fn replies(n_chats: usize, with_variant: bool) -> Vec<Event> {
+    let reply = |chat, is_variant: bool| {
+        let tokens = if is_variant { vec![1, 9] } else { vec![1, 2, 3] };
+        Event::Answered(Answer { chat, is_variant, text: format!("{tokens:?}"), tokens, ended: !is_variant })
+    };
+    let reference = (0..n_chats).map(|chat| reply(chat, false));
+    let variant = (0..n_chats).filter(|_| with_variant).map(|chat| reply(chat, true));
+    reference.chain(variant).collect()
+}
+
+/// The reference finds the first ending the most likely one, a variant the last one.
+pub fn choices(cells: &[CellSpec], tasks: &[Vec<String>]) -> Vec<Event> {
+    let who = std::iter::once(None).chain(cells.iter().map(|cell| Some(cell.key.clone())));
+    let of_task = |cell: &Option<String>, task: usize| {
+        let n = tasks[task].len();
+        let liked = if cell.is_some() { n - 1 } else { 0 };
+        let ln_p = (0..n).map(|choice| if choice == liked { -2.0 } else { -4.0 }).collect();
+        Event::Choice(ChoiceSample { cell: cell.clone(), task, ln_p, n_tokens: vec![2; n] })
+    };
+    who.flat_map(|cell| (0..tasks.len()).map(move |task| of_task(&cell, task)).collect::<Vec<_>>()).collect()
+}
+
+/// Half as large as the reference from the first layer on that is touched; with `early`, everywhere.
+pub fn residual(first_layer: usize, early: bool) -> Vec<LayerError> {
+    let of_layer = |layer| match early || layer >= first_layer {
+        true => LayerError { squared_error: 1.0, squared_reference: 4.0 },
+        false => LayerError { squared_error: 0.0, squared_reference: 4.0 },
+    };
+    (0..N_LAYER).map(of_layer).collect()
+}

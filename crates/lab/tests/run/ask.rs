@@ -1,0 +1,259 @@
+//! Questions of `lab::ask` through a worker without an engine.
+
+use crate::bench::{Faults, N_LAYER, Norms, Room, Workers};
+use lab::Corpus;
+use lab::ask::{
+    AskError, AskErrorKind, AskEvent, ChatRequest, Conditions, EvalRequest, NeedsVariant, SweepRequest, TaskFile,
+    TaskKind, TaskRequest, VariantRequest,
+};
+use numerics::PlainCodec;
+use record::answer::{
+    CHAT_FORMAT, ChatAnswer, EVAL_FORMAT, EvalAnswer, SWEEP_FORMAT, SweepAnswer, TASK_FORMAT, TaskAnswer,
+};
+use record::{Arm, Place, Sampling};
+use select::LayerSet;
+
+const WINDOWS: usize = 4;
+/// Windows to ask for: more than the text has.
+const ASKED: usize = 6;
+
+struct Asked<T> {
+    answer: Result<T, AskError>,
+    /// The names of the events, in their order, one of a kind that comes several times in a row.
+    events: Vec<String>,
+    /// The last progress.
+    progress: Option<(usize, usize)>,
+    workers: usize,
+}
+
+/// Asks about the mock's model with these faults.
+fn asked<T>(
+    faults: Faults,
+    applies: &[&str],
+    ask: impl FnOnce(VariantRequest, &Workers, &mut lab::ask::Hear<'_>) -> Result<T, AskError>,
+) -> Asked<T> {
+    let room = Room::new();
+    drop(room.plan(Norms::OnePlus));
+    let applies = applies.iter().map(|text| text.parse().expect(text)).collect();
+    let variant = VariantRequest { model: room.run_dir("model.gguf"), applies, layers: None, arm: Arm::Exact };
+    let workers = Workers::new(faults);
+    let (mut events, mut progress) = (Vec::new(), None);
+    let mut hear = |event: AskEvent<'_>| {
+        let words = format!("{event:?}");
+        let name = words.split([' ', '(']).next().unwrap_or_default().to_owned();
+        if events.last() != Some(&name) {
+            events.push(name);
+        }
+        if let AskEvent::Progress { done, total } = event {
+            progress = Some((done, total));
+        }
+    };
+    let answer = ask(variant, &workers, &mut hear);
+    Asked { answer, events, progress, workers: workers.started.get() }
+}
+
+fn conditions() -> Conditions {
+    Conditions { n_ctx: 64, n_gpu_layers: 0, n_threads: 1, max_memory_bytes: None }
+}
+
+fn text() -> Corpus {
+    Corpus { name: "text".into(), text: "0123456789".repeat(WINDOWS) }
+}
+
+fn eval_with(faults: Faults, applies: &[&str], change: impl FnOnce(&mut EvalRequest)) -> Asked<EvalAnswer> {
+    asked(faults, applies, |variant, workers, hear| {
+        let mut request = EvalRequest {
+            variant,
+            conditions: conditions(),
+            corpus: text(),
+            windows: ASKED,
+            trace: false,
+            attention: false,
+        };
+        change(&mut request);
+        lab::ask::eval(&request, workers, &PlainCodec, hear)
+    })
+}
+
+fn eval(faults: Faults, applies: &[&str]) -> Asked<EvalAnswer> {
+    eval_with(faults, applies, |_| {})
+}
+
+fn sweep(faults: Faults, applies: &[&str]) -> Asked<SweepAnswer> {
+    asked(faults, applies, |variant, workers, hear| {
+        let request =
+            SweepRequest { variant, conditions: conditions(), corpus: text(), windows: ASKED, seed: 1, race: None };
+        lab::ask::sweep(&request, workers, &PlainCodec, hear)
+    })
+}
+
+fn chat(applies: &[&str]) -> Asked<ChatAnswer> {
+    asked(Faults::default(), applies, |variant, workers, hear| {
+        let request = ChatRequest {
+            variant,
+            conditions: conditions(),
+            prompts: vec!["one".into(), "two".into()],
+            system: None,
+            max_tokens: 8,
+            sampling: Sampling::Greedy,
+        };
+        lab::ask::chat(&request, workers, &PlainCodec, hear)
+    })
+}
+
+/// Two files, of two tasks and of one; the right ending is the first, then the last.
+fn task(applies: &[&str], second: &str) -> Asked<TaskAnswer> {
+    asked(Faults::default(), applies, |variant, workers, hear| {
+        let file = |name: &str, text: &str| TaskFile {
+            kind: TaskKind::Hellaswag,
+            source: Corpus { name: name.into(), text: text.into() },
+        };
+        let files = vec![file("a.txt", "c\n0\n1\n2\n3\n4\nc\n3\n1\n2\n3\n4\n"), file("b.txt", second)];
+        lab::ask::task(&TaskRequest { variant, conditions: conditions(), files, limit: 9 }, workers, &PlainCodec, hear)
+    })
+}
+
+fn kind<T>(asked: &Asked<T>) -> Option<AskErrorKind> {
+    asked.answer.as_ref().err().map(AskError::kind)
+}
+
+#[test]
+fn a_model_alone_has_a_perplexity_and_no_reference() {
+    let asked = eval(Faults::default(), &[]);
+    let answer = asked.answer.expect("measured");
+    assert_eq!((answer.format, answer.n_chunks, answer.n_tokens), (EVAL_FORMAT, WINDOWS, WINDOWS * 8));
+    assert!((answer.nll_nats.exp() - answer.ppl).abs() < 1e-12 && answer.ppl_se.is_none());
+    // Five bytes a window.
+    let bits = answer.nll_nats * 8.0 / std::f64::consts::LN_2 / 5.0;
+    assert!((answer.bits_per_byte.expect("bytes") - bits).abs() < 1e-12);
+    assert_eq!((answer.ppl_ref, answer.kld_mean, answer.changed.len()), (None, None, 0));
+    assert_eq!(asked.events, ["Begun", "FewerWindows", "Progress"]);
+    assert_eq!(asked.progress, Some((WINDOWS, WINDOWS)));
+}
+
+#[test]
+fn a_variant_is_measured_beside_its_reference_and_says_what_was_applied() {
+    let applies = ["ffn_norm[layers=0]=bf16", "ffn_norm[layers=1-2]=int8@row"];
+    let asked = eval(Faults::default(), &applies);
+    let answer = asked.answer.expect("measured");
+    assert!(answer.kld_mean.is_some_and(|kld| kld > 0.0) && answer.ppl > answer.ppl_ref.expect("a reference"));
+    assert_eq!(answer.settings.apply, applies);
+    assert_eq!(answer.changed.len(), N_LAYER);
+    let first = &answer.changed[0];
+    assert_eq!((first.name.as_str(), first.place), ("blk.0.ffn_norm.weight", Place::Weight));
+    assert_eq!(first.scheme, "bf16");
+    assert!(first.changed > 0 && first.n == 32);
+    assert_eq!(asked.progress, Some((2 * WINDOWS, 2 * WINDOWS)));
+    let printed = serde_json::to_string(&answer).expect("prints");
+    assert!(printed.starts_with("{\"format\":1,\"ppl\":"), "{printed}");
+    assert_eq!(serde_json::from_str::<EvalAnswer>(&printed).expect("is read back"), answer);
+}
+
+#[test]
+fn a_trace_begins_at_the_layer_that_is_touched_and_is_withheld_where_it_begins_before() {
+    let traced = |faults| eval_with(faults, &["ffn_norm[layers=1]=bf16"], |request| request.trace = true);
+    let answer = traced(Faults::default()).answer.expect("measured");
+    let residual = answer.residual.expect("a trace");
+    assert_eq!(residual.iter().map(|layer| layer.rel_rmse).collect::<Vec<_>>(), [0.0, 0.5, 0.5]);
+    let early = traced(Faults { early: true, ..Faults::default() });
+    assert_eq!(kind(&early), Some(AskErrorKind::Withheld));
+    assert!(matches!(early.answer, Err(AskError::TouchedEarly { layer: 0, .. })), "{:?}", early.answer);
+}
+
+#[test]
+fn an_error_knows_whose_fault_it_is() {
+    let apply = ["ffn_norm=bf16"];
+    let leaks = eval(Faults { leaks: true, ..Faults::default() }, &apply);
+    assert_eq!(kind(&leaks), Some(AskErrorKind::Withheld));
+    let refuses = eval(Faults { refuses: true, ..Faults::default() }, &apply);
+    assert_eq!(kind(&refuses), Some(AskErrorKind::Input));
+    let dies = eval(Faults { dies: Some((Some("bf16"), 1)), ..Faults::default() }, &apply);
+    assert_eq!(kind(&dies), Some(AskErrorKind::Engine));
+    let leaks = sweep(Faults { leaks: true, ..Faults::default() }, &apply);
+    assert_eq!(kind(&leaks), Some(AskErrorKind::Withheld));
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_before_a_worker_is_started() {
+    let refused = |asked: Asked<EvalAnswer>| {
+        assert_eq!((kind(&asked), asked.workers, asked.events.len()), (Some(AskErrorKind::Input), 0, 0));
+        asked.answer.expect_err("refused")
+    };
+    let error = refused(eval(Faults::default(), &["ffn_nrom=bf16"]));
+    assert!(matches!(&error, AskError::Selection { model, .. } if model.ends_with("model.gguf")), "{error}");
+    let error = refused(eval(Faults::default(), &["ffn_norm=ggml:q8_0"]));
+    assert!(matches!(error, AskError::Unfit { .. }), "{error}");
+    let layers = |request: &mut EvalRequest| request.variant.layers = Some(LayerSet::one(1));
+    let error = refused(eval_with(Faults::default(), &[], layers));
+    assert!(matches!(error, AskError::NothingApplied(NeedsVariant::Layers)), "{error}");
+    assert_eq!(error.to_string(), "a choice of layers needs a scheme to apply, and none is given");
+    for (what, change) in [
+        (NeedsVariant::Trace, (|request| request.trace = true) as fn(&mut EvalRequest)),
+        (NeedsVariant::Attention, |request| request.attention = true),
+    ] {
+        let error = refused(eval_with(Faults::default(), &[], change));
+        assert!(matches!(error, AskError::NothingApplied(found) if found == what), "{error}");
+    }
+    let error = refused(eval_with(Faults::default(), &[], |request| request.variant.model = "absent.gguf".into()));
+    assert!(matches!(error, AskError::Open(_)), "{error}");
+    let nothing = sweep(Faults::default(), &[]);
+    assert!(matches!(nothing.answer, Err(AskError::NothingApplied(NeedsVariant::Sweep))), "{:?}", nothing.answer);
+}
+
+#[test]
+fn a_sweep_ranks_the_layers_and_a_layer_that_kills_its_worker_is_part_of_the_answer() {
+    let asked = sweep(Faults::default(), &["ffn_norm=bf16"]);
+    let answer = asked.answer.expect("measured");
+    assert_eq!((answer.format, answer.layers.len(), answer.ranking.len()), (SWEEP_FORMAT, N_LAYER, N_LAYER));
+    let kld = |layer: u32| answer.layers[layer as usize].kld_mean.expect("measured");
+    assert!(answer.ranking.is_sorted_by(|&a, &b| kld(a) >= kld(b)), "{answer:?}");
+    assert_eq!((answer.measured_chunks, answer.all_chunks), (N_LAYER * WINDOWS, N_LAYER * WINDOWS));
+    assert_eq!(asked.events, ["Begun", "FewerWindows", "Progress"]);
+    let printed = serde_json::to_string(&answer).expect("prints");
+    assert_eq!(serde_json::from_str::<SweepAnswer>(&printed).expect("is read back"), answer);
+
+    let two = ["ffn_norm[layers=0]=bf16", "ffn_norm[layers=1]=int4@row"];
+    let asked = sweep(Faults { dies: Some((Some("int4@row"), usize::MAX)), ..Faults::default() }, &two);
+    let answer = asked.answer.expect("the other layer goes on");
+    assert!(asked.events.contains(&"WorkerDied".to_owned()), "{:?}", asked.events);
+    assert_eq!(answer.ranking, [0]);
+    assert!(answer.layers[1].failure.as_deref().is_some_and(|why| why.contains("crashed twice")), "{answer:?}");
+}
+
+#[test]
+fn replies_stand_beside_their_prompts() {
+    let alone = chat(&[]).answer.expect("replies");
+    assert!(alone.chats.iter().all(|chat| chat.variant.is_none() && chat.first_divergence.is_none()));
+    let asked = chat(&["ffn_norm=bf16"]);
+    let answer = asked.answer.expect("replies");
+    assert_eq!((answer.format, asked.progress), (CHAT_FORMAT, Some((4, 4))));
+    for (chat, prompt) in answer.chats.iter().zip(["one", "two"]) {
+        let (reference, variant) = (chat.reference.as_ref().expect("it"), chat.variant.as_ref().expect("it"));
+        assert_eq!((chat.prompt.as_str(), chat.first_divergence), (prompt, Some(1)));
+        assert_eq!((&reference.tokens[..], reference.ended), (&[1, 2, 3][..], true));
+        assert_eq!((&variant.tokens[..], variant.ended), (&[1, 9][..], false));
+    }
+    let printed = serde_json::to_string(&answer).expect("prints");
+    assert_eq!(serde_json::from_str::<ChatAnswer>(&printed).expect("is read back"), answer);
+}
+
+#[test]
+fn tasks_of_several_files_are_scored_in_one_session() {
+    let asked = task(&["ffn_norm=bf16"], "c\n0\n1\n2\n3\n4");
+    let answer = asked.answer.expect("scores");
+    assert_eq!((answer.format, asked.workers, asked.progress), (TASK_FORMAT, 1, Some((6, 6))));
+    assert_eq!(asked.events, ["Begun", "TasksTaken", "Progress"]);
+    let [a, b] = &answer.tasks[..] else { panic!("two files: {answer:?}") };
+    assert_eq!((a.name.as_str(), a.file.as_str(), a.n, a.chance), ("hellaswag", "a.txt", 2, 0.25));
+    // The reference likes the first ending, the variant the last: one task each.
+    assert_eq!((a.acc_norm_ref, a.acc_norm, a.gained, a.lost), (Some(0.5), 0.5, Some(1), Some(1)));
+    // One nat a token to either side, on one task up and on the other down.
+    assert_eq!(a.margin_shift, Some(0.0));
+    assert_eq!((b.file.as_str(), b.acc_norm_ref, b.acc_norm, b.margin_shift), ("b.txt", Some(1.0), 0.0, Some(-2.0)));
+    let printed = serde_json::to_string(&answer).expect("prints");
+    assert_eq!(serde_json::from_str::<TaskAnswer>(&printed).expect("is read back"), answer);
+
+    let broken = task(&[], "c\n0\n");
+    assert_eq!((kind(&broken), broken.workers), (Some(AskErrorKind::Input), 0));
+    assert!(broken.answer.expect_err("not whole").to_string().starts_with("b.txt: found 2 lines"));
+}

@@ -1,0 +1,128 @@
+//! The answer of `assay sweep`.
+
+use crate::{Arm, EngineSettings};
+use serde::{Deserialize, Serialize};
+
+/// The version of [`SweepAnswer`].
+pub const SWEEP_FORMAT: u32 = 1;
+
+/// The layers of a model, each quantized alone, ranked by KL divergence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepAnswer {
+    /// The version of this document, [`SWEEP_FORMAT`].
+    pub format: u32,
+    /// One entry for each layer, ascending.
+    pub layers: Vec<SweptLayer>,
+    /// The layers by mean KL divergence, largest first: all of them, or those that the race found.
+    pub ranking: Vec<u32>,
+    /// Pairs of a layer in the ranking and one outside it that the text cannot tell apart; of a race only.
+    pub ties: Vec<[u32; 2]>,
+    /// The number of windows that were measured, over all layers.
+    pub measured_chunks: usize,
+    /// The number of windows that a whole sweep measures, over all layers.
+    pub all_chunks: usize,
+    /// The terms of the race; `null` where every layer was measured on every window.
+    pub race: Option<RaceTerms>,
+    /// What it was measured with.
+    pub settings: SweepSettings,
+}
+
+/// One layer quantized alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweptLayer {
+    /// The layer.
+    pub layer: u32,
+    /// Mean Kullback–Leibler divergence from the reference, nats a token; `null` where the layer was not measured.
+    pub kld_mean: Option<f64>,
+    /// The standard error of `kld_mean`, clustered by window; `null` below 8 windows.
+    pub kld_se: Option<f64>,
+    /// The standard error of `kld_mean` as if tokens were independent.
+    pub kld_se_iid: Option<f64>,
+    /// The largest divergence.
+    pub kld_max: Option<f64>,
+    /// The share of positions at which both find the same token most probable.
+    pub same_top: Option<f64>,
+    /// ln PPL(variant) − ln PPL(reference), nats a token.
+    pub dlnppl: Option<f64>,
+    /// The standard error of `dlnppl`, clustered by window; `null` below 8 windows.
+    pub dlnppl_se: Option<f64>,
+    /// The number of windows on which the layer was measured.
+    pub n_chunks: usize,
+    /// What the race decided of the layer; `null` without a race.
+    pub standing: Option<LayerStanding>,
+    /// The number of values that the scheme changed, of `n`.
+    pub changed: u64,
+    /// The number of values that were quantized.
+    pub n: u64,
+    /// Why the layer was not measured.
+    pub failure: Option<String>,
+}
+
+/// What a race decided of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerStanding {
+    /// The layer is still measured.
+    Racing,
+    /// The layer is among the worst.
+    Inside,
+    /// The layer is not among the worst.
+    Outside,
+    /// The layer has no effect worth ranking.
+    Null,
+}
+
+impl LayerStanding {
+    /// The word that is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            LayerStanding::Racing => "racing",
+            LayerStanding::Inside => "inside",
+            LayerStanding::Outside => "outside",
+            LayerStanding::Null => "null",
+        }
+    }
+}
+
+/// What a race looks for, and how sure it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RaceTerms {
+    /// The number of worst layers to find.
+    pub top: usize,
+    /// A layer is good enough when its KL divergence is at least 1 − ε of the last of the worst.
+    pub epsilon: f64,
+    /// The chance of any wrong decision in the whole race.
+    pub alpha: f64,
+    /// Layers below this mean KL divergence have no effect worth ranking, nats; `null` ranks all.
+    pub null_nats: Option<f64>,
+    /// The seed of the order of windows.
+    pub seed: u64,
+}
+
+/// What [`SweepAnswer`] was measured with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepSettings {
+    /// The file name of the model without its folder.
+    pub model: String,
+    /// The architecture as the engine understood it.
+    pub arch: String,
+    /// The kernels.
+    pub arm: Arm,
+    /// What was applied to each layer, `SELECTOR=SCHEME` each.
+    pub apply: Vec<String>,
+    /// The name of the text.
+    pub text: String,
+    /// The length of the text in bytes.
+    pub text_bytes: usize,
+    /// The pinned settings of the engine.
+    #[serde(flatten)]
+    pub engine: EngineSettings,
+    /// The number of windows of a whole sweep.
+    pub n_chunks: usize,
+    /// The number of threads, on which no result depends.
+    pub n_threads: usize,
+    /// The engine, its revision and the CPU features that its kernels were built for.
+    pub build: String,
+    /// The version of assay.
+    pub assay_version: String,
+}

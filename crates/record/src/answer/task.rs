@@ -1,0 +1,86 @@
+//! The answer of `assay task`.
+
+use crate::{Arm, EngineSettings};
+use serde::{Deserialize, Serialize};
+
+/// The version of [`TaskAnswer`].
+pub const TASK_FORMAT: u32 = 1;
+
+/// Scores on multiple-choice tasks, and beside a variant how they differ from the reference's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskAnswer {
+    /// The version of this document, [`TASK_FORMAT`].
+    pub format: u32,
+    /// One entry for each file of tasks, in the order in which they were given.
+    pub tasks: Vec<TaskScores>,
+    /// What they were measured with.
+    pub settings: TaskSettings,
+}
+
+/// Scores on one file of tasks. Without a variant everything about a reference is `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskScores {
+    /// The kind of task, such as `hellaswag`.
+    pub name: String,
+    /// The version of how this kind of task is read and scored: raised when the same file would give other scores.
+    pub version: u32,
+    /// The name of the file.
+    pub file: String,
+    /// The number of tasks in the file.
+    pub n_in_file: usize,
+    /// The number of tasks that were scored.
+    pub n: usize,
+    /// The share of right answers that guessing gives.
+    pub chance: f64,
+    /// The share of right answers by likelihood of the whole ending; of the variant where there is one.
+    pub acc: f64,
+    /// The share of right answers by likelihood per token of the ending, as llama-perplexity counts.
+    pub acc_norm: f64,
+    /// The lower end of the 95 % interval of `acc_norm` (Wilson).
+    pub acc_norm_low: f64,
+    /// The upper end of the 95 % interval of `acc_norm` (Wilson).
+    pub acc_norm_high: f64,
+    /// The reference's `acc`.
+    pub acc_ref: Option<f64>,
+    /// The reference's `acc_norm`.
+    pub acc_norm_ref: Option<f64>,
+    /// The number of tasks that only one of the two gets right by `acc_norm`: `gained` + `lost`.
+    pub flips: Option<usize>,
+    /// The number of tasks that only the variant gets right.
+    pub gained: Option<usize>,
+    /// The number of tasks that only the reference gets right.
+    pub lost: Option<usize>,
+    /// The chance of so uneven a split, or a more uneven one, were both equally good (McNemar, exact).
+    pub p_mcnemar: Option<f64>,
+    /// The mean change of the margin, nats a token: ln p per token of the right ending less that of the best wrong one.
+    /// Negative is worse.
+    pub margin_shift: Option<f64>,
+    /// Whether the 95 % interval of the untouched model's `acc_norm` lies above chance: if not, nothing can be lost here.
+    pub informative: bool,
+    /// Σ ln p of every ending, nats, by task and ending; of the variant where there is one.
+    pub ln_p: Vec<Vec<f64>>,
+}
+
+/// What [`TaskAnswer`] was measured with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSettings {
+    /// The file name of the model without its folder.
+    pub model: String,
+    /// The architecture as the engine understood it.
+    pub arch: String,
+    /// The kernels.
+    pub arm: Arm,
+    /// What was applied, `SELECTOR=SCHEME` each.
+    pub apply: Vec<String>,
+    /// The largest number of tasks that were taken from a file.
+    pub limit: usize,
+    /// The pinned settings of the engine.
+    #[serde(flatten)]
+    pub engine: EngineSettings,
+    /// The number of threads, on which no result depends.
+    pub n_threads: usize,
+    /// The engine, its revision and the CPU features that its kernels were built for.
+    pub build: String,
+    /// The version of assay.
+    pub assay_version: String,
+}

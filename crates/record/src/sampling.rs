@@ -1,0 +1,18 @@
+//! How the tokens of an answer are chosen.
+
+use serde::{Deserialize, Serialize};
+
+/// How the next token is chosen from the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sampling {
+    /// The most probable token, the first of equals.
+    Greedy,
+    /// A token drawn from softmax(logits / temperature) by a generator with this seed.
+    Seeded {
+        /// The temperature, greater than 0; 1 is the model's own distribution.
+        temperature: f64,
+        /// The seed; the same logits and seed give the same tokens.
+        seed: u64,
+    },
+}
