@@ -55,6 +55,7 @@ lint: tools
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	scripts/check-directions.py --self-test
 	scripts/check-directions.py
+	scripts/compare-runs.py --self-test
 	scripts/check-links.py
 
 bench: models build
