@@ -5,6 +5,8 @@
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
+//! | [`plan`] | a plan file as typed |
+//! | [`stage`] | the name of a stage, and how much of the target its cells cover |
 //! | [`cell`] | a cell, and what came of it |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
@@ -16,8 +18,10 @@ pub mod engine;
 pub mod event;
 pub mod evidence;
 pub mod memory;
+pub mod plan;
 pub mod run;
 pub mod sample;
+pub mod stage;
 pub mod store;
 
 pub use cell::*;
@@ -28,3 +32,4 @@ pub use evidence::*;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;
 pub use sample::*;
+pub use stage::*;
