@@ -15,7 +15,7 @@ use anyhow::anyhow;
 use lab::cell::Cell;
 use lab::evidence;
 use lab::protocol::{Arm, AttentionSample, ChunkWork, Event, Job, Place, ReferenceSample, Sample};
-use lab::record::{CellRecord, Role, Stage};
+use lab::record::{CellRecord, Extent, Role, StageName};
 use lab::store::CellSamples;
 use lab::{Apply, Corpus, SchemeFiles};
 use serde::Serialize;
@@ -110,7 +110,8 @@ impl Request {
         let joined = |words: Vec<String>| words.join(" ");
         (!self.variant.edits.is_empty()).then(|| Cell {
             key: "variant".into(),
-            stage: Stage::AllLayers,
+            stage: StageName::of("all_layers"),
+            extent: Extent::Whole,
             role: Role::Variant,
             target: joined(self.variant.applies.iter().map(|apply| apply.selector.to_string()).collect()),
             scheme: joined(self.variant.applies.iter().map(|apply| apply.scheme.to_string()).collect()),

@@ -15,7 +15,7 @@ use ::worker::{Session, SessionRequest};
 use anyhow::anyhow;
 use lab::cell::Cell;
 use lab::protocol::{Arm, Base, Edit, Place};
-use lab::record::{Role, Stage};
+use lab::record::{Extent, Role, StageName};
 use lab::sweep::{Sweep, SweepError, SweepEvent, SweptCell, sweep};
 use lab::{Apply, LayerSet, SchemeFiles, scheme_files};
 use serde::Serialize;
@@ -170,7 +170,8 @@ impl Request {
             .into_iter()
             .map(|(layer, edits)| Cell {
                 key: format!("layer {layer}"),
-                stage: Stage::EachLayer,
+                stage: StageName::of("each_layer"),
+                extent: Extent::Layer,
                 role: Role::Variant,
                 target: applies.iter().map(|apply| apply.selector.to_string()).collect::<Vec<_>>().join(" "),
                 scheme: applies.iter().map(|apply| apply.scheme.to_string()).collect::<Vec<_>>().join(" "),

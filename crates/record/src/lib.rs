@@ -27,7 +27,7 @@ pub mod store;
 pub use cell::*;
 pub use edit::*;
 pub use engine::*;
-pub use event::RunEvent;
+pub use event::{GateReason, RunEvent};
 pub use evidence::*;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;

@@ -4,7 +4,7 @@ use super::{arms, phrase};
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
 use lab::protocol::Arm;
-use lab::record::{JudgedCell, ModelRecord, Role, Stage};
+use lab::record::{Extent, JudgedCell, ModelRecord, Role};
 use lab::verdict::FLOOR_FACTOR;
 use words::{count, deviation, of, plural};
 
@@ -30,7 +30,7 @@ fn layer_cells(model: &ModelRecord, arm: Arm) -> Vec<&JudgedCell> {
         // The layer of the one-layer stage comes round again with each layer.
         if cell.arm == arm
             && cell.role == Role::Variant
-            && matches!(cell.stage, Stage::OneLayer | Stage::EachLayer)
+            && cell.extent() == Extent::Layer
             && !cells.iter().any(|seen| seen.cell.key == cell.key)
         {
             cells.push(judged);
