@@ -8,7 +8,7 @@ use crate::settings::SettingsArgs;
 use crate::worker;
 use anyhow::anyhow;
 use lab::protocol::Arm;
-use lab::record::{ControlRecord, JudgedCell, Measured, ModelRecord, Role, RunRecord, Stage, Verdict};
+use lab::record::{ControlRecord, Extent, JudgedCell, Measured, ModelRecord, Role, RunRecord, StageName, Verdict};
 use lab::{Apply, Plan, RunError, RunEvent, SchemeFiles};
 use llama::GgmlCodec;
 use serde::Serialize;
@@ -164,7 +164,7 @@ impl Display<'_> {
             // All of the stage's cells are there already.
             RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
-                let label = format!("{}: {}", model(name), stage.name());
+                let label = format!("{}: {}", model(name), stage.words());
                 self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
             }
@@ -193,7 +193,7 @@ impl Display<'_> {
                 self.progress.say(&format!("{}: control {control} failed: {found}", model(name)));
             }
             RunEvent::Gate { model: name, after, go_on: false, why } => {
-                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), after.name()));
+                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), after.words()));
             }
             RunEvent::Gate { .. }
             | RunEvent::Measuring { .. }
@@ -233,7 +233,10 @@ struct VerdictRow<'a> {
     target: &'a str,
     scheme: &'a str,
     layers: &'a [u32],
-    stage: Stage,
+    stage: &'a StageName,
+    /// How much of the target the cell covers.
+    #[serde(skip)]
+    extent: Extent,
     arm: Arm,
     chunks: usize,
     verdict: Verdict,
@@ -283,12 +286,10 @@ impl<'a> Answer<'a> {
         let mut out = Lines::new();
         for (index, answer) in self.answers.iter().enumerate() {
             out.line(format_args!("{}: {}", escape_terminal(answer.model), answer.sentence));
-            let of_target = |row: &&VerdictRow<'_>| {
-                row.model_index == index && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
-            };
+            let of_target = |row: &&VerdictRow<'_>| row.model_index == index && row.extent != Extent::Layer;
             for row in self.verdicts.iter().filter(of_target) {
                 let (arm, verdict) = (row.arm.name(), row.verdict.name());
-                let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
+                let part = if row.extent == Extent::Part { format!(", {} alone", row.target) } else { String::new() };
                 let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", effects.words()));
                 let windows = plural(row.chunks, "window");
                 out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));
@@ -321,7 +322,8 @@ fn verdicts((model_index, model): (usize, &ModelRecord)) -> impl Iterator<Item =
         target: &judged.cell.target,
         scheme: &judged.cell.scheme,
         layers: &judged.cell.layers,
-        stage: judged.cell.stage,
+        stage: &judged.cell.stage,
+        extent: judged.cell.extent(),
         arm: judged.cell.arm,
         chunks: judged.cell.chunks.len(),
         verdict: judged.verdict,

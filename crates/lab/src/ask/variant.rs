@@ -8,7 +8,7 @@ use files::Model;
 use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
 use numerics::{BlockCodec, TensorShape};
 use record::store::CellSamples;
-use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Place, Role, Stage};
+use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Extent, Place, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
 use worker::SessionRequest;
@@ -134,7 +134,8 @@ impl Variant {
     pub(super) fn cell(&self, windows: Vec<usize>) -> Cell {
         Cell {
             key: "variant".into(),
-            stage: Stage::AllLayers,
+            stage: StageName::of("all_layers"),
+            extent: Extent::Whole,
             role: Role::Variant,
             target: joined(self.applies.iter().map(|apply| apply.selector.to_string())),
             scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string())),
