@@ -57,7 +57,7 @@ fn every_file_of_an_old_run_is_read() {
         [(WHOLE, StageName::of("all_layers"), Arm::Exact), (LOOKUP, StageName::of("each_part"), Arm::Native)]
     {
         let cell = store::read_cell(&dir, key).expect("a cell that is read");
-        assert_eq!((cell.key.as_str(), cell.stage, cell.arm, cell.role), (key, stage, arm, Role::Variant));
+        assert_eq!((cell.key.as_str(), &cell.stage, cell.arm, cell.role), (key, &stage, arm, Role::Variant));
         assert!(model.cells.iter().any(|judged| judged.cell == cell), "the record has the same cell");
         let samples = store::read_samples(&dir, key).expect("samples that are read");
         assert!(samples.applied.is_some_and(|tensors| tensors[0].changed == 16_045));
