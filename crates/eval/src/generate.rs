@@ -1,5 +1,5 @@
-//! Text that a model writes, token by token. Which token comes next is decided here, from the logits, so that it depends
-//! on nothing but them and a seed.
+//! Text that a model writes, token by token. The next token is chosen here from the logits, so that it depends on nothing
+//! but them and a seed.
 
 use crate::engine::Token;
 use crate::softmax::exp;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatMessage {
-    /// `system`, `user` or `assistant`, as chat templates know them.
+    /// Who speaks: `system`, `user` or `assistant`, as chat templates know them.
     pub role: String,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
@@ -19,19 +19,19 @@ pub struct ChatMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sampling {
-    /// The most probable, the first of equals.
+    /// The most probable token is taken, the first of equals.
     Greedy,
-    /// Drawn from softmax(logits / temperature) by a generator with this seed.
+    /// The token is drawn from softmax(logits / temperature) by a generator with this seed.
     Seeded {
-        /// Greater than 0; 1 is the model's own distribution.
+        /// The temperature, greater than 0; 1 is the model's own distribution.
         temperature: f64,
-        /// Seed; the same logits and seed give the same tokens.
+        /// The seed; the same logits and seed give the same tokens.
         seed: u64,
     },
 }
 
 impl Sampling {
-    /// The token after `step` others of this answer, from `logits[n_vocab]`; `None` where one is not a number.
+    /// The token that follows `step` others of this answer, from `logits[n_vocab]`; `None` when a logit is not a number.
     pub fn choose(self, logits: &[f32], step: u64) -> Option<Token> {
         if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
             return None;
