@@ -8,7 +8,6 @@ mod chat_template;
 pub mod choices;
 pub mod engine;
 pub mod generate;
-pub mod observe;
 pub mod score;
 pub mod softmax;
 pub mod window;
@@ -16,8 +15,9 @@ pub mod window;
 pub use attention::HeadShift;
 pub use chat_template::{ChatTemplateError, render_chat};
 pub use engine::{
-    Engine, EngineError, EngineInfo, EngineSettings, Prefix, Sequence, Token, WatchedActivation, WeightInfo,
+    Ask, Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError, Memory, NodeInfo,
+    NonFiniteNode, Passes, Prefix, Replace, Score, Seen, Sequence, Token, Tokens, WatchedActivation, WeightInfo,
+    WeightUse, Weights,
 };
 pub use generate::{ChatMessage, Sampling, first_divergence};
-pub use observe::{EngineMemory, Hook, LayerError, NodeInfo, NonFiniteNode, Replace, WeightUse};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

@@ -1,7 +1,7 @@
 //! The two sums over a vocabulary that everything else is made of: log Σ exp and Σ p (ln p − ln q).
 //!
 //! Both run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set that the
-//! loop was compiled for. `exp` is our own because the library's does not vectorise; [`exp`] is within 2 ulp of it.
+//! loop was compiled for. `exp` is our own because the library's does not vectorise; ours is within 2 ulp of it.
 
 use multiversion::multiversion;
 

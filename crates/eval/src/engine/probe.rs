@@ -1,6 +1,27 @@
-//! What can be seen and changed inside a pass: graph nodes, hidden states, the place where numbers went bad.
+//! What is loaded, and what can be seen and changed inside a pass: graph nodes, hidden states, the place where numbers went
+//! bad.
 
+use super::{EngineError, Token};
 use serde::{Deserialize, Serialize};
+
+/// What the engine says about itself and the model it has loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// Engine, revision and the CPU features its kernels were built for: bits may differ between builds.
+    pub build: String,
+    /// `general.architecture`, as the engine understood it.
+    pub arch: String,
+    /// Number of tokens in the vocabulary: the length of one row of logits.
+    pub n_vocab: usize,
+    /// Number of layers.
+    pub n_layer: usize,
+    /// Context length the model was trained with.
+    pub n_ctx_train: u32,
+    /// The token put in place of each window's first token, where the vocabulary asks for one.
+    pub bos: Option<Token>,
+    /// Number of worker threads. It is recorded, but not part of a cell's identity: results do not depend on it.
+    pub n_threads: usize,
+}
 
 /// A named node of the model's graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,28 +34,18 @@ pub struct NodeInfo {
     pub ty: String,
 }
 
-/// How the graph uses a weight. A matrix may be used in both ways, by different nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightUse {
-    /// Rows are looked up by token.
-    Lookup,
-    /// Multiplied with hidden states: the output head.
-    Head,
-}
-
-/// Values of one node in one pass, to be replaced in place: `(slot, values, n_per_row)`. A row is one token's values; a
-/// pass of more tokens than the engine computes at once is seen in several pieces.
+/// A function that replaces the values of one node in one pass, in place: `(slot, values, n_per_row)`. A row is one token's
+/// values; where a sequence has more tokens than the engine computes at once, the function sees it in several pieces.
 ///
 /// An error fails the pass.
 pub type Replace<'a> = dyn Fn(usize, &mut [f32], usize) -> Result<(), String> + Sync + 'a;
 
-/// A node and what becomes of its values.
+/// A node, and the function that replaces its values.
 #[derive(Clone, Copy)]
 pub struct Hook<'a> {
-    /// Name from [`NodeInfo`].
+    /// A name from [`NodeInfo`].
     pub node: &'a str,
-    /// What becomes of its values before any other node reads them.
+    /// The function, called before any other node reads the values.
     pub replace: &'a Replace<'a>,
 }
 
@@ -61,12 +72,21 @@ impl LayerError {
     }
 }
 
+/// The output of the graph nodes that read one watched weight, as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedActivation {
+    /// GGUF tensor name.
+    pub tensor: String,
+    /// blake3 over the outputs of all nodes that read the tensor, in graph order.
+    pub blake3: String,
+}
+
 /// The first node of a pass whose values are not all finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFiniteNode {
-    /// The node.
+    /// The node's name.
     pub node: String,
-    /// The token's place in the window.
+    /// The token's place in the sequence.
     pub token: usize,
     /// Weights that the node reads.
     pub weights: Vec<String>,
@@ -79,16 +99,19 @@ impl std::fmt::Display for NonFiniteNode {
     }
 }
 
-/// What an engine needs of main memory, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineMemory {
-    /// The weights as stored.
-    pub model_bytes: u64,
-    /// One context: KV cache, compute buffers, logits.
-    pub context_bytes: u64,
-    /// Hidden states that one context records of one window.
-    pub prefix_bytes: u64,
+/// What is loaded, and the named nodes of its graph.
+pub trait Graph {
+    /// What the engine says about itself and the model.
+    fn info(&self) -> &EngineInfo;
+
+    /// Named nodes of the graph, in graph order; a name that several nodes have stands for the last of them.
+    fn nodes(&self) -> &[NodeInfo];
+
+    /// Whether the values of a node of that name can be changed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchNode`] when the graph has none.
+    fn find_node(&self, name: &str) -> Result<(), EngineError>;
 }
 
 #[cfg(test)]
