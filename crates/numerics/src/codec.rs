@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use multiversion::multiversion;
+use std::fmt;
 
 /// The shape of a ggml type's block, as in `ggml_type_traits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +50,15 @@ pub trait BlockCodec: Sync {
     ) -> Result<Vec<u8>, CodecError>;
 }
 
-/// Why a codec could not convert values.
+/// Why a codec could not convert values. Displays as one line, and a `hint:` line where there is advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// The codec does not have the type.
-    #[error("the codec has no ggml type {ty:?}")]
     UnknownType {
         /// The name of the type as given.
         ty: String,
     },
     /// The codec has the type, but not this direction.
-    #[error("ggml type {ty}: {what}")]
     Unsupported {
         /// The name of the type.
         ty: String,
@@ -67,10 +66,6 @@ pub enum CodecError {
         what: String,
     },
     /// The rows are not whole blocks.
-    #[error(
-        "ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}\n\
-         hint: choose a type with smaller blocks; llama-quantize would fall back to one without asking"
-    )]
     PartialBlock {
         /// The name of the type.
         ty: String,
@@ -80,7 +75,6 @@ pub enum CodecError {
         n_per_row: usize,
     },
     /// The number of bytes does not fit the number of values.
-    #[error("ggml type {ty}: {n} values take {wanted} bytes, found {found}")]
     ByteCount {
         /// The name of the type.
         ty: String,
@@ -92,7 +86,6 @@ pub enum CodecError {
         wanted: usize,
     },
     /// The values are not whole rows, or there is not one importance for each value of a row.
-    #[error("ggml type {ty}: {what} has {found} values, wanted {wanted}")]
     Shape {
         /// The name of the type.
         ty: String,
@@ -104,14 +97,60 @@ pub enum CodecError {
         wanted: String,
     },
     /// ggml needs an importance matrix for this type, and there is none.
-    #[error(
-        "ggml type {ty} cannot be quantized to without an importance matrix\n\
-         hint: name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
-    )]
     RequiresImatrix {
         /// The name of the type.
         ty: String,
     },
+}
+
+impl CodecError {
+    /// What is wrong, in one line.
+    pub fn words(&self) -> String {
+        match self {
+            CodecError::UnknownType { ty } => format!("the codec has no ggml type {ty:?}"),
+            CodecError::Unsupported { ty, what } => format!("ggml type {ty}: {what}"),
+            CodecError::PartialBlock { ty, blck_size, n_per_row } => {
+                format!("ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}")
+            }
+            CodecError::ByteCount { ty, n, found, wanted } => {
+                format!("ggml type {ty}: {n} values take {wanted} bytes, found {found}")
+            }
+            CodecError::Shape { ty, what, found, wanted } => {
+                format!("ggml type {ty}: {what} has {found} values, wanted {wanted}")
+            }
+            CodecError::RequiresImatrix { ty } => {
+                format!("ggml type {ty} cannot be quantized to without an importance matrix")
+            }
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            CodecError::PartialBlock { .. } => {
+                Some("choose a type with smaller blocks; llama-quantize would fall back to one without asking".into())
+            }
+            CodecError::RequiresImatrix { ty } => Some(format!(
+                "name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
+            )),
+            CodecError::UnknownType { .. }
+            | CodecError::Unsupported { .. }
+            | CodecError::ByteCount { .. }
+            | CodecError::Shape { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_hint(f, &self.words(), self.hint())
+    }
+}
+
+/// Writes a line, and a `hint:` line where there is advice.
+pub(crate) fn with_hint(f: &mut fmt::Formatter<'_>, words: &str, hint: Option<String>) -> fmt::Result {
+    f.write_str(words)?;
+    hint.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
 }
 
 /// ggml's plain floats (`f32`, `f16`, `bf16`) without ggml, for tests and tools that are built without C++.

@@ -4,6 +4,7 @@ use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
 use crate::format::Format;
 use crate::stage::{Extent, StageName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One variant to be measured one way.
@@ -32,7 +33,7 @@ pub struct Cell {
 }
 
 /// What a cell is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The question itself.
@@ -53,7 +54,7 @@ pub enum Role {
 }
 
 /// A number with its uncertainty, in the unit of the field that holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// Mean over scored tokens.
@@ -65,7 +66,7 @@ pub struct Estimate {
 }
 
 /// What was measured in one cell, derived from its samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// Windows.
@@ -93,7 +94,7 @@ pub struct Measured {
 }
 
 /// What the scheme was computed to do to the file's values, before anything ran.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
     /// Values in the target.
@@ -129,7 +130,7 @@ impl Predicted {
 }
 
 /// From request to logits, link by link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceChain {
     /// `SELECTOR=SCHEME` as asked, layers included.
@@ -149,7 +150,7 @@ pub struct EvidenceChain {
 }
 
 /// What a cell's evidence amounts to (DESIGN §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// An effect above its floor.
     #[serde(rename = "REAL")]
@@ -189,7 +190,7 @@ impl Verdict {
 pub const FLOOR_FACTOR: f64 = 2.0;
 
 /// The perturbation floor a cell is held against.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
     /// Mean KLD of each jitter seed on the same windows, nats.
@@ -206,7 +207,7 @@ pub struct Floor {
 pub const CELL_FORMAT: Format = Format(1);
 
 /// One cell: immutable once written. Holds no time, path, host or speed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellRecord {
     /// blake3 of everything that determines the numbers.
@@ -253,7 +254,7 @@ impl CellRecord {
 }
 
 /// A cell with the judgement passed on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgedCell {
     /// What was measured.

@@ -1,9 +1,10 @@
 //! What an edit of a model is: where it acts, in which scheme, and beside which reference.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which kernels the model runs through (DESIGN §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Arm {
     /// Every quantized or half-precision weight held in F32: the effect of the scheme alone.
@@ -23,7 +24,7 @@ impl Arm {
 }
 
 /// The ggml type that holds fake-quantized values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Carrier {
     /// F32: exact for every scheme.
@@ -34,7 +35,7 @@ pub enum Carrier {
 }
 
 /// What of a model an edit acts on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// A weight, wherever the graph uses it.
@@ -55,7 +56,7 @@ impl Place {
 }
 
 /// One tensor, or one node of the graph, to be held in one scheme.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// GGUF tensor name, or the engine's name of a graph node (`ffn_norm-7`).
@@ -77,7 +78,7 @@ impl Edit {
 }
 
 /// What a group of cells is compared with: the reference's weights.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
     /// Exact: all weights in F32. Native: as stored.
@@ -87,7 +88,7 @@ pub struct Base {
 }
 
 /// A weight that the native arm's reference holds in F32.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Carried {
     /// Wherever it is used: its name.

@@ -1,12 +1,13 @@
 //! What an engine says about itself, and the settings it is pinned to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
 
 /// Everything about the engine's set-up that changes bits. The settings are pinned, and part of every cell's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineSettings {
     /// Window length in tokens.
@@ -49,7 +50,7 @@ impl EngineSettings {
 }
 
 /// What the engine says about itself and the model it has loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineInfo {
     /// Engine, revision and the CPU features its kernels were built for: bits may differ between builds.
     pub build: String,
@@ -68,7 +69,7 @@ pub struct EngineInfo {
 }
 
 /// How the graph uses a weight. A matrix may be used in both ways, by different nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightUse {
     /// Rows are looked up by token.
@@ -78,7 +79,7 @@ pub enum WeightUse {
 }
 
 /// How far the hidden state that leaves a layer is from the recorded one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LayerError {
     /// Σ (variant − reference)² over the layer's output.

@@ -1,9 +1,10 @@
 //! What an edit did, as read back from the engine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many of the watched activations moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationEvidence {
     /// Touched tensors whose consumers were watched.
@@ -13,7 +14,7 @@ pub struct ActivationEvidence {
 }
 
 /// What one edit did, as seen by the worker; of an activation, on the cell's first window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorEvidence {
     /// GGUF tensor name, or that of a graph node.

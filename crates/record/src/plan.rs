@@ -24,10 +24,11 @@
 
 use crate::edit::Arm;
 use crate::stage::{Extent, StageName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of a plan file's layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PlanFormat(pub u32);
 
@@ -35,7 +36,7 @@ pub struct PlanFormat(pub u32);
 pub const PLAN_FORMAT: PlanFormat = PlanFormat(1);
 
 /// A plan file: what it says and nothing else. What it leaves out has a default, which `lab` knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
     /// The layout of the file.
@@ -71,7 +72,7 @@ pub struct PlanFile {
 }
 
 /// How many windows there are, and how long they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanWindows {
     /// The windows of the cells on the whole target.
@@ -92,7 +93,7 @@ impl PlanWindows {
 }
 
 /// One stage of a plan file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanStage {
     /// The name of the stage, unlike that of any other.
@@ -110,7 +111,7 @@ pub struct PlanStage {
 }
 
 /// The cells that a stage adds to the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellSet {
     /// The controls of every arm: A/A, identity write-back, positive control, jitter, carrier control.
@@ -152,7 +153,7 @@ impl CellSet {
 }
 
 /// The windows of a stage: a named number of them, or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StageWindows {
     /// As many as the plan has for cells of that kind.
@@ -162,7 +163,7 @@ pub enum StageWindows {
 }
 
 /// A number of windows that the plan states once for all stages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WindowSet {
     /// `windows.layer_chunks`.
@@ -185,7 +186,7 @@ impl WindowSet {
 }
 
 /// The arms of a stage, out of those of the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StageArms {
     /// The plan's first arm, or all of them.
@@ -195,7 +196,7 @@ pub enum StageArms {
 }
 
 /// A choice of arms that holds for any plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ArmSet {
     /// The plan's first arm.
@@ -218,7 +219,7 @@ impl ArmSet {
 }
 
 /// What decides after a stage whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateName {
     /// Every control that can be decided holds.

@@ -5,13 +5,14 @@ use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
 use crate::format::Format;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`RunRecord`].
 pub const RECORD_FORMAT: Format = Format(1);
 
 /// One control and whether it held.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ControlRecord {
     /// Name, e.g. `identity write-back`.
@@ -56,7 +57,7 @@ fn decided() -> bool {
 }
 
 /// One row of the baseline census.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CensusRow {
     /// GGUF tensor name.
@@ -78,7 +79,7 @@ pub struct CensusRow {
 }
 
 /// How fine a tensor's values really are. Of every tensor of the model but those of integers or f64.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorPrecision {
     /// GGUF tensor name.
@@ -97,7 +98,7 @@ pub struct TensorPrecision {
 }
 
 /// A model and what the run found on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecord {
     /// File name without folder.
@@ -130,7 +131,7 @@ pub struct ModelRecord {
 }
 
 /// The verdict on the whole target in one arm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmVerdict {
     /// Kernels.
@@ -144,7 +145,7 @@ pub struct ArmVerdict {
 }
 
 /// The text that was measured on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusRecord {
     /// File name without folder, or `built-in`.
@@ -156,7 +157,7 @@ pub struct CorpusRecord {
 }
 
 /// The question, written before the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Preset or plan name.
@@ -172,7 +173,7 @@ pub struct Question {
 }
 
 /// Everything a report is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
     /// Version of this record.

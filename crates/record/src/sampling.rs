@@ -1,9 +1,10 @@
 //! How the tokens of an answer are chosen.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the next token is chosen from the logits.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sampling {
     /// The most probable token, the first of equals.

@@ -1,5 +1,6 @@
 //! What a stage of the method is called, and how much of the target one of its cells covers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +12,9 @@ const MAX_NAME_BYTES: usize = 64;
 ///
 /// A name has lower-case ASCII letters, digits, `_` and `-`, so it is harmless wherever it is printed. Names have no
 /// order: the order of stages is that of the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct StageName(Cow<'static, str>);
 
 /// A text that cannot name a stage.
@@ -74,7 +76,7 @@ impl fmt::Display for StageName {
 }
 
 /// How much of the target a cell covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Extent {
     /// The whole target at once.

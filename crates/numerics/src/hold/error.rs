@@ -1,18 +1,15 @@
 //! Why a tensor could not be fake-quantized.
 
 use super::part::Together;
-use crate::codec::CodecError;
+use crate::codec::{CodecError, with_hint};
 use crate::format::group::RangeOverflow;
 use crate::scheme::imatrix::ImatrixError;
+use std::fmt;
 
-/// Why a tensor could not be fake-quantized.
+/// Why a tensor could not be fake-quantized. Displays as one line, and a `hint:` line where there is advice.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FakeQuantError {
     /// A value is NaN or infinite, and the scheme does not keep such values.
-    #[error(
-        "tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
-         hint: add :nonfinite=keep to the scheme to leave such values as they are"
-    )]
     Nonfinite {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -22,7 +19,6 @@ pub enum FakeQuantError {
         value: f32,
     },
     /// The values are not whole rows.
-    #[error("tensor {tensor:?}: {n} values are not whole rows of {n_per_row}")]
     Shape {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -32,10 +28,6 @@ pub enum FakeQuantError {
         n_per_row: usize,
     },
     /// The values of a group span more than F32 can represent, so there is no asymmetric scale for them.
-    #[error(
-        "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32\n\
-         hint: use :sym, which has no such limit"
-    )]
     RangeOverflow {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -45,7 +37,6 @@ pub enum FakeQuantError {
         max: f32,
     },
     /// The importance matrix does not fit the tensor.
-    #[error("tensor {tensor:?}, importance matrix {file:?}: {source}")]
     Imatrix {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -55,9 +46,6 @@ pub enum FakeQuantError {
         source: ImatrixError,
     },
     /// The scheme names a file whose contents were not handed over.
-    #[error(
-        "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read\nhint: this is a bug in assay; please report it"
-    )]
     FileNotRead {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -65,11 +53,6 @@ pub enum FakeQuantError {
         scheme: String,
     },
     /// The scheme cannot quantize these values without others.
-    #[error(
-        "tensor {tensor:?}: scheme {scheme:?} cannot be applied to values {start}..{} alone, wanted {wanted}\n\
-         hint: this is a bug in assay; please report it",
-        start.saturating_add(*n)
-    )]
     Part {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -83,10 +66,6 @@ pub enum FakeQuantError {
         wanted: Together,
     },
     /// The scheme needs more passes over the tensor before it can quantize a piece of it.
-    #[error(
-        "tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied\n\
-         hint: this is a bug in assay; please report it"
-    )]
     NotSeen {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -94,9 +73,6 @@ pub enum FakeQuantError {
         scheme: String,
     },
     /// There is not enough memory for the statistics of each column.
-    #[error(
-        "tensor {tensor:?}: not enough memory for the statistics of {n} columns\nhint: free memory, or choose a scheme that works row by row"
-    )]
     Memory {
         /// The GGUF name of the tensor.
         tensor: String,
@@ -104,13 +80,70 @@ pub enum FakeQuantError {
         n: usize,
     },
     /// The codec could not convert the values.
-    #[error("tensor {tensor:?}: {source}")]
     Codec {
         /// The GGUF name of the tensor.
         tensor: String,
         /// Why the codec failed.
         source: CodecError,
     },
+}
+
+impl FakeQuantError {
+    /// What is wrong, in one line.
+    pub fn words(&self) -> String {
+        match self {
+            FakeQuantError::Nonfinite { tensor, index, value } => {
+                format!("tensor {tensor:?}: value {index} is {value}, wanted finite values")
+            }
+            FakeQuantError::Shape { tensor, n, n_per_row } => {
+                format!("tensor {tensor:?}: {n} values are not whole rows of {n_per_row}")
+            }
+            FakeQuantError::RangeOverflow { tensor, min, max } => format!(
+                "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32"
+            ),
+            FakeQuantError::Imatrix { tensor, file, source } => {
+                format!("tensor {tensor:?}, importance matrix {file:?}: {}", source.words())
+            }
+            FakeQuantError::FileNotRead { tensor, scheme } => {
+                format!("tensor {tensor:?}: scheme {scheme:?} names a file that has not been read")
+            }
+            FakeQuantError::Part { tensor, scheme, start, n, wanted } => {
+                let end = start.saturating_add(*n);
+                format!(
+                    "tensor {tensor:?}: scheme {scheme:?} cannot be applied to values {start}..{end} alone, wanted {wanted}"
+                )
+            }
+            FakeQuantError::NotSeen { tensor, scheme } => {
+                format!("tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied")
+            }
+            FakeQuantError::Memory { tensor, n } => {
+                format!("tensor {tensor:?}: not enough memory for the statistics of {n} columns")
+            }
+            FakeQuantError::Codec { tensor, source } => format!("tensor {tensor:?}: {}", source.words()),
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            FakeQuantError::Nonfinite { .. } => "add :nonfinite=keep to the scheme to leave such values as they are",
+            FakeQuantError::Shape { .. } => return None,
+            FakeQuantError::RangeOverflow { .. } => "use :sym, which has no such limit",
+            FakeQuantError::Imatrix { source, .. } => source.hint(),
+            FakeQuantError::FileNotRead { .. } | FakeQuantError::Part { .. } | FakeQuantError::NotSeen { .. } => {
+                "this is a bug in assay; please report it"
+            }
+            FakeQuantError::Memory { .. } => "free memory, or choose a scheme that works row by row",
+            FakeQuantError::Codec { source, .. } => return source.hint(),
+        };
+        Some(hint.into())
+    }
+}
+
+impl fmt::Display for FakeQuantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_hint(f, &self.words(), self.hint())
+    }
 }
 
 pub(crate) fn beyond_f32(RangeOverflow { min, max }: RangeOverflow, tensor: &str) -> FakeQuantError {

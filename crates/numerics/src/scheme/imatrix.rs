@@ -8,7 +8,9 @@
 //!
 //! The reader of a file brings its contents into this form.
 
+use crate::codec::with_hint;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The importances of a model's tensors, by tensor name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,21 +18,12 @@ pub struct Imatrix {
     entries: BTreeMap<String, Vec<f32>>,
 }
 
-/// Why an importance matrix does not fit a tensor.
+/// Why an importance matrix does not fit a tensor. Displays as one line and a `hint:` line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImatrixError {
     /// There is no entry with the name of the tensor.
-    #[error(
-        "the importance matrix has no entry of that name\n\
-         hint: leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for token_embd, \
-         and for output only with --process-output"
-    )]
     NoEntry,
     /// The entry has another shape than the tensor: it is for another model.
-    #[error(
-        "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}\n\
-         hint: the matrix was collected on another model; collect one on this model"
-    )]
     Shape {
         /// The number of values of the entry.
         found: usize,
@@ -39,6 +32,37 @@ pub enum ImatrixError {
         /// The number of matrices of the tensor.
         n_matrices: usize,
     },
+}
+
+impl ImatrixError {
+    /// What is wrong, in one line.
+    pub fn words(&self) -> String {
+        match self {
+            ImatrixError::NoEntry => "the importance matrix has no entry of that name".into(),
+            ImatrixError::Shape { found, n_per_row, n_matrices } => {
+                format!(
+                    "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}"
+                )
+            }
+        }
+    }
+
+    /// What can be done about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ImatrixError::NoEntry => {
+                "leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for \
+                 token_embd, and for output only with --process-output"
+            }
+            ImatrixError::Shape { .. } => "the matrix was collected on another model; collect one on this model",
+        }
+    }
+}
+
+impl fmt::Display for ImatrixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_hint(f, &self.words(), Some(self.hint().into()))
+    }
 }
 
 impl Imatrix {

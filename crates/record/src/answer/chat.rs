@@ -1,15 +1,17 @@
 //! The answer of `assay chat`.
 
 use crate::{Arm, Sampling, Token};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`ChatAnswer`].
 pub const CHAT_FORMAT: u32 = 1;
 
 /// What the model replied to prompts, and a variant beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatAnswer {
-    /// The version of this document, [`CHAT_FORMAT`].
+    /// The version of this document.
+    #[schemars(extend("const" = CHAT_FORMAT))]
     pub format: u32,
     /// The file name of the model without its folder.
     pub model: String,
@@ -28,7 +30,7 @@ pub struct ChatAnswer {
 }
 
 /// One prompt and what was replied.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatExchange {
     /// The prompt.
     pub prompt: String,
@@ -41,7 +43,7 @@ pub struct ChatExchange {
 }
 
 /// A reply.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatReply {
     /// The text.
     pub text: String,

@@ -1,6 +1,7 @@
 //! The answer of `assay eval`.
 
 use crate::{Arm, EngineSettings, Place};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
@@ -8,9 +9,10 @@ pub const EVAL_FORMAT: u32 = 1;
 
 /// Perplexity, and beside a variant its distance from the reference. Without a variant everything about a reference is
 /// `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvalAnswer {
-    /// The version of this document, [`EVAL_FORMAT`].
+    /// The version of this document.
+    #[schemars(extend("const" = EVAL_FORMAT))]
     pub format: u32,
     /// Perplexity: of the variant where there is one.
     pub ppl: f64,
@@ -63,7 +65,7 @@ pub struct EvalAnswer {
 }
 
 /// What a scheme did to a tensor, as read back from the engine, or to a graph node's values in the first window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedTarget {
     /// The name of the tensor or the graph node.
     pub name: String,
@@ -82,7 +84,7 @@ pub struct ChangedTarget {
 }
 
 /// The residual stream as it leaves a layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LayerResidual {
     /// The layer.
     pub layer: usize,
@@ -91,7 +93,7 @@ pub struct LayerResidual {
 }
 
 /// What one attention head looks at, in the reference and in the variant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeadAttention {
     /// The layer.
     pub layer: usize,
@@ -112,7 +114,7 @@ pub struct HeadAttention {
 }
 
 /// What [`EvalAnswer`] was measured with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvalSettings {
     /// The file name of the model without its folder.
     pub model: String,

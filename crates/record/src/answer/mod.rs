@@ -1,14 +1,41 @@
 //! What questions come to: one plain type a command, printed as it is by `--json`.
 //!
 //! Each answer begins with the number of its format. The number is raised when a key is added, renamed or given another
-//! meaning; see docs/schemas for the keys. Every number in an answer is finite.
+//! meaning; docs/schemas has a JSON Schema of each. Numbers are finite, but where a schema says that a string may stand in
+//! place of one ([`float`]).
 
+mod census;
 mod chat;
+mod checks;
+mod diff;
 mod eval;
+pub mod float;
+mod inspect;
+mod listings;
+mod quantize;
+mod run;
 mod sweep;
 mod task;
 
+pub use census::{
+    CENSUS_FORMAT, CensusAnswer, CensusBlock, CensusBlocks, CensusCoverage, CensusPrediction, CensusSpread,
+    CensusTensor, CensusTransform, PredictedCounts, PredictedFrom, RefusedTensor, TensorPrediction,
+};
 pub use chat::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
+pub use checks::{
+    DOCTOR_FORMAT, DoctorAnswer, DoctorCheck, VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyMutant, VerifyStatus,
+};
+pub use diff::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
 pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
+pub use inspect::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType};
+pub use listings::{
+    ActivationMatches, GgmlScheme, SCHEMES_FORMAT, SELECTORS_FORMAT, SchemeFormat, SchemesAnswer, SelectorMatches,
+    SelectorsAnswer,
+};
+pub use quantize::{QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, WrittenFile};
+pub use run::{
+    Effects, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer, STATUS_FORMAT, StatusAnswer,
+    VariantVerdict,
+};
 pub use sweep::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
 pub use task::{TASK_FORMAT, TaskAnswer, TaskScores, TaskSettings};

@@ -1,15 +1,17 @@
 //! The answer of `assay sweep`.
 
 use crate::{Arm, EngineSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`SweepAnswer`].
 pub const SWEEP_FORMAT: u32 = 1;
 
 /// The layers of a model, each quantized alone, ranked by KL divergence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepAnswer {
-    /// The version of this document, [`SWEEP_FORMAT`].
+    /// The version of this document.
+    #[schemars(extend("const" = SWEEP_FORMAT))]
     pub format: u32,
     /// One entry for each layer, ascending.
     pub layers: Vec<SweptLayer>,
@@ -28,7 +30,7 @@ pub struct SweepAnswer {
 }
 
 /// One layer quantized alone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweptLayer {
     /// The layer.
     pub layer: u32,
@@ -59,7 +61,7 @@ pub struct SweptLayer {
 }
 
 /// What a race decided of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerStanding {
     /// The layer is still measured.
@@ -85,7 +87,7 @@ impl LayerStanding {
 }
 
 /// What a race looks for, and how sure it must be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RaceTerms {
     /// The number of worst layers to find.
     pub top: usize,
@@ -100,7 +102,7 @@ pub struct RaceTerms {
 }
 
 /// What [`SweepAnswer`] was measured with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepSettings {
     /// The file name of the model without its folder.
     pub model: String,

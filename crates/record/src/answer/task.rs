@@ -1,15 +1,17 @@
 //! The answer of `assay task`.
 
 use crate::{Arm, EngineSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`TaskAnswer`].
 pub const TASK_FORMAT: u32 = 1;
 
 /// Scores on multiple-choice tasks, and beside a variant how they differ from the reference's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskAnswer {
-    /// The version of this document, [`TASK_FORMAT`].
+    /// The version of this document.
+    #[schemars(extend("const" = TASK_FORMAT))]
     pub format: u32,
     /// One entry for each file of tasks, in the order in which they were given.
     pub tasks: Vec<TaskScores>,
@@ -18,7 +20,7 @@ pub struct TaskAnswer {
 }
 
 /// Scores on one file of tasks. Without a variant everything about a reference is `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskScores {
     /// The kind of task, such as `hellaswag`.
     pub name: String,
@@ -62,7 +64,7 @@ pub struct TaskScores {
 }
 
 /// What [`TaskAnswer`] was measured with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSettings {
     /// The file name of the model without its folder.
     pub model: String,

@@ -6,10 +6,11 @@ use crate::engine::{EngineInfo, EngineSettings};
 use crate::format::Format;
 use crate::plan::PlanStage;
 use crate::run::{CorpusRecord, Question};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A run's identity, and what the engine said about its models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanLock {
     /// Layout of the folder.
@@ -23,7 +24,7 @@ pub struct PlanLock {
 }
 
 /// Known before any model is loaded; two runs with equal identities give equal results.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunIdentity {
     /// Version of assay.
@@ -54,7 +55,7 @@ pub struct RunIdentity {
 }
 
 /// A model file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedModel {
     /// File name without folder.
@@ -66,7 +67,7 @@ pub struct LockedModel {
 }
 
 /// What the engine said about a model and the text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedEngine {
     /// Engine and model as loaded.

@@ -1,0 +1,254 @@
+//! The answer of `assay census`.
+
+use super::float;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of [`CensusAnswer`].
+pub const CENSUS_FORMAT: u32 = 1;
+
+/// What the values of a file's tensors say about their precision and origin, and what schemes would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = CENSUS_FORMAT))]
+    pub format: u32,
+    /// The file name of the model without its folder.
+    pub file: String,
+    /// The selector of the tensors.
+    pub target: String,
+    /// The number of tensors that were looked at.
+    pub n_tensors: usize,
+    /// One entry for each tensor, in file order.
+    pub tensors: Vec<CensusTensor>,
+    /// What each scheme that was asked for would change.
+    pub predictions: Vec<CensusPrediction>,
+    /// The names of tensors of integers or f64, to which no scheme applies.
+    pub skipped: Vec<String>,
+    /// What the tensors say together, in sentences; empty where the summary says it all.
+    pub verdict: Vec<String>,
+    /// One line for each role.
+    pub summary: Vec<String>,
+}
+
+/// One tensor of a census.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The stored ggml type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The number of values.
+    pub n: u64,
+    /// The precision of the values, such as `BF16` or `1.0 + BF16`.
+    pub effective: String,
+    /// What a converter did to the values: the constant that it added, such as 1.0, or `"-exp"`.
+    pub transform: Option<CensusTransform>,
+    /// The float format under the transform; `null` where the values do not decide.
+    pub grid: Option<String>,
+    /// The number of values in the precision of `effective`.
+    pub on_grid: Option<u64>,
+    /// The evidence for it in bits.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub evidence_bits: f64,
+    /// How many values were looked at.
+    pub coverage: CensusCoverage,
+    /// The number of infinite values and NaN; `null` where the values were not looked at.
+    pub nonfinite: Option<u64>,
+    /// All of this in words.
+    pub note: String,
+    /// Questions about the origin that the values leave open, each with the reason.
+    pub not_decidable: Vec<String>,
+    /// The grid of blocks that the values lie on, if there is one.
+    pub blocks: CensusBlocks,
+    /// Whether the scales of a quantized tensor are such as BF16 weights give; `null` where they cannot tell.
+    pub under_bf16: Option<bool>,
+    /// How the values are spread; `null` where no value is finite or none was looked at.
+    pub distribution: Option<CensusSpread>,
+    /// Rows that are coarser than the tensor, in words.
+    pub row_note: Option<String>,
+    /// What each scheme would change, in the order asked for; schemes that do not fit the tensor are left out.
+    pub predicted: Vec<TensorPrediction>,
+}
+
+/// What a converter did to the values of a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CensusTransform {
+    /// It added this constant.
+    Plus(f32),
+    /// It applied a function; `-exp` negates the exponential.
+    Function(String),
+}
+
+/// How many values of a tensor were looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusCoverage {
+    /// The number of values that were looked at.
+    pub n: u64,
+    /// Whether they are all the tensor's values.
+    pub exact: bool,
+}
+
+/// What a search for a grid of blocks found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusBlocks {
+    /// The grid in words, such as `Q4_1-like`, `none found` or `not decidable`.
+    pub grid: String,
+    /// The kind of grid; `null`, like all that follows, where none was found.
+    pub family: Option<String>,
+    /// The bits that name a level; `null` also where not all values lie on the grid.
+    pub bits: Option<f64>,
+    /// The share of the sampled blocks that lie on the grid, where the others lie on none.
+    pub share: Option<f64>,
+    /// Whether the levels of an integer lattice are counted from zero, not from the least value of each block.
+    pub symmetric: Option<bool>,
+    /// The values that share a scale: their number, `"line"` for a whole row or column, or `"tensor"`.
+    pub block: Option<CensusBlock>,
+    /// The direction in which they follow one another, `"row"` or `"column"`.
+    pub axis: Option<String>,
+    /// What the scales are: `"power of two"`, `"E4M3"`, `"BF16"`, `"F16"` or `"any"`.
+    pub scales: Option<String>,
+    /// Whether the scales within 256 values are multiples of one number in turn.
+    pub super_blocks: Option<bool>,
+    /// The evidence for the grid in bits.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub evidence_bits: f64,
+    /// The number of values that went into the search.
+    pub sampled: u64,
+    /// Whether a coarser lattice shows inside.
+    pub requantized: bool,
+    /// The result in words.
+    pub note: String,
+    /// Whether the values could have shown a grid.
+    pub could_tell: bool,
+}
+
+/// The values that share a scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CensusBlock {
+    /// This many that follow one another.
+    Values(usize),
+    /// All of a `line` or of the `tensor`.
+    All(String),
+}
+
+/// How the values of a tensor are spread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusSpread {
+    /// The smallest finite value.
+    pub min: f32,
+    /// The largest finite value.
+    pub max: f32,
+    /// The largest magnitude.
+    pub absmax: f32,
+    /// The mean.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub mean: f64,
+    /// The standard deviation (divided by n).
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub std: f64,
+    /// The kurtosis: 3 for a normal distribution, 0 where all values are equal.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub kurtosis: f64,
+    /// The share of values more than six standard deviations from the mean.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub outlier_share: f64,
+    /// The number of zeros.
+    pub zeros: u64,
+    /// Whether all values are the same.
+    pub constant: bool,
+    /// The number of rows.
+    pub rows: u64,
+    /// The number of rows of nothing but zeros.
+    pub zero_rows: u64,
+    /// The number of rows with the bits of an earlier row.
+    pub duplicate_rows: u64,
+}
+
+/// What a scheme would change in one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TensorPrediction {
+    /// The scheme in canonical form.
+    pub scheme: String,
+    /// The number of values whose bits would change, except −0 → +0.
+    pub changed: u64,
+    /// The number of values that would go from −0 to +0, counted apart.
+    pub zero_sign: u64,
+    /// The number of finite values that would become infinite or NaN.
+    pub overflowed: u64,
+    /// The number of nonzero values that would become zero.
+    pub zeroed: u64,
+    /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
+    pub saturated: Option<u64>,
+    /// Whether nothing would change.
+    pub noop: bool,
+}
+
+/// What a scheme would change in the whole target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CensusPrediction {
+    /// The scheme in canonical form.
+    pub scheme: String,
+    /// The selector of the tensors.
+    pub target: String,
+    /// The values that would change.
+    #[serde(flatten)]
+    pub counts: PredictedCounts,
+    /// Whether nothing would change and no tensor was refused.
+    pub noop: bool,
+    /// The number of tensors that the scheme fits.
+    pub n_tensors: usize,
+    /// The same by what the values are.
+    pub from: Vec<PredictedFrom>,
+    /// Tensors that the scheme does not fit.
+    pub refused: Vec<RefusedTensor>,
+}
+
+/// Values that a scheme would change, of several tensors together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PredictedCounts {
+    /// The number of values.
+    pub n: u64,
+    /// The number of values whose bits would change, except −0 → +0.
+    pub changed: u64,
+    /// The number of values that would go from −0 to +0, counted apart.
+    pub zero_sign: u64,
+    /// The number of finite values that would become infinite or NaN.
+    pub overflowed: u64,
+    /// The number of nonzero values that would become zero.
+    pub zeroed: u64,
+    /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
+    pub saturated: Option<u64>,
+}
+
+/// What a scheme would change in tensors whose values are of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PredictedFrom {
+    /// The effective precision of float tensors, or the type of quantized ones.
+    pub from: String,
+    /// The number of such tensors.
+    pub n_tensors: usize,
+    /// The values that would change.
+    #[serde(flatten)]
+    pub counts: PredictedCounts,
+}
+
+/// A tensor that a scheme does not fit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// Why the scheme does not fit it.
+    pub why: String,
+    /// What can be done about it.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,97 @@
+//! The answers of `assay doctor` and `assay verify`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of [`DoctorAnswer`].
+pub const DOCTOR_FORMAT: u32 = 1;
+
+/// Whether this machine and this build can do what assay does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DoctorAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = DOCTOR_FORMAT))]
+    pub format: u32,
+    /// Whether all checks are.
+    pub ok: bool,
+    /// The checks in a fixed order.
+    pub checks: Vec<DoctorCheck>,
+}
+
+/// One check of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DoctorCheck {
+    /// What was checked.
+    pub name: String,
+    /// Whether it is as it must be.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do, or what is lost where the check is optional.
+    pub hint: Option<String>,
+}
+
+/// The version of [`VerifyAnswer`].
+pub const VERIFY_FORMAT: u32 = 1;
+
+/// Whether this build computes what it says, on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = VERIFY_FORMAT))]
+    pub format: u32,
+    /// The number of checks that hold.
+    pub passed: usize,
+    /// The number of checks that do not.
+    pub failed: usize,
+    /// The number of checks that could not be made.
+    pub skipped: usize,
+    /// The checks in the order in which they were made.
+    pub checks: Vec<VerifyCheck>,
+    /// The planted faults, where they were asked for.
+    pub mutants: Vec<VerifyMutant>,
+}
+
+/// One check and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyCheck {
+    /// The claim in few words.
+    pub name: String,
+    /// The subject of the claim: `formats`, `ggml`, `machine`, `metrics`, `model` or `run`.
+    pub area: String,
+    /// The outcome.
+    pub status: VerifyStatus,
+    /// The implementations that were compared with each other.
+    pub compared: Vec<String>,
+    /// The implementations that could not be compared, each with the reason.
+    pub not_compared: Vec<String>,
+    /// The number of comparisons.
+    pub n: u64,
+    /// The first disagreement, or what was found where there is none.
+    pub detail: String,
+}
+
+/// The outcome of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyStatus {
+    /// Everything that was compared agrees.
+    Passed,
+    /// Something disagrees.
+    Failed,
+    /// Nothing could be compared; the detail says why.
+    Skipped,
+}
+
+/// A planted fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyMutant {
+    /// The name of the fault.
+    pub name: String,
+    /// The boundary at which it was planted.
+    pub place: String,
+    /// The names of the checks that failed; empty where the fault went uncaught.
+    pub caught_by: Vec<String>,
+    /// The first disagreement that the first of them found.
+    pub evidence: String,
+}

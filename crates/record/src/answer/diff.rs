@@ -1,0 +1,121 @@
+//! The answer of `assay diff`.
+
+use super::float;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of [`DiffAnswer`].
+pub const DIFF_FORMAT: u32 = 1;
+
+/// Two files compared value by value; the first is the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DiffAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = DIFF_FORMAT))]
+    pub format: u32,
+    /// The file name of the reference without its folder.
+    pub a: String,
+    /// The file name of the other file without its folder.
+    pub b: String,
+    /// Whether both have the same tensors with the same values.
+    pub same: bool,
+    /// The tensors of both files, in the order of the first.
+    pub tensors: Vec<TensorDifference>,
+    /// The names of tensors that only the first file has.
+    pub only_a: Vec<String>,
+    /// The names of tensors that only the second file has.
+    pub only_b: Vec<String>,
+    /// Tensors of both files that cannot be compared value by value.
+    pub incomparable: Vec<IncomparableTensor>,
+    /// The tensors by role; each is in one group.
+    pub roles: Vec<GroupDifference>,
+    /// The tensors by layer; those outside the layers come last.
+    pub layers: Vec<GroupDifference>,
+    /// All tensors together; `null` where none was compared.
+    pub total: Option<GroupDifference>,
+}
+
+/// One tensor of both files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TensorDifference {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The ggml type in the first file.
+    pub type_a: String,
+    /// The ggml type in the second file.
+    pub type_b: String,
+    /// How far its values are apart.
+    #[serde(flatten)]
+    pub difference: ValueDifference,
+}
+
+/// Several tensors together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupDifference {
+    /// The role, or the layer as in `blk.3`.
+    pub name: String,
+    /// The number of tensors.
+    pub n_tensors: usize,
+    /// How far their values are apart.
+    #[serde(flatten)]
+    pub difference: ValueDifference,
+}
+
+/// A tensor of both files that cannot be compared value by value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IncomparableTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The type and the extents in the first file.
+    pub a: String,
+    /// The type and the extents in the second file.
+    pub b: String,
+    /// Why they cannot be compared.
+    pub why: String,
+}
+
+/// How far values are apart. The errors leave out pairs in which a value is infinite or NaN, and are NaN where nothing is
+/// left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ValueDifference {
+    /// The number of values.
+    pub n: u64,
+    /// The number of values whose bits differ, except −0 in the first file and +0 in the second.
+    pub changed: u64,
+    /// The number of values that are −0 in the first file and +0 in the second, counted apart.
+    pub zero_sign: u64,
+    /// The number of nonzero values that are zero in the second file.
+    pub zeroed: u64,
+    /// The number of nonzero values that are nonzero of the other sign in the second file.
+    pub sign_flipped: u64,
+    /// The number of finite values that are infinite or NaN in the second file.
+    pub overflowed: u64,
+    /// The number of pairs in which a value is infinite or NaN.
+    pub nonfinite: u64,
+    /// The largest absolute error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub max_abs: f64,
+    /// The mean absolute error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub mean_abs: f64,
+    /// The root mean square error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub rmse: f64,
+    /// `rmse` over the root mean square of the first file's values.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub rel_rmse: f64,
+    /// 10·log10(Σ reference² / Σ error²) in dB; infinite where there is no error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub sqnr_db: f64,
+    /// The cosine of the angle between both; 1 between zeros, 0 between zeros and anything else.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub cosine: f64,
+    /// The largest number of steps between neighbouring F32 values; −0 and +0 are one value.
+    pub max_ulp: u32,
+}

@@ -1,0 +1,88 @@
+//! The answer of `assay inspect`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The version of [`InspectAnswer`].
+pub const INSPECT_FORMAT: u32 = 1;
+
+/// What a GGUF file contains.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct InspectAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = INSPECT_FORMAT))]
+    pub format: u32,
+    /// The file name without its folder.
+    pub file: String,
+    /// The size of all shards in bytes.
+    pub file_bytes: u64,
+    /// The version of the container.
+    pub version: u32,
+    /// The byte order, `little` or `big`.
+    pub endian: String,
+    /// The alignment of tensor data in bytes.
+    pub alignment: u32,
+    /// The first byte of tensor data, in the first shard.
+    pub data_offset: u64,
+    /// The number of files.
+    pub shards: usize,
+    /// The number of metadata keys.
+    pub n_metadata: usize,
+    /// The number of tensors.
+    pub n_tensors: usize,
+    /// The number of values of all tensors.
+    pub n_values: u64,
+    /// The stored types, most bytes first.
+    pub types: Vec<StoredType>,
+    /// The metadata in file order.
+    pub metadata: Vec<MetadataEntry>,
+    /// The tensors in file order.
+    pub tensors: Vec<InspectedTensor>,
+}
+
+/// What is stored in one type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredType {
+    /// The ggml type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The number of tensors.
+    pub n_tensors: usize,
+    /// The number of values.
+    pub n_values: u64,
+    /// The size in bytes.
+    pub nbytes: u64,
+}
+
+/// One key of the metadata.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataEntry {
+    /// The key.
+    pub key: String,
+    /// The type, such as `u32`, `str` or `arr[f32]`.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The value. Numbers have the width that they have in the file, floats that are not finite are the strings `NaN`,
+    /// `Infinity` and `-Infinity`, and bytes that are not UTF-8 become U+FFFD.
+    #[schemars(with = "serde_json::Value")]
+    pub value: Box<RawValue>,
+}
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The ggml type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The extents; the first is the contiguous dimension.
+    pub ne: Vec<u64>,
+    /// The first byte, counted from the start of the data section of its shard.
+    pub offset: u64,
+    /// The size in bytes.
+    pub nbytes: u64,
+    /// The shard, counted from 0.
+    pub shard: usize,
+}

@@ -1,0 +1,94 @@
+//! The answer of `assay quantize`.
+
+use super::float;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of [`QuantizeAnswer`].
+pub const QUANTIZE_FORMAT: u32 = 1;
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QuantizeAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = QUANTIZE_FORMAT))]
+    pub format: u32,
+    /// The file name of the model that was read, without its folder.
+    pub input: String,
+    /// The file name that was asked for, without its folder.
+    pub output: String,
+    /// What was applied, `SELECTOR=SCHEME` each.
+    pub apply: Vec<String>,
+    /// What stores the values: `keep` or a ggml type.
+    pub carrier: String,
+    /// Whether the output is the input, byte for byte.
+    pub verbatim: bool,
+    /// One entry for each target tensor, in file order.
+    pub changed: Vec<QuantizedTensor>,
+    /// The names of tensors of integers or f64, to which no scheme applies.
+    pub skipped: Vec<String>,
+    /// The files that were written, in order: one, or the shards of a split model.
+    pub out: Vec<WrittenFile>,
+    /// The size of the first file in bytes. A split model is opened by its first file.
+    pub out_bytes: u64,
+    /// The SHA-256 of the first file, in hexadecimal.
+    pub out_sha256: String,
+}
+
+/// What became of one target tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QuantizedTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The ggml type in the input.
+    pub type_source: String,
+    /// The ggml type that was asked for.
+    pub type_requested: String,
+    /// The ggml type in the output.
+    pub type_realised: String,
+    /// The scheme that was asked for.
+    pub scheme_requested: String,
+    /// The scheme that was applied.
+    pub scheme_realised: String,
+    /// Whether the type or the scheme is not the one that was asked for.
+    pub fallback: bool,
+    /// The number of values whose bits changed, except −0 → +0.
+    pub changed: u64,
+    /// The number of values.
+    pub n: u64,
+    /// The number of values that went from −0 to +0, counted apart.
+    pub zero_sign: u64,
+    /// The number of nonzero values that became zero.
+    pub zeroed: u64,
+    /// The number of finite values that became infinite or NaN.
+    pub overflowed: u64,
+    /// The number of values that the carrier could not store as the scheme left them.
+    pub carrier_rounded: u64,
+    /// The largest absolute error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub max_abs: f64,
+    /// The root mean square error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub rmse: f64,
+    /// `rmse` over the root mean square of the input's values.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub rel_rmse: f64,
+    /// 10·log10(Σ value² / Σ error²) in dB; infinite where there is no error.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub sqnr_db: f64,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WrittenFile {
+    /// The file name without its folder.
+    pub name: String,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes, in hexadecimal, as `sha256sum` prints it.
+    pub sha256: String,
+}

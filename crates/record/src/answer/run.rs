@@ -1,0 +1,150 @@
+//! The answers of `assay run`, `assay status` and `assay report`.
+
+use crate::{Arm, ControlRecord, StageName, Verdict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of [`RunAnswer`].
+pub const RUN_FORMAT: u32 = 1;
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = RUN_FORMAT))]
+    pub format: u32,
+    /// The run folder.
+    pub run: String,
+    /// The name that equal runs share.
+    pub id: String,
+    /// Whether all controls hold; otherwise results are withheld.
+    pub controls_ok: bool,
+    /// One answer for each model, in the order of the plan.
+    pub answers: Vec<ModelAnswer>,
+    /// One entry for each variant that was measured, in the order of the method.
+    pub verdicts: Vec<VariantVerdict>,
+    /// The controls of all models.
+    pub controls: Vec<ControlRecord>,
+    /// The path of the report.
+    pub report: String,
+}
+
+/// The answer for one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelAnswer {
+    /// The name of the model.
+    pub model: String,
+    /// The answer in one sentence, with its numbers.
+    pub sentence: String,
+    /// The census of the target in one sentence.
+    pub census: String,
+}
+
+/// One variant that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VariantVerdict {
+    /// The name of the model.
+    pub model: String,
+    /// The selector of the target, layers included.
+    pub target: String,
+    /// The scheme in canonical form.
+    pub scheme: String,
+    /// The layers that were touched; empty where the target has none.
+    pub layers: Vec<u32>,
+    /// The place in the method.
+    pub stage: StageName,
+    /// The kernels.
+    pub arm: Arm,
+    /// The number of windows.
+    pub chunks: usize,
+    /// The class.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub why: String,
+    /// What was measured; `null` where the cell failed or results are withheld.
+    pub effects: Option<Effects>,
+}
+
+/// The effects of a variant against its reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Effects {
+    /// Perplexity of the variant.
+    pub ppl: f64,
+    /// Perplexity of the reference.
+    pub ppl_ref: f64,
+    /// ln PPL(variant) − ln PPL(reference), nats a token.
+    pub dlnppl: f64,
+    /// The standard error of `dlnppl`, clustered by window; `null` below 8 windows.
+    pub dlnppl_se: Option<f64>,
+    /// Mean Kullback–Leibler divergence from the reference, nats a token.
+    pub kld_mean: f64,
+    /// The standard error of `kld_mean`, clustered by window; `null` below 8 windows.
+    pub kld_se: Option<f64>,
+    /// The median of the divergence over tokens.
+    pub kld_median: f64,
+    /// The 99th percentile of the divergence over tokens.
+    pub kld_p99: f64,
+    /// The largest divergence.
+    pub kld_max: f64,
+    /// The share of positions at which both find the same token most probable.
+    pub same_top: f64,
+    /// The mean divergence of the largest jitter seed on the same windows, nats a token.
+    pub floor_kld_mean_max: Option<f64>,
+    /// `kld_mean` over `floor_kld_mean_max`; `null` where the floor is zero.
+    pub floor_ratio: Option<f64>,
+}
+
+/// The version of [`StatusAnswer`].
+pub const STATUS_FORMAT: u32 = 1;
+
+/// The progress of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = STATUS_FORMAT))]
+    pub format: u32,
+    /// The run folder.
+    pub run: String,
+    /// The name that equal runs share.
+    pub id: String,
+    /// Whether the run has come to its end.
+    pub finished: bool,
+    /// The question in plain words.
+    pub question: String,
+    /// The names of the models.
+    pub models: Vec<String>,
+    /// The number of windows of the whole-target cells.
+    pub chunks: usize,
+    /// The number of finished cells.
+    pub cells_finished: usize,
+    /// The number of all cells, known once the run has begun to measure.
+    pub cells: Option<u64>,
+    /// Whether all controls hold; `null` before the end.
+    pub controls_ok: Option<bool>,
+    /// What happened last.
+    pub last: Option<LastEvent>,
+}
+
+/// The last line of a run's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastEvent {
+    /// Seconds since 1970.
+    pub time_unix_s: u64,
+    /// What happened.
+    pub what: String,
+}
+
+/// The version of [`ReportAnswer`].
+pub const REPORT_FORMAT: u32 = 1;
+
+/// The reports that were written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportAnswer {
+    /// The version of this document.
+    #[schemars(extend("const" = REPORT_FORMAT))]
+    pub format: u32,
+    /// The path of the report to read first.
+    pub report: String,
+    /// The paths of all files that were written.
+    pub files: Vec<String>,
+}
