@@ -179,7 +179,12 @@ fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
 
     // Memory is short in both arms; signals come in the first one only, and the second is measured after them.
     for (name, death, reason, n_failed) in [
-        ("memory", Death::OutOfMemory(before + (after - before) / 4), ["signal: 6", "memory could not be allocated"], 2),
+        (
+            "memory",
+            Death::OutOfMemory(before + (after - before) / 4),
+            ["signal: 6", "memory could not be allocated"],
+            2,
+        ),
         ("killed", Death::Signal("KILL"), ["signal: 9", "the worker is gone"], 1),
         ("aborts", Death::Signal("ABRT"), ["signal: 6", "the worker is gone"], 1),
     ] {

@@ -59,7 +59,7 @@ pub enum AskError {
         /// The model.
         model: String,
         /// What is wrong.
-        source: ApplyError,
+        source: Box<ApplyError>,
     },
     /// A tensor cannot be quantized in its scheme.
     #[error("{model}: {source}")]
@@ -67,7 +67,7 @@ pub enum AskError {
         /// The model.
         model: String,
         /// Which tensor, and why.
-        source: FakeQuantError,
+        source: Box<FakeQuantError>,
     },
     /// Something was asked for that makes sense of a variant only, and no scheme is applied.
     #[error("{0} needs a scheme to apply, and none is given")]

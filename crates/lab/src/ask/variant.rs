@@ -84,11 +84,11 @@ impl Variant {
         }
         let model = Model::open_to_score(&request.model)?;
         let found = select::edits_by_apply(&applies, &model.ids)
-            .map_err(|source| AskError::Selection { model: model.shown(), source })?;
+            .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
         for (edit, apply) in found.iter().filter(|(edit, _)| edit.place != Place::Activation) {
             let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
             let fits = apply.scheme.fits(&id.name, TensorShape::of(&id.ne), codec);
-            fits.map_err(|source| AskError::Unfit { model: model.shown(), source })?;
+            fits.map_err(|source| AskError::Unfit { model: model.shown(), source: Box::new(source) })?;
         }
         let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
         let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));

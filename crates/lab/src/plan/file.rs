@@ -196,12 +196,15 @@ fn line_at(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count()
 }
 
+/// Reads a value of a plan file; `None` for a value of another kind.
+type ReadValue<'k, T> = dyn Fn(&DeValue<'_>) -> Option<T> + 'k;
+
 /// A kind of value: how it is read, and what is said where something else stands.
 struct Kind<'k, T> {
     wanted: String,
     /// The words that can stand there, if it is a word.
     words: Vec<&'static str>,
-    read: Box<dyn Fn(&DeValue<'_>) -> Option<T> + 'k>,
+    read: Box<ReadValue<'k, T>>,
 }
 
 impl<'k, T> Kind<'k, T> {

@@ -6,7 +6,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`file`] | reads and prints plan files, and reports everything that is wrong with one |
+//! | [`file`](mod@file) | reads and prints plan files, and reports everything that is wrong with one |
 //! | [`resolve`] | checks selectors, schemes, numbers and stages, and fills in what a file leaves out |
 //! | [`preset`] | the plan files that come with assay |
 //! | [`stage`] | the stages of a plan, and which of them are measured together |
