@@ -56,6 +56,7 @@ lint: tools
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
 	scripts/check-directions.py --self-test
 	scripts/check-directions.py
+	scripts/compare-runs.py --self-test
 	scripts/check-links.py
 
 bench: models build

@@ -11,7 +11,7 @@ use files::SchemeFiles;
 use lab::{Plan, RunError};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
-use record::{Arm, ControlRecord, RunEvent, RunRecord, Stage, store};
+use record::{Arm, ControlRecord, Extent, RunEvent, RunRecord, store};
 use select::Apply;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ impl Display<'_> {
             // All of the stage's cells are there already.
             RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
-                let label = format!("{}: {}", model(name), stage.name());
+                let label = format!("{}: {}", model(name), stage.words());
                 self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
             }
@@ -194,7 +194,7 @@ impl Display<'_> {
                 self.progress.say(&format!("{}: control {control} failed: {found}", model(name)));
             }
             RunEvent::Gate { model: name, after, go_on: false, why } => {
-                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), after.name()));
+                self.progress.say(&format!("{}: stopped after {}: {why}", model(name), after.words()));
             }
             RunEvent::Gate { .. }
             | RunEvent::Measuring { .. }
@@ -209,12 +209,10 @@ fn text(run: &RunAnswer) -> String {
     let mut out = Lines::new();
     for answer in &run.answers {
         out.line(format_args!("{}: {}", escape_terminal(&answer.model), answer.sentence));
-        let of_target = |row: &&VariantVerdict| {
-            row.model == answer.model && matches!(row.stage, Stage::AllLayers | Stage::EachPart)
-        };
+        let of_target = |row: &&VariantVerdict| row.model == answer.model && row.extent != Extent::Layer;
         for row in run.verdicts.iter().filter(of_target) {
             let (arm, verdict) = (row.arm.name(), row.verdict.name());
-            let part = if row.stage == Stage::EachPart { format!(", {} alone", row.target) } else { String::new() };
+            let part = if row.extent == Extent::Part { format!(", {} alone", row.target) } else { String::new() };
             let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", words(effects)));
             let windows = plural(row.chunks, "window");
             out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));

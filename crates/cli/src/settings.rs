@@ -4,7 +4,7 @@ use lab::ask::Conditions;
 use record::EngineSettings;
 use std::path::PathBuf;
 
-/// The options of every subcommand that measures on a text.
+/// The options of every subcommand that measures.
 #[derive(Debug, clap::Args)]
 pub struct SettingsArgs {
     /// Text to measure on; the built-in text if left out

@@ -73,7 +73,7 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
         let line = format!("{model}: {applied} on each of {layers} singly, {arm} arm, text {text_name}");
         (layers, line)
     };
-    let mut hear = |event: lab::ask::AskEvent<'_>| ask::show(&mut progress, event, &begun);
+    let mut hear = |event: lab::ask::AskEvent<'_>| ask::show(&mut progress, event, begun);
     let answer = lab::ask::sweep(&request, &worker::workers()?, &GgmlCodec, &mut hear)?;
     drop(progress);
     output.answer(&answer, || text(&answer))?;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use eval::{Engine, EngineSettings};
+use eval::{EngineSettings, Weights};
 use gguf::{GgmlType, GgufFile};
 use llama::{GgmlCodec, LlamaEngine};
 use serde_json::Value;

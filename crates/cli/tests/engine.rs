@@ -2,9 +2,12 @@
 
 mod support;
 
-use eval::{Engine, EngineError, EngineSettings, Hook, Prefix, Sequence, Token, WeightUse};
+use eval::{
+    Ask, Engine, EngineError, EngineSettings, Graph, Hook, Memory, NonFiniteNode, Passes, Prefix, Seen, Sequence,
+    Token, WeightUse, Weights,
+};
 use llama::{LlamaEngine, Writes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use support::TinyModel;
 
@@ -22,12 +25,21 @@ fn tokens(n: usize) -> Vec<Token> {
     std::iter::once(1).chain((0..n as Token - 1).map(|i| 3 + (i * 37 + 11) % 256)).collect()
 }
 
-fn decode_each(engine: &mut dyn Engine, sequences: &[Sequence<'_>]) -> Result<BTreeMap<usize, Vec<f32>>, EngineError> {
+/// The logits of each sequence, by its slot.
+type Logits = BTreeMap<usize, Vec<f32>>;
+
+/// The logits of a pass, and what was seen of each sequence.
+fn pass(engine: &mut dyn Engine, ask: &Ask<'_>) -> Result<(Logits, Vec<Seen>), EngineError> {
     let taken = Mutex::new(BTreeMap::new());
-    engine.decode_each(sequences, &|index, logits| {
-        taken.lock().expect("no panic").insert(index, logits.to_vec());
+    let seen = engine.pass(ask, &|slot, logits| {
+        taken.lock().expect("no panic").insert(slot, logits.to_vec());
     })?;
-    Ok(taken.into_inner().expect("no panic"))
+    Ok((taken.into_inner().expect("no panic"), seen))
+}
+
+/// The logits of sequences in a plain full pass.
+fn decode(engine: &mut dyn Engine, sequences: &[Sequence<'_>]) -> Result<Logits, EngineError> {
+    pass(engine, &Ask::of(sequences)).map(|(logits, _)| logits)
 }
 
 #[test]
@@ -38,17 +50,14 @@ fn sequences_of_all_lengths_have_the_same_logits_alone_and_side_by_side() {
         .to_vec();
     let (_folder, mut one) = engine(1);
     let (_other, mut two) = engine(2);
-    let alone = decode_each(&mut one, &sequences).expect("decodes");
-    assert_eq!(decode_each(&mut two, &sequences).expect("decodes"), alone);
+    let alone = decode(&mut one, &sequences).expect("decodes");
+    assert_eq!(decode(&mut two, &sequences).expect("decodes"), alone);
     let n_vocab = one.info().n_vocab;
     for (index, sequence) in sequences.iter().enumerate() {
         assert_eq!(alone[&index].len(), (sequence.tokens.len() - sequence.first_output) * n_vocab);
     }
     // The whole window's second half is what a scored window gives, before and after contexts with more outputs.
-    let scored = Mutex::new(Vec::new());
-    one.decode(&[&window], 16, Prefix::Full, &|_, logits| *scored.lock().expect("no panic") = logits.to_vec())
-        .expect("decodes");
-    assert_eq!(scored.into_inner().expect("no panic"), alone[&4]);
+    assert_eq!(decode(&mut one, &sequences[4..]).expect("decodes")[&0], alone[&4]);
 }
 
 #[test]
@@ -60,10 +69,15 @@ fn sequences_that_do_not_fit_are_refused_and_the_engine_goes_on() {
         Sequence { tokens: &window[..4], first_output: 4 },
         Sequence { tokens: &[], first_output: 0 },
     ] {
-        assert!(decode_each(&mut engine, &[sequence]).is_err(), "{sequence:?} was accepted");
+        assert!(decode(&mut engine, &[sequence]).is_err(), "{sequence:?} was accepted");
     }
     let fits = Sequence { tokens: &window[..4], first_output: 3 };
-    assert!(decode_each(&mut engine, &[fits]).is_ok());
+    assert!(decode(&mut engine, &[fits]).is_ok());
+}
+
+/// The second half of a window is wanted.
+fn scored(tokens: &[Token]) -> Sequence<'_> {
+    Sequence { tokens, first_output: tokens.len() / 2 }
 }
 
 /// Logits of the second half of one window.
@@ -73,11 +87,19 @@ fn logits(
     prefix: Prefix,
     hooks: &[Hook<'_>],
 ) -> Result<Vec<f32>, EngineError> {
-    let taken = Mutex::new(Vec::new());
-    engine.decode_hooked(&[window], N_CTX as usize / 2, prefix, hooks, &|_, logits| {
-        *taken.lock().expect("no panic") = logits.to_vec();
-    })?;
-    Ok(taken.into_inner().expect("no panic"))
+    let sequences = [scored(window)];
+    let (mut logits, _) = pass(engine, &Ask { prefix, hooks, ..Ask::of(&sequences) })?;
+    Ok(logits.remove(&0).expect("one sequence has logits"))
+}
+
+/// The first value that is not finite in a pass over one window.
+fn hunt(engine: &mut dyn Engine, window: &[Token]) -> Option<NonFiniteNode> {
+    let sequences = [scored(window)];
+    let ask = Ask { stop_at_non_finite: true, ..Ask::of(&sequences) };
+    let (logits, mut seen) = pass(engine, &ask).expect("looks");
+    let found = seen.remove(0).non_finite;
+    assert_eq!(logits.is_empty(), found.is_some(), "there are logits unless the pass was ended");
+    found
 }
 
 fn full(engine: &mut dyn Engine) -> Vec<f32> {
@@ -96,33 +118,33 @@ fn a_shared_matrix_is_swapped_for_one_use_and_the_other_goes_on_as_before() {
     let info = engine.weights().iter().find(|weight| weight.name == name).expect("it is used").clone();
     assert_eq!((info.consumers, info.lookups), (2, 1));
     let before = full(&mut engine);
-    let (ty, bytes) = engine.read_weight(name).expect("reads");
+    let (ty, bytes) = engine.read_weight(name, None).expect("reads");
     let mut seen = Vec::new();
     for uses in [&[WeightUse::Lookup][..], &[WeightUse::Head], &[WeightUse::Lookup, WeightUse::Head]] {
         // Untied and unquantized: not one bit differs.
         for &used_as in uses {
-            engine.swap_use(name, used_as, &ty, Arc::new(bytes.clone())).expect("swaps");
+            engine.swap_weight(name, Some(used_as), &ty, Arc::new(bytes.clone())).expect("swaps");
         }
         assert_eq!(full(&mut engine), before, "{uses:?}");
         for &used_as in uses {
-            engine.swap_use(name, used_as, &ty, scaled(&bytes, 0.5)).expect("swaps");
-            assert_eq!(engine.read_use(name, used_as).expect("reads").1, *scaled(&bytes, 0.5));
+            engine.swap_weight(name, Some(used_as), &ty, scaled(&bytes, 0.5)).expect("swaps");
+            assert_eq!(engine.read_weight(name, Some(used_as)).expect("reads").1, *scaled(&bytes, 0.5));
         }
-        assert_eq!(engine.read_weight(name).expect("reads").1, bytes, "the shared matrix itself is as it was");
+        assert_eq!(engine.read_weight(name, None).expect("reads").1, bytes, "the shared matrix itself is as it was");
         seen.push(full(&mut engine));
         for &used_as in uses.iter().chain(uses) {
-            engine.restore_use(name, used_as).expect("restores");
+            engine.restore_weight(name, Some(used_as)).expect("restores");
         }
         assert_eq!(full(&mut engine), before, "{uses:?}");
     }
     // Half the head is half the logits; norms undo what the lookup does but for the first residual.
     assert_eq!(seen[1], before.iter().map(|x| x * 0.5).collect::<Vec<_>>());
     assert!(seen[0] != before && seen[0] != seen[1]);
-    engine.swap_weight(name, &ty, scaled(&bytes, 0.5)).expect("swaps");
+    engine.swap_weight(name, None, &ty, scaled(&bytes, 0.5)).expect("swaps");
     assert_eq!(full(&mut engine), seen[2], "both uses are the whole matrix");
-    engine.restore_weight(name).expect("restores");
-    assert!(engine.swap_use("output_norm.weight", WeightUse::Lookup, "f32", Arc::default()).is_err());
-    assert!(engine.restore_use(name, WeightUse::Head).is_err(), "nothing is swapped any more");
+    engine.restore_weight(name, None).expect("restores");
+    assert!(engine.swap_weight("output_norm.weight", Some(WeightUse::Lookup), "f32", Arc::default()).is_err());
+    assert!(engine.restore_weight(name, Some(WeightUse::Head)).is_err(), "nothing is swapped any more");
 }
 
 #[test]
@@ -132,24 +154,24 @@ fn weights_written_through_the_back_end_give_the_same_bits_as_by_pointer() {
     let mut through = other.writing(Writes::ThroughBackend);
     let before = full(&mut by_pointer);
     for name in ["blk.1.ffn_down.weight", "blk.0.attn_norm.weight", "token_embd.weight"] {
-        let (ty, bytes) = by_pointer.read_weight(name).expect("reads");
+        let (ty, bytes) = by_pointer.read_weight(name, None).expect("reads");
         for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
-            engine.swap_weight(name, &ty, scaled(&bytes, 0.75)).expect("swaps");
-            assert_eq!(engine.read_weight(name).expect("reads").1, *scaled(&bytes, 0.75));
+            engine.swap_weight(name, None, &ty, scaled(&bytes, 0.75)).expect("swaps");
+            assert_eq!(engine.read_weight(name, None).expect("reads").1, *scaled(&bytes, 0.75));
         }
         let changed = full(&mut by_pointer);
         assert_ne!(changed, before, "{name}");
         assert_eq!(full(&mut through), changed, "{name}");
         for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
-            engine.restore_weight(name).expect("restores");
-            assert_eq!(engine.read_weight(name).expect("reads").1, bytes);
+            engine.restore_weight(name, None).expect("restores");
+            assert_eq!(engine.read_weight(name, None).expect("reads").1, bytes);
             assert_eq!(full(engine), before, "{name}");
         }
     }
-    let (ty, bytes) = through.read_weight("token_embd.weight").expect("reads");
+    let (ty, bytes) = through.read_weight("token_embd.weight", None).expect("reads");
     let half = scaled(&bytes, 0.5);
     for engine in [&mut by_pointer as &mut dyn Engine, &mut through] {
-        engine.swap_use("token_embd.weight", WeightUse::Head, &ty, half.clone()).expect("swaps");
+        engine.swap_weight("token_embd.weight", Some(WeightUse::Head), &ty, half.clone()).expect("swaps");
     }
     assert_eq!(full(&mut through), full(&mut by_pointer));
 }
@@ -227,11 +249,7 @@ fn a_window_longer_than_what_is_computed_at_once_can_start_from_its_prefix_too()
     let settings = EngineSettings { n_ubatch: 16, ..EngineSettings::pinned(64) };
     let mut engine = LlamaEngine::open(&path, &settings, 1).expect("a sound model");
     let window = tokens(64);
-    let run = |engine: &mut LlamaEngine, prefix| {
-        let taken = Mutex::new(Vec::new());
-        engine.decode(&[&window], 32, prefix, &|_, logits| *taken.lock().expect("no panic") = logits.to_vec())?;
-        Ok::<_, EngineError>(taken.into_inner().expect("no panic"))
-    };
+    let run = |engine: &mut LlamaEngine, prefix| logits(engine, &window, prefix, &[]);
     let recorded = run(&mut engine, Prefix::Record).expect("records");
     assert_eq!(recorded.len(), 32 * engine.info().n_vocab);
     assert_eq!(run(&mut engine, Prefix::Reuse(1)).expect("reuses"), recorded);
@@ -242,23 +260,23 @@ fn a_window_longer_than_what_is_computed_at_once_can_start_from_its_prefix_too()
 fn the_first_value_that_is_not_finite_is_found_with_its_token_and_its_weight() {
     let (_folder, mut engine) = engine(2);
     let window = tokens(N_CTX as usize);
-    assert_eq!(engine.first_non_finite(&window, &[]).expect("looks"), None);
-    let (ty, mut bytes) = engine.read_weight("blk.1.ffn_down.weight").expect("reads");
+    assert_eq!(hunt(&mut engine, &window), None);
+    let (ty, mut bytes) = engine.read_weight("blk.1.ffn_down.weight", None).expect("reads");
     bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    engine.swap_weight("blk.1.ffn_down.weight", &ty, Arc::new(bytes)).expect("swaps");
-    let found = engine.first_non_finite(&window, &[]).expect("looks").expect("it is there");
+    engine.swap_weight("blk.1.ffn_down.weight", None, &ty, Arc::new(bytes)).expect("swaps");
+    let found = hunt(&mut engine, &window).expect("it is there");
     assert_eq!((found.node.as_str(), found.token), ("ffn_out-1", 16), "only the second half has outputs");
     assert_eq!(found.weights, ["blk.1.ffn_down.weight"]);
-    engine.restore_weight("blk.1.ffn_down.weight").expect("restores");
+    engine.restore_weight("blk.1.ffn_down.weight", None).expect("restores");
     // One row of the lookup: the token that has it is named.
-    let (ty, mut bytes) = engine.read_weight("token_embd.weight").expect("reads");
+    let (ty, mut bytes) = engine.read_weight("token_embd.weight", None).expect("reads");
     let row = TinyModel::N_EMBD * 4 * window[9] as usize;
     bytes[row..row + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
-    engine.swap_use("token_embd.weight", WeightUse::Lookup, &ty, Arc::new(bytes)).expect("swaps");
-    let found = engine.first_non_finite(&window, &[]).expect("looks").expect("it is there");
+    engine.swap_weight("token_embd.weight", Some(WeightUse::Lookup), &ty, Arc::new(bytes)).expect("swaps");
+    let found = hunt(&mut engine, &window).expect("it is there");
     assert_eq!((found.node.as_str(), found.token), ("embd", 9));
-    engine.restore_use("token_embd.weight", WeightUse::Lookup).expect("restores");
-    assert_eq!(engine.first_non_finite(&window, &[]).expect("looks"), None);
+    engine.restore_weight("token_embd.weight", Some(WeightUse::Lookup)).expect("restores");
+    assert_eq!(hunt(&mut engine, &window), None);
 }
 
 #[test]
@@ -270,8 +288,74 @@ fn memory_is_what_the_model_and_its_buffers_take() {
     assert_eq!(memory.prefix_bytes, (TinyModel::N_LAYER * N_CTX as usize * TinyModel::N_EMBD * 4) as u64);
     let logits = 16 * engine.info().n_vocab as u64 * 4;
     assert!(memory.context_bytes > logits && memory.context_bytes < 16 << 20, "{memory:?}");
-    engine.limit_parallel(1);
-    assert_eq!(engine.n_parallel(), 1);
-    engine.limit_parallel(9);
+}
+
+#[test]
+fn more_sequences_than_contexts_are_numbered_through_and_may_only_be_run_in_full() {
+    let (_folder, mut engine) = engine(2);
     assert_eq!(engine.n_parallel(), 2);
+    let window = tokens(N_CTX as usize);
+    let sequences: Vec<Sequence<'_>> = [8, 12, 16, 20, 24].map(|n| scored(&window[..n])).to_vec();
+    let met = Mutex::new(BTreeMap::new());
+    let look = |slot: usize, values: &mut [f32], n_per_row: usize| {
+        met.lock().expect("no panic").insert(slot, values.len() / n_per_row);
+        Ok(())
+    };
+    let hooks = [Hook { node: "l_out-0", replace: &look }];
+    let watch = ["blk.0.ffn_norm.weight".to_string()];
+    let plain = Ask { hooks: &hooks, watch: &watch, ..Ask::of(&sequences) };
+    let (logits, seen) = pass(&mut engine, &plain).expect("decodes");
+    assert_eq!(met.into_inner().expect("no panic"), (0..).zip([8, 12, 16, 20, 24]).collect());
+    assert_eq!((logits.len(), seen.len()), (5, 5));
+    let hashes: BTreeSet<&str> = seen.iter().map(|seen| seen.watched[0].blake3.as_str()).collect();
+    assert_eq!(hashes.len(), 5, "each sequence has a hash of its own");
+    for n_parallel in [1, 2, 9] {
+        let again = Ask { watch: &watch, n_parallel, ..Ask::of(&sequences) };
+        assert_eq!(pass(&mut engine, &again).expect("decodes"), (logits.clone(), seen.clone()), "{n_parallel}");
+    }
+    for ask in [
+        Ask { prefix: Prefix::Record, ..Ask::of(&sequences) },
+        Ask { trace: true, ..Ask::of(&sequences) },
+        Ask { prefix: Prefix::Record, n_parallel: 1, ..Ask::of(&sequences[..2]) },
+    ] {
+        let refused = pass(&mut engine, &ask).expect_err("a slot has no state of its own");
+        assert!(refused.to_string().contains("windows at once"), "{refused}");
+    }
+}
+
+#[test]
+fn a_pass_says_what_it_was_asked_to_look_at_and_the_next_one_looks_at_nothing() {
+    let (_folder, mut engine) = engine(2);
+    let window = tokens(N_CTX as usize);
+    let other: Vec<Token> = window.iter().rev().copied().collect();
+    let sequences = [scored(&window), scored(&other)];
+    let watch = ["blk.1.ffn_up.weight", "no.such.weight", "blk.0.attn_norm.weight"].map(String::from);
+    let record = Ask { prefix: Prefix::Record, watch: &watch, ..Ask::of(&sequences) };
+    let (before, recorded) = pass(&mut engine, &record).expect("records");
+    let names: Vec<&str> = recorded[0].watched.iter().map(|watched| watched.tensor.as_str()).collect();
+    assert_eq!(names, ["blk.1.ffn_up.weight", "blk.0.attn_norm.weight"], "what the graph lacks is left out");
+    assert_ne!(recorded[0].watched, recorded[1].watched);
+    assert!(recorded.iter().all(|seen| seen.traced.is_empty() && seen.non_finite.is_none()));
+
+    let (ty, bytes) = engine.read_weight("blk.1.ffn_up.weight", None).expect("reads");
+    engine.swap_weight("blk.1.ffn_up.weight", None, &ty, scaled(&bytes, 0.5)).expect("swaps");
+    let traced = Ask { trace: true, watch: &watch, ..Ask::of(&sequences) };
+    let (after, seen) = pass(&mut engine, &traced).expect("decodes");
+    for (recorded, seen) in recorded.iter().zip(&seen) {
+        assert_ne!(seen.watched[0], recorded.watched[0]);
+        assert_eq!(seen.watched[1], recorded.watched[1], "nothing before the swapped weight moved");
+        let moved: Vec<bool> = seen.traced.iter().map(|layer| layer.squared_error > 0.0).collect();
+        assert_eq!(moved, [false, true]);
+    }
+    let (plain, seen) = pass(&mut engine, &Ask::of(&sequences)).expect("decodes");
+    assert_eq!((plain, seen), (after, vec![Seen::default(); 2]));
+    engine.restore_weight("blk.1.ffn_up.weight", None).expect("restores");
+
+    // What was recorded is there until contexts are freed.
+    let reuse = Ask { prefix: Prefix::Reuse(1), ..Ask::of(&sequences) };
+    assert_eq!(pass(&mut engine, &reuse).expect("reuses").0, before);
+    engine.free_contexts(1);
+    let error = pass(&mut engine, &reuse).expect_err("the second slot has nothing recorded").to_string();
+    assert!(error.contains("no hidden state was recorded"), "{error}");
+    assert_eq!(decode(&mut engine, &sequences).expect("decodes"), before);
 }

@@ -538,7 +538,7 @@ fn what_cannot_be_held_is_found_in_the_last_piece_too_and_nothing_is_written() {
     }
     several_pieces(folder.path(), &[f32::MAX, f32::MIN]);
     let said = refusal("int8@tensor:asym");
-    assert!(said.contains("a group spans -3.4028235e38 to 3.4028235e38"), "{said}");
+    assert!(said.contains("a group span -3.4028235e38 to 3.4028235e38"), "{said}");
 }
 
 /// gguf-py reads what is written, and restores its blocks to the bits that assay restores them to.

@@ -2,26 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Sums over query positions of one head. A position's own numbers are in nats, or shares of its probability.
+/// Sums over the query positions of one head. Divergence and entropy are in nats, probabilities are shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadShift {
-    /// Query positions.
+    /// Number of query positions.
     pub n: u64,
-    /// Σ Jensen–Shannon divergence.
+    /// Σ Jensen–Shannon divergence of reference and variant, nats.
     pub jsd: f64,
-    /// Σ entropy of the reference.
+    /// Σ entropy of the reference, nats.
     pub entropy_ref: f64,
-    /// Σ entropy of the variant.
+    /// Σ entropy of the variant, nats.
     pub entropy_var: f64,
-    /// Σ reference's probability of the first position.
+    /// Σ probability that the reference gives the first position.
     pub sink_ref: f64,
-    /// Σ variant's probability of the first position.
+    /// Σ probability that the variant gives the first position.
     pub sink_var: f64,
 }
 
 impl HeadShift {
-    /// Adds one query position: probabilities over key positions of reference and variant, which sum to 1 each.
+    /// Adds one query position, by the probabilities that reference and variant give its key positions; each sums to 1.
     pub fn add(&mut self, reference: &[f32], variant: &[f32]) {
         // x ln x, with its limit at 0.
         let x_ln_x = |x: f64| if x > 0.0 { x * x.ln() } else { 0.0 };
@@ -43,7 +43,7 @@ impl HeadShift {
         self.sink_var += variant.first().map_or(0.0, |&q| f64::from(q));
     }
 
-    /// Adds another window's sums.
+    /// Adds the sums of another window.
     pub fn join(&mut self, other: &HeadShift) {
         self.n += other.n;
         self.jsd += other.jsd;

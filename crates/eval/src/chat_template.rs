@@ -1,15 +1,15 @@
 //! Chat templates: the Jinja program that a model carries, which writes a conversation as the model was trained to read it.
 //!
 //! # Source
-//! `apply_chat_template` of Hugging Face transformers, whose settings templates are written for: blocks trimmed, methods of
-//! Python's strings and maps, `tools` and `documents` none. `strftime_now` is not defined, so that a template that asks what
-//! day it is falls back to what it has without one, and equal conversations give equal prompts.
+//! `apply_chat_template` of Hugging Face transformers. Templates are written for its settings: blocks are trimmed, strings
+//! and maps have Python's methods, `tools` and `documents` are none. `strftime_now` is not defined: a template that asks for
+//! the date takes its fallback, and equal conversations give equal prompts.
 
 use crate::ChatMessage;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-/// Steps that a template may take: hundreds of times what a long conversation needs.
+/// The number of steps that a template may take: hundreds of times what a long conversation needs.
 const FUEL: u64 = 10_000_000;
 
 /// Why a template cannot write a conversation.
@@ -20,7 +20,7 @@ pub struct ChatTemplateError(String);
 /// The text of a conversation up to where the assistant answers.
 ///
 /// # Errors
-/// When the template is no Jinja program, uses what it cannot, or refuses the conversation.
+/// When the template is not a Jinja program, uses what is not defined, or refuses the conversation.
 pub fn render_chat(
     template: &str,
     bos_token: &str,

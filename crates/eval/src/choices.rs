@@ -1,6 +1,7 @@
 //! Multiple-choice tasks: which ending does the model find most likely?
 //!
-//! text → [`ChoiceTask`]s → [`pick`] → texts → tokens → [`tokens_of`] (what all share, what each adds) → scores per ending
+//! text → [`ChoiceTask`]s → [`pick`] → tokens → [`tokens_of`] (what all share, what each adds) → [`log_likelihood`] of each
+//! ending → [`best`]
 
 use crate::softmax::summarize;
 use record::Token;
@@ -8,34 +9,34 @@ use record::Token;
 /// A context, several endings, and the index of the right one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChoiceTask {
-    /// Text of each choice, context and all.
+    /// The text of each choice: the context, then its ending.
     pub choices: Vec<String>,
-    /// Index of the right one.
+    /// Index of the right choice.
     pub gold: usize,
 }
 
 /// Why a task file or a task cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    /// Not whole tasks.
+    /// The lines of the file are not whole tasks.
     #[error(
         "found {found} lines, wanted a multiple of 6 (context, index of the right ending, four endings)\nhint: the format is the one that llama-perplexity --hellaswag reads"
     )]
     Lines {
-        /// Lines of the file.
+        /// Number of lines in the file.
         found: usize,
     },
-    /// A label that is none.
+    /// A label is not the index of an ending.
     #[error(
         "line {line}: found {found:?}, wanted the index of the right ending, 0 to 3\nhint: the format is the one that llama-perplexity --hellaswag reads"
     )]
     Label {
-        /// Line, counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// What is there, cut short.
+        /// The line's text, cut short.
         found: String,
     },
-    /// Endings that cannot be told from what they share.
+    /// A choice has no tokens beside those that all choices share.
     #[error(
         "task {task}: choice {choice} has no tokens of its own after the {shared} that all share\nhint: leave the task out"
     )]
@@ -44,10 +45,10 @@ pub enum ChoiceError {
         task: usize,
         /// Choice, counted from 0.
         choice: usize,
-        /// Tokens that all choices share.
+        /// Number of tokens that all choices share.
         shared: usize,
     },
-    /// Nothing to predict from.
+    /// The choices do not share a first token, so there is nothing to predict from.
     #[error(
         "task {task}: the choices share no first token\nhint: a model without a BOS token needs choices that begin alike"
     )]
@@ -55,23 +56,23 @@ pub enum ChoiceError {
         /// Task, counted from 0.
         task: usize,
     },
-    /// Longer than the context.
+    /// A choice is longer than the context.
     #[error("task {task}: choice {choice} has {found} tokens, wanted at most {n_ctx}\nhint: give a larger --ctx")]
     TooLong {
         /// Task, counted from 0.
         task: usize,
         /// Choice, counted from 0.
         choice: usize,
-        /// Its tokens.
+        /// Number of tokens of the choice.
         found: usize,
-        /// Context length.
+        /// Context length in tokens.
         n_ctx: usize,
     },
 }
 
 const LINES_PER_TASK: usize = 6;
 
-/// Reads the text format of HellaSwag tasks: context, index of the right ending, four endings, a line each.
+/// Reads the text format of HellaSwag tasks: the context, the index of the right ending and four endings, a line each.
 ///
 /// # Errors
 /// When the lines are not whole tasks, or a label is not 0 to 3.
@@ -92,8 +93,8 @@ pub fn parse_hellaswag(text: &str) -> Result<Vec<ChoiceTask>, ChoiceError> {
     tasks.collect()
 }
 
-/// The first `n` of all tasks in the random order that llama-perplexity takes them in: a Mersenne Twister of seed 1 draws
-/// from those that are left, as GNU's `uniform_int_distribution` draws (Lemire's method).
+/// The first `n` of all tasks, in the random order of llama-perplexity: a Mersenne Twister of seed 1 draws from the tasks
+/// that are left, as GNU's `uniform_int_distribution` draws (Lemire's method).
 ///
 /// # Source
 /// `hellaswag_score` in llama.cpp `tools/perplexity/perplexity.cpp`; Lemire 2019, "Fast random integer generation in an
@@ -148,7 +149,7 @@ impl MersenneTwister {
         y ^ (y >> 18)
     }
 
-    /// Uniform in `0 … range − 1`, `range` above 0.
+    /// A number drawn uniformly from `0 … range − 1`; `range` is above 0.
     fn below(&mut self, range: u32) -> u32 {
         let mut product = u64::from(self.next()) * u64::from(range);
         if (product as u32) < range {
@@ -164,16 +165,16 @@ impl MersenneTwister {
 /// The tokens of a task's choices, and how many of them all choices begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChoiceTokens {
-    /// Per choice, special tokens included.
+    /// The tokens of each choice, special ones included.
     pub choices: Vec<Vec<Token>>,
-    /// Tokens that all share at their start, at least one.
+    /// Number of tokens that all choices begin with, at least one.
     pub n_shared: usize,
 }
 
-/// Checks the tokens of a task's choices.
+/// Checks the tokens of a task's choices and counts those that all begin with.
 ///
 /// # Errors
-/// When they share nothing, one has nothing of its own, or one is longer than `n_ctx`.
+/// When the choices share nothing, one has nothing of its own, or one is longer than `n_ctx`.
 pub fn tokens_of(task: usize, choices: Vec<Vec<Token>>, n_ctx: usize) -> Result<ChoiceTokens, ChoiceError> {
     let shortest = choices.iter().map(Vec::len).min().unwrap_or(0);
     let n_shared = (0..shortest).take_while(|&at| choices.iter().all(|tokens| tokens[at] == choices[0][at])).count();
@@ -191,8 +192,8 @@ pub fn tokens_of(task: usize, choices: Vec<Vec<Token>>, n_ctx: usize) -> Result<
     Ok(ChoiceTokens { choices, n_shared })
 }
 
-/// Σ ln p of an ending's tokens, nats, from the logits that predict them: row-major `[ending.len()][n_vocab]`. `None` when
-/// one is not finite.
+/// Σ ln p of an ending's tokens, in nats, from the logits that predict them: row-major `[ending.len()][n_vocab]`. `None`
+/// when a logit is not finite.
 ///
 /// # Panics
 /// When there are fewer rows than tokens.
@@ -203,7 +204,7 @@ pub fn log_likelihood(logits: &[f32], n_vocab: usize, ending: &[Token]) -> Optio
     })
 }
 
-/// Index of the largest, the first of equals.
+/// Index of the largest score, the first of equals; `None` when there are none.
 pub fn best(scores: impl IntoIterator<Item = f64>) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, score) in scores.into_iter().enumerate() {
@@ -218,7 +219,7 @@ pub fn best(scores: impl IntoIterator<Item = f64>) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// 10,000th draw of a default-seeded `std::mt19937` is 4123659995 (ISO C++, [rand.predef]).
+    /// The 10,000th draw of a default-seeded `std::mt19937` is 4123659995 (ISO C++, [rand.predef]).
     #[test]
     fn the_twister_is_the_standards() {
         let mut bits = MersenneTwister::new(5489);

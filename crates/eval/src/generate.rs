@@ -1,5 +1,5 @@
-//! Text that a model writes, token by token. Which token comes next is decided here, from the logits, so that it depends
-//! on nothing but them and a seed.
+//! Text that a model writes, token by token. The next token is chosen here from the logits, so that it depends on nothing
+//! but them and a seed.
 
 use crate::softmax::exp;
 use record::{Sampling, Token};
@@ -10,9 +10,9 @@ use stats::rng;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatMessage {
-    /// `system`, `user` or `assistant`, as chat templates know them.
+    /// Who speaks: `system`, `user` or `assistant`, as chat templates know them.
     pub role: String,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 

@@ -8,15 +8,16 @@ mod chat_template;
 pub mod choices;
 pub mod engine;
 pub mod generate;
-pub mod observe;
 pub mod score;
 pub mod softmax;
 pub mod window;
 
 pub use attention::HeadShift;
 pub use chat_template::{ChatTemplateError, render_chat};
-pub use engine::{Engine, EngineError, Prefix, Sequence, WatchedActivation, WeightInfo};
+pub use engine::{
+    Ask, Engine, EngineError, EngineMemory, Graph, Hook, Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Replace,
+    Score, Seen, Sequence, Tokens, WatchedActivation, WeightInfo, Weights,
+};
 pub use generate::{ChatMessage, choose_token, first_divergence};
-pub use observe::{EngineMemory, Hook, NodeInfo, NonFiniteNode, Replace};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};
 pub use score::{NonFinite, ReferenceWindow, VariantScores};

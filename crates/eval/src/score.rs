@@ -3,15 +3,15 @@
 use crate::softmax::{RowSummary, kl_divergence, summarize};
 use record::Token;
 
-/// A logit that is not a number, or infinite.
+/// A logit is infinite or not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("non-finite logits at scored position {row} of the window")]
 pub struct NonFinite {
-    /// Index among the scored positions.
+    /// Index of its row among the scored positions.
     pub row: usize,
 }
 
-/// The reference on one window: its logits, kept only for as long as that window lasts, and what follows from them.
+/// The reference on one window: its logits and what follows from them. They are kept only while that window is worked on.
 #[derive(Debug, Default)]
 pub struct ReferenceWindow {
     logits: Vec<f32>,
@@ -20,20 +20,20 @@ pub struct ReferenceWindow {
     n_vocab: usize,
 }
 
-/// A variant beside its reference on one window.
+/// The scores of a variant against its reference on one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VariantScores {
     /// Negative log-likelihood of each scored token, nats.
     pub nll: Vec<f64>,
     /// Σ p_ref (ln p_ref − ln p_var) at each scored position, nats.
     pub kld: Vec<f64>,
-    /// Positions at which both have the same most probable token.
+    /// Number of positions at which both have the same most probable token.
     pub same_top: usize,
-    /// Positions whose logits differ in any bit.
+    /// Number of positions whose logits differ in any bit.
     pub logits_changed: usize,
 }
 
-/// −ln p(token), nats.
+/// −ln p(token) by the logits of one row, nats.
 fn nll(row: &[f32], summary: RowSummary, token: Token) -> f64 {
     summary.lse - f64::from(row[token as usize])
 }
@@ -70,7 +70,7 @@ impl ReferenceWindow {
             .collect()
     }
 
-    /// The logits' bytes, for a hash.
+    /// The reference's logits, row-major `[n_scored][n_vocab]`.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }

@@ -1,14 +1,14 @@
 //! The two sums over a vocabulary that everything else is made of: log Σ exp and Σ p (ln p − ln q).
 //!
 //! Both run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set that the
-//! loop was compiled for. `exp` is our own because the library's does not vectorise; [`exp`] is within 2 ulp of it.
+//! loop was compiled for. `exp` is our own because the library's does not vectorise; ours is within 2 ulp of it.
 
 use multiversion::multiversion;
 
 const LANES: usize = 8;
 
-/// e^x for x ≤ 709, by Cody–Waite reduction and a Taylor polynomial of degree 13 on |r| ≤ ln 2 / 2; below −708, where
-/// the result would be subnormal, 0.
+/// e^x for x ≤ 709, by Cody–Waite reduction and a Taylor polynomial of degree 13 on |r| ≤ ln 2 / 2. Below −708, where the
+/// result would be subnormal, it is 0.
 ///
 /// # Source
 /// W. J. Cody and W. Waite, *Software Manual for the Elementary Functions* (1980), chapter 6.
@@ -42,14 +42,14 @@ pub(crate) fn exp(x: f64) -> f64 {
     f64::from_bits((p * scale).to_bits() & keep)
 }
 
-/// Fixed order: pairs, pairs of pairs, then the two halves.
+/// The sum of the lanes in a fixed order: pairs, pairs of pairs, then the two halves.
 #[inline(always)]
 fn fold(lanes: [f64; LANES]) -> f64 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
-/// Largest value of a non-empty row, its first index, and whether every value is finite.
+/// The largest value of a row, and whether every value is finite.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn max_and_finite(row: &[f32]) -> (f32, bool) {
     let mut max = [f32::NEG_INFINITY; 16];
@@ -110,16 +110,16 @@ fn sum_divergence(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> f64 {
     fold(sums)
 }
 
-/// What is known of one row of logits: the constant that turns them into log-probabilities, and the most probable token.
+/// What follows from one row of logits: the constant that turns them into log-probabilities, and the most probable token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowSummary {
-    /// ln Σ exp(logit), nats: ln p(i) = logit(i) − lse.
+    /// ln Σ exp(logit) in nats, so that ln p(i) = logit(i) − lse.
     pub lse: f64,
     /// Index of the first largest logit.
     pub top: usize,
 }
 
-/// Summary of a row of logits `[n_vocab]`; `None` when a logit is not finite or the row is empty.
+/// The summary of a row of logits `[n_vocab]`; `None` when a logit is not finite or the row is empty.
 pub fn summarize(row: &[f32]) -> Option<RowSummary> {
     let (max, finite) = max_and_finite(row);
     if !finite || row.is_empty() {
@@ -130,11 +130,11 @@ pub fn summarize(row: &[f32]) -> Option<RowSummary> {
     Some(RowSummary { lse, top })
 }
 
-/// KL divergence Σ p (ln p − ln q) of two rows of logits `[n_vocab]`, in nats.
+/// The KL divergence Σ p (ln p − ln q) of two rows of logits `[n_vocab]`, in nats.
 ///
-/// Computed as Σ (q − p + p (ln p − ln q)): the same number, since Σ p and Σ q are both 1, but every term is
-/// p (e^−x − 1 + x) with x = ln p − ln q and so non-negative: nothing cancels between tokens at the level of 8-bit formats
-/// and below, where the textbook sum is a difference of terms 10^4 times its size. Equal rows give exactly 0.
+/// It is computed as Σ (q − p + p (ln p − ln q)), which is the same number since Σ p and Σ q are both 1. There every term is
+/// p (e^−x − 1 + x) with x = ln p − ln q, and so not negative: nothing cancels between tokens. At the level of 8-bit formats
+/// and below, the textbook sum is a difference of terms 10^4 times its size. Equal rows give exactly 0.
 ///
 /// # Panics
 /// When the rows differ in length.
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// 2 ulp: one for the reduction, one for the polynomial.
+    /// The tolerance is 2 ulp: one for the reduction, one for the polynomial.
     const EXP_REL_TOLERANCE: f64 = 4.5e-16;
 
     #[test]

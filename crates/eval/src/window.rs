@@ -2,21 +2,21 @@
 
 use record::Token;
 
-/// Why a text cannot be measured on.
+/// Why a text cannot be cut into windows.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    /// Fewer tokens than one window.
+    /// The text has fewer tokens than one window.
     #[error("the text is too short: {found} tokens found, {wanted} wanted for one window")]
     TooShort {
-        /// Tokens in the text.
+        /// Number of tokens in the text.
         found: usize,
-        /// Window length.
+        /// Window length in tokens.
         wanted: usize,
     },
 }
 
-/// Whole windows of `n_ctx` tokens; what is left at the end is dropped. With `bos`, the first token of each window is
-/// replaced by it, so that every window starts as a document does.
+/// Cuts tokens into whole windows of `n_ctx`; what is left at the end is dropped. With `bos`, the first token of each window
+/// is replaced by it, so that every window starts as a document does.
 ///
 /// # Errors
 /// When there is not one whole window.
@@ -44,12 +44,12 @@ pub fn without_trailing_newline(text: &str) -> &str {
     text.strip_suffix('\n').unwrap_or(text)
 }
 
-/// First position of a window whose prediction is scored: every scored token has at least half a window of context.
+/// The first position of a window whose prediction is scored: every scored token has at least half a window of context.
 pub fn first_scored(n_ctx: usize) -> usize {
     n_ctx / 2
 }
 
-/// Scored predictions in a window: positions `n_ctx/2 … n_ctx − 2`, each predicting the token after it.
+/// Number of scored predictions in a window: positions `n_ctx/2 … n_ctx − 2`, each of which predicts the token after it.
 pub fn n_scored(n_ctx: usize) -> usize {
     n_ctx - 1 - first_scored(n_ctx)
 }

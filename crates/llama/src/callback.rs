@@ -1,32 +1,34 @@
-//! What happens at each graph node. One [`Visitor`] a context answers llama.cpp's eval callback. In this order: another
-//! tensor in the place of a weight (virtual untying), skip the recorded prefix, replace values (hooks), compare or record
-//! hidden states, hash watched activations, look for values that are not finite.
+//! What happens at each graph node. Each context has one [`Visitor`], which answers llama.cpp's eval callback. At one node, in
+//! this order: another tensor is put in the place of a weight (virtual untying), the recorded prefix is skipped, values are
+//! replaced (hooks), hidden states are compared or recorded, watched activations are hashed, and values that are not finite
+//! are searched for.
 
 use crate::held::bytes_of;
 use crate::nodes::{Nodes, Place, cache_written, n_per_row, name_of, put_values, values_of};
 use crate::weights::{Addresses, UseSwap, Weights, use_of};
-use eval::{LayerError, NonFiniteNode, Prefix, Replace};
+use eval::{LayerError, Prefix, Replace};
 use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Hidden states that left each layer; `None` where none was seen.
+/// The hidden states that left each layer; `None` where none was seen.
 type HiddenStates = Vec<Option<Vec<f32>>>;
 
-/// What a context does at each node of the next pass. Lives at a fixed address for as long as the context does.
+/// What a context does at each node of the next pass. It stays at a fixed address for as long as the context lives.
 pub(crate) enum Visitor {
-    /// Before the weights are known: find them.
+    /// The weights are not known yet: it finds them.
     Discover(Box<(Weights, Nodes)>),
-    /// Afterwards.
+    /// The weights are known: it does what the pass was asked to do.
     Work(Box<Pass>),
 }
 
-/// A hook as one pass works it.
+/// A hook of the pass in hand.
+#[derive(Clone)]
 pub(crate) struct ActiveHook {
-    pub(crate) place: Place,
-    /// Valid while the pass runs: it is set before and cleared after by who lent it.
-    pub(crate) replace: *const Replace<'static>,
-    /// Where it was met in this part of the pass.
+    place: Place,
+    /// The hook's function; valid for as long as the context has its orders.
+    replace: *const Replace<'static>,
+    /// The node at which it was met in this part of the pass.
     met: Option<*mut sys::ggml_tensor>,
 }
 
@@ -37,39 +39,64 @@ impl ActiveHook {
 }
 
 /// What a pass is to do beside computing.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Orders {
-    pub(crate) slot: usize,
+    /// Tensors that stand in for weights in one use.
     pub(crate) uses: Vec<UseSwap>,
     pub(crate) hooks: Vec<ActiveHook>,
-    /// Look at every node for values that are not finite.
+    /// Indices of the weights whose readers' outputs are hashed.
+    pub(crate) watch: Vec<usize>,
+    /// Whether the hidden state that leaves each layer is compared with the recorded one.
+    pub(crate) is_traced: bool,
+    /// Whether every node is searched for a value that is not finite; the first one ends the pass.
     pub(crate) is_hunt: bool,
 }
 
-/// State of one pass, which is one graph for each part of a window.
+/// The first node whose values are not all finite.
+pub(crate) struct Found {
+    pub(crate) node: String,
+    /// The token's place in the sequence.
+    pub(crate) token: usize,
+    /// Indices of the weights that the node reads.
+    pub(crate) weights: Vec<usize>,
+}
+
+/// What a pass over one sequence saw beside its logits.
+#[derive(Default)]
+pub(crate) struct PassSeen {
+    /// Hashes in the order of [`Orders::watch`].
+    pub(crate) hashes: Vec<String>,
+    /// Distances from the recorded states, layer by layer.
+    pub(crate) errors: Vec<LayerError>,
+    pub(crate) found: Option<Found>,
+}
+
+/// State of one pass over a sequence, which is one graph for each part of the sequence.
 #[derive(Default)]
 pub(crate) struct Pass {
     addresses: Arc<Addresses>,
-    /// Indices of the watched weights, and a hasher each.
-    watched: Vec<(usize, blake3::Hasher)>,
     orders: Orders,
-    /// Uses whose nodes were met.
+    /// A hasher for each weight of [`Orders::watch`].
+    hashers: Vec<blake3::Hasher>,
+    /// Whether the nodes of each of [`Orders::uses`] were met.
     met_uses: Vec<bool>,
+    /// The sequence's number within the pass, which hooks are told.
+    slot: usize,
     prefix: Prefix,
     skip: Skip,
     part: usize,
-    /// Tokens of the window before this part.
+    /// Number of tokens of the sequence before this part.
     from: usize,
     n_tokens: usize,
     n_outputs: usize,
-    /// Recorded by the last [`Prefix::Record`] pass, for each part.
+    /// Hidden states recorded by the last [`Prefix::Record`] pass, for each part.
     states: Vec<HiddenStates>,
-    is_traced: bool,
     errors: Vec<LayerError>,
-    /// Nodes met of each name, in this part.
+    /// Number of nodes met of each name, in this part.
     counts: HashMap<Vec<u8>, usize>,
-    found: Option<(NonFiniteNode, Vec<usize>)>,
+    found: Option<Found>,
     failure: Option<String>,
+    /// A buffer for the values of the node in hand.
     values: Vec<f32>,
 }
 
@@ -83,7 +110,7 @@ enum Skip {
     Until { last: usize },
 }
 
-/// Number of the layer that a node leaves (`l_out-11`), for every architecture that names it so.
+/// The number of the layer whose output a node is (`l_out-11`), in every architecture that names it so.
 ///
 /// # Safety
 /// `node` is live.
@@ -93,7 +120,7 @@ unsafe fn layer_left(node: *const sys::ggml_tensor) -> Option<usize> {
     name.to_bytes().strip_prefix(b"l_out-").and_then(|n| std::str::from_utf8(n).ok()?.parse().ok())
 }
 
-/// A node of a branch of the graph that this pass does not take (other kinds of input) holds whatever was there before.
+/// Whether this pass computes a node. One in a branch for another kind of input keeps whatever was there before.
 ///
 /// # Safety
 /// `node` is live.
@@ -102,7 +129,7 @@ unsafe fn is_computed(node: *const sys::ggml_tensor) -> bool {
     unsafe { (*node).flags & sys::GGML_TENSOR_FLAG_COMPUTE as i32 != 0 }
 }
 
-/// A node that computes nothing of its own, or that is meant to hold infinities.
+/// Whether a node computes nothing of its own, or is meant to have infinities.
 ///
 /// # Safety
 /// `node` is live.
@@ -126,43 +153,31 @@ impl Pass {
         Pass { addresses, ..Pass::default() }
     }
 
-    pub(crate) fn watch(&mut self, weights: &[usize]) {
-        self.watched = weights.iter().map(|&index| (index, blake3::Hasher::new())).collect();
-    }
-
-    /// Hashes of the last pass, in the order of [`watch`](Pass::watch).
-    pub(crate) fn hashes(&self) -> impl Iterator<Item = String> {
-        self.watched.iter().map(|(_, hasher)| hasher.finalize().to_hex().to_string())
-    }
-
-    pub(crate) fn trace(&mut self, on: bool) {
-        self.is_traced = on;
-        self.errors.clear();
-    }
-
-    /// Of the last pass, layer by layer.
-    pub(crate) fn traced(&self) -> &[LayerError] {
-        &self.errors
-    }
-
+    /// Sets what the next passes do, until other orders are given.
     pub(crate) fn give(&mut self, orders: Orders) {
         self.met_uses = vec![false; orders.uses.len()];
+        self.hashers = vec![blake3::Hasher::new(); orders.watch.len()];
         self.orders = orders;
     }
 
-    /// What the last pass found with [`Orders::is_hunt`]; the indices are the weights that the node reads.
-    pub(crate) fn found(&mut self) -> Option<(NonFiniteNode, Vec<usize>)> {
-        self.found.take()
+    /// What the last pass saw; it is handed over, not copied.
+    pub(crate) fn seen(&mut self) -> PassSeen {
+        PassSeen {
+            hashes: self.hashers.iter().map(|hasher| hasher.finalize().to_hex().to_string()).collect(),
+            errors: std::mem::take(&mut self.errors),
+            found: self.found.take(),
+        }
     }
 
-    /// A value that is not finite ended the pass.
+    /// Whether a value that is not finite ended the pass.
     pub(crate) fn has_found(&self) -> bool {
         self.found.is_some()
     }
 
-    /// Forgets the previous pass.
-    pub(crate) fn begin(&mut self, prefix: Prefix) {
-        for (_, hasher) in &mut self.watched {
+    /// Begins the pass over sequence number `slot` and forgets the previous one.
+    pub(crate) fn begin(&mut self, slot: usize, prefix: Prefix) {
+        self.slot = slot;
+        for hasher in &mut self.hashers {
             hasher.reset();
         }
         self.prefix = if prefix == Prefix::Reuse(0) { Prefix::Full } else { prefix };
@@ -174,8 +189,8 @@ impl Pass {
         self.failure = None;
     }
 
-    /// The graph for the next tokens of the window is about to be computed. False when it should start from a state
-    /// that was never recorded.
+    /// Begins a part: the graph for the next tokens of the sequence is about to be computed. False when it should start from
+    /// a state that was never recorded.
     pub(crate) fn begin_part(&mut self, part: usize, from: usize, n_tokens: usize, n_outputs: usize) -> bool {
         (self.part, self.from, self.n_tokens, self.n_outputs) = (part, from, n_tokens, n_outputs);
         self.counts.clear();
@@ -212,7 +227,7 @@ impl Pass {
         (!used).then(|| "no node of this pass uses the weight in that way".into())
     }
 
-    /// Before a node is computed: true asks to see it afterwards.
+    /// Is called before a node is computed; true asks to see it afterwards.
     ///
     /// # Safety
     /// `node` is a live node of the graph being computed.
@@ -235,10 +250,10 @@ impl Pass {
             if is_hooked || (self.orders.is_hunt && !is_no_evidence(node)) {
                 return true;
             }
-            if (self.prefix == Prefix::Record || self.is_traced) && layer_left(node).is_some() {
+            if (self.prefix == Prefix::Record || self.orders.is_traced) && layer_left(node).is_some() {
                 return true;
             }
-            !self.watched.is_empty() && (*node).src.iter().any(|&source| self.slot(source).is_some())
+            !self.hashers.is_empty() && (*node).src.iter().any(|&source| self.watched(source).is_some())
         }
     }
 
@@ -295,16 +310,18 @@ impl Pass {
         is_untied
     }
 
+    /// Which of the watched weights a source of a node is, or stands in for.
+    ///
     /// # Safety
     /// `source` is null or live.
-    unsafe fn slot(&self, source: *mut sys::ggml_tensor) -> Option<usize> {
+    unsafe fn watched(&self, source: *mut sys::ggml_tensor) -> Option<usize> {
         let stand_in = self.orders.uses.iter().find(|swap| swap.tensor == source).map(|swap| swap.index);
         // SAFETY: passed on.
         let index = stand_in.or_else(|| unsafe { self.addresses.index_of(source) })?;
-        self.watched.iter().position(|(watched, _)| *watched == index)
+        self.orders.watch.iter().position(|&watched| watched == index)
     }
 
-    /// After a node was computed that `ask` wanted to see. False stops the pass.
+    /// Is called after a node was computed that `ask` wanted to see; false stops the pass.
     ///
     /// # Safety
     /// `node` is live and computed.
@@ -319,6 +336,8 @@ impl Pass {
         self.failure.is_none() && self.found.is_none()
     }
 
+    /// Puts the recorded state in the place of the node where the prefix ends, and does the work at any other node.
+    ///
     /// # Safety
     /// `node` is live and computed.
     unsafe fn look(&mut self, node: *mut sys::ggml_tensor) -> Result<(), String> {
@@ -346,6 +365,8 @@ impl Pass {
         }
     }
 
+    /// Replaces, compares or records, hashes and searches the values of a node.
+    ///
     /// # Safety
     /// `node` is live and computed.
     unsafe fn work(&mut self, node: *mut sys::ggml_tensor, values: &mut Vec<f32>) -> Result<(), String> {
@@ -357,7 +378,7 @@ impl Pass {
             unsafe {
                 let n_per_row = n_per_row(node, is_cached, self.n_tokens, self.n_outputs);
                 if !values.is_empty() {
-                    (*hook.replace)(self.orders.slot, values, n_per_row)?;
+                    (*hook.replace)(self.slot, values, n_per_row)?;
                     put_values(node, values)?;
                 }
             }
@@ -378,17 +399,19 @@ impl Pass {
         Ok(())
     }
 
+    /// Adds a node's output to the hashes of the watched weights that it reads.
+    ///
     /// # Safety
     /// `node` is live.
     unsafe fn hash(&mut self, node: *const sys::ggml_tensor, bytes: &[u8]) {
-        if self.watched.is_empty() {
+        if self.hashers.is_empty() {
             return;
         }
         // SAFETY: live by contract; sources are null or live.
         for source in unsafe { (*node).src } {
             // SAFETY: null or live.
-            if let Some(slot) = unsafe { self.slot(source) } {
-                self.watched[slot].1.update(bytes);
+            if let Some(at) = unsafe { self.watched(source) } {
+                self.hashers[at].update(bytes);
             }
         }
     }
@@ -401,7 +424,7 @@ impl Pass {
                 states.resize(layer + 1, None);
             }
             states[layer] = Some(values.to_vec());
-        } else if self.is_traced
+        } else if self.orders.is_traced
             && let Some(Some(state)) = self.states.get(self.part).and_then(|states| states.get(layer))
         {
             if self.errors.len() <= layer {
@@ -417,6 +440,8 @@ impl Pass {
         }
     }
 
+    /// Takes note of the first value that is not finite.
+    ///
     /// # Safety
     /// `node` is live.
     unsafe fn hunt(&mut self, node: *mut sys::ggml_tensor, values: &[f32]) {
@@ -430,16 +455,16 @@ impl Pass {
             let is_output = values.len() / n_per_row == self.n_outputs && self.n_outputs != self.n_tokens;
             let skipped = if is_output { self.n_tokens - self.n_outputs } else { 0 };
             let token = self.from + skipped + bad / n_per_row;
-            self.found.get_or_insert((NonFiniteNode { node: node_name, token, weights: Vec::new() }, weights));
+            self.found.get_or_insert(Found { node: node_name, token, weights });
         }
     }
 }
 
 /// The function that llama.cpp calls. A pass that it stops leaves stale logits behind and still reports success, so it
-/// is stopped only where [`Pass::failure`] or [`Pass::found`] says why.
+/// stops a pass only where [`Pass::failure`] or [`Pass::has_found`] says why.
 ///
 /// # Safety
-/// `user` is the `Visitor` that the context was made with, not otherwise borrowed during a decode; `node` is live.
+/// `user` is the `Visitor` that the context was made with and is not otherwise borrowed during a decode; `node` is live.
 pub(crate) unsafe extern "C" fn eval_callback(
     node: *mut sys::ggml_tensor,
     ask: bool,

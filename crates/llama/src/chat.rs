@@ -7,11 +7,11 @@ use std::ptr::NonNull;
 
 /// The text of a conversation up to where the assistant answers.
 ///
-/// llama.cpp's C interface does not run templates, it recognises some; what they add beyond that, such as a system message of
-/// their own, would be lost.
+/// llama.cpp's C interface does not run templates but recognises some of them. What a template adds of its own, such as a
+/// system message, would be lost.
 ///
 /// # Errors
-/// When the model has no template, or it does not write this conversation.
+/// When the model has no template, or the template cannot write this conversation.
 pub(crate) fn prompt(model: NonNull<sys::llama_model>, messages: &[ChatMessage]) -> Result<String, EngineError> {
     // SAFETY: the model is live, and the template lives as long.
     let template = unsafe {

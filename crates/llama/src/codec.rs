@@ -6,18 +6,19 @@ use numerics::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
-/// Conversion through `ggml_quantize_chunk` and the type's `to_float`.
+/// The codec that converts through `ggml_quantize_chunk` and the type's `to_float`.
 ///
 /// # Source
 /// `ggml_quantize_chunk` and `ggml_get_type_traits` in ggml.c.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GgmlCodec;
 
-/// A tensor in one call of `ggml_quantize_chunk`, on the calling thread: what [`GgmlCodec`] is compared with. Of types that need no
-/// importances, and of finite values.
+/// Quantizes a tensor in one call of `ggml_quantize_chunk` on the calling thread: what [`GgmlCodec`] is compared with. It
+/// takes types that need no importances, and finite values.
 ///
 /// # Errors
-/// When there is no such type, it is none of those, or rows are not whole blocks.
+/// When there is no such type, it needs importances or cannot be quantized to, a value is not finite, or rows are not whole
+/// blocks.
 pub fn quantize_chunk(ty: &str, values: &[f32], n_per_row: usize) -> Result<Vec<u8>, CodecError> {
     let ggml_type = find(ty)?;
     let layout = layout_of(ggml_type);
@@ -39,7 +40,7 @@ pub fn quantize_chunk(ty: &str, values: &[f32], n_per_row: usize) -> Result<Vec<
     Ok(bytes)
 }
 
-/// Values a thread converts at a time, in whole rows: few enough that all cores end at about the same time.
+/// How many values a thread converts at a time, in whole rows: few enough that all cores end at about the same time.
 const CHUNK_VALUES: usize = 1 << 16;
 
 fn find(ty: &str) -> Result<sys::ggml_type, CodecError> {
@@ -171,8 +172,9 @@ impl BlockCodec for GgmlCodec {
     }
 }
 
-/// The searches of the IQ1, IQ2 and IQ3 types assert that they found something, and do not where their sums, of up to 32
-/// products of importance, value, value again and a level below 2^7, squared, go beyond F32.
+/// Why ggml's search for a type would abort on these values. The searches of the IQ1, IQ2 and IQ3 types assert that they
+/// found something. They find nothing where their sums overflow F32; a sum has up to 32 products of importance, value, value
+/// again and a level below 2^7, squared.
 ///
 /// # Source
 /// `quantize_row_iq2_xxs_impl` and its like in ggml-quants.c: weights are x², or importance · √(mean x² + x²).
@@ -198,7 +200,7 @@ fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>
     })
 }
 
-/// The types that the switch of `ggml_quantize_chunk` has.
+/// Whether the switch of `ggml_quantize_chunk` has a type.
 fn quantizes(ty: sys::ggml_type) -> bool {
     matches!(
         ty,
@@ -240,7 +242,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    /// Deterministic values between −2 and 2, with zeros and a few outliers.
+    /// `n` deterministic values between −2 and 2, with zeros and a few outliers.
     fn values(n: usize) -> Vec<f32> {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         (0..n)

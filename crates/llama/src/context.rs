@@ -3,12 +3,13 @@
 use crate::callback::{Pass, Visitor, eval_callback};
 use crate::nodes::Nodes;
 use crate::weights::Weights;
-use eval::{EngineError, EngineSettings, Prefix, Token};
+use eval::{EngineError, EngineSettings, Prefix, Sequence, Token};
 use llama_cpp_sys_2 as sys;
 use std::ptr::NonNull;
 
-/// Frees on drop; the order of fields in [`Context`] decides the order of freeing.
+/// A context of llama.cpp; freed on drop. The order of fields in [`Context`] decides the order of freeing.
 struct RawContext(NonNull<sys::llama_context>);
+/// A thread pool of ggml; freed on drop.
 struct RawThreads(NonNull<sys::ggml_threadpool>);
 
 impl Drop for RawContext {
@@ -25,16 +26,16 @@ impl Drop for RawThreads {
     }
 }
 
-/// A context for one window at a time.
+/// A context, which computes one sequence at a time.
 pub(crate) struct Context {
     raw: RawContext,
     _threads: RawThreads,
-    /// Boxed: the context holds its address.
+    /// What happens at the nodes; boxed, since the context has its address.
     visitor: Box<Visitor>,
     n_ctx: usize,
     n_ubatch: usize,
     max_outputs: usize,
-    /// Logits of a window that was computed in several parts.
+    /// Logits of a sequence that was computed in several parts.
     rows: Vec<f32>,
     n_vocab: usize,
 }
@@ -47,7 +48,7 @@ fn type_of_cache(name: &str) -> Result<sys::ggml_type, EngineError> {
     crate::weights::type_by_name(name).ok_or_else(|| EngineError::Failed(format!("no ggml type is called {name:?}")))
 }
 
-/// Rows of logits that a window of `n_ctx` tokens yields at most: from the first scored position to the end.
+/// The most rows of logits that are wanted of a window of `n_ctx` tokens: from the first scored position to the end.
 pub(crate) fn max_outputs(n_ctx: usize) -> usize {
     n_ctx - eval::window::first_scored(n_ctx)
 }
@@ -61,7 +62,7 @@ fn no_context() -> EngineError {
 }
 
 impl Context {
-    /// A context that gives up to `max_outputs` rows of logits a pass.
+    /// Makes a context that gives up to `max_outputs` rows of logits a pass.
     ///
     /// # Safety
     /// `model` is live and outlives the context.
@@ -121,7 +122,7 @@ impl Context {
         })
     }
 
-    /// One tiny pass over the whole graph that finds the weights it reads and its named nodes.
+    /// Finds the weights that the graph reads and its named nodes, by one tiny pass over the whole graph.
     pub(crate) fn discover(&mut self, start: Token) -> Result<(Weights, Nodes), EngineError> {
         self.run(&[start, start], 1, 0)?;
         match std::mem::replace(self.visitor.as_mut(), Visitor::Work(Box::default())) {
@@ -151,37 +152,39 @@ impl Context {
         }
     }
 
-    /// Rows of logits that one pass can give.
+    /// How many rows of logits one pass can give.
     pub(crate) fn max_outputs(&self) -> usize {
         self.max_outputs
     }
 
-    /// Logits `[window.len() - first_output][n_vocab]` of a window in an empty context. The window is computed in parts
-    /// of `n_ubatch` tokens, one graph each: what llama.cpp does by itself, but here the visitor knows which it is.
+    /// Computes sequence number `slot` in an empty context and gives its logits, `[tokens.len() - first_output][n_vocab]`;
+    /// `None` where a value that is not finite ended the pass. The sequence is computed in parts of `n_ubatch` tokens, one
+    /// graph each: llama.cpp does the same by itself, but here the visitor knows which part it is in.
     pub(crate) fn decode(
         &mut self,
-        window: &[Token],
-        first_output: usize,
+        slot: usize,
+        sequence: &Sequence<'_>,
         prefix: Prefix,
-    ) -> Result<&[f32], EngineError> {
-        let n_outputs = window.len().saturating_sub(first_output);
-        if window.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
+    ) -> Result<Option<&[f32]>, EngineError> {
+        let Sequence { tokens, first_output } = *sequence;
+        let n_outputs = tokens.len().saturating_sub(first_output);
+        if tokens.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
             return Err(EngineError::Failed(format!(
                 "a window of {} tokens with {n_outputs} outputs does not fit a context of {} with {}",
-                window.len(),
+                tokens.len(),
                 self.n_ctx,
                 self.max_outputs
             )));
         }
         let pass =
             self.pass_mut().ok_or_else(|| EngineError::Failed("decoding before the weights are known".into()))?;
-        pass.begin(prefix);
+        pass.begin(slot, prefix);
         // SAFETY: the context is live.
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.0.as_ptr()), true) };
-        let n_parts = window.len().div_ceil(self.n_ubatch);
+        let n_parts = tokens.len().div_ceil(self.n_ubatch);
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
-        for (part, tokens) in window.chunks(self.n_ubatch).enumerate() {
+        for (part, tokens) in tokens.chunks(self.n_ubatch).enumerate() {
             let from = part * self.n_ubatch;
             let first_output = first_output.saturating_sub(from).min(tokens.len());
             let n_outputs = tokens.len() - first_output;
@@ -191,7 +194,7 @@ impl Context {
             }
             self.run(tokens, first_output, from)?;
             if self.pass().is_some_and(Pass::has_found) {
-                break;
+                return Ok(None);
             }
             if let Some(why) = self.pass().and_then(Pass::failure) {
                 return Err(EngineError::Failed(format!("{prefix:?}: {why}")));
@@ -201,7 +204,7 @@ impl Context {
             }
         }
         self.rows = rows;
-        if n_parts > 1 { Ok(&self.rows) } else { self.logits(n_outputs) }
+        if n_parts > 1 { Ok(Some(&self.rows)) } else { self.logits(n_outputs).map(Some) }
     }
 
     /// Goes on from a prompt token by token; `next` gets the logits of the last one.
@@ -222,7 +225,7 @@ impl Context {
         }
         let pass =
             self.pass_mut().ok_or_else(|| EngineError::Failed("generating before the weights are known".into()))?;
-        pass.begin(Prefix::Full);
+        pass.begin(0, Prefix::Full);
         // SAFETY: the context is live.
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.0.as_ptr()), true) };
         let mut from = 0;
@@ -239,7 +242,7 @@ impl Context {
         Ok(())
     }
 
-    /// One graph of a text that is being written.
+    /// Computes one graph of a text that is being written.
     fn step(&mut self, tokens: &[Token], first_output: usize, from: usize) -> Result<(), EngineError> {
         if let Some(pass) = self.pass_mut() {
             pass.begin_part(0, from, tokens.len(), tokens.len() - first_output);
@@ -251,7 +254,7 @@ impl Context {
         }
     }
 
-    /// Rows of logits of the last part.
+    /// The rows of logits of the last part.
     fn logits(&self, n_outputs: usize) -> Result<&[f32], EngineError> {
         // SAFETY: after a successful decode the buffer holds one row per output, valid until the next decode.
         unsafe {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 /// How swapped bytes reach the kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
-    /// By pointer where the weight lies in host memory, through the back end elsewhere.
+    /// They are read by pointer where the weight lies in host memory, and go through the back end elsewhere.
     #[default]
     Direct,
-    /// Through the back end's own buffers everywhere: what a device needs, and on the CPU the same bits.
+    /// They go through the back end's own buffers everywhere: a device needs that, and on the CPU the bits are the same.
     ThroughBackend,
 }
 
-/// Type, strides and place of a tensor's values.
+/// The type, strides and place of a tensor's values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     ty: sys::ggml_type,
@@ -25,6 +25,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// The layout that a tensor has now.
+    ///
     /// # Safety
     /// `tensor` is live.
     pub(crate) unsafe fn of(tensor: *const sys::ggml_tensor) -> Self {
@@ -32,6 +34,8 @@ impl Layout {
         unsafe { Layout { ty: (*tensor).type_, nb: (*tensor).nb, data: (*tensor).data, buffer: (*tensor).buffer } }
     }
 
+    /// Points a tensor at these values.
+    ///
     /// # Safety
     /// `tensor` is live, no graph that reads it is being computed, and what the layout points to lives for as long as
     /// it is in place.
@@ -60,19 +64,20 @@ impl Drop for BackendBuffer {
     }
 }
 
-/// Keeps bytes alive while a tensor points at them.
+/// Bytes that are kept alive while a tensor points at them.
 pub(crate) struct Held {
     layout: Layout,
     _keeps: Keeps,
 }
 
+/// Where the bytes are kept.
 enum Keeps {
     Host { _bytes: Arc<Vec<u8>> },
     Backend { _buffer: BackendBuffer },
 }
 
 impl Held {
-    /// `bytes` of type `ty` as values of `tensor`'s extents, where `tensor`'s back end can read them.
+    /// Puts `bytes` of type `ty`, as values of `tensor`'s extents, where `tensor`'s back end can read them.
     ///
     /// # Safety
     /// `tensor` is a live weight.
@@ -125,13 +130,13 @@ impl Held {
         }
     }
 
-    /// What to put in the tensor.
+    /// The layout to be put in the tensor.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 }
 
-/// The bytes of a live tensor, wherever they lie.
+/// The bytes of a tensor, wherever they lie.
 ///
 /// # Safety
 /// `tensor` is live, and its values are in place.

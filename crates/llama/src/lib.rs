@@ -1,7 +1,8 @@
-//! llama.cpp in this process: the [`Engine`](eval::Engine) trait over a loaded model. The only crate that compiles C++.
+//! llama.cpp in this process: eval's engine traits over a loaded model. The only crate that compiles C++.
 //!
-//! [`LlamaEngine`] loads the model and finds its `weights` and `nodes`; each `context` decodes a window, with a visitor at
-//! every graph node (`callback`); swapped bytes are `held` where the back end reads them. [`GgmlCodec`] is ggml's own quantization behind [`numerics::BlockCodec`].
+//! [`LlamaEngine`] loads the model and finds its `weights` and `nodes`. Each `context` decodes one sequence at a time, with
+//! a visitor at every graph node (`callback`). Swapped bytes are `held` where the back end reads them. [`GgmlCodec`] is
+//! ggml's own quantization behind [`numerics::BlockCodec`].
 
 mod callback;
 mod chat;

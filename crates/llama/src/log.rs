@@ -6,21 +6,22 @@ use std::ffi::{CStr, c_char, c_void};
 use std::io::Write;
 use std::sync::{Mutex, Once, PoisonError};
 
-/// Error lines kept; a failing load says two or three.
+/// How many error lines are kept; a failing load says two or three.
 const KEPT_ERRORS: usize = 8;
 
+/// What was heard and is still wanted.
 #[derive(Default)]
 struct Heard {
     /// Level of the line that continuations belong to.
     level: sys::ggml_log_level,
     errors: Vec<String>,
-    /// Sizes of the buffers announced since [`forget_buffers`].
+    /// Sum of the sizes of the buffers announced since [`forget_buffers`].
     buffer_bytes: u64,
 }
 
 static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new(), buffer_bytes: 0 });
 
-/// Takes over llama.cpp's log. Once a process is enough.
+/// Takes over llama.cpp's log; once a process is enough.
 pub(crate) fn listen() {
     static READY: Once = Once::new();
     // SAFETY: the callback is a plain function and lives as long as the process.
@@ -37,14 +38,14 @@ pub(crate) fn forget_buffers() {
     HEARD.lock().unwrap_or_else(PoisonError::into_inner).buffer_bytes = 0;
 }
 
-/// Bytes of the KV cache, recurrent states and compute buffers announced since [`forget_buffers`]. llama.cpp has no public
-/// call that gives them.
+/// The bytes of the KV cache, recurrent states and compute buffers announced since [`forget_buffers`]. llama.cpp has no
+/// public call that gives them.
 pub(crate) fn buffer_bytes() -> u64 {
     HEARD.lock().unwrap_or_else(PoisonError::into_inner).buffer_bytes
 }
 
-/// `llama_kv_cache:        CPU KV buffer size =    11.25 MiB` → bytes. The output buffer grows with the first pass, so
-/// what is said of it when a context is made does not count.
+/// The bytes that a line announces: `llama_kv_cache:        CPU KV buffer size =    11.25 MiB`. The output buffer is left out:
+/// it grows with the first pass, after it was announced.
 fn announced_bytes(line: &str) -> Option<u64> {
     let (what, size) = line.trim().split_once(" buffer size = ")?;
     let mib: f64 = size.trim().strip_suffix("MiB")?.trim().parse().ok()?;
@@ -52,13 +53,13 @@ fn announced_bytes(line: &str) -> Option<u64> {
 }
 
 /// Why something failed, in one line: the first error heard since [`forget_errors`], without the name of the C++ function
-/// that said it. Empty when nothing was said.
+/// that said it. It is empty when nothing was said.
 pub(crate) fn first_error() -> String {
     let heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
     heard.errors.first().map_or(String::new(), |line| reason(line).to_string())
 }
 
-/// `llama_model_load: error loading model: missing tensor 'x'` → `missing tensor 'x'`.
+/// The reason in a line: `missing tensor 'x'` of `llama_model_load: error loading model: missing tensor 'x'`.
 fn reason(line: &str) -> &str {
     let line = line.trim();
     let after_function = match line.split_once(": ") {
@@ -68,8 +69,10 @@ fn reason(line: &str) -> &str {
     after_function.strip_prefix("error loading model: ").unwrap_or(after_function)
 }
 
+/// Takes a line, or a part of one, of llama.cpp's log.
+///
 /// # Safety
-/// Called by llama.cpp with a NUL-terminated text.
+/// `text` is null or NUL-terminated.
 unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _user: *mut c_void) {
     if text.is_null() {
         return;

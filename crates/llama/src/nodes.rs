@@ -1,8 +1,8 @@
 //! The graph's named nodes, found by the first pass, and how a later pass knows them again.
 //!
-//! Several nodes may share a name (`Kcur-3` before and after RoPE), and pointers differ from pass to pass, but the graph
-//! is built by the same code each time: a node is its name and how many before it had that name. What goes into the KV
-//! cache is known by the cache that it is written to (`cache_k_l3`), since its own name differs between architectures.
+//! Several nodes may share a name (`Kcur-3` before and after RoPE), and pointers differ from pass to pass. But the same code
+//! builds the graph each time, so a node is known by its name and by how many nodes before it had that name. What goes into
+//! the KV cache is known by the cache that it is written to (`cache_k_l3`), since its own name differs between architectures.
 
 use crate::weights::{leaf, type_name};
 use eval::{EngineError, NodeInfo};
@@ -10,33 +10,33 @@ use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-/// Names shown beside one that is not there.
+/// How many names are shown beside one that the graph lacks.
 const MAX_NEAR: usize = 24;
 
-/// Nodes that some of llama.cpp's model files give a name of their own: the embedded tokens of Gemma, which are scaled.
+/// Usual names of nodes, with the name that some of llama.cpp's model files give them: Gemma scales its embedded tokens.
 const ALSO_CALLED: [(&str, &str); 1] = [("embd", "inp_scaled")];
 
-/// Which of the nodes of one name.
+/// Where a node stands in the graph: its name, and which of the nodes of that name it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) name: String,
-    /// Nodes of that name before it.
+    /// Number of nodes of that name before it.
     pub(crate) before: usize,
     /// The cache that the node is written to, when it was asked for by that name.
     pub(crate) cache: Option<String>,
 }
 
-/// All named nodes.
+/// The named nodes of the graph.
 #[derive(Default)]
 pub(crate) struct Nodes {
     infos: Vec<NodeInfo>,
     places: HashMap<String, Place>,
     index_of: HashMap<String, usize>,
-    /// Addresses within the first pass.
+    /// Name, and number of nodes of that name before it, by the node's address within the first pass.
     met: HashMap<usize, (String, usize)>,
 }
 
-/// A node's name; the engine's own for most, ggml's numbered ones for the rest.
+/// A node's name. llama.cpp names most nodes, and ggml numbers the rest.
 ///
 /// # Safety
 /// `node` is live.
@@ -45,7 +45,7 @@ pub(crate) unsafe fn name_of<'a>(node: *const sys::ggml_tensor) -> &'a CStr {
     unsafe { CStr::from_ptr((*node).name.as_ptr()) }
 }
 
-/// The KV cache that a node writes to.
+/// The name of the KV cache that a node writes to, if it writes to one.
 ///
 /// # Safety
 /// `node` is live.
@@ -108,7 +108,7 @@ impl Nodes {
         &self.infos
     }
 
-    /// The node of that name.
+    /// Where the node of that name stands.
     pub(crate) fn place(&self, name: &str) -> Result<Place, EngineError> {
         let there = |name: &str| self.index_of.contains_key(name).then(|| self.places.get(name)).flatten();
         let also = || ALSO_CALLED.iter().find(|(usual, _)| *usual == name).and_then(|(_, also)| there(also));
@@ -118,7 +118,7 @@ impl Nodes {
         }
     }
 
-    /// Names of the same layer, or of no layer.
+    /// Names of nodes of the layer that a name speaks of, or of the ends of the graph; where there are none, of layer 0.
     fn near(&self, name: &str) -> Vec<String> {
         let layer = |name: &str| -> Option<u32> { name.rsplit(['-', 'l']).next()?.parse().ok() };
         let wanted = layer(name);
@@ -132,7 +132,7 @@ impl Nodes {
     }
 }
 
-/// Values of a row: one token's. `n_tokens` and `n_outputs` are what the graph was built for.
+/// The number of values in a row, which is one token's. `n_tokens` and `n_outputs` are what the graph was built for.
 ///
 /// # Safety
 /// `node` is live.
@@ -158,7 +158,7 @@ pub(crate) unsafe fn n_per_row(
     }
 }
 
-/// The values of an F32 node in memory order, views included; what it is instead where it is no F32.
+/// Reads the values of an F32 node, in memory order; a view's values may lie apart. The error says why they cannot be read.
 ///
 /// # Safety
 /// `node` is live and computed.
@@ -192,7 +192,7 @@ pub(crate) unsafe fn put_values(node: *mut sys::ggml_tensor, values: &[f32]) -> 
     }
 }
 
-/// Calls `run(offset in bytes, values)` for every stretch of values that lie side by side.
+/// Calls `run(offset in bytes, number of values)` for every stretch of values that lie side by side.
 ///
 /// # Safety
 /// `node` is live.

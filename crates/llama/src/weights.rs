@@ -1,9 +1,9 @@
 //! The model's weights as the graph uses them: found by walking the graph, swapped by pointer and type.
 //!
 //! llama.cpp has no public list of a model's tensors, but it hands every graph node to the eval callback. A weight is a
-//! leaf (`op == NONE`) in a buffer of usage WEIGHTS that some node reads. Swapping sets `type`, `nb`, `data` and `buffer`
-//! of the `ggml_tensor`; the model's own bytes are never written, so restoring is exact. A swap for one use alone (virtual
-//! untying) is a tensor of its own, which the callback puts in the place of the weight in the nodes that use it so.
+//! leaf (`op == NONE`) in a buffer of usage WEIGHTS that some node reads. A swap sets `type`, `nb`, `data` and `buffer` of
+//! the `ggml_tensor`. The model's own bytes are never written, so restoring is exact. A swap for one use alone (virtual
+//! untying) makes a tensor of its own; the callback puts it in the place of the weight in the nodes that use it so.
 
 use crate::held::{Held, Layout, Writes, bytes_of};
 use eval::{EngineError, WeightInfo, WeightUse};
@@ -15,17 +15,18 @@ use std::sync::Arc;
 /// What a swap replaced, and what it put there.
 struct Frame {
     before: Layout,
-    /// Keeps the bytes that are in place alive for as long as they are.
+    /// The bytes that are in place, kept alive for as long as they are there.
     _held: Held,
 }
 
 /// A weight under another address, for the nodes that use it in one way.
 struct UseFrame {
-    /// Boxed: nodes of the graph point at it.
+    /// The tensor that stands in for the weight; boxed, since nodes of the graph point at it.
     tensor: Box<sys::ggml_tensor>,
     _held: Held,
 }
 
+/// A weight of the model, with its three stacks of replacements.
 struct Weight {
     tensor: *mut sys::ggml_tensor,
     frames: Vec<Frame>,
@@ -49,7 +50,7 @@ impl Weight {
     }
 }
 
-/// What the nodes that use a weight in one way read instead of it.
+/// The tensor that the nodes which use a weight in one way read instead of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UseSwap {
     pub(crate) index: usize,
@@ -66,8 +67,8 @@ pub(crate) unsafe fn use_of(node: *const sys::ggml_tensor) -> WeightUse {
     if unsafe { (*node).op } == sys::GGML_OP_GET_ROWS { WeightUse::Lookup } else { WeightUse::Head }
 }
 
-/// Which weight a graph node's source is: index by address. Addresses are compared, never followed, so contexts on
-/// other threads may share it.
+/// The index of each weight by its address, to tell which weight a graph node's source is. Addresses are compared and never
+/// followed, so contexts on other threads may share the table.
 #[derive(Default)]
 pub(crate) struct Addresses(HashMap<usize, usize>);
 
@@ -77,7 +78,7 @@ impl Addresses {
         self.0.get(&source.addr()) == Some(&index)
     }
 
-    /// Index of the weight behind a source of a graph node, if it is one.
+    /// The index of the weight behind a source of a graph node, if there is one.
     ///
     /// # Safety
     /// `source` is null or a live tensor.
@@ -161,6 +162,8 @@ impl Weights {
         }
     }
 
+    /// The index of a weight, which is added to the table when it is met for the first time.
+    ///
     /// # Safety
     /// `tensor` is a live weight of the model.
     unsafe fn note(&mut self, tensor: *mut sys::ggml_tensor) -> usize {
@@ -197,12 +200,12 @@ impl Weights {
         self.by_name.get(name).copied().ok_or_else(|| EngineError::NoSuchWeight(name.to_string()))
     }
 
-    /// Name of the weight behind a table entry.
+    /// The name of the weight with that index.
     pub(crate) fn name(&self, index: usize) -> &str {
         &self.infos[index].name
     }
 
-    /// Type and bytes now in place.
+    /// The type and bytes of a weight that are in place now.
     pub(crate) fn read(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
         let index = self.index(name)?;
         // SAFETY: the tensor lives as long as the model, which owns `self` through the engine.
@@ -242,7 +245,7 @@ impl Weights {
         Ok(())
     }
 
-    /// Index of a weight that some node uses so.
+    /// The index of a weight that some node uses so.
     fn used(&self, name: &str, used_as: WeightUse) -> Result<usize, EngineError> {
         let index = self.index(name)?;
         let info = &self.infos[index];
@@ -288,7 +291,7 @@ impl Weights {
         self.weights[index].uses_mut(used_as).pop().map(|_| ()).ok_or_else(|| restored_too_often(name))
     }
 
-    /// What is in place for single uses now. Valid until the next swap or restore.
+    /// What is in place for single uses now; valid until the next swap or restore.
     pub(crate) fn use_swaps(&mut self) -> Vec<UseSwap> {
         let mut swaps = Vec::new();
         for (index, weight) in self.weights.iter_mut().enumerate() {
@@ -306,7 +309,7 @@ fn restored_too_often(name: &str) -> EngineError {
     EngineError::Failed(format!("{name}: restored more often than swapped"))
 }
 
-/// Bytes to stand in for a weight's own, in the type of that name.
+/// Puts bytes of the type named `ty` where they can stand in for a weight's own.
 fn hold(
     tensor: *const sys::ggml_tensor,
     name: &str,

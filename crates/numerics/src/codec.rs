@@ -143,14 +143,8 @@ impl CodecError {
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        with_hint(f, &self.words(), self.hint())
+        words::with_hint(f, &self.words(), self.hint())
     }
-}
-
-/// Writes a line, and a `hint:` line where there is advice.
-pub(crate) fn with_hint(f: &mut fmt::Formatter<'_>, words: &str, hint: Option<String>) -> fmt::Result {
-    f.write_str(words)?;
-    hint.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
 }
 
 /// ggml's plain floats (`f32`, `f16`, `bf16`) without ggml, for tests and tools that are built without C++.

@@ -1,7 +1,10 @@
 //! Faults in an engine: its writes and their undoing, its tokens, windows and passes.
 
 use crate::{Fault, Parts, Place};
-use eval::{Engine, EngineError, Hook, Prefix, Token};
+use eval::{
+    Ask, ChatMessage, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WeightInfo,
+    WeightUse, Weights,
+};
 use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,77 +81,122 @@ struct Faulty {
     before: Vec<f32>,
 }
 
-impl Engine for Faulty {
-    forward_engine!(engine: facts, uses, looks, memory);
+forward_engine!(Faulty: Graph, Memory);
 
+impl Tokens for Faulty {
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
         Ok((self.hooks.tokens)(self.engine.tokenize(text)?, self.engine.info().n_vocab))
     }
 
-    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.engine.piece(token)
+    }
+
+    fn piece_len(&self, token: Token) -> usize {
+        self.engine.piece_len(token)
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        self.engine.is_end(token)
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        self.engine.chat_prompt(messages)
+    }
+}
+
+/// The faults are in whole weights; single uses of them are as they should be.
+impl Weights for Faulty {
+    fn weights(&self) -> &[WeightInfo] {
+        self.engine.weights()
+    }
+
+    fn read_weight(&self, name: &str, used_as: Option<WeightUse>) -> Result<(String, Vec<u8>), EngineError> {
+        if used_as.is_some() {
+            return self.engine.read_weight(name, used_as);
+        }
         match self.asked.get(name).and_then(|asked| asked.last()) {
             Some((ty, bytes)) if self.hooks.reads_lie => Ok((ty.clone(), bytes.to_vec())),
-            _ => self.engine.read_weight(&(self.hooks.read_from)(name)),
+            _ => self.engine.read_weight(&(self.hooks.read_from)(name), None),
         }
     }
 
-    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Bytes) -> Result<(), EngineError> {
+    fn swap_weight(
+        &mut self,
+        name: &str,
+        used_as: Option<WeightUse>,
+        ty: &str,
+        bytes: Bytes,
+    ) -> Result<(), EngineError> {
+        if used_as.is_some() {
+            return self.engine.swap_weight(name, used_as, ty, bytes);
+        }
         let n_per_row =
             self.weights().iter().find(|weight| weight.name == name).map_or(1, |weight| weight.ne[0] as usize);
         for late in std::mem::take(&mut self.late) {
-            self.engine.restore_weight(&late)?;
+            self.engine.restore_weight(&late, None)?;
         }
         self.asked.entry(name.into()).or_default().push((ty.into(), bytes.clone()));
         let written = (self.hooks.write)(ty, bytes, n_per_row);
         self.reached.entry(name.into()).or_default().push(written.is_some());
         match written {
-            Some((ty, bytes)) => self.engine.swap_weight(&(self.hooks.write_to)(name), &ty, bytes),
+            Some((ty, bytes)) => self.engine.swap_weight(&(self.hooks.write_to)(name), None, &ty, bytes),
             None => Ok(()),
         }
     }
 
-    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
+    fn restore_weight(&mut self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError> {
+        if used_as.is_some() {
+            return self.engine.restore_weight(name, used_as);
+        }
         self.asked.entry(name.into()).or_default().pop();
         let reached = self.reached.entry(name.into()).or_default().pop().unwrap_or(true);
         let name = (self.hooks.write_to)(name);
         match self.hooks.restores {
-            Restores::AtOnce if reached => self.engine.restore_weight(&name)?,
+            Restores::AtOnce if reached => self.engine.restore_weight(&name, None)?,
             Restores::Late if reached => self.late.push(name),
             _ => {}
         }
         Ok(())
     }
+}
 
-    fn decode_hooked(
-        &mut self,
-        windows: &[&[Token]],
-        first_output: usize,
-        prefix: Prefix,
-        hooks: &[Hook<'_>],
-        score: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
-        let given: Vec<Vec<Token>> = windows.iter().map(|window| (self.hooks.window)(window)).collect();
-        let given: Vec<&[Token]> = given.iter().map(Vec::as_slice).collect();
-        let seen: Mutex<Vec<(usize, Vec<f32>)>> = Mutex::default();
-        self.engine.decode_hooked(
-            &given,
-            first_output,
-            (self.hooks.prefix)(prefix, self.calls),
-            hooks,
-            &|slot, logits| {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push((slot, logits.to_vec()));
-            },
-        )?;
-        let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        seen.sort_by_key(|(slot, _)| *slot);
-        for (slot, mut logits) in seen {
+impl Passes for Faulty {
+    fn n_parallel(&self) -> usize {
+        self.engine.n_parallel()
+    }
+
+    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+        let windows: Vec<Vec<Token>> =
+            ask.sequences.iter().map(|sequence| (self.hooks.window)(sequence.tokens)).collect();
+        let given: Vec<Sequence<'_>> = windows
+            .iter()
+            .zip(ask.sequences)
+            .map(|(tokens, asked)| Sequence { tokens, first_output: asked.first_output })
+            .collect();
+        let given = Ask { sequences: &given, prefix: (self.hooks.prefix)(ask.prefix, self.calls), ..*ask };
+        let scored: Mutex<BTreeMap<usize, Vec<f32>>> = Mutex::default();
+        let seen = self.engine.pass(&given, &|slot, logits| {
+            scored.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, logits.to_vec());
+        })?;
+        for (slot, mut logits) in scored.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let own = logits.clone();
-            (self.hooks.logits)(&mut logits, Context { call: self.calls, before: &self.before, prefix });
+            let context = Context { call: self.calls, before: &self.before, prefix: ask.prefix };
+            (self.hooks.logits)(&mut logits, context);
             self.calls += 1;
             self.before = own;
             score(slot, &logits);
         }
-        Ok(())
+        Ok(seen)
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        self.engine.generate(prompt, hooks, next)
     }
 }
 

@@ -2,7 +2,10 @@
 //! it says it needs.
 
 use crate::{Fault, Parts, Place};
-use eval::{Engine, EngineError, EngineMemory, Hook, LayerError, Prefix, Replace, Token, WeightUse};
+use eval::{
+    Ask, Engine, EngineError, EngineMemory, Hook, LayerError, Memory, Passes, Prefix, Replace, Score, Seen, Token,
+    WeightInfo, WeightUse, Weights,
+};
 use proof::forward_engine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +26,7 @@ struct Deeds {
     /// The use that is made of hidden states.
     prefix: fn(Prefix, &States) -> Prefix,
     /// Changes the trace of a pass.
-    traced: fn(Vec<LayerError>, &Traces) -> Vec<LayerError>,
+    traced: fn(Vec<LayerError>, Traces<'_>) -> Vec<LayerError>,
     /// Changes the memory that is announced.
     memory: fn(EngineMemory) -> EngineMemory,
 }
@@ -36,11 +39,11 @@ struct States {
 }
 
 /// What a fault knows of a pass's layers.
-struct Traces {
-    /// The sum of squares of each layer's output in the last pass.
-    squares: BTreeMap<usize, f64>,
+struct Traces<'a> {
+    /// The sum of squares of each layer's output in this pass.
+    squares: &'a BTreeMap<usize, f64>,
     /// The first trace of all.
-    first: Vec<LayerError>,
+    first: &'a [LayerError],
 }
 
 const WHOLE: Deeds = Deeds {
@@ -61,88 +64,75 @@ struct Faulty {
     /// The uses that were to be swapped, with the type and the bytes that were to be put there.
     asked: Vec<(String, WeightUse, String, Arc<Vec<u8>>)>,
     n_recorded: usize,
-    is_traced: bool,
-    traces: Mutex<Traces>,
+    first_trace: Vec<LayerError>,
 }
 
-impl Engine for Faulty {
-    forward_engine!(engine: facts, tokens, weights);
+forward_engine!(Faulty: Tokens, Graph);
 
-    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+/// The faults are in single uses of weights; whole ones are as they should be.
+impl Weights for Faulty {
+    fn weights(&self) -> &[WeightInfo] {
+        self.engine.weights()
+    }
+
+    fn read_weight(&self, name: &str, used_as: Option<WeightUse>) -> Result<(String, Vec<u8>), EngineError> {
+        // As if all were well: what was put there is read.
+        let asked = self.asked.iter().rev().find(|(of, as_what, ..)| of == name && Some(*as_what) == used_as);
+        match asked {
+            Some((_, _, ty, bytes)) => Ok((ty.clone(), bytes.to_vec())),
+            None => self.engine.read_weight(name, used_as),
+        }
+    }
+
+    fn swap_weight(
+        &mut self,
+        name: &str,
+        used_as: Option<WeightUse>,
+        ty: &str,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<(), EngineError> {
+        let Some(used_as) = used_as else { return self.engine.swap_weight(name, None, ty, bytes) };
         self.asked.push((name.into(), used_as, ty.into(), bytes.clone()));
         match (self.deeds.used_as)(used_as) {
-            _ if self.deeds.swaps_whole => self.engine.swap_weight(name, ty, bytes),
-            Some(used_as) => self.engine.swap_use(name, used_as, ty, bytes),
+            _ if self.deeds.swaps_whole => self.engine.swap_weight(name, None, ty, bytes),
+            Some(used_as) => self.engine.swap_weight(name, Some(used_as), ty, bytes),
             None => Ok(()),
         }
     }
 
-    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
-        // As if all were well: what was put there is read.
-        let asked = self.asked.iter().rev().find(|(of, as_what, ..)| of == name && *as_what == used_as);
-        match asked {
-            Some((_, _, ty, bytes)) => Ok((ty.clone(), bytes.to_vec())),
-            None => self.engine.read_use(name, used_as),
-        }
-    }
-
-    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+    fn restore_weight(&mut self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError> {
+        let Some(used_as) = used_as else { return self.engine.restore_weight(name, None) };
         let last = self.asked.iter().rposition(|(of, as_what, ..)| of == name && *as_what == used_as);
         last.map(|last| self.asked.remove(last));
         match (self.deeds.used_as)(used_as).filter(|_| self.deeds.restores_use) {
-            Some(_) if self.deeds.swaps_whole => self.engine.restore_weight(name),
-            Some(used_as) => self.engine.restore_use(name, used_as),
+            Some(_) if self.deeds.swaps_whole => self.engine.restore_weight(name, None),
+            Some(used_as) => self.engine.restore_weight(name, Some(used_as)),
             None => Ok(()),
         }
     }
+}
 
-    fn trace(&mut self, on: bool) {
-        self.is_traced = on;
-        self.engine.trace(on);
-    }
-
-    fn traced(&self, slot: usize) -> Vec<LayerError> {
-        let errors = self.engine.traced(slot);
-        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
-        if traces.first.is_empty() {
-            traces.first.clone_from(&errors);
-        }
-        (self.deeds.traced)(errors, &traces)
-    }
-
-    fn watch(&mut self, tensors: &[String]) {
-        self.engine.watch(tensors);
-    }
-
-    fn watched(&self, slot: usize) -> Vec<eval::WatchedActivation> {
-        self.engine.watched(slot)
-    }
-
-    fn first_non_finite(
-        &mut self,
-        window: &[Token],
-        hooks: &[Hook<'_>],
-    ) -> Result<Option<eval::NonFiniteNode>, EngineError> {
-        self.engine.first_non_finite(window, hooks)
-    }
-
+impl Memory for Faulty {
     fn memory(&mut self) -> Result<EngineMemory, EngineError> {
         Ok((self.deeds.memory)(self.engine.memory()?))
     }
 
-    fn decode_hooked(
-        &mut self,
-        windows: &[&[Token]],
-        first_output: usize,
-        prefix: Prefix,
-        hooks: &[Hook<'_>],
-        score: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
+    fn free_contexts(&mut self, n_kept: usize) {
+        self.engine.free_contexts(n_kept);
+    }
+}
+
+impl Passes for Faulty {
+    fn n_parallel(&self) -> usize {
+        self.engine.n_parallel()
+    }
+
+    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
         let deeds = self.deeds;
         let n_layer = self.engine.info().n_layer;
         let squares: Mutex<BTreeMap<usize, f64>> = Mutex::default();
         let nodes: Vec<(String, &Hook<'_>)> =
-            hooks.iter().filter_map(|hook| Some(((deeds.node)(hook.node)?, hook))).collect();
+            ask.hooks.iter().filter_map(|hook| Some(((deeds.node)(hook.node)?, hook))).collect();
         let closures: Vec<_> = nodes
             .iter()
             .map(|(_, hook)| {
@@ -152,7 +142,7 @@ impl Engine for Faulty {
                 }
             })
             .collect();
-        let outputs: Vec<String> = match self.is_traced {
+        let outputs: Vec<String> = match ask.trace {
             true => (0..n_layer).map(|layer| format!("l_out-{layer}")).collect(),
             false => Vec::new(),
         };
@@ -171,14 +161,29 @@ impl Engine for Faulty {
         let looked = outputs.iter().zip(&looks).map(|(node, replace)| Hook { node, replace: replace as &Replace<'_> });
         let hooks: Vec<Hook<'_>> = given.chain(looked).collect();
         let states = States { n_layer, n_recorded: self.n_recorded };
-        self.n_recorded += usize::from(prefix == Prefix::Record);
-        let prefix = (deeds.prefix)(prefix, &states);
-        self.engine.decode_hooked(windows, first_output, prefix, &hooks, score)?;
-        drop(hooks);
-        drop(looks);
-        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
-        traces.squares = squares.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(())
+        self.n_recorded += usize::from(ask.prefix == Prefix::Record);
+        let prefix = (deeds.prefix)(ask.prefix, &states);
+        let mut seen = self.engine.pass(&Ask { prefix, hooks: &hooks, ..*ask }, score)?;
+        if ask.trace {
+            if self.first_trace.is_empty() {
+                self.first_trace = seen.first().map_or_else(Vec::new, |seen| seen.traced.clone());
+            }
+            let squares = squares.lock().unwrap_or_else(PoisonError::into_inner);
+            for seen in &mut seen {
+                let traces = Traces { squares: &squares, first: &self.first_trace };
+                seen.traced = (deeds.traced)(std::mem::take(&mut seen.traced), traces);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        self.engine.generate(prompt, hooks, next)
     }
 }
 
@@ -186,8 +191,7 @@ fn plant(parts: &mut Parts, deeds: Deeds) {
     let open = parts.open.clone();
     parts.open = Arc::new(move |path, settings, n_threads| {
         let engine = open(path, settings, n_threads)?;
-        let traces = Mutex::new(Traces { squares: BTreeMap::new(), first: Vec::new() });
-        Ok(Box::new(Faulty { engine, deeds, asked: Vec::new(), n_recorded: 0, is_traced: false, traces }))
+        Ok(Box::new(Faulty { engine, deeds, asked: Vec::new(), n_recorded: 0, first_trace: Vec::new() }))
     });
 }
 
@@ -328,7 +332,7 @@ pub(super) const FAULTS: &[Fault] = &[
         )
     }),
     fault("trace of the first window for all", |parts| {
-        plant(parts, Deeds { traced: |_, traces| traces.first.clone(), ..WHOLE })
+        plant(parts, Deeds { traced: |_, traces| traces.first.to_vec(), ..WHOLE })
     }),
     fault("context left out of the memory budget", |parts| {
         plant(parts, Deeds { memory: |memory| EngineMemory { context_bytes: 0, ..memory }, ..WHOLE })

@@ -70,7 +70,7 @@ pub trait Pipeline {
     /// Carries a plan out into a run folder, or reads the run again that is finished there. `engine_build` names the engine.
     ///
     /// # Errors
-    /// As [`lab::prepare`] and [`lab::run`].
+    /// As [`lab::prepare`] and [`lab::run()`].
     fn run(&self, plan: &Plan, engine_build: &str, folder: &Path) -> Result<RunRecord, RunError> {
         let prepared = lab::prepare(plan.clone(), engine_build)?;
         lab::run(&prepared, folder, self.workers(), self.codec(), &mut |_| {})

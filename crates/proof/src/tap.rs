@@ -1,7 +1,7 @@
 //! What the engine itself was given and gave. Checks compare results with this.
 
 use crate::forward_engine;
-use eval::{Engine, EngineError, Hook, Prefix, Sequence, Token};
+use eval::{Ask, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Token};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use worker::link::OpenModel;
 
@@ -55,43 +55,41 @@ struct Tapped {
     tap: Tap,
 }
 
-impl Engine for Tapped {
-    forward_engine!(engine: facts, tokens, weights, uses, looks, memory);
+forward_engine!(Tapped: Tokens, Weights, Graph, Memory);
 
-    fn decode_hooked(
-        &mut self,
-        windows: &[&[Token]],
-        first_output: usize,
-        prefix: Prefix,
-        hooks: &[Hook<'_>],
-        score: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
+impl Passes for Tapped {
+    fn n_parallel(&self) -> usize {
+        self.engine.n_parallel()
+    }
+
+    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
         if self.tap.lock().is_none() {
-            return self.engine.decode_hooked(windows, first_output, prefix, hooks, score);
+            return self.engine.pass(ask, score);
         }
-        let seen: Mutex<Vec<(usize, Vec<f32>)>> = Mutex::default();
-        self.engine.decode_hooked(windows, first_output, prefix, hooks, &|slot, logits| {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).push((slot, logits.to_vec()));
+        let heard: Mutex<Vec<(usize, Vec<f32>)>> = Mutex::default();
+        let seen = self.engine.pass(ask, &|slot, logits| {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push((slot, logits.to_vec()));
             score(slot, logits);
         })?;
-        let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        seen.sort_by_key(|(slot, _)| *slot);
+        let mut heard = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        heard.sort_by_key(|(slot, _)| *slot);
         if let Some(passes) = self.tap.lock().as_mut() {
-            passes.extend(seen.into_iter().map(|(slot, logits)| Pass {
-                tokens: windows.get(slot).map_or(Vec::new(), |tokens| tokens.to_vec()),
-                first_output,
-                prefix,
+            passes.extend(heard.into_iter().map(|(slot, logits)| Pass {
+                tokens: ask.sequences[slot].tokens.to_vec(),
+                first_output: ask.sequences[slot].first_output,
+                prefix: ask.prefix,
                 logits,
             }));
         }
-        Ok(())
+        Ok(seen)
     }
 
-    fn decode_each(
+    fn generate(
         &mut self,
-        sequences: &[Sequence<'_>],
-        score: &(dyn Fn(usize, &[f32]) + Sync),
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
     ) -> Result<(), EngineError> {
-        self.engine.decode_each(sequences, score)
+        self.engine.generate(prompt, hooks, next)
     }
 }

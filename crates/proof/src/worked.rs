@@ -5,7 +5,7 @@ use crate::scorer::Scorer;
 use lab::cell::Cell;
 use lab::evidence::floor;
 use lab::protocol::{Arm, Base, Sample};
-use lab::record::{Measured, Role, Stage};
+use lab::record::{Extent, Measured, Role, StageName};
 use lab::store::CellSamples;
 use std::collections::BTreeMap;
 
@@ -70,7 +70,8 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     let chunks: Vec<usize> = (0..N_CHUNKS).collect();
     let cell = Cell {
         key: "example".into(),
-        stage: Stage::AllLayers,
+        stage: StageName::of("all_layers"),
+        extent: Extent::Whole,
         role: Role::Variant,
         target: "ffn_norm".into(),
         scheme: "bf16".into(),

@@ -3,6 +3,7 @@
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
 use crate::format::Format;
+use crate::stage::{Extent, StageName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub struct Cell {
     /// blake3 of everything that determines the numbers.
     pub key: String,
-    /// Place in the method.
-    pub stage: Stage,
+    /// The stage that adds the cell.
+    pub stage: StageName,
+    /// How much of the target it covers.
+    pub extent: Extent,
     /// Purpose.
     pub role: Role,
     /// Selector of the target, layers included.
@@ -27,35 +30,6 @@ pub struct Cell {
     pub edits: Vec<Edit>,
     /// Windows to measure, ascending.
     pub chunks: Vec<usize>,
-}
-
-/// Where in the method a cell stands (DESIGN §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// The run's controls.
-    Controls,
-    /// One layer.
-    OneLayer,
-    /// Every layer singly.
-    EachLayer,
-    /// Every part of the target singly, where the question names parts: a matrix as lookup table, as head.
-    EachPart,
-    /// The whole target at once.
-    AllLayers,
-}
-
-impl Stage {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Controls => "controls",
-            Stage::OneLayer => "one layer",
-            Stage::EachLayer => "each layer",
-            Stage::EachPart => "each part",
-            Stage::AllLayers => "all layers",
-        }
-    }
 }
 
 /// What a cell is for.
@@ -238,8 +212,11 @@ pub const CELL_FORMAT: Format = Format(1);
 pub struct CellRecord {
     /// blake3 of everything that determines the numbers.
     pub key: String,
-    /// Place in the method.
-    pub stage: Stage,
+    /// The stage that adds the cell.
+    pub stage: StageName,
+    /// How much of the target it covers, where the stage's name does not imply it; see [`CellRecord::extent`].
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "extent")]
+    pub stated_extent: Option<Extent>,
     /// Purpose.
     pub role: Role,
     /// Kernels.
@@ -262,6 +239,18 @@ pub struct CellRecord {
     pub evidence: EvidenceChain,
     /// Why the cell failed, with the worker's last words.
     pub failure: Option<String>,
+}
+
+impl CellRecord {
+    /// How much of the target the cell covers.
+    pub fn extent(&self) -> Extent {
+        self.stated_extent.unwrap_or_else(|| Extent::implied_by(&self.stage))
+    }
+
+    /// The cell answers the question in its arm: it is the whole target in the question's scheme.
+    pub fn is_answer(&self) -> bool {
+        self.role == Role::Variant && self.extent() == Extent::Whole
+    }
 }
 
 /// A cell with the judgement passed on it.

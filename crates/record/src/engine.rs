@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A token id of the model's vocabulary.
 pub type Token = i32;
 
-/// Everything about the engine's set-up that changes bits. Pinned, and part of every cell's identity.
+/// Everything about the engine's set-up that changes bits. The settings are pinned, and part of every cell's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineSettings {
@@ -14,18 +14,18 @@ pub struct EngineSettings {
     pub n_ctx: u32,
     /// Tokens computed at once.
     pub n_ubatch: u32,
-    /// Sequences decoded together.
+    /// Sequences decoded together in one context.
     pub n_seq: u32,
-    /// Flash attention, as llama-perplexity resolves it by default on the CPU: on.
+    /// Whether flash attention is on; llama-perplexity has it on by default on the CPU.
     pub flash_attn: bool,
     /// ggml type of the key cache.
     pub type_k: String,
     /// ggml type of the value cache.
     pub type_v: String,
-    /// Layers held by a GPU back end, where the build has one; 0 computes on the CPU, whose results are the reference.
+    /// Layers computed by a GPU back end, where the build has one; 0 computes on the CPU, whose results are the reference.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_gpu_layers: u32,
-    /// Weight repacking into interleaved layouts (`use_extra_bufts`): off, since it moves bits.
+    /// Whether weights are repacked into interleaved layouts (`use_extra_bufts`); off, since it moves bits.
     pub repack: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct EngineInfo {
     pub n_ctx_train: u32,
     /// The token put in place of each window's first token, where the vocabulary asks for one.
     pub bos: Option<Token>,
-    /// Worker threads. Recorded, but not part of a cell's identity: results do not depend on it.
+    /// Number of worker threads. It is recorded, but not part of a cell's identity: results do not depend on it.
     pub n_threads: usize,
 }
 

@@ -1,9 +1,11 @@
 //! What happens in a run, as it happens: one stream, read by the display and by the journal.
 
-use crate::cell::{Role, Stage, Verdict};
+use crate::cell::{Role, Verdict};
 use crate::edit::Arm;
 use crate::memory::MemoryPlan;
-use serde::Serialize;
+use crate::stage::StageName;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,7 +45,7 @@ pub enum RunEvent {
         /// Model.
         model: String,
         /// Which.
-        stage: Stage,
+        stage: StageName,
         /// Cells with something left to measure.
         cells: usize,
     },
@@ -83,7 +85,7 @@ pub enum RunEvent {
         /// Model.
         model: String,
         /// Stage.
-        stage: Stage,
+        stage: StageName,
     },
     /// A cell is finished.
     CellDone {
@@ -92,7 +94,7 @@ pub enum RunEvent {
         /// Key.
         key: String,
         /// Stage.
-        stage: Stage,
+        stage: StageName,
         /// Purpose.
         role: Role,
         /// Kernels.
@@ -142,11 +144,11 @@ pub enum RunEvent {
         /// Model.
         model: String,
         /// The stage that ended.
-        after: Stage,
+        after: StageName,
         /// Whether the next one is begun.
         go_on: bool,
-        /// Why.
-        why: String,
+        /// Why; a sentence in the journal.
+        why: GateReason,
     },
     /// The verdict on the whole target in one arm.
     Verdict {
@@ -172,5 +174,77 @@ impl RunEvent {
     /// Progress is for the eye; everything else is kept.
     pub fn is_kept(&self) -> bool {
         !matches!(self, RunEvent::Progress { .. })
+    }
+}
+
+/// Why a gate is open or shut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateReason {
+    /// Every control that can be decided holds.
+    ControlsHold {
+        /// The number of controls that can be decided.
+        decided: usize,
+    },
+    /// A control was measured and does not hold.
+    ControlFailed {
+        /// The name of the control.
+        control: String,
+        /// What was found.
+        found: String,
+    },
+    /// A control could not be measured.
+    ControlNotMeasured {
+        /// The name of the control.
+        control: String,
+        /// What was found in place of a measurement.
+        found: String,
+    },
+}
+
+impl fmt::Display for GateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GateReason::ControlsHold { decided } => {
+                write!(f, "all {decided} controls that can be decided so far hold")
+            }
+            GateReason::ControlFailed { control, found } => {
+                write!(f, "{control} failed: {found}; results are withheld")
+            }
+            GateReason::ControlNotMeasured { control, found } => {
+                write!(f, "{control} was not measured: {found}; results are withheld")
+            }
+        }
+    }
+}
+
+impl Serialize for GateReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_stands_in_the_journal_with_its_reason_as_a_sentence() {
+        let gate = |go_on, why| {
+            let event = RunEvent::Gate { model: "m".into(), after: StageName::of("one_layer"), go_on, why };
+            serde_json::to_string(&event).expect("prints")
+        };
+        assert_eq!(
+            gate(true, GateReason::ControlsHold { decided: 9 }),
+            r#"{"what":"gate","model":"m","after":"one_layer","go_on":true,"why":"all 9 controls that can be decided so far hold"}"#
+        );
+        let (control, found) = ("A/A".to_string(), "12 positions differ".to_string());
+        assert_eq!(
+            gate(false, GateReason::ControlFailed { control: control.clone(), found: found.clone() }),
+            r#"{"what":"gate","model":"m","after":"one_layer","go_on":false,"why":"A/A failed: 12 positions differ; results are withheld"}"#
+        );
+        assert_eq!(
+            GateReason::ControlNotMeasured { control, found }.to_string(),
+            "A/A was not measured: 12 positions differ; results are withheld"
+        );
     }
 }

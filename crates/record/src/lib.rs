@@ -7,6 +7,8 @@
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
 //! | [`sampling`] | how the tokens of an answer are chosen |
+//! | [`plan`] | a plan file as typed |
+//! | [`stage`] | the name of a stage, and how much of the target its cells cover |
 //! | [`cell`] | a cell, and what came of it |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
@@ -21,18 +23,21 @@ pub mod event;
 pub mod evidence;
 pub mod format;
 pub mod memory;
+pub mod plan;
 pub mod run;
 pub mod sample;
 pub mod sampling;
+pub mod stage;
 pub mod store;
 
 pub use cell::*;
 pub use edit::*;
 pub use engine::*;
-pub use event::RunEvent;
+pub use event::{GateReason, RunEvent};
 pub use evidence::*;
 pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use run::*;
 pub use sample::*;
 pub use sampling::Sampling;
+pub use stage::*;

@@ -6,7 +6,7 @@
 use record::store::journal::read_journal;
 use record::store::lock::PlanLock;
 use record::store::{self, Store, StoreError};
-use record::{Arm, CellRecord, Format, Role, Stage, Verdict};
+use record::{Arm, CellRecord, Format, Role, StageName, Verdict};
 use std::path::{Path, PathBuf};
 
 /// The whole target in the exact arm.
@@ -53,9 +53,11 @@ fn every_file_of_an_old_run_is_read() {
     );
 
     assert_eq!(store::finished_cells(&dir).expect("lists"), [WHOLE, LOOKUP]);
-    for (key, stage, arm) in [(WHOLE, Stage::AllLayers, Arm::Exact), (LOOKUP, Stage::EachPart, Arm::Native)] {
+    for (key, stage, arm) in
+        [(WHOLE, StageName::of("all_layers"), Arm::Exact), (LOOKUP, StageName::of("each_part"), Arm::Native)]
+    {
         let cell = store::read_cell(&dir, key).expect("a cell that is read");
-        assert_eq!((cell.key.as_str(), cell.stage, cell.arm, cell.role), (key, stage, arm, Role::Variant));
+        assert_eq!((cell.key.as_str(), &cell.stage, cell.arm, cell.role), (key, &stage, arm, Role::Variant));
         assert!(model.cells.iter().any(|judged| judged.cell == cell), "the record has the same cell");
         let samples = store::read_samples(&dir, key).expect("samples that are read");
         assert!(samples.applied.is_some_and(|tensors| tensors[0].changed == 16_045));

@@ -17,7 +17,8 @@ mod precision;
 mod whole_target;
 
 use crate::document::Document;
-use record::{Arm, ArmVerdict, JudgedCell, ModelRecord, Role, RunRecord, Stage};
+use record::Arm;
+use record::{ArmVerdict, JudgedCell, ModelRecord, RunRecord};
 
 /// The whole report of a run.
 pub fn document(record: &RunRecord) -> Document {
@@ -40,12 +41,11 @@ pub fn is_withheld(record: &RunRecord) -> bool {
 
 /// The cell that an arm's verdict rests on, if it is on record.
 fn answer_cell<'a>(model: &'a ModelRecord, verdict: &ArmVerdict) -> Option<&'a JudgedCell> {
-    model.cells.iter().find(|j| j.cell.key == verdict.cell).or_else(|| {
-        model
-            .cells
-            .iter()
-            .find(|j| j.cell.arm == verdict.arm && j.cell.role == Role::Variant && j.cell.stage == Stage::AllLayers)
-    })
+    model
+        .cells
+        .iter()
+        .find(|j| j.cell.key == verdict.cell)
+        .or_else(|| model.cells.iter().find(|j| j.cell.arm == verdict.arm && j.cell.is_answer()))
 }
 
 /// The arms that have cells, the exact arm first.

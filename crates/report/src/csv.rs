@@ -1,7 +1,7 @@
 //! Every cell as one row, at full precision, for pandas or polars.
 
 use crate::content::is_withheld;
-use record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord, Stage};
+use record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord};
 use words::{escape_csv, exact};
 
 const COLUMNS: [&str; 42] = [
@@ -72,7 +72,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
     let mut row = vec![
         escape_csv(&model.name),
         cell.arm.name().into(),
-        stage(cell.stage).into(),
+        cell.stage.to_string(),
         role(cell.role).into(),
         if let Role::Jitter { seed } = cell.role { seed.to_string() } else { String::new() },
         escape_csv(&cell.target),
@@ -127,16 +127,6 @@ fn measured(measured: Option<&Measured>) -> Vec<String> {
     row.extend([m.ppl, m.ppl_ref].map(exact));
     row.push(m.logits_changed.to_string());
     row
-}
-
-fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Controls => "controls",
-        Stage::OneLayer => "one_layer",
-        Stage::EachLayer => "each_layer",
-        Stage::EachPart => "each_part",
-        Stage::AllLayers => "all_layers",
-    }
 }
 
 fn role(role: Role) -> &'static str {

@@ -12,8 +12,8 @@
 //! |---|---|
 //! | `mean` | [`mean`], [`paired_differences`] and the errors of all estimates |
 //! | `quantile` | [`sort_finite`], [`quantile`] |
-//! | `delta` | [`Mean::exp`] |
-//! | `proportion` | [`Proportion`] and [`PairedOutcomes`], for shares of right answers |
+//! | `delta` | [`Mean::exp`], by the delta method |
+//! | `proportion` | [`Proportion`], [`PairedOutcomes`], [`wilson`] and [`mcnemar`], for shares of right answers |
 //! | `race` | [`race`], with the variances from `moderated` and the quantiles from `student_t` |
 //! | [`rng`] | SplitMix64 and what is made from it |
 //!

@@ -27,7 +27,7 @@ pub use escape::{
     JsonOut, escape_csv, escape_json, escape_markdown, escape_markdown_code, escape_markdown_line_start, escape_short,
     escape_terminal, escape_xml, longest_run, printable,
 };
-pub use lines::{Lines, first_line};
+pub use lines::{Lines, first_line, with_hint};
 pub use near::{edit_distance, nearest};
 pub use number::{
     about_times, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits, entropy,

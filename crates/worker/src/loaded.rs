@@ -108,30 +108,21 @@ impl Loaded {
 
     pub(crate) fn swap(&mut self, edit: &Prepared) -> Result<(), EngineError> {
         let used_as = use_of(edit.place);
-        match used_as {
-            None => self.engine.swap_weight(&edit.tensor, &edit.ty, edit.bytes.clone())?,
-            Some(used_as) => self.engine.swap_use(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?,
-        }
+        self.engine.swap_weight(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?;
         self.swapped.push((edit.tensor.clone(), used_as));
         Ok(())
     }
 
     /// Type and bytes that are read now in a place.
     pub(crate) fn read(&self, tensor: &str, place: Place) -> Result<(String, Vec<u8>), EngineError> {
-        match use_of(place) {
-            None => self.engine.read_weight(tensor),
-            Some(used_as) => self.engine.read_use(tensor, used_as),
-        }
+        self.engine.read_weight(tensor, use_of(place))
     }
 
     /// Undoes swaps until `depth` are left.
     pub(crate) fn unwind(&mut self, depth: usize) -> Result<(), EngineError> {
         while self.swapped.len() > depth {
-            match self.swapped.pop() {
-                Some((name, None)) => self.engine.restore_weight(&name)?,
-                Some((name, Some(used_as))) => self.engine.restore_use(&name, used_as)?,
-                None => break,
-            }
+            let Some((name, used_as)) = self.swapped.pop() else { break };
+            self.engine.restore_weight(&name, used_as)?;
         }
         Ok(())
     }
@@ -141,7 +132,7 @@ impl Loaded {
         let mut hasher = blake3::Hasher::new();
         for name in names {
             // A target that the graph does not use is judged DEAD later; it has no bytes in the engine.
-            match self.engine.read_weight(name) {
+            match self.engine.read_weight(name, None) {
                 Ok((ty, bytes)) => {
                     hasher.update(name.as_bytes()).update(b"\0").update(ty.as_bytes()).update(b"\0").update(&bytes);
                 }

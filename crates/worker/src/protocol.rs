@@ -1,5 +1,5 @@
 //! What a run and its worker process say to each other: jobs go in, events come out, one JSON
-//! object a line. Everything here is plain data; the loop that serves it is [`crate::worker`].
+//! object a line. Everything here is plain data; the loop that serves it is [`crate::serve`](mod@crate::serve).
 
 use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct CellSpec {
     /// The cell's key; names it in every event.
     pub key: String,
-    /// The first layer that the edits can act in, as [`select::first_layer`] tells: a pass may start there.
+    /// The first layer that the edits can act in, as `select::first_layer` tells: a pass may start there.
     pub first_layer: usize,
     /// Empty for the A/A control: the reference once more.
     pub edits: Vec<Edit>,

@@ -13,7 +13,9 @@ use crate::loaded::Loaded;
 use crate::memory;
 use crate::protocol::{CellSpec, ChunkWork, Event, Job};
 use eval::window::{first_scored, n_scored};
-use eval::{Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, VariantScores};
+use eval::{
+    Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence, VariantScores,
+};
 use numerics::BlockCodec;
 use record::{
     ActivationEvidence, Base, Carried, Edit, EngineSettings, MemoryNeeds, MemoryPlan, Place, ReferenceSample, Sample,
@@ -203,8 +205,7 @@ impl<'a, W: Write> Worker<'a, W> {
     ) -> Result<(), JobError> {
         check(loaded, cells, chunks)?;
         self.on_base(loaded, base, cells, |worker, loaded, memory| {
-            loaded.engine.trace(trace);
-            worker.rounds(loaded, base, cells, chunks, trace, memory.keeps_prefix)
+            worker.rounds(loaded, base, cells, chunks, trace, memory)
         })
     }
 
@@ -221,7 +222,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let memory = memory_plan(loaded, &in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
         self.kept.begin(base, memory.kept_edits_bytes);
-        loaded.engine.limit_parallel(memory.n_contexts);
+        loaded.engine.free_contexts(memory.n_contexts);
         let touched: BTreeSet<&str> = cells
             .iter()
             .flat_map(|c| &c.edits)
@@ -272,20 +273,20 @@ impl<'a, W: Write> Worker<'a, W> {
         cells: &[CellSpec],
         chunks: &[ChunkWork],
         trace: bool,
-        keeps_prefix: bool,
+        memory: &MemoryPlan,
     ) -> Result<(), JobError> {
         let mut active: Vec<ActiveCell<'_>> = cells.iter().map(ActiveCell::new).collect();
-        let width = loaded.engine.n_parallel().max(1);
+        let width = memory.n_contexts;
         let mut references: Vec<Mutex<ReferenceWindow>> = Vec::new();
         references.resize_with(width, Mutex::default);
         for work in rounds_of(chunks, width) {
             // Hidden states are recorded for cells to start from, or to be compared with.
-            let is_useful = keeps_prefix && loaded.prefix_is_exact != Some(false);
+            let is_useful = memory.keeps_prefix && loaded.prefix_is_exact != Some(false);
             let record = (is_useful || trace) && !work[0].cells.is_empty();
             let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
-            self.reference(loaded, work, &references, &first_pass, record)?;
+            let seen = self.reference(loaded, work, &references, &first_pass, record)?;
             let reference_hashes: HashMap<String, String> =
-                loaded.engine.watched(0).into_iter().map(|w| (w.tensor, w.blake3)).collect();
+                seen.into_iter().take(1).flat_map(|seen| seen.watched).map(|w| (w.tensor, w.blake3)).collect();
             if record && is_useful && loaded.prefix_is_exact.is_none() {
                 let is_exact = prefix_is_exact(loaded, work, &references);
                 loaded.prefix_is_exact = Some(is_exact);
@@ -323,7 +324,7 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok(())
     }
 
-    /// The reference on the windows of a round. Its logits stay in `references`.
+    /// The reference on the windows of a round, and what was seen of each. Its logits stay in `references`.
     fn reference(
         &mut self,
         loaded: &mut Loaded,
@@ -331,19 +332,17 @@ impl<'a, W: Write> Worker<'a, W> {
         references: &[Mutex<ReferenceWindow>],
         watch: &[String],
         record: bool,
-    ) -> Result<(), JobError> {
+    ) -> Result<Vec<Seen>, JobError> {
         for work in round {
             self.say(&Event::Started { cell: None, chunk: work.chunk })?;
         }
-        loaded.engine.watch(watch);
-        let n_ctx = loaded.settings.n_ctx as usize;
         let n_vocab = loaded.engine.info().n_vocab;
-        let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+        let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round);
         let failures: Mutex<BTreeMap<usize, NonFinite>> = Mutex::default();
         let prefix = if record { Prefix::Record } else { Prefix::Full };
         let hashes: Mutex<BTreeMap<usize, String>> = Mutex::default();
-        loaded.engine.decode(&inputs, first_scored(n_ctx), prefix, &|slot, logits| {
-            let targets = &inputs[slot][first_scored(n_ctx) + 1..];
+        let seen = loaded.engine.pass(&Ask { prefix, watch, ..Ask::of(&inputs) }, &|slot, logits| {
+            let targets = &inputs[slot].tokens[inputs[slot].first_output + 1..];
             if let Err(bad) = lock(&references[slot]).set(logits, n_vocab, targets) {
                 lock(&failures).insert(slot, bad);
             }
@@ -352,7 +351,7 @@ impl<'a, W: Write> Worker<'a, W> {
         })?;
         let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some((slot, bad)) = failures.into_iter().next() {
-            let origin = loaded.engine.first_non_finite(inputs[slot], &[])?;
+            let origin = origin_in(&mut *loaded.engine, inputs[slot], &[])?;
             let why = format!("the untouched model: chunk {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
@@ -360,7 +359,7 @@ impl<'a, W: Write> Worker<'a, W> {
             let nll = lock(reference).nll();
             self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, nll, logits_blake3 }))?;
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// One cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
@@ -407,21 +406,20 @@ impl<'a, W: Write> Worker<'a, W> {
 
         let names: Vec<String> =
             evidence.keys().map(|(tensor, _)| (*tensor).to_string()).collect::<BTreeSet<_>>().into_iter().collect();
-        loaded.engine.watch(&names);
-        let n_ctx = loaded.settings.n_ctx as usize;
         let n_layer = loaded.engine.info().n_layer;
         let prefix = match cell.spec.first_layer.min(n_layer) {
             layer @ 1.. if may_reuse => Prefix::Reuse(layer),
             _ => Prefix::Full,
         };
-        let inputs: Vec<&[Token]> = round.work.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+        let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round.work);
         let scores: Mutex<BTreeMap<usize, Result<VariantScores, NonFinite>>> = Mutex::default();
-        loaded.engine.decode_hooked(&inputs, first_scored(n_ctx), prefix, &hooks, &|slot, logits| {
+        let ask = Ask { prefix, hooks: &hooks, watch: &names, trace: round.trace, ..Ask::of(&inputs) };
+        let mut passed = loaded.engine.pass(&ask, &|slot, logits| {
             let scored = lock(&round.references[slot]).compare(logits);
             lock(&scores).insert(slot, scored);
         })?;
         let seen = first_time.then(|| {
-            let seen = loaded.engine.watched(0);
+            let seen = passed.first().map_or(&[][..], |seen| &seen.watched);
             let changed = seen.iter().filter(|w| round.reference_hashes.get(&w.tensor) != Some(&w.blake3)).count();
             let mut seen = ActivationEvidence { watched: seen.len(), changed };
             for edit in &activations {
@@ -441,7 +439,7 @@ impl<'a, W: Write> Worker<'a, W> {
             let scores = match scored {
                 Ok(scores) => scores,
                 Err(source) => {
-                    let origin = loaded.engine.first_non_finite(inputs[slot], &hooks)?;
+                    let origin = origin_in(&mut *loaded.engine, inputs[slot], &hooks)?;
                     return Err(CellError::NonFinite { chunk, source, origin }.into());
                 }
             };
@@ -454,7 +452,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 same_top: scores.same_top,
                 logits_changed: scores.logits_changed,
                 activations: if slot == 0 { seen.clone() } else { None },
-                residual: if round.trace { loaded.engine.traced(slot) } else { Vec::new() },
+                residual: std::mem::take(&mut passed[slot].traced),
             });
         }
         Ok(samples)
@@ -489,7 +487,6 @@ fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> R
         scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
         edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
     };
-    loaded.engine.limit_parallel(usize::MAX);
     let wants_prefix = !cells.is_empty() && loaded.prefix_is_exact != Some(false);
     memory::fit(&needs, loaded.max_memory_bytes, loaded.engine.n_parallel(), wants_prefix)
         .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
@@ -530,6 +527,22 @@ fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) ->
         .map(|edit| edit.tensor.as_str())
         .collect();
     touched.into_iter().map(str::to_string).collect()
+}
+
+/// The windows of a round, of which the second half is scored.
+fn sequences<'w>(windows: &'w [Vec<Token>], n_ctx: u32, round: &[ChunkWork]) -> Vec<Sequence<'w>> {
+    let first_output = first_scored(n_ctx as usize);
+    round.iter().map(|work| Sequence { tokens: &windows[work.chunk], first_output }).collect()
+}
+
+/// Where numbers that are not finite come from, by one more pass over that window.
+fn origin_in(
+    engine: &mut dyn Engine,
+    window: Sequence<'_>,
+    hooks: &[Hook<'_>],
+) -> Result<Option<NonFiniteNode>, EngineError> {
+    let ask = Ask { hooks, stop_at_non_finite: true, ..Ask::of(std::slice::from_ref(&window)) };
+    Ok(engine.pass(&ask, &|_, _| {})?.into_iter().find_map(|seen| seen.non_finite))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -581,11 +594,9 @@ fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex
     if middle == 0 {
         return false;
     }
-    loaded.engine.watch(&[]);
-    let n_ctx = loaded.settings.n_ctx as usize;
-    let inputs: Vec<&[Token]> = round.iter().map(|w| loaded.windows[w.chunk].as_slice()).collect();
+    let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round);
     let differing = Mutex::new(0usize);
-    let run = loaded.engine.decode(&inputs, first_scored(n_ctx), Prefix::Reuse(middle), &|slot, logits| {
+    let run = loaded.engine.pass(&Ask { prefix: Prefix::Reuse(middle), ..Ask::of(&inputs) }, &|slot, logits| {
         let reference = lock(&references[slot]);
         let same = reference.logits().iter().zip(logits).all(|(a, b)| a.to_bits() == b.to_bits());
         *lock(&differing) += usize::from(!same);

@@ -57,7 +57,7 @@ pub enum SessionError {
         /// The model.
         name: String,
         /// How it ended.
-        died: WorkerDied,
+        died: Box<WorkerDied>,
         /// What it had in hand.
         in_hand: InHand,
     },
@@ -125,7 +125,7 @@ impl Session {
     /// When the worker dies, or the engine refuses the model or a file.
     pub fn open(workers: &dyn LinkFactory, request: &SessionRequest) -> Result<Session, SessionError> {
         let name = request.name.clone();
-        let died = |died| SessionError::Died { name: name.clone(), died, in_hand: InHand::Nothing };
+        let died = |died| SessionError::Died { name: name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
         let mut link = workers.start().map_err(died)?;
         link.send(&Job::Open {
             model: request.model.clone(),
@@ -153,7 +153,8 @@ impl Session {
     /// # Errors
     /// When the worker dies, or the text fills no window.
     pub fn cut(&mut self, text_name: &str, text: &str) -> Result<CutText, SessionError> {
-        let died = |died| SessionError::Died { name: self.name.clone(), died, in_hand: InHand::Nothing };
+        let died =
+            |died| SessionError::Died { name: self.name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
         self.link.send(&Job::Corpus { text: text.to_owned() }).map_err(died)?;
         match self.link.recv().map_err(died)? {
             Event::Tokenized { n_tokens, n_chunks, chunk_blake3, chunk_scored_bytes } => {
@@ -184,7 +185,7 @@ impl Session {
         let mut in_hand = InHand::Nothing;
         let died = |name: &str, died, in_hand: &InHand| SessionError::Died {
             name: name.to_owned(),
-            died,
+            died: Box::new(died),
             in_hand: in_hand.clone(),
         };
         self.link.send(job).map_err(|gone| died(&self.name, gone, &in_hand))?;
@@ -239,7 +240,7 @@ fn unexpected(event: Event, about: &str, name: &str, in_hand: InHand) -> Session
         other => {
             let start: String = format!("{other:?}").chars().take(200).collect();
             let died = WorkerDied::misunderstood(&format!("it said something that was not asked for: {start}"));
-            SessionError::Died { name: name.to_owned(), died, in_hand }
+            SessionError::Died { name: name.to_owned(), died: Box::new(died), in_hand }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod toy;
 
-use eval::{ChatMessage, Engine, Sampling};
+use eval::{Ask, ChatMessage, Passes, Sampling, Sequence, Tokens, Weights};
 use numerics::PlainCodec;
 use record::{Arm, Base, Carrier, Edit, Place, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
@@ -194,17 +194,18 @@ fn kl_divergence_equals_a_brute_force_sum_over_the_engines_own_logits() {
     let mut logits = Vec::new();
     for scheme in ["identity", "bf16"] {
         for layer in 0..N_LAYER {
-            let (ty, bytes) = engine.read_weight(&norm_name(layer)).unwrap();
+            let (ty, bytes) = engine.read_weight(&norm_name(layer), None).unwrap();
             let rounded: Vec<u8> = bytes
                 .chunks(4)
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
                 .map(|x| if scheme == "bf16" { half::bf16::from_f32(x).to_f32() } else { x })
                 .flat_map(f32::to_le_bytes)
                 .collect();
-            engine.swap_weight(&norm_name(layer), &ty, rounded.into()).unwrap();
+            engine.swap_weight(&norm_name(layer), None, &ty, rounded.into()).unwrap();
         }
         let taken = std::sync::Mutex::new(Vec::new());
-        engine.decode(&[window], 8, eval::Prefix::Full, &|_, l| taken.lock().unwrap().extend_from_slice(l)).unwrap();
+        let sequence = [Sequence { tokens: window, first_output: 8 }];
+        engine.pass(&Ask::of(&sequence), &|_, l| taken.lock().unwrap().extend_from_slice(l)).unwrap();
         logits.push(taken.into_inner().unwrap());
     }
     let sample = samples(&events, "bf16")[3];

@@ -35,7 +35,7 @@ pub fn census(
     files::census::census(&model, &request.target, &schemes, codec, progress).map_err(|error| {
         let shown = model.shown();
         match error {
-            CensusError::Selector(error) => AskError::Selection { model: shown, source: error.into() },
+            CensusError::Selector(error) => AskError::Selection { model: shown, source: Box::new(error.into()) },
             CensusError::Values(error) => unreadable(&model, error),
             CensusError::FitsNone { scheme, why, hint } => AskError::FitsNone { model: shown, scheme, why, hint },
         }
@@ -46,6 +46,6 @@ pub fn census(
 pub(super) fn unreadable(model: &Model, error: ValuesError) -> AskError {
     match error {
         ValuesError::Gguf(error) => AskError::Unreadable(error),
-        source => AskError::Values { model: model.shown(), source },
+        source => AskError::Values { model: model.shown(), source: Box::new(source) },
     }
 }

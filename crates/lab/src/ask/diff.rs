@@ -29,6 +29,6 @@ pub fn diff(
     files::diff::diff(&a, &b, codec, progress).map_err(|error| match error {
         ValuesError::Gguf(error) => AskError::Unreadable(error),
         // Which of the two it is, the error does not say; the tensor it names is in both.
-        source => AskError::Values { model: format!("{} or {}", a.shown(), b.shown()), source },
+        source => AskError::Values { model: format!("{} or {}", a.shown(), b.shown()), source: Box::new(source) },
     })
 }

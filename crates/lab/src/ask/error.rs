@@ -63,7 +63,7 @@ pub enum AskError {
         /// The model.
         model: String,
         /// Which tensor, and why.
-        source: ValuesError,
+        source: Box<ValuesError>,
     },
     /// A scheme fits none of the tensors that were chosen.
     #[error("{model}: {scheme} fits none of the tensors: {why}")]
@@ -83,11 +83,11 @@ pub enum AskError {
         /// The model.
         model: String,
         /// Why.
-        source: RewriteError,
+        source: Box<RewriteError>,
     },
     /// The output cannot be written; the error names it.
     #[error(transparent)]
-    Output(OutputError),
+    Output(Box<OutputError>),
     /// There is no run folder at a path.
     #[error("{dir}: {found}, wanted a run folder")]
     NotARunFolder {
@@ -114,7 +114,7 @@ pub enum AskError {
         /// The model.
         model: String,
         /// What is wrong.
-        source: ApplyError,
+        source: Box<ApplyError>,
     },
     /// A tensor cannot be quantized in its scheme.
     #[error("{model}: {source}")]
@@ -122,7 +122,7 @@ pub enum AskError {
         /// The model.
         model: String,
         /// Which tensor, and why.
-        source: FakeQuantError,
+        source: Box<FakeQuantError>,
     },
     /// Something was asked for that makes sense of a variant only, and no scheme is applied.
     #[error("{0} needs a scheme to apply, and none is given")]

@@ -98,9 +98,9 @@ pub fn quantize(
 /// The error with the input's name in front, where it does not name a file itself.
 fn failed(model: &Model, error: RewriteError) -> AskError {
     match error {
-        RewriteError::Output(error) => AskError::Output(error),
+        RewriteError::Output(error) => AskError::Output(Box::new(error)),
         RewriteError::Values(ValuesError::Gguf(error)) => AskError::Unreadable(error),
-        source => AskError::Rewrite { model: model.shown(), source },
+        source => AskError::Rewrite { model: model.shown(), source: Box::new(source) },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::plan::reference::reference;
 use crate::sweep::{Sweep, SweepEvent, SweptCell, sweep as sweep_cells};
 use numerics::BlockCodec;
 use record::answer::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
-use record::{Base, Cell, Edit, Stage};
+use record::{Base, Cell, Edit, Extent, StageName};
 use stats::{RaceRule, Standing};
 use std::collections::BTreeMap;
 use worker::{LinkFactory, Session};
@@ -130,7 +130,8 @@ fn layers(variant: &Variant) -> Result<(Base, Vec<Cell>), AskError> {
     let base = reference(variant.base.arm, &variant.tensors, edited);
     let of_layer = |(layer, edits)| Cell {
         key: format!("layer {layer}"),
-        stage: Stage::EachLayer,
+        stage: StageName::of("each_layer"),
+        extent: Extent::Layer,
         layers: vec![layer],
         base: base.clone(),
         edits,

@@ -8,7 +8,7 @@ use files::Model;
 use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
 use numerics::{BlockCodec, TensorShape};
 use record::store::CellSamples;
-use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Place, Role, Stage};
+use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Extent, Place, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
 use worker::SessionRequest;
@@ -84,11 +84,11 @@ impl Variant {
         }
         let model = Model::open_to_score(&request.model)?;
         let found = select::edits_by_apply(&applies, &model.ids)
-            .map_err(|source| AskError::Selection { model: model.shown(), source })?;
+            .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
         for (edit, apply) in found.iter().filter(|(edit, _)| edit.place != Place::Activation) {
             let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
             let fits = apply.scheme.fits(&id.name, TensorShape::of(&id.ne), codec);
-            fits.map_err(|source| AskError::Unfit { model: model.shown(), source })?;
+            fits.map_err(|source| AskError::Unfit { model: model.shown(), source: Box::new(source) })?;
         }
         let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
         let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));
@@ -134,7 +134,8 @@ impl Variant {
     pub(super) fn cell(&self, windows: Vec<usize>) -> Cell {
         Cell {
             key: "variant".into(),
-            stage: Stage::AllLayers,
+            stage: StageName::of("all_layers"),
+            extent: Extent::Whole,
             role: Role::Variant,
             target: joined(self.applies.iter().map(|apply| apply.selector.to_string())),
             scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string())),

@@ -76,7 +76,8 @@ pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>,
 fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, failure: Option<String>) -> CellRecord {
     CellRecord {
         key: cell.key.clone(),
-        stage: cell.stage,
+        stage: cell.stage.clone(),
+        stated_extent: cell.extent.unless_implied_by(&cell.stage),
         role: cell.role,
         arm: cell.base.arm,
         target: cell.target.clone(),

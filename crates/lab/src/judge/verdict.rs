@@ -229,7 +229,7 @@ pub(crate) fn effect(measured: &Measured) -> String {
 mod tests {
     use super::*;
     use record::{ActivationEvidence, Arm, Base, Carrier, Edit, TensorEvidence};
-    use record::{Estimate, Predicted, Stage};
+    use record::{Estimate, Predicted, StageName};
 
     /// Two tensors of 100 values, 10 of them changed in each, seen by activations and logits.
     fn cell(kld_mean: f64) -> CellRecord {
@@ -251,7 +251,8 @@ mod tests {
         let estimate = |mean| Estimate { mean, se: None, se_iid: 0.0 };
         CellRecord {
             key: "key".into(),
-            stage: Stage::AllLayers,
+            stage: StageName::of("all_layers"),
+            stated_extent: None,
             role: Role::Variant,
             arm: Arm::Exact,
             target: "ffn_norm".into(),

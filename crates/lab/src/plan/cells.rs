@@ -1,30 +1,27 @@
-//! From a plan and a model to the list of cells, in the order of the method.
+//! From a plan and a model to the list of cells, in the order of the method: stage by stage, and arm by arm in each.
 //!
-//! | stage | cells |
+//! | cells of a stage | what they are |
 //! |---|---|
-//! | controls, per arm | A/A, identity write-back, positive control, jitter × seeds; native arm: carrier control |
-//! | one layer | the middle one, first arm of the plan |
-//! | each layer | every one singly, first arm |
-//! | each part | every part of the target that the plan names, every arm |
-//! | all layers | the whole target, every arm |
+//! | controls | in each arm: A/A, identity write-back, positive control, one jitter a seed; in the native arm the carrier control |
+//! | one-layer | the middle layer of the target |
+//! | each-layer | every layer of the target singly |
+//! | each-part | every part of the target that the plan names |
+//! | all | the whole target |
 
-use crate::plan::Plan;
 use crate::plan::reference::reference;
+use crate::plan::{Plan, Stage};
 use eval::EngineSettings;
 use numerics::Scheme;
-use record::{Base, Carrier, Edit, Place};
-use record::{Cell, Role, Stage};
-use select::LayerSet;
-use select::Target;
-use select::TensorId;
-use select::selector::Selector;
+use record::plan::CellSet;
+use record::{Arm, Base, Carrier, Cell, Edit, Place, Role};
+use select::{LayerSet, Selector, Target, TensorId};
 use serde::Serialize;
 use worker::CellSpec;
 
 /// Version of the meaning of a key: raised when the same inputs would give other numbers.
 const KEY_FORMAT: u32 = 1;
 
-/// A cell as the worker is asked for it.
+/// The cell as the worker is asked for it.
 pub fn spec(cell: &Cell) -> CellSpec {
     spec_of(cell.key.clone(), cell.edits.clone())
 }
@@ -37,13 +34,13 @@ pub fn spec_of(key: impl Into<String>, edits: Vec<Edit>) -> CellSpec {
 /// What determines a model's numbers beside the cell.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelKey<'a> {
-    /// blake3 of the file.
+    /// The blake3 of the file.
     pub file_blake3: &'a str,
-    /// Engine build.
+    /// The build of the engine.
     pub engine_build: &'a str,
-    /// Pinned settings.
+    /// The pinned engine settings.
     pub settings: &'a EngineSettings,
-    /// Hash of each window's tokens.
+    /// The hash of each window's tokens.
     pub chunk_blake3: &'a [String],
 }
 
@@ -59,7 +56,7 @@ struct KeyFacts<'a> {
 }
 
 impl ModelKey<'_> {
-    /// blake3 over the canonical JSON of everything that determines a cell's numbers. Threads are no part of it.
+    /// The blake3 of the canonical JSON of everything that determines a cell's numbers. The number of threads does not.
     pub fn of_cell(&self, base: &Base, edits: &[Edit], chunks: &[usize]) -> String {
         let facts = KeyFacts {
             format: KEY_FORMAT,
@@ -74,7 +71,7 @@ impl ModelKey<'_> {
         blake3::hash(&serde_json::to_vec(&facts).unwrap_or_default()).to_hex().to_string()
     }
 
-    /// Names the reference's samples. All windows share it, since each line names its own.
+    /// The key under which the samples of a reference are stored. All windows share it, since each line names its own.
     pub fn of_reference(&self, base: &Base) -> String {
         let all: Vec<usize> = (0..self.chunk_blake3.len()).collect();
         format!("reference-{}", self.of_cell(base, &[], &all))
@@ -86,14 +83,14 @@ impl ModelKey<'_> {
 pub struct PlanTarget<'a> {
     /// All tensors of the model, in file order.
     pub tensors: &'a [TensorId],
-    /// What is chosen: tensors, single uses of one, graph nodes.
+    /// What the plan's selector chooses: tensors, single uses of one, graph nodes.
     pub chosen: &'a [Target],
-    /// Parts that are measured singly too.
+    /// The parts that are measured singly as well.
     pub parts: &'a [(Selector, Vec<Target>)],
 }
 
 impl PlanTarget<'_> {
-    /// Layers of the target, ascending.
+    /// The layers of the target, ascending.
     pub fn layers(&self) -> Vec<u32> {
         let mut layers: Vec<u32> = self.chosen.iter().filter_map(|target| target.layer(self.tensors)).collect();
         layers.sort_unstable();
@@ -107,102 +104,153 @@ impl PlanTarget<'_> {
     }
 }
 
-/// How much of the target a cell is about.
+/// The part of the target that a cell covers.
 #[derive(Clone, Copy)]
-enum What<'a> {
+enum Covers<'a> {
     All,
     Layer(u32),
     Part(&'a Selector),
 }
 
-/// All cells of `plan` on one model, measured on the first `chunks` windows.
-///
-/// The native arm is compared with a reference that holds in F32 whatever the cells hold in F32, so that the
-/// change of kernels is not taken for an effect of the scheme; what that change does is the carrier control.
-pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
-    let layer_chunks = plan.layer_chunks.min(chunks);
-    let layers = target.layers();
-    let all = target.of(target.chosen, |_| true);
-    let mut cells = Vec::new();
-    let mut push =
-        |stage, role, base: &Base, scheme: &Scheme, carrier, tensors: &[(String, Place)], what: What<'_>, n| {
-            let scheme = scheme.to_string();
-            let edits: Vec<Edit> = tensors
-                .iter()
-                .map(|(tensor, place)| Edit { place: *place, ..Edit::of_weight(tensor, &scheme, carrier) })
-                .collect();
-            let (selector, layers) = match what {
-                What::All => (plan.target.clone(), layers.clone()),
-                What::Layer(layer) => (plan.target.narrowed(&LayerSet::one(layer)), vec![layer]),
-                What::Part(part) => (part.clone(), Vec::new()),
-            };
-            let chunks: Vec<usize> = (0..n).collect();
-            cells.push(Cell {
-                key: model.of_cell(base, &edits, &chunks),
-                stage,
-                role,
-                target: selector.to_string(),
-                scheme,
-                layers,
-                base: base.clone(),
-                edits,
-                chunks,
-            });
-        };
+/// A cell to be made: what tells it from the others of its stage.
+struct Draft<'a> {
+    role: Role,
+    base: Base,
+    scheme: Scheme,
+    carrier: Carrier,
+    edited: Vec<(String, Place)>,
+    covers: Covers<'a>,
+    n_windows: usize,
+}
 
-    let identity = Scheme::identity();
-    for &arm in &plan.arms {
+/// All cells of `plan` on one model, whose text has `chunks` windows.
+///
+/// The native arm is compared with a reference that stores in F32 whatever the cells store in F32, so that the change of
+/// kernels is not taken for an effect of the scheme. What that change does is the carrier control.
+pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
+    let expansion = Expansion::new(plan, target, model, chunks);
+    let mut cells = Vec::new();
+    // Arms are worked stage by stage, so that the controls of all come before the first result.
+    for stage in &plan.stages {
+        for arm in stage.arms_of(&plan.arms) {
+            cells.extend(expansion.drafts(stage, arm).into_iter().map(|draft| expansion.cell(stage, draft)));
+        }
+    }
+    cells
+}
+
+/// A plan on one model.
+struct Expansion<'a> {
+    plan: &'a Plan,
+    target: PlanTarget<'a>,
+    model: ModelKey<'a>,
+    chunks: usize,
+    /// The layers of the target.
+    layers: Vec<u32>,
+    /// The windows of jitter and carrier control, which are paired with every variant.
+    n_paired: usize,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(plan: &'a Plan, target: PlanTarget<'a>, model: ModelKey<'a>, chunks: usize) -> Self {
+        let mut expansion = Expansion { plan, target, model, chunks, layers: target.layers(), n_paired: 0 };
+        let stages = plan.stages.iter().filter(|stage| expansion.has_cells(stage.cells));
+        expansion.n_paired = stages.map(|stage| expansion.n_windows(stage)).max().unwrap_or(0);
+        expansion
+    }
+
+    fn n_windows(&self, stage: &Stage) -> usize {
+        stage.n_windows(self.plan.layer_chunks, self.chunks)
+    }
+
+    fn has_cells(&self, set: CellSet) -> bool {
+        match set {
+            CellSet::Controls | CellSet::All => true,
+            CellSet::OneLayer | CellSet::EachLayer => !self.layers.is_empty(),
+            CellSet::EachPart => !self.target.parts.is_empty(),
+        }
+    }
+
+    /// The cells of a stage in one arm.
+    fn drafts(&self, stage: &Stage, arm: Arm) -> Vec<Draft<'a>> {
+        let (plan, target) = (self.plan, self.target);
+        let all = || target.of(target.chosen, |_| true);
         let untouched = Base { arm, carried: Vec::new() };
-        let base = reference(arm, target.tensors, all.iter().map(|(tensor, place)| (tensor.as_str(), *place)));
+        let base = reference(arm, target.tensors, all().iter().map(|(tensor, place)| (tensor.as_str(), *place)));
         let carried: Vec<(String, Place)> =
             base.carried.iter().map(|carried| (carried.tensor().to_owned(), carried.place())).collect();
-        let control = Stage::Controls;
-        if !base.carried.is_empty() {
-            push(control, Role::CarrierControl, &untouched, &identity, Carrier::F32, &carried, What::All, chunks);
-            push(control, Role::Identity, &untouched, &identity, Carrier::Keep, &all, What::All, layer_chunks);
-        }
-        push(control, Role::AA, &base, &identity, Carrier::F32, &[], What::All, layer_chunks);
-        push(control, Role::Identity, &base, &identity, Carrier::F32, &all, What::All, layer_chunks);
-        push(control, Role::Positive, &base, &plan.positive, Carrier::F32, &all, What::All, layer_chunks);
-        for &seed in &plan.jitter_seeds {
-            push(control, Role::Jitter { seed }, &base, &plan.jitter(seed), Carrier::F32, &all, What::All, chunks);
-        }
-        if arm == plan.arms[0] {
-            let of_layer = |layer: u32| target.of(target.chosen, |chosen| chosen.layer(target.tensors) == Some(layer));
-            let mut single = |stage, layer| {
-                let tensors = of_layer(layer);
-                push(
-                    stage,
-                    Role::Variant,
-                    &base,
-                    &plan.scheme,
-                    Carrier::F32,
-                    &tensors,
-                    What::Layer(layer),
-                    layer_chunks,
-                );
-            };
-            if let Some(&middle) = layers.get(layers.len() / 2) {
-                single(Stage::OneLayer, middle);
+        let n_windows = self.n_windows(stage);
+        let draft = |role, scheme: &Scheme, edited, covers| {
+            let (base, scheme) = (base.clone(), scheme.clone());
+            Draft { role, base, scheme, carrier: Carrier::F32, edited, covers, n_windows }
+        };
+        let variant = |edited, covers| draft(Role::Variant, &plan.scheme, edited, covers);
+        let layer = |layer: &u32| {
+            let edited = target.of(target.chosen, |chosen| chosen.layer(target.tensors) == Some(*layer));
+            variant(edited, Covers::Layer(*layer))
+        };
+        match stage.cells {
+            CellSet::Controls => {
+                let identity = Scheme::identity();
+                let control = |role, scheme: &Scheme, edited| draft(role, scheme, edited, Covers::All);
+                let paired =
+                    |role, scheme: &Scheme, edited| Draft { n_windows: self.n_paired, ..control(role, scheme, edited) };
+                let mut drafts = Vec::new();
+                if !base.carried.is_empty() {
+                    let carrier = paired(Role::CarrierControl, &identity, carried);
+                    drafts.push(Draft { base: untouched.clone(), ..carrier });
+                    let stored = control(Role::Identity, &identity, all());
+                    drafts.push(Draft { base: untouched, carrier: Carrier::Keep, ..stored });
+                }
+                drafts.push(control(Role::AA, &identity, Vec::new()));
+                drafts.push(control(Role::Identity, &identity, all()));
+                drafts.push(control(Role::Positive, &plan.positive, all()));
+                let jitter = |&seed: &u64| paired(Role::Jitter { seed }, &plan.jitter(seed), all());
+                drafts.extend(plan.jitter_seeds.iter().map(jitter));
+                drafts
             }
-            layers.iter().for_each(|&layer| single(Stage::EachLayer, layer));
+            CellSet::OneLayer => self.layers.get(self.layers.len() / 2).into_iter().map(layer).collect(),
+            CellSet::EachLayer => self.layers.iter().map(layer).collect(),
+            CellSet::EachPart => {
+                let parts = target.parts.iter();
+                parts.map(|(part, chosen)| variant(target.of(chosen, |_| true), Covers::Part(part))).collect()
+            }
+            CellSet::All => vec![variant(all(), Covers::All)],
         }
-        for (part, chosen) in target.parts {
-            let tensors = target.of(chosen, |_| true);
-            push(Stage::EachPart, Role::Variant, &base, &plan.scheme, Carrier::F32, &tensors, What::Part(part), chunks);
-        }
-        push(Stage::AllLayers, Role::Variant, &base, &plan.scheme, Carrier::F32, &all, What::All, chunks);
     }
-    // Arms are worked stage by stage, so that the controls of all come before the first result.
-    cells.sort_by_key(|cell| cell.stage);
-    cells
+
+    fn cell(&self, stage: &Stage, draft: Draft<'_>) -> Cell {
+        let Draft { role, base, scheme, carrier, edited, covers, n_windows } = draft;
+        let scheme = scheme.to_string();
+        let edit = |(tensor, place): (String, Place)| Edit { place, ..Edit::of_weight(tensor, &scheme, carrier) };
+        let edits: Vec<Edit> = edited.into_iter().map(edit).collect();
+        let (selector, layers) = match covers {
+            Covers::All => (self.plan.target.clone(), self.layers.clone()),
+            Covers::Layer(layer) => (self.plan.target.narrowed(&LayerSet::one(layer)), vec![layer]),
+            Covers::Part(part) => (part.clone(), Vec::new()),
+        };
+        let chunks: Vec<usize> = (0..n_windows).collect();
+        Cell {
+            key: self.model.of_cell(&base, &edits, &chunks),
+            stage: stage.name.clone(),
+            extent: stage.cells.extent(),
+            role,
+            target: selector.to_string(),
+            scheme,
+            layers,
+            base,
+            edits,
+            chunks,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::Corpus;
-    use record::Arm;
+    use record::plan::{StageArms, StageWindows};
+    use record::{Extent, StageName};
     use std::collections::BTreeSet;
 
     fn plan() -> Plan {
@@ -224,29 +272,30 @@ mod tests {
     #[test]
     fn the_method_has_its_stages_in_order_and_every_control_in_each_arm() {
         let cells = cells_of(&plan(), "f32", 3, "engine");
-        assert!(cells.is_sorted_by_key(|cell| cell.stage));
+        let names: Vec<StageName> = plan().stages.into_iter().map(|stage| stage.name).collect();
+        assert!(cells.is_sorted_by_key(|cell| names.iter().position(|name| *name == cell.stage)));
         for arm in [Arm::Exact, Arm::Native] {
             let roles: Vec<Role> = cells
                 .iter()
-                .filter(|cell| cell.base.arm == arm && cell.stage == Stage::Controls)
+                .filter(|cell| cell.base.arm == arm && cell.stage.as_str() == "controls")
                 .map(|cell| cell.role)
                 .collect();
             let jitter = [1, 2, 3].map(|seed| Role::Jitter { seed });
             assert_eq!(roles, [&[Role::AA, Role::Identity, Role::Positive][..], &jitter].concat(), "{arm:?}");
         }
-        let layers = |stage| -> Vec<u32> {
-            cells.iter().filter(|cell| cell.stage == stage).flat_map(|cell| cell.layers.clone()).collect()
+        let layers = |stage: &str| -> Vec<u32> {
+            cells.iter().filter(|cell| cell.stage.as_str() == stage).flat_map(|cell| cell.layers.clone()).collect()
         };
-        assert_eq!(layers(Stage::OneLayer), [1]);
-        assert_eq!(layers(Stage::EachLayer), [0, 1, 2]);
-        assert_eq!(layers(Stage::AllLayers), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(layers("one_layer"), [1]);
+        assert_eq!(layers("each_layer"), [0, 1, 2]);
+        assert_eq!(layers("all_layers"), [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn variant_and_jitter_are_paired_on_the_same_windows() {
         for ty in ["f32", "q4_K"] {
             let cells = cells_of(&plan(), ty, 3, "engine");
-            for variant in cells.iter().filter(|cell| cell.stage == Stage::AllLayers) {
+            for variant in cells.iter().filter(|cell| cell.stage.as_str() == "all_layers") {
                 for jitter in cells.iter().filter(|cell| matches!(cell.role, Role::Jitter { .. })) {
                     if jitter.base.arm == variant.base.arm {
                         assert_eq!((&jitter.base, &jitter.chunks), (&variant.base, &variant.chunks));
@@ -300,7 +349,7 @@ mod tests {
             model,
             1,
         );
-        assert!(cells.iter().all(|cell| matches!(cell.stage, Stage::Controls | Stage::AllLayers)));
+        assert!(cells.iter().all(|cell| matches!(cell.stage.as_str(), "controls" | "all_layers")));
     }
 
     #[test]
@@ -329,5 +378,28 @@ mod tests {
         }
         let native = cells.iter().find(|cell| cell.base.arm == Arm::Native).expect("a cell");
         assert!(native.base.carried.len() <= 1, "the shared matrix is carried once");
+    }
+    #[test]
+    fn stages_of_ones_own_have_their_own_arms_windows_and_extents() {
+        let mut plan = plan();
+        plan.stages.remove(1);
+        plan.stages[1].name = StageName::of("deep");
+        plan.stages[1].arms = StageArms::Listed(vec![Arm::Native]);
+        plan.stages[1].windows = StageWindows::First(4);
+        plan.stages[3].windows = StageWindows::First(3);
+        let cells = cells_of(&plan, "f32", 3, "engine");
+        let deep: Vec<&Cell> = cells.iter().filter(|cell| cell.stage.as_str() == "deep").collect();
+        assert_eq!(deep.len(), 3);
+        for cell in deep {
+            assert_eq!((cell.base.arm, cell.extent, cell.chunks.len()), (Arm::Native, Extent::Layer, 4));
+        }
+        let whole: Vec<usize> =
+            cells.iter().filter(|cell| cell.stage.as_str() == "all_layers").map(|cell| cell.chunks.len()).collect();
+        assert_eq!(whole, [3, 3]);
+        // The floor is measured on every window of any variant, the other controls on those of their stage.
+        for cell in cells.iter().filter(|cell| cell.stage.as_str() == "controls") {
+            let n = if matches!(cell.role, Role::Jitter { .. }) { 4 } else { 2 };
+            assert_eq!(cell.chunks.len(), n, "{:?}", cell.role);
+        }
     }
 }

@@ -1,99 +1,73 @@
-//! What is asked, before anything runs: question, hypothesis, target, scheme, controls, extent.
+//! The plan: what is asked and how it is answered, complete before anything runs.
+//!
+//! ```text
+//! plan file, preset ── file ──▶ PlanFile (as typed) ── resolve ──▶ Plan (checked) ── cells ──▶ cells of one model
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`file`](mod@file) | reads and prints plan files, and reports everything that is wrong with one |
+//! | [`resolve`] | checks selectors, schemes, numbers and stages, and fills in what a file leaves out |
+//! | [`preset`] | the plan files that come with assay |
+//! | [`stage`] | the stages of a plan, and which of them are measured together |
+//! | [`gate`] | what decides after a stage whether to go on |
+//! | [`cells`] | the cells of a plan on one model |
 
 use eval::EngineSettings;
 use numerics::Scheme;
-use record::Arm;
-use record::CorpusRecord;
-use record::Question;
-use record::store::lock::{LockedModel, RunIdentity};
-use select::Selector;
-use select::{Apply, ApplyError};
+use record::{Arm, Question};
+use resolve::Numbers;
+use select::{Apply, ApplyError, Selector};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 pub mod cells;
+pub mod file;
+pub mod gate;
+pub mod preset;
 pub mod reference;
+pub mod resolve;
+pub mod stage;
 
-/// Windows of the whole-target cells unless stated otherwise.
+pub use file::PlanFileError;
+pub use preset::{PRESETS, Preset};
+pub use resolve::OutOfRange;
+pub use stage::Stage;
+
+/// The windows of the cells on the whole target, unless a plan states another number.
 pub const DEFAULT_CHUNKS: usize = 16;
-/// Windows of the single-layer cells unless stated otherwise: enough to rank, too few for an interval.
+/// The windows of the cells on single layers, unless a plan states another number: enough to rank, too few for an
+/// interval.
 pub const DEFAULT_LAYER_CHUNKS: usize = 2;
-/// Window length unless stated otherwise, tokens.
+/// The length of a window in tokens, unless a plan states another.
 pub const DEFAULT_N_CTX: u32 = 512;
+/// The lengths that a window can have, tokens.
+pub const N_CTX: RangeInclusive<u32> = 8..=1 << 20;
+/// The seeds of the jitter, unless a plan states others.
+pub const DEFAULT_JITTER_SEEDS: [u64; 3] = [1, 2, 3];
 /// A floor needs at least this many seeds (DESIGN §6).
 pub const MIN_JITTER_SEEDS: usize = 3;
-
-/// A question with a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preset {
-    /// As typed.
-    pub name: &'static str,
-    /// In plain words.
-    pub question: &'static str,
-    /// Written before the data.
-    pub hypothesis: &'static str,
-    /// Selector.
-    pub target: &'static str,
-    /// Scheme.
-    pub scheme: &'static str,
-    /// Parts of the target that are measured singly too; none where layers are.
-    pub parts: &'static [&'static str],
-}
-
-/// All presets.
-pub const PRESETS: &[Preset] = &[
-    Preset {
-        name: "ffn-norm-bf16",
-        question: "Does it matter if the FFN norm weights are held in BF16?",
-        hypothesis: "No: norm weights are few, close to BF16 already, and rounding them costs less than the noise of the \
-                     kernels.",
-        target: "ffn_norm",
-        scheme: "bf16",
-        parts: &[],
-    },
-    Preset {
-        name: "attention-int8",
-        question: "Does it matter if the query, key and value projections are held in INT8 with one scale per row?",
-        hypothesis: "Little: eight bits per weight with a scale per output channel cost far less than 0.01 nats of KLD.",
-        target: "attn_q,attn_k,attn_v",
-        scheme: "int8@row",
-        parts: &[],
-    },
-    Preset {
-        name: "embedding-4bit",
-        question: "Does it matter if the token embedding is held in INT4, as lookup, as head and as both?",
-        hypothesis: "As lookup little, as head more: the head's errors reach every logit directly.",
-        target: "token_embd[use=lookup],output[use=head]",
-        scheme: "int4@block32",
-        parts: &["token_embd[use=lookup]", "output[use=head]"],
-    },
-];
 
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// No preset of that name.
+    /// No preset has that name.
     #[error("no preset is called {name:?}\nhint: {hint}")]
     UnknownPreset {
-        /// As given.
+        /// The name as given.
         name: String,
-        /// The nearest that is built, or all of those.
+        /// The nearest preset, or all of them.
         hint: String,
     },
-    /// Target or scheme.
+    /// A plan file cannot be used.
+    #[error(transparent)]
+    File(#[from] Box<PlanFileError>),
+    /// The target or the scheme cannot be used.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// A number out of range.
-    #[error("plan: {what} is {found}, wanted {wanted}\nhint: {hint}")]
-    OutOfRange {
-        /// Which.
-        what: &'static str,
-        /// As given.
-        found: String,
-        /// What can be.
-        wanted: String,
-        /// Advice.
-        hint: String,
-    },
+    /// A number, a list or a stage is out of range.
+    #[error("plan: {} is {}, wanted {}\nhint: {}", .0.what, .0.found, .0.wanted, .0.hint)]
+    OutOfRange(OutOfRange),
 }
 
 fn file_name(path: &str) -> &str {
@@ -103,7 +77,7 @@ fn file_name(path: &str) -> &str {
 /// The text to measure on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
-    /// File name without folder, or `built-in`.
+    /// The file name without folder, or `built-in`.
     pub name: String,
     /// The text.
     pub text: String,
@@ -112,46 +86,47 @@ pub struct Corpus {
 /// A question about some models, complete: nothing is left to be decided but what the data say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Preset or plan name.
+    /// The name of the preset or of the plan.
     pub name: String,
-    /// In plain words.
+    /// The question in plain words.
     pub question: String,
-    /// Written before the data.
+    /// The hypothesis, written before the data.
     pub hypothesis: String,
-    /// Which tensors.
+    /// The tensors that the question is about.
     pub target: Selector,
-    /// Parts of it that are measured singly too.
+    /// The parts of the target that are measured singly as well.
     pub parts: Vec<Selector>,
-    /// What they become.
+    /// The scheme that quantizes the target.
     pub scheme: Scheme,
-    /// A destructive scheme for the same target: `zero`. No other is so for norms and matrices alike: a two-bit norm
-    /// still scales, a zero one silences its block.
+    /// The destructive scheme of the positive control.
     pub positive: Scheme,
-    /// GGUF files.
+    /// The GGUF files.
     pub models: Vec<PathBuf>,
-    /// The text.
+    /// The text to measure on.
     pub corpus: Corpus,
-    /// Windows of the whole-target cells; fewer are used when the text has fewer.
+    /// The windows of the cells on the whole target. A shorter text has fewer.
     pub chunks: usize,
-    /// Windows of the single-layer cells and of the controls that must be bit-equal.
+    /// The windows of the cells on single layers, and of the controls that must be bit-equal.
     pub layer_chunks: usize,
-    /// Seeds of the jitter.
+    /// The seeds of the jitter.
     pub jitter_seeds: Vec<u64>,
-    /// Pinned engine settings.
+    /// The pinned engine settings.
     pub settings: EngineSettings,
-    /// Kernels to measure with, in the order of the method.
+    /// The arms to measure in, in the order of the method.
     pub arms: Vec<Arm>,
-    /// Worker threads, 0 for one per core. Results do not depend on it.
+    /// The stages in their order.
+    pub stages: Vec<Stage>,
+    /// Worker threads, 0 for one per core. Results do not depend on them.
     pub n_threads: usize,
-    /// Main memory that a worker may use, bytes; without it there is no limit. Results do not depend on it.
+    /// The main memory that a worker may use, bytes; `None` sets no limit. Results do not depend on it.
     pub max_memory_bytes: Option<u64>,
 }
 
 impl Plan {
-    /// The preset's plan with the defaults, for these models and this text.
+    /// The preset's plan for these models and this text.
     ///
     /// # Errors
-    /// When there is no such preset.
+    /// When no preset has that name.
     pub fn preset(name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
         let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
             let near = words::nearest(name, PRESETS.iter().map(|preset| preset.name), 4);
@@ -161,32 +136,18 @@ impl Plan {
             };
             return Err(PlanError::UnknownPreset { name: name.into(), hint });
         };
-        let apply = |scheme: &str| scheme.parse::<Scheme>().map_err(ApplyError::Scheme);
-        Ok(Plan {
-            name: preset.name.into(),
-            question: preset.question.into(),
-            hypothesis: preset.hypothesis.into(),
-            target: preset.target.parse().map_err(ApplyError::Selector)?,
-            parts: preset
-                .parts
-                .iter()
-                .map(|part| part.parse().map_err(ApplyError::Selector))
-                .collect::<Result<_, _>>()?,
-            scheme: apply(preset.scheme)?,
-            positive: Scheme::zero(),
-            models,
-            corpus,
-            chunks: DEFAULT_CHUNKS,
-            layer_chunks: DEFAULT_LAYER_CHUNKS,
-            jitter_seeds: vec![1, 2, 3],
-            settings: EngineSettings::pinned(DEFAULT_N_CTX),
-            arms: vec![Arm::Exact, Arm::Native],
-            n_threads: 0,
-            max_memory_bytes: None,
-        })
+        Plan::read(preset.text, preset.name, models, corpus)
     }
 
-    /// A question of one's own: what happens to these models if these tensors are held in this scheme?
+    /// The plan that a plan file states, for these models and this text; `name` is what errors call the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, each problem with its line.
+    pub fn read(text: &str, name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
+        Ok(resolve::resolve(text, name, models, corpus)?)
+    }
+
+    /// The plan of a user's own question: what happens to these models if a scheme quantizes these tensors?
     pub fn asked(apply: &Apply, models: Vec<PathBuf>, corpus: Corpus) -> Plan {
         let Apply { selector: target, scheme } = apply.clone();
         let shown = scheme.with_file_shown(|name| file_name(name).to_owned());
@@ -202,15 +163,16 @@ impl Plan {
             corpus,
             chunks: DEFAULT_CHUNKS,
             layer_chunks: DEFAULT_LAYER_CHUNKS,
-            jitter_seeds: vec![1, 2, 3],
+            jitter_seeds: DEFAULT_JITTER_SEEDS.to_vec(),
             settings: EngineSettings::pinned(DEFAULT_N_CTX),
             arms: vec![Arm::Exact, Arm::Native],
+            stages: resolve::method(),
             n_threads: 0,
             max_memory_bytes: None,
         }
     }
 
-    /// What is typed after `assay run` to ask this again; files without their folders.
+    /// The argument of `assay run` that asks this again; files stand without their folders.
     pub fn as_typed(&self) -> String {
         match PRESETS.iter().any(|preset| preset.name == self.name) {
             true => self.name.clone(),
@@ -218,67 +180,33 @@ impl Plan {
         }
     }
 
-    /// The jitter of that seed for this target; what the question keeps, it keeps.
+    /// The jitter of that seed for this target. It keeps the values that the question keeps.
     pub(crate) fn jitter(&self, seed: u64) -> Scheme {
         Scheme::jitter(seed).with_nonfinite(self.scheme.nonfinite())
     }
 
-    /// Looks at the numbers.
+    /// Checks the numbers, lists and stages.
     ///
     /// # Errors
     /// The first that is out of range.
     pub fn check(&self) -> Result<(), PlanError> {
-        let wrong = |what, found: String, wanted: &str, hint: &str| {
-            Err(PlanError::OutOfRange { what, found, wanted: wanted.into(), hint: hint.into() })
-        };
         if self.models.is_empty() {
-            return wrong("the number of models", "0".into(), "at least 1", "name one or more GGUF files");
+            return Err(PlanError::OutOfRange(OutOfRange {
+                key: "models".into(),
+                what: "the number of models".into(),
+                found: "0".into(),
+                wanted: "at least 1".into(),
+                hint: "name one or more GGUF files".into(),
+            }));
         }
-        if self.chunks == 0 || self.layer_chunks == 0 {
-            return wrong("the number of chunks", "0".into(), "at least 1", "leave --chunks out for the default of 16");
-        }
-        if self.arms.is_empty() || (self.arms.len() > 1 && self.arms[0] == self.arms[1]) || self.arms.len() > 2 {
-            return wrong(
-                "the list of arms",
-                format!("{:?}", self.arms),
-                "exact, native, or both",
-                "leave it out for both",
-            );
-        }
-        let mut seeds = self.jitter_seeds.clone();
-        seeds.sort_unstable();
-        seeds.dedup();
-        if seeds.len() < MIN_JITTER_SEEDS || seeds.len() != self.jitter_seeds.len() {
-            let found = format!("{:?}", self.jitter_seeds);
-            return wrong(
-                "the list of jitter seeds",
-                found,
-                "at least 3, all different",
-                "one seed is no floor: use 1,2,3",
-            );
-        }
-        Ok(())
-    }
-
-    /// The identity of this plan on these files with this engine.
-    pub fn identity(&self, models: Vec<LockedModel>, engine_build: &str) -> RunIdentity {
-        RunIdentity {
-            assay_version: env!("CARGO_PKG_VERSION").into(),
-            engine_build: engine_build.into(),
-            question: self.question(),
-            positive: self.positive.to_string(),
-            arms: self.arms.clone(),
+        let numbers = Numbers {
             chunks: self.chunks,
             layer_chunks: self.layer_chunks,
-            jitter_seeds: self.jitter_seeds.clone(),
-            settings: self.settings.clone(),
-            corpus: CorpusRecord {
-                name: self.corpus.name.clone(),
-                blake3: blake3::hash(self.corpus.text.as_bytes()).to_hex().to_string(),
-                bytes: self.corpus.text.len() as u64,
-            },
-            models,
-        }
+            arms: &self.arms,
+            jitter_seeds: &self.jitter_seeds,
+            stages: &self.stages,
+        };
+        numbers.problems().into_iter().next().map_or(Ok(()), |problem| Err(PlanError::OutOfRange(problem)))
     }
 
     /// The question as it goes into the record.
@@ -299,16 +227,6 @@ mod tests {
 
     fn corpus() -> Corpus {
         Corpus { name: "built-in".into(), text: "text".into() }
-    }
-
-    #[test]
-    fn every_preset_has_a_target_and_a_scheme_that_parse() {
-        for preset in PRESETS {
-            preset.target.parse::<Selector>().expect(preset.target);
-            preset.scheme.parse::<Scheme>().expect(preset.scheme);
-            let plan = Plan::preset(preset.name, vec!["m.gguf".into()], corpus()).expect(preset.name);
-            plan.check().expect(preset.name);
-        }
     }
 
     #[test]
@@ -338,13 +256,15 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_refused() {
         let good = Plan::preset("ffn-norm-bf16", vec!["m.gguf".into()], corpus()).expect("preset");
-        let edits: [fn(&mut Plan); 6] = [
+        let edits: [fn(&mut Plan); 8] = [
             |plan| plan.models.clear(),
             |plan| plan.chunks = 0,
             |plan| plan.layer_chunks = 0,
             |plan| plan.arms = vec![Arm::Exact, Arm::Exact],
             |plan| plan.jitter_seeds = vec![1, 1, 2],
             |plan| plan.jitter_seeds = vec![1, 2],
+            |plan| plan.stages.clear(),
+            |plan| plan.stages.swap(0, 1),
         ];
         for (i, edit) in edits.iter().enumerate() {
             let mut plan = good.clone();

@@ -1,16 +1,64 @@
-//! From finished cells to a model's answer. Pure.
+//! From finished cells to the record of a model and its answer. Everything here is a pure function.
 
 use crate::judge::controls::withholding;
 use crate::judge::evidence::floor;
 use crate::judge::verdict::judge;
-use record::Arm;
+use crate::run::model_file::{Census, ModelFile};
 use record::store::CellSamples;
-use record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, Role, Stage, Verdict};
+use record::store::lock::LockedEngine;
+use record::{
+    Arm, ArmVerdict, CellRecord, ControlRecord, Extent, Floor, JudgedCell, ModelRecord, Question, Role, Verdict,
+};
 use std::collections::BTreeMap;
 use words::nats;
 
-/// Passes judgement on every cell. When a control did not hold, no variant keeps its class: the results are withheld.
-pub(crate) fn judge_cells(
+/// Everything that is known of one model when its measurements have ended.
+pub(crate) struct Ended<'a> {
+    /// The name of the model.
+    pub(crate) name: &'a str,
+    /// The question of the run.
+    pub(crate) question: &'a Question,
+    /// The model as its file has it.
+    pub(crate) model: &'a ModelFile,
+    /// The census of the model.
+    pub(crate) census: &'a Census,
+    /// What the engine said about the model.
+    pub(crate) engine: &'a LockedEngine,
+    /// The cells that are finished or have failed, in the order of the method.
+    pub(crate) cells: Vec<CellRecord>,
+    /// What was measured, by the key of the cell.
+    pub(crate) samples: &'a BTreeMap<String, CellSamples>,
+    /// The controls.
+    pub(crate) controls: Vec<ControlRecord>,
+}
+
+impl Ended<'_> {
+    /// The record of the model, with every cell judged and the answer in one sentence.
+    pub(crate) fn record(self) -> ModelRecord {
+        let Ended { name, question, model, census, engine, cells, samples, controls } = self;
+        let cells = judge_cells(cells, samples, &controls);
+        let verdicts = arm_verdicts(&cells);
+        let sentence = sentence((&question.target, &question.scheme), &verdicts, &cells, &controls);
+        ModelRecord {
+            name: name.into(),
+            arch: model.arch.clone(),
+            file_blake3: model.locked.file_blake3.clone(),
+            file_bytes: model.locked.file_bytes,
+            types: model.types.clone(),
+            engine: engine.info.clone(),
+            precision: census.precision.clone(),
+            census: census.rows.clone(),
+            census_summary: census.summary.clone(),
+            cells,
+            controls,
+            verdicts,
+            sentence,
+        }
+    }
+}
+
+/// Judges every cell. When a control did not hold, the results are withheld: no variant keeps its class.
+fn judge_cells(
     cells: Vec<CellRecord>,
     samples: &BTreeMap<String, CellSamples>,
     controls: &[ControlRecord],
@@ -32,8 +80,7 @@ pub(crate) fn judge_cells(
         .collect()
 }
 
-/// The jitter of the same reference on the same windows: of the cell's own target where that was measured, of the
-/// whole target otherwise.
+/// The floor of a variant: the jitter on the same reference and the same windows.
 fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, CellSamples>) -> Option<Floor> {
     if cell.role != Role::Variant {
         return None;
@@ -51,11 +98,11 @@ fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, 
     floor(&cell.chunks, kld_mean, &seeds, target)
 }
 
-/// The verdict on the whole target, one per arm that was reached.
-pub(crate) fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
+/// The verdicts on the whole target, one for each arm that was reached.
+fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
     cells
         .iter()
-        .filter(|judged| judged.cell.stage == Stage::AllLayers && judged.cell.role == Role::Variant)
+        .filter(|judged| judged.cell.is_answer())
         .map(|judged| ArmVerdict {
             arm: judged.cell.arm,
             verdict: judged.verdict,
@@ -66,7 +113,7 @@ pub(crate) fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
 }
 
 /// The answer for a model in one sentence, numbers included.
-pub(crate) fn sentence(
+fn sentence(
     requested: (&str, &str),
     verdicts: &[ArmVerdict],
     cells: &[JudgedCell],
@@ -119,9 +166,9 @@ pub(crate) fn sentence(
     whole + &parts_clause(cells)
 }
 
-/// What the parts cost singly, in the arm that answers the question.
+/// The clause on what each part costs singly, in the arm that answers the question.
 fn parts_clause(cells: &[JudgedCell]) -> String {
-    let parts = cells.iter().filter(|judged| judged.cell.stage == Stage::EachPart);
+    let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
     let arm = parts.clone().map(|judged| judged.cell.arm).min();
     let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
         let kld = judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld.mean)));
@@ -131,7 +178,7 @@ fn parts_clause(cells: &[JudgedCell]) -> String {
     if words.is_empty() { String::new() } else { format!(" Singly: {}.", words.join("; ")) }
 }
 
-/// A no-op is only worth something when destroying the same tensors would have been seen.
+/// The clause on what it costs to destroy the target. A no-op means something only where that would have been seen.
 fn positive_clause(cells: &[JudgedCell]) -> String {
     let positive = cells.iter().find(|judged| judged.cell.role == Role::Positive);
     positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(

@@ -1,65 +1,34 @@
-//! Measuring one model: what is missing of a stage goes to a worker as one job per reference, chunk by chunk.
+//! Measuring one model: what is outstanding of a step goes to a worker as one job per reference, window by window.
 //!
-//! A worker that dies costs the cell it was working on, after one retry; everything else goes on in a fresh one.
+//! A worker that dies costs the cell it was working on, after one retry. Everything else goes on in a fresh worker.
 
 use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
 use crate::judge::evidence::{check_sample, derive, failed};
 use crate::plan::cells::{self, ModelKey};
+use crate::plan::stage::Step;
+use crate::run::RunError;
+use crate::run::identity::{Prepared, open};
 use crate::run::model_file::Census;
-use crate::run::{Prepared, RunError, open};
-use record::Cell;
-use record::RunEvent;
+use crate::run::outstanding::{Unit, Work, jobs, outstanding};
 use record::store::lock::LockedEngine;
 use record::store::{CellSamples, Fault, Store, StoreError};
-use record::{Arm, Base, Edit, Place, ReferenceSample, Sample, TensorEvidence};
-use record::{CellRecord, ControlRecord, Predicted, Stage};
+use record::{
+    Arm, Base, Cell, CellRecord, ControlRecord, Edit, Place, Predicted, ReferenceSample, RunEvent, Sample, StageName,
+    TensorEvidence,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use worker::{ChunkWork, Event, Job};
-use worker::{InHand, LinkFactory, Session, SessionError};
+use worker::{CellSpec, Event, InHand, Job, LinkFactory, Session, SessionError};
 
-/// A worker may die this often over the same work.
+/// How often a worker may die over the same work.
 const MAX_DEATHS: usize = 2;
 
-/// A step of the method, with a gate behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    Controls,
-    OneLayer,
-    EachLayer,
-    AllLayers,
-}
-
-impl Phase {
-    pub(crate) const ALL: [Phase; 4] = [Phase::Controls, Phase::OneLayer, Phase::EachLayer, Phase::AllLayers];
-
-    pub(crate) fn stage(self) -> Stage {
-        match self {
-            Phase::Controls => Stage::Controls,
-            Phase::OneLayer => Stage::OneLayer,
-            Phase::EachLayer => Stage::EachLayer,
-            Phase::AllLayers => Stage::AllLayers,
-        }
-    }
-
-    /// The windows of a cell that this step measures. Controls are measured on the layer cells' windows first, so that
-    /// the gate opens or closes early; the rest of the jitter and the single parts share their reference passes with the whole-target cells.
-    fn windows(self, cell: &Cell, layer_chunks: usize) -> &[usize] {
-        match (self, cell.stage) {
-            (Phase::Controls, Stage::Controls) => &cell.chunks[..cell.chunks.len().min(layer_chunks)],
-            (Phase::AllLayers, Stage::Controls | Stage::EachPart) => &cell.chunks,
-            (phase, stage) if phase.stage() == stage => &cell.chunks,
-            _ => &[],
-        }
-    }
-}
-
-/// Where events go: to the journal and to whoever watches.
+/// The outlet of events: the journal, and whoever watches.
 pub(crate) struct Outlet<'a> {
     pub(crate) store: Store,
     sink: &'a mut dyn FnMut(&RunEvent),
     done: usize,
     total: usize,
-    /// Units of the models that come after this one.
+    /// The passes of the models that come after this one.
     pub(crate) later: usize,
 }
 
@@ -76,22 +45,22 @@ impl<'a> Outlet<'a> {
         Ok(())
     }
 
-    fn progress(&mut self, model: &str, stage: Stage) -> Result<(), RunError> {
+    fn progress(&mut self, model: &str, stage: &StageName) -> Result<(), RunError> {
         self.done += 1;
         let (done, total) = (self.done, self.total.max(self.done));
-        self.say(RunEvent::Progress { done, total, model: model.into(), stage })
+        self.say(RunEvent::Progress { done, total, model: model.into(), stage: stage.clone() })
     }
 }
 
-/// One model being measured: its cells, and what is there of them.
+/// One model that is being measured: its cells, and what the store has of them.
 pub(crate) struct Bench<'a> {
     index: usize,
     prepared: &'a Prepared,
     engine: &'a LockedEngine,
     key: ModelKey<'a>,
     census: &'a Census,
+    steps: Vec<Step>,
     cells: Vec<Cell>,
-    layer_chunks: usize,
     samples: BTreeMap<String, CellSamples>,
     references: BTreeMap<String, BTreeMap<usize, ReferenceSample>>,
     failures: BTreeMap<String, String>,
@@ -100,7 +69,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Takes up what the store has.
+    /// Takes up what the store has of a model's cells.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         index: usize,
@@ -108,6 +77,7 @@ impl<'a> Bench<'a> {
         engine: &'a LockedEngine,
         key: ModelKey<'a>,
         census: &'a Census,
+        steps: Vec<Step>,
         cells: Vec<Cell>,
         store: &Store,
         faults: &[Fault],
@@ -140,7 +110,7 @@ impl<'a> Bench<'a> {
             engine,
             key,
             census,
-            layer_chunks: prepared.plan().layer_chunks.min(engine.chunk_blake3.len()),
+            steps,
             samples,
             references,
             failures: BTreeMap::new(),
@@ -159,7 +129,7 @@ impl<'a> Bench<'a> {
         self.prepared.name(self.index)
     }
 
-    /// Cells to be measured; one that stands in two stages counts once.
+    /// The number of cells. One that stands in two stages counts once.
     pub(crate) fn n_cells(&self) -> usize {
         self.first_cells().count()
     }
@@ -168,20 +138,25 @@ impl<'a> Bench<'a> {
         &self.samples
     }
 
-    /// A worker has measured something in this process.
+    /// Whether a worker has measured something in this process.
     pub(crate) fn has_measured(&self) -> bool {
         self.has_measured
     }
 
-    pub(crate) fn has_cells_in(&self, stage: Stage) -> bool {
-        self.cells.iter().any(|cell| cell.stage == stage)
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether a stage of the step has cells on this model.
+    pub(crate) fn has_cells_in(&self, step: &Step) -> bool {
+        self.cells.iter().any(|cell| step.stages.contains(&cell.stage))
     }
 
     pub(crate) fn n_finished(&self) -> usize {
         self.first_cells().filter(|cell| self.is_complete(cell)).count()
     }
 
-    /// Cells that are finished or have failed, in the order of the method.
+    /// The cells that are finished or have failed, in the order of the method.
     pub(crate) fn records(&self) -> Vec<CellRecord> {
         self.cells.iter().filter_map(|cell| self.record(cell)).collect()
     }
@@ -198,23 +173,23 @@ impl<'a> Bench<'a> {
         .controls()
     }
 
-    /// Windows of cells and references that are still to be measured if every gate opens.
-    pub(crate) fn units_left(&self) -> usize {
-        let mut seen = BTreeSet::new();
-        let mut units = 0;
-        for phase in Phase::ALL {
-            for base in self.bases(phase) {
-                let mut chunks = BTreeSet::new();
-                for (cell, missing) in self.missing(phase, &base) {
-                    let new: Vec<usize> =
-                        missing.into_iter().filter(|chunk| seen.insert((cell.key.as_str(), *chunk))).collect();
-                    units += new.len();
-                    chunks.extend(new);
-                }
-                units += chunks.len();
-            }
-        }
-        units
+    fn outstanding(&self) -> Vec<Unit> {
+        outstanding(&self.steps, &self.cells, &self.samples, &self.failures)
+    }
+
+    /// What is outstanding of one step, one piece of work for each reference.
+    fn works(&self, step: usize) -> Vec<Work<'_>> {
+        let units: Vec<Unit> = self.outstanding().into_iter().filter(|unit| unit.step == step).collect();
+        jobs(&units, &self.cells)
+    }
+
+    fn work_on(&self, step: usize, base: &Base) -> Option<Work<'_>> {
+        self.works(step).into_iter().find(|work| work.base == base)
+    }
+
+    /// The passes through the model that are left if every gate opens.
+    pub(crate) fn passes_left(&self) -> usize {
+        jobs(&self.outstanding(), &self.cells).iter().map(Work::passes).sum()
     }
 
     pub(crate) fn add_fault(&mut self, fault: Fault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
@@ -227,41 +202,42 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Measures what is missing of a step.
+    /// Measures what is outstanding of a step.
     pub(crate) fn measure(
         &mut self,
-        phase: Phase,
+        step: usize,
         workers: &dyn LinkFactory,
         session: &mut Option<Session>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
-        let bases = self.bases(phase);
-        let cells = bases.iter().map(|base| self.missing(phase, base).len()).sum();
-        outlet.say(RunEvent::StageStarted { model: self.model().into(), stage: phase.stage(), cells })?;
+        let works = self.works(step);
+        let cells = works.iter().map(|work| work.cells.len()).sum();
+        let bases: Vec<Base> = works.into_iter().map(|work| work.base.clone()).collect();
+        let (model, stage) = (self.model().into(), self.steps[step].name.clone());
+        outlet.say(RunEvent::StageStarted { model, stage, cells })?;
         for base in bases {
-            self.measure_base(phase, &base, workers, session, outlet)?;
+            self.measure_base(step, &base, workers, session, outlet)?;
         }
         Ok(())
     }
 
     fn measure_base(
         &mut self,
-        phase: Phase,
+        step: usize,
         base: &Base,
         workers: &dyn LinkFactory,
         session: &mut Option<Session>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
+        let stage = self.steps[step].name.clone();
         let mut deaths: BTreeMap<Option<String>, usize> = BTreeMap::new();
         loop {
-            let (cells, chunks) = self.job(phase, base);
-            if cells.is_empty() {
-                return Ok(());
-            }
+            let Some(Work { cells, windows, .. }) = self.work_on(step, base) else { return Ok(()) };
             let keys: Vec<String> = cells.iter().map(|cell| cell.key.clone()).collect();
-            outlet.total = outlet.done + self.units_left() + outlet.later;
+            let cells: Vec<CellSpec> = cells.into_iter().map(cells::spec).collect();
+            outlet.total = outlet.done + self.passes_left() + outlet.later;
             let model = self.model().to_string();
-            outlet.say(RunEvent::Measuring { model, arm: base.arm, cells: cells.len(), chunks: chunks.len() })?;
+            outlet.say(RunEvent::Measuring { model, arm: base.arm, cells: cells.len(), chunks: windows.len() })?;
 
             let mut at_hand = match self.session(workers, session.take(), outlet) {
                 Ok(at_hand) => at_hand,
@@ -269,10 +245,9 @@ impl<'a> Bench<'a> {
                 Err(error) => return Err(error),
             };
             self.has_measured = true;
-            let cells = cells.iter().map(cells::spec).collect();
-            let job = Job::Measure { base: base.clone(), cells, chunks, trace: false };
+            let job = Job::Measure { base: base.clone(), cells, chunks: windows, trace: false };
             let reference = self.key.of_reference(base);
-            let heard = at_hand.hear(&job, &mut |event| self.take(phase, base.arm, &reference, event, outlet));
+            let heard = at_hand.hear(&job, &mut |event| self.take(&stage, base.arm, &reference, event, outlet));
             match heard {
                 Err(RunError::Session(SessionError::Died { died, in_hand, .. })) => {
                     let culprit = match in_hand {
@@ -308,12 +283,13 @@ impl<'a> Bench<'a> {
                 Ok(()) => {}
             }
             *session = Some(at_hand);
-            let forgotten: Vec<String> = self.job(phase, base).0.into_iter().map(|cell| cell.key).collect();
+            let forgotten = self.work_on(step, base).map_or(Vec::new(), |work| work.cells);
+            let forgotten: Vec<String> = forgotten.into_iter().map(|cell| cell.key.clone()).collect();
             return self.fail_all(&forgotten, "the worker ended the measurement without it", outlet);
         }
     }
 
-    /// The session at hand, or a fresh one with the model and the very tokens of the lock.
+    /// The session at hand, or a fresh one that has the model and the very tokens of the lock.
     fn session(
         &self,
         workers: &dyn LinkFactory,
@@ -336,10 +312,10 @@ impl<'a> Bench<'a> {
         Ok(fresh)
     }
 
-    /// Takes in one event of a measure job.
+    /// Keeps what one event of a job brings.
     fn take(
         &mut self,
-        phase: Phase,
+        stage: &StageName,
         arm: Arm,
         reference: &str,
         event: Event,
@@ -350,12 +326,12 @@ impl<'a> Bench<'a> {
             Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text }),
             Event::Reference(sample) => {
                 self.take_reference(reference, sample, outlet)?;
-                outlet.progress(self.model(), phase.stage())
+                outlet.progress(self.model(), stage)
             }
             Event::Applied { cell, tensors } => self.take_applied(&cell, tensors, outlet),
             Event::Sample(sample) => {
                 self.take_sample(reference, sample, outlet)?;
-                outlet.progress(self.model(), phase.stage())
+                outlet.progress(self.model(), stage)
             }
             Event::CellFailed { cell, why } => self.fail(&cell, &why, outlet),
             // The session lets through nothing else that this job did not ask for.
@@ -440,7 +416,7 @@ impl<'a> Bench<'a> {
                 outlet.say(RunEvent::CellDone {
                     model: self.model().into(),
                     key,
-                    stage: cell.stage,
+                    stage: cell.stage.clone(),
                     role: cell.role,
                     arm: cell.base.arm,
                     target: cell.target.clone(),
@@ -466,48 +442,7 @@ impl<'a> Bench<'a> {
         keys.iter().try_for_each(|key| self.fail(key, why, outlet))
     }
 
-    /// References of a step, in the order of the method.
-    fn bases(&self, phase: Phase) -> Vec<Base> {
-        let mut bases: Vec<Base> = Vec::new();
-        for cell in &self.cells {
-            if !phase.windows(cell, self.layer_chunks).is_empty() && !bases.contains(&cell.base) {
-                bases.push(cell.base.clone());
-            }
-        }
-        bases
-    }
-
-    /// Cells with windows that a step still has to measure. A key that stands in two stages counts once.
-    fn missing(&self, phase: Phase, base: &Base) -> Vec<(&Cell, Vec<usize>)> {
-        let mut seen = BTreeSet::new();
-        self.cells
-            .iter()
-            .filter(|cell| cell.base == *base && !self.failures.contains_key(&cell.key))
-            .filter_map(|cell| {
-                let there = &self.samples.get(&cell.key)?.by_chunk;
-                let missing: Vec<usize> = phase
-                    .windows(cell, self.layer_chunks)
-                    .iter()
-                    .copied()
-                    .filter(|chunk| !there.contains_key(chunk))
-                    .collect();
-                (!missing.is_empty() && seen.insert(&cell.key)).then_some((cell, missing))
-            })
-            .collect()
-    }
-
-    /// What is missing, turned from cells to windows: all cells of one window share its reference.
-    fn job(&self, phase: Phase, base: &Base) -> (Vec<Cell>, Vec<ChunkWork>) {
-        let missing = self.missing(phase, base);
-        let mut by_chunk: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (index, (_, chunks)) in missing.iter().enumerate() {
-            chunks.iter().for_each(|chunk| by_chunk.entry(*chunk).or_default().push(index));
-        }
-        let chunks = by_chunk.into_iter().map(|(chunk, cells)| ChunkWork { chunk, cells }).collect();
-        (missing.into_iter().map(|(cell, _)| cell.clone()).collect(), chunks)
-    }
-
-    /// Cells without those whose key came before: the file of a key says the first stage it stands in.
+    /// The cells without those whose key came before: the file of a key names the first stage it stands in.
     fn first_cells(&self) -> impl Iterator<Item = &Cell> {
         let mut seen = BTreeSet::new();
         self.cells.iter().filter(move |cell| seen.insert(&cell.key))

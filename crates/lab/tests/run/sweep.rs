@@ -3,7 +3,7 @@
 use crate::bench::{Faults, Norms, Room, Workers};
 use eval::EngineSettings;
 use lab::cell::Cell;
-use lab::record::{Role, Stage};
+use lab::record::{Extent, Role, StageName};
 use lab::sweep::{Sweep, SweepError, SweepEvent, sweep};
 use record::{Arm, Base, Carrier, Edit};
 use worker::{Session, SessionError, SessionRequest};
@@ -31,7 +31,8 @@ fn swept(workers: &Workers) -> (Result<Sweep, SweepError>, usize) {
     let base = Base { arm: Arm::Exact, carried: Vec::new() };
     let cell = |(layer, scheme): (usize, &&str)| Cell {
         key: format!("layer {layer}"),
-        stage: Stage::EachLayer,
+        stage: StageName::of("each_layer"),
+        extent: Extent::Layer,
         role: Role::Variant,
         target: "ffn_norm".into(),
         scheme: (*scheme).into(),

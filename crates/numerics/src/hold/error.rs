@@ -1,7 +1,7 @@
 //! Why a tensor could not be fake-quantized.
 
 use super::part::Together;
-use crate::codec::{CodecError, with_hint};
+use crate::codec::CodecError;
 use crate::format::group::RangeOverflow;
 use crate::scheme::imatrix::ImatrixError;
 use std::fmt;
@@ -142,7 +142,7 @@ impl FakeQuantError {
 
 impl fmt::Display for FakeQuantError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        with_hint(f, &self.words(), self.hint())
+        words::with_hint(f, &self.words(), self.hint())
     }
 }
 

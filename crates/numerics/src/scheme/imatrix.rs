@@ -8,7 +8,6 @@
 //!
 //! The reader of a file brings its contents into this form.
 
-use crate::codec::with_hint;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -61,7 +60,7 @@ impl ImatrixError {
 
 impl fmt::Display for ImatrixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        with_hint(f, &self.words(), Some(self.hint().into()))
+        words::with_hint(f, &self.words(), Some(self.hint().into()))
     }
 }
 

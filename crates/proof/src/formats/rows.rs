@@ -74,7 +74,7 @@ fn has_signed_scales(row: &FormatInfo) -> bool {
 /// others.
 const LEVELS: &str = "-1.5 -0.7 -0.25 -0.1 0 0.125 0.3 0.6 1 14";
 
-/// The scheme with [`LEVELS`] for the contents of its file, if it names one.
+/// The scheme with `LEVELS` for the contents of its file, if it names one.
 ///
 /// # Errors
 /// In words, when the levels are not a codebook.

@@ -2,7 +2,7 @@
 
 use super::{Subject, check};
 use crate::check::{Area, Check, Status, Tally};
-use eval::{Engine, EngineError, Hook, Prefix, Token};
+use eval::{Ask, Engine, EngineError, Hook, Prefix, Sequence, Token};
 use lab::protocol::{Carrier, Event};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,8 @@ pub(super) fn hooked_logits(
     hooks: &[Hook<'_>],
 ) -> Result<Vec<f32>, EngineError> {
     let out: Mutex<Vec<f32>> = Mutex::default();
-    engine.decode_hooked(&[window], first_output, prefix, hooks, &|_, logits| {
+    let sequences = [Sequence { tokens: window, first_output }];
+    engine.pass(&Ask { prefix, hooks, ..Ask::of(&sequences) }, &|_, logits| {
         *out.lock().unwrap_or_else(PoisonError::into_inner) = logits.to_vec();
     })?;
     Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -56,7 +57,7 @@ pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
                 continue;
             };
             let stored = subject.pipeline.read_tensor(&subject.file, tensor).map_err(|error| error.to_string())?;
-            let (ty, bytes) = engine.read_weight(name).map_err(words)?;
+            let (ty, bytes) = engine.read_weight(name, None).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case(tensor.ty.name()) && bytes == stored, || {
                 format!("{name}: {ty} in the engine, {} in the file, and the bytes are other ones", tensor.ty.name())
             });
@@ -80,8 +81,8 @@ pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
             let n: u64 = weight.ok_or_else(|| format!("the graph has no {name}"))?.ne.iter().product();
             // No two values are alike, so that a row or a block out of place is seen.
             let bytes: Vec<u8> = (0..n).flat_map(|i| (0.5f32 + i as f32 / n as f32).to_le_bytes()).collect();
-            engine.swap_weight(name, "f32", Arc::new(bytes.clone())).map_err(words)?;
-            let (ty, found) = engine.read_weight(name).map_err(words)?;
+            engine.swap_weight(name, None, "f32", Arc::new(bytes.clone())).map_err(words)?;
+            let (ty, found) = engine.read_weight(name, None).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case("f32") && found == bytes, || {
                 format!("{name}: other bytes are read back")
             });
@@ -95,7 +96,7 @@ pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
             });
             let during = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
             tally.hold(during != before, || format!("{name} was overwritten, and no logit changed"));
-            engine.restore_weight(name).map_err(words)?;
+            engine.restore_weight(name, None).map_err(words)?;
             tally.hold(hashes(&*engine)? == everything, || format!("{name} was restored, and weights are other ones"));
             let after = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
             bits_agree(tally, &format!("after {name} was restored"), &after, &before);
@@ -107,7 +108,7 @@ pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
 /// The type and the hash of every weight, by name.
 fn hashes(engine: &dyn Engine) -> Result<BTreeMap<String, String>, String> {
     let one = |name: &str| {
-        let (ty, bytes) = engine.read_weight(name).map_err(words)?;
+        let (ty, bytes) = engine.read_weight(name, None).map_err(words)?;
         Ok((name.to_owned(), format!("{ty} {}", blake3::hash(&bytes).to_hex())))
     };
     engine.weights().iter().map(|weight| one(&weight.name)).collect()

@@ -73,7 +73,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
                         times(&mut values);
                     }
                     let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                    engine.swap_weight(name, "f32", Arc::new(bytes)).map_err(words)?;
+                    engine.swap_weight(name, None, "f32", Arc::new(bytes)).map_err(words)?;
                 }
                 Ok(())
             };
@@ -88,7 +88,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
             swap(&mut *engine, true)?;
             let swapped = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
             for name in weights.iter().chain(&weights) {
-                engine.restore_weight(name).map_err(words)?;
+                engine.restore_weight(name, None).map_err(words)?;
             }
             let what = format!("{node} times {factor}, against {} times {factor}", weights.join(" and "));
             bits_agree(tally, &what, &hooked, &swapped);
@@ -215,34 +215,34 @@ pub(super) fn a_use_is_changed_alone(subject: &Subject<'_>) -> Check {
         let rows = before.chunks_exact(n_vocab);
         let given: Vec<f32> = rows.flat_map(|row| [&row[1..], &row[..1]].concat()).collect();
         for (name, used_as, wanted) in [(TOKEN_EMBD, WeightUse::Lookup, &looked_up), (head, WeightUse::Head, &given)] {
-            let (ty, bytes) = engine.read_weight(name).map_err(words)?;
+            let (ty, bytes) = engine.read_weight(name, None).map_err(words)?;
             let turned = turned_by_a_row(&bytes, n_vocab);
-            engine.swap_use(name, used_as, &ty, turned.clone()).map_err(words)?;
-            let reads = engine.read_use(name, used_as).map_err(words)?.1 == *turned;
+            engine.swap_weight(name, Some(used_as), &ty, turned.clone()).map_err(words)?;
+            let reads = engine.read_weight(name, Some(used_as)).map_err(words)?.1 == *turned;
             tally.hold(reads, || format!("{name} as {used_as:?}: other bytes are read back"));
-            let whole = engine.read_weight(name).map_err(words)?.1 == bytes;
+            let whole = engine.read_weight(name, None).map_err(words)?.1 == bytes;
             tally.hold(whole, || format!("{name} was changed as {used_as:?} alone, and is changed as a whole"));
             let found = run(&mut *engine, &window)?;
             bits_agree(tally, &format!("{name} turned as {used_as:?}"), &found, wanted);
-            engine.restore_use(name, used_as).map_err(words)?;
-            let reads = engine.read_use(name, used_as).map_err(words)?.1 == bytes;
+            engine.restore_weight(name, Some(used_as)).map_err(words)?;
+            let reads = engine.read_weight(name, Some(used_as)).map_err(words)?.1 == bytes;
             tally.hold(reads, || format!("{name} was restored as {used_as:?}, and has other bytes"));
             let after = run(&mut *engine, &window)?;
             bits_agree(tally, &format!("after {name} was restored as {used_as:?}"), &after, &before);
         }
         if head == TOKEN_EMBD {
-            let (ty, bytes) = engine.read_weight(head).map_err(words)?;
+            let (ty, bytes) = engine.read_weight(head, None).map_err(words)?;
             let turned = turned_by_a_row(&bytes, n_vocab);
             for used_as in [WeightUse::Lookup, WeightUse::Head] {
-                engine.swap_use(head, used_as, &ty, turned.clone()).map_err(words)?;
+                engine.swap_weight(head, Some(used_as), &ty, turned.clone()).map_err(words)?;
             }
             let both = run(&mut *engine, &window)?;
             for used_as in [WeightUse::Lookup, WeightUse::Head] {
-                engine.restore_use(head, used_as).map_err(words)?;
+                engine.restore_weight(head, Some(used_as)).map_err(words)?;
             }
-            engine.swap_weight(head, &ty, turned).map_err(words)?;
+            engine.swap_weight(head, None, &ty, turned).map_err(words)?;
             let whole = run(&mut *engine, &window)?;
-            engine.restore_weight(head).map_err(words)?;
+            engine.restore_weight(head, None).map_err(words)?;
             bits_agree(tally, "both uses turned, against the whole matrix", &both, &whole);
         }
         Ok(())
@@ -284,7 +284,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
             swap_picks(subject, &mut *engine, true)?;
             let variant = hidden_states(&mut *engine, window, subject.first_scored())?;
             for pick in subject.picks.iter().chain(&subject.picks) {
-                engine.restore_weight(&pick.name).map_err(words)?;
+                engine.restore_weight(&pick.name, None).map_err(words)?;
             }
             tally.hold(sample.residual.len() == n_layer, || {
                 format!("window {}: {} layers of {n_layer} are traced", sample.chunk, sample.residual.len())
@@ -326,7 +326,7 @@ fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> 
             done.map_err(|error| error.to_string())?;
         }
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        engine.swap_weight(&pick.name, "f32", Arc::new(bytes)).map_err(words)?;
+        engine.swap_weight(&pick.name, None, "f32", Arc::new(bytes)).map_err(words)?;
     }
     Ok(())
 }

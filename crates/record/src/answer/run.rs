@@ -1,6 +1,6 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{Arm, ControlRecord, Stage, Verdict};
+use crate::{Arm, ControlRecord, Extent, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,9 @@ pub struct VariantVerdict {
     /// The layers that were touched; empty where the target has none.
     pub layers: Vec<u32>,
     /// The place in the method.
-    pub stage: Stage,
+    pub stage: StageName,
+    /// How much of the target it covers.
+    pub extent: Extent,
     /// The kernels.
     pub arm: Arm,
     /// The number of windows.

@@ -1,5 +1,5 @@
 //! A small file put in place: temporary file → fsync → rename → fsync of the folder. A reader sees the whole file or none,
-//! also after a power cut. Model files, which are large, have a way of their own in `gguf` (decision 0034).
+//! also after a power cut. Model files, which are large, have a way of their own in `gguf` (decision 0033).
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};

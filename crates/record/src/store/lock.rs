@@ -4,6 +4,7 @@ use super::STORE_FORMAT;
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
 use crate::format::Format;
+use crate::plan::PlanStage;
 use crate::run::{CorpusRecord, Question};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub struct RunIdentity {
     pub layer_chunks: usize,
     /// Seeds of the jitter.
     pub jitter_seeds: Vec<u64>,
+    /// The stages, where they are not those of the presets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<PlanStage>,
     /// Pinned settings.
     pub settings: EngineSettings,
     /// The text.
@@ -130,10 +134,15 @@ impl RunIdentity {
 fn first_difference(place: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
     use serde_json::Value;
     match (a, b) {
-        (Value::Object(a), Value::Object(b)) => a.iter().find_map(|(key, value)| {
-            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            first_difference(&place, value, b.get(key).unwrap_or(&Value::Null))
-        }),
+        (Value::Object(a), Value::Object(b)) => {
+            // What is left out on one side stands on the other.
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            let of = |object: &serde_json::Map<String, Value>, key| object.get(key).cloned().unwrap_or(Value::Null);
+            keys.into_iter().find_map(|key| {
+                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                first_difference(&place, &of(a, key), &of(b, key))
+            })
+        }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).enumerate().find_map(|(i, (a, b))| first_difference(&format!("{place}[{i}]"), a, b))
         }

@@ -2,7 +2,8 @@
 
 use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
-use record::{Arm, ArmVerdict, ModelRecord, RunRecord, Verdict};
+use record::Arm;
+use record::{ArmVerdict, ModelRecord, RunRecord, Verdict};
 use words::divergence;
 
 pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {

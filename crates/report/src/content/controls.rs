@@ -1,7 +1,8 @@
 //! The controls: what was expected, what was found, and whether they held.
 
 use crate::document::{Block, Table, Text};
-use record::{Arm, ControlRecord, ModelRecord, RunRecord};
+use record::Arm;
+use record::{ControlRecord, ModelRecord, RunRecord};
 
 const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
 

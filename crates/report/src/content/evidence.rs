@@ -2,7 +2,8 @@
 
 use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
-use record::{Arm, EvidenceChain, JudgedCell, ModelRecord, Predicted, TensorEvidence};
+use record::{Arm, TensorEvidence};
+use record::{EvidenceChain, JudgedCell, ModelRecord, Predicted};
 use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {

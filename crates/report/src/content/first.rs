@@ -3,7 +3,8 @@
 use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
-use record::{FLOOR_FACTOR, ModelRecord, RunRecord};
+use record::FLOOR_FACTOR;
+use record::{ModelRecord, RunRecord};
 use words::{of, plural};
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {

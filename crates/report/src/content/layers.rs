@@ -3,7 +3,9 @@
 use super::{arms, phrase};
 use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
-use record::{Arm, FLOOR_FACTOR, JudgedCell, ModelRecord, Role, Stage};
+use record::Arm;
+use record::FLOOR_FACTOR;
+use record::{Extent, JudgedCell, ModelRecord, Role};
 use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
@@ -28,7 +30,7 @@ fn layer_cells(model: &ModelRecord, arm: Arm) -> Vec<&JudgedCell> {
         // The layer of the one-layer stage comes round again with each layer.
         if cell.arm == arm
             && cell.role == Role::Variant
-            && matches!(cell.stage, Stage::OneLayer | Stage::EachLayer)
+            && cell.extent() == Extent::Layer
             && !cells.iter().any(|seen| seen.cell.key == cell.key)
         {
             cells.push(judged);

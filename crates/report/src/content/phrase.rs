@@ -1,6 +1,7 @@
 //! The phrases for what is enumerated and measured.
 
-use record::{Arm, Carrier, CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role, Stage};
+use record::{Arm, Carrier};
+use record::{CellRecord, Estimate, EvidenceChain, Extent, Floor, Measured, Predicted, Role};
 use words::{divergence, perplexity_ratio, plus_minus, share, times};
 
 /// What an arm is, in one sentence.
@@ -18,7 +19,7 @@ pub(super) fn arm_explained(arm: Arm) -> &'static str {
 /// What a cell is, for the first column of a table.
 pub(super) fn cell(cell: &CellRecord) -> String {
     match cell.role {
-        Role::Variant if cell.stage == Stage::EachPart => format!("variant, {} alone", cell.target),
+        Role::Variant if cell.extent() == Extent::Part => format!("variant, {} alone", cell.target),
         Role::Variant => "variant".into(),
         Role::AA => "A/A: reference once more".into(),
         Role::Identity => match cell.edits.first().map(|edit| edit.carrier) {

@@ -2,17 +2,15 @@
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
-use record::{Arm, Floor, JudgedCell, ModelRecord, Role, Stage};
+use record::Arm;
+use record::{Extent, Floor, JudgedCell, ModelRecord, Role};
 use words::{count, divergence, of, perplexity, standard_error};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
-    let mut cells: Vec<&JudgedCell> = model
-        .cells
-        .iter()
-        .filter(|j| j.cell.arm == arm && matches!(j.cell.stage, Stage::AllLayers | Stage::EachPart | Stage::Controls))
-        .collect();
+    let mut cells: Vec<&JudgedCell> =
+        model.cells.iter().filter(|j| j.cell.arm == arm && j.cell.extent() != Extent::Layer).collect();
     // The variant first, then its parts; the rest in the order of the method.
-    cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.stage != Stage::AllLayers));
+    cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.extent() != Extent::Whole));
     let mut blocks = vec![
         Block::Heading { level: 3, text: format!("The whole target, {} arm", arm.name()).into() },
         Block::Paragraph(phrase::arm_explained(arm).into()),

@@ -6,7 +6,7 @@ use crate::loaded::Loaded;
 use crate::protocol::{AttentionSample, CellSpec, Event};
 use crate::serve::{JobError, Worker, lock, report_impossible};
 use eval::window::first_scored;
-use eval::{EngineError, HeadShift, Hook, Prefix, Token};
+use eval::{Ask, EngineError, HeadShift, Hook, Sequence, Token};
 use record::{Base, Edit};
 use std::io::Write;
 use std::sync::Mutex;
@@ -97,7 +97,8 @@ fn run(
     let edits = activations.iter().zip(&edits).map(|(edit, replace)| Hook { node: edit.node(), replace });
     let looks = layers.iter().zip(&looks).map(|((_, node), replace)| Hook { node, replace });
     let hooks: Vec<Hook<'_>> = edits.chain(looks).collect();
-    loaded.engine.decode_hooked(&[window], first_scored(n_ctx), Prefix::Full, &hooks, &|_, _| {})
+    let window = [Sequence { tokens: window, first_output: first_scored(n_ctx) }];
+    loaded.engine.pass(&Ask { hooks: &hooks, ..Ask::of(&window) }, &|_, _| {}).map(drop)
 }
 
 /// Heads of one layer, over all parts of a window; each part has up to `n_ubatch` of its `n_window` queries.

@@ -4,7 +4,7 @@ use crate::loaded::Loaded;
 use crate::protocol::{CellSpec, ChoiceSample, Event};
 use crate::serve::{CellError, JobError, Worker};
 use eval::choices::{ChoiceTokens, log_likelihood, tokens_of};
-use eval::{EngineError, Sequence};
+use eval::{Ask, EngineError, Sequence};
 use record::{Base, Place};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -50,8 +50,9 @@ impl<W: Write> Worker<'_, W> {
                 tokens_of(task, choices, n_ctx).map_err(|error| refuse(error.to_string()))
             })
             .collect::<Result<Vec<_>, JobError>>()?;
-        self.on_base(loaded, base, cells, |worker, loaded, _| {
-            match worker.score_tasks(loaded, None, &tokens) {
+        self.on_base(loaded, base, cells, |worker, loaded, memory| {
+            let n_parallel = memory.n_contexts;
+            match worker.score_tasks(loaded, n_parallel, None, &tokens) {
                 Ok(()) => {}
                 Err(Unscored::Gone(error)) => return Err(JobError::Gone(error)),
                 Err(Unscored::Cell(error)) => {
@@ -60,7 +61,7 @@ impl<W: Write> Worker<'_, W> {
             }
             for cell in cells {
                 let depth = loaded.depth();
-                let scored = worker.tasks_of_cell(loaded, base, cell, &tokens);
+                let scored = worker.tasks_of_cell(loaded, n_parallel, base, cell, &tokens);
                 loaded.unwind(depth)?;
                 match scored {
                     Ok(()) => {}
@@ -77,6 +78,7 @@ impl<W: Write> Worker<'_, W> {
     fn tasks_of_cell(
         &mut self,
         loaded: &mut Loaded,
+        n_parallel: usize,
         base: &Base,
         cell: &CellSpec,
         tokens: &[ChoiceTokens],
@@ -90,13 +92,14 @@ impl<W: Write> Worker<'_, W> {
             evidence.push(found);
         }
         self.say(&Event::Applied { cell: cell.key.clone(), tensors: evidence }).map_err(Unscored::Gone)?;
-        self.score_tasks(loaded, Some(&cell.key), tokens)
+        self.score_tasks(loaded, n_parallel, Some(&cell.key), tokens)
     }
 
     /// Every task with the weights now in place.
     fn score_tasks(
         &mut self,
         loaded: &mut Loaded,
+        n_parallel: usize,
         cell: Option<&str>,
         tokens: &[ChoiceTokens],
     ) -> Result<(), Unscored> {
@@ -113,7 +116,7 @@ impl<W: Write> Worker<'_, W> {
             let endings: Vec<&[i32]> =
                 tasks.iter().flat_map(|task| task.choices.iter().map(|tokens| &tokens[task.n_shared..])).collect();
             let scores: Mutex<BTreeMap<usize, Option<f64>>> = Mutex::default();
-            loaded.engine.decode_each(&sequences, &|index, logits| {
+            loaded.engine.pass(&Ask { n_parallel, ..Ask::of(&sequences) }, &|index, logits| {
                 let found = log_likelihood(logits, n_vocab, endings[index]);
                 scores.lock().unwrap_or_else(PoisonError::into_inner).insert(index, found);
             })?;

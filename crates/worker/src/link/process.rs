@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_assay_stops_is_said_to_have_been_stopped_by_assay() {
-        let died = shell("echo hello; sleep 60").recv().expect_err("no event");
+        let died = shell("echo hello; exec sleep 60").recv().expect_err("no event");
         assert_eq!(died.cause, Some(DeathCause::StoppedByAssay), "{died}");
         assert!(died.what.contains("hello") && died.to_string().contains("stopped by assay"), "{died}");
     }

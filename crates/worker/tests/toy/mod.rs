@@ -1,8 +1,9 @@
 //! An engine small enough to follow by hand: h = Σ embeddings so far, each layer h ← tanh(h · norm), logits = output · h.
 
 use eval::{
-    ChatMessage, Engine, EngineError, EngineInfo, EngineMemory, EngineSettings, Hook, LayerError, NodeInfo,
-    NonFiniteNode, Prefix, Token, WatchedActivation, WeightInfo, WeightUse,
+    Ask, ChatMessage, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError, Memory, NodeInfo,
+    NonFiniteNode, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WatchedActivation, WeightInfo, WeightUse,
+    Weights,
 };
 use half::f16;
 use std::collections::BTreeMap;
@@ -32,13 +33,9 @@ pub struct Toy {
     stacks: BTreeMap<String, Stack>,
     n_parallel: usize,
     fault: Fault,
-    watch: Vec<String>,
-    seen: Vec<Vec<WatchedActivation>>,
     /// Hidden states entering each layer: `[slot][layer][position][n_embd]`.
     states: Vec<Vec<Vec<[f32; N_EMBD]>>>,
     nodes: Vec<NodeInfo>,
-    is_traced: bool,
-    errors: Vec<Vec<LayerError>>,
 }
 
 /// Deterministic values between −1 and 1 that are no short binary fractions.
@@ -86,23 +83,21 @@ impl Toy {
                 .collect(),
             n_parallel,
             fault,
-            watch: Vec::new(),
-            seen: Vec::new(),
             states: vec![Vec::new(); n_parallel],
             nodes: (0..N_LAYER)
                 .map(|layer| NodeInfo { name: format!("l_out-{layer}"), op: "UNARY".into(), ty: "f32".into() })
                 .collect(),
-            is_traced: false,
-            errors: vec![Vec::new(); n_parallel],
         }
     }
 
-    fn uses(&self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
+    fn uses(&self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError> {
         let expected = match used_as {
-            WeightUse::Lookup => "token_embd.weight",
-            WeightUse::Head => "output.weight",
+            None => name,
+            Some(WeightUse::Lookup) => "token_embd.weight",
+            Some(WeightUse::Head) => "output.weight",
         };
-        if name == expected { Ok(()) } else { Err(EngineError::NotUsedSo { name: name.into(), used_as }) }
+        let refused = used_as.filter(|_| name != expected);
+        refused.map_or(Ok(()), |used_as| Err(EngineError::NotUsedSo { name: name.into(), used_as }))
     }
 
     fn values(&self, name: &str) -> Vec<f32> {
@@ -113,15 +108,10 @@ impl Toy {
         }
     }
 
-    fn pass(
-        &mut self,
-        slot: usize,
-        window: &[Token],
-        first_output: usize,
-        prefix: Prefix,
-        hooks: &[Hook<'_>],
-    ) -> Result<Vec<f32>, EngineError> {
-        let from = if let Prefix::Reuse(layer) = prefix { layer } else { 0 };
+    /// Logits of one sequence, and what was seen of it.
+    fn compute(&mut self, slot: usize, ask: &Ask<'_>) -> Result<(Vec<f32>, Seen), EngineError> {
+        let Sequence { tokens: window, first_output } = ask.sequences[slot];
+        let from = if let Prefix::Reuse(layer) = ask.prefix { layer } else { 0 };
         let mut hidden: Vec<[f32; N_EMBD]> = if from > 0 {
             let mut state =
                 self.states[slot].get(from).cloned().ok_or_else(|| EngineError::Failed("nothing recorded".into()))?;
@@ -153,15 +143,16 @@ impl Toy {
                 }
             }
             outputs.insert(norm_name(layer), format!("{hidden:?}"));
-            for hook in hooks.iter().filter(|hook| hook.node == format!("l_out-{layer}")) {
+            for hook in ask.hooks.iter().filter(|hook| hook.node == format!("l_out-{layer}")) {
                 let mut values: Vec<f32> = hidden.iter().flatten().copied().collect();
                 (hook.replace)(slot, &mut values, N_EMBD).map_err(EngineError::Failed)?;
                 hidden = values.chunks(N_EMBD).map(|row| row.try_into().expect("a row")).collect();
             }
             entering.push(hidden.clone());
         }
-        if self.is_traced && prefix == Prefix::Full {
-            self.errors[slot] = (0..N_LAYER)
+        let mut seen = Seen::default();
+        if ask.trace && ask.prefix == Prefix::Full {
+            seen.traced = (0..N_LAYER)
                 .map(|layer| {
                     let mut error = LayerError::default();
                     for (a, b) in
@@ -174,10 +165,10 @@ impl Toy {
                 })
                 .collect();
         }
-        if prefix == Prefix::Record {
+        if ask.prefix == Prefix::Record {
             self.states[slot] = entering;
         }
-        let seen = self
+        seen.watched = ask
             .watch
             .iter()
             .map(|tensor| WatchedActivation {
@@ -185,24 +176,24 @@ impl Toy {
                 blake3: outputs.get(tensor).cloned().unwrap_or_default(),
             })
             .collect();
-        if let Some(there) = self.seen.get_mut(slot) {
-            *there = seen;
-        }
         let output = self.values("output.weight");
         let row = |h: &[f32; N_EMBD]| {
             (0..N_VOCAB)
                 .map(|v| h.iter().zip(&output[v * N_EMBD..]).map(|(a, b)| a * b).sum::<f32>() * 3.0)
                 .collect::<Vec<f32>>()
         };
-        Ok(hidden[first_output..].iter().flat_map(row).collect())
+        let logits: Vec<f32> = hidden[first_output..].iter().flat_map(row).collect();
+        let bad = logits.iter().position(|value| ask.stop_at_non_finite && !value.is_finite());
+        seen.non_finite = bad.map(|bad| NonFiniteNode {
+            node: "result_output".into(),
+            token: first_output + bad / N_VOCAB,
+            weights: vec!["output.weight".into()],
+        });
+        Ok((logits, seen))
     }
 }
 
-impl Engine for Toy {
-    fn info(&self) -> &EngineInfo {
-        &self.info
-    }
-
+impl Tokens for Toy {
     /// One token a byte, after BOS.
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
         Ok(std::iter::once(0).chain(text.bytes().map(|b| Token::from(b) % N_VOCAB as Token)).collect())
@@ -223,27 +214,15 @@ impl Engine for Toy {
     fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
         self.tokenize(&messages.iter().map(|message| message.content.as_str()).collect::<String>())
     }
+}
 
-    fn generate(
-        &mut self,
-        prompt: &[Token],
-        hooks: &[Hook<'_>],
-        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
-    ) -> Result<(), EngineError> {
-        let mut text = prompt.to_vec();
-        while text.len() < 64 {
-            let logits = self.pass(0, &text, text.len() - 1, Prefix::Full, hooks)?;
-            let Some(token) = next(&logits) else { break };
-            text.push(token);
-        }
-        Ok(())
-    }
-
+impl Weights for Toy {
     fn weights(&self) -> &[WeightInfo] {
         &self.infos
     }
 
-    fn read_weight(&self, name: &str) -> Result<(String, Vec<u8>), EngineError> {
+    fn read_weight(&self, name: &str, used_as: Option<WeightUse>) -> Result<(String, Vec<u8>), EngineError> {
+        self.uses(name, used_as)?;
         let stack = self.stacks.get(name).ok_or_else(|| EngineError::NoSuchWeight(name.into()))?;
         let (ty, bytes) = stack.last().expect("the stored bytes stay");
         let mut bytes = bytes.to_vec();
@@ -253,14 +232,22 @@ impl Engine for Toy {
         Ok((ty.clone(), bytes))
     }
 
-    fn swap_weight(&mut self, name: &str, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
+    fn swap_weight(
+        &mut self,
+        name: &str,
+        used_as: Option<WeightUse>,
+        ty: &str,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<(), EngineError> {
+        self.uses(name, used_as)?;
         let stack = self.stacks.get_mut(name).ok_or_else(|| EngineError::NoSuchWeight(name.into()))?;
         stack.push((ty.into(), bytes));
         self.infos.iter_mut().find(|w| w.name == name).expect("listed").ty = ty.into();
         Ok(())
     }
 
-    fn restore_weight(&mut self, name: &str) -> Result<(), EngineError> {
+    fn restore_weight(&mut self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError> {
+        self.uses(name, used_as)?;
         let stack = self.stacks.get_mut(name).ok_or_else(|| EngineError::NoSuchWeight(name.into()))?;
         assert!(stack.len() > 1, "{name} restored more often than swapped");
         stack.pop();
@@ -268,32 +255,49 @@ impl Engine for Toy {
         self.infos.iter_mut().find(|w| w.name == name).expect("listed").ty = ty;
         Ok(())
     }
+}
 
+impl Passes for Toy {
     fn n_parallel(&self) -> usize {
         self.n_parallel
     }
 
-    fn watch(&mut self, tensors: &[String]) {
-        self.watch = tensors.to_vec();
+    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+        let is_plain = ask.prefix == Prefix::Full && !ask.trace;
+        let n_parallel = ask.n_parallel.min(self.n_parallel);
+        assert!(is_plain || ask.sequences.len() <= n_parallel, "more windows than contexts");
+        ask.hooks.iter().try_for_each(|hook| self.find_node(hook.node))?;
+        let mut all = Vec::new();
+        for slot in 0..ask.sequences.len() {
+            let (logits, seen) = self.compute(slot, ask)?;
+            if seen.non_finite.is_none() {
+                score(slot, &logits);
+            }
+            all.push(seen);
+        }
+        Ok(all)
     }
 
-    fn watched(&self, slot: usize) -> Vec<WatchedActivation> {
-        self.seen.get(slot).cloned().unwrap_or_default()
+    fn generate(
+        &mut self,
+        prompt: &[Token],
+        hooks: &[Hook<'_>],
+        next: &mut dyn FnMut(&[f32]) -> Option<Token>,
+    ) -> Result<(), EngineError> {
+        let mut text = prompt.to_vec();
+        while text.len() < 64 {
+            let sequence = [Sequence { tokens: &text, first_output: text.len() - 1 }];
+            let (logits, _) = self.compute(0, &Ask { hooks, ..Ask::of(&sequence) })?;
+            let Some(token) = next(&logits) else { break };
+            text.push(token);
+        }
+        Ok(())
     }
+}
 
-    fn swap_use(&mut self, name: &str, used_as: WeightUse, ty: &str, bytes: Arc<Vec<u8>>) -> Result<(), EngineError> {
-        self.uses(name, used_as)?;
-        self.swap_weight(name, ty, bytes)
-    }
-
-    fn read_use(&self, name: &str, used_as: WeightUse) -> Result<(String, Vec<u8>), EngineError> {
-        self.uses(name, used_as)?;
-        self.read_weight(name)
-    }
-
-    fn restore_use(&mut self, name: &str, used_as: WeightUse) -> Result<(), EngineError> {
-        self.uses(name, used_as)?;
-        self.restore_weight(name)
+impl Graph for Toy {
+    fn info(&self) -> &EngineInfo {
+        &self.info
     }
 
     fn nodes(&self) -> &[NodeInfo] {
@@ -305,52 +309,14 @@ impl Engine for Toy {
         let missing = || EngineError::NoSuchNode { name: name.into(), near: vec!["l_out-0".into()] };
         if there { Ok(()) } else { Err(missing()) }
     }
+}
 
-    fn limit_parallel(&mut self, n: usize) {
-        self.n_parallel = self.info.n_threads.min(n.max(1));
-    }
-
+impl Memory for Toy {
     fn memory(&mut self) -> Result<EngineMemory, EngineError> {
         Ok(EngineMemory { model_bytes: 1000, context_bytes: 100, prefix_bytes: 10 })
     }
 
-    fn decode_hooked(
-        &mut self,
-        windows: &[&[Token]],
-        first_output: usize,
-        prefix: Prefix,
-        hooks: &[Hook<'_>],
-        score: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
-        assert!(windows.len() <= self.n_parallel, "more windows than contexts");
-        let is_there = |hook: &&Hook<'_>| self.nodes.iter().any(|node| node.name == hook.node);
-        if let Some(hook) = hooks.iter().find(|hook| !is_there(hook)) {
-            return Err(EngineError::NoSuchNode { name: hook.node.into(), near: vec!["l_out-0".into()] });
-        }
-        self.seen = vec![Vec::new(); windows.len()];
-        for (slot, window) in windows.iter().enumerate() {
-            let logits = self.pass(slot, window, first_output, prefix, hooks)?;
-            score(slot, &logits);
-        }
-        Ok(())
-    }
-
-    fn trace(&mut self, on: bool) {
-        self.is_traced = on;
-    }
-
-    fn traced(&self, slot: usize) -> Vec<LayerError> {
-        self.errors[slot].clone()
-    }
-
-    fn first_non_finite(&mut self, window: &[Token], hooks: &[Hook<'_>]) -> Result<Option<NonFiniteNode>, EngineError> {
-        let logits = self.pass(0, window, 0, Prefix::Full, hooks)?;
-        Ok(logits.iter().position(|value| !value.is_finite()).map(|bad| NonFiniteNode {
-            node: "result_output".into(),
-            token: bad / N_VOCAB,
-            weights: vec!["output.weight".into()],
-        }))
-    }
+    fn free_contexts(&mut self, _n_kept: usize) {}
 }
 
 /// Settings with windows of 16 tokens.

@@ -1,5 +1,8 @@
-//! What can be seen and changed inside a pass: graph nodes, hidden states, the place where numbers went bad.
+//! What is loaded, and what can be seen and changed inside a pass: graph nodes, hidden states, the place where numbers went
+//! bad.
 
+use super::EngineError;
+use record::EngineInfo;
 use serde::{Deserialize, Serialize};
 
 /// A named node of the model's graph.
@@ -13,18 +16,18 @@ pub struct NodeInfo {
     pub ty: String,
 }
 
-/// Values of one node in one pass, to be replaced in place: `(slot, values, n_per_row)`. A row is one token's values; a
-/// pass of more tokens than the engine computes at once is seen in several pieces.
+/// A function that replaces the values of one node in one pass, in place: `(slot, values, n_per_row)`. A row is one token's
+/// values; where a sequence has more tokens than the engine computes at once, the function sees it in several pieces.
 ///
 /// An error fails the pass.
 pub type Replace<'a> = dyn Fn(usize, &mut [f32], usize) -> Result<(), String> + Sync + 'a;
 
-/// A node and what becomes of its values.
+/// A node, and the function that replaces its values.
 #[derive(Clone, Copy)]
 pub struct Hook<'a> {
-    /// Name from [`NodeInfo`].
+    /// A name from [`NodeInfo`].
     pub node: &'a str,
-    /// What becomes of its values before any other node reads them.
+    /// The function, called before any other node reads the values.
     pub replace: &'a Replace<'a>,
 }
 
@@ -34,12 +37,21 @@ impl std::fmt::Debug for Hook<'_> {
     }
 }
 
+/// The output of the graph nodes that read one watched weight, as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedActivation {
+    /// GGUF tensor name.
+    pub tensor: String,
+    /// blake3 over the outputs of all nodes that read the tensor, in graph order.
+    pub blake3: String,
+}
+
 /// The first node of a pass whose values are not all finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFiniteNode {
-    /// The node.
+    /// The node's name.
     pub node: String,
-    /// The token's place in the window.
+    /// The token's place in the sequence.
     pub token: usize,
     /// Weights that the node reads.
     pub weights: Vec<String>,
@@ -52,16 +64,19 @@ impl std::fmt::Display for NonFiniteNode {
     }
 }
 
-/// What an engine needs of main memory, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineMemory {
-    /// The weights as stored.
-    pub model_bytes: u64,
-    /// One context: KV cache, compute buffers, logits.
-    pub context_bytes: u64,
-    /// Hidden states that one context records of one window.
-    pub prefix_bytes: u64,
+/// What is loaded, and the named nodes of its graph.
+pub trait Graph {
+    /// What the engine says about itself and the model.
+    fn info(&self) -> &EngineInfo;
+
+    /// Named nodes of the graph, in graph order; a name that several nodes have stands for the last of them.
+    fn nodes(&self) -> &[NodeInfo];
+
+    /// Whether the values of a node of that name can be changed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchNode`] when the graph has none.
+    fn find_node(&self, name: &str) -> Result<(), EngineError>;
 }
 
 #[cfg(test)]

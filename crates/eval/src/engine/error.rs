@@ -1,0 +1,63 @@
+//! Why an engine could not do what it was asked.
+
+use record::WeightUse;
+
+/// Why the engine could not do what was asked. The text is one line; advice, where there is some, is
+/// [`EngineError::hint`].
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The model cannot be used for this, though the file is sound: it has no tokenizer, or only embeds text.
+    #[error("{what}")]
+    Unsupported {
+        /// What was found, naming the file.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The engine refused or failed.
+    #[error("engine: {0}")]
+    Failed(String),
+    /// The model's graph has no weight of this name.
+    #[error("the engine's graph has no weight named {0:?}")]
+    NoSuchWeight(String),
+    /// No node uses the weight in this way.
+    #[error("{name}: the model's graph does not use it as {}", match .used_as { WeightUse::Lookup => "a lookup table", WeightUse::Head => "the output head" })]
+    NotUsedSo {
+        /// GGUF tensor name.
+        name: String,
+        /// The use that was asked for.
+        used_as: WeightUse,
+    },
+    /// The model's graph has no node of this name.
+    #[error("the model's graph has no node named {name:?}; near it are {}", .near.join(", "))]
+    NoSuchNode {
+        /// The name that was asked for.
+        name: String,
+        /// Names of nodes of the same layer, or of the ends of the graph.
+        near: Vec<String>,
+    },
+}
+
+impl EngineError {
+    /// What to do about it, where the engine knows.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            EngineError::Unsupported { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_its_hint_stands_beside_it() {
+        let error = EngineError::Unsupported { what: "m.gguf: no tokenizer".into(), hint: "convert again".into() };
+        assert_eq!((error.to_string().as_str(), error.hint()), ("m.gguf: no tokenizer", Some("convert again")));
+        let error = EngineError::NotUsedSo { name: "output.weight".into(), used_as: WeightUse::Lookup };
+        assert_eq!(error.to_string(), "output.weight: the model's graph does not use it as a lookup table");
+        assert_eq!(error.hint(), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! What makes a run this run: the plan, its files, the engine's word on them, and the lock of it all.
+
+use crate::plan::{Plan, resolve};
+use crate::run::model_file::ModelFile;
+use crate::run::{RunError, SessionError};
+use files::scheme_files;
+use record::store::lock::{LockedEngine, LockedModel, PlanLock, RunIdentity};
+use record::{Arm, CorpusRecord, MemoryNeeds};
+use select::TensorId;
+use words::quoted;
+use worker::{LinkFactory, Session, SessionRequest, memory};
+
+/// A plan whose files were opened, hashed and found to hold the target.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) models: Vec<ModelFile>,
+    pub(super) identity: RunIdentity,
+    names: Vec<String>,
+}
+
+impl Prepared {
+    /// The name of the run, which equal runs share. The default run folder is `runs/<id>`.
+    pub fn id(&self) -> String {
+        self.identity.id()
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The models.
+    pub fn models(&self) -> &[ModelFile] {
+        &self.models
+    }
+
+    /// The name of model `index` in events and in the record.
+    pub(crate) fn name(&self, index: usize) -> &str {
+        &self.names[index]
+    }
+}
+
+/// Checks a plan against its files. This writes nothing and starts nothing.
+///
+/// # Errors
+/// When the plan's numbers, a file or the target in it cannot be used, or two models are the same file.
+pub fn prepare(plan: Plan, engine_build: &str) -> Result<Prepared, RunError> {
+    plan.check()?;
+    let models = plan.models.iter().map(|path| ModelFile::open(path, &plan)).collect::<Result<Vec<_>, _>>()?;
+    for (index, second) in models.iter().enumerate() {
+        let file_blake3 = &second.locked.file_blake3;
+        if let Some(first) = models[..index].iter().find(|first| first.locked.file_blake3 == *file_blake3) {
+            let (first, second) = (first.path.clone(), second.path.clone());
+            return Err(RunError::SameModel { first, second, file_blake3: file_blake3.clone() });
+        }
+    }
+    let locked = models.iter().map(|model| model.locked.clone()).collect();
+    let identity = plan.identity(locked, engine_build);
+    let names = identity.model_names();
+    Ok(Prepared { plan, models, identity, names })
+}
+
+impl Plan {
+    /// The identity of this plan on these files with this engine.
+    pub fn identity(&self, models: Vec<LockedModel>, engine_build: &str) -> RunIdentity {
+        RunIdentity {
+            assay_version: env!("CARGO_PKG_VERSION").into(),
+            engine_build: engine_build.into(),
+            question: self.question(),
+            positive: self.positive.to_string(),
+            arms: self.arms.clone(),
+            chunks: self.chunks,
+            layer_chunks: self.layer_chunks,
+            jitter_seeds: self.jitter_seeds.clone(),
+            stages: resolve::unless_method(&self.stages),
+            settings: self.settings.clone(),
+            corpus: CorpusRecord {
+                name: self.corpus.name.clone(),
+                blake3: blake3::hash(self.corpus.text.as_bytes()).to_hex().to_string(),
+                bytes: self.corpus.text.len() as u64,
+            },
+            models,
+        }
+    }
+}
+
+/// Loads every model once, before anything is written, so that a model or a text that cannot be used leaves no trace.
+pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Result<(PlanLock, Vec<Session>), RunError> {
+    let mut engines = Vec::new();
+    let mut sessions = Vec::new();
+    for index in 0..prepared.models.len() {
+        require_memory(prepared, index)?;
+        let (mut session, engine) = open(prepared, index, workers)?;
+        if prepared.models.len() > 1 {
+            // Several loaded models at once may not fit.
+            session.end();
+        }
+        sessions.push(session);
+        engines.push(engine);
+    }
+    let fewest = engines.iter().map(|engine| engine.chunk_blake3.len()).min().unwrap_or(0);
+    let chunks = prepared.plan.chunks.min(fewest);
+    engines.iter_mut().for_each(|engine| engine.chunk_blake3.truncate(chunks));
+    Ok((PlanLock::new(prepared.identity.clone(), chunks, engines), sessions))
+}
+
+/// Refuses a model whose weights do not fit the budget, before it is loaded. The engine alone knows what else a
+/// measurement takes, and refuses for itself.
+fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
+    let (plan, file) = (&prepared.plan, &prepared.models[index]);
+    let is_restored = |tensor: &&TensorId| !tensor.holds_no_weights() && !tensor.ty.eq_ignore_ascii_case("f32");
+    let values = |tensor: &TensorId| tensor.ne.iter().product::<u64>();
+    let in_f32: u64 = file.tensors.iter().filter(is_restored).map(|tensor| values(tensor).saturating_mul(4)).sum();
+    let needs = MemoryNeeds {
+        model_bytes: file.locked.file_bytes,
+        held_in_f32_bytes: if plan.arms.contains(&Arm::Exact) { in_f32 } else { 0 },
+        ..MemoryNeeds::default()
+    };
+    match memory::fit(&needs, plan.max_memory_bytes, 1, false) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(RunError::Memory { model: prepared.name(index).into(), source }),
+    }
+}
+
+/// A worker that has loaded a model and cut the text, and what it said about both.
+pub(crate) fn open(
+    prepared: &Prepared,
+    index: usize,
+    workers: &dyn LinkFactory,
+) -> Result<(Session, LockedEngine), RunError> {
+    match open_once(prepared, index, workers) {
+        // Once more if it dies.
+        Err(RunError::Session(SessionError::Died { .. })) => open_once(prepared, index, workers),
+        done => done,
+    }
+}
+
+fn open_once(
+    prepared: &Prepared,
+    index: usize,
+    workers: &dyn LinkFactory,
+) -> Result<(Session, LockedEngine), RunError> {
+    let (plan, file) = (&prepared.plan, &prepared.models[index]);
+    let request = SessionRequest {
+        model: file.path.clone(),
+        name: prepared.name(index).into(),
+        settings: plan.settings.clone(),
+        n_threads: plan.n_threads,
+        max_memory_bytes: plan.max_memory_bytes,
+        files: scheme_files::paths([&plan.scheme]),
+    };
+    let mut session = Session::open(workers, &request)?;
+    if session.info.build != prepared.identity.engine_build {
+        let (model, found) = (request.name, session.info.build.clone());
+        return Err(RunError::OtherEngine { model, found, wanted: prepared.identity.engine_build.clone() });
+    }
+    let cut = session.cut(&plan.corpus.name, &plan.corpus.text)?;
+    let info = session.info.clone();
+    Ok((session, LockedEngine { info, n_tokens: cut.n_tokens, chunk_blake3: cut.window_blake3 }))
+}
+
+/// The command that repeats the run. Files stand without their folders; a hash tells files of one name apart.
+pub(super) fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
+    let mut words = vec!["assay".to_string(), "run".into(), quoted(&plan.as_typed())];
+    words.extend(identity.model_names().iter().map(|name| quoted(name)));
+    let n_ctx = plan.settings.n_ctx;
+    words.push(format!("--ctx {n_ctx} --chunks {chunks} --layer-chunks {}", plan.layer_chunks.min(chunks)));
+    if plan.corpus.name != "built-in" {
+        words.push(format!("--text {}", quoted(&plan.corpus.name)));
+    }
+    words.join(" ")
+}

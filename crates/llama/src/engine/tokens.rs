@@ -1,0 +1,71 @@
+//! Text to token ids and back, by the model's own vocabulary.
+
+use super::LlamaEngine;
+use eval::{ChatMessage, EngineError, Token, Tokens};
+use llama_cpp_sys_2 as sys;
+
+impl LlamaEngine {
+    /// Token ids of a text, with special tokens added; with `parse_special`, those in the text are parsed too.
+    fn token_ids(&self, text: &str, parse_special: bool) -> Result<Vec<Token>, EngineError> {
+        let too_long = || EngineError::Failed(format!("the text is too long for llama.cpp: {} bytes", text.len()));
+        let len = i32::try_from(text.len()).map_err(|_| too_long())?;
+        // SAFETY: the model is live.
+        let vocab = unsafe { sys::llama_model_get_vocab(self.model.0.as_ptr()) };
+        let mut tokens: Vec<Token> = vec![0; text.len() / 2 + 16];
+        for _ in 0..2 {
+            let capacity = i32::try_from(tokens.len()).map_err(|_| too_long())?;
+            let (text, room) = (text.as_ptr().cast(), tokens.as_mut_ptr());
+            // SAFETY: text and tokens have the lengths that are passed.
+            let n = unsafe { sys::llama_tokenize(vocab, text, len, room, capacity, true, parse_special) };
+            // A negative count is the capacity that was needed.
+            tokens.resize(n.unsigned_abs() as usize, 0);
+            if n >= 0 {
+                return Ok(tokens);
+            }
+        }
+        Err(EngineError::Failed("the tokenizer asked for more room twice".into()))
+    }
+}
+
+impl Tokens for LlamaEngine {
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
+        self.token_ids(text, false)
+    }
+
+    fn piece_len(&self, token: Token) -> usize {
+        // SAFETY: the model is live; with no room at all llama.cpp returns the length needed, negated.
+        unsafe {
+            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
+            sys::llama_token_to_piece(vocab, token, std::ptr::null_mut(), 0, 0, false).unsigned_abs() as usize
+        }
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        let mut bytes = vec![0u8; self.piece_len(token)];
+        // SAFETY: the model is live, and `bytes` has the length that is passed.
+        let n = unsafe {
+            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
+            sys::llama_token_to_piece(vocab, token, bytes.as_mut_ptr().cast(), bytes.len() as i32, 0, false)
+        };
+        bytes.truncate(usize::try_from(n).unwrap_or(0));
+        bytes
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the model is live.
+        unsafe { sys::llama_vocab_is_eog(sys::llama_model_get_vocab(self.model.0.as_ptr()), token) }
+    }
+
+    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
+        let text = crate::chat::prompt(self.model.0, messages)?;
+        let mut tokens = self.token_ids(&text, true)?;
+        // Some templates write BOS themselves, and the tokenizer adds one.
+        if let (Some(bos), [first, second, ..]) = (self.info.bos, &tokens[..])
+            && *first == bos
+            && *second == bos
+        {
+            tokens.remove(0);
+        }
+        Ok(tokens)
+    }
+}

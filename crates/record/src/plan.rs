@@ -1,0 +1,264 @@
+//! A plan file as typed: the question, and the stages in which it is answered.
+//!
+//! Selectors and schemes are plain text here. The room `lab` reads such files, fills in what they leave out and checks
+//! what they say.
+//!
+//! ```toml
+//! format = 1
+//! name = "ffn-norm-bf16"
+//! question = "Does it matter if the FFN norm weights are held in BF16?"
+//! hypothesis = "No: norm weights are few."
+//! target = "ffn_norm"
+//! scheme = "bf16"
+//!
+//! [windows]
+//! chunks = 16
+//!
+//! [[stage]]
+//! name = "controls"
+//! cells = "controls"
+//! windows = "layer"
+//! arms = "all"
+//! gate = "controls-hold"
+//! ```
+
+use crate::edit::Arm;
+use crate::stage::{Extent, StageName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of a plan file's layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PlanFormat(pub u32);
+
+/// The version that this program reads and writes.
+pub const PLAN_FORMAT: PlanFormat = PlanFormat(1);
+
+/// A plan file: what it says and nothing else. What it leaves out has a default, which `lab` knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// The layout of the file.
+    pub format: PlanFormat,
+    /// The name of the plan, which begins the name of its run folders.
+    pub name: String,
+    /// The question in plain words.
+    pub question: String,
+    /// The hypothesis, written before the data.
+    pub hypothesis: String,
+    /// The selector of the tensors that the question is about; commas join several.
+    pub target: String,
+    /// Selectors of the parts of the target that are measured singly as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// The scheme that quantizes the target.
+    pub scheme: String,
+    /// The destructive scheme of the positive control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<String>,
+    /// The seeds of the jitter, one control cell each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_seeds: Option<Vec<u64>>,
+    /// The arms to measure in, in the order of the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arms: Option<Vec<Arm>>,
+    /// How many windows there are, and how long they are.
+    #[serde(default, skip_serializing_if = "PlanWindows::is_empty")]
+    pub windows: PlanWindows,
+    /// The stages in their order. Where there are none, those of the presets count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "stage")]
+    pub stages: Vec<PlanStage>,
+}
+
+/// How many windows there are, and how long they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanWindows {
+    /// The windows of the cells on the whole target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<usize>,
+    /// The windows of the cells on single layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_chunks: Option<usize>,
+    /// The length of a window, tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctx: Option<u32>,
+}
+
+impl PlanWindows {
+    fn is_empty(&self) -> bool {
+        *self == PlanWindows::default()
+    }
+}
+
+/// One stage of a plan file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanStage {
+    /// The name of the stage, unlike that of any other.
+    pub name: StageName,
+    /// The cells that the stage adds.
+    pub cells: CellSet,
+    /// The windows that the stage measures.
+    pub windows: StageWindows,
+    /// The arms in which the stage has cells.
+    pub arms: StageArms,
+    /// What decides after the stage whether to go on. A stage without a gate is measured together with the next one, so
+    /// that both share the passes of the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateName>,
+}
+
+/// The cells that a stage adds to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellSet {
+    /// The controls of every arm: A/A, identity write-back, positive control, jitter, carrier control.
+    Controls,
+    /// The middle layer of the target.
+    OneLayer,
+    /// Every layer of the target singly.
+    EachLayer,
+    /// Every part that the question names singly.
+    EachPart,
+    /// The whole target at once.
+    All,
+}
+
+impl CellSet {
+    /// Every set, in the order of the method.
+    pub const ALL: [CellSet; 5] =
+        [CellSet::Controls, CellSet::OneLayer, CellSet::EachLayer, CellSet::EachPart, CellSet::All];
+
+    /// The set as typed: `each-layer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CellSet::Controls => "controls",
+            CellSet::OneLayer => "one-layer",
+            CellSet::EachLayer => "each-layer",
+            CellSet::EachPart => "each-part",
+            CellSet::All => "all",
+        }
+    }
+
+    /// How much of the target each cell of the set covers.
+    pub fn extent(self) -> Extent {
+        match self {
+            CellSet::Controls | CellSet::All => Extent::Whole,
+            CellSet::OneLayer | CellSet::EachLayer => Extent::Layer,
+            CellSet::EachPart => Extent::Part,
+        }
+    }
+}
+
+/// The windows of a stage: a named number of them, or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StageWindows {
+    /// As many as the plan has for cells of that kind.
+    Named(WindowSet),
+    /// The first so many.
+    First(usize),
+}
+
+/// A number of windows that the plan states once for all stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WindowSet {
+    /// `windows.layer_chunks`.
+    Layer,
+    /// `windows.chunks`.
+    Whole,
+}
+
+impl WindowSet {
+    /// Both.
+    pub const ALL: [WindowSet; 2] = [WindowSet::Layer, WindowSet::Whole];
+
+    /// The set as typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            WindowSet::Layer => "layer",
+            WindowSet::Whole => "whole",
+        }
+    }
+}
+
+/// The arms of a stage, out of those of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StageArms {
+    /// The plan's first arm, or all of them.
+    Named(ArmSet),
+    /// These.
+    Listed(Vec<Arm>),
+}
+
+/// A choice of arms that holds for any plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ArmSet {
+    /// The plan's first arm.
+    First,
+    /// Every arm of the plan.
+    All,
+}
+
+impl ArmSet {
+    /// Both.
+    pub const ALL: [ArmSet; 2] = [ArmSet::First, ArmSet::All];
+
+    /// The choice as typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            ArmSet::First => "first",
+            ArmSet::All => "all",
+        }
+    }
+}
+
+/// What decides after a stage whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateName {
+    /// Every control that can be decided holds.
+    ControlsHold,
+}
+
+impl GateName {
+    /// Every gate.
+    pub const ALL: [GateName; 1] = [GateName::ControlsHold];
+
+    /// The gate as typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            GateName::ControlsHold => "controls-hold",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_plan_file_is_stored_as_it_is_typed() {
+        let stored = |value: serde_json::Value| value.as_str().map(str::to_owned).expect("a word");
+        for set in CellSet::ALL {
+            assert_eq!(stored(serde_json::to_value(set).expect("prints")), set.name());
+        }
+        for set in WindowSet::ALL {
+            assert_eq!(stored(serde_json::to_value(StageWindows::Named(set)).expect("prints")), set.name());
+        }
+        for set in ArmSet::ALL {
+            assert_eq!(stored(serde_json::to_value(StageArms::Named(set)).expect("prints")), set.name());
+        }
+        for gate in GateName::ALL {
+            assert_eq!(stored(serde_json::to_value(gate).expect("prints")), gate.name());
+        }
+        assert_eq!(serde_json::to_value(StageWindows::First(3)).expect("prints"), 3);
+        let arms = StageArms::Listed(vec![Arm::Native]);
+        assert_eq!(serde_json::to_value(arms).expect("prints"), serde_json::json!(["native"]));
+    }
+}
