@@ -163,11 +163,18 @@ fn a_carrier_that_rounds_says_how_many_values() {
 fn a_model_is_split_on_request_and_opens_from_any_shard() {
     let room = room();
     let answer = quantize(room.path(), "out.gguf", &["--apply", "ffn_norm=bf16", "--split-max-size", "40K"]);
-    let files = answer["files"].as_array().expect("rows");
+    let files = answer["out"].as_array().expect("rows");
     assert!(files.len() > 2, "{answer}");
+    for file in files {
+        let bytes = read(room.path(), file["name"].as_str().expect("a name"));
+        assert_eq!(file["bytes"].as_u64(), Some(bytes.len() as u64), "{answer}");
+        assert_eq!(file["sha256"].as_str().map(str::len), Some(64), "{answer}");
+    }
+    // The file that opens the model, by both of its numbers.
+    assert_eq!((&answer["out_bytes"], &answer["out_sha256"]), (&files[0]["bytes"], &files[0]["sha256"]));
     assert!(files.iter().all(|file| file["bytes"].as_u64() <= Some(40 << 10)), "{answer}");
     quantize(room.path(), "whole.gguf", &["--apply", "ffn_norm=bf16"]);
-    let last = files.last().and_then(|file| file["file"].as_str()).expect("a name");
+    let last = files.last().and_then(|file| file["name"].as_str()).expect("a name");
     let diff = json(room.path(), &["diff", "whole.gguf", last, "--json"]);
     assert_eq!((&diff["same"], diff["tensors"].as_array().map(Vec::len)), (&true.into(), Some(20)), "{diff}");
     let shown = json(room.path(), &["inspect", last, "--json"]);

@@ -1,4 +1,5 @@
-//! Every cell as one row, at full precision, for pandas or polars.
+//! Every cell as one row, at full precision, for pandas or polars. A metric is named as in the answers of commands; KLD and
+//! Δ ln PPL are in nats a token, same top is a share of positions.
 
 use crate::content::is_withheld;
 use record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord};
@@ -19,21 +20,21 @@ const COLUMNS: [&str; 42] = [
     "failure",
     "n_chunks",
     "n_tokens",
-    "kld_mean_nats",
-    "kld_se_nats",
-    "kld_se_iid_nats",
-    "kld_median_nats",
-    "kld_p99_nats",
-    "kld_max_nats",
-    "same_top_share",
-    "dlnppl_nats",
-    "dlnppl_se_nats",
-    "dlnppl_se_iid_nats",
+    "kld_mean",
+    "kld_se",
+    "kld_se_iid",
+    "kld_median",
+    "kld_p99",
+    "kld_max",
+    "same_top",
+    "dlnppl",
+    "dlnppl_se",
+    "dlnppl_se_iid",
     "ppl",
     "ppl_ref",
-    "n_logits_changed",
+    "logits_changed",
     "floor_target",
-    "floor_kld_mean_max_nats",
+    "floor_kld_mean_max",
     "floor_ratio",
     "n_tensors",
     "predicted_n",

@@ -1,0 +1,105 @@
+//! What every command prints with `--json` is valid by the schema that docs/schemas has of it, and so is what a run stores.
+
+mod support;
+
+use llama::GgmlCodec;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use support::{json, stdout, text};
+use synth::{Architecture, SmallModel, Vocabulary};
+
+/// One document that is not by its schema, or that says no format first, fails the test.
+#[track_caller]
+fn check(name: &str, document: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/schemas/{name}.json"));
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).expect(name)).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let wrong: Vec<String> =
+        validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n"));
+    if let Some(format) = schema["properties"]["format"]["const"].as_u64() {
+        let newer = Value::from(format + 1);
+        let mut other = document.clone();
+        other["format"] = newer;
+        assert!(!validator.is_valid(&other), "{name}: the schema is of format {format} alone");
+    }
+}
+
+/// A model with a tokenizer and a chat template, a text and tasks.
+fn room() -> tempfile::TempDir {
+    let room = tempfile::tempdir().expect("a folder");
+    let mut recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
+    recipe.metadata.push(("tokenizer.chat_template".into(), gguf::Value::String(template.into())));
+    // JSON has no word for it.
+    recipe.metadata.push(("a.value".into(), gguf::Value::F32(f32::NAN)));
+    recipe.write(&room.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");
+    std::fs::write(room.path().join("text.txt"), text(4000)).expect("a file");
+    let tasks = "Sewing: A woman threads a needle. She\n0\nties a knot.\neats it.\nsings.\nruns away.\n";
+    std::fs::write(room.path().join("tasks.txt"), tasks).expect("a file");
+    room
+}
+
+const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "2"];
+
+#[test]
+fn every_answer_is_valid_by_its_schema() {
+    let room = room();
+    let small = |args: &[&'static str]| [args, &SMALL[..]].concat();
+    let mut asked: Vec<(&str, Vec<&str>)> = vec![
+        ("doctor", vec!["doctor"]),
+        ("schemes", vec!["schemes"]),
+        ("inspect", vec!["inspect", "m.gguf"]),
+        ("selectors", vec!["selectors", "m.gguf"]),
+        ("census", vec!["census", "m.gguf"]),
+        ("census", vec!["census", "m.gguf", "--target", "norms", "--against", "bf16", "--against", "zero"]),
+        ("quantize", vec!["quantize", "m.gguf", "out.gguf", "--apply", "ffn=int4@block32"]),
+        ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "40K"]),
+        ("diff", vec!["diff", "m.gguf", "out.gguf"]),
+        ("diff", vec!["diff", "m.gguf", "m.gguf"]),
+        ("eval", small(&["eval", "m.gguf"])),
+        ("eval", small(&["eval", "m.gguf", "--apply", "ffn_down=int4@block32", "--trace", "--attention"])),
+        ("sweep", small(&["sweep", "m.gguf", "--apply", "ffn_down=int4@block32"])),
+        ("sweep", small(&["sweep", "m.gguf", "--apply", "ffn_down=int4@block32", "--race", "1"])),
+        ("task", vec!["task", "m.gguf", "--tasks", "hellaswag:tasks.txt", "--apply", "ffn_norm=bf16"]),
+        ("chat", vec!["chat", "m.gguf", "--prompt", "hi", "--tokens", "4", "--apply", "ffn_norm=bf16"]),
+        ("run", small(&["run", "ffn-norm-bf16", "m.gguf", "--out", "run"])),
+        ("status", vec!["status", "run"]),
+        ("report", vec!["report", "run"]),
+    ];
+    // Half a minute of known answers is enough for one test; `verify` has its own.
+    asked.push(("verify", vec!["verify", "m.gguf", "--ctx", "32", "--chunks", "1"]));
+    for (name, args) in &asked {
+        let args = [&args[..], &["--json", "--quiet"]].concat();
+        let printed = stdout(room.path(), &args);
+        let first = printed.lines().nth(1).unwrap_or_default();
+        assert!(first.starts_with("  \"format\": "), "{args:?} begins with {first}");
+        check(name, &serde_json::from_str(&printed).expect("JSON"));
+    }
+
+    let asked: BTreeSet<&str> = asked.iter().map(|(name, _)| *name).collect();
+    let help = stdout(room.path(), &["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| {
+        let name = line.split_whitespace().next()?;
+        line.starts_with("  ").then_some(name)
+    });
+    let commands: BTreeSet<&str> = commands.filter(|name| *name != "help").collect();
+    assert_eq!(asked, commands, "every command is asked");
+}
+
+#[test]
+fn what_a_run_stores_is_valid_by_its_schema() {
+    let room = room();
+    json(room.path(), &[&["run", "embedding-4bit", "m.gguf", "--out", "run", "--json"], &SMALL[..]].concat());
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(room.path().join("run").join(name)).expect(name)).expect("JSON")
+    };
+    check("run-record", &read("run.json"));
+    check("plan-lock", &read("plan.lock.json"));
+    let cells = support::names_in(&room.path().join("run/cells"));
+    assert!(cells.len() > 10);
+    for cell in cells {
+        check("cell-record", &read(&format!("cells/{cell}")));
+    }
+}
