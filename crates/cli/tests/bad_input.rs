@@ -9,13 +9,16 @@ use support::bytes::{Bytes, F32};
 use support::{TinyModel, refused, text};
 
 /// The subcommands that take a model, as words in front of and behind its path.
-const TAKING_A_MODEL: [(&[&str], &[&str]); 7] = [
+const TAKING_A_MODEL: [(&[&str], &[&str]); 10] = [
     (&["inspect"], &[]),
     (&["census"], &["--against", "bf16"]),
     (&["selectors"], &[]),
     (&["quantize"], &["out.gguf", "--target", "all", "--scheme", "bf16"]),
     (&["diff"], &["other.gguf"]),
     (&["eval"], &["--chunks", "1"]),
+    (&["task"], &["--tasks", "hellaswag:tasks.txt"]),
+    (&["chat"], &[]),
+    (&["sweep"], &["--apply", "ffn_norm=bf16"]),
     (&["run", "ffn-norm-bf16"], &["--out", "out"]),
 ];
 
@@ -40,6 +43,7 @@ fn what_is_not_a_sound_gguf_file_is_refused_by_every_subcommand() {
     let sound = Bytes::header(1, 0).tensor("blk.0.ffn_norm.weight", &[8], F32, 0).data(32, 32).0;
     put("cut.gguf", &sound[..sound.len() - 1]);
     put("cut-header.gguf", &sound[..40]);
+    put("tasks.txt", b"A context that\n0\nends.\nbegins.\nwaits.\nsleeps.\n");
     std::fs::create_dir(folder.path().join("folder.gguf")).expect("a folder");
     assert!(Command::new("mkfifo").arg(folder.path().join("fifo.gguf")).status().expect("mkfifo").success());
 
@@ -82,7 +86,14 @@ fn selectors_and_schemes_that_cannot_be_are_refused_before_anything_runs() {
     assert!(said.contains("chosen by"), "{said}");
     let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--layers", "2"]);
     assert!(said.contains("no layer 2: the model has 2 layers"), "{said}");
-    refused(&["eval", "m.gguf", "--layers", "1"]);
+    let tasks = "context\n0\na\nb\nc\nd\n";
+    std::fs::write(folder.path().join("tasks.txt"), tasks).expect("a file");
+    for command in [&["eval"][..], &["chat"], &["task", "--tasks", "hellaswag:tasks.txt"]] {
+        let said = refused(&[command, &["m.gguf", "--layers", "1"]].concat());
+        assert!(said.contains("a choice of layers needs a scheme to apply, and none is given"), "{command:?}: {said}");
+    }
+    let said = refused(&["eval", "m.gguf", "--trace"]);
+    assert!(said.contains("a trace of the residual stream needs a scheme to apply"), "{said}");
     let said = refused(&["run", "ffn-norm-bf61", "m.gguf", "--out", "out"]);
     assert!(said.contains("did you mean ffn-norm-bf16"), "{said}");
 }

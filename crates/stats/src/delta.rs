@@ -7,7 +7,7 @@ use crate::mean::Mean;
 pub struct FunctionOfMean {
     /// The function at the mean.
     pub value: f64,
-    /// The standard error clustered by chunk, where the mean has one.
+    /// The standard error clustered by window, where the mean has one.
     pub se: Option<f64>,
     /// The standard error as if all values were independent.
     pub se_iid: f64,
@@ -38,9 +38,9 @@ mod tests {
         let ln_2 = std::f64::consts::LN_2;
         let found = mean(&[[0.0, 2.0 * ln_2]]).expect("finite values").exp();
         assert!((found.value - 2.0).abs() < 1e-15 && (found.se_iid - 2.0 * ln_2).abs() < 1e-15, "{found:?}");
-        assert_eq!(found.se, None, "one chunk has no clustered error");
-        let chunks: Vec<[f64; 1]> = (0..8).map(|c| [f64::from(c % 2)]).collect();
-        let of_mean = mean(&chunks).expect("finite values");
+        assert_eq!(found.se, None, "one window has no clustered error");
+        let windows: Vec<[f64; 1]> = (0..8).map(|c| [f64::from(c % 2)]).collect();
+        let of_mean = mean(&windows).expect("finite values");
         assert_eq!(of_mean.exp().se, of_mean.se.map(|se| 0.5f64.exp() * se));
     }
 
