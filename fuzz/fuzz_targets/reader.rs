@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use gguf::{GgufFile, GgufWriter, Layout, TensorSpec, escape_terminal};
+use gguf::{GgufFile, GgufWriter, Layout, TensorSpec};
+use words::escape_terminal;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;

@@ -3,7 +3,6 @@
 
 use crate::failure::{Exit, Failure, Outcome};
 use eval::{Engine, EngineError, EngineSettings};
-use lab::ProcessWorkers;
 use llama::{GgmlCodec, LlamaEngine};
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -11,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
+use worker::ProcessWorkers;
 
 /// How long a worker whose input has ended may take to end by itself.
 const LAST_WORDS: Duration = Duration::from_millis(200);

@@ -4,16 +4,19 @@
 
 mod support;
 
-use lab::protocol::{Event, Job};
-use lab::record::{Role, RunRecord};
-use lab::{Apply, Corpus, LinkFactory, Plan, ProcessWorkers, RunEvent, WorkerDied, WorkerLink};
+use lab::{Corpus, Plan};
 use llama::GgmlCodec;
+use record::RunEvent;
+use record::{Role, RunRecord};
+use select::Apply;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use synth::{Architecture, SmallModel, Vocabulary};
+use worker::protocol::{Event, Job};
+use worker::{LinkFactory, ProcessWorkers, WorkerDied, WorkerLink};
 
 /// A table of 32 MiB in F32: the C library gives allocations of this size back at once, so a worker's peak says what it held.
 const N_VOCAB: usize = 1 << 17;

@@ -19,12 +19,13 @@
 //! `common_imatrix_load` in common/imatrix-loader.cpp and `load_imatrix` in tools/quantize/quantize.cpp of llama.cpp.
 
 use crate::rewrite::header;
-use gguf::{GgmlType, GgufError, GgufFile, TensorInfo, escape_terminal};
+use gguf::{GgmlType, GgufError, GgufFile, TensorInfo};
 use numerics::Imatrix;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use words::escape_terminal;
 
 pub(crate) const WANTED: &str = "an importance matrix of llama-imatrix";
 

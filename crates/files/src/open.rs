@@ -7,9 +7,10 @@
 //! | [to score](Model::open_to_score) it with an engine | little-endian | yes |
 
 use crate::scorable::{NotScorable, check_scorable};
-use gguf::{GgufError, GgufFile, escape_terminal};
+use gguf::{GgufError, GgufFile};
 use select::TensorId;
 use std::path::{Path, PathBuf};
+use words::escape_terminal;
 
 /// An open model file and its tensors as selectors see them.
 #[derive(Debug)]

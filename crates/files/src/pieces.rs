@@ -74,7 +74,7 @@ impl Piece {
 
 /// The tensor's name as it may be shown.
 pub(crate) fn shown(tensor: &TensorInfo) -> String {
-    gguf::escape_terminal(&tensor.name)
+    words::escape_terminal(&tensor.name)
 }
 
 pub(crate) fn resize<T: Clone + Default>(buffer: &mut Vec<T>, n: u64) -> Result<(), std::collections::TryReserveError> {

@@ -2,7 +2,7 @@
 //! lies and what must be in it.
 
 use crate::imatrix_file::{self, ImatrixFileError};
-use gguf::{GgufError, escape_terminal};
+use gguf::GgufError;
 use numerics::{CodebookTable, CodebookTableError, FileContents, FileOption, Scheme, SchemeFile};
 use select::Apply;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use words::escape_terminal;
 
 /// Longest text of a codebook: 256 numbers and as much comment as anybody writes.
 const MAX_TABLE_BYTES: u64 = 1 << 20;

@@ -54,5 +54,4 @@ pub use problem::{GgufError, Problem, WrongAlignment};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
 // `lab` still takes its escaping from here; everybody else takes it from `words`.
-pub use words::{escape_json, escape_terminal};
 pub use write::{GgufWriter, Layout, LayoutError, TensorSpec, cut_into_shards};

@@ -7,9 +7,10 @@ mod bench;
 mod sweep;
 
 use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
-use lab::protocol::Arm;
-use lab::record::{Role, RunRecord, Verdict};
-use lab::{RunError, RunEvent};
+use lab::RunError;
+use record::Arm;
+use record::RunEvent;
+use record::{Role, RunRecord, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn clean(room: &Room, norms: Norms) -> (RunRecord, Vec<RunEvent>) {

@@ -109,7 +109,7 @@ fn two_runs_cannot_write_to_one_folder_and_a_dead_one_holds_nothing() {
 fn the_journal_keeps_every_decision_and_no_progress() {
     let room = Room::new();
     let dir = finished(&room);
-    let lines = lab::journal::read_journal(&dir.join("journal.jsonl")).expect("the chain holds");
+    let lines = record::store::journal::read_journal(&dir.join("journal.jsonl")).expect("the chain holds");
     let what: Vec<&str> = lines.iter().filter_map(|line| line.entry["what"].as_str()).collect();
     assert_eq!((what.first(), what.last()), (Some(&"begun"), Some(&"finished")));
     assert_eq!(what.iter().filter(|what| **what == "gate").count(), 4);
@@ -167,8 +167,11 @@ fn a_folder_that_cannot_be_is_refused_before_a_worker_starts() {
 
 #[test]
 fn a_full_disk_is_the_users_and_a_broken_one_is_not() {
-    let error =
-        |kind: std::io::ErrorKind| lab::StoreError::Io { doing: "write", path: "run.json".into(), source: kind.into() };
+    let error = |kind: std::io::ErrorKind| record::store::StoreError::Io {
+        doing: "write",
+        path: "run.json".into(),
+        source: kind.into(),
+    };
     use std::io::ErrorKind as Kind;
     for kind in [Kind::StorageFull, Kind::QuotaExceeded, Kind::PermissionDenied, Kind::ReadOnlyFilesystem] {
         assert!(error(kind).is_input() && error(kind).to_string().contains("\nhint: "), "{kind}");

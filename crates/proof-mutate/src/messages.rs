@@ -2,11 +2,12 @@
 
 use crate::parts::EventFilter;
 use crate::{Fault, Parts, Place};
-use lab::protocol::{Carrier, Edit, Event, Job, Place as EditPlace, Sample};
 use proof::oracle::scores::brute_force;
 use proof::tap::{Pass, Tap};
+use record::{Carrier, Edit, Place as EditPlace, Sample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use worker::protocol::{Event, Job};
 
 /// Plants a change of the edits of every cell.
 fn jobs(parts: &mut Parts, change: fn(&mut Vec<Edit>)) {

@@ -7,19 +7,21 @@
 //! ```
 
 use eval::{Engine, EngineError, EngineSettings};
+use files::rewrite::Rewrite;
 use gguf::{GgufError, GgufFile, TensorInfo};
-use lab::cell::ModelKey;
-use lab::file_rewrite::Rewrite;
-use lab::protocol::{Base, Edit, Event, Job};
-use lab::record::RunRecord;
-use lab::{LinkFactory, Plan, RunError, ThreadWorkers, WorkerDied, WorkerLink};
+use lab::plan::cells::ModelKey;
+use lab::{Plan, RunError};
 use numerics::BlockCodec;
 use proof::tap::Tap;
 use proof::{Fast, Pipeline, Quantizer, Scorer, Scores};
+use record::RunRecord;
+use record::{Base, Edit};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use worker::link::{EventLines, JobLines, OpenModel, SharedCodec};
+use worker::protocol::{Event, Job};
+use worker::{LinkFactory, ThreadWorkers, WorkerDied, WorkerLink};
 
 /// Changes a worker's event on its way back, drops it, or makes more of it. Each worker has a filter of its own.
 pub type EventFilter = Box<dyn FnMut(Event) -> Vec<Event> + Send>;
@@ -115,7 +117,7 @@ impl Pipeline for Parts {
     }
 
     fn run(&self, plan: &Plan, engine_build: &str, folder: &Path) -> Result<RunRecord, RunError> {
-        if lab::store::is_finished(folder) {
+        if record::store::is_finished(folder) {
             (self.folder)(folder);
         }
         let prepared = lab::prepare(plan.clone(), engine_build)?;
@@ -136,7 +138,7 @@ impl LinkFactory for Parts {
         let serve = move |jobs: JobLines, to_caller: EventLines| {
             let jobs = jobs.map(|line| changed(&line?, &*change));
             let events = Filtered { line: Vec::new(), filter: events(), to_caller };
-            lab::worker::serve(&|path, settings, n| open(path, settings, n), &*codec, jobs, events)
+            worker::serve(&|path, settings, n| open(path, settings, n), &*codec, jobs, events)
         };
         ThreadWorkers::serving(serve).start()
     }

@@ -106,18 +106,18 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("a key that ignores the text", Place::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
-            lab::cell::ModelKey { chunk_blake3: &[], ..*model }.of_cell(base, edits, chunks)
+            lab::plan::cells::ModelKey { chunk_blake3: &[], ..*model }.of_cell(base, edits, chunks)
         });
     }),
     fault("a key that ignores the reference", Place::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
-            let base = lab::protocol::Base { carried: Vec::new(), ..base.clone() };
+            let base = record::Base { carried: Vec::new(), ..base.clone() };
             model.of_cell(&base, edits, chunks)
         });
     }),
     fault("a key that ignores the model file", Place::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
-            lab::cell::ModelKey { file_blake3: "", ..*model }.of_cell(base, edits, chunks)
+            lab::plan::cells::ModelKey { file_blake3: "", ..*model }.of_cell(base, edits, chunks)
         });
     }),
 ];

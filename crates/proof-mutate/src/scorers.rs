@@ -2,12 +2,12 @@
 
 use crate::{Fault, Parts, Place};
 use eval::{NonFinite, Token, VariantScores};
-use lab::cell::Cell;
-use lab::evidence::EvidenceError;
-use lab::record::{CellRecord, Measured, Predicted};
-use lab::store::CellSamples;
+use lab::judge::evidence::EvidenceError;
 use proof::oracle::scores::brute_force;
 use proof::{Scorer, Scores};
+use record::Cell;
+use record::store::CellSamples;
+use record::{CellRecord, Measured, Predicted};
 use std::sync::Arc;
 
 type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;

@@ -13,15 +13,16 @@
 use crate::quantizer::{Fast, Quantizer};
 use crate::tap::Tap;
 use eval::{Engine, EngineError, EngineSettings};
+use files::rewrite::Rewrite;
 use gguf::{GgufError, GgufFile, TensorInfo};
-use lab::cell::ModelKey;
-use lab::file_rewrite::Rewrite;
-use lab::protocol::{Base, Edit};
-use lab::record::RunRecord;
-use lab::{LinkFactory, Plan, RunError, ThreadWorkers};
+use lab::plan::cells::ModelKey;
+use lab::{Plan, RunError};
 use numerics::BlockCodec;
+use record::RunRecord;
+use record::{Base, Edit};
 use std::path::Path;
 use worker::link::{OpenModel, SharedCodec};
+use worker::{LinkFactory, ThreadWorkers};
 
 /// The parts of a measurement. Those with a body are the program's own.
 pub trait Pipeline {

@@ -4,10 +4,10 @@ use crate::check::{Area, Check, Tally};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
 use eval::EngineSettings;
-use lab::cell::ModelKey;
-use lab::protocol::{Arm, Base, Carried, Carrier, Edit};
-use lab::record::RunRecord;
+use lab::plan::cells::ModelKey;
 use lab::{Corpus, Plan};
+use record::RunRecord;
+use record::{Arm, Base, Carried, Carrier, Edit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

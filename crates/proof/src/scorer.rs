@@ -1,10 +1,10 @@
 //! The boundary behind the logits: the scores of a window, and the numbers of a cell.
 
 use eval::{NonFinite, ReferenceWindow, Token, VariantScores};
-use lab::cell::Cell;
-use lab::evidence::{self, EvidenceError};
-use lab::record::{CellRecord, Predicted};
-use lab::store::CellSamples;
+use lab::judge::evidence::{self, EvidenceError};
+use record::Cell;
+use record::store::CellSamples;
+use record::{CellRecord, Predicted};
 
 /// Turns logits into scores and scores into a record.
 pub trait Scorer: Sync {

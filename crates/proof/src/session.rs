@@ -1,9 +1,10 @@
 //! A worker with a model and a text, asked to measure.
 
 use eval::{EngineInfo, EngineSettings};
-use lab::protocol::{Base, CellSpec, ChunkWork, Event, Job, ReferenceSample, Sample};
+use record::{Base, ReferenceSample, Sample};
 use std::path::Path;
 use worker::LinkFactory;
+use worker::protocol::{CellSpec, ChunkWork, Event, Job};
 use worker::{SessionError, SessionRequest};
 
 /// An open worker, which has a model and a text.

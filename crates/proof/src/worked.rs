@@ -2,11 +2,11 @@
 
 use crate::check::{Area, Check, Tally};
 use crate::scorer::Scorer;
-use lab::cell::Cell;
-use lab::evidence::floor;
-use lab::protocol::{Arm, Base, Sample};
-use lab::record::{Extent, Measured, Role, StageName};
-use lab::store::CellSamples;
+use lab::judge::evidence::floor;
+use record::Cell;
+use record::store::CellSamples;
+use record::{Arm, Base, Sample};
+use record::{Extent, Measured, Role, StageName};
 use std::collections::BTreeMap;
 
 /// The page. Its lines ``Worked: … `name` = value, …`` are the claims.

@@ -268,7 +268,7 @@ fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
             TargetRole::all().filter(|role| tensors.iter().any(|t| role.holds(t))).map(TargetRole::name).collect();
         return format!("this model has {}", if roles.is_empty() { "no known roles".into() } else { roles.join(", ") });
     }
-    let names: Vec<String> = near.iter().take(3).map(gguf::escape_terminal).collect();
+    let names: Vec<String> = near.iter().take(3).map(words::escape_terminal).collect();
     format!("did you mean {}?", names.join(", "))
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn parts(
     let alignment = alignment.and_then(|(_, value)| value.as_u64()).and_then(|n| u32::try_from(n).ok());
     let alignment = alignment.unwrap_or(limits::GGUF_DEFAULT_ALIGNMENT);
     let counts = cut_into_shards(specs, max, alignment, |no| if no == 0 { first } else { later })
-        .map_err(|index| RewriteError::TooLargeForShard { tensor: gguf::escape_terminal(&specs[index].name), max })?;
+        .map_err(|index| RewriteError::TooLargeForShard { tensor: words::escape_terminal(&specs[index].name), max })?;
     if counts.len() > MAX_SHARDS {
         return Err(RewriteError::TooManyShards { found: counts.len() });
     }

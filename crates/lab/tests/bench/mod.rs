@@ -4,17 +4,18 @@
 mod asked;
 
 use eval::EngineInfo;
-use lab::protocol::{
-    ActivationEvidence, Arm, Base, Carrier, Edit, Event, Job, ReferenceSample, Sample, TensorEvidence,
-};
-use lab::{Corpus, LinkFactory, Plan, Prepared, RunError, RunEvent, WorkerDied, WorkerLink};
+use lab::{Corpus, Plan, Prepared, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
+use record::RunEvent;
+use record::{ActivationEvidence, Arm, Base, Carrier, Edit, ReferenceSample, Sample, TensorEvidence};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     rc::Rc,
 };
+use worker::protocol::{Event, Job};
+use worker::{LinkFactory, WorkerDied, WorkerLink};
 
 pub const BUILD: &str = "mock engine 1";
 pub const N_LAYER: usize = 3;
@@ -239,8 +240,8 @@ impl Link {
     fn measure(
         &mut self,
         base: &Base,
-        cells: &[lab::protocol::CellSpec],
-        chunks: &[lab::protocol::ChunkWork],
+        cells: &[worker::protocol::CellSpec],
+        chunks: &[worker::protocol::ChunkWork],
         trace: bool,
     ) {
         let mut applied = Vec::new();
@@ -288,7 +289,7 @@ impl Link {
     fn sample(
         &self,
         base: &Base,
-        cell: &lab::protocol::CellSpec,
+        cell: &worker::protocol::CellSpec,
         tensors: &[TensorEvidence],
         chunk: usize,
         nll_ref: &[f64],
@@ -420,11 +421,7 @@ impl Room {
 }
 
 /// Runs and collects the events.
-pub fn run(
-    prepared: &Prepared,
-    dir: &Path,
-    workers: &Workers,
-) -> (Result<lab::record::RunRecord, RunError>, Vec<RunEvent>) {
+pub fn run(prepared: &Prepared, dir: &Path, workers: &Workers) -> (Result<record::RunRecord, RunError>, Vec<RunEvent>) {
     let mut events = Vec::new();
     let record = lab::run(prepared, dir, workers, &PlainCodec, &mut |event| events.push(event.clone()));
     (record, events)

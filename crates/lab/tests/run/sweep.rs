@@ -2,10 +2,10 @@
 
 use crate::bench::{Faults, Norms, Room, Workers};
 use eval::EngineSettings;
-use lab::cell::Cell;
-use lab::record::{Extent, Role, StageName};
 use lab::sweep::{Sweep, SweepError, SweepEvent, sweep};
+use record::Cell;
 use record::{Arm, Base, Carrier, Edit};
+use record::{Extent, Role, StageName};
 use worker::{Session, SessionError, SessionRequest};
 
 const WINDOWS: usize = 4;

@@ -3,9 +3,10 @@
 use super::{Subject, check};
 use crate::check::{Area, Check, Status, Tally};
 use eval::{Ask, Engine, EngineError, Hook, Prefix, Sequence, Token};
-use lab::protocol::{Carrier, Event};
+use record::Carrier;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use worker::protocol::Event;
 
 /// The logits of one window.
 pub(super) fn logits(

@@ -4,8 +4,9 @@ use super::{Subject, check};
 use crate::check::{Check, Tally};
 use crate::session::{Session, samples};
 use gguf::Value;
-use lab::memory::MemoryPlan;
-use lab::protocol::{Arm, Base, Carrier, Event};
+use record::MemoryPlan;
+use record::{Arm, Base, Carrier};
+use worker::protocol::Event;
 
 const F32_BYTES: u64 = size_of::<f32>() as u64;
 

@@ -7,11 +7,12 @@ use super::{Subject, check};
 use crate::check::{Area, Check};
 use crate::session::samples;
 use eval::{Engine, Hook, LayerError, Prefix, Token, WeightInfo, WeightUse};
-use lab::cell::spec_of;
-use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit, Place};
+use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
+use record::{Arm, Base, Carrier, Edit, Place};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use worker::protocol::CellSpec;
 
 const TOKEN_EMBD: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";

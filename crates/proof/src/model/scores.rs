@@ -7,8 +7,9 @@ use crate::session::{Session, references, samples};
 use crate::tap::Pass;
 use eval::Token;
 use gguf::{Array, GgufFile, Value};
-use lab::cell::spec_of;
-use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit};
+use lab::plan::cells::spec_of;
+use record::{Arm, Base, Carrier, Edit};
+use worker::protocol::CellSpec;
 
 /// The difference that another order of sums makes, relative to 1 + the sum. Both are in F64.
 const TOLERANCE: f64 = 1e-9;

@@ -9,8 +9,8 @@ use crate::python::Python;
 use crate::quantizer::{Plain, Quantizer};
 use crate::{canary, ggml_types};
 use gguf::TensorInfo;
-use lab::TensorId;
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
+use select::TensorId;
 use std::collections::BTreeMap;
 
 /// The most values of a tensor that are restored a second time. Few tensors have more.

@@ -4,11 +4,12 @@ use super::{Pick, Subject, check};
 use crate::check::Check;
 use crate::session::{Session, references, samples};
 use crate::tap::Pass;
-use lab::cell::spec_of;
-use lab::file_rewrite::{self, FileCarrier, Request};
-use lab::protocol::{Arm, Base, Carrier, CellSpec, Edit, Event, Place, Sample, TensorEvidence};
-use lab::{Apply, Selector};
+use files::rewrite::{self, FileCarrier, Request};
+use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
+use record::{Arm, Base, Carrier, Edit, Place, Sample, TensorEvidence};
+use select::{Apply, Selector};
+use worker::protocol::{CellSpec, Event};
 
 impl Subject<'_> {
     /// The native arm's reference, which has the picks in F32.
@@ -281,7 +282,7 @@ pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = folder.path().join("written.gguf");
         let rewrite =
-            file_rewrite::plan(&subject.file, &request, subject.pipeline.codec()).map_err(|error| error.to_string())?;
+            rewrite::plan(&subject.file, &request, subject.pipeline.codec()).map_err(|error| error.to_string())?;
         subject.pipeline.write_file(&rewrite, &path)?;
         let mut session = Session::open(subject.pipeline.workers(), &path, &subject.settings, 1, subject.text)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
