@@ -63,25 +63,31 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
 fn text(answer: &EvalAnswer) -> String {
     let mut out = Lines::new();
     let (n, n_ctx) = (plural(answer.n_chunks, "window"), answer.settings.engine.n_ctx);
-    let (ppl, error, scored) = (perplexity(answer.ppl), error(answer), count(answer.n_tokens as u64));
+    let (ppl, error, scored) = (perplexity(number(answer, "ppl")), error(answer), count(answer.n_tokens as u64));
     out.line(format_args!("PPL {ppl} {error}, {n} of {n_ctx} tokens, {scored} scored"));
     let per_byte = answer.bits_per_byte.map_or(String::new(), |x| format!(", {} bits per byte", bits(x)));
-    out.line(format_args!("NLL {} nats a token{per_byte}", perplexity(answer.nll_nats)));
+    out.line(format_args!("NLL {} nats a token{per_byte}", perplexity(number(answer, "nll_nats"))));
     compared(answer, &mut out);
     out.into_string()
 }
 
+/// A number that was measured.
+fn number(answer: &EvalAnswer, key: &str) -> f64 {
+    answer.metrics.get(key).unwrap_or(f64::NAN)
+}
+
 fn error(answer: &EvalAnswer) -> String {
-    match answer.ppl_se {
+    match answer.metrics.get("ppl_se") {
         Some(se) => format!("± {} (by window)", standard_error(se)),
-        None => format!("± {} (i.i.d.; too few windows for more)", standard_error(answer.ppl_se_iid)),
+        None => format!("± {} (i.i.d.; too few windows for more)", standard_error(number(answer, "ppl_se_iid"))),
     }
 }
 
 /// The variant beside its reference; nothing without a variant.
 fn compared(answer: &EvalAnswer, out: &mut Lines) {
-    let (Some(ppl_ref), Some(dlnppl)) = (answer.ppl_ref, answer.dlnppl) else { return };
-    let (Some(kld_mean), Some(same_top)) = (answer.kld_mean, answer.same_top) else { return };
+    let metric = |key| answer.metrics.get(key);
+    let (Some(ppl_ref), Some(dlnppl)) = (metric("ppl_ref"), metric("dlnppl")) else { return };
+    let (Some(kld_mean), Some(same_top)) = (metric("kld_mean"), metric("same_top")) else { return };
     let values: u64 = answer.changed.iter().map(|target| target.n).sum();
     let changed: u64 = answer.changed.iter().map(|target| target.changed).sum();
     let applied = escape_terminal(answer.settings.apply.join(" "));
@@ -91,18 +97,18 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
     out.line(format_args!("{applied}: {changed} values changed in {places}"));
-    let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(answer.dlnppl_se));
+    let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));
     out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));
     out.line(format_args!(
         "KLD mean {}{}, median {}, p99 {}, max {} nats",
         divergence(kld_mean),
-        plus_minus(answer.kld_se),
-        divergence(answer.kld_median.unwrap_or_default()),
-        divergence(answer.kld_p99.unwrap_or_default()),
-        divergence(answer.kld_max.unwrap_or_default()),
+        plus_minus(metric("kld_se")),
+        divergence(number(answer, "kld_median")),
+        divergence(number(answer, "kld_p99")),
+        divergence(number(answer, "kld_max")),
     ));
     let scored = count(answer.n_tokens as u64);
-    let logits = match answer.logits_changed {
+    let logits = match metric("logits_changed").map(|n| n as u64) {
         Some(0) => ", all logits bit-equal".to_owned(),
         Some(n) => format!(", logits differ at {n} of {scored} positions"),
         None => String::new(),

@@ -236,12 +236,13 @@ fn text(run: &RunAnswer) -> String {
 }
 
 fn words(effects: &Effects) -> String {
+    let number = |key| effects.metrics.get(key).unwrap_or(f64::NAN);
     let mut words = format!(
         "KLD {}, PPL {} against {}, same top {}",
-        nats(effects.kld_mean),
-        perplexity(effects.ppl),
-        perplexity(effects.ppl_ref),
-        share(effects.same_top)
+        nats(number("kld_mean")),
+        perplexity(number("ppl")),
+        perplexity(number("ppl_ref")),
+        share(number("same_top"))
     );
     if let Some(floor) = effects.floor_kld_mean_max {
         words += &format!(", floor {}", divergence(floor));

@@ -94,7 +94,7 @@ fn text(answer: &SweepAnswer) -> String {
     let mut layers: Vec<&SweptLayer> = answer.layers.iter().collect();
     let place =
         |layer: &SweptLayer| answer.ranking.iter().position(|ranked| *ranked == layer.layer).unwrap_or(usize::MAX);
-    let kld = |layer: &SweptLayer| layer.kld_mean.unwrap_or(-1.0);
+    let kld = |layer: &SweptLayer| layer.metrics.get("kld_mean").unwrap_or(-1.0);
     layers.sort_by(|a, b| place(a).cmp(&place(b)).then(kld(b).total_cmp(&kld(a))).then(a.layer.cmp(&b.layer)));
     out.text(&render(&columns, layers.iter().map(|layer| cells(layer))));
     for layer in &answer.layers {
@@ -111,10 +111,10 @@ fn text(answer: &SweepAnswer) -> String {
 fn cells(layer: &SweptLayer) -> Vec<String> {
     vec![
         layer.layer.to_string(),
-        layer.kld_mean.map_or("-".into(), divergence),
-        layer.kld_se.map_or("-".into(), standard_error),
-        layer.same_top.map_or("-".into(), share),
-        layer.dlnppl.map_or("-".into(), difference),
+        layer.metrics.get("kld_mean").map_or("-".into(), divergence),
+        layer.metrics.get("kld_se").map_or("-".into(), standard_error),
+        layer.metrics.get("same_top").map_or("-".into(), share),
+        layer.metrics.get("dlnppl").map_or("-".into(), difference),
         layer.n_chunks.to_string(),
         layer.standing.map(LayerStanding::name).unwrap_or_default().to_owned(),
     ]

@@ -55,7 +55,7 @@ fn every_answer_is_valid_by_its_schema() {
         ("census", vec!["census", "m.gguf"]),
         ("census", vec!["census", "m.gguf", "--target", "norms", "--against", "bf16", "--against", "zero"]),
         ("quantize", vec!["quantize", "m.gguf", "out.gguf", "--apply", "ffn=int4@block32"]),
-        ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "40K"]),
+        ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "64K"]),
         ("diff", vec!["diff", "m.gguf", "out.gguf"]),
         ("diff", vec!["diff", "m.gguf", "m.gguf"]),
         ("eval", small(&["eval", "m.gguf"])),

@@ -20,4 +20,4 @@ pub use engine::{
 };
 pub use generate::{ChatMessage, choose_token, first_divergence};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};
-pub use score::{NonFinite, ReferenceWindow, VariantScores};
+pub use score::{NonFinite, ReferenceWindow};

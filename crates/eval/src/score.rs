@@ -1,7 +1,8 @@
 //! Scores of one window: the reference once, then each variant against it.
 
 use crate::softmax::{RowSummary, kl_divergence, summarize};
-use record::Token;
+use record::metric::{ColumnKind, column};
+use record::{Bits, Column, Columns, Token};
 
 /// A logit is infinite or not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,17 +21,54 @@ pub struct ReferenceWindow {
     n_vocab: usize,
 }
 
-/// The scores of a variant against its reference on one window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VariantScores {
-    /// Negative log-likelihood of each scored token, nats.
-    pub nll: Vec<f64>,
-    /// Σ p_ref (ln p_ref − ln p_var) at each scored position, nats.
-    pub kld: Vec<f64>,
-    /// Number of positions at which both have the same most probable token.
-    pub same_top: usize,
-    /// Number of positions whose logits differ in any bit.
-    pub logits_changed: usize,
+/// A scored position: both rows of logits and what follows from them.
+pub(crate) struct Position<'a> {
+    /// The reference's logits `[n_vocab]`.
+    reference: &'a [f32],
+    /// The variant's logits `[n_vocab]`.
+    variant: &'a [f32],
+    /// What follows from the reference's.
+    base: RowSummary,
+    /// What follows from the variant's.
+    summary: RowSummary,
+    /// The token that is predicted.
+    token: Token,
+    /// Whether any bit of the logits differs. Where none does, nothing is left to compute: both summaries are the same.
+    is_changed: bool,
+}
+
+/// The value of a column at one position.
+pub(crate) enum Score {
+    /// A number.
+    F64(f64),
+    /// Yes or no.
+    Bit(bool),
+}
+
+/// How a column of samples is filled, position by position.
+pub(crate) struct Fold {
+    /// The name of the column in [`record::metric::COLUMNS`].
+    pub(crate) column: &'static str,
+    /// The value at a position.
+    pub(crate) score: fn(&Position<'_>) -> Score,
+}
+
+/// One fold for each column.
+pub(crate) const FOLDS: &[Fold] = &[
+    Fold { column: "nll", score: |at| Score::F64(nll(at.variant, at.summary, at.token)) },
+    Fold { column: "kld", score: |at| Score::F64(at.kld()) },
+    Fold { column: "same_top", score: |at| Score::Bit(at.base.top == at.summary.top) },
+    Fold { column: "logits_changed", score: |at| Score::Bit(at.is_changed) },
+];
+
+impl Position<'_> {
+    /// Σ p_ref (ln p_ref − ln p_var), nats. The same bits diverge by exactly 0.
+    fn kld(&self) -> f64 {
+        if !self.is_changed {
+            return 0.0;
+        }
+        kl_divergence(self.reference, self.base.lse, self.variant, self.summary.lse)
+    }
 }
 
 /// −ln p(token) by the logits of one row, nats.
@@ -60,7 +98,7 @@ impl ReferenceWindow {
         Ok(())
     }
 
-    /// Negative log-likelihood of each scored token, nats.
+    /// The negative log-likelihood of each scored token, nats.
     pub fn nll(&self) -> Vec<f64> {
         self.logits
             .chunks_exact(self.n_vocab)
@@ -68,6 +106,11 @@ impl ReferenceWindow {
             .zip(&self.targets)
             .map(|((row, &summary), &token)| nll(row, summary, token))
             .collect()
+    }
+
+    /// The columns that need no second model: `nll`.
+    pub fn columns(&self) -> Columns {
+        Columns([("nll".to_owned(), Column::F64(self.nll()))].into())
     }
 
     /// The reference's logits, row-major `[n_scored][n_vocab]`.
@@ -82,27 +125,34 @@ impl ReferenceWindow {
     ///
     /// # Panics
     /// When there are fewer rows than the reference has.
-    pub fn compare(&self, logits: &[f32]) -> Result<VariantScores, NonFinite> {
+    pub fn compare(&self, logits: &[f32]) -> Result<Columns, NonFinite> {
         let n_vocab = self.n_vocab;
-        let mut scores = VariantScores {
-            nll: Vec::with_capacity(self.rows.len()),
-            kld: Vec::with_capacity(self.rows.len()),
-            same_top: 0,
-            logits_changed: 0,
-        };
+        let mut filled: Vec<Column> = FOLDS.iter().map(|fold| empty(fold.column)).collect();
         let rows = self.logits.chunks_exact(n_vocab).zip(logits[..self.logits.len()].chunks_exact(n_vocab));
         for (row, ((reference, variant), (&base, &token))) in rows.zip(self.rows.iter().zip(&self.targets)).enumerate()
         {
-            let changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
-            // The same bits have the same summary and diverge by exactly 0: nothing is left to compute.
-            let summary = if changed { summarize(variant).ok_or(NonFinite { row })? } else { base };
-            let kld = if changed { kl_divergence(reference, base.lse, variant, summary.lse) } else { 0.0 };
-            scores.nll.push(nll(variant, summary, token));
-            scores.kld.push(kld);
-            scores.same_top += usize::from(base.top == summary.top);
-            scores.logits_changed += usize::from(changed);
+            let is_changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
+            let summary = if is_changed { summarize(variant).ok_or(NonFinite { row })? } else { base };
+            let at = Position { reference, variant, base, summary, token, is_changed };
+            for (fold, column) in FOLDS.iter().zip(&mut filled) {
+                match ((fold.score)(&at), column) {
+                    (Score::F64(value), Column::F64(values)) => values.push(value),
+                    (Score::Bit(value), Column::Bits(Bits(values))) => values.push(value),
+                    // A column has the kind that its fold gives; a test holds the two tables together.
+                    _ => {}
+                }
+            }
         }
-        Ok(scores)
+        Ok(Columns(FOLDS.iter().map(|fold| fold.column.to_owned()).zip(filled).collect()))
+    }
+}
+
+/// A column without values, of the kind that the table says.
+fn empty(id: &str) -> Column {
+    match column(id).map(|row| row.kind) {
+        Some(ColumnKind::Bits) => Column::Bits(Bits::default()),
+        Some(ColumnKind::Counts) => Column::Counts(Vec::new()),
+        Some(ColumnKind::F64) | None => Column::F64(Vec::new()),
     }
 }
 
@@ -116,9 +166,22 @@ mod tests {
         let mut reference = ReferenceWindow::default();
         reference.set(&logits, 50, &[3, 4, 5, 49]).unwrap();
         let scores = reference.compare(&logits).unwrap();
-        assert_eq!(scores.kld, vec![0.0; 4]);
-        assert_eq!(scores.nll, reference.nll());
-        assert_eq!((scores.same_top, scores.logits_changed), (4, 0));
+        assert_eq!(scores.numbers("kld"), [0.0; 4]);
+        assert_eq!(scores.numbers("nll"), reference.nll());
+        assert_eq!((scores.bits("same_top"), scores.bits("logits_changed")), (&[true; 4][..], &[false; 4][..]));
+    }
+
+    #[test]
+    fn every_column_of_the_table_has_one_fold_that_gives_its_kind() {
+        let ids: Vec<&str> = record::metric::COLUMNS.iter().map(|column| column.id).collect();
+        assert_eq!(FOLDS.iter().map(|fold| fold.column).collect::<Vec<_>>(), ids);
+        let mut reference = ReferenceWindow::default();
+        reference.set(&[0.0, 1.0], 2, &[0]).unwrap();
+        let scores = reference.compare(&[1.0, 0.0]).unwrap();
+        for column in record::metric::COLUMNS {
+            let filled = scores.get(column.id).expect(column.id);
+            assert_eq!((filled.kind(), filled.len()), (column.kind, 1), "{}", column.id);
+        }
     }
 
     #[test]
@@ -129,13 +192,15 @@ mod tests {
         let mut moved = logits.clone();
         moved[10 + 4] = 1.0;
         let scores = reference.compare(&moved).unwrap();
-        assert_eq!((scores.logits_changed, scores.same_top), (1, 2));
-        assert_eq!((scores.kld[0], scores.kld[2]), (0.0, 0.0));
+        assert_eq!(scores.bits("logits_changed"), [false, true, false]);
+        assert_eq!(scores.bits("same_top"), [true, false, true]);
+        let (kld, nll) = (scores.numbers("kld"), scores.numbers("nll"));
+        assert_eq!((kld[0], kld[2]), (0.0, 0.0));
         // q = e^x_i / (9 + e): KLD(uniform || q) = ln((9 + e) / 10) − 1/10.
         let worked = ((9.0 + std::f64::consts::E) / 10.0).ln() - 0.1;
-        assert!((scores.kld[1] - worked).abs() < 1e-15);
+        assert!((kld[1] - worked).abs() < 1e-15);
         // −ln q(0) = ln(9 + e).
-        assert!((scores.nll[1] - (9.0 + std::f64::consts::E).ln()).abs() < 1e-15);
+        assert!((nll[1] - (9.0 + std::f64::consts::E).ln()).abs() < 1e-15);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once. A worker
 //! that dies is replaced and the rest measured; a cell on which it dies twice fails, and the others go on.
 
-use crate::judge::evidence::{EvidenceError, check_sample, derive};
+use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive};
 use crate::plan::cells::spec;
 use crate::run::session_hint;
 use record::store::CellSamples;
@@ -100,6 +100,7 @@ pub fn sweep(
         cells,
         order,
         swept: vec![SweptCell::default(); cells.len()],
+        references: References::new(),
         measured_to: 0,
         done: 0,
         // Until a look says otherwise.
@@ -130,6 +131,7 @@ struct Course<'a> {
     cells: &'a [Cell],
     order: &'a [usize],
     swept: Vec<SweptCell>,
+    references: References,
     /// Windows of `order` that the cells still racing have.
     measured_to: usize,
     done: usize,
@@ -140,7 +142,7 @@ impl Course<'_> {
     /// KL divergences of each window, in the race's order.
     fn chunk_samples(&self, alive: &[usize]) -> Vec<Vec<ChunkSample>> {
         let of_window =
-            |index: usize, window: &usize| Some(ChunkSample::of(&self.swept[index].samples.by_chunk.get(window)?.kld));
+            |index: usize, window: &usize| Some(ChunkSample::of(self.swept[index].samples.by_chunk.get(window)?.kld()));
         alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
     }
 
@@ -212,6 +214,9 @@ impl Course<'_> {
         session.hear(&job, &mut |event| {
             match event {
                 Event::Memory(plan) => hear(SweepEvent::Memory(&plan)),
+                Event::Reference(sample) => {
+                    self.references.entry(sample.chunk).or_insert(sample);
+                }
                 Event::Applied { cell, tensors } => {
                     if let Some(index) = self.index_of(racing, &cell) {
                         self.swept[index].samples.applied.get_or_insert(tensors);
@@ -219,7 +224,11 @@ impl Course<'_> {
                 }
                 Event::Sample(sample) => {
                     let Some(index) = self.index_of(racing, &sample.cell) else { return Ok(()) };
-                    match check_sample(&sample) {
+                    let checked = match self.references.get(&sample.chunk) {
+                        None => Err(EvidenceError::NoReference(sample.chunk)),
+                        Some(reference) => check_sample(&sample, reference).and_then(|()| check_complete(&sample)),
+                    };
+                    match checked {
                         Ok(()) => {
                             self.swept[index].samples.by_chunk.insert(sample.chunk, sample);
                         }
@@ -233,7 +242,7 @@ impl Course<'_> {
                         self.swept[index].failure = Some(why);
                     }
                 }
-                // Which window of the reference is done, and notes, are not told.
+                // Notes are not told.
                 _ => {}
             }
             Ok(())
@@ -244,7 +253,7 @@ impl Course<'_> {
         for (cell, swept) in self.cells.iter().zip(&mut self.swept) {
             if swept.failure.is_none() {
                 let cell = Cell { chunks: swept.samples.by_chunk.keys().copied().collect(), ..cell.clone() };
-                let record = derive(&cell, &swept.samples, None)
+                let record = derive(&cell, &swept.samples, &self.references, None)
                     .map_err(|source| SweepError::Evidence { cell: cell.target.clone(), source })?;
                 swept.measured = record.measured;
             }
@@ -258,7 +267,7 @@ impl Course<'_> {
                 (race.answer.iter().map(|&cell| alive[cell]).collect(), ties)
             }
             None => {
-                let kld = |index: usize| self.swept[index].measured.as_ref().map(|measured| measured.kld.mean);
+                let kld = |index: usize| self.swept[index].measured.as_ref().map(|measured| measured.kld().mean);
                 let mut ranking: Vec<usize> = (0..self.swept.len()).filter(|&index| kld(index).is_some()).collect();
                 ranking.sort_by(|&a, &b| {
                     let (a_mean, b_mean) = (kld(a).unwrap_or_default(), kld(b).unwrap_or_default());

@@ -4,7 +4,7 @@ use crate::parts::EventFilter;
 use crate::{Fault, Parts, Place};
 use proof::oracle::scores::brute_force;
 use proof::tap::{Pass, Tap};
-use record::{Carrier, Edit, Place as EditPlace, Sample};
+use record::{Bits, Carrier, Column, Edit, Place as EditPlace, ReferenceSample, Sample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use worker::protocol::{Event, Job};
@@ -126,13 +126,15 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     on_events("KL divergence the wrong way round", |parts| {
         scored(parts, |sample, logits| {
-            sample.kld = brute_force(logits.variant, logits.reference, logits.n_vocab, logits.targets()).kld;
+            let (_, wrong) = brute_force(logits.variant, logits.reference, logits.n_vocab, logits.targets());
+            sample.columns.set("kld", Column::F64(wrong.numbers("kld").to_vec()));
         })
     }),
     on_events("logarithms to base 2", |parts| {
         events(parts, |mut event| {
             if let Event::Sample(sample) = &mut event {
-                sample.kld.iter_mut().for_each(|kld| *kld /= std::f64::consts::LN_2);
+                let bits = sample.kld().iter().map(|kld| kld / std::f64::consts::LN_2).collect();
+                sample.columns.set("kld", Column::F64(bits));
             }
             vec![event]
         })
@@ -140,27 +142,25 @@ pub(super) const FAULTS: &[Fault] = &[
     on_events("the first half scored", |parts| {
         scored(parts, |sample, logits| {
             let first = &logits.tokens[1..];
-            sample.nll = brute_force(logits.reference, logits.variant, logits.n_vocab, &first[..sample.nll.len()]).nll;
+            let first = &first[..sample.nll().len()];
+            let (_, wrong) = brute_force(logits.reference, logits.variant, logits.n_vocab, first);
+            sample.columns.set("nll", Column::F64(wrong.numbers("nll").to_vec()));
         })
     }),
     on_events("the token itself predicted for the next", |parts| {
         scored(parts, |sample, logits| {
             let shifted = &logits.tokens[logits.tokens.len() / 2..];
-            sample.nll = brute_force(logits.reference, logits.variant, logits.n_vocab, shifted).nll;
-            sample.nll.truncate(sample.kld.len());
+            let (_, wrong) = brute_force(logits.reference, logits.variant, logits.n_vocab, shifted);
+            let wrong = &wrong.numbers("nll")[..sample.kld().len()];
+            sample.columns.set("nll", Column::F64(wrong.to_vec()));
         })
     }),
     on_events("last scored token lost", |parts| {
         events(parts, |mut event| {
             match &mut event {
-                Event::Sample(sample) => {
-                    for scores in [&mut sample.nll, &mut sample.nll_ref, &mut sample.kld] {
-                        scores.pop();
-                    }
-                    sample.same_top = sample.same_top.min(sample.kld.len());
-                    sample.logits_changed = sample.logits_changed.min(sample.kld.len());
+                Event::Sample(Sample { columns, .. }) | Event::Reference(ReferenceSample { columns, .. }) => {
+                    columns.0.values_mut().for_each(Column::pop);
                 }
-                Event::Reference(sample) => drop(sample.nll.pop()),
                 _ => {}
             }
             vec![event]
@@ -169,10 +169,12 @@ pub(super) const FAULTS: &[Fault] = &[
     on_events("NaN swallowed: scores of zero for it", |parts| {
         scored(parts, |sample, logits| {
             // As if the largest loss had not been a number.
-            let worst = (0..sample.nll.len()).max_by(|&a, &b| sample.nll[a].total_cmp(&sample.nll[b]));
+            let mut nll = sample.nll().to_vec();
+            let worst = (0..nll.len()).max_by(|&a, &b| nll[a].total_cmp(&nll[b]));
             if let Some(worst) = worst.filter(|_| logits.n_vocab > 0) {
-                sample.nll[worst] = 0.0;
+                nll[worst] = 0.0;
             }
+            sample.columns.set("nll", Column::F64(nll));
         })
     }),
     on_events("windows exchanged", |parts| {
@@ -185,12 +187,12 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     on_events("compared with the reference of another window", |parts| {
         parts.events = Arc::new(|| {
-            let mut before: Option<Vec<f64>> = None;
+            let mut before: Option<String> = None;
             Box::new(move |mut event| {
                 if let Event::Sample(sample) = &mut event {
-                    let own = sample.nll_ref.clone();
+                    let own = sample.reference_blake3.clone();
                     if let Some(stale) = before.replace(own) {
-                        sample.nll_ref = stale;
+                        sample.reference_blake3 = stale;
                     }
                 }
                 vec![event]
@@ -200,7 +202,8 @@ pub(super) const FAULTS: &[Fault] = &[
     on_events("every top token taken for equal", |parts| {
         events(parts, |mut event| {
             if let Event::Sample(sample) = &mut event {
-                sample.same_top = sample.kld.len();
+                let all = vec![true; sample.kld().len()];
+                sample.columns.set("same_top", Column::Bits(Bits(all)));
             }
             vec![event]
         })
@@ -208,7 +211,8 @@ pub(super) const FAULTS: &[Fault] = &[
     on_events("changed logits not counted", |parts| {
         events(parts, |mut event| {
             if let Event::Sample(sample) = &mut event {
-                sample.logits_changed = 0;
+                let none = vec![false; sample.kld().len()];
+                sample.columns.set("logits_changed", Column::Bits(Bits(none)));
             }
             vec![event]
         })

@@ -1,16 +1,16 @@
 //! Faults in scores and in the numbers of a cell.
 
 use crate::{Fault, Parts, Place};
-use eval::{NonFinite, Token, VariantScores};
-use lab::judge::evidence::EvidenceError;
+use eval::{NonFinite, Token};
+use lab::judge::evidence::{EvidenceError, References};
 use proof::oracle::scores::brute_force;
 use proof::{Scorer, Scores};
 use record::Cell;
 use record::store::CellSamples;
-use record::{CellRecord, Measured, Predicted};
+use record::{CellRecord, Column, Columns, Measured, Predicted};
 use std::sync::Arc;
 
-type Compared = Result<(Vec<f64>, VariantScores), NonFinite>;
+type Compared = Result<(Columns, Columns), NonFinite>;
 
 /// Scores with something done to them.
 struct Faulty {
@@ -34,9 +34,10 @@ impl Scorer for Faulty {
         &self,
         cell: &Cell,
         samples: &CellSamples,
+        references: &References,
         predicted: Option<&Predicted>,
     ) -> Result<CellRecord, EvidenceError> {
-        let mut record = Scores.derive(cell, samples, predicted)?;
+        let mut record = Scores.derive(cell, samples, references, predicted)?;
         record.measured.iter_mut().for_each(self.measured);
         Ok(record)
     }
@@ -57,16 +58,20 @@ fn measured(parts: &mut Parts, measured: fn(&mut Measured)) {
 pub(super) const FAULTS: &[Fault] = &[
     fault("KL divergence of the reference from the variant", |parts| {
         compare(parts, |n_vocab, targets, reference, variant| {
-            let (nll_ref, mut scores) = Scores.compare(n_vocab, targets, reference, variant)?;
-            scores.kld = brute_force(variant, reference, n_vocab, targets).kld;
-            Ok((nll_ref, scores))
+            let (of_reference, mut columns) = Scores.compare(n_vocab, targets, reference, variant)?;
+            let (_, wrong) = brute_force(variant, reference, n_vocab, targets);
+            columns.set("kld", Column::F64(wrong.numbers("kld").to_vec()));
+            Ok((of_reference, columns))
         })
     }),
     fault("bits for nats", |parts| {
         compare(parts, |n_vocab, targets, reference, variant| {
-            let (nll_ref, mut scores) = Scores.compare(n_vocab, targets, reference, variant)?;
-            scores.nll.iter_mut().chain(&mut scores.kld).for_each(|x| *x /= std::f64::consts::LN_2);
-            Ok((nll_ref, scores))
+            let (of_reference, mut columns) = Scores.compare(n_vocab, targets, reference, variant)?;
+            for id in ["nll", "kld"] {
+                let bits = columns.numbers(id).iter().map(|nats| nats / std::f64::consts::LN_2).collect();
+                columns.set(id, Column::F64(bits));
+            }
+            Ok((of_reference, columns))
         })
     }),
     fault("reference and variant exchanged", |parts| {
@@ -87,13 +92,16 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("mean over the wrong count", |parts| {
         measured(parts, |m| {
             let wrong = m.n_tokens as f64 / (m.n_tokens - 1) as f64;
-            (m.kld.mean, m.dlnppl.mean) = (m.kld.mean * wrong, m.dlnppl.mean * wrong);
+            m.set("kld_mean", m.kld().mean * wrong);
+            m.set("dlnppl", m.dlnppl().mean * wrong);
         })
     }),
     fault("error of the mean as if tokens were independent", |parts| {
-        measured(parts, |m| m.kld.se = Some(m.kld.se_iid))
+        measured(parts, |m| m.set("kld_se", m.kld().se_iid))
     }),
-    fault("sign of the difference turned round", |parts| measured(parts, |m| m.dlnppl.mean = -m.dlnppl.mean)),
-    fault("mean of exponentials for exponential of the mean", |parts| measured(parts, |m| m.ppl *= 1.001)),
-    fault("99th percentile is the largest", |parts| measured(parts, |m| m.kld_p99 = m.kld_max)),
+    fault("sign of the difference turned round", |parts| measured(parts, |m| m.set("dlnppl", -m.dlnppl().mean))),
+    fault("mean of exponentials for exponential of the mean", |parts| {
+        measured(parts, |m| m.set("ppl", m.ppl() * 1.001))
+    }),
+    fault("99th percentile is the largest", |parts| measured(parts, |m| m.set("kld_p99", m.kld_max()))),
 ];

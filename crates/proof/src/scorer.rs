@@ -1,14 +1,14 @@
 //! The boundary behind the logits: the scores of a window, and the numbers of a cell.
 
-use eval::{NonFinite, ReferenceWindow, Token, VariantScores};
-use lab::judge::evidence::{self, EvidenceError};
+use eval::{NonFinite, ReferenceWindow, Token};
+use lab::judge::evidence::{self, EvidenceError, References};
 use record::Cell;
 use record::store::CellSamples;
-use record::{CellRecord, Predicted};
+use record::{CellRecord, Columns, Predicted};
 
 /// Turns logits into scores and scores into a record.
 pub trait Scorer: Sync {
-    /// Returns the reference's own negative log-likelihoods and the scores of a variant's logits against the reference's.
+    /// Returns the columns of the reference and those of a variant's logits against the reference's.
     /// Both lists of logits are `[targets.len()][n_vocab]`.
     ///
     /// # Errors
@@ -19,7 +19,7 @@ pub trait Scorer: Sync {
         targets: &[Token],
         reference: &[f32],
         variant: &[f32],
-    ) -> Result<(Vec<f64>, VariantScores), NonFinite>;
+    ) -> Result<(Columns, Columns), NonFinite>;
 
     /// Derives the numbers of a cell from its samples.
     ///
@@ -29,6 +29,7 @@ pub trait Scorer: Sync {
         &self,
         cell: &Cell,
         samples: &CellSamples,
+        references: &References,
         predicted: Option<&Predicted>,
     ) -> Result<CellRecord, EvidenceError>;
 }
@@ -44,18 +45,19 @@ impl Scorer for Scores {
         targets: &[Token],
         reference: &[f32],
         variant: &[f32],
-    ) -> Result<(Vec<f64>, VariantScores), NonFinite> {
+    ) -> Result<(Columns, Columns), NonFinite> {
         let mut window = ReferenceWindow::default();
         window.set(reference, n_vocab, targets)?;
-        Ok((window.nll(), window.compare(variant)?))
+        Ok((window.columns(), window.compare(variant)?))
     }
 
     fn derive(
         &self,
         cell: &Cell,
         samples: &CellSamples,
+        references: &References,
         predicted: Option<&Predicted>,
     ) -> Result<CellRecord, EvidenceError> {
-        evidence::derive(cell, samples, predicted)
+        evidence::derive(cell, samples, references, predicted)
     }
 }

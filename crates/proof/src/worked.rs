@@ -2,10 +2,11 @@
 
 use crate::check::{Area, Check, Tally};
 use crate::scorer::Scorer;
-use lab::judge::evidence::floor;
+use lab::judge::evidence::{References, floor};
 use record::Cell;
+use record::metric::sums;
 use record::store::CellSamples;
-use record::{Arm, Base, Sample};
+use record::{Arm, Base, Column, ReferenceSample, Sample};
 use record::{Extent, Measured, Role, StageName};
 use std::collections::BTreeMap;
 
@@ -45,24 +46,18 @@ fn kinds(chunk: usize) -> [Kind; 2] {
     }
 }
 
-/// The sample of a window with positions of these kinds.
-fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<Sample, String> {
+/// The reference and the sample of a window with positions of these kinds.
+fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(ReferenceSample, Sample), String> {
     let rows: Vec<_> = kinds.iter().map(|&kind| position(kind)).collect();
     let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
     let variant: Vec<f32> = rows.iter().flat_map(|row| row.1).collect();
     let scored = scorer.compare(2, &vec![0; kinds.len()], &reference, &variant);
-    let (nll_ref, scores) = scored.map_err(|error| error.to_string())?;
-    Ok(Sample {
-        cell: "example".into(),
-        chunk,
-        nll: scores.nll,
-        nll_ref,
-        kld: scores.kld,
-        same_top: scores.same_top,
-        logits_changed: scores.logits_changed,
-        activations: None,
-        residual: Vec::new(),
-    })
+    let (of_reference, columns) = scored.map_err(|error| error.to_string())?;
+    let logits_blake3 = format!("window {chunk}");
+    let reference_blake3 = logits_blake3.clone();
+    let reference = ReferenceSample { chunk, tokens: vec![0; 4], logits_blake3, columns: of_reference };
+    let cell = "example".into();
+    Ok((reference, Sample { cell, chunk, reference_blake3, columns, activations: None, residual: Vec::new() }))
 }
 
 /// The numbers of a cell measured on the page's eight windows.
@@ -80,15 +75,23 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
         edits: Vec::new(),
         chunks: chunks.clone(),
     };
-    let by_chunk = chunks.iter().map(|&chunk| Ok((chunk, scored(scorer, chunk, &kinds(chunk))?)));
-    let samples = CellSamples { applied: None, by_chunk: by_chunk.collect::<Result<_, String>>()? };
-    let record = scorer.derive(&cell, &samples, None).map_err(|error| error.to_string())?;
+    let (mut references, mut samples) = (References::new(), CellSamples::default());
+    for chunk in chunks {
+        let (reference, sample) = scored(scorer, chunk, &kinds(chunk))?;
+        references.insert(chunk, reference);
+        samples.by_chunk.insert(chunk, sample);
+    }
+    let record = scorer.derive(&cell, &samples, &references, None).map_err(|error| error.to_string())?;
     record.measured.ok_or_else(|| "nothing was measured".to_owned())
 }
 
 /// The samples of a jitter seed whose KLD is the same at every position.
 fn jitter(scorer: &dyn Scorer, kld: f64) -> Result<CellSamples, String> {
-    let sample = |chunk| Ok((chunk, Sample { kld: vec![kld; 2], ..scored(scorer, chunk, &[Kind::A, Kind::A])? }));
+    let sample = |chunk| {
+        let (_, mut sample) = scored(scorer, chunk, &[Kind::A, Kind::A])?;
+        sample.columns.set("kld", Column::F64(vec![kld; 2]));
+        Ok((chunk, sample))
+    };
     Ok(CellSamples { applied: None, by_chunk: (0..N_CHUNKS).map(sample).collect::<Result<_, String>>()? })
 }
 
@@ -100,32 +103,19 @@ pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, Stri
     let m = measured(scorer)?;
     let chunks: Vec<usize> = (0..N_CHUNKS).collect();
     let seeds = [(1, &jitter(scorer, 0.01)?), (2, &jitter(scorer, 0.02)?)];
-    let floor = floor(&chunks, m.kld.mean, &seeds, "ffn_norm").ok_or("no floor")?;
+    let floor = floor(&chunks, m.kld().mean, &seeds, "ffn_norm").ok_or("no floor")?;
     let difference = numerics::difference(&[3.0, 4.0], &[3.0, 3.5]);
     let census = lineage::census(&[1.5, -0.75, 3.0], lineage::StoredPrecision::F32);
     let ctx = numerics::TensorContext { name: "t", n_per_row: 4 };
     let scheme: numerics::Scheme = "fp8_e4m3".parse().map_err(|error: numerics::SchemeError| error.to_string())?;
     let predicted = lineage::predict(&scheme, &[448.0, 460.0, 470.0, 1e-9], &ctx, &numerics::PlainCodec);
     let predicted = predicted.map_err(|error| error.to_string())?;
-    let first = |kind| scored(scorer, 0, &[kind]).map(|sample| sample.kld.first().copied().unwrap_or(f64::NAN));
-    Ok(BTreeMap::from([
-        ("nll_mean", m.ppl.ln()),
-        ("ppl", m.ppl),
-        ("ppl_ref", m.ppl_ref),
-        ("dlnppl", m.dlnppl.mean),
-        ("dlnppl_se", m.dlnppl.se.unwrap_or(f64::NAN)),
-        ("dlnppl_se_iid", m.dlnppl.se_iid),
-        ("ppl_ratio", m.dlnppl.mean.exp()),
+    let first = |kind| scored(scorer, 0, &[kind]).map(|(_, sample)| sample.kld().first().copied().unwrap_or(f64::NAN));
+    // Every number of the table of metrics; the page must have each of them.
+    let metrics = sums().map(|(_, sum)| (sum.key, m.values().get(sum.key).unwrap_or(f64::NAN)));
+    let others = [
         ("kld_at_a", first(Kind::A)?),
         ("kld_at_c", first(Kind::C)?),
-        ("kld_mean", m.kld.mean),
-        ("kld_se", m.kld.se.unwrap_or(f64::NAN)),
-        ("kld_se_iid", m.kld.se_iid),
-        ("kld_median", m.kld_median),
-        ("kld_p99", m.kld_p99),
-        ("kld_max", m.kld_max),
-        ("same_top", m.same_top),
-        ("logits_changed", m.logits_changed as f64),
         ("floor_kld_mean_max", floor.kld_mean_max),
         ("floor_ratio", floor.ratio.unwrap_or(f64::NAN)),
         ("changed", difference.changed as f64),
@@ -137,7 +127,8 @@ pub fn computed(scorer: &dyn Scorer) -> Result<BTreeMap<&'static str, f64>, Stri
         ("zeroed", predicted.zeroed as f64),
         ("overflowed", predicted.overflowed as f64),
         ("evidence_bits", census.evidence_bits),
-    ]))
+    ];
+    Ok(metrics.chain(others).collect())
 }
 
 /// Every `` `name` = value `` of the page's `Worked:` lines.
@@ -201,7 +192,7 @@ pub fn check(scorer: &dyn Scorer) -> Check {
         (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),
     }
     let bit_equal = scored(scorer, 0, &[Kind::B]);
-    tally.hold(matches!(&bit_equal, Ok(sample) if sample.kld == [0.0] && sample.logits_changed == 0), || {
+    tally.hold(matches!(&bit_equal, Ok((_, sample)) if sample.kld() == [0.0] && sample.n_changed() == 0), || {
         format!("a position without any changed bit: {bit_equal:?}")
     });
     tally.check(Area::Metrics, "worked values of docs/metrics.md", &["what a run uses", "worked by hand"])

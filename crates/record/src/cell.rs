@@ -3,9 +3,11 @@
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
 use crate::format::Format;
+use crate::metric::Values;
 use crate::stage::{Extent, StageName};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One variant to be measured one way.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,44 +55,161 @@ pub enum Role {
     CarrierControl,
 }
 
-/// A number with its uncertainty, in the unit of the field that holds it.
+/// A number with its uncertainty, in the unit of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
-    /// Mean over scored tokens.
+    /// The mean over scored tokens.
     pub mean: f64,
-    /// Standard error clustered by chunk; `None` below 8 chunks.
+    /// The standard error clustered by window; `None` below 8 windows.
     pub se: Option<f64>,
-    /// Standard error as if tokens were independent.
+    /// The standard error as if tokens were independent.
     pub se_iid: f64,
 }
 
-/// What was measured in one cell, derived from its samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// What was measured in one cell, derived from its samples: numbers by the keys of the table of metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Measured {
-    /// Windows.
+    /// The number of windows.
     pub n_chunks: usize,
-    /// Scored tokens.
+    /// The number of scored tokens.
     pub n_tokens: usize,
+    /// The numbers. None of the core metrics' is lacking.
+    #[serde(flatten)]
+    values: Values,
+}
+
+/// A number without which no verdict can rest on a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} was not measured")]
+pub struct LacksNumber(pub &'static str);
+
+impl Measured {
+    /// Numbers over so many windows and scored tokens.
+    ///
+    /// # Errors
+    /// When a number of a core metric is lacking.
+    pub fn new(n_chunks: usize, n_tokens: usize, values: Values) -> Result<Measured, LacksNumber> {
+        match values.lacks() {
+            Some(key) => Err(LacksNumber(key)),
+            None => Ok(Measured { n_chunks, n_tokens, values }),
+        }
+    }
+
+    /// All numbers.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Puts another number under a key of the table.
+    pub fn set(&mut self, key: &str, value: f64) {
+        self.values.set(key, value);
+    }
+
+    /// A number that every measurement has.
+    fn number(&self, key: &str) -> f64 {
+        self.values.get(key).unwrap_or(f64::NAN)
+    }
+
+    fn estimate(&self, mean: &str, se: &str, se_iid: &str) -> Estimate {
+        Estimate { mean: self.number(mean), se: self.values.get(se), se_iid: self.number(se_iid) }
+    }
+
     /// Perplexity of the variant.
-    pub ppl: f64,
+    pub fn ppl(&self) -> f64 {
+        self.number("ppl")
+    }
+
     /// Perplexity of the reference on the same tokens.
-    pub ppl_ref: f64,
+    pub fn ppl_ref(&self) -> f64 {
+        self.number("ppl_ref")
+    }
+
     /// ln PPL(variant) − ln PPL(reference), nats a token.
-    pub dlnppl: Estimate,
+    pub fn dlnppl(&self) -> Estimate {
+        self.estimate("dlnppl", "dlnppl_se", "dlnppl_se_iid")
+    }
+
     /// Kullback–Leibler divergence from the reference, nats a token.
-    pub kld: Estimate,
-    /// Median over tokens.
-    pub kld_median: f64,
-    /// 99th percentile over tokens.
-    pub kld_p99: f64,
-    /// Largest over tokens.
-    pub kld_max: f64,
-    /// Share of positions with the same most probable token.
-    pub same_top: f64,
-    /// Scored positions whose logits differ in any bit.
-    pub logits_changed: usize,
+    pub fn kld(&self) -> Estimate {
+        self.estimate("kld_mean", "kld_se", "kld_se_iid")
+    }
+
+    /// The largest Kullback–Leibler divergence of a token, nats.
+    pub fn kld_max(&self) -> f64 {
+        self.number("kld_max")
+    }
+
+    /// The share of positions with the same most probable token.
+    pub fn same_top(&self) -> f64 {
+        self.number("same_top")
+    }
+
+    /// The number of scored positions whose logits differ in any bit.
+    pub fn logits_changed(&self) -> usize {
+        self.number("logits_changed") as usize
+    }
+}
+
+/// The fields of a measurement today.
+#[derive(Deserialize)]
+struct MeasuredToday {
+    n_chunks: usize,
+    n_tokens: usize,
+    #[serde(flatten)]
+    values: Values,
+}
+
+/// The fields of a measurement in cells and runs of format 1.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeasuredFormat1 {
+    n_chunks: usize,
+    n_tokens: usize,
+    ppl: f64,
+    ppl_ref: f64,
+    dlnppl: Estimate,
+    kld: Estimate,
+    kld_median: f64,
+    kld_p99: f64,
+    kld_max: f64,
+    same_top: f64,
+    logits_changed: usize,
+}
+
+impl<'de> Deserialize<'de> for Measured {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = serde_json::Value::deserialize(deserializer)?;
+        // Format 1 had the KL divergence as an object of its own.
+        let measured = if json.get("kld").is_some() {
+            MeasuredFormat1::deserialize(json).map_err(D::Error::custom)?.measured()
+        } else {
+            let today = MeasuredToday::deserialize(json).map_err(D::Error::custom)?;
+            Measured::new(today.n_chunks, today.n_tokens, today.values)
+        };
+        measured.map_err(D::Error::custom)
+    }
+}
+
+impl MeasuredFormat1 {
+    fn measured(self) -> Result<Measured, LacksNumber> {
+        let mut values = Values::from([
+            ("ppl", self.ppl),
+            ("ppl_ref", self.ppl_ref),
+            ("dlnppl", self.dlnppl.mean),
+            ("dlnppl_se_iid", self.dlnppl.se_iid),
+            ("kld_mean", self.kld.mean),
+            ("kld_se_iid", self.kld.se_iid),
+            ("kld_median", self.kld_median),
+            ("kld_p99", self.kld_p99),
+            ("kld_max", self.kld_max),
+            ("same_top", self.same_top),
+            ("logits_changed", self.logits_changed as f64),
+        ]);
+        self.kld.se.into_iter().for_each(|se| values.set("kld_se", se));
+        self.dlnppl.se.into_iter().for_each(|se| values.set("dlnppl_se", se));
+        Measured::new(self.n_chunks, self.n_tokens, values)
+    }
 }
 
 /// What the scheme was computed to do to the file's values, before anything ran.
@@ -203,13 +322,17 @@ pub struct Floor {
     pub target: String,
 }
 
-/// Version of [`CellRecord`]. The first is not said in a cell; a later one will be, before everything else.
-pub const CELL_FORMAT: Format = Format(1);
+/// The version of [`CellRecord`]. Cells of the first do not say it. In the second, a measurement is a list of numbers by the
+/// keys of the table of metrics.
+pub const CELL_FORMAT: Format = Format(2);
 
 /// One cell: immutable once written. Holds no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellRecord {
+    /// The version of this record.
+    #[serde(default = "Format::first", skip_serializing_if = "Format::is_first")]
+    pub format: Format,
     /// blake3 of everything that determines the numbers.
     pub key: String,
     /// The stage that adds the cell.

@@ -5,7 +5,8 @@
 //! | [`format`](mod@format) | versions of documents, looked at before anything else |
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
-//! | [`sample`], [`evidence`] | raw scores of one window, and what an edit did |
+//! | [`metric`] | the table of metrics: columns, units, directions, keys |
+//! | [`sample`], [`evidence`] | the raw columns of one window, and what an edit did |
 //! | [`sampling`] | how the tokens of an answer are chosen |
 //! | [`plan`] | a plan file as typed |
 //! | [`stage`] | the name of a stage, and how much of the target its cells cover |
@@ -23,6 +24,7 @@ pub mod event;
 pub mod evidence;
 pub mod format;
 pub mod memory;
+pub mod metric;
 pub mod plan;
 pub mod run;
 pub mod sample;
@@ -37,6 +39,7 @@ pub use event::{GateReason, RunEvent};
 pub use evidence::*;
 pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
+pub use metric::{AllValues, METRICS, Metric, Values};
 pub use run::*;
 pub use sample::*;
 pub use sampling::Sampling;

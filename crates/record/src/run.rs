@@ -8,8 +8,9 @@ use crate::format::Format;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Version of [`RunRecord`].
-pub const RECORD_FORMAT: Format = Format(1);
+/// The version of [`RunRecord`]. In the second, what was measured of a cell is a list of numbers by the keys of the table of
+/// metrics.
+pub const RECORD_FORMAT: Format = Format(2);
 
 /// One control and whether it held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,42 +1,249 @@
-//! Raw samples: the scores of one window, token by token.
+//! Raw samples: the values of one window, one for each scored token, by column. Nothing is summed before it is stored.
 
-use crate::engine::LayerError;
+use crate::engine::{LayerError, Token};
 use crate::evidence::ActivationEvidence;
-use serde::{Deserialize, Serialize};
+use crate::metric::{ColumnKind, column};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 
-/// The reference's scores on one window.
+/// The values of one column on one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// Numbers.
+    F64(Vec<f64>),
+    /// Yes or no, written as a text of 1 and 0.
+    Bits(Bits),
+    /// Whole numbers.
+    Counts(Vec<u32>),
+}
+
+impl Column {
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Column::F64(values) => values.len(),
+            Column::Bits(Bits(values)) => values.len(),
+            Column::Counts(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The kind of the values.
+    pub fn kind(&self) -> ColumnKind {
+        match self {
+            Column::F64(_) => ColumnKind::F64,
+            Column::Bits(_) => ColumnKind::Bits,
+            Column::Counts(_) => ColumnKind::Counts,
+        }
+    }
+
+    /// Removes the last value.
+    pub fn pop(&mut self) {
+        match self {
+            Column::F64(values) => drop(values.pop()),
+            Column::Bits(Bits(values)) => drop(values.pop()),
+            Column::Counts(values) => drop(values.pop()),
+        }
+    }
+}
+
+/// Bits, one for each position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits(pub Vec<bool>);
+
+impl Bits {
+    /// The number of bits that are set.
+    pub fn count(&self) -> usize {
+        self.0.iter().filter(|&&bit| bit).count()
+    }
+}
+
+impl Serialize for Bits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = self.0.iter().map(|&bit| if bit { '1' } else { '0' }).collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bit = |c| match c {
+            '1' => Ok(true),
+            '0' => Ok(false),
+            other => Err(serde::de::Error::custom(format!("{other:?} is not a bit"))),
+        };
+        text.chars().map(bit).collect::<Result<_, _>>().map(Bits)
+    }
+}
+
+/// Columns by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Columns(pub BTreeMap<String, Column>);
+
+impl Columns {
+    /// The column of that name.
+    pub fn get(&self, id: &str) -> Option<&Column> {
+        self.0.get(id)
+    }
+
+    /// The column of that name, to be changed.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Column> {
+        self.0.get_mut(id)
+    }
+
+    /// Puts a column under a name, in place of the one that is there.
+    pub fn set(&mut self, id: &str, column: Column) {
+        self.0.insert(id.into(), column);
+    }
+
+    /// The numbers of a column; empty where there is none of that name and kind.
+    pub fn numbers(&self, id: &str) -> &[f64] {
+        match self.get(id) {
+            Some(Column::F64(values)) => values,
+            _ => &[],
+        }
+    }
+
+    /// The bits of a column; empty where there is none of that name and kind.
+    pub fn bits(&self, id: &str) -> &[bool] {
+        match self.get(id) {
+            Some(Column::Bits(Bits(values))) => values,
+            _ => &[],
+        }
+    }
+
+    /// Whether each column can be one: of the kind that the table says, as long as the others, every number finite.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let n = self.0.values().next().map_or(0, Column::len);
+        if n == 0 {
+            return Err("no position is scored".into());
+        }
+        for (id, values) in &self.0 {
+            if column(id).is_some_and(|row| row.kind != values.kind()) {
+                return Err(format!("column {id} is of another kind than it should be"));
+            }
+            if values.len() != n {
+                let first = self.0.keys().next().map_or("", String::as_str);
+                return Err(format!("column {id} has {} values, column {first} has {n}", values.len()));
+            }
+            let Column::F64(values) = values else { continue };
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(format!("{id} of scored token {index} is not finite"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The reference on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceSample {
-    /// Window.
+    /// The number of the window.
     pub chunk: usize,
-    /// Negative log-likelihood of each scored token, in nats.
-    pub nll: Vec<f64>,
-    /// blake3 of the logits' bytes.
+    /// The tokens of the window, `[n_ctx]`, with BOS in its place. The last ones are those that are scored, as many as a
+    /// column has values.
+    pub tokens: Vec<Token>,
+    /// The blake3 hash of the bytes of the scored logits.
     pub logits_blake3: String,
+    /// The columns that need no second model: `nll`, nats.
+    pub columns: Columns,
 }
 
-/// A cell's scores on one window, beside its reference's.
+impl ReferenceSample {
+    /// The negative log-likelihood of each scored token, in nats.
+    pub fn nll(&self) -> &[f64] {
+        self.columns.numbers("nll")
+    }
+}
+
+/// A cell on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// Cell key.
+    /// The key of the cell.
     pub cell: String,
-    /// Window.
+    /// The number of the window.
     pub chunk: usize,
-    /// Negative log-likelihood of each scored token, in nats.
-    pub nll: Vec<f64>,
-    /// The reference's, of the same tokens.
-    pub nll_ref: Vec<f64>,
-    /// Σ p_ref (ln p_ref − ln p_var) at each scored position, in nats.
-    pub kld: Vec<f64>,
-    /// Scored positions at which both have the same most probable token.
-    pub same_top: usize,
-    /// Scored positions whose logits differ in any bit.
-    pub logits_changed: usize,
-    /// Watched activations whose bits differ from the reference's, of those watched; on a cell's first window only.
+    /// The hash of the reference's logits that it was compared with, as [`ReferenceSample::logits_blake3`].
+    pub reference_blake3: String,
+    /// The columns of the table of metrics.
+    pub columns: Columns,
+    /// The watched activations whose bits differ from the reference's, of those watched; on a cell's first window only.
     pub activations: Option<ActivationEvidence>,
     /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residual: Vec<LayerError>,
+}
+
+impl Sample {
+    /// The negative log-likelihood of each scored token, in nats.
+    pub fn nll(&self) -> &[f64] {
+        self.columns.numbers("nll")
+    }
+
+    /// The KL divergence from the reference at each scored position, in nats.
+    pub fn kld(&self) -> &[f64] {
+        self.columns.numbers("kld")
+    }
+
+    /// The number of scored positions whose logits differ in any bit.
+    pub fn n_changed(&self) -> usize {
+        self.columns.bits("logits_changed").iter().filter(|&&bit| bit).count()
+    }
+
+    /// The number of scored positions at which both have the same most probable token.
+    pub fn n_same_top(&self) -> usize {
+        self.columns.bits("same_top").iter().filter(|&&bit| bit).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(of: &[(&str, Column)]) -> Columns {
+        Columns(of.iter().map(|(id, column)| ((*id).to_owned(), column.clone())).collect())
+    }
+
+    #[test]
+    fn each_kind_of_column_is_written_so_that_it_is_read_back() {
+        let columns = columns(&[
+            ("kld", Column::F64(vec![0.0, 1.5e-7])),
+            ("same_top", Column::Bits(Bits(vec![true, false]))),
+            ("a_later_one", Column::Counts(vec![0, 5])),
+        ]);
+        let json = serde_json::to_string(&columns).expect("prints");
+        let wanted = r#"{"a_later_one":{"counts":[0,5]},"kld":{"f64":[0.0,1.5e-7]},"same_top":{"bits":"10"}}"#;
+        assert_eq!(json, wanted);
+        assert_eq!(serde_json::from_str::<Columns>(&json).expect("reads"), columns);
+        assert!(serde_json::from_str::<Column>(r#"{"bits":"102"}"#).is_err());
+    }
+
+    #[test]
+    fn columns_that_cannot_be_are_refused_by_name() {
+        let kld = || Column::F64(vec![0.0, 0.5]);
+        let cases = [
+            (columns(&[]), "no position is scored"),
+            (columns(&[("kld", Column::F64(vec![]))]), "no position is scored"),
+            (columns(&[("kld", Column::Counts(vec![1]))]), "column kld is of another kind"),
+            (columns(&[("kld", kld()), ("nll", Column::F64(vec![1.0]))]), "column nll has 1 values, column kld has 2"),
+            (columns(&[("kld", Column::F64(vec![0.0, f64::NAN]))]), "kld of scored token 1 is not finite"),
+        ];
+        for (columns, wanted) in cases {
+            let error = columns.check().expect_err(wanted);
+            assert!(error.contains(wanted), "{error}");
+        }
+        assert_eq!(columns(&[("kld", kld()), ("unknown", Column::Counts(vec![1, 2]))]).check(), Ok(()));
+    }
 }

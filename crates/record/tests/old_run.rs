@@ -1,12 +1,16 @@
-//! A run folder of format 1 is read as it was written, and one of a newer program is called newer, file by file.
+//! A run folder of format 1 is read, one that would have to be gone on with is called older, and one of a newer program is
+//! called newer, file by file.
 //!
 //! `old-run-1` was written by the first assay with `run embedding-4bit c04_tied.gguf --ctx 32 --chunks 2`, on a model of two
 //! layers whose embedding and output head are one matrix. Two of its 20 cells are kept, and the reference of one of them.
 
-use record::store::journal::read_journal;
+use record::store::journal::{JOURNAL_FORMAT, read_journal};
 use record::store::lock::PlanLock;
-use record::store::{self, Store, StoreError};
-use record::{Arm, CellRecord, Format, Role, StageName, Verdict};
+use record::store::{self, LINES_FORMAT, STORE_FORMAT, Store, StoreError};
+use record::{
+    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, Format, RECORD_FORMAT, ReferenceSample, Role, RunRecord,
+    Sample, StageName, Verdict,
+};
 use std::path::{Path, PathBuf};
 
 /// The whole target in the exact arm.
@@ -59,10 +63,11 @@ fn every_file_of_an_old_run_is_read() {
         let cell = store::read_cell(&dir, key).expect("a cell that is read");
         assert_eq!((cell.key.as_str(), &cell.stage, cell.arm, cell.role), (key, &stage, arm, Role::Variant));
         assert!(model.cells.iter().any(|judged| judged.cell == cell), "the record has the same cell");
-        let samples = store::read_samples(&dir, key).expect("samples that are read");
-        assert!(samples.applied.is_some_and(|tensors| tensors[0].changed == 16_045));
-        assert_eq!(samples.by_chunk.keys().copied().collect::<Vec<_>>(), cell.chunks);
-        assert!(samples.by_chunk.values().all(|sample| sample.kld.len() == 15));
+        let measured = cell.measured.expect("was measured");
+        assert_eq!((measured.n_chunks, measured.n_tokens), (2, 30));
+        assert!(measured.kld().mean > 0.0 && measured.kld().se.is_none() && measured.kld_max() > measured.kld().mean);
+        assert!((measured.values().get("ppl_ratio"), measured.ppl_ref() > 3e6) == (None, true));
+        assert_eq!((measured.logits_changed(), measured.values().get("nll_nats")), (30, None));
     }
 
     let lines = read_journal(&dir.join("journal.jsonl")).expect("a chain that holds");
@@ -70,22 +75,21 @@ fn every_file_of_an_old_run_is_read() {
 }
 
 #[test]
-fn an_old_run_is_gone_on_with_byte_for_byte() {
+fn an_old_run_is_not_gone_on_with() {
     let dir = copied();
-    let store = Store::open(dir.path(), &lock(&old())).expect("opens");
-    let reference = store.reference(REFERENCE).expect("a reference that is read");
-    for (chunk, sample) in store.samples(WHOLE).expect("samples that are read").by_chunk {
-        assert_eq!(sample.nll_ref, reference[&chunk].nll);
-    }
-    // A cell that came out otherwise would be refused.
-    for key in [WHOLE, LOOKUP] {
-        store.write_cell(&store::read_cell(&old(), key).expect("a cell")).expect("the same bytes");
-    }
-    store.write_run(&store::read_run(&old()).expect("a record")).expect("writes");
-    for name in ["run.json", "plan.lock.json"] {
-        let read = |dir: &Path| std::fs::read_to_string(dir.join(name)).expect("text");
-        assert_eq!(read(dir.path()), read(&old()), "{name}");
-    }
+    let older = |name: &str, error: StoreError| {
+        let wanted = (Format(1), Format(2));
+        assert!(
+            matches!(error, StoreError::Older { found, wanted: needed, .. } if (found, needed) == wanted),
+            "{error}"
+        );
+        let said = error.to_string();
+        assert!(said.contains(&format!("{name}: written by an older assay: format 1, this program needs 2")), "{said}");
+        assert!(error.is_input());
+    };
+    older("plan.lock.json", Store::open(dir.path(), &lock(&old())).expect_err("older"));
+    // Two of their columns are sums.
+    older(&format!("{WHOLE}.jsonl"), store::read_samples(&old(), WHOLE).expect_err("older"));
 }
 
 /// Changes a file's text.
@@ -98,12 +102,16 @@ fn change(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
 }
 
 #[track_caller]
-fn says_newer<T: std::fmt::Debug>(name: &str, read: Result<T, StoreError>) {
+fn says_newer<T: std::fmt::Debug>(name: &str, known: Format, read: Result<T, StoreError>) {
     let error = read.expect_err("newer");
-    assert!(matches!(error, StoreError::Newer { found: Format(2), known: Format(1), .. }), "{error}");
+    let newer = Format(known.0 + 1);
+    let is_newer = matches!(error, StoreError::Newer { found, known: knows, .. } if (found, knows) == (newer, known));
+    assert!(is_newer, "{error}");
     let said = error.to_string();
-    let wanted = format!("{name}: written by a newer assay: format 2, this program knows 1\nhint: use the newer assay");
-    assert!(said.ends_with(&wanted), "{said}");
+    assert!(
+        said.contains(&format!("{name}: written by a newer assay: format {newer}, this program knows {known}")),
+        "{said}"
+    );
     assert!(error.is_input());
 }
 
@@ -111,36 +119,86 @@ fn says_newer<T: std::fmt::Debug>(name: &str, read: Result<T, StoreError>) {
 fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     let dir = copied();
     let dir = dir.path();
-    let (lock, cell) = (lock(dir), store::read_cell(dir, WHOLE).expect("a cell"));
-    let record = store::read_run(dir).expect("a record");
+    // A run of today in place of the old one.
+    let lock = PlanLock { format: STORE_FORMAT, ..lock(dir) };
+    std::fs::write(dir.join("plan.lock.json"), serde_json::to_vec_pretty(&lock).expect("prints")).expect("writes");
+    let cell = CellRecord { format: CELL_FORMAT, ..store::read_cell(dir, WHOLE).expect("a cell") };
+    let record = RunRecord { format: RECORD_FORMAT, ..store::read_run(dir).expect("a record") };
     // Each has a field that this program does not know.
-    let later = |text: &str| text.replacen("\"format\": 1,", "\"format\": 2,\n  \"added\": true,", 1);
+    let later = |known: Format| {
+        let newer = format!("\"format\": {},\n  \"added\": true,", known.0 + 1);
+        move |text: &str| text.replacen(&format!("\"format\": {known},"), &newer, 1)
+    };
     let open = || Store::open(dir, &lock);
 
-    change(dir, "run.json", later);
-    says_newer("run.json", store::read_run(dir));
-    says_newer("run.json", open().expect("opens").write_run(&record));
+    open().expect("opens").write_run(&record).expect("writes");
+    change(dir, "run.json", later(RECORD_FORMAT));
+    says_newer("run.json", RECORD_FORMAT, store::read_run(dir));
+    says_newer("run.json", RECORD_FORMAT, open().expect("opens").write_run(&record));
 
     let name = format!("cells/{WHOLE}.json");
-    change(dir, &name, |text| text.replacen('{', "{\n  \"format\": 2,\n  \"added\": true,", 1));
-    says_newer(&name, store::read_cell(dir, WHOLE));
-    says_newer(&name, open().expect("opens").write_cell(&CellRecord { failure: Some("other".into()), ..cell }));
+    std::fs::write(dir.join(&name), serde_json::to_vec_pretty(&cell).expect("prints")).expect("writes");
+    change(dir, &name, later(CELL_FORMAT));
+    says_newer(&name, CELL_FORMAT, store::read_cell(dir, WHOLE));
+    let other = CellRecord { failure: Some("other".into()), ..cell };
+    says_newer(&name, CELL_FORMAT, open().expect("opens").write_cell(&other));
 
+    let newer = Format(LINES_FORMAT.0 + 1);
     for key in [WHOLE, REFERENCE] {
         let name = format!("samples/{key}.jsonl");
-        change(dir, &name, |text| format!("{{\"format\":2,\"added\":true}}\n{text}"));
-        says_newer(&name, store::read_samples(dir, key));
-        says_newer(&name, open().expect("opens").reference(key));
+        change(dir, &name, |text| format!("{{\"format\":{newer},\"added\":true}}\n{text}"));
+        says_newer(&name, LINES_FORMAT, store::read_samples(dir, key));
+        says_newer(&name, LINES_FORMAT, open().expect("opens").reference(key));
     }
 
-    std::fs::write(dir.join("faults.jsonl"), "{\"format\":2}\n").expect("writes");
-    says_newer("faults.jsonl", open().expect("opens").faults());
+    std::fs::write(dir.join("faults.jsonl"), format!("{{\"format\":{newer}}}\n")).expect("writes");
+    says_newer("faults.jsonl", LINES_FORMAT, open().expect("opens").faults());
 
-    change(dir, "journal.jsonl", |text| text.replacen("{\"hash\"", "{\"format\":2,\"added\":true,\"hash\"", 1));
-    says_newer("journal.jsonl", read_journal(&dir.join("journal.jsonl")));
-    says_newer("journal.jsonl", open());
+    let newer = Format(JOURNAL_FORMAT.0 + 1);
+    let of_newer = format!("{{\"format\":{newer},\"added\":true,\"hash\"");
+    change(dir, "journal.jsonl", |text| text.replacen("{\"hash\"", &of_newer, 1));
+    says_newer("journal.jsonl", JOURNAL_FORMAT, read_journal(&dir.join("journal.jsonl")));
+    says_newer("journal.jsonl", JOURNAL_FORMAT, open());
 
-    change(dir, "plan.lock.json", later);
-    says_newer("plan.lock.json", store::peek(dir));
-    says_newer("plan.lock.json", open());
+    change(dir, "plan.lock.json", later(STORE_FORMAT));
+    says_newer("plan.lock.json", STORE_FORMAT, store::peek(dir));
+    says_newer("plan.lock.json", STORE_FORMAT, open());
+}
+
+#[test]
+fn samples_of_today_are_read_as_they_were_written() {
+    let dir = copied();
+    let dir = dir.path();
+    std::fs::remove_dir_all(dir.join("samples")).expect("removes");
+    let lock = PlanLock { format: STORE_FORMAT, ..lock(dir) };
+    std::fs::write(dir.join("plan.lock.json"), serde_json::to_vec_pretty(&lock).expect("prints")).expect("writes");
+    let store = Store::open(dir, &lock).expect("opens");
+    let columns = |id: &str, value: Column| Columns([(id.to_owned(), value)].into());
+    let sample = |chunk: usize| Sample {
+        cell: WHOLE.into(),
+        chunk,
+        reference_blake3: format!("logits {chunk}"),
+        columns: columns("kld", Column::F64(vec![0.1 + chunk as f64, 1e-300])),
+        activations: None,
+        residual: Vec::new(),
+    };
+    let reference = ReferenceSample {
+        chunk: 0,
+        tokens: vec![1, 5, 7],
+        logits_blake3: "logits 0".into(),
+        columns: columns("same_top", Column::Bits(Bits(vec![true, false]))),
+    };
+    store.append_reference(REFERENCE, &reference).expect("writes");
+    (0..2).for_each(|chunk| store.append_sample(&sample(chunk)).expect("writes"));
+    let there = store.samples(WHOLE).expect("reads").by_chunk;
+    assert_eq!(there.into_values().collect::<Vec<_>>(), [sample(0), sample(1)]);
+    assert_eq!(store.reference(REFERENCE).expect("reads")[&0], reference);
+    // A line that a crash tore is cut off, the version with it when it was the first.
+    let path = dir.join(format!("samples/{WHOLE}.jsonl"));
+    for (torn, left) in [("{\"format\":2}\n{\"sam", 0), ("{\"form", 0)] {
+        std::fs::write(&path, torn).expect("writes");
+        assert_eq!(store.samples(WHOLE).expect("reads").by_chunk.len(), left);
+        store.append_sample(&sample(1)).expect("writes");
+        assert_eq!(store.samples(WHOLE).expect("reads").by_chunk[&1], sample(1));
+    }
 }

@@ -1,38 +1,19 @@
-//! Every cell as one row, at full precision, for pandas or polars. A metric is named as in the answers of commands; KLD and
-//! Δ ln PPL are in nats a token, same top is a share of positions.
+//! Every cell as one row, at full precision, for pandas or polars. The columns of metrics are the keys of
+//! [`METRICS`](record::METRICS), as in the answers of commands.
 
 use crate::content::is_withheld;
-use record::{Estimate, JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord};
+use record::metric::{How, Sum, sums};
+use record::{JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord};
 use words::{escape_csv, exact};
 
-const COLUMNS: [&str; 42] = [
-    "model",
-    "arm",
-    "stage",
-    "role",
-    "seed",
-    "target",
-    "scheme",
-    "layers",
-    "withheld",
-    "verdict",
-    "why",
-    "failure",
-    "n_chunks",
-    "n_tokens",
-    "kld_mean",
-    "kld_se",
-    "kld_se_iid",
-    "kld_median",
-    "kld_p99",
-    "kld_max",
-    "same_top",
-    "dlnppl",
-    "dlnppl_se",
-    "dlnppl_se_iid",
-    "ppl",
-    "ppl_ref",
-    "logits_changed",
+/// The columns in front of the metrics.
+const BEFORE: [&str; 14] = [
+    "model", "arm", "stage", "role", "seed", "target", "scheme", "layers", "withheld", "verdict", "why", "failure",
+    "n_chunks", "n_tokens",
+];
+
+/// The columns behind the metrics.
+const AFTER: [&str; 15] = [
     "floor_target",
     "floor_kld_mean_max",
     "floor_ratio",
@@ -56,7 +37,9 @@ const COLUMNS: [&str; 42] = [
 /// withheld run the cells that answer the question keep their rows and lose their numbers.
 pub fn render(record: &RunRecord) -> String {
     let withheld = is_withheld(record);
-    let mut out = COLUMNS.join(",");
+    let metrics = sums().map(|(_, sum)| sum.key);
+    let columns: Vec<&str> = BEFORE.into_iter().chain(metrics).chain(AFTER).collect();
+    let mut out = columns.join(",");
     out.push_str("\r\n");
     for model in &record.models {
         for judged in &model.cells {
@@ -116,18 +99,16 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
     row
 }
 
+/// The columns `n_chunks` and `n_tokens`, and one for each number of the table of metrics.
 fn measured(measured: Option<&Measured>) -> Vec<String> {
-    let Some(m) = measured else {
-        return vec![String::new(); 15];
+    let of = |number: fn(&Measured) -> usize| measured.map_or(String::new(), |m| number(m).to_string());
+    let number = |sum: &Sum| match measured.and_then(|m| m.values().get(sum.key)) {
+        Some(value) if sum.how == How::Count => (value as u64).to_string(),
+        Some(value) => exact(value),
+        None => String::new(),
     };
-    let estimate = |e: Estimate| [exact(e.mean), e.se.map_or(String::new(), exact), exact(e.se_iid)];
-    let mut row = vec![m.n_chunks.to_string(), m.n_tokens.to_string()];
-    row.extend(estimate(m.kld));
-    row.extend([m.kld_median, m.kld_p99, m.kld_max, m.same_top].map(exact));
-    row.extend(estimate(m.dlnppl));
-    row.extend([m.ppl, m.ppl_ref].map(exact));
-    row.push(m.logits_changed.to_string());
-    row
+    let metrics = sums().map(|(_, sum)| number(sum));
+    [of(|m| m.n_chunks), of(|m| m.n_tokens)].into_iter().chain(metrics).collect()
 }
 
 fn role(role: Role) -> &'static str {

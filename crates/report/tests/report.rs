@@ -102,7 +102,7 @@ fn a_zero_in_a_changed_model_is_not_called_bit_identical() {
     let mut record = fixture::two_models();
     for judged in &mut record.models[0].cells {
         if let Some(m) = &mut judged.cell.measured {
-            m.logits_changed = 1;
+            m.set("logits_changed", 1.0);
         }
     }
     record.models.truncate(1);
@@ -297,7 +297,8 @@ fn odd_numbers_and_empty_models_do_not_break_a_report() {
     let mut record = fixture::two_models();
     for judged in &mut record.models[1].cells {
         if let Some(m) = &mut judged.cell.measured {
-            (m.kld.mean, m.kld.se, m.ppl, m.dlnppl.mean) = (f64::NAN, Some(f64::INFINITY), f64::INFINITY, f64::NAN);
+            let bad = [("kld_mean", f64::NAN), ("kld_se", f64::INFINITY), ("ppl", f64::INFINITY), ("dlnppl", f64::NAN)];
+            bad.into_iter().for_each(|(key, value)| m.set(key, value));
         }
     }
     let empty = &mut record.models[0];

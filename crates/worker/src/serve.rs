@@ -13,13 +13,11 @@ use crate::loaded::Loaded;
 use crate::memory;
 use crate::protocol::{CellSpec, ChunkWork, Event, Job};
 use eval::window::{first_scored, n_scored};
-use eval::{
-    Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence, VariantScores,
-};
+use eval::{Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence};
 use numerics::BlockCodec;
 use record::{
-    ActivationEvidence, Base, Carried, Edit, EngineSettings, MemoryNeeds, MemoryPlan, Place, ReferenceSample, Sample,
-    TensorEvidence, Token,
+    ActivationEvidence, Base, Carried, Columns, Edit, EngineSettings, MemoryNeeds, MemoryPlan, Place, ReferenceSample,
+    Sample, TensorEvidence, Token,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -131,6 +129,8 @@ pub(crate) struct Round<'a> {
     references: &'a [Mutex<ReferenceWindow>],
     /// Of the watched weights' outputs in the reference's pass.
     reference_hashes: &'a HashMap<String, String>,
+    /// The hash of the reference's logits on each window.
+    logits_blake3: &'a [String],
     trace: bool,
 }
 
@@ -284,7 +284,7 @@ impl<'a, W: Write> Worker<'a, W> {
             let is_useful = memory.keeps_prefix && loaded.prefix_is_exact != Some(false);
             let record = (is_useful || trace) && !work[0].cells.is_empty();
             let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
-            let seen = self.reference(loaded, work, &references, &first_pass, record)?;
+            let (seen, logits_blake3) = self.reference(loaded, work, &references, &first_pass, record)?;
             let reference_hashes: HashMap<String, String> =
                 seen.into_iter().take(1).flat_map(|seen| seen.watched).map(|w| (w.tensor, w.blake3)).collect();
             if record && is_useful && loaded.prefix_is_exact.is_none() {
@@ -295,7 +295,8 @@ impl<'a, W: Write> Worker<'a, W> {
                     self.say(&Event::Note { text })?;
                 }
             }
-            let round = Round { base, work, references: &references, reference_hashes: &reference_hashes, trace };
+            let (references, reference_hashes, logits_blake3) = (&references, &reference_hashes, &logits_blake3);
+            let round = Round { base, work, references, reference_hashes, logits_blake3, trace };
             let may_reuse = record && !trace && loaded.prefix_is_exact == Some(true);
             for &index in &work[0].cells {
                 let cell = &mut active[index];
@@ -324,7 +325,8 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok(())
     }
 
-    /// The reference on the windows of a round, and what was seen of each. Its logits stay in `references`.
+    /// The reference on the windows of a round: what was seen of each, and the hash of its logits, which stay in
+    /// `references`.
     fn reference(
         &mut self,
         loaded: &mut Loaded,
@@ -332,7 +334,7 @@ impl<'a, W: Write> Worker<'a, W> {
         references: &[Mutex<ReferenceWindow>],
         watch: &[String],
         record: bool,
-    ) -> Result<Vec<Seen>, JobError> {
+    ) -> Result<(Vec<Seen>, Vec<String>), JobError> {
         for work in round {
             self.say(&Event::Started { cell: None, chunk: work.chunk })?;
         }
@@ -355,11 +357,13 @@ impl<'a, W: Write> Worker<'a, W> {
             let why = format!("the untouched model: chunk {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
-        for ((work, reference), logits_blake3) in round.iter().zip(references).zip(lock(&hashes).values().cloned()) {
-            let nll = lock(reference).nll();
-            self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, nll, logits_blake3 }))?;
+        let hashes: Vec<String> = hashes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
+        for ((work, reference), logits_blake3) in round.iter().zip(references).zip(hashes.iter().cloned()) {
+            let columns = lock(reference).columns();
+            let tokens = loaded.windows[work.chunk].clone();
+            self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, tokens, logits_blake3, columns }))?;
         }
-        Ok(seen)
+        Ok((seen, hashes))
     }
 
     /// One cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
@@ -412,7 +416,7 @@ impl<'a, W: Write> Worker<'a, W> {
             _ => Prefix::Full,
         };
         let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round.work);
-        let scores: Mutex<BTreeMap<usize, Result<VariantScores, NonFinite>>> = Mutex::default();
+        let scores: Mutex<BTreeMap<usize, Result<Columns, NonFinite>>> = Mutex::default();
         let ask = Ask { prefix, hooks: &hooks, watch: &names, trace: round.trace, ..Ask::of(&inputs) };
         let mut passed = loaded.engine.pass(&ask, &|slot, logits| {
             let scored = lock(&round.references[slot]).compare(logits);
@@ -436,8 +440,8 @@ impl<'a, W: Write> Worker<'a, W> {
         let mut samples = Vec::with_capacity(round.work.len());
         for (slot, scored) in scores.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let chunk = round.work[slot].chunk;
-            let scores = match scored {
-                Ok(scores) => scores,
+            let columns = match scored {
+                Ok(columns) => columns,
                 Err(source) => {
                     let origin = origin_in(&mut *loaded.engine, inputs[slot], &hooks)?;
                     return Err(CellError::NonFinite { chunk, source, origin }.into());
@@ -446,11 +450,8 @@ impl<'a, W: Write> Worker<'a, W> {
             samples.push(Sample {
                 cell: cell.spec.key.clone(),
                 chunk,
-                nll: scores.nll,
-                nll_ref: lock(&round.references[slot]).nll(),
-                kld: scores.kld,
-                same_top: scores.same_top,
-                logits_changed: scores.logits_changed,
+                reference_blake3: round.logits_blake3[slot].clone(),
+                columns,
                 activations: if slot == 0 { seen.clone() } else { None },
                 residual: std::mem::take(&mut passed[slot].traced),
             });

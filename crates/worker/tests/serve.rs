@@ -4,7 +4,7 @@ mod toy;
 
 use eval::{Ask, ChatMessage, Passes, Sampling, Sequence, Tokens, Weights};
 use numerics::PlainCodec;
-use record::{Arm, Base, Carrier, Edit, Place, Sample};
+use record::{Arm, Base, Carrier, Edit, Place, ReferenceSample, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
 use worker::{CellSpec, ChunkWork, Event, Job, serve};
 
@@ -53,8 +53,17 @@ fn samples<'e>(events: &'e [Event], key: &str) -> Vec<&'e Sample> {
     events.iter().filter_map(|e| if let Event::Sample(s) = e { (s.cell == key).then_some(s) } else { None }).collect()
 }
 
+/// The reference's sample of a window.
+fn reference(events: &[Event], chunk: usize) -> &ReferenceSample {
+    let of_window = |event: &Event| matches!(event, Event::Reference(sample) if sample.chunk == chunk);
+    match events.iter().find(|event| of_window(event)) {
+        Some(Event::Reference(sample)) => sample,
+        _ => panic!("window {chunk} of the reference was not measured"),
+    }
+}
+
 fn mean_kld(events: &[Event], key: &str) -> f64 {
-    let klds: Vec<f64> = samples(events, key).iter().flat_map(|s| s.kld.clone()).collect();
+    let klds: Vec<f64> = samples(events, key).iter().flat_map(|s| s.kld().to_vec()).collect();
     assert!(!klds.is_empty(), "no samples of {key}");
     klds.iter().sum::<f64>() / klds.len() as f64
 }
@@ -68,10 +77,10 @@ fn the_reference_twice_and_an_identity_write_back_are_bit_equal_in_both_arms() {
             let samples = samples(&events, key);
             assert_eq!(samples.len(), 5);
             for sample in samples {
-                assert_eq!(sample.logits_changed, 0);
-                assert_eq!(sample.kld, vec![0.0; sample.kld.len()]);
-                assert_eq!((sample.kld.len(), sample.same_top), (7, 7), "windows of 16 score 7 tokens");
-                assert_eq!(sample.nll, sample.nll_ref);
+                assert_eq!(sample.n_changed(), 0);
+                assert!(sample.kld().iter().all(|&kld| kld == 0.0));
+                assert_eq!((sample.kld().len(), sample.n_same_top()), (7, 7), "windows of 16 score 7 tokens");
+                assert_eq!(sample.nll(), reference(&events, sample.chunk).nll());
             }
         }
     }
@@ -209,7 +218,7 @@ fn kl_divergence_equals_a_brute_force_sum_over_the_engines_own_logits() {
         logits.push(taken.into_inner().unwrap());
     }
     let sample = samples(&events, "bf16")[3];
-    for (row, &kld) in sample.kld.iter().enumerate() {
+    for (row, &kld) in sample.kld().iter().enumerate() {
         let probabilities = |l: &[f32]| {
             let exp: Vec<f64> = l[row * 11..(row + 1) * 11].iter().map(|&x| f64::from(x).exp()).collect();
             let sum: f64 = exp.iter().sum();
@@ -264,7 +273,7 @@ fn activations_are_held_in_schemes_and_leave_their_evidence() {
     ];
     for n_parallel in [1, 2] {
         let events = measure(Arm::Exact, n_parallel, Fault::None, &cells);
-        assert!(samples(&events, "identity").iter().all(|sample| sample.logits_changed == 0));
+        assert!(samples(&events, "identity").iter().all(|sample| sample.n_changed() == 0));
         let (fine, coarse) = (mean_kld(&events, "bf16"), mean_kld(&events, "int2"));
         assert!(fine > 0.0 && fine < coarse / 100.0, "{fine} {coarse}");
         let applied = |key: &str| {

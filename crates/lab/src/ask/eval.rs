@@ -4,14 +4,14 @@ use super::error::{AskError, NeedsVariant};
 use super::residual;
 use super::variant::{Conditions, Variant, VariantRequest};
 use super::{AskEvent, Hear};
-use crate::judge::evidence::EvidenceError;
+use crate::judge::evidence::{EvidenceError, References, of_reference};
 use crate::plan::Corpus;
 use crate::plan::cells::spec;
 use eval::HeadShift;
 use numerics::BlockCodec;
 use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 use record::store::CellSamples;
-use record::{CellRecord, EngineSettings, LayerError, Measured, ReferenceSample};
+use record::{AllValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
 use std::collections::BTreeMap;
 use worker::protocol::AttentionSample;
 use worker::{ChunkWork, Event, Job, LinkFactory, Session};
@@ -63,7 +63,11 @@ pub fn eval(
     };
     let record = match variant.edits.is_empty() {
         true => None,
-        false => Some(variant.record((0..windows).collect(), &scores.samples).map_err(|error| variant.scores(error))?),
+        false => Some(
+            variant
+                .record((0..windows).collect(), &scores.samples, &scores.reference)
+                .map_err(|error| variant.scores(error))?,
+        ),
     };
     let residual = match request.trace {
         true => Some(traced(&variant, &session.info.arch, &scores.samples)?),
@@ -90,7 +94,7 @@ pub fn eval(
 /// Raw scores.
 #[derive(Default)]
 struct Scores {
-    reference: BTreeMap<usize, ReferenceSample>,
+    reference: References,
     samples: CellSamples,
 }
 
@@ -198,41 +202,21 @@ fn answer(
     record: Option<&CellRecord>,
     settings: EvalSettings,
 ) -> Result<EvalAnswer, EvidenceError> {
-    let nll_of = |window: usize| match record {
-        Some(_) => scores.samples.by_chunk.get(&window).map(|sample| sample.nll.as_slice()),
-        None => scores.reference.get(&window).map(|sample| sample.nll.as_slice()),
+    let references = (0..windows)
+        .map(|window| scores.reference.get(&window).ok_or(EvidenceError::NoReference(window)))
+        .collect::<Result<Vec<&ReferenceSample>, _>>()?;
+    let n_tokens = references.iter().map(|window| window.nll().len()).sum();
+    let metrics = match record.and_then(|record| record.measured.as_ref()) {
+        Some(measured) => measured.values().clone(),
+        None => of_reference(&references)?,
     };
-    let nll = (0..windows)
-        .map(|window| nll_of(window).ok_or(EvidenceError::Missing(window)))
-        .collect::<Result<Vec<&[f64]>, _>>()?;
-    let nll = stats::mean(&nll).map_err(|error| EvidenceError::Stats("nll", error))?;
-    let ppl = nll.exp();
-    if !ppl.value.is_finite() {
-        return Err(EvidenceError::NonFinite("perplexity"));
-    }
-    let measured = record.and_then(|record| record.measured.as_ref());
-    let about = |f: fn(&Measured) -> f64| measured.map(f);
+    let bits_per_byte = metrics.get("nll_nats").and_then(|nll| bits_per_byte(nll * n_tokens as f64, scored_bytes));
     Ok(EvalAnswer {
         format: EVAL_FORMAT,
-        ppl: ppl.value,
-        ppl_se: ppl.se,
-        ppl_se_iid: ppl.se_iid,
-        nll_nats: nll.mean,
-        bits_per_byte: bits_per_byte(&nll, scored_bytes),
-        n_tokens: nll.n,
-        n_chunks: nll.n_chunks,
-        ppl_ref: about(|m| m.ppl_ref),
-        kld_mean: about(|m| m.kld.mean),
-        kld_se: measured.and_then(|m| m.kld.se),
-        kld_se_iid: about(|m| m.kld.se_iid),
-        kld_median: about(|m| m.kld_median),
-        kld_p99: about(|m| m.kld_p99),
-        kld_max: about(|m| m.kld_max),
-        same_top: about(|m| m.same_top),
-        dlnppl: about(|m| m.dlnppl.mean),
-        dlnppl_se: measured.and_then(|m| m.dlnppl.se),
-        dlnppl_se_iid: about(|m| m.dlnppl.se_iid),
-        logits_changed: measured.map(|m| m.logits_changed),
+        bits_per_byte,
+        n_tokens,
+        n_chunks: windows,
+        metrics: AllValues(metrics),
         changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
         residual: None,
         attention: None,
@@ -240,11 +224,10 @@ fn answer(
     })
 }
 
-/// Bits that a byte of text takes: Σ nll / ln 2 / bytes, where `nll` is in nats a token and `scored_bytes` counts the
+/// The bits that a byte of text takes: Σ nll / ln 2 / bytes, where `nll` is the sum in nats and `scored_bytes` counts the
 /// UTF-8 bytes that the scored tokens stand for. `None` without a byte.
-fn bits_per_byte(nll: &stats::Mean, scored_bytes: u64) -> Option<f64> {
-    let bits = nll.mean * nll.n as f64 / std::f64::consts::LN_2;
-    (scored_bytes > 0).then(|| bits / scored_bytes as f64)
+fn bits_per_byte(nll: f64, scored_bytes: u64) -> Option<f64> {
+    (scored_bytes > 0).then(|| nll / std::f64::consts::LN_2 / scored_bytes as f64)
 }
 
 /// What each edit did. The evidence comes in the order of the edits.
@@ -271,8 +254,7 @@ mod tests {
     #[test]
     fn bits_per_byte_of_the_worked_example() {
         let ln_2 = std::f64::consts::LN_2;
-        let nll = stats::mean(&[[ln_2, ln_2]]).expect("finite");
-        assert!((bits_per_byte(&nll, 5).expect("bytes") - 0.4).abs() < 1e-15);
-        assert_eq!(bits_per_byte(&nll, 0), None);
+        assert!((bits_per_byte(ln_2 + ln_2, 5).expect("bytes") - 0.4).abs() < 1e-15);
+        assert_eq!(bits_per_byte(ln_2, 0), None);
     }
 }

@@ -7,7 +7,7 @@ use record::answer::{
 use record::store;
 use record::store::journal::read_journal;
 use record::store::lock::PlanLock;
-use record::{JudgedCell, Measured, ModelRecord, Role, RunRecord};
+use record::{AllValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
 use serde_json::Value;
 use std::path::Path;
 use words::escape_terminal;
@@ -51,16 +51,7 @@ fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VariantVerdict> {
 
 fn effects(measured: &Measured, judged: &JudgedCell) -> Effects {
     Effects {
-        ppl: measured.ppl,
-        ppl_ref: measured.ppl_ref,
-        dlnppl: measured.dlnppl.mean,
-        dlnppl_se: measured.dlnppl.se,
-        kld_mean: measured.kld.mean,
-        kld_se: measured.kld.se,
-        kld_median: measured.kld_median,
-        kld_p99: measured.kld_p99,
-        kld_max: measured.kld_max,
-        same_top: measured.same_top,
+        metrics: AllValues(measured.values().clone()),
         floor_kld_mean_max: judged.floor.as_ref().map(|floor| floor.kld_mean_max),
         floor_ratio: judged.floor.as_ref().and_then(|floor| floor.ratio),
     }

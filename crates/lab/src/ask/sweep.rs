@@ -8,7 +8,7 @@ use crate::plan::reference::reference;
 use crate::sweep::{Sweep, SweepEvent, SweptCell, sweep as sweep_cells};
 use numerics::BlockCodec;
 use record::answer::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
-use record::{Base, Cell, Edit, Extent, StageName};
+use record::{AllValues, Base, Cell, Edit, Extent, StageName};
 use stats::{RaceRule, Standing};
 use std::collections::BTreeMap;
 use worker::{LinkFactory, Session};
@@ -158,18 +158,11 @@ fn answer(cells: &[Cell], swept: &Sweep, race: Option<RaceTerms>, settings: Swee
 }
 
 fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
-    let measured = cell.measured.as_ref();
     let tensors = cell.samples.applied.iter().flatten();
     let (changed, n) = tensors.fold((0, 0), |(changed, n), tensor| (changed + tensor.changed, n + tensor.n));
     SweptLayer {
         layer,
-        kld_mean: measured.map(|m| m.kld.mean),
-        kld_se: measured.and_then(|m| m.kld.se),
-        kld_se_iid: measured.map(|m| m.kld.se_iid),
-        kld_max: measured.map(|m| m.kld_max),
-        same_top: measured.map(|m| m.same_top),
-        dlnppl: measured.map(|m| m.dlnppl.mean),
-        dlnppl_se: measured.and_then(|m| m.dlnppl.se),
+        metrics: AllValues(cell.measured.as_ref().map(|measured| measured.values().clone()).unwrap_or_default()),
         n_chunks: cell.samples.by_chunk.len(),
         standing: cell.standing.map(|standing| match standing {
             Standing::Racing => LayerStanding::Racing,

@@ -2,7 +2,7 @@
 
 use super::error::{AskError, NeedsVariant};
 use super::{AskEvent, Hear};
-use crate::judge::evidence::{EvidenceError, derive};
+use crate::judge::evidence::{EvidenceError, References, derive};
 use crate::plan::reference::reference;
 use files::Model;
 use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
@@ -148,8 +148,13 @@ impl Variant {
 
     /// The record of that cell. What was requested is said application by application: target and scheme of a cell with
     /// several would not tell which belongs to which.
-    pub(super) fn record(&self, windows: Vec<usize>, samples: &CellSamples) -> Result<CellRecord, EvidenceError> {
-        let mut record = derive(&self.cell(windows), samples, None)?;
+    pub(super) fn record(
+        &self,
+        windows: Vec<usize>,
+        samples: &CellSamples,
+        references: &References,
+    ) -> Result<CellRecord, EvidenceError> {
+        let mut record = derive(&self.cell(windows), samples, references, None)?;
         record.evidence.requested = joined(self.applied());
         Ok(record)
     }
@@ -167,17 +172,20 @@ fn joined(words: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Carrier, Sample};
+    use record::{Bits, Carrier, Column, Columns, ReferenceSample, Sample};
+
+    fn columns(of: &[(&str, f64)]) -> Columns {
+        let numbers = of.iter().map(|(id, value)| ((*id).to_owned(), Column::F64(vec![*value])));
+        let bits = ["logits_changed", "same_top"].map(|id| (id.to_owned(), Column::Bits(Bits(vec![true]))));
+        Columns(numbers.chain(bits).collect())
+    }
 
     fn sample() -> Sample {
         Sample {
             cell: "variant".into(),
             chunk: 0,
-            nll: vec![1.0],
-            nll_ref: vec![1.0],
-            kld: vec![0.0],
-            same_top: 1,
-            logits_changed: 0,
+            reference_blake3: "reference".into(),
+            columns: columns(&[("kld", 0.0), ("nll", 1.0)]),
             activations: None,
             residual: Vec::new(),
         }
@@ -196,7 +204,13 @@ mod tests {
             base: Base { arm: Arm::Exact, carried: Vec::new() },
         };
         let samples = CellSamples { applied: Some(Vec::new()), by_chunk: [(0, sample())].into() };
-        let record = variant.record(vec![0], &samples).expect("scores");
+        let reference = ReferenceSample {
+            chunk: 0,
+            tokens: vec![1, 2],
+            logits_blake3: "reference".into(),
+            columns: Columns([("nll".to_owned(), Column::F64(vec![1.0]))].into()),
+        };
+        let record = variant.record(vec![0], &samples, &[(0, reference)].into()).expect("scores");
         assert_eq!(record.evidence.requested, "ffn_norm=bf16 attn_q=int8@row");
     }
 }

@@ -108,7 +108,7 @@ impl Checked<'_> {
             Verdict::Real => {}
             _ => return (Outcome::Failed, why),
         }
-        let kld = measured.kld.mean;
+        let kld = measured.kld().mean;
         // At the first gate the jitter has its first windows only, which are the positive control's.
         let seeds: Vec<(u64, &CellSamples)> = self
             .planned
@@ -148,7 +148,7 @@ impl Checked<'_> {
             let found: Vec<String> = cells
                 .iter()
                 .map(|(seed, cell)| match (&cell.measured, &cell.failure) {
-                    (Some(measured), _) => format!("seed {seed}: KLD {}", nats(measured.kld.mean)),
+                    (Some(measured), _) => format!("seed {seed}: KLD {}", nats(measured.kld().mean)),
                     (None, Some(failure)) => format!("seed {seed}: not measured: {}", first_line(failure)),
                     (None, None) => format!("seed {seed}: not measured"),
                 })

@@ -1,10 +1,16 @@
 //! From samples to a cell's numbers and its chain of evidence. Pure: equal samples give equal bytes.
 
-use record::Cell;
-use record::Sample;
+use record::metric::{COLUMNS, How, Of};
 use record::store::CellSamples;
-use record::{CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted};
+use record::{
+    Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured, Metric, Predicted,
+    ReferenceSample, Sample, Values,
+};
 use stats::StatsError;
+use std::collections::BTreeMap;
+
+/// The samples of a reference, by window.
+pub type References = BTreeMap<usize, ReferenceSample>;
 
 /// Why a cell's samples give no numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,36 +18,55 @@ pub enum EvidenceError {
     /// A window is missing.
     #[error("window {0} was not measured")]
     Missing(usize),
+    /// The reference of a window is missing.
+    #[error("window {0} of the reference was not measured")]
+    NoReference(usize),
+    /// A window was compared with other logits than its reference has.
+    #[error("window {0}: it was compared with another reference than the group's")]
+    OtherReference(usize),
     /// The worker never said what the edits did.
     #[error("the worker never reported what the edits did")]
     NotApplied,
-    /// Something in the scores cannot be a score.
+    /// The columns of a window cannot be scores.
     #[error("window {chunk}: {what}")]
     Malformed {
-        /// Window.
+        /// The number of the window.
         chunk: usize,
         /// What is wrong.
         what: String,
     },
-    /// The scores cannot be summed up.
-    #[error("{0} {1}")]
+    /// The values of a metric cannot be summed up.
+    #[error("{0}: {1}")]
     Stats(&'static str, StatsError),
-    /// A number that left the range of f64.
+    /// A number left the range of f64.
     #[error("{0} is not finite")]
     NonFinite(&'static str),
+    /// A number on which verdicts rest is lacking.
+    #[error(transparent)]
+    Lacks(#[from] record::LacksNumber),
 }
 
-/// The record of a cell whose windows are all there.
+/// The record of a cell whose windows are all there, beside those of its reference.
 ///
 /// # Errors
-/// When one is missing, or the scores are malformed or not finite.
-pub fn derive(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>) -> Result<CellRecord, EvidenceError> {
-    let windows = cell
-        .chunks
-        .iter()
-        .map(|chunk| samples.by_chunk.get(chunk).ok_or(EvidenceError::Missing(*chunk)))
-        .collect::<Result<Vec<&Sample>, _>>()?;
-    let measured = measure(&windows)?;
+/// When a window is missing or was compared with another reference, or the scores are malformed or not finite.
+pub fn derive(
+    cell: &Cell,
+    samples: &CellSamples,
+    references: &References,
+    predicted: Option<&Predicted>,
+) -> Result<CellRecord, EvidenceError> {
+    let mut windows = Vec::with_capacity(cell.chunks.len());
+    let mut first = None;
+    for chunk in &cell.chunks {
+        let sample = samples.by_chunk.get(chunk).ok_or(EvidenceError::Missing(*chunk))?;
+        let reference = references.get(chunk).ok_or(EvidenceError::NoReference(*chunk))?;
+        check_sample(sample, reference)?;
+        first = first.or(Some(sample));
+        windows.push(Window { variant: Some(&sample.columns), reference: &reference.columns });
+    }
+    let n_tokens = windows.iter().map(|window| window.reference.numbers("nll").len()).sum();
+    let measured = Measured::new(windows.len(), n_tokens, sums(&windows)?)?;
     let tensors = match &samples.applied {
         Some(tensors) => tensors.clone(),
         None if cell.edits.is_empty() => Vec::new(),
@@ -52,8 +77,8 @@ pub fn derive(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>)
         matched: cell.edits.len(),
         predicted: predicted.cloned(),
         tensors,
-        activations: windows.first().and_then(|first| first.activations.clone()),
-        logits_changed: measured.logits_changed,
+        activations: first.and_then(|first| first.activations.clone()),
+        logits_changed: measured.logits_changed(),
         n_scored: measured.n_tokens,
     };
     Ok(record(cell, Some(measured), evidence, None))
@@ -75,6 +100,7 @@ pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>,
 
 fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, failure: Option<String>) -> CellRecord {
     CellRecord {
+        format: CELL_FORMAT,
         key: cell.key.clone(),
         stage: cell.stage.clone(),
         stated_extent: cell.extent.unless_implied_by(&cell.stage),
@@ -92,65 +118,119 @@ fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, fail
     }
 }
 
-/// Whether a sample can be one: every list of one length, counts within it, every score finite.
+/// Whether a sample can be one: its columns are as long as its reference's and finite, those that verdicts rest on are
+/// there, and it was compared with that reference.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_sample(sample: &Sample) -> Result<(), EvidenceError> {
-    let wrong = |what: String| Err(EvidenceError::Malformed { chunk: sample.chunk, what });
-    let n = sample.nll.len();
-    if n == 0 || sample.nll_ref.len() != n || sample.kld.len() != n {
-        return wrong(format!("{n} nll, {} nll_ref, {} kld", sample.nll_ref.len(), sample.kld.len()));
+pub fn check_sample(sample: &Sample, reference: &ReferenceSample) -> Result<(), EvidenceError> {
+    let malformed = |what: String| EvidenceError::Malformed { chunk: sample.chunk, what };
+    sample.columns.check().map_err(malformed)?;
+    reference.columns.check().map_err(malformed)?;
+    if sample.reference_blake3 != reference.logits_blake3 {
+        return Err(EvidenceError::OtherReference(sample.chunk));
     }
-    if sample.same_top > n || sample.logits_changed > n {
-        return wrong(format!("{} same top and {} changed of {n}", sample.same_top, sample.logits_changed));
-    }
-    for (what, values) in [("nll", &sample.nll), ("nll_ref", &sample.nll_ref), ("kld", &sample.kld)] {
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return wrong(format!("{what} of scored token {index} is not finite"));
-        }
+    let (n, n_ref) = (sample.nll().len(), reference.nll().len());
+    if n != n_ref {
+        return Err(malformed(format!("{n} scored positions, the reference has {n_ref}")));
     }
     Ok(())
 }
 
-fn measure(windows: &[&Sample]) -> Result<Measured, EvidenceError> {
-    windows.iter().try_for_each(|sample| check_sample(sample))?;
-    let mean = |what, chunks: &[&[f64]]| stats::mean(chunks).map_err(|error| EvidenceError::Stats(what, error));
-    let estimate = |mean: stats::Mean| Estimate { mean: mean.mean, se: mean.se, se_iid: mean.se_iid };
-
-    let nll: Vec<&[f64]> = windows.iter().map(|sample| sample.nll.as_slice()).collect();
-    let nll_ref: Vec<&[f64]> = windows.iter().map(|sample| sample.nll_ref.as_slice()).collect();
-    let kld: Vec<&[f64]> = windows.iter().map(|sample| sample.kld.as_slice()).collect();
-    let differences = windows
-        .iter()
-        .map(|sample| stats::paired_differences(&sample.nll, &sample.nll_ref))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| EvidenceError::Stats("dlnppl", error))?;
-    let differences: Vec<&[f64]> = differences.iter().map(Vec::as_slice).collect();
-
-    let ppl = mean("nll", &nll)?;
-    let sorted = stats::sort_finite(kld.iter().flat_map(|chunk| chunk.iter().copied()))
-        .map_err(|error| EvidenceError::Stats("kld", error))?;
-    let quantile = |q| stats::quantile(&sorted, q).ok_or(EvidenceError::NonFinite("a quantile of kld"));
-    let n_tokens = ppl.n;
-    let measured = Measured {
-        n_chunks: windows.len(),
-        n_tokens,
-        ppl: ppl.mean.exp(),
-        ppl_ref: mean("nll_ref", &nll_ref)?.mean.exp(),
-        dlnppl: estimate(mean("dlnppl", &differences)?),
-        kld: estimate(mean("kld", &kld)?),
-        kld_median: quantile(0.5)?,
-        kld_p99: quantile(0.99)?,
-        kld_max: quantile(1.0)?,
-        same_top: windows.iter().map(|sample| sample.same_top).sum::<usize>() as f64 / n_tokens as f64,
-        logits_changed: windows.iter().map(|sample| sample.logits_changed).sum(),
-    };
-    if measured.ppl.is_finite() && measured.ppl_ref.is_finite() {
-        Ok(measured)
-    } else {
-        Err(EvidenceError::NonFinite("perplexity"))
+/// Whether a sample that was measured just now has every column of the table.
+///
+/// # Errors
+/// Which column it lacks.
+pub fn check_complete(sample: &Sample) -> Result<(), EvidenceError> {
+    match COLUMNS.iter().find(|column| sample.columns.get(column.id).is_none()) {
+        Some(column) => {
+            Err(EvidenceError::Malformed { chunk: sample.chunk, what: format!("column {} is missing", column.id) })
+        }
+        None => Ok(()),
     }
+}
+
+/// One window: the reference, and beside it the variant where there is one.
+struct Window<'a> {
+    variant: Option<&'a Columns>,
+    reference: &'a Columns,
+}
+
+/// What a reference alone has numbers for.
+///
+/// # Errors
+/// When the values of a metric cannot be summed up.
+pub fn of_reference(windows: &[&ReferenceSample]) -> Result<Values, EvidenceError> {
+    for window in windows {
+        window.columns.check().map_err(|what| EvidenceError::Malformed { chunk: window.chunk, what })?;
+    }
+    let windows: Vec<Window<'_>> =
+        windows.iter().map(|window| Window { variant: None, reference: &window.columns }).collect();
+    sums(&windows)
+}
+
+/// Every number of the table of metrics whose columns all windows have.
+fn sums(windows: &[Window<'_>]) -> Result<Values, EvidenceError> {
+    let mut values = Values::default();
+    for metric in METRICS {
+        if let Some(by_window) = windows.iter().map(|window| tokens(metric, window)).collect::<Option<Vec<_>>>() {
+            sum_up(metric, &by_window, &mut values)?;
+        }
+    }
+    Ok(values)
+}
+
+/// The values of a metric on one window, one for each scored token; `None` where a column is missing.
+fn tokens(metric: &Metric, window: &Window<'_>) -> Option<Vec<f64>> {
+    let numbers = |column: &Column| match column {
+        Column::F64(values) => values.clone(),
+        Column::Bits(Bits(values)) => values.iter().map(|&bit| f64::from(u8::from(bit))).collect(),
+        Column::Counts(values) => values.iter().map(|&count| f64::from(count)).collect(),
+    };
+    match (metric.of, window.variant) {
+        (Of::Variant(id), Some(variant)) => variant.get(id).map(numbers),
+        (Of::Variant(id), None) => window.reference.get(id).map(numbers),
+        (Of::Reference(id), Some(_)) => window.reference.get(id).map(numbers),
+        (Of::Difference(id), Some(variant)) => {
+            let (variant, reference) = (numbers(variant.get(id)?), numbers(window.reference.get(id)?));
+            stats::paired_differences(&variant, &reference).ok()
+        }
+        (Of::Reference(_) | Of::Difference(_), None) => None,
+    }
+}
+
+fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut Values) -> Result<(), EvidenceError> {
+    let failed = |error| EvidenceError::Stats(metric.id, error);
+    let mean = stats::mean(by_window).map_err(failed)?;
+    let exp = mean.exp();
+    let mut sorted: Option<Vec<f64>> = None;
+    for sum in metric.sums {
+        let value = match sum.how {
+            How::Mean => Some(mean.mean),
+            How::Se => mean.se,
+            How::SeIid => Some(mean.se_iid),
+            How::ExpMean => Some(exp.value),
+            How::ExpSe => exp.se,
+            How::ExpSeIid => Some(exp.se_iid),
+            How::Count => Some(by_window.iter().flatten().sum()),
+            How::AtLeast(least) => {
+                let enough = by_window.iter().flatten().filter(|&&count| count >= f64::from(least)).count();
+                Some(enough as f64 / mean.n as f64)
+            }
+            How::Quantile(level) => {
+                if sorted.is_none() {
+                    sorted = Some(stats::sort_finite(by_window.iter().flatten().copied()).map_err(failed)?);
+                }
+                sorted.as_deref().and_then(|sorted| stats::quantile(sorted, level))
+            }
+        };
+        match value {
+            Some(value) if !value.is_finite() => return Err(EvidenceError::NonFinite(sum.key)),
+            Some(value) => values.set(sum.key, value),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The floor that `kld_mean` of a cell is held against: each seed's mean over exactly the cell's windows.
@@ -160,7 +240,7 @@ pub fn floor(chunks: &[usize], kld_mean: f64, seeds: &[(u64, &CellSamples)], tar
         .iter()
         .map(|(seed, samples)| {
             let windows: Option<Vec<&[f64]>> =
-                chunks.iter().map(|chunk| Some(samples.by_chunk.get(chunk)?.kld.as_slice())).collect();
+                chunks.iter().map(|chunk| Some(samples.by_chunk.get(chunk)?.kld())).collect();
             Some((*seed, stats::mean(&windows?).ok()?.mean))
         })
         .collect::<Option<_>>()?;

@@ -101,7 +101,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<String> {
     }
     if let Some(measured) = &cell.measured
         && chain.logits_changed == 0
-        && (measured.kld_max != 0.0 || measured.dlnppl.mean != 0.0)
+        && (measured.kld_max() != 0.0 || measured.dlnppl().mean != 0.0)
     {
         return Some("all logits are bit-identical, yet a metric is not zero".into());
     }
@@ -172,7 +172,7 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, String) {
 }
 
 fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes: &str) -> (Verdict, String) {
-    let kld = measured.kld.mean;
+    let kld = measured.kld().mean;
     let borrowed = floor.target != cell.target;
     let caveat = if borrowed {
         format!("; its own floor was not measured, this is the floor of {}, an upper bound in practice", floor.target)
@@ -218,18 +218,35 @@ fn against_floor(cell: &CellRecord, measured: &Measured, floor: &Floor, changes:
 
 /// KLD with its error where there is one, and the share of equal top tokens.
 pub(crate) fn effect(measured: &Measured) -> String {
-    let kld = match measured.kld.se {
-        Some(se) => format!("{} ± {} nats", divergence(measured.kld.mean), divergence(se)),
-        None => nats(measured.kld.mean),
+    let kld = match measured.kld().se {
+        Some(se) => format!("{} ± {} nats", divergence(measured.kld().mean), divergence(se)),
+        None => nats(measured.kld().mean),
     };
-    format!("KLD {kld}, same top {}", share(measured.same_top))
+    format!("KLD {kld}, same top {}", share(measured.same_top()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use record::{ActivationEvidence, Arm, Base, Carrier, Edit, TensorEvidence};
-    use record::{Estimate, Predicted, StageName};
+    use record::{CELL_FORMAT, Predicted, StageName, Values};
+
+    /// The numbers of a cell of one window.
+    fn values(kld_mean: f64) -> Values {
+        Values::from([
+            ("ppl", 10.0),
+            ("ppl_ref", 10.0),
+            ("dlnppl", 0.0),
+            ("dlnppl_se_iid", 0.0),
+            ("kld_mean", kld_mean),
+            ("kld_se_iid", 0.0),
+            ("kld_median", kld_mean),
+            ("kld_p99", kld_mean),
+            ("kld_max", kld_mean),
+            ("same_top", 0.956),
+            ("logits_changed", 255.0),
+        ])
+    }
 
     /// Two tensors of 100 values, 10 of them changed in each, seen by activations and logits.
     fn cell(kld_mean: f64) -> CellRecord {
@@ -248,8 +265,8 @@ mod tests {
             consumers: 1,
         };
         let edit = |name: &str| Edit::of_weight(name, "bf16", Carrier::F32);
-        let estimate = |mean| Estimate { mean, se: None, se_iid: 0.0 };
         CellRecord {
+            format: CELL_FORMAT,
             key: "key".into(),
             stage: StageName::of("all_layers"),
             stated_extent: None,
@@ -261,19 +278,7 @@ mod tests {
             base: Base { arm: Arm::Exact, carried: vec![] },
             edits: names.map(edit).to_vec(),
             chunks: vec![0],
-            measured: Some(Measured {
-                n_chunks: 1,
-                n_tokens: 255,
-                ppl: 10.0,
-                ppl_ref: 10.0,
-                dlnppl: estimate(0.0),
-                kld: estimate(kld_mean),
-                kld_median: kld_mean,
-                kld_p99: kld_mean,
-                kld_max: kld_mean,
-                same_top: 0.956,
-                logits_changed: 255,
-            }),
+            measured: Measured::new(1, 255, values(kld_mean)).ok(),
             evidence: EvidenceChain {
                 requested: "ffn_norm=bf16".into(),
                 matched: 2,
@@ -297,13 +302,14 @@ mod tests {
         cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 });
         cell.evidence.logits_changed = 0;
         if let Some(measured) = &mut cell.measured {
-            (measured.logits_changed, measured.same_top) = (0, 1.0);
+            measured.set("logits_changed", 0.0);
+            measured.set("same_top", 1.0);
         }
         cell
     }
 
     fn floor(kld_mean_max: f64, cell: &CellRecord, target: &str) -> Floor {
-        let kld = cell.measured.as_ref().expect("measured").kld.mean;
+        let kld = cell.measured.as_ref().expect("measured").kld().mean;
         let ratio = (kld_mean_max > 0.0).then(|| kld / kld_mean_max);
         Floor { kld_mean_by_seed: vec![(1, kld_mean_max)], kld_mean_max, ratio, target: target.into() }
     }

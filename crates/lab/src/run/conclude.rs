@@ -85,7 +85,7 @@ fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, 
     if cell.role != Role::Variant {
         return None;
     }
-    let kld_mean = cell.measured.as_ref()?.kld.mean;
+    let kld_mean = cell.measured.as_ref()?.kld().mean;
     let jitter = cells.iter().filter(|other| other.base == cell.base && other.measured.is_some());
     let seeds: Vec<(u64, &str, &CellSamples)> = jitter
         .filter_map(|other| match other.role {
@@ -171,7 +171,8 @@ fn parts_clause(cells: &[JudgedCell]) -> String {
     let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
     let arm = parts.clone().map(|judged| judged.cell.arm).min();
     let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
-        let kld = judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld.mean)));
+        let kld =
+            judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld().mean)));
         format!("{} {kld} ({})", judged.cell.target, judged.verdict.name())
     });
     let words: Vec<String> = words.collect();
@@ -184,7 +185,7 @@ fn positive_clause(cells: &[JudgedCell]) -> String {
     positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(
         String::new,
         |(judged, measured)| {
-            format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld.mean))
+            format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld().mean))
         },
     )
 }

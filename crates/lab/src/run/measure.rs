@@ -3,7 +3,7 @@
 //! A worker that dies costs the cell it was working on, after one retry. Everything else goes on in a fresh worker.
 
 use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
-use crate::judge::evidence::{check_sample, derive, failed};
+use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive, failed};
 use crate::plan::cells::{self, ModelKey};
 use crate::plan::stage::Step;
 use crate::run::RunError;
@@ -62,7 +62,7 @@ pub(crate) struct Bench<'a> {
     steps: Vec<Step>,
     cells: Vec<Cell>,
     samples: BTreeMap<String, CellSamples>,
-    references: BTreeMap<String, BTreeMap<usize, ReferenceSample>>,
+    references: BTreeMap<String, References>,
     failures: BTreeMap<String, String>,
     faults: Vec<Fault>,
     has_measured: bool,
@@ -95,10 +95,12 @@ impl<'a> Bench<'a> {
         }
         for cell in &cells {
             let reference = key.of_reference(&cell.base);
-            let (there, samples) = (&references[&reference], &samples[&cell.key]);
-            // A reference that is not there is measured again; one that is must be what the cell was compared with.
-            let strange = samples.by_chunk.values().find(|s| there.get(&s.chunk).is_some_and(|r| r.nll != s.nll_ref));
-            if let Some(sample) = strange {
+            let there = &references[&reference];
+            let Some(samples) = samples.get_mut(&cell.key) else { continue };
+            // A sample without its reference says nothing: both are measured again.
+            samples.by_chunk.retain(|chunk, _| there.contains_key(chunk));
+            let is_strange = |s: &&Sample| there[&s.chunk].logits_blake3 != s.reference_blake3;
+            if let Some(sample) = samples.by_chunk.values().find(is_strange) {
                 let why =
                     format!("window {}: not the reference that cell {} was compared with", sample.chunk, cell.key);
                 return Err(StoreError::Corrupt { path: store.samples_path(&reference), why }.into());
@@ -395,13 +397,13 @@ impl<'a> Bench<'a> {
         if self.failures.contains_key(&key) {
             return Ok(());
         }
-        if let Err(error) = check_sample(&sample) {
-            return self.fail(&key, &error.to_string(), outlet);
-        }
         let its_reference = self.references.get(reference).and_then(|there| there.get(&sample.chunk));
-        if its_reference.is_none_or(|its_reference| its_reference.nll != sample.nll_ref) {
-            let why = format!("window {}: it was compared with another reference than the group's", sample.chunk);
-            return self.fail(&key, &why, outlet);
+        let checked = match its_reference {
+            None => Err(EvidenceError::NoReference(sample.chunk)),
+            Some(its_reference) => check_sample(&sample, its_reference).and_then(|()| check_complete(&sample)),
+        };
+        if let Err(error) = checked {
+            return self.fail(&key, &error.to_string(), outlet);
         }
         outlet.store.append_sample(&sample)?;
         self.samples.entry(key.clone()).or_default().by_chunk.entry(sample.chunk).or_insert(sample);
@@ -409,10 +411,10 @@ impl<'a> Bench<'a> {
         if !self.is_complete(cell) {
             return Ok(());
         }
-        match derive(cell, &self.samples[&key], self.predicted(cell).as_ref()) {
+        match self.derived(cell) {
             Ok(record) => {
                 outlet.store.write_cell(&record)?;
-                let (kld_mean, same_top) = record.measured.map_or((0.0, 0.0), |m| (m.kld.mean, m.same_top));
+                let (kld_mean, same_top) = record.measured.map_or((0.0, 0.0), |m| (m.kld().mean, m.same_top()));
                 outlet.say(RunEvent::CellDone {
                     model: self.model().into(),
                     key,
@@ -465,15 +467,18 @@ impl<'a> Bench<'a> {
         if !self.is_complete(cell) {
             return None;
         }
-        Some(
-            derive(cell, samples, predicted.as_ref())
-                .unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &error.to_string())),
-        )
+        let derived = self.derived(cell);
+        Some(derived.unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &error.to_string())))
+    }
+
+    /// The record of a complete cell from its samples and those of its reference.
+    fn derived(&self, cell: &Cell) -> Result<CellRecord, EvidenceError> {
+        let reference = &self.references[&self.key.of_reference(&cell.base)];
+        derive(cell, &self.samples[&cell.key], reference, self.predicted(cell).as_ref())
     }
 
     fn write_cell(&self, cell: &Cell, store: &Store) -> Result<(), RunError> {
         // A cell that cannot be derived has no file; `record` says why.
-        derive(cell, &self.samples[&cell.key], self.predicted(cell).as_ref())
-            .map_or(Ok(()), |record| Ok(store.write_cell(&record)?))
+        self.derived(cell).map_or(Ok(()), |record| Ok(store.write_cell(&record)?))
     }
 }

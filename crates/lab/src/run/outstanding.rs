@@ -115,11 +115,8 @@ mod tests {
         Sample {
             cell: cell.into(),
             chunk,
-            nll: vec![1.0],
-            nll_ref: vec![1.0],
-            kld: vec![0.0],
-            same_top: 1,
-            logits_changed: 0,
+            reference_blake3: "reference".into(),
+            columns: record::Columns::default(),
             activations: None,
             residual: Vec::new(),
         }

@@ -7,7 +7,9 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, Prepared, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
-use record::{ActivationEvidence, Arm, Base, Carrier, Edit, ReferenceSample, Sample, TensorEvidence};
+use record::{
+    ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
+};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
@@ -236,6 +238,20 @@ impl WorkerLink for Link {
     }
 }
 
+/// The hash of a reference's logits on a window.
+fn logits_hash(base: &Base, chunk: usize) -> String {
+    format!("{:?} {} {chunk}", base.arm, base.carried.len())
+}
+
+/// The columns of a sample whose positions all have the same top token, or none, and all of whose logits move, or none.
+pub fn columns(nll: Vec<f64>, kld: Vec<f64>, same_top: bool, moved: bool) -> Columns {
+    let bits = |bit| Column::Bits(Bits(vec![bit; kld.len()]));
+    let (same_top, moved) = (bits(same_top), bits(moved));
+    let columns =
+        [("nll", Column::F64(nll)), ("kld", Column::F64(kld)), ("same_top", same_top), ("logits_changed", moved)];
+    Columns(columns.map(|(id, column)| (id.to_owned(), column)).into())
+}
+
 impl Link {
     fn measure(
         &mut self,
@@ -253,8 +269,9 @@ impl Link {
             let nll_ref: Vec<f64> = (0..SCORED).map(|i| 2.0 + wave(work.chunk, i)).collect();
             self.queue.push_back(Event::Reference(ReferenceSample {
                 chunk: work.chunk,
-                nll: nll_ref.clone(),
-                logits_blake3: format!("{:?} {} {}", base.arm, base.carried.len(), work.chunk),
+                tokens: (0..2 * SCORED as i32).collect(),
+                logits_blake3: logits_hash(base, work.chunk),
+                columns: Columns([("nll".to_owned(), Column::F64(nll_ref.clone()))].into()),
             }));
             for &index in &work.cells {
                 let cell = &cells[index];
@@ -318,15 +335,12 @@ impl Link {
         let moved = kld_mean > 0.0;
         let seed = cell.edits.first().map_or(0, |edit| edit.scheme.len());
         let kld: Vec<f64> = (0..SCORED).map(|i| kld_mean * (1.0 + 0.1 * wave(chunk + seed, i))).collect();
-        let shift = if self.faults.stale { 0.5 } else { 0.0 };
+        let nll = nll_ref.iter().zip(&kld).map(|(nll, kld)| nll + kld).collect();
         Sample {
             cell: cell.key.clone(),
             chunk,
-            nll: nll_ref.iter().zip(&kld).map(|(nll, kld)| nll + kld).collect(),
-            nll_ref: nll_ref.iter().map(|nll| nll + shift).collect(),
-            kld,
-            same_top: if kld_mean > 0.1 { 0 } else { SCORED },
-            logits_changed: if moved { SCORED } else { 0 },
+            reference_blake3: logits_hash(base, if self.faults.stale { chunk + 1 } else { chunk }),
+            columns: columns(nll, kld, kld_mean <= 0.1, moved),
             activations: is_first.then_some(ActivationEvidence {
                 watched: cell.edits.len(),
                 changed: if moved && !nudged { cell.edits.len() } else { 0 },

@@ -54,7 +54,7 @@ fn dying(scheme: Option<&'static str>, often: usize) -> Workers {
 }
 
 fn means(sweep: &Sweep) -> Vec<Option<f64>> {
-    sweep.cells.iter().map(|cell| cell.measured.as_ref().map(|measured| measured.kld.mean)).collect()
+    sweep.cells.iter().map(|cell| cell.measured.as_ref().map(|measured| measured.kld().mean)).collect()
 }
 
 #[test]

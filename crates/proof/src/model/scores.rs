@@ -8,7 +8,7 @@ use crate::tap::Pass;
 use eval::Token;
 use gguf::{Array, GgufFile, Value};
 use lab::plan::cells::spec_of;
-use record::{Arm, Base, Carrier, Edit};
+use record::{Arm, Base, Carrier, Column, Columns, Edit};
 use worker::protocol::CellSpec;
 
 /// The difference that another order of sums makes, relative to 1 + the sum. Both are in F64.
@@ -154,7 +154,9 @@ pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) ->
         }
         let scored = window_scores(subject);
         for sample in references(&events) {
-            tally.hold(sample.nll.len() == scored, || format!("{} tokens scored, wanted {scored}", sample.nll.len()));
+            tally.hold(sample.nll().len() == scored, || {
+                format!("{} tokens scored, wanted {scored}", sample.nll().len())
+            });
         }
         Ok(())
     })
@@ -191,28 +193,31 @@ pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
                 continue;
             };
             let targets = &window[subject.first_scored() + 1..];
-            let brute = brute_force(&reference.logits, &variant.logits, n_vocab, targets);
-            let mut near = |what: &str, found: &[f64], wanted: &[f64]| {
-                tally.hold(found.len() == wanted.len(), || {
-                    format!("{what} of window {chunk}: {} of {}", found.len(), wanted.len())
-                });
-                for (i, (a, b)) in found.iter().zip(wanted).enumerate() {
-                    tally.hold((a - b).abs() <= TOLERANCE * (1.0 + b.abs()), || {
-                        format!("{what} of window {chunk}, token {i}: {a}, by brute force {b}")
-                    });
+            let (of_reference, of_variant) = brute_force(&reference.logits, &variant.logits, n_vocab, targets);
+            let mut equal = |whose: &str, found: &Columns, wanted: &Columns| {
+                for (id, wanted) in &wanted.0 {
+                    let (found, place) = (found.get(id), format!("{whose} {id} of window {chunk}"));
+                    let (Some(Column::F64(found)), Column::F64(wanted)) = (found, wanted) else {
+                        tally.hold(found == Some(wanted), || format!("{place}: {found:?}, by brute force {wanted:?}"));
+                        continue;
+                    };
+                    tally.hold(found.len() == wanted.len(), || format!("{place}: {} of {}", found.len(), wanted.len()));
+                    for (i, (a, b)) in found.iter().zip(wanted).enumerate() {
+                        tally.hold((a - b).abs() <= TOLERANCE * (1.0 + b.abs()), || {
+                            format!("{place}, token {i}: {a}, by brute force {b}")
+                        });
+                    }
                 }
             };
-            near("nll", &sample.nll, &brute.nll);
-            near("nll_ref", &sample.nll_ref, &brute.nll_ref);
-            near("kld", &sample.kld, &brute.kld);
-            if let Some(reference) = references.iter().find(|reference| reference.chunk == chunk) {
-                near("the reference's nll", &reference.nll, &brute.nll_ref);
-            }
-            let counts = (sample.same_top, sample.logits_changed);
-            tally.hold(counts == (brute.same_top, brute.changed), || {
+            equal("the variant's", &sample.columns, &of_variant);
+            let its_reference = references.iter().find(|reference| reference.chunk == chunk);
+            let its_columns = its_reference.map(|reference| reference.columns.clone()).unwrap_or_default();
+            equal("the reference's", &its_columns, &of_reference);
+            let hash = its_reference.map(|reference| &reference.logits_blake3);
+            tally.hold(hash == Some(&sample.reference_blake3), || {
                 format!(
-                    "window {chunk}: {counts:?} same top and changed, by brute force {:?}",
-                    (brute.same_top, brute.changed)
+                    "window {chunk} was compared with logits {}, its reference has {hash:?}",
+                    sample.reference_blake3
                 )
             });
         }

@@ -72,13 +72,15 @@ pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
                 cells.extend(identities(subject)?);
             }
             let events = session.measure(&base, &cells, subject.chunks)?;
+            let references = references(&events);
             for CellSpec { key, .. } in &cells {
                 let samples = samples(&events, key);
                 tally.hold(samples.len() == subject.chunks, || format!("{key}: {} samples", samples.len()));
                 for sample in samples {
-                    let equal = sample.logits_changed == 0 && sample.kld.iter().all(|&kld| kld == 0.0);
-                    tally.hold(equal && sample.nll == sample.nll_ref, || {
-                        let (n, of) = (sample.logits_changed, sample.kld.len());
+                    let equal = sample.n_changed() == 0 && sample.kld().iter().all(|&kld| kld == 0.0);
+                    let its_reference = references.iter().find(|reference| reference.chunk == sample.chunk);
+                    tally.hold(equal && its_reference.is_some_and(|its| its.nll() == sample.nll()), || {
+                        let (n, of) = (sample.n_changed(), sample.kld().len());
                         format!(
                             "{key}, {} arm, window {}: logits of {n} of {of} positions differ",
                             base.arm.name(),
@@ -147,8 +149,8 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
             let sample = samples(&events, &cell.key).first().copied().ok_or("no sample")?;
             let watched = sample.activations.as_ref().ok_or("nothing was watched")?;
             let any = tensors.iter().any(|tensor| tensor.changed > tensor.carrier_rounded);
-            tally.hold(!any || (watched.changed > 0 && sample.logits_changed > 0), || {
-                let (activations, logits) = (watched.changed, sample.logits_changed);
+            tally.hold(!any || (watched.changed > 0 && sample.n_changed() > 0), || {
+                let (activations, logits) = (watched.changed, sample.n_changed());
                 format!("{}: values changed, but {activations} activations and {logits} positions did", cell.key)
             });
         }

@@ -1,43 +1,55 @@
 //! The scores of a window by the textbook: sums in F64 in the order of the vocabulary, one row after the other.
 
 use eval::Token;
+use record::{Bits, Column, Columns};
 
-/// The scores of a variant's logits beside its reference's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BruteScores {
-    /// Negative log-likelihood of each target under the variant, in nats.
-    pub nll: Vec<f64>,
-    /// Negative log-likelihood of each target under the reference, in nats.
-    pub nll_ref: Vec<f64>,
-    /// KL divergence of the variant from the reference at each position, in nats.
-    pub kld: Vec<f64>,
-    /// The number of positions at which both have the same most likely token, of equal ones the first.
-    pub same_top: usize,
-    /// The number of positions at which any logit differs in any bit.
-    pub changed: usize,
+/// Two rows of one position, and the log-probabilities that follow from them.
+struct Rows<'a> {
+    reference: &'a [f32],
+    variant: &'a [f32],
+    ln_p: Vec<f64>,
+    ln_q: Vec<f64>,
 }
 
-/// Scores of `variant` against `reference`, both `[targets.len()][n_vocab]`: ln p = x − ln Σ exp x and
+impl Rows<'_> {
+    /// Σ over the vocabulary of a function of p and q, the reference's and the variant's probabilities, and their logarithms.
+    fn sum(&self, term: impl Fn(f64, f64) -> f64) -> f64 {
+        self.ln_p.iter().zip(&self.ln_q).map(|(&ln_p, &ln_q)| term(ln_p, ln_q)).sum()
+    }
+}
+
+/// The columns of the reference and of a variant, both `[targets.len()][n_vocab]`: ln p = x − ln Σ exp x and
 /// KLD = Σ p (ln p − ln q), with p the reference.
-pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> BruteScores {
+pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> (Columns, Columns) {
     let log_p = |row: &[f32]| -> Vec<f64> {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = row.iter().map(|&x| libm::exp(f64::from(x) - f64::from(max))).sum();
         let log_sum = f64::from(max) + libm::log(sum);
         row.iter().map(|&x| f64::from(x) - log_sum).collect()
     };
-    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
-    let mut brute = BruteScores { nll: vec![], nll_ref: vec![], kld: vec![], same_top: 0, changed: 0 };
     let rows = reference.chunks_exact(n_vocab).zip(variant.chunks_exact(n_vocab));
-    for ((a, b), &target) in rows.zip(targets) {
-        let (ln_p, ln_q) = (log_p(a), log_p(b));
-        brute.nll_ref.push(-ln_p.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.nll.push(-ln_q.get(target as usize).copied().unwrap_or(f64::NAN));
-        brute.kld.push(ln_p.iter().zip(&ln_q).map(|(p, q)| libm::exp(*p) * (p - q)).sum());
-        brute.same_top += usize::from(top(a) == top(b));
-        brute.changed += usize::from(a.iter().zip(b).any(|(x, y)| x.to_bits() != y.to_bits()));
-    }
-    brute
+    let rows: Vec<Rows<'_>> = rows
+        .zip(targets)
+        .map(|((reference, variant), _)| Rows { reference, variant, ln_p: log_p(reference), ln_q: log_p(variant) })
+        .collect();
+    let numbers = |of: &dyn Fn(&Rows<'_>) -> f64| Column::F64(rows.iter().map(of).collect());
+    let bits = |of: &dyn Fn(&Rows<'_>) -> bool| Column::Bits(Bits(rows.iter().map(of).collect()));
+    let nll = |of: for<'r> fn(&'r Rows<'_>) -> &'r [f64]| -> Column {
+        let of_target = |(rows, &target): (_, &Token)| -of(rows).get(target as usize).copied().unwrap_or(f64::NAN);
+        Column::F64(rows.iter().zip(targets).map(of_target).collect())
+    };
+    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
+    let columns = [
+        ("nll", nll(|rows| &rows.ln_q)),
+        ("kld", numbers(&|rows| rows.sum(|p, q| libm::exp(p) * (p - q)))),
+        ("same_top", bits(&|rows| top(rows.reference) == top(rows.variant))),
+        (
+            "logits_changed",
+            bits(&|rows| rows.reference.iter().zip(rows.variant).any(|(x, y)| x.to_bits() != y.to_bits())),
+        ),
+    ];
+    let named = |(id, column): (&str, Column)| (id.to_owned(), column);
+    (Columns([named(("nll", nll(|rows| &rows.ln_p)))].into()), Columns(columns.map(named).into()))
 }
 
 #[cfg(test)]
@@ -47,10 +59,10 @@ mod tests {
     #[test]
     fn two_tokens_worked_out_by_hand() {
         // p = (3/4, 1/4) and q = (1/2, 1/2): KLD = 3/4 ln 3/2 + 1/4 ln 1/2.
-        let brute = brute_force(&[3f32.ln(), 0.0], &[0.0, 0.0], 2, &[1]);
+        let (reference, brute) = brute_force(&[3f32.ln(), 0.0], &[0.0, 0.0], 2, &[1]);
         let near = |found: &[f64], wanted: f64| found.len() == 1 && (found[0] - wanted).abs() < 1e-7;
-        assert!(near(&brute.nll, 2f64.ln()) && near(&brute.nll_ref, 4f64.ln()), "{brute:?}");
-        assert!(near(&brute.kld, 0.75 * 1.5f64.ln() - 0.25 * 2f64.ln()), "{brute:?}");
-        assert_eq!((brute.same_top, brute.changed), (1, 1));
+        assert!(near(brute.numbers("nll"), 2f64.ln()) && near(reference.numbers("nll"), 4f64.ln()), "{brute:?}");
+        assert!(near(brute.numbers("kld"), 0.75 * 1.5f64.ln() - 0.25 * 2f64.ln()), "{brute:?}");
+        assert_eq!((brute.bits("same_top"), brute.bits("logits_changed")), (&[true][..], &[true][..]));
     }
 }

@@ -1,11 +1,11 @@
 //! The answer of `assay eval`.
 
-use crate::{Arm, EngineSettings, Place};
+use crate::{AllValues, Arm, EngineSettings, Place};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 1;
+pub const EVAL_FORMAT: u32 = 2;
 
 /// Perplexity, and beside a variant its distance from the reference. Without a variant everything about a reference is
 /// `null`.
@@ -14,44 +14,15 @@ pub struct EvalAnswer {
     /// The version of this document.
     #[schemars(extend("const" = EVAL_FORMAT))]
     pub format: u32,
-    /// Perplexity: of the variant where there is one.
-    pub ppl: f64,
-    /// The standard error of `ppl`, clustered by window; `null` below 8 windows.
-    pub ppl_se: Option<f64>,
-    /// The standard error of `ppl` as if tokens were independent.
-    pub ppl_se_iid: f64,
-    /// The mean negative log-likelihood in nats a token; `ppl` is its exponential.
-    pub nll_nats: f64,
+    /// The metrics, by the keys of [`METRICS`](crate::METRICS). Without a variant those of one model alone.
+    #[serde(flatten)]
+    pub metrics: AllValues,
     /// Bits that a byte of the text takes; `null` where the scored tokens stand for no byte.
     pub bits_per_byte: Option<f64>,
     /// The number of scored tokens.
     pub n_tokens: usize,
     /// The number of windows.
     pub n_chunks: usize,
-    /// Perplexity of the reference.
-    pub ppl_ref: Option<f64>,
-    /// Mean Kullback–Leibler divergence from the reference, nats a token.
-    pub kld_mean: Option<f64>,
-    /// The standard error of `kld_mean`, clustered by window; `null` below 8 windows.
-    pub kld_se: Option<f64>,
-    /// The standard error of `kld_mean` as if tokens were independent.
-    pub kld_se_iid: Option<f64>,
-    /// The median of the divergence over tokens.
-    pub kld_median: Option<f64>,
-    /// The 99th percentile of the divergence over tokens.
-    pub kld_p99: Option<f64>,
-    /// The largest divergence.
-    pub kld_max: Option<f64>,
-    /// The share of positions at which both find the same token most probable.
-    pub same_top: Option<f64>,
-    /// ln PPL(variant) − ln PPL(reference), nats a token.
-    pub dlnppl: Option<f64>,
-    /// The standard error of `dlnppl`, clustered by window; `null` below 8 windows.
-    pub dlnppl_se: Option<f64>,
-    /// The standard error of `dlnppl` as if tokens were independent.
-    pub dlnppl_se_iid: Option<f64>,
-    /// The number of scored positions whose logits differ in any bit.
-    pub logits_changed: Option<usize>,
     /// What the schemes did, tensor by tensor and node by node; empty without a variant.
     pub changed: Vec<ChangedTarget>,
     /// How far the residual stream is from the reference's after each layer; only where a trace was asked for.

@@ -1,11 +1,11 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{Arm, ControlRecord, Extent, StageName, Verdict};
+use crate::{AllValues, Arm, ControlRecord, Extent, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunAnswer`].
-pub const RUN_FORMAT: u32 = 1;
+pub const RUN_FORMAT: u32 = 2;
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,26 +70,9 @@ pub struct VariantVerdict {
 /// The effects of a variant against its reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effects {
-    /// Perplexity of the variant.
-    pub ppl: f64,
-    /// Perplexity of the reference.
-    pub ppl_ref: f64,
-    /// ln PPL(variant) − ln PPL(reference), nats a token.
-    pub dlnppl: f64,
-    /// The standard error of `dlnppl`, clustered by window; `null` below 8 windows.
-    pub dlnppl_se: Option<f64>,
-    /// Mean Kullback–Leibler divergence from the reference, nats a token.
-    pub kld_mean: f64,
-    /// The standard error of `kld_mean`, clustered by window; `null` below 8 windows.
-    pub kld_se: Option<f64>,
-    /// The median of the divergence over tokens.
-    pub kld_median: f64,
-    /// The 99th percentile of the divergence over tokens.
-    pub kld_p99: f64,
-    /// The largest divergence.
-    pub kld_max: f64,
-    /// The share of positions at which both find the same token most probable.
-    pub same_top: f64,
+    /// The metrics, by the keys of [`METRICS`](crate::METRICS).
+    #[serde(flatten)]
+    pub metrics: AllValues,
     /// The mean divergence of the largest jitter seed on the same windows, nats a token.
     pub floor_kld_mean_max: Option<f64>,
     /// `kld_mean` over `floor_kld_mean_max`; `null` where the floor is zero.

@@ -1,11 +1,11 @@
 //! The answer of `assay sweep`.
 
-use crate::{Arm, EngineSettings};
+use crate::{AllValues, Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`SweepAnswer`].
-pub const SWEEP_FORMAT: u32 = 1;
+pub const SWEEP_FORMAT: u32 = 2;
 
 /// The layers of a model, each quantized alone, ranked by KL divergence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,20 +34,9 @@ pub struct SweepAnswer {
 pub struct SweptLayer {
     /// The layer.
     pub layer: u32,
-    /// Mean Kullback–Leibler divergence from the reference, nats a token; `null` where the layer was not measured.
-    pub kld_mean: Option<f64>,
-    /// The standard error of `kld_mean`, clustered by window; `null` below 8 windows.
-    pub kld_se: Option<f64>,
-    /// The standard error of `kld_mean` as if tokens were independent.
-    pub kld_se_iid: Option<f64>,
-    /// The largest divergence.
-    pub kld_max: Option<f64>,
-    /// The share of positions at which both find the same token most probable.
-    pub same_top: Option<f64>,
-    /// ln PPL(variant) − ln PPL(reference), nats a token.
-    pub dlnppl: Option<f64>,
-    /// The standard error of `dlnppl`, clustered by window; `null` below 8 windows.
-    pub dlnppl_se: Option<f64>,
+    /// The metrics, by the keys of [`METRICS`](crate::METRICS); `null` where the layer was not measured.
+    #[serde(flatten)]
+    pub metrics: AllValues,
     /// The number of windows on which the layer was measured.
     pub n_chunks: usize,
     /// What the race decided of the layer; `null` without a race.

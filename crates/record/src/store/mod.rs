@@ -3,7 +3,7 @@
 //! ```text
 //! plan.lock.json       the plan with every hash that determines the numbers
 //! journal.jsonl        what happened, with time and host
-//! samples/<key>.jsonl  one fsynced line per window: the raw data
+//! samples/<key>.jsonl  one fsynced line per window: the raw data, by column
 //! cells/<key>.json     immutable, derived from the samples; no time, path, host or speed
 //! faults.jsonl         controls that failed during a measurement
 //! worker-<n>.stderr    everything model n's workers said
@@ -31,11 +31,12 @@ pub mod atomic;
 pub mod journal;
 pub mod lock;
 
-/// Version of the folder's layout, said by `plan.lock.json`.
-pub const STORE_FORMAT: Format = Format(1);
+/// The version of the folder's layout, said by `plan.lock.json`. Runs of an older one can be looked at and reported, but not
+/// gone on with: samples of format 1 have two of their columns as sums only.
+pub const STORE_FORMAT: Format = Format(2);
 
-/// Version of the lines in `samples/` and `faults.jsonl`. A file of a later version says it in a line of its own, the first.
-pub const LINES_FORMAT: Format = Format(1);
+/// The version of the lines in `samples/` and `faults.jsonl`, said in the first line. Files of format 1 have no such line.
+pub const LINES_FORMAT: Format = Format(2);
 
 const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
@@ -87,6 +88,16 @@ pub enum StoreError {
         found: Format,
         /// The newest version that this program reads.
         known: Format,
+    },
+    /// An older program has written the file, and what this one needs is not in it.
+    #[error("{}: written by an older assay: format {found}, this program needs {wanted}\nhint: begin the run again in another folder; this one can still be looked at and reported", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: Format,
+        /// The version that this program needs.
+        wanted: Format,
     },
     /// Another plan's run.
     #[error("{}: holds another run: {difference}\nhint: choose another folder with --out, remove that one, or repeat the run that is there", .path.display())]
@@ -484,6 +495,9 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
 fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     match peek(dir)? {
         None => Ok(false),
+        Some(there) if there.format < STORE_FORMAT => {
+            Err(StoreError::Older { path: dir.join(PLAN_LOCK), found: there.format, wanted: STORE_FORMAT })
+        }
         Some(there) => match there.difference(lock) {
             None => Ok(true),
             Some(difference) => Err(StoreError::OtherRun { path: dir.into(), difference }),
@@ -510,7 +524,11 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
     let io = |source| StoreError::io("write", path, source);
     let mut text = serde_json::to_vec(line).map_err(|source| StoreError::json(path, source))?;
     text.push(b'\n');
-    let is_new = !path.exists();
+    let is_new = !std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if is_new {
+        // The version of the lines, in a line of its own.
+        text = [format!("{{\"format\":{LINES_FORMAT}}}\n").into_bytes(), text].concat();
+    }
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     file.write_all(&text).and_then(|()| file.sync_data()).map_err(io)?;
     if is_new { Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?) } else { Ok(()) }
@@ -548,10 +566,13 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> 
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let mut lines = Vec::new();
     for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
-        if number == 0
-            && let Some(format) = stated(line).ok().flatten()
-        {
-            format.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
+        if number == 0 {
+            let format = stated(line).ok().flatten();
+            let found = format.unwrap_or(Format::FIRST);
+            found.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
+            if found < LINES_FORMAT {
+                return Err(StoreError::Older { path: path.into(), found, wanted: LINES_FORMAT });
+            }
             continue;
         }
         let line = serde_json::from_slice(line)

@@ -78,7 +78,7 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
         Some(EffectRow {
             label: model.name.clone(),
             sublabel: format!("{} arm · {}", verdict.arm.name(), verdict.verdict.name()),
-            mark: measured.map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se)),
+            mark: measured.map_or(Mark::Failed, |m| Mark::of(m.kld().mean, m.kld().se)),
             jitter: judged.floor.iter().flat_map(|f| f.kld_mean_by_seed.iter().map(|(_, kld)| *kld)).collect(),
             threshold: judged.floor.as_ref().map(|f| FLOOR_FACTOR * f.kld_mean_max),
             value: measured.map_or("failed".into(), phrase::kld_mean),

@@ -44,7 +44,7 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     let marks: Vec<(u32, Mark, String)> = cells
         .iter()
         .map(|j| {
-            let mark = j.cell.measured.as_ref().map_or(Mark::Failed, |m| Mark::of(m.kld.mean, m.kld.se));
+            let mark = j.cell.measured.as_ref().map_or(Mark::Failed, |m| Mark::of(m.kld().mean, m.kld().se));
             let value = j.cell.measured.as_ref().map_or("failed".to_string(), phrase::kld);
             let layer = j.cell.layers.first().copied().unwrap_or_default();
             (layer, mark, format!("layer {layer}: KLD {value}, {}", j.verdict.name()))
@@ -55,8 +55,8 @@ fn figure(cells: &[&JudgedCell], slug: String) -> Block {
     let largest = cells
         .iter()
         .filter_map(|j| j.cell.measured.as_ref().map(|m| (j, m)))
-        .filter(|(_, m)| m.kld.mean > 0.0)
-        .max_by(|a, b| a.1.kld.mean.total_cmp(&b.1.kld.mean))
+        .filter(|(_, m)| m.kld().mean > 0.0)
+        .max_by(|a, b| a.1.kld().mean.total_cmp(&b.1.kld().mean))
         .map_or("none is above zero".to_string(), |(j, m)| {
             format!("the largest is layer {} with {}", layer_names(j), phrase::kld_mean(m))
         });
@@ -132,7 +132,7 @@ fn table(cells: &[&JudgedCell]) -> Table {
                 phrase::kld(m).into(),
                 phrase::floor_ratio(judged.floor.as_ref()).into(),
                 phrase::same_top(m).into(),
-                phrase::difference(m.dlnppl).into(),
+                phrase::difference(m.dlnppl()).into(),
                 count(m.n_tokens as u64).into(),
             ],
             None => ["failed", "–", "–", "–", "–"].map(Text::from),

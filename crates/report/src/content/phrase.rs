@@ -1,8 +1,9 @@
 //! The phrases for what is enumerated and measured.
 
+use record::metric::{Direction, How, Metric, Of, Sum, Unit, Values};
 use record::{Arm, Carrier};
 use record::{CellRecord, Estimate, EvidenceChain, Extent, Floor, Measured, Predicted, Role};
-use words::{divergence, perplexity_ratio, plus_minus, share, times};
+use words::{count, divergence, perplexity, perplexity_ratio, plus_minus, share, standard_error, times};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -34,16 +35,16 @@ pub(super) fn cell(cell: &CellRecord) -> String {
 
 /// The mean KLD without its error. A zero says whether it is zero because nothing moved.
 pub(super) fn kld_mean(m: &Measured) -> String {
-    if m.kld.mean == 0.0 {
-        return if m.logits_changed == 0 { "0 (bit-identical)".into() } else { "0 (logits differ)".into() };
+    if m.kld().mean == 0.0 {
+        return if m.logits_changed() == 0 { "0 (bit-identical)".into() } else { "0 (logits differ)".into() };
     }
-    divergence(m.kld.mean)
+    divergence(m.kld().mean)
 }
 
 /// The mean KLD with its standard error clustered by window, where there is one.
 pub(super) fn kld(m: &Measured) -> String {
     let mean = kld_mean(m);
-    if m.kld.mean == 0.0 { mean } else { mean + &plus_minus(m.kld.se) }
+    if m.kld().mean == 0.0 { mean } else { mean + &plus_minus(m.kld().se) }
 }
 
 /// A difference with its standard error clustered by window, where there is one.
@@ -55,12 +56,31 @@ pub(super) fn difference(e: Estimate) -> String {
 
 /// The share of scored positions with the same most probable token.
 pub(super) fn same_top(m: &Measured) -> String {
-    share(m.same_top)
+    share(m.same_top())
 }
 
-/// The perplexity of the variant over that of the reference.
-pub(super) fn ppl_ratio(m: &Measured) -> String {
-    perplexity_ratio(m.dlnppl.mean.exp())
+/// A number of a metric in the digits of its unit; the headline has its standard error by window, where there is one.
+pub(super) fn number(metric: &Metric, sum: &Sum, values: &Values) -> Option<String> {
+    let value = values.get(sum.key)?;
+    let number = match metric.unit {
+        Unit::Positions => count(value as u64),
+        Unit::Share => share(value),
+        Unit::Perplexity => perplexity(value),
+        Unit::Ratio => perplexity_ratio(value),
+        // A divergence is never negative, a difference has its sign.
+        Unit::Nats if matches!(metric.of, Of::Difference(_)) => words::difference(value),
+        Unit::Nats if metric.direction == Direction::Zero => divergence(value),
+        Unit::Nats => perplexity(value),
+    };
+    let by_window = metric.sums.iter().find(|sum| matches!(sum.how, How::Se | How::ExpSe));
+    let is_headline = sum.key == metric.sums[0].key;
+    // Equal in every window: an error of zero says nothing more.
+    let se = by_window.filter(|_| is_headline).and_then(|sum| values.get(sum.key)).filter(|se| *se != 0.0);
+    let error = match metric.unit {
+        Unit::Share => se.map_or(String::new(), |se| format!(" ± {} %", standard_error(100.0 * se))),
+        _ => plus_minus(se),
+    };
+    Some(number + &error)
 }
 
 /// The effect of a cell as a multiple of its floor.

@@ -2,9 +2,9 @@
 
 use super::phrase;
 use crate::document::{Block, Table, Text};
-use record::Arm;
-use record::{Extent, Floor, JudgedCell, ModelRecord, Role};
-use words::{count, divergence, of, perplexity, standard_error};
+use record::metric::sums;
+use record::{Arm, Extent, Floor, JudgedCell, Measured, ModelRecord, Role};
+use words::{count, divergence};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let mut cells: Vec<&JudgedCell> =
@@ -30,7 +30,7 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     if let Some(floor) = cells.iter().find(|j| j.cell.role == Role::Variant).and_then(|j| j.floor.as_ref()) {
         blocks.push(Block::Paragraph(floor_sentence(floor)));
     }
-    blocks.push(Block::Table(distribution(&cells)));
+    blocks.push(Block::Table(every_metric(&cells)));
     blocks
 }
 
@@ -56,7 +56,7 @@ pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
                 phrase::kld(m).into(),
                 phrase::floor_ratio(judged.floor.as_ref()).into(),
                 phrase::same_top(m).into(),
-                phrase::difference(m.dlnppl).into(),
+                phrase::difference(m.dlnppl()).into(),
                 count(m.n_chunks as u64).into(),
                 count(m.n_tokens as u64).into(),
             ],
@@ -67,34 +67,23 @@ pub(super) fn table(caption: &str, cells: &[&JudgedCell], arm: bool) -> Table {
     table
 }
 
-fn distribution(cells: &[&JudgedCell]) -> Table {
-    let mut table = Table::new(
-        "Measured: distribution over tokens, and perplexity; n as above",
-        &[
-            "Cell",
-            "KLD median>",
-            "p99>",
-            "max, nats>",
-            "SE if tokens were independent>",
-            "PPL>",
-            "PPL ref>",
-            "PPL / PPL ref>",
-            "logits changed>",
-        ],
-    );
-    for judged in cells {
-        if let Some(m) = &judged.cell.measured {
-            table.push(vec![
-                phrase::cell(&judged.cell).into(),
-                divergence(m.kld_median).into(),
-                divergence(m.kld_p99).into(),
-                divergence(m.kld_max).into(),
-                standard_error(m.kld.se_iid).into(),
-                perplexity(m.ppl).into(),
-                perplexity(m.ppl_ref).into(),
-                phrase::ppl_ratio(m).into(),
-                of(m.logits_changed as u64, m.n_tokens as u64).into(),
-            ]);
+/// Every metric of the table: one row for each number, one column for each cell.
+fn every_metric(cells: &[&JudgedCell]) -> Table {
+    let measured: Vec<(String, &Measured)> = cells
+        .iter()
+        .filter_map(|judged| Some((format!("{}>", phrase::cell(&judged.cell)), judged.cell.measured.as_ref()?)))
+        .collect();
+    let heads: Vec<&str> =
+        ["Metric", "Unit", "Better"].into_iter().chain(measured.iter().map(|(head, _)| head.as_str())).collect();
+    let caption = "Measured: every metric, named as in cells.csv; ± is the standard error clustered by window";
+    let mut table = Table::new(caption, &heads);
+    for (metric, sum) in sums().filter(|(_, sum)| !sum.how.is_error()) {
+        let numbers: Vec<Option<String>> =
+            measured.iter().map(|(_, m)| phrase::number(metric, sum, m.values())).collect();
+        if numbers.iter().any(Option::is_some) {
+            let row = [Text::new().code(sum.key), metric.unit.name().into(), metric.direction.name().into()];
+            let numbers = numbers.into_iter().map(|number| Text::from(number.unwrap_or("–".into())));
+            table.push(row.into_iter().chain(numbers).collect());
         }
     }
     table

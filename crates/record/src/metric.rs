@@ -1,0 +1,523 @@
+//! The metrics: one table from which every JSON key, CSV column, report column and worked value of a metric is made.
+//!
+//! ```text
+//! columns of samples ── Metric::of ──▶ one value a token ── Sum::how ──▶ one number under Sum::key
+//! ```
+//!
+//! A new metric is a row here and, where no stored column has its values yet, a column and a fold in `eval`.
+
+use schemars::JsonSchema;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The unit of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Natural-logarithm units of information, a token.
+    Nats,
+    /// A share of the scored positions, 0 … 1.
+    Share,
+    /// A number of scored positions.
+    Positions,
+    /// Perplexity, which has no unit.
+    Perplexity,
+    /// A ratio near 1, which has no unit.
+    Ratio,
+}
+
+impl Unit {
+    /// The words for the head of a column; empty where there is no unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Nats => "nats/token",
+            Unit::Share => "share",
+            Unit::Positions => "positions",
+            Unit::Perplexity | Unit::Ratio => "",
+        }
+    }
+}
+
+/// The values of a metric that are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Lower values are better.
+    Lower,
+    /// Higher values are better.
+    Higher,
+    /// Zero is equality; a larger distance is a larger change, which need not be a worse model.
+    Zero,
+    /// The metric is evidence, not quality.
+    None,
+}
+
+impl Direction {
+    /// The words for a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Lower => "lower is better",
+            Direction::Higher => "higher is better",
+            Direction::Zero => "0 is equality",
+            Direction::None => "evidence",
+        }
+    }
+}
+
+/// What a metric has one value for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A scored token.
+    Token,
+}
+
+/// What must be observed for a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// The logits of the model that is asked.
+    Logits,
+    /// The logits of reference and variant on the same tokens.
+    PairedLogits,
+}
+
+/// The kind of the values in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Numbers.
+    F64,
+    /// Yes or no.
+    Bits,
+    /// Whole numbers.
+    Counts,
+}
+
+/// A column of raw values that samples have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnRow {
+    /// The name of the column.
+    pub id: &'static str,
+    /// The kind of its values.
+    pub kind: ColumnKind,
+    /// What it has one value for.
+    pub per: Per,
+}
+
+/// The columns that samples have. Those of the reference are the ones that need no second model: `nll`.
+pub const COLUMNS: &[ColumnRow] = &[
+    ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "kld", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "same_top", kind: ColumnKind::Bits, per: Per::Token },
+    ColumnRow { id: "logits_changed", kind: ColumnKind::Bits, per: Per::Token },
+];
+
+/// Where the values of a metric come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The variant's column of that name; the reference's where there is no variant.
+    Variant(&'static str),
+    /// The reference's column of that name.
+    Reference(&'static str),
+    /// The variant's column less the reference's.
+    Difference(&'static str),
+}
+
+/// How the values of a metric become one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum How {
+    /// The mean; of bits the share that is set.
+    Mean,
+    /// The standard error of the mean, clustered by window; absent below 8 windows.
+    Se,
+    /// The standard error of the mean as if tokens were independent.
+    SeIid,
+    /// The exponential of the mean.
+    ExpMean,
+    /// The standard error of the exponential of the mean, by the delta method, clustered by window.
+    ExpSe,
+    /// The standard error of the exponential of the mean, by the delta method, as if tokens were independent.
+    ExpSeIid,
+    /// The quantile at this level; 1 is the largest.
+    Quantile(f64),
+    /// The number of bits that are set.
+    Count,
+    /// The share of counts that are at least this.
+    AtLeast(u32),
+}
+
+/// One number that a metric is summed up in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sum {
+    /// Its key in JSON, its column in CSV and its name in docs/metrics.md.
+    pub key: &'static str,
+    /// How it is computed.
+    pub how: How,
+    /// What it is, as a sentence for schemas.
+    pub doc: &'static str,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub id: &'static str,
+    /// Its name for readers.
+    pub title: &'static str,
+    /// The unit of its sums.
+    pub unit: Unit,
+    /// Which values are better.
+    pub direction: Direction,
+    /// What it has one value for.
+    pub per: Per,
+    /// What must be observed for it.
+    pub needs: Needs,
+    /// Where its values come from.
+    pub of: Of,
+    /// What it is summed up in; the headline first.
+    pub sums: &'static [Sum],
+    /// Verdicts rest on it, so every measured cell has it.
+    pub is_core: bool,
+}
+
+const fn sum(key: &'static str, how: How, doc: &'static str) -> Sum {
+    Sum { key, how, doc }
+}
+
+/// The metrics, in the order in which they are written.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        id: "ppl",
+        title: "PPL",
+        unit: Unit::Perplexity,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::Logits,
+        of: Of::Variant("nll"),
+        sums: &[
+            sum("ppl", How::ExpMean, "Perplexity: of the variant where there is one."),
+            sum("ppl_se", How::ExpSe, "The standard error of `ppl`, clustered by window; none below 8 windows."),
+            sum("ppl_se_iid", How::ExpSeIid, "The standard error of `ppl` as if tokens were independent."),
+        ],
+        is_core: true,
+    },
+    Metric {
+        id: "nll",
+        title: "NLL",
+        unit: Unit::Nats,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::Logits,
+        of: Of::Variant("nll"),
+        sums: &[sum(
+            "nll_nats",
+            How::Mean,
+            "The mean negative log-likelihood in nats a token; `ppl` is its exponential.",
+        )],
+        is_core: true,
+    },
+    Metric {
+        id: "ppl_ref",
+        title: "PPL of the reference",
+        unit: Unit::Perplexity,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Reference("nll"),
+        sums: &[sum("ppl_ref", How::ExpMean, "Perplexity of the reference on the same tokens.")],
+        is_core: true,
+    },
+    Metric {
+        id: "kld",
+        title: "KLD",
+        unit: Unit::Nats,
+        direction: Direction::Zero,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("kld"),
+        sums: &[
+            sum("kld_mean", How::Mean, "Mean Kullback–Leibler divergence from the reference, nats a token."),
+            sum("kld_se", How::Se, "The standard error of `kld_mean`, clustered by window; none below 8 windows."),
+            sum("kld_se_iid", How::SeIid, "The standard error of `kld_mean` as if tokens were independent."),
+            sum("kld_median", How::Quantile(0.5), "The median of the divergence over tokens."),
+            sum("kld_p99", How::Quantile(0.99), "The 99th percentile of the divergence over tokens."),
+            sum("kld_max", How::Quantile(1.0), "The largest divergence of a token."),
+        ],
+        is_core: true,
+    },
+    Metric {
+        id: "same_top",
+        title: "same top",
+        unit: Unit::Share,
+        direction: Direction::Higher,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("same_top"),
+        sums: &[
+            sum("same_top", How::Mean, "The share of positions at which both find the same token most probable."),
+            sum("same_top_se", How::Se, "The standard error of `same_top`, clustered by window; none below 8 windows."),
+        ],
+        is_core: true,
+    },
+    Metric {
+        id: "dlnppl",
+        title: "Δ ln PPL",
+        unit: Unit::Nats,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Difference("nll"),
+        sums: &[
+            sum("dlnppl", How::Mean, "ln PPL(variant) − ln PPL(reference), nats a token."),
+            sum("dlnppl_se", How::Se, "The standard error of `dlnppl`, clustered by window; none below 8 windows."),
+            sum("dlnppl_se_iid", How::SeIid, "The standard error of `dlnppl` as if tokens were independent."),
+        ],
+        is_core: true,
+    },
+    Metric {
+        id: "ppl_ratio",
+        title: "PPL / PPL of the reference",
+        unit: Unit::Ratio,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Difference("nll"),
+        sums: &[sum("ppl_ratio", How::ExpMean, "Perplexity of the variant over that of the reference.")],
+        is_core: false,
+    },
+    Metric {
+        id: "logits_changed",
+        title: "logits changed",
+        unit: Unit::Positions,
+        direction: Direction::None,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("logits_changed"),
+        sums: &[sum("logits_changed", How::Count, "The number of scored positions whose logits differ in any bit.")],
+        is_core: true,
+    },
+];
+
+/// The column of that name.
+pub fn column(id: &str) -> Option<&'static ColumnRow> {
+    COLUMNS.iter().find(|column| column.id == id)
+}
+
+/// Every number of the table with its metric, in the order in which they are written.
+pub fn sums() -> impl Iterator<Item = (&'static Metric, &'static Sum)> {
+    METRICS.iter().flat_map(|metric| metric.sums.iter().map(move |sum| (metric, sum)))
+}
+
+fn sum_of(key: &str) -> Option<(&'static Metric, &'static Sum)> {
+    sums().find(|(_, sum)| sum.key == key)
+}
+
+impl How {
+    /// Whether some measurements lack the number: below 8 windows there is no clustered error.
+    pub fn may_be_absent(self) -> bool {
+        matches!(self, How::Se | How::ExpSe)
+    }
+
+    /// Whether the number says how uncertain another one is.
+    pub fn is_error(self) -> bool {
+        matches!(self, How::Se | How::SeIid | How::ExpSe | How::ExpSeIid)
+    }
+
+    fn is_whole(self) -> bool {
+        self == How::Count
+    }
+}
+
+/// Numbers by the keys of the table. As JSON they stand in the table's order, and what is absent is left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values(BTreeMap<&'static str, f64>);
+
+impl Values {
+    /// The number under a key; `None` where it was not measured.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.0.get(key).copied()
+    }
+
+    /// Puts a number under a key of the table; a key that the table lacks is passed over.
+    pub fn set(&mut self, key: &str, value: f64) {
+        if let Some((_, sum)) = sum_of(key) {
+            self.0.insert(sum.key, value);
+        }
+    }
+
+    /// The first number without which no verdict can rest on these.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let core = sums().filter(|(metric, sum)| metric.is_core && !sum.how.may_be_absent());
+        core.map(|(_, sum)| sum.key).find(|key| !self.0.contains_key(key) && !SINCE_FORMAT_2.contains(key))
+    }
+
+    fn serialize_into<M: SerializeMap>(&self, map: &mut M, with_absent: bool) -> Result<(), M::Error> {
+        for (_, sum) in sums() {
+            match self.get(sum.key) {
+                Some(value) if sum.how.is_whole() => map.serialize_entry(sum.key, &(value as u64))?,
+                Some(value) => map.serialize_entry(sum.key, &value)?,
+                None if with_absent => map.serialize_entry(sum.key, &())?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> From<[(&str, f64); N]> for Values {
+    fn from(numbers: [(&str, f64); N]) -> Self {
+        let mut values = Values::default();
+        numbers.into_iter().for_each(|(key, value)| values.set(key, value));
+        values
+    }
+}
+
+/// Numbers of core metrics that records of format 1 do not have.
+const SINCE_FORMAT_2: [&str; 2] = ["ppl_se_iid", "nll_nats"];
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.serialize_into(&mut map, false)?;
+        map.end()
+    }
+}
+
+/// Reads the keys of the table and passes over all others: the map may be part of a larger one.
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("numbers by the keys of the metrics")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
+                let mut values = Values::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if sum_of(&key).is_none() {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if let Some(value) = map.next_value::<Option<f64>>()? {
+                        if !value.is_finite() {
+                            return Err(A::Error::custom(format!("{key} is not finite")));
+                        }
+                        values.set(&key, value);
+                    }
+                }
+                Ok(values)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// A schema of the table's keys. Where `null` is written for what is absent, every key is required.
+fn schema(with_absent: bool) -> schemars::Schema {
+    let mut properties = serde_json::Map::new();
+    let mut required = Vec::new();
+    for (_, sum) in sums() {
+        let kind = if sum.how.is_whole() { "integer" } else { "number" };
+        let of = if with_absent { serde_json::json!([kind, "null"]) } else { serde_json::json!(kind) };
+        properties.insert(sum.key.into(), serde_json::json!({ "description": sum.doc, "type": of }));
+        if with_absent {
+            required.push(sum.key);
+        }
+    }
+    let mut schema = serde_json::json!({ "type": "object", "properties": properties });
+    if with_absent {
+        schema["required"] = serde_json::json!(required);
+    }
+    schema.try_into().unwrap_or_default()
+}
+
+impl JsonSchema for Values {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MetricValues".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schema(false)
+    }
+}
+
+/// [`Values`] that write `null` for what is absent, as the answers of commands do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AllValues(pub Values);
+
+impl AllValues {
+    /// The number under a key; `None` where it was not measured.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.0.get(key)
+    }
+}
+
+impl Serialize for AllValues {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.0.serialize_into(&mut map, true)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for AllValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Values::deserialize(deserializer).map(AllValues)
+    }
+}
+
+impl JsonSchema for AllValues {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "AllMetricValues".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schema(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_of_the_table_is_one_name() {
+        let keys: Vec<&str> = sums().map(|(_, sum)| sum.key).collect();
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+        let ids: BTreeSet<&str> = METRICS.iter().map(|metric| metric.id).collect();
+        assert_eq!(ids.len(), METRICS.len());
+        for metric in METRICS {
+            let (Of::Variant(id) | Of::Reference(id) | Of::Difference(id)) = metric.of;
+            let column = column(id).unwrap_or_else(|| panic!("{}: no column {id}", metric.id));
+            assert_eq!(column.per, metric.per, "{}", metric.id);
+            let is_fit = |how: How| match how {
+                How::Count => column.kind == ColumnKind::Bits,
+                How::AtLeast(_) => column.kind == ColumnKind::Counts,
+                How::Mean | How::Se | How::SeIid => column.kind != ColumnKind::Counts,
+                _ => column.kind == ColumnKind::F64,
+            };
+            assert!(metric.sums.iter().all(|sum| is_fit(sum.how)), "{}", metric.id);
+            assert!(!metric.sums[0].how.may_be_absent(), "{}: the headline is always there", metric.id);
+        }
+    }
+
+    #[test]
+    fn values_stand_in_the_tables_order_and_what_is_absent_is_left_out_or_null() {
+        let values = Values::from([("logits_changed", 12.0), ("kld_mean", 0.5), ("ppl", 2.0), ("unknown", 1.0)]);
+        let json = serde_json::to_string(&values).expect("prints");
+        assert_eq!(json, r#"{"ppl":2.0,"kld_mean":0.5,"logits_changed":12}"#);
+        assert_eq!(serde_json::from_str::<Values>(&json).expect("reads"), values);
+        let all = serde_json::to_value(AllValues(values)).expect("prints");
+        assert_eq!(all.as_object().map(serde_json::Map::len), Some(sums().count()));
+        assert!(all["kld_se"].is_null());
+    }
+}
