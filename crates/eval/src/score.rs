@@ -1,6 +1,6 @@
 //! Scores of one window: the reference once, then each variant against it.
 
-use crate::softmax::{RowSummary, kl_divergence, summarize};
+use crate::softmax::{Divergences, N_TOP, RowSummary, divergences, summarize, top_tokens};
 use record::metric::{ColumnKind, column};
 use record::{Bits, Column, Columns, Token};
 
@@ -17,14 +17,13 @@ pub struct NonFinite {
 pub struct ReferenceWindow {
     logits: Vec<f32>,
     rows: Vec<RowSummary>,
+    tops: Vec<Vec<u32>>,
     targets: Vec<Token>,
     n_vocab: usize,
 }
 
-/// A scored position: both rows of logits and what follows from them.
+/// A scored position: the variant's row of logits, and what follows from both rows.
 pub(crate) struct Position<'a> {
-    /// The reference's logits `[n_vocab]`.
-    reference: &'a [f32],
     /// The variant's logits `[n_vocab]`.
     variant: &'a [f32],
     /// What follows from the reference's.
@@ -33,8 +32,12 @@ pub(crate) struct Position<'a> {
     summary: RowSummary,
     /// The token that is predicted.
     token: Token,
-    /// Whether any bit of the logits differs. Where none does, nothing is left to compute: both summaries are the same.
+    /// Whether any bit of the logits differs.
     is_changed: bool,
+    /// How far both are apart.
+    divergences: Divergences,
+    /// The reference's most probable tokens.
+    top: &'a [u32],
 }
 
 /// The value of a column at one position.
@@ -43,6 +46,8 @@ pub(crate) enum Score {
     F64(f64),
     /// Yes or no.
     Bit(bool),
+    /// A whole number.
+    Count(u32),
 }
 
 /// How a column of samples is filled, position by position.
@@ -56,18 +61,24 @@ pub(crate) struct Fold {
 /// One fold for each column.
 pub(crate) const FOLDS: &[Fold] = &[
     Fold { column: "nll", score: |at| Score::F64(nll(at.variant, at.summary, at.token)) },
-    Fold { column: "kld", score: |at| Score::F64(at.kld()) },
+    Fold { column: "kld", score: |at| Score::F64(at.divergences.kld) },
+    Fold { column: "kld_reverse", score: |at| Score::F64(at.divergences.kld_reverse) },
+    Fold { column: "tv", score: |at| Score::F64(at.divergences.tv) },
     Fold { column: "same_top", score: |at| Score::Bit(at.base.top == at.summary.top) },
+    Fold { column: "top_agreement", score: |at| Score::Count(at.top_agreement()) },
     Fold { column: "logits_changed", score: |at| Score::Bit(at.is_changed) },
 ];
 
 impl Position<'_> {
-    /// Σ p_ref (ln p_ref − ln p_var), nats. The same bits diverge by exactly 0.
-    fn kld(&self) -> f64 {
+    /// The number of leading places at which both lists of most probable tokens agree, at most 5. Where a vocabulary is
+    /// smaller than that and all of it agrees, it is 5.
+    fn top_agreement(&self) -> u32 {
         if !self.is_changed {
-            return 0.0;
+            return N_TOP as u32;
         }
-        kl_divergence(self.reference, self.base.lse, self.variant, self.summary.lse)
+        let of_variant = top_tokens(self.variant);
+        let agreeing = self.top.iter().zip(&of_variant).take_while(|(a, b)| a == b).count();
+        (if agreeing == self.top.len() { N_TOP } else { agreeing }) as u32
     }
 }
 
@@ -92,8 +103,10 @@ impl ReferenceWindow {
         self.targets = targets.to_vec();
         self.n_vocab = n_vocab;
         self.rows.clear();
+        self.tops.clear();
         for (row, logits) in logits.chunks_exact(n_vocab).enumerate() {
             self.rows.push(summarize(logits).ok_or(NonFinite { row })?);
+            self.tops.push(top_tokens(logits));
         }
         Ok(())
     }
@@ -133,10 +146,17 @@ impl ReferenceWindow {
         {
             let is_changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
             let summary = if is_changed { summarize(variant).ok_or(NonFinite { row })? } else { base };
-            let at = Position { reference, variant, base, summary, token, is_changed };
+            // The same bits have the same summary and diverge by exactly 0: nothing is left to compute.
+            let divergences = match is_changed {
+                true => divergences(reference, base.lse, variant, summary.lse),
+                false => Divergences::default(),
+            };
+            let top = &self.tops[row];
+            let at = Position { variant, base, summary, token, is_changed, divergences, top };
             for (fold, column) in FOLDS.iter().zip(&mut filled) {
                 match ((fold.score)(&at), column) {
                     (Score::F64(value), Column::F64(values)) => values.push(value),
+                    (Score::Count(value), Column::Counts(values)) => values.push(value),
                     (Score::Bit(value), Column::Bits(Bits(values))) => values.push(value),
                     // A column has the kind that its fold gives; a test holds the two tables together.
                     _ => {}

@@ -1,6 +1,7 @@
-//! The two sums over a vocabulary that everything else is made of: log Σ exp and Σ p (ln p − ln q).
+//! The sums over a vocabulary that everything else is made of: log Σ exp, Σ p (ln p − ln q) both ways, and Σ |p − q|; and the
+//! most probable tokens.
 //!
-//! Both run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set that the
+//! The sums run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set that the
 //! loop was compiled for. `exp` is our own because the library's does not vectorise; ours is within 2 ulp of it.
 
 use multiversion::multiversion;
@@ -87,27 +88,32 @@ fn sum_exp(row: &[f32], max: f64) -> f64 {
     fold(sums)
 }
 
+/// Σ of three terms over the vocabulary: of KL(p‖q), of KL(q‖p), and |p − q|.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn sum_divergence(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> f64 {
+fn sum_divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> [f64; 3] {
     #[inline(always)]
-    fn term(a: f32, lse_p: f64, b: f32, lse_q: f64) -> f64 {
+    fn terms(a: f32, lse_p: f64, b: f32, lse_q: f64) -> [f64; 3] {
         let ln_p = f64::from(a) - lse_p;
         let ln_q = f64::from(b) - lse_q;
-        let p = exp(ln_p);
-        (exp(ln_q) - p) + p * (ln_p - ln_q)
+        let (p, q) = (exp(ln_p), exp(ln_q));
+        [(q - p) + p * (ln_p - ln_q), (p - q) + q * (ln_q - ln_p), (p - q).abs()]
     }
-    let mut sums = [0.0f64; LANES];
+    let mut sums = [[0.0f64; LANES]; 3];
     let (ps, qs) = (p.chunks_exact(LANES), q.chunks_exact(LANES));
     let tail = ps.remainder().iter().zip(qs.remainder());
     for (a, b) in ps.zip(qs) {
         for lane in 0..LANES {
-            sums[lane] += term(a[lane], lse_p, b[lane], lse_q);
+            let [forward, reverse, distance] = terms(a[lane], lse_p, b[lane], lse_q);
+            sums[0][lane] += forward;
+            sums[1][lane] += reverse;
+            sums[2][lane] += distance;
         }
     }
     for (lane, (&a, &b)) in tail.enumerate() {
-        sums[lane] += term(a, lse_p, b, lse_q);
+        let of_token = terms(a, lse_p, b, lse_q);
+        (0..3).for_each(|sum| sums[sum][lane] += of_token[sum]);
     }
-    fold(sums)
+    sums.map(fold)
 }
 
 /// What follows from one row of logits: the constant that turns them into log-probabilities, and the most probable token.
@@ -130,18 +136,55 @@ pub fn summarize(row: &[f32]) -> Option<RowSummary> {
     Some(RowSummary { lse, top })
 }
 
-/// The KL divergence Σ p (ln p − ln q) of two rows of logits `[n_vocab]`, in nats.
+/// How far two rows of logits are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Divergences {
+    /// The KL divergence Σ p (ln p − ln q), nats.
+    pub kld: f64,
+    /// The KL divergence the other way round, Σ q (ln q − ln p), nats.
+    pub kld_reverse: f64,
+    /// The total variation ½ Σ |p − q|, 0 … 1.
+    pub tv: f64,
+}
+
+/// The divergences of two rows of logits `[n_vocab]`.
 ///
-/// It is computed as Σ (q − p + p (ln p − ln q)), which is the same number since Σ p and Σ q are both 1. There every term is
-/// p (e^−x − 1 + x) with x = ln p − ln q, and so not negative: nothing cancels between tokens. At the level of 8-bit formats
-/// and below, the textbook sum is a difference of terms 10^4 times its size. Equal rows give exactly 0.
+/// A KL divergence is computed as Σ (q − p + p (ln p − ln q)), which is the same number since Σ p and Σ q are both 1. There
+/// every term is p (e^−x − 1 + x) with x = ln p − ln q, and so not negative: nothing cancels between tokens. At the level of
+/// 8-bit formats and below, the textbook sum is a difference of terms 10^4 times its size. Equal rows give exactly 0.
 ///
 /// # Panics
 /// When the rows differ in length.
-pub fn kl_divergence(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> f64 {
+pub fn divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> Divergences {
     assert_eq!(p.len(), q.len(), "rows of one vocabulary");
+    let [kld, kld_reverse, distance] = sum_divergences(p, lse_p, q, lse_q);
     // Each term is ≥ 0 up to rounding; the clamp removes a −1e-17 from rows that differ in the last bits only.
-    sum_divergence(p, lse_p, q, lse_q).max(0.0)
+    Divergences { kld: kld.max(0.0), kld_reverse: kld_reverse.max(0.0), tv: (0.5 * distance).min(1.0) }
+}
+
+/// The number of most probable tokens that [`top_tokens`] lists.
+pub const N_TOP: usize = 5;
+
+/// The most probable tokens of a row of logits `[n_vocab]`, most probable first and of equals the first; all of them where
+/// there are fewer than [`N_TOP`].
+pub fn top_tokens(row: &[f32]) -> Vec<u32> {
+    const BLOCK: usize = 64;
+    let mut top: Vec<(f32, u32)> = Vec::with_capacity(N_TOP + 1);
+    for (block, values) in row.chunks(BLOCK).enumerate() {
+        // Most blocks hold none of them, and their largest value is quickly found.
+        let least = if top.len() == N_TOP { top[N_TOP - 1].0 } else { f32::NEG_INFINITY };
+        if top.len() == N_TOP && max_and_finite(values).0 <= least {
+            continue;
+        }
+        for (at, &value) in values.iter().enumerate() {
+            let place = top.iter().position(|(there, _)| value > *there).unwrap_or(top.len());
+            if place < N_TOP {
+                top.insert(place, (value, (block * BLOCK + at) as u32));
+                top.truncate(N_TOP);
+            }
+        }
+    }
+    top.into_iter().map(|(_, token)| token).collect()
 }
 
 #[cfg(test)]
@@ -180,9 +223,13 @@ mod tests {
         let p = [3.0f32.ln(), 0.0];
         let q = [0.0f32, 0.0];
         let (a, b) = (summarize(&p).unwrap(), summarize(&q).unwrap());
-        let kld = kl_divergence(&p, a.lse, &q, b.lse);
+        let kld = divergences(&p, a.lse, &q, b.lse).kld;
         let worked = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
         assert!((kld - worked).abs() < 1e-7, "{kld} against {worked}");
+        // The other way round: 1/2 ln(2/3) + 1/2 ln 2. Half of |1/4| + |1/4|.
+        let other = divergences(&p, a.lse, &q, b.lse);
+        assert!((other.kld_reverse - 0.5 * (4.0f64 / 3.0).ln()).abs() < 1e-7, "{other:?}");
+        assert!((other.tv - 0.25).abs() < 1e-7, "{other:?}");
         assert_eq!((a.top, b.top), (0, 0));
     }
 
@@ -190,7 +237,7 @@ mod tests {
     fn equal_rows_diverge_by_exactly_zero() {
         let row: Vec<f32> = (0..1001).map(|i| ((i * 37) % 101) as f32 * 0.17 - 9.0).collect();
         let s = summarize(&row).unwrap();
-        assert_eq!(kl_divergence(&row, s.lse, &row, s.lse), 0.0);
+        assert_eq!(divergences(&row, s.lse, &row, s.lse), Divergences::default());
     }
 
     #[test]
@@ -199,7 +246,8 @@ mod tests {
         let p = [0.0f32, -2000.0];
         let q = [-2000.0f32, 0.0];
         let (a, b) = (summarize(&p).unwrap(), summarize(&q).unwrap());
-        assert_eq!(kl_divergence(&p, a.lse, &q, b.lse), 2000.0);
+        let found = divergences(&p, a.lse, &q, b.lse);
+        assert_eq!((found.kld, found.kld_reverse, found.tv), (2000.0, 2000.0, 1.0));
     }
 
     #[test]
@@ -222,10 +270,24 @@ mod tests {
             let p: Vec<f32> = rows.iter().map(|r| r.0).collect();
             let q: Vec<f32> = rows.iter().map(|r| r.0 + r.1).collect();
             let (a, b) = (summarize(&p).unwrap(), summarize(&q).unwrap());
-            let ours = kl_divergence(&p, a.lse, &q, b.lse);
+            let ours = divergences(&p, a.lse, &q, b.lse).kld;
             let naive = naive_kld(&p, &q);
             prop_assert!((ours - naive).abs() <= 1e-12 + 1e-9 * naive.abs(), "{} against {}", ours, naive);
             prop_assert!(ours >= 0.0);
+            let found = divergences(&p, a.lse, &q, b.lse);
+            let back = divergences(&q, b.lse, &p, a.lse);
+            prop_assert!((found.kld_reverse - back.kld).abs() <= 1e-12 + 1e-9 * back.kld);
+            let of = |row: &[f32], lse: f64| -> Vec<f64> { row.iter().map(|&x| (f64::from(x) - lse).exp()).collect() };
+            let tv: f64 = of(&p, a.lse).iter().zip(of(&q, b.lse)).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
+            prop_assert!((found.tv - tv).abs() < 1e-12, "{} against {}", found.tv, tv);
+        }
+
+        #[test]
+        fn the_top_tokens_are_those_of_a_stable_sort(row in prop::collection::vec((-8i8..8).prop_map(f32::from), 0..400)) {
+            let mut sorted: Vec<u32> = (0..row.len() as u32).collect();
+            sorted.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
+            sorted.truncate(N_TOP);
+            prop_assert_eq!(top_tokens(&row), sorted);
         }
     }
 }

@@ -107,7 +107,10 @@ pub struct ColumnRow {
 pub const COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: "kld", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "kld_reverse", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "tv", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: "same_top", kind: ColumnKind::Bits, per: Per::Token },
+    ColumnRow { id: "top_agreement", kind: ColumnKind::Counts, per: Per::Token },
     ColumnRow { id: "logits_changed", kind: ColumnKind::Bits, per: Per::Token },
 ];
 
@@ -245,6 +248,46 @@ pub const METRICS: &[Metric] = &[
         is_core: true,
     },
     Metric {
+        id: "kld_reverse",
+        title: "reverse KLD",
+        unit: Unit::Nats,
+        direction: Direction::Zero,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("kld_reverse"),
+        sums: &[
+            sum(
+                "kld_reverse",
+                How::Mean,
+                "Mean Kullback–Leibler divergence of the reference from the variant, nats a token.",
+            ),
+            sum(
+                "kld_reverse_se",
+                How::Se,
+                "The standard error of `kld_reverse`, clustered by window; none below 8 windows.",
+            ),
+        ],
+        is_core: false,
+    },
+    Metric {
+        id: "tv",
+        title: "total variation",
+        unit: Unit::Share,
+        direction: Direction::Zero,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("tv"),
+        sums: &[
+            sum(
+                "tv",
+                How::Mean,
+                "Mean total variation distance, 0 … 1: the chance that a token drawn from one is not one of the other.",
+            ),
+            sum("tv_se", How::Se, "The standard error of `tv`, clustered by window; none below 8 windows."),
+        ],
+        is_core: false,
+    },
+    Metric {
         id: "same_top",
         title: "same top",
         unit: Unit::Share,
@@ -257,6 +300,38 @@ pub const METRICS: &[Metric] = &[
             sum("same_top_se", How::Se, "The standard error of `same_top`, clustered by window; none below 8 windows."),
         ],
         is_core: true,
+    },
+    Metric {
+        id: "top_agreement",
+        title: "same top 2 … 5",
+        unit: Unit::Share,
+        direction: Direction::Higher,
+        per: Per::Token,
+        needs: Needs::PairedLogits,
+        of: Of::Variant("top_agreement"),
+        sums: &[
+            sum(
+                "same_top_2",
+                How::AtLeast(2),
+                "The share of positions at which the two most probable tokens are the same in the same order.",
+            ),
+            sum(
+                "same_top_3",
+                How::AtLeast(3),
+                "The share of positions at which the three most probable tokens are the same in the same order.",
+            ),
+            sum(
+                "same_top_4",
+                How::AtLeast(4),
+                "The share of positions at which the four most probable tokens are the same in the same order.",
+            ),
+            sum(
+                "same_top_5",
+                How::AtLeast(5),
+                "The share of positions at which the five most probable tokens are the same in the same order.",
+            ),
+        ],
+        is_core: false,
     },
     Metric {
         id: "dlnppl",

@@ -18,6 +18,20 @@ impl Rows<'_> {
     }
 }
 
+/// The number of leading places at which both rows' tokens, sorted by their logits and then by their numbers, agree; at most 5,
+/// and 5 where a smaller vocabulary agrees in all of them.
+fn agreement(rows: &Rows<'_>) -> u32 {
+    let sorted = |row: &[f32]| -> Vec<usize> {
+        let mut tokens: Vec<usize> = (0..row.len()).collect();
+        tokens.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        tokens.truncate(5);
+        tokens
+    };
+    let (reference, variant) = (sorted(rows.reference), sorted(rows.variant));
+    let first_other = reference.iter().zip(&variant).position(|(a, b)| a != b);
+    first_other.map_or(5, |place| place as u32)
+}
+
 /// The columns of the reference and of a variant, both `[targets.len()][n_vocab]`: ln p = x − ln Σ exp x and
 /// KLD = Σ p (ln p − ln q), with p the reference.
 pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: &[Token]) -> (Columns, Columns) {
@@ -42,6 +56,9 @@ pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: 
     let columns = [
         ("nll", nll(|rows| &rows.ln_q)),
         ("kld", numbers(&|rows| rows.sum(|p, q| libm::exp(p) * (p - q)))),
+        ("kld_reverse", numbers(&|rows| rows.sum(|p, q| libm::exp(q) * (q - p)))),
+        ("tv", numbers(&|rows| rows.sum(|p, q| 0.5 * (libm::exp(p) - libm::exp(q)).abs()))),
+        ("top_agreement", Column::Counts(rows.iter().map(agreement).collect())),
         ("same_top", bits(&|rows| top(rows.reference) == top(rows.variant))),
         (
             "logits_changed",
