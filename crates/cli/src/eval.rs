@@ -107,13 +107,21 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
         divergence(number(answer, "kld_p99")),
         divergence(number(answer, "kld_max")),
     ));
+    if let (Some(reverse), Some(tv)) = (metric("kld_reverse"), metric("tv")) {
+        let (reverse_se, tv_se) = (plus_minus(metric("kld_reverse_se")), plus_minus(metric("tv_se")));
+        let (reverse, tv) = (divergence(reverse) + &reverse_se, divergence(tv) + &tv_se);
+        out.line(format_args!("reverse KLD {reverse} nats, total variation {tv}"));
+    }
     let scored = count(answer.n_tokens as u64);
     let logits = match metric("logits_changed").map(|n| n as u64) {
         Some(0) => ", all logits bit-equal".to_owned(),
         Some(n) => format!(", logits differ at {n} of {scored} positions"),
         None => String::new(),
     };
-    out.line(format_args!("same top {}{logits}", share(same_top)));
+    let deeper = ["same_top_2", "same_top_3", "same_top_4", "same_top_5"].map(|key| metric(key).map(share));
+    let deeper: Vec<String> = deeper.into_iter().flatten().collect();
+    let deeper = if deeper.is_empty() { String::new() } else { format!(" (2 … 5: {})", deeper.join(", ")) };
+    out.line(format_args!("same top {}{deeper}{logits}", share(same_top)));
     if let Some(layers) = &answer.residual {
         residual(layers, out);
     }

@@ -3,6 +3,7 @@
 use gguf::GgufFile;
 use llama::GgmlCodec;
 use numerics::BlockCodec;
+use stats::rng::SplitMix64;
 use std::path::{Path, PathBuf};
 
 /// Seeds and tensors for development and for the figures. The latter must not have been looked at: whoever looks
@@ -61,19 +62,16 @@ pub(crate) struct Sources {
     seed: u64,
 }
 
-/// SplitMix64.
-pub(crate) struct Rng(u64);
+/// Draws of a source.
+pub(crate) struct Rng(SplitMix64);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Rng {
-        Rng(seed.wrapping_mul(0xd134_2543_de82_ef95))
+        Rng(SplitMix64::new(seed.wrapping_mul(0xd134_2543_de82_ef95)))
     }
 
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        self.0.next_unit()
     }
 
     pub(crate) fn gaussian(&mut self) -> f64 {

@@ -64,6 +64,7 @@ pub(super) fn number(metric: &Metric, sum: &Sum, values: &Values) -> Option<Stri
     let value = values.get(sum.key)?;
     let number = match metric.unit {
         Unit::Positions => count(value as u64),
+        Unit::Share if metric.direction == Direction::Zero => divergence(value),
         Unit::Share => share(value),
         Unit::Perplexity => perplexity(value),
         Unit::Ratio => perplexity_ratio(value),
@@ -77,7 +78,9 @@ pub(super) fn number(metric: &Metric, sum: &Sum, values: &Values) -> Option<Stri
     // Equal in every window: an error of zero says nothing more.
     let se = by_window.filter(|_| is_headline).and_then(|sum| values.get(sum.key)).filter(|se| *se != 0.0);
     let error = match metric.unit {
-        Unit::Share => se.map_or(String::new(), |se| format!(" ± {} %", standard_error(100.0 * se))),
+        Unit::Share if metric.direction != Direction::Zero => {
+            se.map_or(String::new(), |se| format!(" ± {} %", standard_error(100.0 * se)))
+        }
         _ => plus_minus(se),
     };
     Some(number + &error)
