@@ -225,7 +225,7 @@ fn text(run: &RunAnswer) -> String {
         let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
         out.line(format_args!(
             "  {} {} on {model}{arm}: wanted {}, found {}",
-            if control.has_failed() { "FAILED" } else { "NOT MEASURED" },
+            if control.measured { "FAILED" } else { "NOT MEASURED" },
             control.name,
             control.expected,
             control.found

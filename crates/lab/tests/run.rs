@@ -18,9 +18,9 @@ fn clean(room: &Room, norms: Norms) -> (RunRecord, Vec<RunEvent>) {
     (record.expect("the run ends"), events)
 }
 
-fn verdict_of(record: &RunRecord, arm: Arm) -> (Verdict, &str) {
+fn verdict_of(record: &RunRecord, arm: Arm) -> (Verdict, String) {
     let verdict = record.models[0].verdicts.iter().find(|verdict| verdict.arm == arm).expect("an arm");
-    (verdict.verdict, &verdict.why)
+    (verdict.verdict, verdict.why.to_string())
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn values_on_the_grid_are_a_no_op_in_both_arms_and_the_sentence_says_why() {
     for arm in [Arm::Exact, Arm::Native] {
         assert_eq!(verdict_of(&record, arm).0, Verdict::NoOp);
     }
-    let sentence = &record.models[0].sentence;
+    let sentence = record.models[0].answer(&record.question);
     assert!(sentence.contains("all 96 values of 3 tensors are on the grid of bf16 already"), "{sentence}");
     assert!(sentence.contains("bit-identical") && sentence.contains("zero on them costs KLD"), "{sentence}");
 }
@@ -44,7 +44,7 @@ fn the_same_change_is_real_with_exact_weights_and_below_the_floor_natively() {
     let (native, why) = verdict_of(&record, Arm::Native);
     assert_eq!(native, Verdict::BelowFloor, "{why}");
     assert!(why.contains("× the largest jitter seed") && why.contains("not distinguishable"), "{why}");
-    let sentence = &record.models[0].sentence;
+    let sentence = record.models[0].answer(&record.question);
     assert!(sentence.contains("which is the effect of the scheme (REAL"), "{sentence}");
 }
 
@@ -73,7 +73,7 @@ fn every_stage_is_there_and_single_layers_borrow_the_floor_and_say_so() {
     for layer in of("each_layer") {
         let floor = layer.floor.as_ref().expect("a floor");
         assert_eq!((floor.target.as_str(), floor.kld_mean_by_seed.len()), ("ffn_norm", 3));
-        assert!(layer.why.contains("its own floor was not measured"), "{}", layer.why);
+        assert!(layer.why.to_string().contains("its own floor was not measured"), "{}", layer.why);
         assert_eq!(layer.cell.chunks, [0, 1]);
     }
     let gates: Vec<bool> = events
@@ -199,7 +199,7 @@ fn a_worker_that_dies_twice_costs_the_cell_and_nothing_else() {
     assert_eq!(failed.len(), 2, "{failed:#?}");
     for judged in failed {
         assert_eq!((judged.verdict, judged.cell.layers.as_slice()), (Verdict::Broken, &[1][..]));
-        assert!(judged.why.contains("GGML_ASSERT(planted)"), "{}", judged.why);
+        assert!(judged.why.to_string().contains("GGML_ASSERT(planted)"), "{}", judged.why);
     }
     assert!(record.controls_ok);
     assert_eq!(verdict_of(&record, Arm::Exact).0, Verdict::Real);
@@ -217,11 +217,15 @@ fn a_worker_that_always_dies_at_the_reference_fails_the_group_and_withholds_the_
     let (record, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &workers);
     let record = record.expect("ends");
     assert!(!record.controls_ok);
-    assert!(record.models[0].sentence.starts_with("Withheld"), "{}", record.models[0].sentence);
-    assert!(record.models[0].controls.iter().any(|control| control.found.contains("GGML_ASSERT(planted)")));
+    assert!(record.models[0].answer(&record.question).starts_with("Withheld"), "{:#?}", record.models[0].controls);
+    assert!(record.models[0].controls.iter().any(|control| control.found.to_string().contains("GGML_ASSERT(planted)")));
     // Nothing was measured, so nothing can have failed.
     assert!(record.models[0].controls.iter().all(|control| !control.has_failed()), "{:#?}", record.models[0].controls);
-    assert!(record.models[0].sentence.contains("was not measured (expected: "), "{}", record.models[0].sentence);
+    assert!(
+        record.models[0].answer(&record.question).contains("was not measured (expected: "),
+        "{:#?}",
+        record.models[0].controls
+    );
 }
 
 #[test]
@@ -249,7 +253,7 @@ fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_qu
         );
         // A sample held against a strange reference is no measurement; the others were measured and failed.
         assert_eq!(model.controls.iter().any(|found| found.has_failed()), !faults.stale, "{:#?}", model.controls);
-        assert!(model.sentence.starts_with("Withheld"), "{}", model.sentence);
+        assert!(model.answer(&record.question).starts_with("Withheld"), "{:#?}", model.controls);
         let variants = model.cells.iter().filter(|judged| judged.cell.role == Role::Variant);
         assert!(variants.clone().all(|judged| judged.verdict == Verdict::Broken), "{faults:?}");
         assert!(

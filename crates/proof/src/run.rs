@@ -65,7 +65,7 @@ pub fn checks(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32, put
             let mut controls: BTreeMap<String, Tally> = BTreeMap::new();
             for control in record.models.iter().flat_map(|model| &model.controls) {
                 let name = format!("run control: {}", control.name);
-                controls.entry(name).or_default().hold(control.ok, || control.found.clone());
+                controls.entry(name).or_default().hold(control.ok, || control.found.to_string());
             }
             for (name, tally) in controls {
                 put(check(&name, &["found", "expected"], tally));

@@ -4,6 +4,7 @@ use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
 use crate::format::Format;
 use crate::metric::Values;
+use crate::reason::{Reason, value_or_sentence};
 use crate::stage::{Extent, StageName};
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -386,6 +387,7 @@ pub struct JudgedCell {
     pub floor: Option<Floor>,
     /// The class.
     pub verdict: Verdict,
-    /// Why, in one sentence with the numbers.
-    pub why: String,
+    /// Why.
+    #[serde(deserialize_with = "value_or_sentence")]
+    pub why: Reason,
 }

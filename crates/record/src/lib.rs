@@ -11,6 +11,7 @@
 //! | [`plan`] | a plan file as typed |
 //! | [`stage`] | the name of a stage, and how much of the target its cells cover |
 //! | [`cell`] | a cell, and what came of it |
+//! | [`reason`], [`sentence`] | why a verdict is what it is, as facts and as sentences |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
 //! | [`answer`] | what each command prints as JSON |
@@ -26,9 +27,11 @@ pub mod format;
 pub mod memory;
 pub mod metric;
 pub mod plan;
+pub mod reason;
 pub mod run;
 pub mod sample;
 pub mod sampling;
+pub mod sentence;
 pub mod stage;
 pub mod store;
 
@@ -40,6 +43,9 @@ pub use evidence::*;
 pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use metric::{AllValues, METRICS, Metric, Values};
+pub use reason::{
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+};
 pub use run::*;
 pub use sample::*;
 pub use sampling::Sampling;

@@ -5,11 +5,12 @@ use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
 use crate::format::Format;
+use crate::reason::{ControlOutcome, Found, Reason, Wanted, value_or_sentence};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunRecord`]. In the second, what was measured of a cell is a list of numbers by the keys of the table of
-/// metrics.
+/// metrics, and reasons are values instead of sentences.
 pub const RECORD_FORMAT: Format = Format(2);
 
 /// One control and whether it held.
@@ -29,9 +30,11 @@ pub struct ControlRecord {
     #[serde(default = "decided")]
     pub measured: bool,
     /// What had to be.
-    pub expected: String,
+    #[serde(deserialize_with = "value_or_sentence")]
+    pub expected: Wanted,
     /// What was.
-    pub found: String,
+    #[serde(deserialize_with = "value_or_sentence")]
+    pub found: Found,
     /// Keys of the cells behind it.
     pub cells: Vec<String>,
 }
@@ -42,12 +45,12 @@ impl ControlRecord {
         self.measured && !self.ok
     }
 
-    /// `held`, `failed` or `was not measured`.
-    pub fn outcome(&self) -> &'static str {
+    /// What became of it.
+    pub fn outcome(&self) -> ControlOutcome {
         match (self.ok, self.measured) {
-            (true, _) => "held",
-            (false, true) => "failed",
-            (false, false) => "was not measured",
+            (true, _) => ControlOutcome::Held,
+            (false, true) => ControlOutcome::Failed,
+            (false, false) => ControlOutcome::NotMeasured,
         }
     }
 }
@@ -119,16 +122,33 @@ pub struct ModelRecord {
     pub precision: Vec<TensorPrecision>,
     /// Target tensors of the baseline census.
     pub census: Vec<CensusRow>,
-    /// The census of the target in one sentence.
-    pub census_summary: String,
+    /// The number of graph nodes in the target. Their values are computed, so no census has them.
+    #[serde(default)]
+    pub census_nodes: usize,
+    /// The census of the target in one sentence, of a record of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub census_summary: Option<String>,
     /// Judged cells in the order of the method.
     pub cells: Vec<JudgedCell>,
     /// Controls.
     pub controls: Vec<ControlRecord>,
     /// One verdict per arm: arm, class, why.
     pub verdicts: Vec<ArmVerdict>,
+    /// The answer in one sentence, of a record of format 1; today [`sentence::answer`](crate::sentence::answer) makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+}
+
+impl ModelRecord {
     /// The answer for this model in one sentence, numbers included.
-    pub sentence: String,
+    pub fn answer(&self, question: &Question) -> String {
+        self.sentence.clone().unwrap_or_else(|| crate::sentence::answer(question, self))
+    }
+
+    /// The census of the target in one sentence.
+    pub fn census_sentence(&self, question: &Question) -> String {
+        self.census_summary.clone().unwrap_or_else(|| crate::sentence::census(question, self))
+    }
 }
 
 /// The verdict on the whole target in one arm.
@@ -140,7 +160,8 @@ pub struct ArmVerdict {
     /// The class.
     pub verdict: Verdict,
     /// Why.
-    pub why: String,
+    #[serde(deserialize_with = "value_or_sentence")]
+    pub why: Reason,
     /// Key of the all-layers cell.
     pub cell: String,
 }

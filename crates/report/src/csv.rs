@@ -64,7 +64,7 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         layers.join(" "),
         withheld.to_string(),
         if withheld { String::new() } else { judged.verdict.name().into() },
-        if withheld { String::new() } else { escape_csv(&judged.why) },
+        if withheld { String::new() } else { escape_csv(&judged.why.to_string()) },
         escape_csv(cell.failure.as_deref().unwrap_or_default()),
     ];
     row.extend(measured(cell.measured.as_ref().filter(|_| !withheld)));

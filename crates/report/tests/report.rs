@@ -225,8 +225,8 @@ fn named(words: &str) -> RunRecord {
     let model = &mut record.models[0];
     model.name = words.into();
     model.arch = words.into();
-    model.sentence = words.into();
-    model.census_summary = words.into();
+    model.sentence = Some(words.into());
+    model.census_summary = Some(words.into());
     model.engine.build = words.into();
     model.census[0].name = words.into();
     model.census[0].note = words.into();

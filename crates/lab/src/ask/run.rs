@@ -2,7 +2,7 @@
 
 use super::AskError;
 use record::answer::{
-    Effects, LastEvent, ModelAnswer, RUN_FORMAT, RunAnswer, STATUS_FORMAT, StatusAnswer, VariantVerdict,
+    ControlAnswer, Effects, LastEvent, ModelAnswer, RUN_FORMAT, RunAnswer, STATUS_FORMAT, StatusAnswer, VariantVerdict,
 };
 use record::store;
 use record::store::journal::read_journal;
@@ -16,8 +16,8 @@ use words::escape_terminal;
 pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
     let of_model = |model: &ModelRecord| ModelAnswer {
         model: model.name.clone(),
-        sentence: model.sentence.clone(),
-        census: model.census_summary.clone(),
+        sentence: model.answer(&record.question),
+        census: model.census_sentence(&record.question),
     };
     RunAnswer {
         format: RUN_FORMAT,
@@ -26,7 +26,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         controls_ok: record.controls_ok,
         answers: record.models.iter().map(of_model).collect(),
         verdicts: record.models.iter().flat_map(verdicts).collect(),
-        controls: record.models.iter().flat_map(|model| model.controls.clone()).collect(),
+        controls: record.models.iter().flat_map(|model| &model.controls).map(ControlAnswer::from).collect(),
         report: report.to_string_lossy().into_owned(),
     }
 }
@@ -44,7 +44,8 @@ fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VariantVerdict> {
         arm: judged.cell.arm,
         chunks: judged.cell.chunks.len(),
         verdict: judged.verdict,
-        why: judged.why.clone(),
+        why: judged.why.to_string(),
+        reason: judged.why.clone(),
         effects: judged.cell.measured.as_ref().filter(|_| !withheld).map(|measured| effects(measured, judged)),
     })
 }

@@ -1,13 +1,15 @@
 //! Whether the run's own checks held. Pure functions of cells and faults.
 
 use crate::judge::evidence::floor;
-use crate::judge::verdict::{Found, contradiction, effect, judge};
+use crate::judge::verdict::{Sums, contradiction, effect, judge};
 use record::Cell;
 use record::store::{CellSamples, Fault};
 use record::{Arm, Carrier};
-use record::{CellRecord, ControlRecord, Measured, Role, Verdict};
+use record::{
+    BrokenLink, CellRecord, ControlOutcome as Outcome, ControlRecord, Found, Measured, Reason, Role, SeedFound,
+    Verdict, Wanted,
+};
 use std::collections::BTreeMap;
-use words::{count, first_line, nats};
 
 /// A destructive change of the target must cost at least this much, nats. The smallest effects worth reporting are
 /// a thousandth of it, so a target whose destruction costs less cannot be said to have been tested.
@@ -15,33 +17,14 @@ pub(crate) const POSITIVE_MIN_KLD_NATS: f64 = 0.01;
 /// And at least this multiple of the largest jitter seed: five times what an effect needs.
 pub(crate) const POSITIVE_MIN_FLOOR_RATIO: f64 = 10.0;
 
-/// Checks that are made while measuring; each fails by a [`Fault`] of that name.
-pub(crate) const WEIGHTS_RESTORED: (&str, &str) =
-    ("weights restored", "every touched weight hashes the same before and after each measurement");
-pub(crate) const REFERENCE_REPEATS: (&str, &str) =
-    ("reference repeats", "the reference's logits hash the same whenever a window is measured");
-pub(crate) const FILE_UNCHANGED: (&str, &str) =
-    ("model file unchanged", "the model file hashes the same before and after the run");
+/// The names of checks that are made while measuring; each fails by a [`Fault`] of that name.
+pub(crate) const WEIGHTS_RESTORED: &str = "weights restored";
+pub(crate) const REFERENCE_REPEATS: &str = "reference repeats";
+pub(crate) const FILE_UNCHANGED: &str = "model file unchanged";
 
-/// What a control came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Held,
-    Failed,
-    NotMeasured,
-}
-
-impl Outcome {
-    /// Of one that was measured.
-    fn of(held: bool) -> Outcome {
-        if held { Outcome::Held } else { Outcome::Failed }
-    }
-}
-
-/// Why the results are withheld: the first control that failed, or else the first that was not measured.
-pub(crate) fn withholding(controls: &[ControlRecord]) -> Option<&ControlRecord> {
-    let failed = controls.iter().find(|control| control.has_failed());
-    failed.or_else(|| controls.iter().find(|control| !control.ok))
+/// What became of a control that was measured.
+fn outcome_of(holds: bool) -> Outcome {
+    if holds { Outcome::Held } else { Outcome::Failed }
 }
 
 /// Cells of one model with what is needed to check them.
@@ -64,49 +47,51 @@ impl Checked<'_> {
     pub(crate) fn controls(&self) -> Vec<ControlRecord> {
         let mut records: Vec<ControlRecord> = self.cells.iter().filter_map(|cell| self.of_cell(cell)).collect();
         records.extend(self.jitter());
-        records.extend([WEIGHTS_RESTORED, REFERENCE_REPEATS, FILE_UNCHANGED].map(|control| self.of_faults(control)));
+        records.push(self.of_faults(WEIGHTS_RESTORED, Wanted::WeightsRestored));
+        records.push(self.of_faults(REFERENCE_REPEATS, Wanted::ReferenceRepeats));
+        records.push(self.of_faults(FILE_UNCHANGED, Wanted::FileUnchanged));
         records.push(self.chains());
         records
     }
 
     fn of_cell(&self, cell: &CellRecord) -> Option<ControlRecord> {
         let (name, expected) = match cell.role {
-            Role::AA => ("A/A".to_string(), "logits bit-identical".to_string()),
+            Role::AA => ("A/A".to_string(), Wanted::SameLogits),
             Role::Identity => {
                 let carrier = match cell.edits.first().map(|edit| edit.carrier) {
                     Some(Carrier::Keep) => "stored type",
                     _ => "F32",
                 };
-                (format!("identity write-back ({carrier})"), "bytes and logits bit-identical".into())
+                (format!("identity write-back ({carrier})"), Wanted::SameBytesAndLogits)
             }
             Role::Positive => (
                 format!("positive control ({})", cell.scheme),
-                format!("KLD at least {POSITIVE_MIN_KLD_NATS} nats and {POSITIVE_MIN_FLOOR_RATIO} × the floor"),
+                Wanted::Effect { kld_mean: POSITIVE_MIN_KLD_NATS, floor_ratio: POSITIVE_MIN_FLOOR_RATIO },
             ),
-            Role::CarrierControl => ("carrier control (F32)".into(), "measured, values unchanged".into()),
+            Role::CarrierControl => ("carrier control (F32)".into(), Wanted::SameValues),
             Role::Variant | Role::Jitter { .. } => return None,
         };
-        let (verdict, why) = judge(cell, None);
+        let (verdict, reason) = judge(cell, None);
         let (outcome, found) = match (cell.role, &cell.measured) {
-            (_, None) => (Outcome::NotMeasured, why),
+            (_, None) => (Outcome::NotMeasured, Found::Cell { reason }),
             (Role::AA | Role::Identity, _) => {
-                (Outcome::of(verdict == Verdict::NoOp && Found::of_cell(cell).zero_sign == 0), why)
+                let is_same = verdict == Verdict::NoOp && Sums::of_cell(cell).zero_sign == 0;
+                (outcome_of(is_same), Found::Cell { reason })
             }
-            (Role::Positive, Some(measured)) => self.positive(cell, measured, verdict, why),
+            (Role::Positive, Some(measured)) => self.positive(cell, measured, verdict, reason),
             (_, Some(measured)) if verdict != Verdict::Broken => {
-                let found = format!("the runtime's part: {}", effect(measured));
-                (Outcome::of(Found::of_cell(cell).changed == 0), found)
+                (outcome_of(Sums::of_cell(cell).changed == 0), Found::RuntimePart { effect: effect(measured) })
             }
-            _ => (Outcome::Failed, why),
+            _ => (Outcome::Failed, Found::Cell { reason }),
         };
         Some(self.record(name, Some(cell.arm), outcome, expected, found, vec![cell.key.clone()]))
     }
 
-    fn positive(&self, cell: &CellRecord, measured: &Measured, verdict: Verdict, why: String) -> (Outcome, String) {
+    fn positive(&self, cell: &CellRecord, measured: &Measured, verdict: Verdict, reason: Reason) -> (Outcome, Found) {
         match verdict {
-            Verdict::Dead => return (Outcome::Held, format!("nothing to be seen: {why}")),
+            Verdict::Dead => return (Outcome::Held, Found::NothingToSee { reason }),
             Verdict::Real => {}
-            _ => return (Outcome::Failed, why),
+            _ => return (Outcome::Failed, Found::Cell { reason }),
         }
         let kld = measured.kld().mean;
         // At the first gate the jitter has its first windows only, which are the positive control's.
@@ -120,11 +105,11 @@ impl Checked<'_> {
             })
             .collect();
         let Some(floor) = floor(&cell.chunks, kld, &seeds, &cell.target) else {
-            return (Outcome::NotMeasured, "the floor it is held against was not measured".into());
+            return (Outcome::NotMeasured, Found::NoFloor);
         };
-        let found = format!("{}, floor {}", effect(measured), nats(floor.kld_mean_max));
+        let found = Found::Effect { effect: effect(measured), floor_kld_mean_max: floor.kld_mean_max };
         let seen = kld >= POSITIVE_MIN_KLD_NATS && kld >= POSITIVE_MIN_FLOOR_RATIO * floor.kld_mean_max;
-        (Outcome::of(seen), found)
+        (outcome_of(seen), found)
     }
 
     /// One record per arm.
@@ -145,12 +130,12 @@ impl Checked<'_> {
             if cells.is_empty() {
                 return None;
             }
-            let found: Vec<String> = cells
+            let seeds = cells
                 .iter()
-                .map(|(seed, cell)| match (&cell.measured, &cell.failure) {
-                    (Some(measured), _) => format!("seed {seed}: KLD {}", nats(measured.kld().mean)),
-                    (None, Some(failure)) => format!("seed {seed}: not measured: {}", first_line(failure)),
-                    (None, None) => format!("seed {seed}: not measured"),
+                .map(|(seed, cell)| SeedFound {
+                    seed: *seed,
+                    kld_mean: cell.measured.as_ref().map(|measured| measured.kld().mean),
+                    failure: cell.failure.clone(),
                 })
                 .collect();
             let outcome = if cells.iter().any(|(_, cell)| cell.measured.is_some() && contradiction(cell).is_some()) {
@@ -161,33 +146,30 @@ impl Checked<'_> {
                 Outcome::Held
             };
             let keys = cells.iter().map(|(_, cell)| cell.key.clone()).collect();
-            let expected = "every seed measured, on the variant's own windows".to_string();
-            Some(self.record("jitter floor".into(), Some(arm), outcome, expected, found.join("; "), keys))
+            let found = Found::Seeds { seeds };
+            Some(self.record("jitter floor".into(), Some(arm), outcome, Wanted::EverySeed, found, keys))
         };
         arms.into_iter().filter_map(of_arm).collect()
     }
 
-    fn of_faults(&self, (name, expected): (&str, &str)) -> ControlRecord {
-        let faults: Vec<&str> =
-            self.faults.iter().filter(|fault| fault.control == name).map(|fault| fault.found.as_str()).collect();
-        let found = if faults.is_empty() { "as expected".to_string() } else { faults.join("; ") };
-        self.record(name.into(), None, Outcome::of(faults.is_empty()), expected.into(), found, Vec::new())
+    fn of_faults(&self, name: &str, wanted: Wanted) -> ControlRecord {
+        let faults: Vec<String> =
+            self.faults.iter().filter(|fault| fault.control == name).map(|fault| fault.found.clone()).collect();
+        let outcome = outcome_of(faults.is_empty());
+        let found = if faults.is_empty() { Found::AsWanted } else { Found::Faults { faults } };
+        self.record(name.into(), None, outcome, wanted, found, Vec::new())
     }
 
     /// A chain that contradicts itself means the apparatus is at fault, whichever cell it was.
     fn chains(&self) -> ControlRecord {
         let measured: Vec<&CellRecord> = self.cells.iter().filter(|cell| cell.measured.is_some()).collect();
-        let broken: Vec<(&str, String)> =
+        let broken: Vec<(&str, BrokenLink)> =
             measured.iter().filter_map(|cell| Some((cell.key.as_str(), contradiction(cell)?))).collect();
-        let found = match broken.first() {
-            None => format!("{} of {} hold", count(measured.len() as u64), count(measured.len() as u64)),
-            Some((_, why)) => {
-                format!("{} of {} do not; the first: {why}", count(broken.len() as u64), count(measured.len() as u64))
-            }
-        };
+        let first = broken.first().map(|(_, link)| link.clone());
+        let found = Found::Chains { broken: broken.len() as u64, n: measured.len() as u64, first };
         let keys = broken.iter().map(|(key, _)| (*key).to_string()).collect();
-        let expected = "prediction, bytes, activations, logits and metrics agree in every cell".to_string();
-        self.record("evidence chains".into(), None, Outcome::of(broken.is_empty()), expected, found, keys)
+        let outcome = outcome_of(broken.is_empty());
+        self.record("evidence chains".into(), None, outcome, Wanted::ChainsHold, found, keys)
     }
 
     fn record(
@@ -195,8 +177,8 @@ impl Checked<'_> {
         name: String,
         arm: Option<Arm>,
         outcome: Outcome,
-        expected: String,
-        found: String,
+        expected: Wanted,
+        found: Found,
         cells: Vec<String>,
     ) -> ControlRecord {
         let (ok, measured) = (outcome == Outcome::Held, outcome != Outcome::NotMeasured);

@@ -1,7 +1,7 @@
 //! Gates: what decides after a stage whether to go on.
 
-use crate::judge::controls::withholding;
 use record::plan::GateName;
+use record::sentence::withholding;
 use record::{ControlRecord, GateReason};
 
 /// A gate behind a stage.
@@ -36,8 +36,8 @@ impl Gate {
                 Some(ControlRecord { name, found, measured, .. }) => {
                     let (control, found) = (name.clone(), found.clone());
                     let why = match measured {
-                        true => GateReason::ControlFailed { control, found },
-                        false => GateReason::ControlNotMeasured { control, found },
+                        true => GateReason::ControlFailed { control, found: found.to_string() },
+                        false => GateReason::ControlNotMeasured { control, found: found.to_string() },
                     };
                     Decision { go_on: false, why }
                 }
@@ -74,7 +74,7 @@ mod tests {
             ok,
             measured,
             expected: "logits bit-identical".into(),
-            found: format!("what {name} found"),
+            found: format!("what {name} found").into(),
             cells: Vec::new(),
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         for (ok, measured) in [(false, true), (false, false)] {
             let control = control("A/A", ok, measured);
             let why = decide(std::slice::from_ref(&control)).why.to_string();
-            assert_eq!(why, format!("A/A {}: what A/A found; results are withheld", control.outcome()));
+            assert_eq!(why, format!("A/A {}: what A/A found; results are withheld", control.outcome().name()));
         }
     }
 }

@@ -1,23 +1,18 @@
 //! From finished cells to the record of a model and its answer. Everything here is a pure function.
 
-use crate::judge::controls::withholding;
 use crate::judge::evidence::floor;
 use crate::judge::verdict::judge;
 use crate::run::model_file::{Census, ModelFile};
+use record::sentence::withholding;
 use record::store::CellSamples;
 use record::store::lock::LockedEngine;
-use record::{
-    Arm, ArmVerdict, CellRecord, ControlRecord, Extent, Floor, JudgedCell, ModelRecord, Question, Role, Verdict,
-};
+use record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, ModelRecord, Reason, Role, Verdict};
 use std::collections::BTreeMap;
-use words::nats;
 
 /// Everything that is known of one model when its measurements have ended.
 pub(crate) struct Ended<'a> {
     /// The name of the model.
     pub(crate) name: &'a str,
-    /// The question of the run.
-    pub(crate) question: &'a Question,
     /// The model as its file has it.
     pub(crate) model: &'a ModelFile,
     /// The census of the model.
@@ -33,12 +28,11 @@ pub(crate) struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// The record of the model, with every cell judged and the answer in one sentence.
+    /// The record of the model, with every cell judged.
     pub(crate) fn record(self) -> ModelRecord {
-        let Ended { name, question, model, census, engine, cells, samples, controls } = self;
+        let Ended { name, model, census, engine, cells, samples, controls } = self;
         let cells = judge_cells(cells, samples, &controls);
         let verdicts = arm_verdicts(&cells);
-        let sentence = sentence((&question.target, &question.scheme), &verdicts, &cells, &controls);
         ModelRecord {
             name: name.into(),
             arch: model.arch.clone(),
@@ -48,11 +42,12 @@ impl Ended<'_> {
             engine: engine.info.clone(),
             precision: census.precision.clone(),
             census: census.rows.clone(),
-            census_summary: census.summary.clone(),
+            census_nodes: census.n_nodes,
+            census_summary: None,
             cells,
             controls,
             verdicts,
-            sentence,
+            sentence: None,
         }
     }
 }
@@ -71,7 +66,7 @@ fn judge_cells(
         .map(|(cell, floor)| {
             let (verdict, why) = match (cell.role, withholding) {
                 (Role::Variant, Some(control)) => {
-                    (Verdict::Broken, format!("withheld, because the control {:?} {}", control.name, control.outcome()))
+                    (Verdict::Broken, Reason::Withheld { control: control.name.clone(), outcome: control.outcome() })
                 }
                 _ => judge(&cell, floor.as_ref()),
             };
@@ -110,82 +105,4 @@ fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
             cell: judged.cell.key.clone(),
         })
         .collect()
-}
-
-/// The answer for a model in one sentence, numbers included.
-fn sentence(
-    requested: (&str, &str),
-    verdicts: &[ArmVerdict],
-    cells: &[JudgedCell],
-    controls: &[ControlRecord],
-) -> String {
-    let (target, scheme) = requested;
-    if let Some(control) = withholding(controls) {
-        return format!(
-            "Withheld: the control {:?} {} (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
-            control.name,
-            control.outcome(),
-            control.expected,
-            control.found
-        );
-    }
-    let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);
-    let words = |verdict: &ArmVerdict| match verdict.verdict {
-        Verdict::Real => "has a real effect",
-        Verdict::NoOp => "changes nothing",
-        Verdict::Substituted => "could not be tested, since the carrier held something else",
-        Verdict::Dead => "cannot matter",
-        Verdict::BelowFloor => "has no effect that stands out from its floor",
-        Verdict::Broken => "could not be measured",
-    };
-    let whole = match (of(Arm::Exact), of(Arm::Native)) {
-        (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
-            "Holding {target} in {scheme} changes nothing, with exact weights and with the model's own kernels alike: {}{}.",
-            exact.why,
-            positive_clause(cells)
-        ),
-        (Some(exact), Some(native)) => format!(
-            "Holding {target} in {scheme} {} with exact weights, which is the effect of the scheme ({}: {}); through the \
-             model's own kernels it {} ({}: {}).",
-            words(exact),
-            exact.verdict.name(),
-            exact.why,
-            words(native),
-            native.verdict.name(),
-            native.why
-        ),
-        (Some(only), None) | (None, Some(only)) => {
-            let kernels = match only.arm {
-                Arm::Exact => "with exact weights",
-                Arm::Native => "through the model's own kernels, floor included,",
-            };
-            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
-        }
-        (None, None) => format!("Nothing was measured about {scheme} on {target}."),
-    };
-    whole + &parts_clause(cells)
-}
-
-/// The clause on what each part costs singly, in the arm that answers the question.
-fn parts_clause(cells: &[JudgedCell]) -> String {
-    let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
-    let arm = parts.clone().map(|judged| judged.cell.arm).min();
-    let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
-        let kld =
-            judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld().mean)));
-        format!("{} {kld} ({})", judged.cell.target, judged.verdict.name())
-    });
-    let words: Vec<String> = words.collect();
-    if words.is_empty() { String::new() } else { format!(" Singly: {}.", words.join("; ")) }
-}
-
-/// The clause on what it costs to destroy the target. A no-op means something only where that would have been seen.
-fn positive_clause(cells: &[JudgedCell]) -> String {
-    let positive = cells.iter().find(|judged| judged.cell.role == Role::Positive);
-    positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(
-        String::new,
-        |(judged, measured)| {
-            format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld().mean))
-        },
-    )
 }

@@ -273,7 +273,7 @@ impl<'a> Bench<'a> {
                     continue;
                 }
                 Err(RunError::Session(SessionError::NotRestored { before, after, .. })) => {
-                    let control = WEIGHTS_RESTORED.0.into();
+                    let control = WEIGHTS_RESTORED.into();
                     let found = format!("{before} before, {after} after");
                     self.add_fault(Fault { model: self.index, control, found }, outlet)?;
                 }
@@ -360,7 +360,7 @@ impl<'a> Bench<'a> {
                     "window {}: logits {} at first, {} now",
                     sample.chunk, before.logits_blake3, sample.logits_blake3
                 );
-                self.add_fault(Fault { model: self.index, control: REFERENCE_REPEATS.0.into(), found }, outlet)
+                self.add_fault(Fault { model: self.index, control: REFERENCE_REPEATS.into(), found }, outlet)
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::run::measure::{Bench, Outlet};
 use crate::run::model_file::ModelFileError;
 use numerics::BlockCodec;
 use record::RECORD_FORMAT;
+use record::sentence::census_of;
 use record::store::{self, Fault, Store, StoreError};
 use record::{RunEvent, RunRecord};
 use std::{
@@ -197,17 +198,17 @@ pub fn run(
     let mut records = Vec::new();
     for (index, model) in models.iter().enumerate() {
         let Some((bench, later)) = benches[index..].split_first_mut() else { continue };
-        outlet
-            .say(RunEvent::Census { model: prepared.name(index).into(), summary: censuses[index].summary.clone() })?;
+        let (census, question) = (&censuses[index], &identity.question);
+        let summary = census_of(&census.rows, census.n_nodes, &question.target, &question.scheme);
+        outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;
         if bench.has_measured() && model.rehash()? != model.locked.file_blake3 {
             let found = "the file's hash is another one now".to_string();
-            bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.0.into(), found }, &mut outlet)?;
+            bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.into(), found }, &mut outlet)?;
         }
         let record = Ended {
             name: prepared.name(index),
-            question: &identity.question,
             model,
             census: &censuses[index],
             engine: &lock.engines[index],
@@ -221,7 +222,7 @@ pub fn run(
                 model: record.name.clone(),
                 arm: verdict.arm,
                 verdict: verdict.verdict,
-                why: verdict.why.clone(),
+                why: verdict.why.to_string(),
             })?;
         }
         records.push(record);

@@ -18,7 +18,6 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
 };
-use words::{count, plural};
 
 /// Why a model's file cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +117,8 @@ pub struct Census {
     pub rows: Vec<CensusRow>,
     /// Every tensor.
     pub precision: Vec<TensorPrecision>,
-    /// In one sentence.
-    pub summary: String,
+    /// The number of graph nodes in the target, whose values are computed.
+    pub n_nodes: usize,
     by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
 }
 
@@ -231,7 +230,7 @@ impl ModelFile {
             });
         }
         census.precision = self.precision(codec)?;
-        census.summary = summary(&census.rows, nodes, &plan.target.to_string(), &question);
+        census.n_nodes = nodes;
         Ok(census)
     }
 
@@ -301,35 +300,4 @@ fn hash_files(gguf: &GgufFile) -> Result<String, ModelFileError> {
         hasher.update_reader(File::open(path).map_err(io)?).map_err(io)?;
     }
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
-fn summary(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
-    let computed = format!(
-        "{} of {target}: computed, so what {scheme} changes of {} values is known only when they are",
-        plural(nodes, "graph node"),
-        if nodes == 1 { "its" } else { "their" }
-    );
-    match (rows.is_empty(), nodes) {
-        (_, 0) => {}
-        (true, _) => return computed,
-        (false, _) => return format!("{}; {computed}", summary(rows, 0, target, scheme)),
-    }
-    let tally = |key: fn(&CensusRow) -> &str| {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        rows.iter().for_each(|row| *counts.entry(key(row)).or_default() += 1);
-        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
-        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        counts.iter().map(|(what, n)| format!("{what} ({n} of {})", rows.len())).collect::<Vec<_>>().join(", ")
-    };
-    let n: u64 = rows.iter().map(|row| row.n).sum();
-    let changed: u64 = rows.iter().filter_map(|row| row.predicted.as_ref()).map(|predicted| predicted.changed).sum();
-    format!(
-        "{} of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
-        plural(rows.len(), "tensor"),
-        tally(|row| row.ty.as_str()),
-        tally(|row| row.effective.as_str()),
-        count(changed),
-        count(n)
-    )
 }

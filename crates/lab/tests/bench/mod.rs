@@ -7,6 +7,7 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, Prepared, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
+use record::metric::{COLUMNS, ColumnKind, ColumnRow};
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
 };
@@ -243,13 +244,18 @@ fn logits_hash(base: &Base, chunk: usize) -> String {
     format!("{:?} {} {chunk}", base.arm, base.carried.len())
 }
 
-/// The columns of a sample whose positions all have the same top token, or none, and all of whose logits move, or none.
+/// Every column of the table, for a sample whose positions all have the same top tokens, or none, and all of whose logits
+/// move, or none. Other distances than the divergence are as large as it.
 pub fn columns(nll: Vec<f64>, kld: Vec<f64>, same_top: bool, moved: bool) -> Columns {
-    let bits = |bit| Column::Bits(Bits(vec![bit; kld.len()]));
-    let (same_top, moved) = (bits(same_top), bits(moved));
-    let columns =
-        [("nll", Column::F64(nll)), ("kld", Column::F64(kld)), ("same_top", same_top), ("logits_changed", moved)];
-    Columns(columns.map(|(id, column)| (id.to_owned(), column)).into())
+    let n = kld.len();
+    let column = |row: &ColumnRow| match (row.id, row.kind) {
+        ("nll", _) => Column::F64(nll.clone()),
+        ("logits_changed", _) => Column::Bits(Bits(vec![moved; n])),
+        (_, ColumnKind::F64) => Column::F64(kld.clone()),
+        (_, ColumnKind::Bits) => Column::Bits(Bits(vec![same_top; n])),
+        (_, ColumnKind::Counts) => Column::Counts(vec![if same_top { 5 } else { 0 }; n]),
+    };
+    Columns(COLUMNS.iter().map(|row| (row.id.to_owned(), column(row))).collect())
 }
 
 impl Link {

@@ -34,8 +34,8 @@ pub use listings::{
 };
 pub use quantize::{QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, WrittenFile};
 pub use run::{
-    Effects, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer, STATUS_FORMAT, StatusAnswer,
-    VariantVerdict,
+    ControlAnswer, Effects, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer, STATUS_FORMAT,
+    StatusAnswer, VariantVerdict,
 };
 pub use sweep::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
 pub use task::{TASK_FORMAT, TaskAnswer, TaskScores, TaskSettings};

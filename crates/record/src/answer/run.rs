@@ -1,6 +1,6 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{AllValues, Arm, ControlRecord, Extent, StageName, Verdict};
+use crate::{AllValues, Arm, ControlRecord, Extent, Found, Reason, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct RunAnswer {
     /// One entry for each variant that was measured, in the order of the method.
     pub verdicts: Vec<VariantVerdict>,
     /// The controls of all models.
-    pub controls: Vec<ControlRecord>,
+    pub controls: Vec<ControlAnswer>,
     /// The path of the report.
     pub report: String,
 }
@@ -63,8 +63,49 @@ pub struct VariantVerdict {
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub why: String,
+    /// Why, as a value.
+    pub reason: Reason,
     /// What was measured; `null` where the cell failed or results are withheld.
     pub effects: Option<Effects>,
+}
+
+/// One control and whether it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ControlAnswer {
+    /// The name of the control.
+    pub name: String,
+    /// The name of the model.
+    pub model: String,
+    /// The kernels; `null` where it is not of one arm.
+    pub arm: Option<Arm>,
+    /// Whether it holds.
+    pub ok: bool,
+    /// Whether it was decided by a measurement.
+    pub measured: bool,
+    /// What was wanted, in words.
+    pub expected: String,
+    /// What was found, in words.
+    pub found: String,
+    /// What was found, as a value.
+    pub finding: Found,
+    /// The keys of the cells behind it.
+    pub cells: Vec<String>,
+}
+
+impl From<&ControlRecord> for ControlAnswer {
+    fn from(control: &ControlRecord) -> Self {
+        ControlAnswer {
+            name: control.name.clone(),
+            model: control.model.clone(),
+            arm: control.arm,
+            ok: control.ok,
+            measured: control.measured,
+            expected: control.expected.to_string(),
+            found: control.found.to_string(),
+            finding: control.found.clone(),
+            cells: control.cells.clone(),
+        }
+    }
 }
 
 /// The effects of a variant against its reference.

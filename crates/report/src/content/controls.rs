@@ -2,7 +2,7 @@
 
 use crate::document::{Block, Table, Text};
 use record::Arm;
-use record::{ControlRecord, ModelRecord, RunRecord};
+use record::{ControlOutcome, ControlRecord, ModelRecord, RunRecord};
 
 const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
 
@@ -19,9 +19,9 @@ pub(super) fn table(model: &ModelRecord) -> Block {
 pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
     let mut tables = Vec::new();
     for (outcome, caption) in [
-        ("failed", "Controls that failed"),
-        ("was not measured", "Controls that were not measured"),
-        ("held", "Controls that held"),
+        (ControlOutcome::Failed, "Controls that failed"),
+        (ControlOutcome::NotMeasured, "Controls that were not measured"),
+        (ControlOutcome::Held, "Controls that held"),
     ] {
         let mut heads = vec!["Model"];
         heads.extend(HEADS);
@@ -44,8 +44,8 @@ fn row(control: &ControlRecord) -> Vec<Text> {
     vec![
         control.name.clone().into(),
         control.arm.map_or("–", Arm::name).into(),
-        control.expected.clone().into(),
-        control.found.clone().into(),
+        control.expected.to_string().into(),
+        control.found.to_string().into(),
         match (control.ok, control.measured) {
             (true, _) => "yes".into(),
             (false, true) => Text::new().strong("NO"),

@@ -46,7 +46,7 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
                 .iter()
                 .map(|v| Badge { arm: format!("{} arm", v.arm.name()), class: v.verdict.name().into() })
                 .collect(),
-            sentence: model.sentence.clone(),
+            sentence: model.answer(q),
         }
     }));
     blocks.extend(effects(record));

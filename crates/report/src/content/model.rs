@@ -63,7 +63,7 @@ fn census(record: &RunRecord, model: &ModelRecord, nth: usize) -> Vec<Block> {
     }
     let mut blocks = vec![Block::Heading { level: 3, text: "What the weights are before anything is done".into() }];
     blocks.extend(precision::blocks(model, nth));
-    blocks.push(Block::Paragraph(model.census_summary.clone().into()));
+    blocks.push(Block::Paragraph(model.census_sentence(&record.question).into()));
     if !table.rows.is_empty() {
         blocks.push(Block::Table(table.folded_if_long()));
         blocks.push(Block::Paragraph(

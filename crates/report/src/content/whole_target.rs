@@ -16,8 +16,9 @@ pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
         Block::Paragraph(phrase::arm_explained(arm).into()),
     ];
     if let Some(verdict) = model.verdicts.iter().find(|v| v.arm == arm) {
-        blocks
-            .push(Block::Paragraph(Text::new().strong(verdict.verdict.name()).plain(": ").plain(verdict.why.clone())));
+        blocks.push(Block::Paragraph(
+            Text::new().strong(verdict.verdict.name()).plain(": ").plain(verdict.why.to_string()),
+        ));
     }
     if cells.is_empty() {
         return blocks;

@@ -1,0 +1,508 @@
+//! The sentences of verdicts and controls. Nothing here is stored.
+
+use crate::cell::{JudgedCell, Role, Verdict};
+use crate::edit::Arm;
+use crate::reason::{
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+};
+use crate::run::{ArmVerdict, CensusRow, ControlRecord, ModelRecord, Question};
+use crate::stage::Extent;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use words::{about_times, count, divergence, first_line, nats, plural, share};
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NotMeasured { failure: None } => f.write_str("not measured"),
+            Reason::NotMeasured { failure: Some(failure) } => write!(f, "not measured: {}", first_line(failure)),
+            Reason::Withheld { control, outcome } => {
+                write!(f, "withheld, because the control {control:?} {}", outcome.name())
+            }
+            Reason::ChainBroken { link } => write!(f, "the chain of evidence does not hold: {link}"),
+            Reason::NothingEdited { n_scored } => write!(f, "nothing was edited and {}", same_logits(*n_scored)),
+            Reason::SignOfZeros { n, zero_sign, n_scored } => write!(
+                f,
+                "no value of {} changes but the sign of zeros ({} from −0 to +0); {}",
+                count(*n),
+                count(*zero_sign),
+                same_logits(*n_scored)
+            ),
+            Reason::WrittenBack { n, subject, n_scored } => {
+                let (n, of_window, same) = (count(*n), subject.of_window(), same_logits(*n_scored));
+                write!(f, "{n} values{of_window} written back: no byte changes, {same}")
+            }
+            Reason::OnGrid { n, n_targets, subject, scheme, n_scored } => {
+                let (n, targets, of_window) = (count(*n), subject.targets(*n_targets), subject.of_window());
+                let same = same_logits(*n_scored);
+                write!(
+                    f,
+                    "all {n} values of {targets}{of_window} are on the grid of {scheme} already: no byte changes, {same}"
+                )
+            }
+            Reason::Unused { n_targets, subject } => {
+                write!(f, "the graph uses none of the {}, so their values do not matter", subject.targets(*n_targets))
+            }
+            Reason::CarrierRounded { carrier_rounded, n, scheme } => write!(
+                f,
+                "the carrier rounded {} of {} values away from what {scheme} asked for: what was measured is not the scheme",
+                count(*carrier_rounded),
+                count(*n)
+            ),
+            Reason::NoFloor => f.write_str("its perturbation floor was not measured"),
+            Reason::NoLogitDiffers { changes } => write!(f, "{changes}, and no logit differs in any bit"),
+            Reason::NearFloor { changes, kld_mean, floor } => {
+                let values = match (&floor.borrowed_from, changes.subject) {
+                    (Some(_), _) => "the whole target",
+                    (None, Subject::Activations) => "the same values",
+                    (None, Subject::Weights) => "the same weights",
+                };
+                write!(
+                    f,
+                    "{changes}; KLD {} is {} the largest jitter seed ({}): not distinguishable from moving {values} by one ulp{}",
+                    nats(*kld_mean),
+                    floor.ratio.map_or("above".into(), about_times),
+                    nats(floor.kld_mean_max),
+                    floor.caveat()
+                )
+            }
+            Reason::ZeroLikeFloor { changes, floor } => {
+                write!(f, "{changes}; KLD is 0, and so is the floor{}", floor.caveat())
+            }
+            Reason::AboveFloor { changes, effect, floor } => match floor.ratio {
+                Some(ratio) => write!(
+                    f,
+                    "{changes}; {effect}, {} the largest jitter seed ({}){}",
+                    about_times(ratio),
+                    nats(floor.kld_mean_max),
+                    floor.caveat()
+                ),
+                None => {
+                    write!(f, "{changes}; {effect}, and moving the target by one ulp changes nothing{}", floor.caveat())
+                }
+            },
+            Reason::Seen { changes, effect } => write!(f, "{changes}; {effect}"),
+            Reason::Stated { sentence } => f.write_str(sentence),
+        }
+    }
+}
+
+fn same_logits(n_scored: u64) -> String {
+    format!("the logits of all {} positions are bit-identical", count(n_scored))
+}
+
+impl Subject {
+    fn of_window(self) -> &'static str {
+        match self {
+            Subject::Weights => "",
+            Subject::Activations => " of the first window",
+        }
+    }
+
+    fn targets(self, n: usize) -> String {
+        match self {
+            Subject::Weights => plural(n, "tensor"),
+            Subject::Activations => plural(n, "graph node"),
+        }
+    }
+}
+
+impl Display for Changes {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let of_window = self.subject.of_window();
+        write!(f, "{} of {} values{of_window} change", count(self.changed), count(self.n))?;
+        match self.zero_sign {
+            0 => Ok(()),
+            n => write!(f, " ({} from −0 to +0)", count(n)),
+        }
+    }
+}
+
+impl Display for EffectFacts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kld = match self.kld_se {
+            Some(se) => format!("{} ± {} nats", divergence(self.kld_mean), divergence(se)),
+            None => nats(self.kld_mean),
+        };
+        write!(f, "KLD {kld}, same top {}", share(self.same_top))
+    }
+}
+
+impl FloorFacts {
+    fn caveat(&self) -> String {
+        self.borrowed_from.as_ref().map_or_else(String::new, |target| {
+            format!("; its own floor was not measured, this is the floor of {target}, an upper bound in practice")
+        })
+    }
+}
+
+impl Display for BrokenLink {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            BrokenLink::Reported { asked, reported } => {
+                write!(f, "{asked} edits were asked for and {reported} were reported")
+            }
+            BrokenLink::OtherTensor { asked, reported } => {
+                write!(f, "tensor {asked} was asked for and {reported} was reported")
+            }
+            BrokenLink::ReadBack { tensor } => write!(f, "what was read back of {tensor} is not what was written"),
+            BrokenLink::Prediction { predicted, predicted_zero_sign, changed, zero_sign } => write!(
+                f,
+                "{} values were predicted to change ({} from −0 to +0) and {} did ({})",
+                count(*predicted),
+                count(*predicted_zero_sign),
+                count(*changed),
+                count(*zero_sign)
+            ),
+            BrokenLink::Size { file, engine } => {
+                write!(f, "the file has {} values and the engine {}", count(*file), count(*engine))
+            }
+            BrokenLink::BytesWithoutValues { bytes } => {
+                write!(f, "no value changes, yet {} bytes in the engine do", count(*bytes))
+            }
+            BrokenLink::ValuesWithoutBytes { values } => {
+                write!(f, "{} values change, yet no byte in the engine does", count(*values))
+            }
+            BrokenLink::EffectWithoutBytes { activations, logits_changed, n_scored } => write!(
+                f,
+                "no byte changes, yet {activations} activations and the logits of {} of {} positions do",
+                count(*logits_changed),
+                count(*n_scored)
+            ),
+            BrokenLink::EffectWithoutUse => f.write_str("the graph uses none of the tensors, yet logits differ"),
+            BrokenLink::LogitsWithoutActivations => {
+                f.write_str("no activation behind the tensors changes, yet logits differ")
+            }
+            BrokenLink::MetricWithoutLogits => f.write_str("all logits are bit-identical, yet a metric is not zero"),
+        }
+    }
+}
+
+impl ControlOutcome {
+    /// The word behind the name of a control: `held`, `failed` or `was not measured`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ControlOutcome::Held => "held",
+            ControlOutcome::Failed => "failed",
+            ControlOutcome::NotMeasured => "was not measured",
+        }
+    }
+}
+
+impl Display for Wanted {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let words = match self {
+            Wanted::SameLogits => "logits bit-identical",
+            Wanted::SameBytesAndLogits => "bytes and logits bit-identical",
+            Wanted::Effect { kld_mean, floor_ratio } => {
+                return write!(f, "KLD at least {kld_mean} nats and {floor_ratio} × the floor");
+            }
+            Wanted::SameValues => "measured, values unchanged",
+            Wanted::EverySeed => "every seed measured, on the variant's own windows",
+            Wanted::WeightsRestored => "every touched weight hashes the same before and after each measurement",
+            Wanted::ReferenceRepeats => "the reference's logits hash the same whenever a window is measured",
+            Wanted::FileUnchanged => "the model file hashes the same before and after the run",
+            Wanted::ChainsHold => "prediction, bytes, activations, logits and metrics agree in every cell",
+            Wanted::Stated { sentence } => sentence,
+        };
+        f.write_str(words)
+    }
+}
+
+impl Display for Found {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Cell { reason } => reason.fmt(f),
+            Found::RuntimePart { effect } => write!(f, "the runtime's part: {effect}"),
+            Found::NothingToSee { reason } => write!(f, "nothing to be seen: {reason}"),
+            Found::NoFloor => f.write_str("the floor it is held against was not measured"),
+            Found::Effect { effect, floor_kld_mean_max } => write!(f, "{effect}, floor {}", nats(*floor_kld_mean_max)),
+            Found::Seeds { seeds } => {
+                let words: Vec<String> = seeds.iter().map(SeedFound::to_string).collect();
+                f.write_str(&words.join("; "))
+            }
+            Found::AsWanted => f.write_str("as expected"),
+            Found::Faults { faults } => f.write_str(&faults.join("; ")),
+            Found::Chains { n, first: None, .. } => write!(f, "{} of {} hold", count(*n), count(*n)),
+            Found::Chains { broken, n, first: Some(first) } => {
+                write!(f, "{} of {} do not; the first: {first}", count(*broken), count(*n))
+            }
+            Found::Stated { sentence } => f.write_str(sentence),
+        }
+    }
+}
+
+impl Display for SeedFound {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let seed = self.seed;
+        match (self.kld_mean, &self.failure) {
+            (Some(kld), _) => write!(f, "seed {seed}: KLD {}", nats(kld)),
+            (None, Some(failure)) => write!(f, "seed {seed}: not measured: {}", first_line(failure)),
+            (None, None) => write!(f, "seed {seed}: not measured"),
+        }
+    }
+}
+
+/// The control for which the results of a model are withheld: the first that failed, or else the first that was not measured.
+pub fn withholding(controls: &[ControlRecord]) -> Option<&ControlRecord> {
+    let failed = controls.iter().find(|control| control.has_failed());
+    failed.or_else(|| controls.iter().find(|control| !control.ok))
+}
+
+/// The answer for a model in one sentence, numbers included.
+pub fn answer(question: &Question, model: &ModelRecord) -> String {
+    let ModelRecord { verdicts, cells, controls, .. } = model;
+    let (target, scheme) = (&question.target, &question.scheme);
+    if let Some(control) = withholding(controls) {
+        return format!(
+            "Withheld: the control {:?} {} (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
+            control.name,
+            control.outcome().name(),
+            control.expected,
+            control.found
+        );
+    }
+    let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);
+    let words = |verdict: &ArmVerdict| match verdict.verdict {
+        Verdict::Real => "has a real effect",
+        Verdict::NoOp => "changes nothing",
+        Verdict::Substituted => "could not be tested, since the carrier stored something else",
+        Verdict::Dead => "cannot matter",
+        Verdict::BelowFloor => "has no effect that stands out from its floor",
+        Verdict::Broken => "could not be measured",
+    };
+    let whole = match (of(Arm::Exact), of(Arm::Native)) {
+        (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
+            "Holding {target} in {scheme} changes nothing, with exact weights and with the model's own kernels alike: {}{}.",
+            exact.why,
+            positive_clause(cells)
+        ),
+        (Some(exact), Some(native)) => format!(
+            "Holding {target} in {scheme} {} with exact weights, which is the effect of the scheme ({}: {}); through the \
+             model's own kernels it {} ({}: {}).",
+            words(exact),
+            exact.verdict.name(),
+            exact.why,
+            words(native),
+            native.verdict.name(),
+            native.why
+        ),
+        (Some(only), None) | (None, Some(only)) => {
+            let kernels = match only.arm {
+                Arm::Exact => "with exact weights",
+                Arm::Native => "through the model's own kernels, floor included,",
+            };
+            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
+        }
+        (None, None) => format!("Nothing was measured about {scheme} on {target}."),
+    };
+    whole + &parts_clause(cells)
+}
+
+/// The clause on what each part costs singly, in the arm that answers the question.
+fn parts_clause(cells: &[JudgedCell]) -> String {
+    let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
+    let arm = parts.clone().map(|judged| judged.cell.arm).min();
+    let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
+        let kld =
+            judged.cell.measured.as_ref().map_or("not measured".into(), |m| format!("KLD {}", nats(m.kld().mean)));
+        format!("{} {kld} ({})", judged.cell.target, judged.verdict.name())
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { String::new() } else { format!(" Singly: {}.", words.join("; ")) }
+}
+
+/// The clause on what it costs to destroy the target. A no-op means something only where that would have been seen.
+fn positive_clause(cells: &[JudgedCell]) -> String {
+    let positive = cells.iter().find(|judged| judged.cell.role == Role::Positive);
+    positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(
+        String::new,
+        |(judged, measured)| {
+            format!("; the tensors do matter: {} on them costs KLD {}", judged.cell.scheme, nats(measured.kld().mean))
+        },
+    )
+}
+
+/// The census of the target in one sentence.
+pub fn census(question: &Question, model: &ModelRecord) -> String {
+    census_of(&model.census, model.census_nodes, &question.target, &question.scheme)
+}
+
+/// The census of tensors and graph nodes of a target:
+/// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
+pub fn census_of(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
+    let computed = format!(
+        "{} of {target}: computed, so what {scheme} changes of {} values is known only when they are",
+        plural(nodes, "graph node"),
+        if nodes == 1 { "its" } else { "their" }
+    );
+    match (rows.is_empty(), nodes) {
+        (_, 0) => {}
+        (true, _) => return computed,
+        (false, _) => return format!("{}; {computed}", census_of(rows, 0, target, scheme)),
+    }
+    let tally = |key: fn(&CensusRow) -> &str| {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(key(row)).or_default() += 1);
+        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        counts.iter().map(|(what, n)| format!("{what} ({n} of {})", rows.len())).collect::<Vec<_>>().join(", ")
+    };
+    let n: u64 = rows.iter().map(|row| row.n).sum();
+    let changed: u64 = rows.iter().filter_map(|row| row.predicted.as_ref()).map(|predicted| predicted.changed).sum();
+    format!(
+        "{} of {target}: stored {}, effectively {}; {scheme} is predicted to change {} of {} values",
+        plural(rows.len(), "tensor"),
+        tally(|row| row.ty.as_str()),
+        tally(|row| row.effective.as_str()),
+        count(changed),
+        count(n)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANGES: Changes = Changes { changed: 20, zero_sign: 3, n: 2000, subject: Subject::Weights };
+    const EFFECT: EffectFacts = EffectFacts { kld_mean: 0.00637, kld_se: Some(0.0004), same_top: 0.95 };
+
+    fn floor(ratio: Option<f64>, borrowed_from: Option<&str>) -> FloorFacts {
+        FloorFacts { kld_mean_max: 0.00533, ratio, borrowed_from: borrowed_from.map(String::from) }
+    }
+
+    #[test]
+    fn every_reason_has_its_sentence() {
+        let same = "the logits of all 255 positions are bit-identical";
+        let (n, n_scored, scheme) = (2000, 255, || "bf16".to_string());
+        let (weights, nodes) = (Subject::Weights, Subject::Activations);
+        let borrowed = "; its own floor was not measured, this is the floor of ffn, an upper bound in practice";
+        let changes = "20 of 2,000 values change (3 from −0 to +0)";
+        let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95 %";
+        let cases = [
+            (Reason::NotMeasured { failure: None }, "not measured".into()),
+            (Reason::NotMeasured { failure: Some("died\nof it".into()) }, "not measured: died".into()),
+            (
+                Reason::Withheld { control: "A/A".into(), outcome: ControlOutcome::NotMeasured },
+                "withheld, because the control \"A/A\" was not measured".into(),
+            ),
+            (
+                Reason::ChainBroken { link: BrokenLink::EffectWithoutUse },
+                "the chain of evidence does not hold: the graph uses none of the tensors, yet logits differ".into(),
+            ),
+            (Reason::NothingEdited { n_scored }, format!("nothing was edited and {same}")),
+            (
+                Reason::SignOfZeros { n, zero_sign: 3, n_scored },
+                format!("no value of 2,000 changes but the sign of zeros (3 from −0 to +0); {same}"),
+            ),
+            (
+                Reason::WrittenBack { n, subject: nodes, n_scored },
+                format!("2,000 values of the first window written back: no byte changes, {same}"),
+            ),
+            (
+                Reason::OnGrid { n, n_targets: 2, subject: weights, scheme: scheme(), n_scored },
+                format!("all 2,000 values of 2 tensors are on the grid of bf16 already: no byte changes, {same}"),
+            ),
+            (
+                Reason::Unused { n_targets: 1, subject: nodes },
+                "the graph uses none of the 1 graph node, so their values do not matter".into(),
+            ),
+            (
+                Reason::CarrierRounded { carrier_rounded: 7, n, scheme: scheme() },
+                "the carrier rounded 7 of 2,000 values away from what bf16 asked for: what was measured is not the scheme"
+                    .into(),
+            ),
+            (Reason::NoFloor, "its perturbation floor was not measured".into()),
+            (Reason::NoLogitDiffers { changes: CHANGES }, format!("{changes}, and no logit differs in any bit")),
+            (
+                Reason::NearFloor { changes: CHANGES, kld_mean: 0.00637, floor: floor(Some(1.195), None) },
+                format!(
+                    "{changes}; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 nats): not distinguishable \
+                     from moving the same weights by one ulp"
+                ),
+            ),
+            (
+                Reason::NearFloor { changes: CHANGES, kld_mean: 0.00637, floor: floor(Some(1.195), Some("ffn")) },
+                format!(
+                    "{changes}; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 nats): not distinguishable \
+                     from moving the whole target by one ulp{borrowed}"
+                ),
+            ),
+            (
+                Reason::ZeroLikeFloor { changes: CHANGES, floor: floor(None, None) },
+                format!("{changes}; KLD is 0, and so is the floor"),
+            ),
+            (
+                Reason::AboveFloor { changes: CHANGES, effect: EFFECT, floor: floor(Some(49.0), Some("ffn")) },
+                format!("{changes}; {effect}, 49 × the largest jitter seed (0.00533 nats){borrowed}"),
+            ),
+            (
+                Reason::AboveFloor { changes: CHANGES, effect: EFFECT, floor: floor(None, None) },
+                format!("{changes}; {effect}, and moving the target by one ulp changes nothing"),
+            ),
+            (Reason::Seen { changes: CHANGES, effect: EFFECT }, format!("{changes}; {effect}")),
+            (Reason::from("as stated"), "as stated".into()),
+        ];
+        for (reason, wanted) in cases {
+            assert_eq!(reason.to_string(), wanted);
+            let json = serde_json::to_string(&reason).expect("prints");
+            assert_eq!(serde_json::from_str::<Reason>(&json).expect("reads"), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn every_link_and_finding_has_its_words() {
+        let links = [
+            (BrokenLink::Reported { asked: 2, reported: 1 }, "2 edits were asked for and 1 were reported"),
+            (
+                BrokenLink::OtherTensor { asked: "a".into(), reported: "b".into() },
+                "tensor a was asked for and b was reported",
+            ),
+            (BrokenLink::ReadBack { tensor: "a".into() }, "what was read back of a is not what was written"),
+            (
+                BrokenLink::Prediction { predicted: 1000, predicted_zero_sign: 1, changed: 999, zero_sign: 2 },
+                "1,000 values were predicted to change (1 from −0 to +0) and 999 did (2)",
+            ),
+            (BrokenLink::Size { file: 201, engine: 200 }, "the file has 201 values and the engine 200"),
+            (BrokenLink::BytesWithoutValues { bytes: 1 }, "no value changes, yet 1 bytes in the engine do"),
+            (BrokenLink::ValuesWithoutBytes { values: 20 }, "20 values change, yet no byte in the engine does"),
+            (
+                BrokenLink::EffectWithoutBytes { activations: 1, logits_changed: 2, n_scored: 1000 },
+                "no byte changes, yet 1 activations and the logits of 2 of 1,000 positions do",
+            ),
+            (BrokenLink::LogitsWithoutActivations, "no activation behind the tensors changes, yet logits differ"),
+            (BrokenLink::MetricWithoutLogits, "all logits are bit-identical, yet a metric is not zero"),
+        ];
+        for (link, wanted) in links {
+            assert_eq!(link.to_string(), wanted);
+        }
+        let seeds = [(Some(0.01), None), (None, Some("died\nthen")), (None, None)];
+        let seeds = seeds.iter().zip(1..).map(|((kld_mean, failure), seed)| SeedFound {
+            seed,
+            kld_mean: *kld_mean,
+            failure: failure.map(String::from),
+        });
+        let found = [
+            (Found::Cell { reason: Reason::NoFloor }, "its perturbation floor was not measured"),
+            (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95 %"),
+            (
+                Found::Effect { effect: EFFECT, floor_kld_mean_max: 0.00533 },
+                "KLD 0.00637 ± 4.00e-4 nats, same top 95 %, floor 0.00533 nats",
+            ),
+            (
+                Found::Seeds { seeds: seeds.collect() },
+                "seed 1: KLD 0.0100 nats; seed 2: not measured: died; seed 3: not measured",
+            ),
+            (Found::AsWanted, "as expected"),
+            (Found::Faults { faults: vec!["a".into(), "b".into()] }, "a; b"),
+            (Found::Chains { broken: 0, n: 18, first: None }, "18 of 18 hold"),
+            (
+                Found::Chains { broken: 1, n: 18, first: Some(BrokenLink::EffectWithoutUse) },
+                "1 of 18 do not; the first: the graph uses none of the tensors, yet logits differ",
+            ),
+        ];
+        for (found, wanted) in found {
+            assert_eq!(found.to_string(), wanted);
+        }
+    }
+}
