@@ -43,7 +43,7 @@ pub enum Task {
         /// The window length in tokens.
         ctx: u32,
         /// The number of windows.
-        chunks: u32,
+        windows: usize,
         /// The Python that is the third implementation.
         python: Option<PathBuf>,
     },
@@ -57,8 +57,8 @@ impl Task {
         let mut arguments: Vec<OsString> = vec!["verify".into(), "--child".into()];
         match self {
             Task::Mutate => arguments.push("--mutate".into()),
-            Task::Model { path, text, ctx, chunks, python } => {
-                arguments.extend([format!("--ctx={ctx}").into(), format!("--chunks={chunks}").into()]);
+            Task::Model { path, text, ctx, windows, python } => {
+                arguments.extend([format!("--ctx={ctx}").into(), format!("--chunks={windows}").into()]);
                 for (option, value) in [("--text", text), ("--python", python)] {
                     if let Some(value) = value {
                         arguments.extend([option.into(), value.into()]);
@@ -136,11 +136,11 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
     let result: Result<(), anyhow::Error> = match task {
         Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
             .map(|check| say(&Said::Check(check))),
-        Task::Model { path, text, ctx, chunks, python } => {
+        Task::Model { path, text, ctx, windows, python } => {
             let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
             let pipeline = OwnPipeline::new(open, codec);
-            proof::model::Subject::open(&pipeline, path, &text, *ctx, *chunks as usize)
+            proof::model::Subject::open(&pipeline, path, &text, *ctx, *windows)
                 .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
                 .map_err(anyhow::Error::new)
         }

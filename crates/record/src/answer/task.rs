@@ -1,5 +1,6 @@
 //! The answer of `assay task`.
 
+use super::SchemeFallback;
 use crate::{Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub struct TaskSettings {
     pub arm: Arm,
     /// What was applied, `SELECTOR=SCHEME` each.
     pub apply: Vec<String>,
+    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<SchemeFallback>,
     /// The largest number of tasks that were taken from a file.
     pub limit: usize,
     /// The pinned settings of the engine.
