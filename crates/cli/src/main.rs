@@ -9,7 +9,7 @@
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `table` | columns of text |
 //! | `progress` | how far long work is |
-//! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
+//! | `python`, `engine_process`, `parent` | a Python that nobody named; what a process needs before it opens an engine; what ends it with its parent |
 //! | `corpus`, `settings`, `question` | what several subcommands take: a text, the pinned settings, `--apply` |
 //! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -26,6 +26,7 @@ mod eval;
 mod failure;
 mod inspect;
 mod output;
+mod parent;
 mod progress;
 mod python;
 mod quantize;

@@ -13,6 +13,7 @@ mod mutants;
 use crate::engine_process;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
+use crate::parent;
 use crate::progress::Progress;
 use crate::settings::{ContextArgs, TextArgs};
 use crate::table::{self, Align};
@@ -59,6 +60,7 @@ struct Answer {
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
         engine_process::prepare()?;
+        parent::watch();
         let path = args.models.first().cloned();
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;

@@ -1,5 +1,5 @@
 //! The part of `assay verify` that has an engine. It runs in a process of its own, since llama.cpp writes to standard error
-//! and may abort. The process prints what it found as lines of JSON; the end of its standard error is shown if it dies.
+//! and may abort, and that ends with this one (`parent`). The process prints what it found as lines of JSON; the end of its standard error is shown if it dies.
 
 use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};
@@ -76,10 +76,12 @@ impl Task {
 pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(task.arguments())
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    // Nothing is written there: that it is open tells the process that this one lives. `wait` would close it too early.
+    let lifeline = child.stdin.take();
     let stderr = child.stderr.take();
     let listener = std::thread::spawn(move || stderr.map_or(String::new(), last_words));
     let mut refused = None;
@@ -92,6 +94,7 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
         }
     }
     let status = child.wait()?;
+    drop(lifeline);
     let words = listener.join().unwrap_or_default();
     match refused {
         Some(why) => Err(anyhow!(why).into()),
