@@ -184,11 +184,14 @@ fn a_question_of_ones_own_can_keep_what_is_not_finite() {
     std::fs::write(&path, bytes).expect("writes");
     let folder = room.path();
     let said = refused(folder, &["run", "token_embd=bf16", "m.gguf", "--out", "out"]);
-    assert!(said.contains("is NaN") && said.contains("assay run 'token_embd=bf16:nonfinite=keep' MODEL"), "{said}");
+    assert!(
+        said.contains("is NaN") && said.contains("assay run --apply 'token_embd=bf16:nonfinite=keep' MODEL"),
+        "{said}"
+    );
     let output =
         assay(folder, &[&["run", "token_embd=bf16:nonfinite=keep", "m.gguf", "--out", "out"], &SMALL[..]].concat());
     // The head is the embedding here, so the NaN reaches the logits and says so.
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("chunk 0: non-finite logits"), "{said}");
+    assert!(said.contains("window 0: non-finite logits"), "{said}");
 }
