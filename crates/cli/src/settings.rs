@@ -46,7 +46,7 @@ pub struct MachineArgs {
 #[derive(Debug, clap::Args)]
 pub struct SeedArgs {
     /// Seed of what is drawn at random: the order of windows (sweep), the tokens (chat), the jitter (run)
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1)]
     pub seed: u64,
 }
 

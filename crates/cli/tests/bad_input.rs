@@ -191,9 +191,11 @@ fn texts_that_cannot_be_measured_on_are_refused() {
             &["--quiet", "sweep", "--apply", "ffn_norm=bf16", "m.gguf"],
             &["verify", "m.gguf"],
         ] {
-            // What `verify` measures on by default are shorter windows.
-            let long = if command[0] == "verify" { &["--ctx", "512"][..] } else { &[] };
-            let said = refused(folder.path(), &[command, &["--text", text], long].concat());
+            // To `verify`, a text without a window is a check that fails.
+            if command[0] == "verify" && text == "short.txt" {
+                continue;
+            }
+            let said = refused(folder.path(), &[command, &["--text", text]].concat());
             assert!(said.contains(says) && said.starts_with("error: "), "{command:?} {text}: {said}");
         }
     }

@@ -1,5 +1,6 @@
 //! The part of `assay verify` that has an engine. It runs in a process of its own, since llama.cpp writes to standard error
-//! and may abort, and that ends with this one (`parent`). The process prints what it found as lines of JSON; the end of its standard error is shown if it dies.
+//! and may abort, and that ends with this one (`parent`). The process prints what it found as lines of JSON; the end of its
+//! standard error is shown if it dies.
 
 use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};

@@ -1,19 +1,19 @@
-//! The keys of JSON documents in their order, with the types of their values: `tensors[].n: number`.
+//! The keys of JSON documents in their order, with the types that the schema has for them: `tensors[].n: number`.
+//!
+//! Which keys there are is read from documents. Which types their values can have is not: whether a value is null may depend
+//! on the machine.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
-
-/// Values that depend on the machine, with every type that they can have.
-const VARIES: [(&str, &str, &str); 2] =
-    [("doctor", "checks[].hint", "null|string"), ("verify", "checks[].not_compared[]", "string")];
 
 /// The keys of documents of one kind.
 #[derive(Default)]
 pub struct Keys {
-    /// Paths in the order of the documents, and the types that were seen there.
-    seen: Vec<(String, BTreeSet<&'static str>)>,
-    /// Where the last path stands.
+    /// Paths in the order of the documents.
+    seen: Vec<String>,
+    /// The number of paths up to the last one that was read.
     at: usize,
 }
 
@@ -26,49 +26,93 @@ impl Keys {
 
     fn walk(&mut self, path: &str, value: &Ordered) {
         match value {
-            Ordered::Scalar(ty) => self.note(path, ty),
+            Ordered::Scalar => {}
             Ordered::Array(items) => items.iter().for_each(|item| self.walk(&format!("{path}[]"), item)),
             Ordered::Object(entries) => {
                 for (key, value) in entries {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    match value {
-                        Ordered::Array(_) => self.note(&path, "array"),
-                        Ordered::Object(_) => self.note(&path, "object"),
-                        Ordered::Scalar(_) => {}
-                    }
+                    self.note(&path);
                     self.walk(&path, value);
                 }
             }
         }
     }
 
-    /// What only some documents have comes behind what it follows there.
-    fn note(&mut self, path: &str, ty: &'static str) {
-        match self.seen.iter().position(|(seen, _)| seen == path) {
-            Some(at) => self.at = at + 1,
-            None => {
-                self.seen.insert(self.at, (path.to_owned(), BTreeSet::new()));
-                self.at += 1;
-            }
+    /// Keeps a path. What only some documents have comes behind what it follows there, and what lies below that.
+    fn note(&mut self, path: &str) {
+        if let Some(at) = self.seen.iter().position(|seen| seen == path) {
+            self.at = at + 1;
+            return;
         }
-        self.seen[self.at - 1].1.insert(ty);
+        if let Some(before) = self.at.checked_sub(1).map(|at| self.seen[at].clone()) {
+            let is_below = |path: &String| path.strip_prefix(&before).is_some_and(|rest| rest.starts_with(['.', '[']));
+            self.at += self.seen[self.at..].iter().take_while(|path| is_below(path)).count();
+        }
+        self.seen.insert(self.at, path.to_owned());
+        self.at += 1;
     }
 
-    /// One line for each path; `name` is the kind of the documents.
-    pub fn text(&self, name: &str) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        for (path, types) in &self.seen {
-            let varies = VARIES.iter().find(|(of, at, _)| (*of, *at) == (name, path));
-            let types = types.iter().copied().collect::<Vec<_>>().join("|");
-            lines.push(format!("{path}: {}\n", varies.map_or(types.as_str(), |(_, _, types)| types)));
-        }
-        lines.concat()
+    /// One line for each path.
+    pub fn text(&self, schema: &Value) -> String {
+        let line = |path: &String| format!("{path}: {}\n", types(&places(schema, path), schema));
+        self.seen.iter().map(line).collect()
     }
+}
+
+/// The parts of a schema that a path leads to.
+fn places<'a>(schema: &'a Value, path: &str) -> Vec<&'a Value> {
+    let mut places = vec![schema];
+    for step in path.split('.') {
+        let (key, items) = step.split_once("[]").map_or((step, 0), |(key, rest)| (key, 1 + rest.len() / 2));
+        let of_key = |place: &'a Value| place["properties"].get(key).or_else(|| place.get("additionalProperties"));
+        places = choices(&places, schema).into_iter().filter_map(of_key).collect();
+        for _ in 0..items {
+            places = items_of(&choices(&places, schema));
+        }
+    }
+    assert!(!places.is_empty(), "the schema has no {path}");
+    places
+}
+
+fn items_of<'a>(places: &[&'a Value]) -> Vec<&'a Value> {
+    let tuple = |place: &'a Value| place["prefixItems"].as_array().into_iter().flatten();
+    places.iter().flat_map(|place| place.get("items").into_iter().chain(tuple(place))).collect()
+}
+
+/// What a schema can be, references and alternatives resolved.
+fn choices<'a>(places: &[&'a Value], schema: &'a Value) -> Vec<&'a Value> {
+    let mut all = Vec::new();
+    for place in places {
+        all.push(*place);
+        let named = place["$ref"].as_str().and_then(|name| schema.pointer(name.trim_start_matches('#')));
+        let others = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| place[key].as_array()).flatten();
+        let next: Vec<&Value> = named.into_iter().chain(others).collect();
+        all.extend(choices(&next, schema));
+    }
+    all
+}
+
+/// The types of values there: `null|number`, `array of string`.
+fn types(places: &[&Value], schema: &Value) -> String {
+    let places = choices(places, schema);
+    let mut types: BTreeSet<String> = BTreeSet::new();
+    for place in &places {
+        let named = match &place["type"] {
+            Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+            name => name.as_str().into_iter().collect::<Vec<_>>(),
+        };
+        types.extend(named.into_iter().map(|name| match name {
+            "array" => format!("array of {}", self::types(&items_of(&[place]), schema)),
+            "integer" => "number".to_owned(),
+            name => name.to_owned(),
+        }));
+    }
+    if types.is_empty() { "any".into() } else { types.into_iter().collect::<Vec<_>>().join("|") }
 }
 
 /// A JSON value whose keys stay in order.
 enum Ordered {
-    Scalar(&'static str),
+    Scalar,
     Array(Vec<Ordered>),
     Object(Vec<(String, Ordered)>),
 }
@@ -89,27 +133,27 @@ impl<'de> Visitor<'de> for OrderedVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("null"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("boolean"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("number"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("number"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("number"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_str<E>(self, _: &str) -> Result<Ordered, E> {
-        Ok(Ordered::Scalar("string"))
+        Ok(Ordered::Scalar)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Ordered, A::Error> {
