@@ -88,7 +88,7 @@ pub enum ModelFileError {
         /// File.
         path: PathBuf,
         /// Why.
-        source: FakeQuantError,
+        source: Box<FakeQuantError>,
         /// The scheme that fits the tensor's rows, where their length is the reason.
         fallback: Option<String>,
     },
@@ -213,7 +213,7 @@ impl ModelFile {
                 source => {
                     let fallback = fallback::scheme_for_rows(&plan.scheme, tensor.n_per_row());
                     let fallback = (fallback != plan.scheme).then(|| fallback.to_string());
-                    ModelFileError::Scheme { path: self.path.clone(), source, fallback }
+                    ModelFileError::Scheme { path: self.path.clone(), source: Box::new(source), fallback }
                 }
             };
             let realised = plan.realised(&plan.scheme, tensor.n_per_row());
