@@ -8,67 +8,71 @@ use clap::{Parser, Subcommand};
 
 /// A laboratory for quantization experiments on GGUF models.
 ///
-/// What happens to a model if these numbers are held in that format? assay looks at what the weights
-/// really are, changes the ones you name in memory, and measures the model against itself untouched.
+/// What happens to a model if these weights are quantized in that format? assay finds out how precise the
+/// weights really are, quantizes the ones you name in memory, and compares the model with itself untouched.
+/// No command changes a model file; `quantize` alone writes a new one.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, arg_required_else_help = true, infer_subcommands = false)]
 pub struct Args {
-    /// How to answer.
+    /// The options that every subcommand takes.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// What to do.
+    /// The subcommand and its options.
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// The place in help texts of options that every subcommand takes: behind its own.
+const LAST: usize = 900;
 
 /// Options that every subcommand takes.
 #[derive(Debug, clap::Args)]
 pub struct OutputArgs {
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     pub json: bool,
-    /// Say nothing on standard error but errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    /// Print only errors on standard error
+    #[arg(long, short, global = true, conflicts_with = "verbose", display_order = LAST)]
     pub quiet: bool,
-    /// Say more
-    #[arg(long, short, global = true)]
+    /// Print more detail
+    #[arg(long, short, global = true, display_order = LAST)]
     pub verbose: bool,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what a GGUF file contains: metadata and tensors
+    /// Show the metadata and tensors of a GGUF file
     Inspect(inspect::InspectArgs),
-    /// Find out what precision the weights really have, and what a scheme would change
+    /// Find out how precise the weights of a file really are, and predict what schemes would change
     Census(census::CensusArgs),
-    /// Write a new file with some tensors held in a number format
+    /// Write a new GGUF file with some tensors quantized
     Quantize(quantize::QuantizeArgs),
-    /// Compare two files value by value
+    /// Compare the tensors of two GGUF files value by value
     Diff(diff::DiffArgs),
-    /// Measure perplexity and, with --apply, how far a variant is from the untouched model
+    /// Measure perplexity and, with --apply, how far a quantized variant is from the untouched model
     Eval(eval::EvalArgs),
-    /// Score multiple-choice tasks with the model and, with --apply, with a variant
+    /// Score multiple-choice tasks with the model and, with --apply, with a quantized variant
     Task(task::TaskArgs),
-    /// Compare chat answers of the model and, with --apply, of a variant
+    /// Show chat answers of the model and, with --apply, of a quantized variant beside them
     Chat(chat::ChatArgs),
     /// Quantize one layer at a time and rank layers by KL divergence
     Sweep(sweep::SweepArgs),
-    /// Ask a question of some models, with all its controls, and write a report
+    /// Run a controlled experiment on one or more models and write a report
     Run(run::RunArgs),
-    /// Show how far a run has come
+    /// Show the progress of a run
     Status(status::StatusArgs),
-    /// Write the reports of a finished run again
+    /// Regenerate the reports of a finished run
     Report(report::ReportArgs),
-    /// List the number formats that schemes are made of
+    /// List the number formats that a scheme can name
     Schemes,
     /// Show what each selector matches in a model
     Selectors(selectors::SelectorsArgs),
     /// Check the environment: build, CPU, engine, memory, disk, known answers
     Doctor,
-    /// Prove that this build computes what it says, on this machine
+    /// Check that this build computes correctly on this machine
     Verify(verify::VerifyArgs),
-    /// Serve jobs of a run
+    /// Serve the jobs of a measurement
     #[command(hide = true)]
     Worker,
 }

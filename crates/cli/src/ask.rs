@@ -4,7 +4,9 @@ use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use lab::ask::{AskError, AskErrorKind, AskEvent};
 use lab::run::session_hint;
-use words::{escape_terminal, plural};
+use record::answer::SchemeFallback;
+use std::collections::BTreeMap;
+use words::{Lines, escape_terminal, plural};
 
 /// Said where a matrix that is used in two ways is changed as a whole.
 const BOTH_USES: &str =
@@ -37,6 +39,28 @@ pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&st
     }
 }
 
+/// The number of tensors that a line names.
+const NAMED: usize = 3;
+
+/// A line for each scheme that stood in for the one that was asked for.
+pub fn fallbacks(fallbacks: &[SchemeFallback], out: &mut Lines) {
+    let mut by_scheme: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for row in fallbacks {
+        let schemes = (row.scheme_realised.as_str(), row.scheme_requested.as_str());
+        by_scheme.entry(schemes).or_default().push(escape_terminal(&row.name));
+    }
+    for ((realised, requested), names) in by_scheme {
+        let more = if names.len() > NAMED { ", …" } else { "" };
+        let (n, named) = (plural(names.len(), "tensor"), names[..names.len().min(NAMED)].join(", "));
+        out.line(format_args!("fallback: {realised}, not {requested}, in {n}: {named}{more}"));
+    }
+}
+
+/// Advice where the rows of a tensor are not whole blocks of a type, and this scheme fits them.
+pub fn fallback_hint(fallback: &str) -> String {
+    format!("\nhint: --allow-fallback takes {fallback} for such tensors, as llama-quantize would")
+}
+
 /// The failure that an unanswered question is: its exit code, and advice in the words of the command line.
 pub fn failed(error: AskError) -> Failure {
     let exit = match error.kind() {
@@ -49,6 +73,7 @@ pub fn failed(error: AskError) -> Failure {
         AskError::NoLayer { .. } => {
             "\nhint: a sweep goes through the layers; `assay eval` measures tensors outside them".into()
         }
+        AskError::Unfit { fallback: Some(fallback), .. } => fallback_hint(fallback),
         AskError::NothingToTrace { .. } => "\nhint: leave --trace out".into(),
         AskError::TouchedEarly { .. } => "\nhint: this is a bug in assay; please report it".into(),
         AskError::Session(error) => session_hint(error),

@@ -5,7 +5,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
-use crate::settings::MachineArgs;
+use crate::settings::{MachineArgs, SeedArgs};
 use crate::worker;
 use lab::ask::ChatRequest;
 use lab::ask::chat::PROMPTS;
@@ -19,25 +19,24 @@ use words::{Lines, escape_terminal, plural};
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("ctx", |ctx| ctx.default_value("1024")))]
 pub struct ChatArgs {
-    /// A GGUF file with a chat template
+    /// The GGUF file to talk to; it must have a chat template
     model: PathBuf,
-    /// Prompt to answer (may be repeated, each a conversation of its own); four short ones if left out
+    /// Prompt to answer (may be repeated, each is a conversation of its own) [default: four short prompts]
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// System message in front of each prompt
+    /// System message to put in front of each prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
-    /// Longest answer in tokens
+    /// Tokens after which an answer is cut
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     tokens: u32,
-    /// 0 takes the most probable token each time; more draws from the model's distribution at that temperature
+    /// Temperature at which tokens are drawn; at 0 the most probable one is always taken
     #[arg(long, value_name = "T", allow_negative_numbers = true, default_value_t = 0.0, value_parser = temperature)]
     temperature: f64,
-    /// Seed of the draws; at temperature 0 nothing is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    seed: SeedArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -57,7 +56,7 @@ pub fn run(args: &ChatArgs, output: &Output) -> Outcome {
         max_tokens: args.tokens as usize,
         sampling: match args.temperature {
             0.0 => Sampling::Greedy,
-            temperature => Sampling::Seeded { temperature, seed: args.seed },
+            temperature => Sampling::Seeded { temperature, seed: args.seed.seed },
         },
     };
     let mut progress = Progress::new("starting", output.quiet());
@@ -93,5 +92,6 @@ fn text(answer: &ChatAnswer) -> String {
             }
         }
     }
+    ask::fallbacks(&answer.fallbacks, &mut out);
     out.into_string()
 }

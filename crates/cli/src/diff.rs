@@ -13,9 +13,9 @@ use words::{Lines, count, decibels, deviation, escape_terminal};
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// The GGUF file to compare with; of a split model, any shard
+    /// The GGUF file to measure differences from; of a split model, any shard
     a: PathBuf,
-    /// The GGUF file to compare
+    /// The GGUF file to compare with it; of a split model, any shard
     b: PathBuf,
     /// Exit with 1 if anything differs
     #[arg(long)]

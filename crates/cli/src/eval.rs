@@ -1,12 +1,11 @@
 //! `assay eval MODEL`: perplexity, and with `--apply` the distance from the untouched model.
 
 use crate::ask;
-use crate::corpus;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
-use crate::settings::SettingsArgs;
+use crate::settings::{MachineArgs, TextArgs};
 use crate::worker;
 use lab::ask::EvalRequest;
 use llama::GgmlCodec;
@@ -21,27 +20,29 @@ use words::{
 /// Arguments of `assay eval`.
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// A GGUF file
+    /// The GGUF file to measure
     model: PathBuf,
     #[command(flatten)]
     question: QuestionArgs,
-    /// Show how far the residual stream is from the reference's after each layer (disables prefix reuse)
+    /// Compare the residual stream with the untouched model's after each layer; slower, since no pass is shortened
     #[arg(long)]
     trace: bool,
-    /// Compare what each attention head looks at (turns flash attention off for reference and variant)
+    /// Compare what each attention head looks at; runs both models without flash attention
     #[arg(long)]
     attention: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    text: TextArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// Runs `assay eval`.
 pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     let request = EvalRequest {
         variant: args.question.about(&args.model)?,
-        conditions: args.settings.machine.conditions(),
-        corpus: corpus::read(args.settings.text.as_deref())?,
-        windows: args.settings.chunks as usize,
+        conditions: args.machine.conditions(),
+        corpus: args.text.corpus()?,
+        windows: args.text.windows(),
         trace: args.trace,
         attention: args.attention,
     };
@@ -97,6 +98,7 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
     out.line(format_args!("{applied}: {changed} values changed in {places}"));
+    ask::fallbacks(&answer.settings.fallbacks, out);
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));
     out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));
     out.line(format_args!(

@@ -1,4 +1,4 @@
-//! `assay inspect FILE` shows the container, its metadata and its tensors in file order.
+//! `assay inspect MODEL` shows the container, its metadata and its tensors in file order.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -12,13 +12,13 @@ use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
 /// The arguments of `assay inspect`.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
-    /// A GGUF file
-    file: PathBuf,
+    /// The GGUF file to show; of a split model, any shard
+    model: PathBuf,
 }
 
 /// Runs `assay inspect`.
 pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
-    let model = Model::open_to_look(&args.file)?;
+    let model = Model::open_to_look(&args.model)?;
     // A copy of all metadata is made for JSON alone: it may be large.
     output.answer_with(|| inspect(&model), || text(&model.file, output.verbose()))?;
     Ok(Exit::Done)

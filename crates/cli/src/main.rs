@@ -9,8 +9,9 @@
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `table` | columns of text |
 //! | `progress` | how far long work is |
-//! | `python`, `engine_process` | a Python that nobody named; what a process needs before it opens an engine |
-//! | `corpus`, `settings`, `question` | what several subcommands take: a text, the pinned settings, `--apply` |
+//! | `python` | a Python that nobody named |
+//! | `engine_process`, `parent` | what a process needs before it opens an engine, and what ends it with its parent |
+//! | `question`, `settings`, `corpus` | what several subcommands take: `--apply` and its like; text, machine and seed |
 //! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
@@ -26,6 +27,7 @@ mod eval;
 mod failure;
 mod inspect;
 mod output;
+mod parent;
 mod progress;
 mod python;
 mod quantize;

@@ -1,78 +1,56 @@
-//! `assay quantize IN OUT`: a new file with some tensors quantized in a scheme.
+//! `assay quantize MODEL OUT`: a new file with some tensors quantized in a scheme.
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, to_stderr};
 use crate::progress::Progress;
+use crate::question::ApplyArgs;
 use crate::table::{self, Align};
 use files::rewrite::FileCarrier;
 use lab::ask::{self, QuantizeEvent, QuantizeRequest};
 use numerics::BlockCodec;
 use record::answer::QuantizeAnswer;
-use select::{Apply, LayerSet};
+use select::Apply;
 use std::path::PathBuf;
 use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plural};
 
 /// Arguments of `assay quantize`.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["apply", "target"]))]
 pub struct QuantizeArgs {
-    /// The GGUF file to read; of a split model, any shard
-    input: PathBuf,
+    /// The GGUF file to read, which is not changed; of a split model, any shard
+    model: PathBuf,
     /// The GGUF file to write
+    #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Quantize tensors in a scheme, such as ffn_norm=bf16 (may be repeated)
-    #[arg(long, value_name = "SEL=SCHEME", group = "what")]
-    apply: Vec<String>,
-    /// Quantize these tensors: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors FILE`)
-    #[arg(long, value_name = "SEL", requires = "scheme", group = "what")]
+    #[command(flatten)]
+    what: ApplyArgs,
+    /// Quantize these tensors: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors MODEL`)
+    #[arg(long, value_name = "SEL", requires = "scheme")]
     target: Option<String>,
     /// The scheme of --target, such as bf16, int8@row or q4_0; identity leaves values as they are
     #[arg(long, value_name = "SCHEME", requires = "target")]
     scheme: Option<String>,
-    /// Narrow every selector to these layers, such as 0,3-5 or -1
-    #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
-    layers: Option<String>,
     /// The type that stores the quantized values: f32 is exact for every scheme, keep is each tensor's own type, and another
     /// ggml type such as q4_0 makes the file smaller
     #[arg(long, value_name = "f32|keep|TYPE", default_value = "f32")]
     carrier: FileCarrier,
-    /// Where rows are not whole blocks of a type, use the type that llama-quantize falls back to
-    #[arg(long)]
-    allow_fallback: bool,
-    /// Write several files of at most this size, such as 2G (K, M and G are powers of 1024)
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    /// Split the output into files of at most this size, such as 2G or 500M
+    #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
     split_max_size: Option<u64>,
     /// Replace the output file if it exists
     #[arg(long)]
     force: bool,
 }
 
-/// `500M`, `2G`, `1000000`.
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, ""),
-    };
-    let unit = match unit {
-        "" => Some(1),
-        "K" | "k" => Some(1 << 10),
-        "M" | "m" => Some(1 << 20),
-        "G" | "g" => Some(1u64 << 30),
-        _ => None,
-    };
-    let n = digits.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
-    n.filter(|&n| n > 0).ok_or_else(|| "wanted a number of bytes, such as 2G, 500M or 1000000".into())
-}
-
 /// Runs `assay quantize`.
 pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
     let request = QuantizeRequest {
-        input: args.input.clone(),
+        input: args.model.clone(),
         output: args.output.clone(),
         applies: applies(args)?,
-        layers: args.layers.as_deref().map(LayerSet::parse).transpose()?,
+        layers: args.what.layers()?,
         carrier: args.carrier,
-        allow_fallback: args.allow_fallback,
+        allow_fallback: args.what.allow_fallback,
         split_max_bytes: args.split_max_size,
         replace: args.force,
     };
@@ -99,9 +77,7 @@ fn applies(args: &QuantizeArgs) -> Result<Vec<Apply>, Failure> {
     if let (Some(target), Some(scheme)) = (&args.target, &args.scheme) {
         applies.push(Apply { selector: target.parse()?, scheme: scheme.parse()? });
     }
-    for text in &args.apply {
-        applies.push(text.parse()?);
-    }
+    applies.extend(args.what.applies()?);
     Ok(applies)
 }
 
@@ -170,18 +146,4 @@ fn text(answer: &QuantizeAnswer) -> String {
         out.line(format_args!("{name}: {size} ({exactly} bytes), sha256 {}", file.sha256));
     }
     out.into_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_bytes_with_a_binary_unit() {
-        assert_eq!(size("1000000"), Ok(1_000_000));
-        assert_eq!((size("500M"), size("2G"), size("1k")), (Ok(500 << 20), Ok(2 << 30), Ok(1024)));
-        for wrong in ["", "0", "G", "1.5G", "-1", "1T", "99999999999G"] {
-            assert!(size(wrong).is_err(), "{wrong:?} was accepted");
-        }
-    }
 }

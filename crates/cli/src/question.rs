@@ -1,4 +1,4 @@
-//! `--apply`, `--layers` and `--arm`: the question, as every command that measures takes it.
+//! `--apply`, `--layers`, `--allow-fallback` and `--arm`: the question, with one meaning in every command.
 
 use crate::failure::Failure;
 use lab::ask::VariantRequest;
@@ -6,47 +6,66 @@ use record::Arm;
 use select::{Apply, LayerSet};
 use std::path::Path;
 
-/// What becomes of a model, and through which kernels.
+/// The options that say which tensors are quantized in what.
+#[derive(Debug, clap::Args)]
+pub struct ApplyArgs {
+    /// Quantize these tensors in this scheme, such as ffn_norm=bf16 (may be repeated)
+    #[arg(long, value_name = "SEL=SCHEME")]
+    apply: Vec<String>,
+    /// Quantize in these layers only, such as 0,3-5 or -1 for the last one
+    #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
+    layers: Option<String>,
+    /// Where the rows of a tensor are not whole blocks of a ggml type, use the type that llama-quantize falls back to
+    #[arg(long)]
+    pub allow_fallback: bool,
+}
+
+/// The options that say what becomes of a model, and through which kernels it runs.
 #[derive(Debug, clap::Args)]
 pub struct QuestionArgs {
-    /// Quantize tensors in a scheme, such as ffn_norm=bf16, and compare with the untouched model (may be repeated)
-    #[arg(long, value_name = "SEL=SCHEME")]
-    pub apply: Vec<String>,
-    /// Narrow every --apply to these layers, such as 0,3-5 or -1
-    #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
-    pub layers: Option<String>,
-    /// Kernels: exact stores every weight in F32, native runs the model as shipped
-    #[arg(long, value_enum, default_value_t = ArmArg::Exact)]
-    pub arm: ArmArg,
+    #[command(flatten)]
+    pub what: ApplyArgs,
+    /// Kernels: exact computes with every weight in F32, native computes as the file is shipped
+    #[arg(long, value_enum, default_value = "exact")]
+    arm: Option<ArmArg>,
 }
 
 /// The value of `--arm`.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum ArmArg {
-    /// Every weight is stored in F32.
+enum ArmArg {
     Exact,
-    /// The model runs as shipped.
     Native,
 }
 
-impl ArmArg {
-    /// The arm that is meant.
-    pub fn arm(self) -> Arm {
-        match self {
-            ArmArg::Exact => Arm::Exact,
-            ArmArg::Native => Arm::Native,
-        }
+impl ApplyArgs {
+    /// What is applied, as typed; the layers are apart.
+    pub fn applies(&self) -> Result<Vec<Apply>, Failure> {
+        Ok(self.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?)
+    }
+
+    /// The layers that everything is narrowed to.
+    pub fn layers(&self) -> Result<Option<LayerSet>, Failure> {
+        Ok(self.layers.as_deref().map(LayerSet::parse).transpose()?)
     }
 }
 
 impl QuestionArgs {
+    /// The arm that was named, or that the command has by default; `None` where it has none.
+    pub fn arm(&self) -> Option<Arm> {
+        self.arm.map(|arm| match arm {
+            ArmArg::Exact => Arm::Exact,
+            ArmArg::Native => Arm::Native,
+        })
+    }
+
     /// The question about this model, as far as it can be read without the model.
     pub fn about(&self, model: &Path) -> Result<VariantRequest, Failure> {
         Ok(VariantRequest {
             model: model.to_owned(),
-            applies: self.apply.iter().map(|text| text.parse()).collect::<Result<Vec<Apply>, _>>()?,
-            layers: self.layers.as_deref().map(LayerSet::parse).transpose()?,
-            arm: self.arm.arm(),
+            applies: self.what.applies()?,
+            layers: self.what.layers()?,
+            allow_fallback: self.what.allow_fallback,
+            arm: self.arm().unwrap_or(Arm::Exact),
         })
     }
 }

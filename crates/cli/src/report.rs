@@ -1,4 +1,4 @@
-//! `assay report DIR`: writes the reports of a finished run again.
+//! `assay report DIR`: regenerates the reports of a finished run.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -9,7 +9,7 @@ use words::escape_terminal;
 /// The arguments of `assay report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// A run folder
+    /// The folder of a finished run; its reports are written to DIR/report
     dir: PathBuf,
 }
 

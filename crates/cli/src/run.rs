@@ -1,37 +1,52 @@
-//! `assay run PRESET MODEL…`: a question, asked of some models with all its controls.
+//! `assay run PRESET MODEL…` and `assay run --apply SEL=SCHEME MODEL…`: a question, asked of some models with all its
+//! controls.
 
-use crate::corpus;
+use crate::ask;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::settings::SettingsArgs;
+use crate::question::QuestionArgs;
+use crate::settings::{MachineArgs, SeedArgs, TextArgs};
 use crate::worker;
 use anyhow::anyhow;
+use clap::builder::Resettable;
 use files::SchemeFiles;
+use lab::run::model_file::ModelFileError;
 use lab::{Plan, RunError};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
 use record::{Arm, ControlRecord, Extent, RunEvent, RunRecord, store};
-use select::Apply;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
 
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "assay run [OPTIONS] <PRESET> <MODEL>...\n       assay run [OPTIONS] --apply <SEL=SCHEME> <MODEL>..."
+)]
+#[command(mut_arg("apply", |apply| apply.help("Ask in place of a preset what quantizing these tensors in this scheme does, such as ffn_down=q4_0")))]
+#[command(mut_arg("arm", |arm| arm.default_value(Resettable::Reset).help("Measure with these kernels only: exact computes with every weight in F32, native computes as the file is shipped [default: both]")))]
 pub struct RunArgs {
-    /// The question: ffn-norm-bf16, attention-int8, embedding-4bit, or one of your own such as 'ffn_down=q4_0'
-    #[arg(value_name = "PRESET|SEL=SCHEME")]
-    question: String,
-    /// GGUF files
-    #[arg(value_name = "MODEL", required = true)]
-    models: Vec<PathBuf>,
-    /// Run folder; runs/ID in this folder if left out. A finished run is re-used, an unfinished one goes on
+    /// The question, unless --apply asks one: ffn-norm-bf16, attention-int8 or embedding-4bit
+    #[arg(value_name = "PRESET")]
+    first: Option<OsString>,
+    /// The GGUF files to measure
+    #[arg(value_name = "MODEL")]
+    others: Vec<PathBuf>,
+    /// Folder of the run, where an unfinished run goes on and a finished one is only read [default: runs/ID]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    settings: SettingsArgs,
-    /// Windows of the single-layer cells
+    question: QuestionArgs,
+    #[command(flatten)]
+    seed: SeedArgs,
+    #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Number of windows to measure where a single layer is quantized
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     layer_chunks: u32,
 }
@@ -86,25 +101,90 @@ fn exit_of(record: &RunRecord) -> Exit {
 
 /// From what was typed to a plan that can be run.
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
-    let corpus = corpus::read(args.settings.text.as_deref())?;
-    let mut plan = match args.question.contains('=') {
-        true => {
-            let apply: Apply = args.question.parse()?;
-            Plan::asked(&SchemeFiles::default().resolve(&apply)?, args.models.clone(), corpus)
+    let (applies, layers) = (args.question.what.applies()?, args.question.what.layers()?);
+    let mut models = args.others.clone();
+    let mut plan = match applies.as_slice() {
+        [] => {
+            let mut plan = Plan::preset(&preset(args)?, models, args.text.corpus()?)?;
+            if let Some(layers) = layers {
+                plan.narrow(layers);
+            }
+            plan
         }
-        false => Plan::preset(&args.question, args.models.clone(), corpus)?,
+        [apply] => {
+            // The first word is a model too, since there is no preset.
+            models.splice(0..0, args.first.iter().map(PathBuf::from));
+            require_no_preset(&models)?;
+            let apply = layers.map_or_else(|| apply.clone(), |layers| apply.narrowed(&layers));
+            Plan::asked(&SchemeFiles::default().resolve(&apply)?, models, args.text.corpus()?)
+        }
+        several => {
+            let hint = "join selectors that take one scheme with a comma, such as ffn_up,ffn_down=q4_0; `assay eval` takes several schemes";
+            let n = several.len();
+            return Err(anyhow!("--apply is given {n} times, and a run asks one question\nhint: {hint}").into());
+        }
     };
-    plan.chunks = args.settings.chunks as usize;
+    let conditions = args.machine.conditions();
+    plan.chunks = args.text.windows();
     plan.layer_chunks = args.layer_chunks as usize;
-    plan.settings = args.settings.engine();
-    plan.n_threads = args.settings.machine.threads as usize;
-    plan.max_memory_bytes = args.settings.max_memory_bytes();
+    plan.settings = conditions.settings();
+    plan.n_threads = conditions.n_threads;
+    plan.max_memory_bytes = conditions.max_memory_bytes;
+    plan.allow_fallback = args.question.what.allow_fallback;
+    plan.seed(args.seed.seed);
+    if let Some(arm) = args.question.arm() {
+        plan.arms = vec![arm];
+    }
     Ok(plan)
+}
+
+/// The preset that is to be asked, where no scheme is applied.
+fn preset(args: &RunArgs) -> Result<String, Failure> {
+    let usage = "for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL";
+    let Some(first) = &args.first else {
+        return Err(anyhow!("no question is asked, wanted a preset or --apply\nhint: {usage}").into());
+    };
+    let word = escape_terminal(first.as_encoded_bytes());
+    if word.contains('=') {
+        let hint = format!("assay run --apply {} MODEL", words::quoted(&word));
+        return Err(anyhow!("{word}: is not a preset, and a scheme is applied with --apply\nhint: {hint}").into());
+    }
+    let is_preset = lab::plan::PRESETS.iter().any(|preset| first == preset.name);
+    if !is_preset && (args.others.is_empty() || Path::new(first).exists()) {
+        return Err(anyhow!("{word}: is not a preset, and no --apply asks a question\nhint: {usage}").into());
+    }
+    if args.others.is_empty() {
+        return Err(anyhow!("{word} is asked of no model\nhint: assay run {word} MODEL").into());
+    }
+    Ok(first.to_string_lossy().into_owned())
+}
+
+/// Where a scheme is applied, every word is a model; a preset would be a second question.
+fn require_no_preset(models: &[PathBuf]) -> Result<(), Failure> {
+    let Some(first) = models.first() else {
+        return Err(anyhow!("--apply is asked of no model\nhint: assay run --apply SEL=SCHEME MODEL").into());
+    };
+    match lab::plan::PRESETS.iter().find(|preset| first.as_os_str() == preset.name) {
+        None => Ok(()),
+        Some(preset) => {
+            let name = preset.name;
+            let hint = format!("leave one of the two out; a model of that name is ./{name}");
+            Err(anyhow!("{name} and --apply are two questions, and a run asks one\nhint: {hint}").into())
+        }
+    }
 }
 
 fn failure(error: RunError) -> Failure {
     let exit = if error.exit_code() == 2 { Exit::BadInput } else { Exit::Engine };
-    Failure { exit, error: error.into() }
+    let fallback = match &error {
+        RunError::Model(error) => match &**error {
+            ModelFileError::Scheme { fallback: Some(fallback), .. } => ask::fallback_hint(fallback),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    let error = if fallback.is_empty() { error.into() } else { anyhow!("{error}{fallback}") };
+    Failure { exit, error }
 }
 
 /// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.

@@ -10,7 +10,7 @@ use words::{count, plural};
 /// The arguments of `assay selectors`.
 #[derive(Debug, clap::Args)]
 pub struct SelectorsArgs {
-    /// A GGUF file
+    /// The GGUF file whose tensors are matched
     model: PathBuf,
 }
 
@@ -42,7 +42,7 @@ fn text(answer: &SelectorsAnswer) -> String {
     out.push('\n');
     out.push_str(&table::render(&columns, rows));
     if answer.tied {
-        out.push_str("\nToken embedding and output head are one matrix: token_embd[use=lookup] and output[use=head] are its uses, each by itanswer.\n");
+        out.push_str("\nToken embedding and output head are one matrix: token_embd[use=lookup] and output[use=head] are its uses, each by itself.\n");
     }
     out.push_str("\nAlso: a tensor's exact name, re:/REGEX/, several separated by commas; layers in brackets: ffn_norm[layers=0,3-5], attn[layers=-1].\n");
     out

@@ -1,37 +1,53 @@
-//! The settings that every measurement shares: their defaults, and the options that change them.
+//! What measurements have in common, whatever is asked: text, window, machine and seed, each with one meaning in every
+//! command.
 
+use crate::corpus;
+use crate::failure::Failure;
+use lab::Corpus;
 use lab::ask::Conditions;
-use record::EngineSettings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The options of every subcommand that measures.
+/// The options that say which text a model is measured on.
 #[derive(Debug, clap::Args)]
-pub struct SettingsArgs {
-    /// Text to measure on; the built-in text if left out
+pub struct TextArgs {
+    /// Text file to measure on [default: a text that comes with assay]
     #[arg(long, value_name = "FILE")]
-    pub text: Option<PathBuf>,
-    /// Windows to measure, at most; a short text has fewer
+    text: Option<PathBuf>,
+    /// Number of windows to measure; a shorter text is measured as far as it goes
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
-    pub chunks: u32,
-    #[command(flatten)]
-    pub machine: MachineArgs,
+    chunks: u32,
 }
 
-/// Options of everything that runs a model: how much of a text it sees at once, and what it may use of the machine.
+/// The option that says how much a model sees at once.
 #[derive(Debug, clap::Args)]
-pub struct MachineArgs {
-    /// Context length in tokens: of a window, a task or a conversation
+pub struct ContextArgs {
+    /// Length of a window, a task or a conversation, in tokens
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     pub ctx: u32,
-    /// Threads, 0 for one per core; results do not depend on it
+}
+
+/// The options of everything that runs a model: how much it sees at once, and what it may use of the machine.
+#[derive(Debug, clap::Args)]
+pub struct MachineArgs {
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Number of threads, 0 for one per core; no result depends on it
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
-    pub threads: u32,
-    /// Layers on a GPU, in builds with cuda, metal or vulkan; the CPU's results are the reference
+    threads: u32,
+    /// Number of layers to run on a GPU, in builds with cuda, metal or vulkan
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
-    pub gpu_layers: u32,
-    /// Main memory to use at most, such as 8G or 800M; what is available if left out. Results do not depend on it
+    gpu_layers: u32,
+    /// Main memory to use at most, such as 8G or 800M; no result depends on it [default: what is available]
     #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
-    pub max_memory: Option<u64>,
+    max_memory: Option<u64>,
+}
+
+/// The option that says where chance begins.
+#[derive(Debug, clap::Args)]
+pub struct SeedArgs {
+    /// Seed of what is drawn at random: the order of windows (sweep), the tokens (chat), the jitter (run)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// The main memory that is free to use, in bytes: `MemAvailable` of Linux, or what the control group leaves if that is less.
@@ -44,15 +60,20 @@ pub fn available_memory() -> Option<u64> {
     Some(limit.map_or(available, |(max, used)| available.min(max.saturating_sub(used))))
 }
 
-impl SettingsArgs {
-    /// The engine's settings for this window length; everything else in them is pinned.
-    pub fn engine(&self) -> EngineSettings {
-        EngineSettings { n_gpu_layers: self.machine.gpu_layers, ..EngineSettings::pinned(self.machine.ctx) }
+impl TextArgs {
+    /// The text, read.
+    pub fn corpus(&self) -> Result<Corpus, Failure> {
+        corpus::read(self.text())
     }
 
-    /// The memory that may be used, in bytes; `None` where neither the user nor the system says.
-    pub fn max_memory_bytes(&self) -> Option<u64> {
-        self.machine.max_memory.or_else(available_memory)
+    /// The file of the text; `None` means the built-in one.
+    pub fn text(&self) -> Option<&Path> {
+        self.text.as_deref()
+    }
+
+    /// The number of windows to measure, at most.
+    pub fn windows(&self) -> usize {
+        self.chunks as usize
     }
 }
 
@@ -60,7 +81,7 @@ impl MachineArgs {
     /// What a question is measured under. Where the user sets no limit to memory, the system does.
     pub fn conditions(&self) -> Conditions {
         Conditions {
-            n_ctx: self.ctx,
+            n_ctx: self.context.ctx,
             n_gpu_layers: self.gpu_layers,
             n_threads: self.threads as usize,
             max_memory_bytes: self.max_memory.or_else(available_memory),

@@ -1,4 +1,4 @@
-//! `assay status DIR`: how far a run has come.
+//! `assay status DIR`: the progress of a run.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -9,7 +9,7 @@ use words::{Lines, escape_terminal, plural, utc};
 /// The arguments of `assay status`.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// A run folder
+    /// The folder of the run
     dir: PathBuf,
 }
 

@@ -2,12 +2,11 @@
 //! for as long as it is open which are the worst.
 
 use crate::ask;
-use crate::corpus;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
-use crate::settings::SettingsArgs;
+use crate::settings::{MachineArgs, SeedArgs, TextArgs};
 use crate::table::{Align, render};
 use crate::worker;
 use lab::ask::{RaceRequest, SweepRequest};
@@ -21,27 +20,28 @@ use words::{Lines, difference, divergence, escape_terminal, plural, share, stand
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("apply", |apply| apply.required(true)))]
 pub struct SweepArgs {
-    /// A GGUF file
+    /// The GGUF file whose layers are ranked
     model: PathBuf,
     #[command(flatten)]
     question: QuestionArgs,
-    /// Stop early once the K worst layers are known (default 5)
+    /// Stop measuring a layer once it is clear whether it is among the K worst [default of K: 5]
     #[arg(long, value_name = "K", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     race: Option<u32>,
-    /// With --race: a layer is good enough when its KL divergence is at least 1 - E of the Kth worst
+    /// With --race: accept a layer whose KL divergence is at least 1 - E of the Kth worst
     #[arg(long, value_name = "E", requires = "race", default_value_t = 0.1, value_parser = share_of_one)]
     epsilon: f64,
-    /// With --race: chance of any wrong decision in the whole race
+    /// With --race: highest chance that any decision of the race is wrong
     #[arg(long, value_name = "A", requires = "race", default_value_t = 0.05, value_parser = share_of_one)]
     alpha: f64,
-    /// With --race: layers below this mean KL divergence (nats) have no effect worth ranking
+    /// With --race: do not rank layers whose mean KL divergence is below this
     #[arg(long, value_name = "NATS", requires = "race", value_parser = share_of_one)]
     null: Option<f64>,
-    /// Seed of the order of windows; without --race no result depends on it
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
     #[command(flatten)]
-    settings: SettingsArgs,
+    seed: SeedArgs,
+    #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// A number above 0 and below 1.
@@ -53,10 +53,10 @@ fn share_of_one(text: &str) -> Result<f64, String> {
 pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
     let request = SweepRequest {
         variant: args.question.about(&args.model)?,
-        conditions: args.settings.machine.conditions(),
-        corpus: corpus::read(args.settings.text.as_deref())?,
-        windows: args.settings.chunks as usize,
-        seed: args.seed,
+        conditions: args.machine.conditions(),
+        corpus: args.text.corpus()?,
+        windows: args.text.windows(),
+        seed: args.seed.seed,
         race: args.race.map(|top| RaceRequest {
             top: top as usize,
             epsilon: args.epsilon,
@@ -97,6 +97,7 @@ fn text(answer: &SweepAnswer) -> String {
     let kld = |layer: &SweptLayer| layer.metrics.get("kld_mean").unwrap_or(-1.0);
     layers.sort_by(|a, b| place(a).cmp(&place(b)).then(kld(b).total_cmp(&kld(a))).then(a.layer.cmp(&b.layer)));
     out.text(&render(&columns, layers.iter().map(|layer| cells(layer))));
+    ask::fallbacks(&answer.settings.fallbacks, &mut out);
     for layer in &answer.layers {
         if let Some(why) = &layer.failure {
             out.line(format_args!("layer {} was not measured: {}", layer.layer, escape_terminal(why)));

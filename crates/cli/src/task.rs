@@ -18,12 +18,12 @@ use words::{Lines, difference, escape_terminal, p_value, plural, share};
 /// Arguments of `assay task`.
 #[derive(Debug, clap::Args)]
 pub struct TaskArgs {
-    /// A GGUF file
+    /// The GGUF file to score
     model: PathBuf,
     /// Tasks to score, separated by commas: hellaswag:FILE reads the text that llama-perplexity --hellaswag reads
     #[arg(long, value_name = "NAME:FILE", required = true, value_delimiter = ',')]
     tasks: Vec<String>,
-    /// Tasks to take from each file, at most
+    /// Number of tasks to take from each file; a shorter file is taken whole
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
@@ -80,6 +80,7 @@ fn text(answer: &TaskAnswer) -> String {
             ));
         }
     }
+    ask::fallbacks(&answer.settings.fallbacks, &mut out);
     out.into_string()
 }
 

@@ -13,7 +13,9 @@ mod mutants;
 use crate::engine_process;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
+use crate::parent;
 use crate::progress::Progress;
+use crate::settings::{ContextArgs, TextArgs};
 use crate::table::{self, Align};
 use child::{Said, Task};
 use files::Model;
@@ -22,29 +24,27 @@ use mutants::Mutant;
 use proof::{Check, Fast, Python, Report, Scores, Status};
 use record::answer::{VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyStatus};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use words::{Lines, count, escape_terminal};
 
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("ctx", |ctx| ctx.default_value("128").value_parser(clap::value_parser!(u32).range(8..=1 << 16))))]
+#[command(mut_arg("chunks", |chunks| chunks.default_value("2").value_parser(clap::value_parser!(u32).range(1..=64))))]
 pub struct VerifyArgs {
-    /// Models to check on their own tensors; without a model and without --mutate, check known answers
+    /// GGUF files to check on their own tensors and in the engine; without one, known answers are checked
+    #[arg(value_name = "MODEL")]
     models: Vec<PathBuf>,
-    /// Plant faults in the program's own pipeline; each must be caught by a check
+    /// Plant faults in this program's own pipeline, and report whether the checks catch each of them
     #[arg(long, hide = cfg!(not(feature = "mutate")))]
     mutate: bool,
-    /// A Python with numpy, ml_dtypes and gguf, as the third implementation [default: the python3 on PATH, if it has them]
+    /// A Python with numpy, ml_dtypes and gguf to compare with as well [default: the python3 on PATH, if it has them]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Text to measure models on; the built-in text if left out
-    #[arg(long, value_name = "FILE")]
-    text: Option<PathBuf>,
-    /// Window length in tokens
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1 << 16))]
-    ctx: u32,
-    /// Number of windows
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    chunks: u32,
+    #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
+    context: ContextArgs,
     /// Do one task and print what comes of it as lines of JSON
     #[arg(long, hide = true)]
     child: bool,
@@ -60,6 +60,7 @@ struct Answer {
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
         engine_process::prepare()?;
+        parent::watch();
         let path = args.models.first().cloned();
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;
@@ -67,6 +68,10 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     }
     if args.mutate {
         mutants::check_here()?;
+    }
+    if !args.models.is_empty() {
+        // A text that cannot be used is refused before anything is checked.
+        args.text.corpus()?;
     }
     let mut models = Vec::new();
     for path in &args.models {
@@ -114,7 +119,8 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
 
 /// The task of checking the model at `path`.
 fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
-    Task::Model { path, text: args.text.clone(), ctx: args.ctx, chunks: args.chunks, python }
+    let text = args.text.text().map(Path::to_owned);
+    Task::Model { path, text, ctx: args.context.ctx, windows: args.text.windows(), python }
 }
 
 /// The Python that was named, which must have the packages, or the one on PATH if it has them.

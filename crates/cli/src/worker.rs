@@ -2,6 +2,7 @@
 //! abort here costs a cell, not the run.
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::parent;
 use eval::{Engine, EngineError, EngineSettings};
 use llama::{GgmlCodec, LlamaEngine};
 use std::fs::File;
@@ -9,11 +10,7 @@ use std::io::{self, BufWriter};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
 use worker::ProcessWorkers;
-
-/// How long a worker whose input has ended may take to end by itself.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs `assay worker`: jobs come on standard input, events go to what standard output was when the process began, until
 /// the input ends.
@@ -48,9 +45,7 @@ fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
         }
         // A worker without work ends by itself now.
         drop(sender);
-        std::thread::sleep(LAST_WORDS);
-        // One in the middle of a pass cannot be asked to stop, and leaves nothing behind that a signal could break.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        parent::is_gone();
     });
     receiver.into_iter()
 }

@@ -6,21 +6,45 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 use support::bytes::{Bytes, F32};
-use support::{TinyModel, refused, text};
+use support::{TinyModel, refused, stdout, subcommands, text};
 
-/// The subcommands that take a model, as words in front of and behind its path.
-const TAKING_A_MODEL: [(&[&str], &[&str]); 10] = [
+/// A file of one task.
+const TASKS: &str = "A context that\n0\nends.\nbegins.\nwaits.\nsleeps.\n";
+
+/// The subcommands that take a model, in every way in which they do: the words in front of and behind its path.
+const TAKING_A_MODEL: [(&[&str], &[&str]); 14] = [
     (&["inspect"], &[]),
     (&["census"], &["--against", "bf16"]),
     (&["selectors"], &[]),
     (&["quantize"], &["out.gguf", "--target", "all", "--scheme", "bf16"]),
-    (&["diff"], &["other.gguf"]),
+    (&["diff"], &["sound.gguf"]),
+    (&["diff", "sound.gguf"], &[]),
     (&["eval"], &["--chunks", "1"]),
-    (&["task"], &["--tasks", "hellaswag:tasks.txt"]),
+    (&["task", "--tasks", "hellaswag:tasks.txt"], &[]),
     (&["chat"], &[]),
-    (&["sweep"], &["--apply", "ffn_norm=bf16"]),
+    (&["sweep", "--apply", "ffn_norm=bf16"], &[]),
     (&["run", "ffn-norm-bf16"], &["--out", "out"]),
+    (&["run", "--apply", "ffn_norm=bf16"], &["--out", "out"]),
+    (&["run", "ffn-norm-bf16", "m.gguf"], &["--out", "out"]),
+    (&["verify"], &[]),
 ];
+
+/// The subcommands that take the folder of a run.
+const TAKING_A_RUN: [&str; 2] = ["status", "report"];
+
+/// The subcommands that take neither, since they answer about this program and this machine.
+const TAKING_NO_FILE: [&str; 2] = ["schemes", "doctor"];
+
+#[test]
+fn every_subcommand_is_given_bad_input() {
+    let mut known: Vec<&str> = TAKING_A_MODEL.iter().map(|(before, _)| before[0]).collect();
+    known.dedup();
+    known.extend(TAKING_A_RUN.iter().chain(&TAKING_NO_FILE));
+    known.sort();
+    let mut there = subcommands();
+    there.sort();
+    assert_eq!(there, known, "a subcommand is in no table here");
+}
 
 fn refused_by_all(folder: &Path, model: &str, says: &[&str]) {
     for (before, after) in TAKING_A_MODEL {
@@ -41,9 +65,11 @@ fn what_is_not_a_sound_gguf_file_is_refused_by_every_subcommand() {
     put("text.gguf", b"this is not a model");
     put("page.gguf", b"<!DOCTYPE html><title>404</title>");
     let sound = Bytes::header(1, 0).tensor("blk.0.ffn_norm.weight", &[8], F32, 0).data(32, 32).0;
+    put("sound.gguf", &sound);
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
     put("cut.gguf", &sound[..sound.len() - 1]);
     put("cut-header.gguf", &sound[..40]);
-    put("tasks.txt", b"A context that\n0\nends.\nbegins.\nwaits.\nsleeps.\n");
+    put("tasks.txt", TASKS.as_bytes());
     std::fs::create_dir(folder.path().join("folder.gguf")).expect("a folder");
     assert!(Command::new("mkfifo").arg(folder.path().join("fifo.gguf")).status().expect("mkfifo").success());
 
@@ -86,8 +112,7 @@ fn selectors_and_schemes_that_cannot_be_are_refused_before_anything_runs() {
     assert!(said.contains("chosen by"), "{said}");
     let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--layers", "2"]);
     assert!(said.contains("no layer 2: the model has 2 layers"), "{said}");
-    let tasks = "context\n0\na\nb\nc\nd\n";
-    std::fs::write(folder.path().join("tasks.txt"), tasks).expect("a file");
+    std::fs::write(folder.path().join("tasks.txt"), TASKS).expect("a file");
     for command in [&["eval"][..], &["chat"], &["task", "--tasks", "hellaswag:tasks.txt"]] {
         let said = refused(&[command, &["m.gguf", "--layers", "1"]].concat());
         assert!(said.contains("a choice of layers needs a scheme to apply, and none is given"), "{command:?}: {said}");
@@ -102,16 +127,34 @@ fn selectors_and_schemes_that_cannot_be_are_refused_before_anything_runs() {
 fn numbers_out_of_range_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
-    for args in [
-        ["--chunks", "0"],
-        ["--chunks", "-1"],
-        ["--chunks", "many"],
-        ["--ctx", "0"],
-        ["--ctx", "4294967295"],
-        ["--threads", "1000000"],
-    ] {
-        refused(folder.path(), &[&["eval", "m.gguf"], &args[..]].concat());
-        refused(folder.path(), &[&["run", "ffn-norm-bf16", "m.gguf", "--out", "out"], &args[..]].concat());
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "sound.gguf");
+    std::fs::write(folder.path().join("tasks.txt"), TASKS).expect("a file");
+    for (before, after) in TAKING_A_MODEL {
+        let help = stdout(folder.path(), &[before[0], "--help"]);
+        for args in [
+            ["--chunks", "0"],
+            ["--chunks", "-1"],
+            ["--chunks", "many"],
+            ["--ctx", "0"],
+            ["--ctx", "4294967295"],
+            ["--threads", "1000000"],
+            ["--gpu-layers", "1000000"],
+            ["--max-memory", "some"],
+            ["--max-memory", "0"],
+            ["--split-max-size", "1X"],
+            ["--seed", "-1"],
+            ["--arm", "both"],
+            ["--layers", "one"],
+            ["--race", "0"],
+            ["--epsilon", "2"],
+            ["--limit", "0"],
+            ["--tokens", "0"],
+            ["--temperature", "-1"],
+        ] {
+            if help.contains(&format!("{} ", args[0])) {
+                refused(folder.path(), &[before, &["m.gguf"], after, &args[..]].concat());
+            }
+        }
     }
     for (option, range) in [("--ctx", "8..=1048576"), ("--chunks", "1..="), ("--threads", "0..=4096")] {
         let said = refused(folder.path(), &["eval", "m.gguf", option, "-1"]);
@@ -143,8 +186,18 @@ fn texts_that_cannot_be_measured_on_are_refused() {
     ] {
         let said = refused(folder.path(), &["--quiet", "eval", "m.gguf", "--text", text]);
         assert!(said.contains(says), "{text}: {said}");
-        let said = refused(folder.path(), &["run", "ffn-norm-bf16", "m.gguf", "--text", text, "--out", "out"]);
-        assert!(said.contains(says) && said.starts_with("error: "), "{text}: {said}");
+        for command in [
+            &["run", "ffn-norm-bf16", "m.gguf", "--out", "out"][..],
+            &["--quiet", "sweep", "--apply", "ffn_norm=bf16", "m.gguf"],
+            &["verify", "m.gguf"],
+        ] {
+            // To `verify`, a text without a window is a check that fails.
+            if command[0] == "verify" && text == "short.txt" {
+                continue;
+            }
+            let said = refused(folder.path(), &[command, &["--text", text]].concat());
+            assert!(said.contains(says) && said.starts_with("error: "), "{command:?} {text}: {said}");
+        }
     }
 }
 
@@ -167,7 +220,7 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
     std::fs::write(folder.path().join("photos/cat.jpg"), b"cat").expect("a file");
     std::fs::write(folder.path().join("file"), b"").expect("a file");
     for dir in ["absent", "empty", "photos", "file"] {
-        for command in ["status", "report"] {
+        for command in TAKING_A_RUN {
             let said = refused(folder.path(), &[command, dir]);
             assert!(said.contains(dir), "{said}");
         }
@@ -192,5 +245,41 @@ fn usage_errors_are_exit_2_with_a_hint() {
         [&["inspect"][..], &["inspct", "x"], &["inspect", "--jsn", "x"], &["run"], &["--quiet", "--verbose", "doctor"]]
     {
         refused(folder.path(), args);
+    }
+    for command in subcommands() {
+        refused(folder.path(), &[&command, "--no-such-option"]);
+        refused(folder.path(), &[&command, "--json", "--quiet=yes"]);
+    }
+    for command in TAKING_NO_FILE {
+        refused(folder.path(), &[command, "m.gguf"]);
+    }
+    for command in TAKING_A_RUN.iter().chain(&["inspect", "census", "selectors", "eval", "chat"]) {
+        refused(folder.path(), &[command]);
+        refused(folder.path(), &[command, "one", "two"]);
+    }
+}
+
+#[test]
+fn a_run_that_is_asked_no_question_or_two_is_refused_with_how_to_ask() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    for (args, says) in [
+        (&[][..], "hint: for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL"),
+        (&["m.gguf"], "m.gguf: is not a preset, and no --apply asks a question"),
+        (&["ffn-norm-bf16"], "hint: assay run ffn-norm-bf16 MODEL"),
+        (&["ffn_norm=bf16", "m.gguf"], "hint: assay run --apply 'ffn_norm=bf16' MODEL"),
+        (&["--apply", "ffn_norm=bf16"], "hint: assay run --apply SEL=SCHEME MODEL"),
+        (&["ffn-norm-bf16", "m.gguf", "--apply", "ffn_norm=bf16"], "are two questions, and a run asks one"),
+        (&["m.gguf", "--apply", "ffn_up=bf16", "--apply", "ffn_norm=bf16"], "hint: join selectors"),
+        (&["embedding-4bit", "m.gguf", "--layers", "0"], "in no layer"),
+        (&["ffn-norm-bf16", "m.gguf", "--layers", "2"], "no layer 2: the model has 2 layers"),
+        (&["--apply", "attn_q=q4_k", "m.gguf", "--ctx", "32"], "hint: --allow-fallback takes q5_0 for such tensors"),
+    ] {
+        let said = refused(folder.path(), &[&["run", "--out", "out"], args].concat());
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+    for command in [&["eval"][..], &["sweep"], &["chat"]] {
+        let said = refused(folder.path(), &[command, &["m.gguf", "--apply", "attn_q=q4_k"]].concat());
+        assert!(said.contains("hint: --allow-fallback takes q5_0 for such tensors"), "{command:?}: {said}");
     }
 }

@@ -196,7 +196,7 @@ fn activations_left_alone_change_no_bit_and_coarser_ones_cost_more() {
 fn a_run_on_activations_has_every_control_and_stage_and_says_that_nothing_was_predicted() {
     let room = room();
     for (out, question) in [("ffn", "ffn_norm[where=activation]=int4@row"), ("kv", "kv=int4@row")] {
-        let args = [&["run", question, "off.gguf", "--out", out, "--json", "--quiet"], &SMALL[..]].concat();
+        let args = [&["run", "--apply", question, "off.gguf", "--out", out, "--json", "--quiet"], &SMALL[..]].concat();
         let answer = json(room.path(), &args);
         let rows = |key: &str| answer[key].as_array().expect("rows").clone();
         let names: Vec<Value> = rows("controls").iter().map(|control| control["name"].clone()).collect();
@@ -217,7 +217,7 @@ fn a_run_on_activations_has_every_control_and_stage_and_says_that_nothing_was_pr
         // The same folder again only reads, and another one comes to the same bytes with one thread.
         assert_eq!(json(room.path(), &args)["verdicts"], answer["verdicts"], "{question}");
         let again = format!("{out} again");
-        let args = ["run", question, "off.gguf", "--out", &again, "--quiet", "--threads", "1"];
+        let args = ["run", "--apply", question, "off.gguf", "--out", &again, "--quiet", "--threads", "1"];
         stdout(room.path(), &[&args[..], &SMALL].concat());
         for name in support::names_in(&room.path().join(out).join("cells")) {
             let of = |run: &str| std::fs::read(room.path().join(run).join("cells").join(&name)).expect("a cell");
@@ -322,7 +322,7 @@ fn a_variant_that_goes_bad_names_chunk_token_node_and_weight() {
     );
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{words}");
-    let found = "chunk 0: non-finite logits at scored position 0 of the window; the first value that is not finite is in \
+    let found = "window 0: non-finite logits at scored position 0 of the window; the first value that is not finite is in \
                  graph node ffn_out-1 at token 16, which reads blk.1.ffn_down.weight";
     assert!(words.contains(found), "{words}");
 }
@@ -372,17 +372,6 @@ fn layers_on_a_gpu_are_refused_by_a_build_without_one() {
     assert!(words.contains("computes on the CPU only") && words.contains("\nhint: build with --features"), "{words}");
 }
 
-/// Process ids whose parent this is.
-fn children_of(parent: u32) -> Vec<u32> {
-    let parent_of = |id: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.filter(|&id| parent_of(id) == Some(parent)).collect()
-}
-
 #[test]
 fn a_worker_killed_from_outside_costs_nothing_and_leaves_its_words_behind() {
     let room = room();
@@ -402,7 +391,7 @@ fn a_worker_killed_from_outside_costs_nothing_and_leaves_its_words_behind() {
         // Once something is being measured, the worker goes.
         let has_begun = std::fs::read_dir(&samples).is_ok_and(|entries| entries.count() > 2);
         if has_begun && !killed {
-            for id in children_of(run.id()) {
+            for id in support::children_of(run.id()) {
                 let status = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
                 killed |= status.is_ok_and(|status| status.success());
             }
@@ -469,4 +458,60 @@ fn a_run_whose_weights_do_not_fit_is_refused_before_a_folder_is_made() {
     let args = [&["run", "ffn-norm-bf16", "off.gguf", "--out", "out", "--max-memory", "100K"], &SMALL[..]].concat();
     let said = support::refused(room.path(), &args);
     assert!(said.contains("off.gguf: memory: ") && said.contains("needed at least (model "), "{said}");
+}
+
+#[test]
+fn a_scheme_that_stands_in_for_another_gives_what_it_gives_itself_and_is_named() {
+    let room = room();
+    // Rows of 32 values are not whole blocks of 256.
+    let asked = ["--apply", "attn_q=q4_k", "--allow-fallback"];
+    let eval = |args: &[&str]| json(room.path(), &[&["eval", "on.gguf", "--json"], args, &SMALL[..]].concat());
+    let (fallback, itself) = (eval(&asked), eval(&["--apply", "attn_q=q5_0"]));
+    for key in ["ppl", "kld_mean", "changed"] {
+        assert_eq!(fallback[key], itself[key], "{key}");
+    }
+    let rows = fallback["settings"]["fallbacks"].as_array().expect("rows");
+    assert_eq!(rows.len(), fallback["changed"].as_array().expect("rows").len());
+    assert_eq!((&rows[0]["scheme_requested"], &rows[0]["scheme_realised"]), (&"q4_k".into(), &"q5_0".into()));
+    assert!(itself["settings"].get("fallbacks").is_none(), "{itself}");
+
+    let run = |out: &str, args: &[&str]| {
+        json(room.path(), &[&["run", "on.gguf", "--out", out, "--json"], args, &SMALL[..]].concat())
+    };
+    let (fallback, itself) = (run("fallback", &asked), run("itself", &["--apply", "attn_q=q5_0"]));
+    let census = fallback["answers"][0]["census"].as_str().expect("a sentence");
+    assert!(census.ends_with("; q5_0 stands in for q4_k in 2 tensors"), "{census}");
+    for (a, b) in
+        fallback["verdicts"].as_array().expect("rows").iter().zip(itself["verdicts"].as_array().expect("rows"))
+    {
+        assert_eq!((&a["effects"], &a["scheme"], &b["scheme"]), (&b["effects"], &"q4_k".into(), &"q5_0".into()));
+    }
+    let cells = |run: &str| support::names_in(&room.path().join(run).join("cells"));
+    assert_eq!(cells("fallback"), cells("itself"), "equal edits have equal keys");
+}
+
+#[test]
+fn a_run_is_narrowed_to_an_arm_layers_and_seeds_and_its_command_repeats_it() {
+    let room = room();
+    let narrow = ["--arm", "exact", "--layers", "1", "--seed", "5"];
+    let run = |out: &str, args: &[&str]| {
+        json(room.path(), &[&["run", "ffn-norm-bf16", "on.gguf", "--out", out, "--json"], args, &SMALL[..]].concat())
+    };
+    let answer = run("out", &narrow);
+    let verdicts = answer["verdicts"].as_array().expect("rows");
+    assert!(verdicts.iter().all(|row| row["arm"] == "exact" && row["layers"] == serde_json::json!([1])), "{answer}");
+    let lock: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(room.path().join("out/plan.lock.json")).expect("a lock")).expect("JSON");
+    let identity = &lock["identity"];
+    assert_eq!(
+        (&identity["arms"], &identity["jitter_seeds"]),
+        (&serde_json::json!(["exact"]), &serde_json::json!([5, 6, 7]))
+    );
+    assert_eq!(identity["question"]["target"], "ffn_norm[layers=1]");
+    let report = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
+    assert!(report.contains("assay run ffn-norm-bf16 --layers 1 --arm exact --seed 5 on.gguf "), "{report}");
+    // Another answer to the same question is another run.
+    let said =
+        support::refused(room.path(), &[&["run", "ffn-norm-bf16", "on.gguf", "--out", "out"], &SMALL[..]].concat());
+    assert!(said.contains("its arms is [\"exact\"], now asked for is"), "{said}");
 }

@@ -1,19 +1,26 @@
 //! What every command prints with `--json` is valid by the schema that docs/schemas has of it, and so is what a run stores.
+//! The keys that were printed, in their order and with the types of their values, are snapshots.
 
 mod support;
 
 use llama::GgmlCodec;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use support::{json, stdout, text};
+use support::keys::Keys;
+use support::{json, snapshot, stdout, subcommands, text};
 use synth::{Architecture, SmallModel, Vocabulary};
+
+/// The schema of that name.
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/schemas/{name}.json"));
+    serde_json::from_slice(&std::fs::read(path).expect(name)).expect("JSON")
+}
 
 /// One document that is not by its schema, or that says no format first, fails the test.
 #[track_caller]
 fn check(name: &str, document: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/schemas/{name}.json"));
-    let schema: Value = serde_json::from_slice(&std::fs::read(path).expect(name)).expect("JSON");
+    let schema = schema(name);
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let wrong: Vec<String> =
         validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
@@ -41,6 +48,9 @@ fn room() -> tempfile::TempDir {
     room
 }
 
+/// A question that another scheme answers: rows of the small model are not whole blocks of 256.
+const FALLBACK: [&str; 3] = ["--apply", "attn_q=q4_k", "--allow-fallback"];
+
 const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "2"];
 
 #[test]
@@ -55,36 +65,42 @@ fn every_answer_is_valid_by_its_schema() {
         ("census", vec!["census", "m.gguf"]),
         ("census", vec!["census", "m.gguf", "--target", "norms", "--against", "bf16", "--against", "zero"]),
         ("quantize", vec!["quantize", "m.gguf", "out.gguf", "--apply", "ffn=int4@block32"]),
-        ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "64K"]),
+        ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "80K"]),
         ("diff", vec!["diff", "m.gguf", "out.gguf"]),
         ("diff", vec!["diff", "m.gguf", "m.gguf"]),
+        // Enough windows for standard errors.
+        (
+            "eval",
+            vec!["eval", "m.gguf", "--text", "text.txt", "--ctx", "32", "--chunks", "8", "--apply", "ffn_norm=bf16"],
+        ),
         ("eval", small(&["eval", "m.gguf"])),
+        ("eval", [small(&["eval", "m.gguf"]), FALLBACK.to_vec()].concat()),
         ("eval", small(&["eval", "m.gguf", "--apply", "ffn_down=int4@block32", "--trace", "--attention"])),
         ("sweep", small(&["sweep", "m.gguf", "--apply", "ffn_down=int4@block32"])),
-        ("sweep", small(&["sweep", "m.gguf", "--apply", "ffn_down=int4@block32", "--race", "1"])),
-        ("task", vec!["task", "m.gguf", "--tasks", "hellaswag:tasks.txt", "--apply", "ffn_norm=bf16"]),
-        ("chat", vec!["chat", "m.gguf", "--prompt", "hi", "--tokens", "4", "--apply", "ffn_norm=bf16"]),
+        ("sweep", [small(&["sweep", "m.gguf", "--race", "1"]), FALLBACK.to_vec()].concat()),
+        ("task", [&["task", "m.gguf", "--tasks", "hellaswag:tasks.txt"], &FALLBACK[..]].concat()),
+        ("chat", [&["chat", "m.gguf", "--prompt", "hi", "--tokens", "4"], &FALLBACK[..]].concat()),
         ("run", small(&["run", "ffn-norm-bf16", "m.gguf", "--out", "run"])),
         ("status", vec!["status", "run"]),
         ("report", vec!["report", "run"]),
     ];
     // Half a minute of known answers is enough for one test; `verify` has its own.
     asked.push(("verify", vec!["verify", "m.gguf", "--ctx", "32", "--chunks", "1"]));
+    let mut keys: BTreeMap<&str, Keys> = BTreeMap::new();
     for (name, args) in &asked {
         let args = [&args[..], &["--json", "--quiet"]].concat();
         let printed = stdout(room.path(), &args);
         let first = printed.lines().nth(1).unwrap_or_default();
         assert!(first.starts_with("  \"format\": "), "{args:?} begins with {first}");
         check(name, &serde_json::from_str(&printed).expect("JSON"));
+        keys.entry(name).or_default().read(&printed);
     }
+    let texts: Vec<(String, String)> =
+        keys.iter().map(|(name, keys)| ((*name).to_owned(), keys.text(&schema(name)))).collect();
+    snapshot::compare("json-keys", &texts);
 
-    let asked: BTreeSet<&str> = asked.iter().map(|(name, _)| *name).collect();
-    let help = stdout(room.path(), &["--help"]);
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| {
-        let name = line.split_whitespace().next()?;
-        line.starts_with("  ").then_some(name)
-    });
-    let commands: BTreeSet<&str> = commands.filter(|name| *name != "help").collect();
+    let asked: BTreeSet<String> = asked.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let commands: BTreeSet<String> = subcommands().into_iter().collect();
     assert_eq!(asked, commands, "every command is asked");
 }
 

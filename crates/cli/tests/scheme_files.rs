@@ -108,7 +108,7 @@ fn what_a_file_makes_of_a_weight_is_measured_and_a_changed_file_is_another_run()
     let table = eval("attn_q=codebook@block32:table=levels.txt");
     assert!(table["kld_mean"].as_f64().is_some_and(|kld| kld > 0.0), "{table}");
 
-    let run = [&["run", apply.as_str(), "m.gguf", "--out", "out", "--json"], &SMALL[..]].concat();
+    let run = [&["run", "--apply", apply.as_str(), "m.gguf", "--out", "out", "--json"], &SMALL[..]].concat();
     let first = json(room.path(), &run);
     let variant = first["verdicts"].as_array().and_then(|all| all.first()).expect("a verdict");
     assert!(variant["scheme"].as_str().is_some_and(|s| s.starts_with("q4_0:imatrix=blake3-")), "{variant}");
@@ -117,7 +117,7 @@ fn what_a_file_makes_of_a_weight_is_measured_and_a_changed_file_is_another_run()
     std::fs::create_dir(room.path().join("sub")).expect("a folder");
     std::fs::copy(room.path().join("Im.GGUF"), room.path().join("sub/Im.GGUF")).expect("copied");
     let moved = format!("{WEIGHT}=q4_0:imatrix=sub/Im.GGUF");
-    let again = [&["run", moved.as_str(), "m.gguf", "--out", "out", "--json"], &SMALL[..]].concat();
+    let again = [&["run", "--apply", moved.as_str(), "m.gguf", "--out", "out", "--json"], &SMALL[..]].concat();
     assert_eq!(json(room.path(), &again), first);
     std::fs::write(room.path().join("Im.GGUF"), gguf_imatrix(&sums(), 5.0)).expect("written");
     let said = refused(room.path(), &run);
@@ -158,7 +158,7 @@ fn files_that_cannot_serve_are_refused_by_name_with_a_hint() {
         for command in [
             &["quantize", "m.gguf", "out.gguf", "--apply", &apply][..],
             &["eval", "m.gguf", "--apply", &apply],
-            &["run", &apply, "m.gguf", "--out", "out"],
+            &["run", "--apply", &apply, "m.gguf", "--out", "out"],
         ] {
             let said = refused(room.path(), command);
             assert!(says.iter().all(|part| said.contains(part)), "{command:?}: {said}");
@@ -183,12 +183,17 @@ fn a_question_of_ones_own_can_keep_what_is_not_finite() {
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&path, bytes).expect("writes");
     let folder = room.path();
-    let said = refused(folder, &["run", "token_embd=bf16", "m.gguf", "--out", "out"]);
-    assert!(said.contains("is NaN") && said.contains("assay run 'token_embd=bf16:nonfinite=keep' MODEL"), "{said}");
-    let output =
-        assay(folder, &[&["run", "token_embd=bf16:nonfinite=keep", "m.gguf", "--out", "out"], &SMALL[..]].concat());
+    let said = refused(folder, &["run", "--apply", "token_embd=bf16", "m.gguf", "--out", "out"]);
+    assert!(
+        said.contains("is NaN") && said.contains("assay run --apply 'token_embd=bf16:nonfinite=keep' MODEL"),
+        "{said}"
+    );
+    let output = assay(
+        folder,
+        &[&["run", "--apply", "token_embd=bf16:nonfinite=keep", "m.gguf", "--out", "out"], &SMALL[..]].concat(),
+    );
     // The head is the embedding here, so the NaN reaches the logits and says so.
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("chunk 0: non-finite logits"), "{said}");
+    assert!(said.contains("window 0: non-finite logits"), "{said}");
 }

@@ -216,3 +216,40 @@ fn a_build_without_planted_faults_says_so() {
     let help = support::stdout(folder.path(), &["verify", "--help"]);
     assert!(!help.contains("--mutate"), "{help}");
 }
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "mutate"))]
+fn the_process_with_the_engine_ends_with_the_one_that_started_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut assay = std::process::Command::new(env!("CARGO_BIN_EXE_assay"))
+        .current_dir(folder.path())
+        // Work for more than a minute.
+        .args(["verify", "--mutate", "--quiet"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("assay starts");
+    let patience = std::time::Instant::now() + Duration::from_secs(60);
+    let nap = || std::thread::sleep(Duration::from_millis(50));
+    let child = loop {
+        assert!(std::time::Instant::now() < patience, "no process with an engine was started");
+        match support::children_of(assay.id()).first() {
+            Some(child) => break *child,
+            None => nap(),
+        }
+    };
+    // Time to begin with an engine.
+    std::thread::sleep(Duration::from_secs(1));
+    assay.kill().expect("it is there");
+    assay.wait().expect("it ended");
+    // A process that has ended and that nobody waits for is a zombie where no init reaps it.
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    };
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while lives() {
+        assert!(std::time::Instant::now() < patience, "the process with the engine outlives its parent");
+        nap();
+    }
+}

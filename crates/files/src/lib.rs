@@ -9,6 +9,7 @@
 //! | [`inspect`](mod@inspect) | what a file contains |
 //! | [`diff`](mod@diff) | two files, value by value |
 //! | [`pieces`], [`abreast`] | values in pieces; whole tensors, read and looked at by as many threads as there are cores |
+//! | [`fallback`] | what stands in for a ggml type where the rows of a tensor are not whole blocks of it |
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
 //! | [`path_bytes`] | any path in JSON |
@@ -16,6 +17,7 @@
 pub mod abreast;
 pub mod census;
 pub mod diff;
+pub mod fallback;
 mod imatrix_file;
 pub mod inspect;
 pub mod open;

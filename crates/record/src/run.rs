@@ -125,6 +125,9 @@ pub struct ModelRecord {
     /// The number of graph nodes in the target. Their values are computed, so no census has them.
     #[serde(default)]
     pub census_nodes: usize,
+    /// The schemes that stand in for the question's where its rows do not fit, each with the number of tensors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub census_fallbacks: Vec<(String, usize)>,
     /// The census of the target in one sentence, of a record of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub census_summary: Option<String>,

@@ -325,12 +325,23 @@ fn positive_clause(cells: &[JudgedCell]) -> String {
 
 /// The census of the target in one sentence.
 pub fn census(question: &Question, model: &ModelRecord) -> String {
-    census_of(&model.census, model.census_nodes, &question.target, &question.scheme)
+    census_of(question, &model.census, model.census_nodes, &model.census_fallbacks)
+}
+
+/// The census of a target in one sentence, from its tensors, the number of its graph nodes, and the schemes that stand in for
+/// the question's.
+pub fn census_of(question: &Question, rows: &[CensusRow], nodes: usize, fallbacks: &[(String, usize)]) -> String {
+    let (target, scheme) = (&question.target, &question.scheme);
+    let mut sentence = rows_and_nodes(rows, nodes, target, scheme);
+    for (fallback, n) in fallbacks {
+        sentence += &format!("; {fallback} stands in for {scheme} in {}", plural(*n, "tensor"));
+    }
+    sentence
 }
 
 /// The census of tensors and graph nodes of a target:
 /// `30 tensors of ffn_norm, stored f32, effectively BF16 (30 of 30); bf16 is predicted to change 0 of 17,280 values`.
-pub fn census_of(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
+fn rows_and_nodes(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -> String {
     let computed = format!(
         "{} of {target}: computed, so what {scheme} changes of {} values is known only when they are",
         plural(nodes, "graph node"),
@@ -339,7 +350,7 @@ pub fn census_of(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) -
     match (rows.is_empty(), nodes) {
         (_, 0) => {}
         (true, _) => return computed,
-        (false, _) => return format!("{}; {computed}", census_of(rows, 0, target, scheme)),
+        (false, _) => return format!("{}; {computed}", rows_and_nodes(rows, 0, target, scheme)),
     }
     let tally = |key: fn(&CensusRow) -> &str| {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

@@ -104,6 +104,9 @@ impl Part {
         let tied = is_tied(tensors);
         let no_match = |hint: &str| self.no_match(tensors, hint.into());
         let find = |name: &str| tensors.iter().position(|tensor| tensor.name == name);
+        if !self.layers.is_empty() {
+            return Err(no_match("the token embedding and the head are in no layer"));
+        }
         let place = match used_as {
             WeightUse::Lookup => Place::Lookup,
             WeightUse::Head => Place::Head,
@@ -137,7 +140,8 @@ impl Part {
         let role = match &self.what {
             What::Activation(role) => *role,
             // One node by the engine's own name.
-            What::Name(name) => return Ok(vec![name.clone()]),
+            What::Name(name) if self.layers.is_empty() => return Ok(vec![name.clone()]),
+            What::Name(_) => return Err(self.no_match(tensors, "one node needs no choice of layers".into())),
             other => ActivationRole::named(other.text()).ok_or_else(|| {
                 let names: Vec<&str> = ActivationRole::all().map(ActivationRole::name).collect();
                 self.no_match(
@@ -220,6 +224,14 @@ mod tests {
         assert!(error("norms[where=activation]").contains("activations have the roles attn_norm"));
         assert!(error("attn_q[where=activation]").contains("no layer of this model has queries"));
         assert!(error("kv[layers=9]").contains("3 layers"));
+    }
+
+    #[test]
+    fn layers_narrow_nothing_that_is_in_no_layer_or_is_one_node() {
+        let error = |selector: &str| targets(selector, false).expect_err(selector).to_string();
+        assert!(error("token_embd[use=lookup][layers=0]").contains("in no layer"));
+        assert!(error("output[use=head][layers=-1]").contains("in no layer"));
+        assert!(error("ffn_norm,Kcur-1[where=activation][layers=0]").contains("needs no choice of layers"));
     }
 
     #[test]

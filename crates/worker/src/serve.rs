@@ -97,7 +97,7 @@ pub(crate) enum CellError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Edit(#[from] EditError),
-    #[error("chunk {chunk}: {source}{}", origin_clause(.origin))]
+    #[error("window {chunk}: {source}{}", origin_clause(.origin))]
     NonFinite { chunk: usize, source: NonFinite, origin: Option<NonFiniteNode> },
     #[error("task {task}: non-finite logits")]
     NonFiniteTask { task: usize },
@@ -354,7 +354,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some((slot, bad)) = failures.into_iter().next() {
             let origin = origin_in(&mut *loaded.engine, inputs[slot], &[])?;
-            let why = format!("the untouched model: chunk {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
+            let why = format!("the untouched model: window {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
         let hashes: Vec<String> = hashes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
@@ -564,7 +564,7 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
     let wrong = report_impossible;
     for work in chunks {
         if work.chunk >= loaded.windows.len() {
-            return Err(wrong(format!("chunk {}: the text has {} windows", work.chunk, loaded.windows.len())));
+            return Err(wrong(format!("window {}: the text has {} windows", work.chunk, loaded.windows.len())));
         }
         if let Some(index) = work.cells.iter().find(|&&index| index >= cells.len()) {
             return Err(wrong(format!("cell {index}: the job has {} cells", cells.len())));

@@ -164,7 +164,7 @@ fn a_cell_that_fails_is_named_and_the_others_go_on() {
         .collect();
     assert_eq!(failures.len(), 3, "{failures:?}");
     let overflow = failures[2].1;
-    assert!(overflow.contains("chunk 0: ") && overflow.contains("which reads output.weight"), "{overflow}");
+    assert!(overflow.contains("window 0: ") && overflow.contains("which reads output.weight"), "{overflow}");
     assert!(failures[0].1.contains("bf61"), "{failures:?}");
     assert!(failures[1].1.contains("blk.9.ffn_norm.weight"), "{failures:?}");
     assert_eq!(samples(&events, "good").len(), 5);
@@ -254,7 +254,7 @@ fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
     };
     assert!(why(&events[0]).contains("no model is open"));
     assert!(why(&events[2]).contains("6 tokens found, 16 wanted"), "{}", why(&events[2]));
-    assert!(why(&events[3]).contains("chunk 99"));
+    assert!(why(&events[3]).contains("window 99"));
     assert!(matches!(events[4], Event::Tokenized { .. }));
 }
 

@@ -1,4 +1,4 @@
-//! `assay census FILE`: what precision the weights really have, and what a scheme would change.
+//! `assay census MODEL`: what precision the weights really have, and what a scheme would change.
 
 mod text;
 
@@ -12,12 +12,12 @@ use std::path::PathBuf;
 /// Arguments of `assay census`.
 #[derive(Debug, clap::Args)]
 pub struct CensusArgs {
-    /// A GGUF file
-    file: PathBuf,
-    /// Look at these tensors: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors FILE`)
+    /// The GGUF file to look at; of a split model, any shard
+    model: PathBuf,
+    /// Look at these tensors only: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors MODEL`)
     #[arg(long, value_name = "SEL", default_value = "all")]
     target: String,
-    /// Predict what a scheme such as bf16 or int8@row would change (may be repeated)
+    /// Predict how many values this scheme would change, such as bf16 or int8@row (may be repeated)
     #[arg(long, value_name = "SCHEME")]
     against: Vec<String>,
 }
@@ -25,7 +25,7 @@ pub struct CensusArgs {
 /// Runs `assay census`.
 pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome {
     let request = CensusRequest {
-        file: args.file.clone(),
+        file: args.model.clone(),
         target: args.target.parse()?,
         against: args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?,
     };

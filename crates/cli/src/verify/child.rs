@@ -1,5 +1,6 @@
 //! The part of `assay verify` that has an engine. It runs in a process of its own, since llama.cpp writes to standard error
-//! and may abort. The process prints what it found as lines of JSON; the end of its standard error is shown if it dies.
+//! and may abort, and that ends with this one (`parent`). The process prints what it found as lines of JSON; the end of its
+//! standard error is shown if it dies.
 
 use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};
@@ -43,7 +44,7 @@ pub enum Task {
         /// The window length in tokens.
         ctx: u32,
         /// The number of windows.
-        chunks: u32,
+        windows: usize,
         /// The Python that is the third implementation.
         python: Option<PathBuf>,
     },
@@ -57,8 +58,8 @@ impl Task {
         let mut arguments: Vec<OsString> = vec!["verify".into(), "--child".into()];
         match self {
             Task::Mutate => arguments.push("--mutate".into()),
-            Task::Model { path, text, ctx, chunks, python } => {
-                arguments.extend([format!("--ctx={ctx}").into(), format!("--chunks={chunks}").into()]);
+            Task::Model { path, text, ctx, windows, python } => {
+                arguments.extend([format!("--ctx={ctx}").into(), format!("--chunks={windows}").into()]);
                 for (option, value) in [("--text", text), ("--python", python)] {
                     if let Some(value) = value {
                         arguments.extend([option.into(), value.into()]);
@@ -76,10 +77,12 @@ impl Task {
 pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(task.arguments())
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    // Nothing is written there: that it is open tells the process that this one lives. `wait` would close it too early.
+    let lifeline = child.stdin.take();
     let stderr = child.stderr.take();
     let listener = std::thread::spawn(move || stderr.map_or(String::new(), last_words));
     let mut refused = None;
@@ -92,6 +95,7 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
         }
     }
     let status = child.wait()?;
+    drop(lifeline);
     let words = listener.join().unwrap_or_default();
     match refused {
         Some(why) => Err(anyhow!(why).into()),
@@ -136,11 +140,11 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
     let result: Result<(), anyhow::Error> = match task {
         Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
             .map(|check| say(&Said::Check(check))),
-        Task::Model { path, text, ctx, chunks, python } => {
+        Task::Model { path, text, ctx, windows, python } => {
             let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
             let pipeline = OwnPipeline::new(open, codec);
-            proof::model::Subject::open(&pipeline, path, &text, *ctx, *chunks as usize)
+            proof::model::Subject::open(&pipeline, path, &text, *ctx, *windows)
                 .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
                 .map_err(anyhow::Error::new)
         }

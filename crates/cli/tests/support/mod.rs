@@ -4,8 +4,10 @@
 
 #[path = "../../../gguf/tests/support/mod.rs"]
 pub mod bytes;
+pub mod keys;
 #[path = "../../../gguf/tests/support/skip.rs"]
 pub mod skip;
+pub mod snapshot;
 
 use assert_cmd::Command;
 use bytes::{ARRAY, Bytes, F32, F32_VALUE, STRING, U32};
@@ -19,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Runs `assay ARGS…` in `folder`.
 pub fn assay(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    // The width of help texts.
+    command.env_remove("COLUMNS");
     command.current_dir(folder).args(args).timeout(TIMEOUT).output().expect("assay starts")
 }
 
@@ -28,6 +32,16 @@ pub fn stdout(folder: &Path, args: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {:?}\n{stderr}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The names of the subcommands, in the order of the program's help.
+pub fn subcommands() -> Vec<String> {
+    let help = stdout(&std::env::temp_dir(), &["-h"]);
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // The rest of a long line is further to the right.
+    let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
 /// Its JSON.
@@ -42,6 +56,17 @@ pub fn names_in(folder: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+/// The ids of the processes that this process started and that are still there.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let parent_of = |id: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|&id| parent_of(id) == Some(parent)).collect()
 }
 
 /// `assay ARGS…` is refused as bad input: exit 2, one error line, a hint line, nothing on standard

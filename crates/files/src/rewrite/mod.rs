@@ -15,11 +15,11 @@ pub(crate) mod header;
 mod transform;
 mod write;
 
+use crate::fallback;
 use crate::pieces::{PIECE_VALUES, shown};
 use cutting::Cutting;
 pub use error::RewriteError;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
-use numerics::ggml::GgmlFormat;
 use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
 use select::TensorId;
 use select::{Apply, resolve};
@@ -176,13 +176,10 @@ pub fn plan<'a>(
             FileCarrier::Keep => tensor.ty,
             FileCarrier::In(ty) => ty,
         };
-        let scheme = match scheme_requested.ggml_format().and_then(|format| GgmlType::from_name(format.name)) {
-            Some(wanted) => match realised(wanted, tensor, request.allow_fallback)? {
-                ty if ty == wanted => scheme_requested.clone(),
-                ty => scheme_of(ty, &scheme_requested),
-            },
-            None => scheme_requested.clone(),
-        };
+        if let Some(wanted) = scheme_requested.ggml_format().and_then(|format| GgmlType::from_name(format.name)) {
+            realised(wanted, tensor, request.allow_fallback)?;
+        }
+        let scheme = fallback::scheme_for_rows(&scheme_requested, tensor.n_per_row());
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
         let edit = Edit { scheme_requested, scheme, type_requested, ty };
         let importance = edit.importance(tensor)?;
@@ -218,38 +215,12 @@ fn held_in(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Resul
 /// The type itself where its blocks fit the tensor's rows, otherwise the one llama-quantize would take.
 fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
     let n_per_row = tensor.n_per_row();
-    let fits = |ty: GgmlType| n_per_row.is_multiple_of(ty.blck_size());
-    if fits(wanted) {
-        return Ok(wanted);
-    }
-    let fallback = Some(fallback_of(wanted)).filter(|&ty| fits(ty)).unwrap_or(GgmlType::F16);
-    if allow_fallback {
+    let fallback = fallback::type_for_rows(wanted, n_per_row);
+    if fallback == wanted || allow_fallback {
         return Ok(fallback);
     }
     let (tensor, blck_size) = (shown(tensor), wanted.blck_size());
     Err(RewriteError::Fallback { tensor, wanted: wanted.name(), blck_size, n_per_row, fallback: fallback.name() })
-}
-
-/// What is taken for rows that are not whole blocks of a type.
-///
-/// # Source
-/// `tensor_type_fallback` in `src/llama-quant.cpp` of the pinned engine.
-fn fallback_of(ty: GgmlType) -> GgmlType {
-    use GgmlType::*;
-    match ty {
-        IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | IQ4_XS => IQ4_NL,
-        Q2_0 | Q2_K | Q3_K | TQ1_0 | TQ2_0 => Q4_0,
-        Q4_K => Q5_0,
-        Q5_K => Q5_1,
-        Q6_K => Q8_0,
-        _ => F16,
-    }
-}
-
-/// The scheme of a ggml type, with the options of `like`.
-fn scheme_of(ty: GgmlType, like: &Scheme) -> Scheme {
-    // The names of ggml's types are schemes; a test goes through every fallback.
-    GgmlFormat::find(ty.name()).map_or_else(|| like.clone(), |format| like.in_ggml(format))
 }
 
 /// Whether ggml can quantize to a type, asked with one block of zeros.
@@ -367,19 +338,5 @@ impl Rewrite<'_> {
             (asked != done).then(|| format!("{name}: {asked} -> {done}"))
         };
         self.edits.iter().filter_map(of).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fallback_is_a_scheme() {
-        for &ty in GgmlType::ALL {
-            let fallback = fallback_of(ty);
-            let scheme = scheme_of(fallback, &Scheme::identity());
-            assert_eq!(scheme.ggml_format().and_then(|f| GgmlType::from_name(f.name)), Some(fallback), "{ty}");
-        }
     }
 }

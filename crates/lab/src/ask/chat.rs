@@ -79,6 +79,7 @@ pub fn chat(
         model: variant.name.clone(),
         arm: variant.base.arm,
         apply: variant.applied(),
+        fallbacks: variant.fallbacks.clone(),
         sampling: request.sampling,
         max_tokens: request.max_tokens,
         n_ctx: settings.n_ctx,

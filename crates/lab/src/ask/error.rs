@@ -123,6 +123,8 @@ pub enum AskError {
         model: String,
         /// Which tensor, and why.
         source: Box<FakeQuantError>,
+        /// The scheme that fits the tensor's rows, where their length is the reason.
+        fallback: Option<String>,
     },
     /// Something was asked for that makes sense of a variant only, and no scheme is applied.
     #[error("{0} needs a scheme to apply, and none is given")]

@@ -78,6 +78,7 @@ pub fn eval(
         arch: session.info.arch.clone(),
         arm: variant.base.arm,
         apply: variant.applied(),
+        fallbacks: variant.fallbacks.clone(),
         text: request.corpus.name.clone(),
         text_bytes: request.corpus.text.len(),
         engine: settings,

@@ -97,6 +97,7 @@ pub fn sweep(
         arch: session.info.arch.clone(),
         arm: base.arm,
         apply: variant.applied(),
+        fallbacks: variant.fallbacks.clone(),
         text: request.corpus.name.clone(),
         text_bytes: request.corpus.text.len(),
         engine: settings,

@@ -147,6 +147,7 @@ pub fn task(
             arch: session.info.arch.clone(),
             arm: variant.base.arm,
             apply: variant.applied(),
+            fallbacks: variant.fallbacks.clone(),
             limit: request.limit,
             engine: settings,
             n_threads: session.info.n_threads,

@@ -5,8 +5,10 @@ use super::{AskEvent, Hear};
 use crate::judge::evidence::{EvidenceError, References, derive};
 use crate::plan::reference::reference;
 use files::Model;
+use files::fallback;
 use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
 use numerics::{BlockCodec, TensorShape};
+use record::answer::SchemeFallback;
 use record::store::CellSamples;
 use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Extent, Place, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
@@ -22,6 +24,9 @@ pub struct VariantRequest {
     pub applies: Vec<Apply>,
     /// Narrows every application to these layers.
     pub layers: Option<LayerSet>,
+    /// Whether a tensor whose rows are not whole blocks of a ggml type is quantized in the type that llama-quantize falls
+    /// back to. Otherwise the question is refused.
+    pub allow_fallback: bool,
     /// The kernels.
     pub arm: Arm,
 }
@@ -41,7 +46,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// The settings that the engine is pinned to.
-    pub(super) fn settings(&self) -> EngineSettings {
+    pub fn settings(&self) -> EngineSettings {
         EngineSettings { n_gpu_layers: self.n_gpu_layers, ..EngineSettings::pinned(self.n_ctx) }
     }
 }
@@ -61,6 +66,8 @@ pub(super) struct Variant {
     pub(super) applies: Vec<Apply>,
     /// What they are in this model; empty for the untouched model.
     pub(super) edits: Vec<Edit>,
+    /// The edits whose scheme stands in for the one that was asked for.
+    pub(super) fallbacks: Vec<SchemeFallback>,
     /// The files that schemes name, for the worker to read.
     pub(super) files: Vec<SchemeFilePath>,
     /// The reference.
@@ -83,12 +90,29 @@ impl Variant {
             applies = applies.iter().map(|apply| apply.narrowed(layers)).collect();
         }
         let model = Model::open_to_score(&request.model)?;
-        let found = select::edits_by_apply(&applies, &model.ids)
+        let mut found = select::edits_by_apply(&applies, &model.ids)
             .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
-        for (edit, apply) in found.iter().filter(|(edit, _)| edit.place != Place::Activation) {
+        let mut fallbacks = Vec::new();
+        for (edit, apply) in found.iter_mut().filter(|(edit, _)| edit.place != Place::Activation) {
             let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
-            let fits = apply.scheme.fits(&id.name, TensorShape::of(&id.ne), codec);
-            fits.map_err(|source| AskError::Unfit { model: model.shown(), source: Box::new(source) })?;
+            let shape = TensorShape::of(&id.ne);
+            let realised = fallback::scheme_for_rows(&apply.scheme, shape.n_per_row as u64);
+            let is_fallback = realised != apply.scheme;
+            if is_fallback && request.allow_fallback {
+                edit.scheme = realised.to_string();
+                fallbacks.push(SchemeFallback {
+                    name: edit.tensor.clone(),
+                    place: edit.place,
+                    scheme_requested: apply.scheme.to_string(),
+                    scheme_realised: edit.scheme.clone(),
+                });
+            }
+            let scheme = if request.allow_fallback { &realised } else { &apply.scheme };
+            scheme.fits(&id.name, shape, codec).map_err(|source| AskError::Unfit {
+                model: model.shown(),
+                source: Box::new(source),
+                fallback: is_fallback.then(|| realised.to_string()),
+            })?;
         }
         let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
         let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));
@@ -100,6 +124,7 @@ impl Variant {
             tensors: model.ids,
             applies,
             edits,
+            fallbacks,
             base,
         })
     }
@@ -200,6 +225,7 @@ mod tests {
             tensors: Vec::new(),
             applies: ["ffn_norm=bf16", "attn_q=int8@row"].map(|text| text.parse().expect(text)).to_vec(),
             edits: vec![Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32)],
+            fallbacks: Vec::new(),
             files: Vec::new(),
             base: Base { arm: Arm::Exact, carried: Vec::new() },
         };

@@ -219,10 +219,19 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// The scheme as it quantizes a tensor. How long the rows of a graph node are is not known yet.
+    fn realised(&self, scheme: &Scheme, tensor: &str, place: Place) -> Scheme {
+        let is_it = |id: &&TensorId| place != Place::Activation && id.name == tensor;
+        let n_per_row = self.target.tensors.iter().find(is_it).and_then(|id| id.ne.first());
+        n_per_row.map_or_else(|| scheme.clone(), |&n| self.plan.realised(scheme, n))
+    }
+
     fn cell(&self, stage: &Stage, draft: Draft<'_>) -> Cell {
         let Draft { role, base, scheme, carrier, edited, covers, n_windows } = draft;
-        let scheme = scheme.to_string();
-        let edit = |(tensor, place): (String, Place)| Edit { place, ..Edit::of_weight(tensor, &scheme, carrier) };
+        let edit = |(tensor, place): (String, Place)| {
+            let scheme = self.realised(&scheme, &tensor, place).to_string();
+            Edit { place, ..Edit::of_weight(tensor, scheme, carrier) }
+        };
         let edits: Vec<Edit> = edited.into_iter().map(edit).collect();
         let (selector, layers) = match covers {
             Covers::All => (self.plan.target.clone(), self.layers.clone()),
@@ -236,7 +245,7 @@ impl<'a> Expansion<'a> {
             extent: stage.cells.extent(),
             role,
             target: selector.to_string(),
-            scheme,
+            scheme: scheme.to_string(),
             layers,
             base,
             edits,
@@ -335,6 +344,26 @@ mod tests {
         assert_eq!(base, keys(&threads, "f32", "engine"));
         // The middle layer is one cell in two stages; nothing else is shared.
         assert_eq!(base.len() + 1, cells_of(&plan(), "f32", 3, "engine").len());
+    }
+
+    #[test]
+    fn a_scheme_that_stands_in_for_another_is_part_of_the_key() {
+        let mut plan = plan();
+        plan.scheme = "q4_k".parse().expect("a scheme");
+        let schemes = |plan: &Plan| -> BTreeSet<(String, String)> {
+            let cells = cells_of(plan, "f32", 1, "engine").into_iter().filter(|cell| cell.role == Role::Variant);
+            cells.map(|cell| (cell.scheme, cell.edits[0].scheme.clone())).collect()
+        };
+        let keys = |plan: &Plan| -> BTreeSet<String> {
+            let cells = cells_of(plan, "f32", 1, "engine").into_iter().filter(|cell| cell.role == Role::Variant);
+            cells.map(|cell| cell.key).collect()
+        };
+        let (asked, before) = (schemes(&plan), keys(&plan));
+        assert_eq!(asked, [("q4_k".into(), "q4_k".into())].into());
+        plan.allow_fallback = true;
+        // Rows of eight values are whole blocks of no type but the plain floats.
+        assert_eq!(schemes(&plan), [("q4_k".into(), "ggml:f16".into())].into());
+        assert!(keys(&plan).is_disjoint(&before));
     }
 
     #[test]

@@ -14,10 +14,11 @@
 //! | [`cells`] | the cells of a plan on one model |
 
 use eval::EngineSettings;
+use files::fallback;
 use numerics::Scheme;
 use record::{Arm, Question};
 use resolve::Numbers;
-use select::{Apply, ApplyError, Selector};
+use select::{Apply, ApplyError, LayerSet, Selector};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -116,6 +117,11 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// The stages in their order.
     pub stages: Vec<Stage>,
+    /// The layers that the question was narrowed to by [`Plan::narrow`]; target and parts are narrowed already.
+    pub layers: Option<LayerSet>,
+    /// Whether a tensor whose rows are not whole blocks of a ggml type is quantized in the type that llama-quantize falls
+    /// back to. Otherwise such a plan is refused.
+    pub allow_fallback: bool,
     /// Worker threads, 0 for one per core. Results do not depend on them.
     pub n_threads: usize,
     /// The main memory that a worker may use, bytes; `None` sets no limit. Results do not depend on it.
@@ -167,17 +173,58 @@ impl Plan {
             settings: EngineSettings::pinned(DEFAULT_N_CTX),
             arms: vec![Arm::Exact, Arm::Native],
             stages: resolve::method(),
+            layers: None,
+            allow_fallback: false,
             n_threads: 0,
             max_memory_bytes: None,
         }
     }
 
-    /// The argument of `assay run` that asks this again; files stand without their folders.
-    pub fn as_typed(&self) -> String {
-        match PRESETS.iter().any(|preset| preset.name == self.name) {
-            true => self.name.clone(),
-            false => format!("{}={}", self.target, self.scheme.with_file_shown(|name| file_name(name).to_owned())),
+    /// Asks the question of these layers only.
+    pub fn narrow(&mut self, layers: LayerSet) {
+        self.target = self.target.narrowed(&layers);
+        for part in &mut self.parts {
+            *part = part.narrowed(&layers);
         }
+        self.question = format!("{} (layers {layers} only)", self.question);
+        self.layers = Some(layers);
+    }
+
+    /// Draws as many jitters as before from seeds that begin with this one.
+    pub fn seed(&mut self, first: u64) {
+        for (seed, n) in self.jitter_seeds.iter_mut().zip(0..) {
+            *seed = first.wrapping_add(n);
+        }
+    }
+
+    /// The words behind `assay run` that ask this again of the same models, text and windows; files stand without their
+    /// folders.
+    pub fn as_typed(&self) -> Vec<String> {
+        let mut words = match PRESETS.iter().any(|preset| preset.name == self.name) {
+            true => vec![self.name.clone()],
+            false => {
+                let scheme = self.scheme.with_file_shown(|name| file_name(name).to_owned());
+                vec!["--apply".into(), format!("{}={scheme}", self.target)]
+            }
+        };
+        if let Some(layers) = &self.layers {
+            words.extend(["--layers".into(), layers.to_string()]);
+        }
+        if let [arm] = self.arms.as_slice() {
+            words.extend(["--arm".into(), arm.name().into()]);
+        }
+        if let Some(first) = self.jitter_seeds.first().filter(|_| self.jitter_seeds != DEFAULT_JITTER_SEEDS) {
+            words.extend(["--seed".into(), first.to_string()]);
+        }
+        if self.allow_fallback {
+            words.push("--allow-fallback".into());
+        }
+        words
+    }
+
+    /// The scheme as it quantizes rows of that many values: the one that stands in for it, if the plan allows one.
+    pub(crate) fn realised(&self, scheme: &Scheme, n_per_row: u64) -> Scheme {
+        if self.allow_fallback { fallback::scheme_for_rows(scheme, n_per_row) } else { scheme.clone() }
     }
 
     /// The jitter of that seed for this target. It keeps the values that the question keeps.
@@ -242,15 +289,33 @@ mod tests {
         let apply: Apply = "ffn_norm=bf16:nonfinite=keep".parse().expect("an application");
         let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
         plan.check().expect("a plan");
-        assert_eq!(plan.as_typed(), "ffn_norm=bf16:nonfinite=keep");
+        assert_eq!(plan.as_typed(), ["--apply", "ffn_norm=bf16:nonfinite=keep"]);
         assert_eq!(plan.positive.to_string(), "zero:nonfinite=keep");
         assert_eq!(plan.jitter(2).to_string(), "jitter:seed=2:nonfinite=keep");
         assert!(plan.question.contains("ffn_norm is held in bf16:nonfinite=keep"));
         let apply: Apply = "attn_q=iq2_xs:imatrix=some/where/im.gguf".parse().expect("an application");
         let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
-        assert_eq!(plan.as_typed(), "attn_q=iq2_xs:imatrix=im.gguf");
+        assert_eq!(plan.as_typed(), ["--apply", "attn_q=iq2_xs:imatrix=im.gguf"]);
         let preset = Plan::preset("ffn-norm-bf16", vec![], corpus()).expect("preset");
-        assert_eq!((preset.as_typed().as_str(), preset.positive.to_string().as_str()), ("ffn-norm-bf16", "zero"));
+        assert_eq!(preset.as_typed(), ["ffn-norm-bf16"]);
+        assert_eq!(preset.positive.to_string(), "zero");
+    }
+
+    #[test]
+    fn what_narrows_a_preset_is_part_of_the_question_and_typed_again() {
+        let mut plan = Plan::preset("attention-int8", vec!["m.gguf".into()], corpus()).expect("preset");
+        plan.narrow(LayerSet::parse("0,3-5").expect("layers"));
+        plan.seed(7);
+        plan.arms = vec![Arm::Native];
+        plan.allow_fallback = true;
+        plan.check().expect("a plan");
+        assert_eq!(plan.target.to_string(), "attn_q[layers=0,3-5],attn_k[layers=0,3-5],attn_v[layers=0,3-5]");
+        assert!(plan.question.ends_with("? (layers 0,3-5 only)"), "{}", plan.question);
+        assert_eq!(plan.jitter_seeds, [7, 8, 9]);
+        let typed = ["attention-int8", "--layers", "0,3-5", "--arm", "native", "--seed", "7", "--allow-fallback"];
+        assert_eq!(plan.as_typed(), typed);
+        plan.seed(u64::MAX);
+        plan.check().expect("seeds that differ");
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Numbers<'_> {
         for (key, n) in [("windows.chunks", self.chunks), ("windows.layer_chunks", self.layer_chunks)] {
             if n == 0 {
                 let hint = "leave --chunks out for the default of 16";
-                wrong(key.into(), "the number of chunks".into(), "0".into(), "at least 1", hint);
+                wrong(key.into(), "the number of windows".into(), "0".into(), "at least 1", hint);
             }
         }
         let is_twice = self.arms.len() > 1 && self.arms[0] == self.arms[1];
@@ -175,6 +175,8 @@ impl Check<'_> {
             settings: EngineSettings::pinned(n_ctx),
             arms,
             stages,
+            layers: None,
+            allow_fallback: false,
             n_threads: 0,
             max_memory_bytes: None,
         })

@@ -43,6 +43,7 @@ impl Ended<'_> {
             precision: census.precision.clone(),
             census: census.rows.clone(),
             census_nodes: census.n_nodes,
+            census_fallbacks: census.fallbacks.clone(),
             census_summary: None,
             cells,
             controls,

@@ -74,6 +74,7 @@ impl Plan {
             layer_chunks: self.layer_chunks,
             jitter_seeds: self.jitter_seeds.clone(),
             stages: resolve::unless_method(&self.stages),
+            allow_fallback: self.allow_fallback,
             settings: self.settings.clone(),
             corpus: CorpusRecord {
                 name: self.corpus.name.clone(),
@@ -162,7 +163,8 @@ fn open_once(
 
 /// The command that repeats the run. Files stand without their folders; a hash tells files of one name apart.
 pub(super) fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
-    let mut words = vec!["assay".to_string(), "run".into(), quoted(&plan.as_typed())];
+    let mut words = vec!["assay".to_string(), "run".into()];
+    words.extend(plan.as_typed().iter().map(|word| quoted(word)));
     words.extend(identity.model_names().iter().map(|name| quoted(name)));
     let n_ctx = plan.settings.n_ctx;
     words.push(format!("--ctx {n_ctx} --chunks {chunks} --layer-chunks {}", plan.layer_chunks.min(chunks)));

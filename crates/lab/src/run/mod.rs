@@ -199,7 +199,7 @@ pub fn run(
     for (index, model) in models.iter().enumerate() {
         let Some((bench, later)) = benches[index..].split_first_mut() else { continue };
         let (census, question) = (&censuses[index], &identity.question);
-        let summary = census_of(&census.rows, census.n_nodes, &question.target, &question.scheme);
+        let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;

@@ -1,6 +1,7 @@
 //! A model as its file has it: identity, tensors, the target's census, and what schemes would change.
 
 use crate::plan::Plan;
+use files::fallback;
 use files::pieces::ValuesError;
 use files::{Held, Model, OpenError, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
@@ -57,7 +58,7 @@ pub enum ModelFileError {
     /// NaN or infinity in the target.
     #[error(
         "{}: tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
-         hint: `assay run '{again}' MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
+         hint: `assay run --apply '{again}' MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
         .path.display()
     )]
     Nonfinite {
@@ -86,7 +87,9 @@ pub enum ModelFileError {
         /// File.
         path: PathBuf,
         /// Why.
-        source: FakeQuantError,
+        source: Box<FakeQuantError>,
+        /// The scheme that fits the tensor's rows, where their length is the reason.
+        fallback: Option<String>,
     },
 }
 
@@ -119,6 +122,8 @@ pub struct Census {
     pub precision: Vec<TensorPrecision>,
     /// The number of graph nodes in the target, whose values are computed.
     pub n_nodes: usize,
+    /// The schemes that stand in for the question's where its rows do not fit, each with the number of tensors.
+    pub fallbacks: Vec<(String, usize)>,
     by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
 }
 
@@ -192,6 +197,7 @@ impl ModelFile {
 
         let mut census = Census::default();
         let mut nodes = 0;
+        let mut fallbacks: BTreeMap<String, usize> = BTreeMap::new();
         for target in &self.target {
             let Target::Weight(index, _) = *target else {
                 nodes += 1;
@@ -205,11 +211,17 @@ impl ModelFile {
                     let again = format!("{}={}", plan.target, plan.scheme.clone().with_nonfinite(Nonfinite::Keep));
                     ModelFileError::Nonfinite { path: self.path.clone(), tensor, index, value, again }
                 }
-                source => ModelFileError::Scheme { path: self.path.clone(), source },
+                source => {
+                    let fallback = fallback::scheme_for_rows(&plan.scheme, tensor.n_per_row());
+                    let fallback = (fallback != plan.scheme).then(|| fallback.to_string());
+                    ModelFileError::Scheme { path: self.path.clone(), source: Box::new(source), fallback }
+                }
             };
-            plan.scheme.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
+            let realised = plan.realised(&plan.scheme, tensor.n_per_row());
+            realised.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
             for scheme in &schemes {
-                let prediction = lineage::predict(scheme, &values, &context, codec).map_err(refused)?;
+                let realised = plan.realised(scheme, tensor.n_per_row());
+                let prediction = lineage::predict(&realised, &values, &context, codec).map_err(refused)?;
                 census
                     .by_scheme
                     .entry(scheme.to_string())
@@ -218,6 +230,12 @@ impl ModelFile {
             }
             let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
             let found = lineage::census(&values, stored);
+            let mut note = found.note();
+            if realised != plan.scheme {
+                *fallbacks.entry(realised.to_string()).or_default() += 1;
+                let separator = if note.is_empty() { "" } else { "; " };
+                note += &format!("{separator}{realised} stands in for {question}");
+            }
             census.rows.push(CensusRow {
                 name: tensor.name.clone(),
                 ty: tensor.ty.name().into(),
@@ -226,11 +244,12 @@ impl ModelFile {
                 evidence_bits: found.evidence_bits,
                 on_grid: found.on_grid,
                 predicted: Some(census.predicted(&question, std::iter::once(tensor.name.as_str()))),
-                note: found.note(),
+                note,
             });
         }
         census.precision = self.precision(codec)?;
         census.n_nodes = nodes;
+        census.fallbacks = fallbacks.into_iter().collect();
         Ok(census)
     }
 

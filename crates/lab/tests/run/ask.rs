@@ -35,7 +35,13 @@ fn asked<T>(
     let room = Room::new();
     drop(room.plan(Norms::OnePlus));
     let applies = applies.iter().map(|text| text.parse().expect(text)).collect();
-    let variant = VariantRequest { model: room.run_dir("model.gguf"), applies, layers: None, arm: Arm::Exact };
+    let variant = VariantRequest {
+        model: room.run_dir("model.gguf"),
+        applies,
+        layers: None,
+        allow_fallback: false,
+        arm: Arm::Exact,
+    };
     let workers = Workers::new(faults);
     let (mut events, mut progress) = (Vec::new(), None);
     let mut hear = |event: AskEvent<'_>| {

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`CensusAnswer`].
-pub const CENSUS_FORMAT: u32 = 1;
+pub const CENSUS_FORMAT: u32 = 2;
 
 /// What the values of a file's tensors say about their precision and origin, and what schemes would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

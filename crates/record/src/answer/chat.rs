@@ -1,11 +1,12 @@
 //! The answer of `assay chat`.
 
+use super::SchemeFallback;
 use crate::{Arm, Sampling, Token};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`ChatAnswer`].
-pub const CHAT_FORMAT: u32 = 1;
+pub const CHAT_FORMAT: u32 = 2;
 
 /// What the model replied to prompts, and a variant beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct ChatAnswer {
     pub arm: Arm,
     /// What was applied, `SELECTOR=SCHEME` each.
     pub apply: Vec<String>,
+    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<SchemeFallback>,
     /// How tokens were chosen.
     pub sampling: Sampling,
     /// The length at which a reply was cut, tokens.

@@ -9,6 +9,7 @@ mod chat;
 mod checks;
 mod diff;
 mod eval;
+mod fallback;
 pub mod float;
 mod inspect;
 mod listings;
@@ -27,6 +28,7 @@ pub use checks::{
 };
 pub use diff::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
 pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
+pub use fallback::SchemeFallback;
 pub use inspect::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType};
 pub use listings::{
     ActivationMatches, GgmlScheme, SCHEMES_FORMAT, SELECTORS_FORMAT, SchemeFormat, SchemesAnswer, SelectorMatches,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`QuantizeAnswer`].
-pub const QUANTIZE_FORMAT: u32 = 1;
+pub const QUANTIZE_FORMAT: u32 = 2;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! The answer of `assay sweep`.
 
+use super::SchemeFallback;
 use crate::{AllValues, Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,9 @@ pub struct SweepSettings {
     pub arm: Arm,
     /// What was applied to each layer, `SELECTOR=SCHEME` each.
     pub apply: Vec<String>,
+    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<SchemeFallback>,
     /// The name of the text.
     pub text: String,
     /// The length of the text in bytes.

@@ -1,11 +1,12 @@
 //! The answer of `assay task`.
 
+use super::SchemeFallback;
 use crate::{Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`TaskAnswer`].
-pub const TASK_FORMAT: u32 = 1;
+pub const TASK_FORMAT: u32 = 2;
 
 /// Scores on multiple-choice tasks, and beside a variant how they differ from the reference's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +75,9 @@ pub struct TaskSettings {
     pub arm: Arm,
     /// What was applied, `SELECTOR=SCHEME` each.
     pub apply: Vec<String>,
+    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<SchemeFallback>,
     /// The largest number of tasks that were taken from a file.
     pub limit: usize,
     /// The pinned settings of the engine.

@@ -46,6 +46,9 @@ pub struct RunIdentity {
     /// The stages, where they are not those of the presets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<PlanStage>,
+    /// Whether other ggml types stand in for types whose blocks do not divide a tensor's rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_fallback: bool,
     /// Pinned settings.
     pub settings: EngineSettings,
     /// The text.

@@ -1,31 +1,36 @@
 //! Text for a terminal.
 
 use super::push_code;
-use crate::invisible::is_dangerous;
+use crate::invisible::{is_dangerous, selects_form};
 use std::fmt::Write as _;
 
 /// Text with everything that could steer a terminal or mislead a reader written out.
 ///
 /// Control characters (so also escape sequences such as OSC) and invisible characters become `\n`, `\t`, `\r` or
-/// `\u{1b}`; bytes that are not UTF-8 become `\xff`; a backslash is doubled, so the result can be read back.
+/// `\u{1b}`; bytes that are not UTF-8 become `\xff`; a backslash is doubled, so the result can be read back. A variation
+/// selector stays where it is drawn ([`selects_form`]): replies of models are full of them.
 ///
 /// ```
 /// assert_eq!(words::escape_terminal("\u{1b}[31mred"), "\\u{1b}[31mred");
 /// assert_eq!(words::escape_terminal(b"a\xff"), "a\\xff");
+/// assert_eq!(words::escape_terminal("I ❤\u{fe0f} q4_0\u{fe0f}"), "I ❤\u{fe0f} q4_0\\u{fe0f}");
 /// ```
 pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
     let bytes = text.as_ref();
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
+        let mut before = '\0';
+        let mut chars = chunk.valid().chars().peekable();
+        while let Some(c) = chars.next() {
             match c {
                 '\\' => out.push_str("\\\\"),
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
                 '\t' => out.push_str("\\t"),
-                c if is_dangerous(c) => push_code(&mut out, c),
+                c if is_dangerous(c) && !selects_form(before, c, chars.peek().copied()) => push_code(&mut out, c),
                 c => out.push(c),
             }
+            before = c;
         }
         for byte in chunk.invalid() {
             // Writing to a String cannot fail.
@@ -68,6 +73,15 @@ mod tests {
     fn what_misleads_a_reader_is_written_out() {
         assert_eq!(escape_terminal("abc\u{202e}fdp.exe"), "abc\\u{202e}fdp.exe");
         assert_eq!(escape_terminal("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+    }
+
+    #[test]
+    fn a_variation_selector_stays_behind_the_emoji_that_it_applies_to() {
+        for text in ["❤\u{fe0f}", "✔\u{fe0e} done", "1\u{fe0f}\u{20e3}"] {
+            assert_eq!(escape_terminal(text), text);
+        }
+        assert_eq!(escape_terminal("blk.1\u{fe0f}.x"), "blk.1\\u{fe0f}.x");
+        assert_eq!(escape_terminal("❤\u{fe0f}\u{fe0f}\u{200d}"), "❤\u{fe0f}\\u{fe0f}\\u{200d}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl<W: Write> Worker<'_, W> {
         chunks: &[usize],
     ) -> Result<(), JobError> {
         if let Some(chunk) = chunks.iter().find(|&&chunk| chunk >= loaded.windows.len()) {
-            return Err(report_impossible(format!("chunk {chunk}: the text has {} windows", loaded.windows.len())));
+            return Err(report_impossible(format!("window {chunk}: the text has {} windows", loaded.windows.len())));
         }
         let layers: Vec<(usize, String)> = (0..loaded.engine.info().n_layer)
             .map(|layer| (layer, format!("kq_soft_max-{layer}")))

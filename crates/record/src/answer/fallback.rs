@@ -1,0 +1,18 @@
+//! Schemes that stand in for others in an answer.
+
+use crate::Place;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A tensor whose rows are not whole blocks of the ggml type that was asked for, so that another scheme quantized it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemeFallback {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// Where the scheme acts on it.
+    pub place: Place,
+    /// The scheme that was asked for.
+    pub scheme_requested: String,
+    /// The scheme that was applied.
+    pub scheme_realised: String,
+}
