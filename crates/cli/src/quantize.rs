@@ -1,5 +1,6 @@
 //! `assay quantize IN OUT`: a new file with some tensors quantized in a scheme.
 
+use crate::advice;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, to_stderr};
 use crate::progress::Progress;
@@ -34,7 +35,7 @@ pub struct QuantizeArgs {
     layers: Option<String>,
     /// The type that stores the quantized values: f32 is exact for every scheme, keep is each tensor's own type, and another
     /// ggml type such as q4_0 makes the file smaller
-    #[arg(long, value_name = "f32|keep|TYPE", default_value = "f32")]
+    #[arg(long, value_name = "f32|keep|TYPE", default_value = "f32", value_parser = advice::parsed::<FileCarrier>)]
     carrier: FileCarrier,
     /// Where rows are not whole blocks of a type, use the type that llama-quantize falls back to
     #[arg(long)]

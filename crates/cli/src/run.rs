@@ -1,19 +1,19 @@
 //! `assay run PRESET MODEL…`: a question, asked of some models with all its controls.
 
+use crate::advice;
 use crate::corpus;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::settings::SettingsArgs;
 use crate::worker;
-use anyhow::anyhow;
 use files::SchemeFiles;
 use lab::{Plan, RunError};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
 use record::{Arm, ControlRecord, Extent, RunEvent, RunRecord, store};
 use select::Apply;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
 
@@ -42,8 +42,8 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     let prepared = lab::prepare(plan, &llama::build()).map_err(failure)?;
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
     if dir.exists() && !dir.is_dir() {
-        let shown = shown(&dir);
-        return Err(anyhow!("{shown}: is a file, wanted a folder for the run\nhint: choose another --out").into());
+        let why = format!("{}: is a file, wanted a folder for the run", shown(&dir));
+        return Err(Failure::input(why, "choose another --out"));
     }
 
     let mut display = Display {
@@ -51,6 +51,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
         dir: &dir,
         progress: Progress::new("starting", output.quiet()),
         memory: BTreeMap::new(),
+        advised: BTreeSet::new(),
     };
     let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
         .map_err(failure)?;
@@ -104,7 +105,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
 
 fn failure(error: RunError) -> Failure {
     let exit = if error.exit_code() == 2 { Exit::BadInput } else { Exit::Engine };
-    Failure { exit, error: error.into() }
+    Failure { exit, hint: advice::of(&error), error: error.into() }
 }
 
 /// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.
@@ -141,6 +142,8 @@ struct Display<'a> {
     progress: Progress,
     /// The most that was said to be needed, by model and arm.
     memory: BTreeMap<(String, Arm), u64>,
+    /// The advice that was given already.
+    advised: BTreeSet<String>,
 }
 
 impl Display<'_> {
@@ -181,9 +184,15 @@ impl Display<'_> {
                 self.progress.say(&format!("{}: {}", model(name), escape_terminal(text)));
             }
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
-            RunEvent::CellFailed { model: name, target, why, .. } => {
+            RunEvent::CellFailed { model: name, target, why, hint, .. } => {
                 let why = why.lines().next().unwrap_or_default();
                 self.progress.say(&format!("{}: {target} failed: {}", model(name), escape_terminal(why)));
+                // Cells that fail together have the same advice.
+                if let Some(hint) = hint.as_ref().map(advice::words)
+                    && self.advised.insert(hint.clone())
+                {
+                    self.progress.say(&format!("hint: {}", escape_terminal(hint)));
+                }
             }
             RunEvent::WorkerDied { model: name, during, last_words, again } => {
                 let next = if *again { "trying once more" } else { "giving it up" };

@@ -8,6 +8,7 @@ use record::store::lock::PlanLock;
 use record::store::{self, Store, StoreError};
 use record::{Arm, CellRecord, Format, Role, StageName, Verdict};
 use std::path::{Path, PathBuf};
+use words::{Advice, Hint};
 
 /// The whole target in the exact arm.
 const WHOLE: &str = "afee4ac583240c6eb68c3ed16c5f7a85fef8253b427e08e9f59359f6b51aebd2";
@@ -102,8 +103,9 @@ fn says_newer<T: std::fmt::Debug>(name: &str, read: Result<T, StoreError>) {
     let error = read.expect_err("newer");
     assert!(matches!(error, StoreError::Newer { found: Format(2), known: Format(1), .. }), "{error}");
     let said = error.to_string();
-    let wanted = format!("{name}: written by a newer assay: format 2, this program knows 1\nhint: use the newer assay");
+    let wanted = format!("{name}: written by a newer assay: format 2, this program knows 1");
     assert!(said.ends_with(&wanted), "{said}");
+    assert_eq!(error.hint(), Some(Hint::words("use the newer assay")));
     assert!(error.is_input());
 }
 

@@ -3,6 +3,7 @@
 use crate::{Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use words::Hint;
 
 /// The version of [`SweepAnswer`].
 pub const SWEEP_FORMAT: u32 = 1;
@@ -58,6 +59,9 @@ pub struct SweptLayer {
     pub n: u64,
     /// Why the layer was not measured.
     pub failure: Option<String>,
+    /// What can be done about that.
+    #[serde(skip)]
+    pub advice: Option<Hint>,
 }
 
 /// What a race decided of a layer.
