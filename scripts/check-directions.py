@@ -26,7 +26,7 @@ ALLOWED = {
     "files": {"gguf", "lineage", "numerics", "record", "select", "words"},
     "eval": {"record", "stats", "words"},
     "worker": {"eval", "files", "numerics", "record", "words"},
-    "llama": {"eval", "numerics", "record"},
+    "llama": {"eval", "numerics", "record", "words"},
     # product
     "lab": {"eval", "files", "gguf", "lineage", "numerics", "record", "select", "stats", "words", "worker"},
     # above

@@ -1,9 +1,9 @@
 //! What is heard while a question is answered, in words; and what an unanswered one means for the exit code.
 
+use crate::advice;
 use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use lab::ask::{AskError, AskErrorKind, AskEvent};
-use lab::run::session_hint;
 use record::answer::SchemeFallback;
 use std::collections::BTreeMap;
 use words::{Lines, escape_terminal, plural};
@@ -56,33 +56,12 @@ pub fn fallbacks(fallbacks: &[SchemeFallback], out: &mut Lines) {
     }
 }
 
-/// Advice where the rows of a tensor are not whole blocks of a type, and this scheme fits them.
-pub fn fallback_hint(fallback: &str) -> String {
-    format!("\nhint: --allow-fallback takes {fallback} for such tensors, as llama-quantize would")
-}
-
 /// The failure that an unanswered question is: its exit code, and advice in the words of the command line.
-pub fn failed(error: AskError) -> Failure {
+pub fn failed(error: &AskError) -> Failure {
     let exit = match error.kind() {
         AskErrorKind::Input => Exit::BadInput,
         AskErrorKind::Withheld => Exit::ControlFailed,
         AskErrorKind::Engine => Exit::Engine,
     };
-    let advice = match &error {
-        AskError::NothingApplied(_) => "\nhint: add one, for example --apply ffn_norm=bf16".into(),
-        AskError::NoLayer { .. } => {
-            "\nhint: a sweep goes through the layers; `assay eval` measures tensors outside them".into()
-        }
-        AskError::Unfit { fallback: Some(fallback), .. } => fallback_hint(fallback),
-        AskError::NothingToTrace { .. } => "\nhint: leave --trace out".into(),
-        AskError::TouchedEarly { .. } => "\nhint: this is a bug in assay; please report it".into(),
-        AskError::Session(error) => session_hint(error),
-        AskError::FitsNone { hint: Some(hint), .. } => format!("\nhint: {hint}"),
-        AskError::NotARunFolder { .. } => "\nhint: name the folder that `assay run` made".into(),
-        AskError::Unfinished { dir } => {
-            format!("\nhint: assay status {dir} says how far it is; the same `assay run` goes on with it")
-        }
-        _ => String::new(),
-    };
-    Failure { exit, error: anyhow::anyhow!("{error}{advice}") }
+    Failure { exit, error: anyhow::anyhow!("{error}"), hint: advice::of_question(error) }
 }

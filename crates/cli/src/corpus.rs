@@ -1,10 +1,9 @@
 //! The text to measure on: the project's own, or a file.
 
 use crate::failure::Failure;
-use anyhow::{Context, anyhow};
 use lab::Corpus;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use words::escape_terminal;
 
@@ -25,36 +24,41 @@ pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
 /// The text of a file that was given with this option.
 pub fn read_file(path: &Path, option: &str) -> Result<Corpus, Failure> {
     let shown = escape_terminal(path.as_os_str().as_encoded_bytes());
-    let text = text_of(path, option).with_context(|| shown.clone())?;
+    let text = text_of(path, &shown, option)?;
     if text.trim().is_empty() {
         let hint = match option {
             "--text" => "leave --text out to use the built-in text".to_owned(),
             _ => format!("check the path given with {option}"),
         };
-        return Err(anyhow!("{shown}: is empty or blank, wanted text\nhint: {hint}").into());
+        return Err(Failure::input(format!("{shown}: is empty or blank, wanted text"), hint));
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(Corpus { name, text })
 }
 
-fn text_of(path: &Path, option: &str) -> anyhow::Result<String> {
+fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {
+    let cannot_be = |done: &str, error: io::Error| {
+        Failure::input(format!("{shown}: cannot be {done}: {error}"), format!("check the path given with {option}"))
+    };
     // Looked at before it is opened: opening a FIFO would wait for ever.
-    let metadata = std::fs::metadata(path);
-    let metadata = metadata.with_context(|| format!("cannot be opened\nhint: check the path given with {option}"))?;
+    let metadata = std::fs::metadata(path).map_err(|error| cannot_be("opened", error))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "directory" } else { "FIFO, device or socket" };
-        return Err(anyhow!("is a {found}, wanted a text file\nhint: save the text to a file first"));
+        let why = format!("{shown}: is a {found}, wanted a text file");
+        return Err(Failure::input(why, "save the text to a file first"));
     }
     if metadata.len() > MAX_TEXT_BYTES {
-        let found = metadata.len();
-        return Err(anyhow!("has {found} bytes, wanted at most {MAX_TEXT_BYTES}\nhint: cut the text shorter"));
+        let why = format!("{shown}: has {} bytes, wanted at most {MAX_TEXT_BYTES}", metadata.len());
+        return Err(Failure::input(why, "cut the text shorter"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_TEXT_BYTES).read_to_end(&mut bytes)?;
+    let file = File::open(path).map_err(|error| cannot_be("opened", error))?;
+    file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes).map_err(|error| cannot_be("read", error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let found = escape_terminal(&error.as_bytes()[at..=at]);
-        anyhow!("byte {at} is {found}, wanted UTF-8 text\nhint: convert the text, for example with iconv")
+        let why = format!("{shown}: byte {at} is {found}, wanted UTF-8 text");
+        Failure::input(why, "convert the text, for example with iconv")
     })
 }
 

@@ -14,5 +14,5 @@ pub fn prepare() -> Result<(), Failure> {
     let (name, value) = llama::GRAPHS_BUILT_ANEW;
     // Returns only when the program cannot be executed.
     let error = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).env(name, value).exec();
-    Err(Failure { exit: Exit::Engine, error: anyhow!("the engine's process cannot be started: {error}") })
+    Err(Failure { exit: Exit::Engine, error: anyhow!("the engine's process cannot be started: {error}"), hint: None })
 }

@@ -1,7 +1,17 @@
 //! Exit codes, and errors on their way to the user.
 
-use crate::ask;
+use crate::{advice, ask};
+use anyhow::anyhow;
+use files::{OpenError, SchemeFileError};
+use gguf::GgufError;
+use lab::PlanError;
 use lab::ask::AskError;
+use numerics::SchemeError;
+use report::ReportError;
+use select::ApplyError;
+use select::selector::SelectorError;
+use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 use words::escape_terminal;
 
@@ -29,50 +39,79 @@ impl From<Exit> for ExitCode {
 /// What a subcommand comes to.
 pub type Outcome = Result<Exit, Failure>;
 
-/// An error and the exit code it means.
+/// An error, the exit code that it means, and advice.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// The error. Lines of its text that start with `hint: ` are advice.
+    /// The error.
     pub error: anyhow::Error,
+    /// What to do about it, in the words of the command line.
+    pub hint: Option<String>,
 }
 
-/// What the user gave cannot be used, unless the error says otherwise: an unanswered question knows whose fault that is.
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        match error.into().downcast::<AskError>() {
-            Ok(unanswered) => ask::failed(unanswered),
-            Err(error) => Failure { exit: Exit::BadInput, error },
-        }
+/// What the user gave cannot be used.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure { exit: Exit::BadInput, error, hint: None }
     }
 }
 
+/// An unanswered question knows whose fault that is.
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        ask::failed(&error)
+    }
+}
+
+/// Errors that mean bad input wherever they end a command: those of other rooms come with advice of their own.
+macro_rules! bad_input {
+    (advised: $($advised:ty),+; plain: $($plain:ty),+) => {
+        $(impl From<$advised> for Failure {
+            fn from(error: $advised) -> Self {
+                let hint = advice::of(&error);
+                Failure { hint, ..Failure::from(anyhow::Error::new(error)) }
+            }
+        })+
+        $(impl From<$plain> for Failure {
+            fn from(error: $plain) -> Self {
+                Failure::from(anyhow::Error::new(error))
+            }
+        })+
+    };
+}
+
+bad_input! {
+    advised: ApplyError, SelectorError, SchemeError, SchemeFileError, PlanError, OpenError, GgufError, ReportError;
+    plain: io::Error, serde_json::Error
+}
+
 impl Failure {
-    /// One `error: …` line, then a `hint: …` line for each piece of advice.
+    /// Bad input, and what to do about it.
+    pub fn input(error: impl Display, hint: impl Into<String>) -> Failure {
+        Failure { hint: Some(hint.into()), ..Failure::from(anyhow!("{error}")) }
+    }
+
+    /// An `error: …` line, then a `hint: …` line where there is advice.
     pub fn render(&self) -> String {
+        let mut out = format!("error: {}\n", self.why());
+        if let Some(hint) = &self.hint {
+            out += &format!("hint: {}\n", safe(&hint.replace('\n', " ")));
+        }
+        out
+    }
+
+    /// The error with its causes.
+    pub fn why(&self) -> String {
         let mut said: Vec<String> = Vec::new();
-        let mut hints: Vec<String> = Vec::new();
         for cause in self.error.chain() {
-            let text = safe(&cause.to_string());
-            let (advice, words): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("hint: "));
-            let words = words.join("\n");
+            let words = safe(&cause.to_string());
             // Many errors quote their cause already.
             if !words.is_empty() && !said.iter().any(|earlier| earlier.contains(&words)) {
                 said.push(words);
             }
-            for line in advice {
-                if !hints.iter().any(|earlier| earlier == line) {
-                    hints.push(line.to_owned());
-                }
-            }
         }
-        let mut out = format!("error: {}\n", said.join(": "));
-        for hint in hints {
-            out.push_str(&hint);
-            out.push('\n');
-        }
-        out
+        said.join(": ")
     }
 }
 
@@ -86,13 +125,11 @@ fn safe(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
 
     #[test]
-    fn hints_come_last_and_nothing_is_said_twice() {
-        let error =
-            anyhow!("disk full\nhint: free some space").context("cannot write: disk full").context("saving a.json");
-        let failure = Failure::from(error);
+    fn the_hint_comes_last_and_nothing_is_said_twice() {
+        let error = anyhow!("disk full").context("cannot write: disk full").context("saving a.json");
+        let failure = Failure { hint: Some("free some space".into()), ..Failure::from(error) };
         assert_eq!(failure.render(), "error: saving a.json: cannot write: disk full\nhint: free some space\n");
         assert_eq!(failure.exit, Exit::BadInput);
     }
@@ -107,7 +144,7 @@ mod tests {
         assert!(said.starts_with("error: m.gguf: the residual stream differs after layer 1"), "{said}");
         assert!(said.ends_with("\nhint: this is a bug in assay; please report it\n"), "{said}");
         let why = "it is not finite".into();
-        assert_eq!(Failure::from(AskError::Variant { model: "m.gguf".into(), why }).exit, Exit::Engine);
+        assert_eq!(Failure::from(AskError::Variant { model: "m.gguf".into(), why, hint: None }).exit, Exit::Engine);
         assert_eq!(Failure::from(AskError::NoLayer { model: "m.gguf".into() }).exit, Exit::BadInput);
     }
 

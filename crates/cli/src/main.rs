@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `args` | the command line as clap reads it |
+//! | `advice` | the advice of other rooms, with the names of the options |
 //! | `failure` | exit codes, and how an error is shown |
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `table` | columns of text |
@@ -15,6 +16,7 @@
 //! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
+mod advice;
 mod args;
 mod ask;
 mod census;

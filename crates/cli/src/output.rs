@@ -80,7 +80,7 @@ fn unless_closed(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> 
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(e) => {
             let hint = "check the disk, or the program that the output goes to";
-            Err(anyhow::anyhow!("standard output cannot be written: {e}\nhint: {hint}").into())
+            Err(Failure::input(format!("standard output cannot be written: {e}"), hint))
         }
         Ok(()) => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! `assay quantize MODEL OUT`: a new file with some tensors quantized in a scheme.
 
+use crate::advice;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, to_stderr};
 use crate::progress::Progress;
@@ -32,7 +33,7 @@ pub struct QuantizeArgs {
     scheme: Option<String>,
     /// The type that stores the quantized values: f32 is exact for every scheme, keep is each tensor's own type, and another
     /// ggml type such as q4_0 makes the file smaller
-    #[arg(long, value_name = "f32|keep|TYPE", default_value = "f32")]
+    #[arg(long, value_name = "f32|keep|TYPE", default_value = "f32", value_parser = advice::parsed::<FileCarrier>)]
     carrier: FileCarrier,
     /// Split the output into files of at most this size, such as 2G or 500M
     #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]

@@ -1,22 +1,20 @@
 //! `assay run PRESET MODEL…` and `assay run --apply SEL=SCHEME MODEL…`: a question, asked of some models with all its
 //! controls.
 
-use crate::ask;
+use crate::advice;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
 use crate::settings::{MachineArgs, SeedArgs, TextArgs};
 use crate::worker;
-use anyhow::anyhow;
 use clap::builder::Resettable;
 use files::SchemeFiles;
-use lab::run::model_file::ModelFileError;
 use lab::{Plan, RunError};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
 use record::{Arm, ControlRecord, Extent, RunEvent, RunRecord, store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
@@ -57,8 +55,8 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     let prepared = lab::prepare(plan, &llama::build()).map_err(failure)?;
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
     if dir.exists() && !dir.is_dir() {
-        let shown = shown(&dir);
-        return Err(anyhow!("{shown}: is a file, wanted a folder for the run\nhint: choose another --out").into());
+        let why = format!("{}: is a file, wanted a folder for the run", shown(&dir));
+        return Err(Failure::input(why, "choose another --out"));
     }
 
     let mut display = Display {
@@ -66,6 +64,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
         dir: &dir,
         progress: Progress::new("starting", output.quiet()),
         memory: BTreeMap::new(),
+        advised: BTreeSet::new(),
     };
     let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
         .map_err(failure)?;
@@ -121,7 +120,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         several => {
             let hint = "join selectors that take one scheme with a comma, such as ffn_up,ffn_down=q4_0; `assay eval` takes several schemes";
             let n = several.len();
-            return Err(anyhow!("--apply is given {n} times, and a run asks one question\nhint: {hint}").into());
+            return Err(Failure::input(format!("--apply is given {n} times, and a run asks one question"), hint));
         }
     };
     let conditions = args.machine.conditions();
@@ -142,19 +141,19 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
 fn preset(args: &RunArgs) -> Result<String, Failure> {
     let usage = "for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL";
     let Some(first) = &args.first else {
-        return Err(anyhow!("no question is asked, wanted a preset or --apply\nhint: {usage}").into());
+        return Err(Failure::input(format!("no question is asked, wanted a preset or --apply"), usage));
     };
     let word = escape_terminal(first.as_encoded_bytes());
     if word.contains('=') {
         let hint = format!("assay run --apply {} MODEL", words::quoted(&word));
-        return Err(anyhow!("{word}: is not a preset, and a scheme is applied with --apply\nhint: {hint}").into());
+        return Err(Failure::input(format!("{word}: is not a preset, and a scheme is applied with --apply"), hint));
     }
     let is_preset = lab::plan::PRESETS.iter().any(|preset| first == preset.name);
     if !is_preset && (args.others.is_empty() || Path::new(first).exists()) {
-        return Err(anyhow!("{word}: is not a preset, and no --apply asks a question\nhint: {usage}").into());
+        return Err(Failure::input(format!("{word}: is not a preset, and no --apply asks a question"), usage));
     }
     if args.others.is_empty() {
-        return Err(anyhow!("{word} is asked of no model\nhint: assay run {word} MODEL").into());
+        return Err(Failure::input(format!("{word} is asked of no model"), format!("assay run {word} MODEL")));
     }
     Ok(first.to_string_lossy().into_owned())
 }
@@ -162,29 +161,21 @@ fn preset(args: &RunArgs) -> Result<String, Failure> {
 /// Where a scheme is applied, every word is a model; a preset would be a second question.
 fn require_no_preset(models: &[PathBuf]) -> Result<(), Failure> {
     let Some(first) = models.first() else {
-        return Err(anyhow!("--apply is asked of no model\nhint: assay run --apply SEL=SCHEME MODEL").into());
+        return Err(Failure::input("--apply is asked of no model", "assay run --apply SEL=SCHEME MODEL"));
     };
     match lab::plan::PRESETS.iter().find(|preset| first.as_os_str() == preset.name) {
         None => Ok(()),
         Some(preset) => {
             let name = preset.name;
             let hint = format!("leave one of the two out; a model of that name is ./{name}");
-            Err(anyhow!("{name} and --apply are two questions, and a run asks one\nhint: {hint}").into())
+            Err(Failure::input(format!("{name} and --apply are two questions, and a run asks one"), hint))
         }
     }
 }
 
 fn failure(error: RunError) -> Failure {
     let exit = if error.exit_code() == 2 { Exit::BadInput } else { Exit::Engine };
-    let fallback = match &error {
-        RunError::Model(error) => match &**error {
-            ModelFileError::Scheme { fallback: Some(fallback), .. } => ask::fallback_hint(fallback),
-            _ => String::new(),
-        },
-        _ => String::new(),
-    };
-    let error = if fallback.is_empty() { error.into() } else { anyhow!("{error}{fallback}") };
-    Failure { exit, error }
+    Failure { exit, hint: advice::of(&error), error: error.into() }
 }
 
 /// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.
@@ -221,6 +212,8 @@ struct Display<'a> {
     progress: Progress,
     /// The most that was said to be needed, by model and arm.
     memory: BTreeMap<(String, Arm), u64>,
+    /// The advice that was given already.
+    advised: BTreeSet<String>,
 }
 
 impl Display<'_> {
@@ -261,9 +254,15 @@ impl Display<'_> {
                 self.progress.say(&format!("{}: {}", model(name), escape_terminal(text)));
             }
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
-            RunEvent::CellFailed { model: name, target, why, .. } => {
+            RunEvent::CellFailed { model: name, target, why, hint, .. } => {
                 let why = why.lines().next().unwrap_or_default();
                 self.progress.say(&format!("{}: {target} failed: {}", model(name), escape_terminal(why)));
+                // Cells that fail together have the same advice.
+                if let Some(hint) = hint.as_ref().map(advice::words)
+                    && self.advised.insert(hint.clone())
+                {
+                    self.progress.say(&format!("hint: {}", escape_terminal(hint)));
+                }
             }
             RunEvent::WorkerDied { model: name, during, last_words, again } => {
                 let next = if *again { "trying once more" } else { "giving it up" };

@@ -1,6 +1,7 @@
 //! `assay sweep MODEL`: one layer at a time is quantized, and the layers are ranked by KL divergence; with `--race` only
 //! for as long as it is open which are the worst.
 
+use crate::advice;
 use crate::ask;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -13,6 +14,7 @@ use lab::ask::{RaceRequest, SweepRequest};
 use llama::GgmlCodec;
 use record::answer::{LayerStanding, RaceTerms, SweepAnswer, SweptLayer};
 use select::Apply;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use words::{Lines, difference, divergence, escape_terminal, plural, share, standard_error};
 
@@ -102,6 +104,12 @@ fn text(answer: &SweepAnswer) -> String {
         if let Some(why) = &layer.failure {
             out.line(format_args!("layer {} was not measured: {}", layer.layer, escape_terminal(why)));
         }
+    }
+    // Layers that fail together have the same advice.
+    let advice: BTreeSet<String> =
+        answer.layers.iter().filter_map(|layer| layer.advice.as_ref()).map(advice::words).collect();
+    for hint in advice {
+        out.line(format_args!("hint: {}", escape_terminal(hint)));
     }
     if let Some(race) = &answer.race {
         raced(answer, race, &mut out);

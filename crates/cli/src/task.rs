@@ -8,8 +8,7 @@ use crate::progress::Progress;
 use crate::question::QuestionArgs;
 use crate::settings::MachineArgs;
 use crate::worker;
-use anyhow::anyhow;
-use lab::ask::{TaskFile, TaskKind, TaskRequest};
+use lab::ask::{TaskFile, TaskKind, TaskRequest, UnknownTask};
 use llama::GgmlCodec;
 use record::answer::{TaskAnswer, TaskScores};
 use std::path::{Path, PathBuf};
@@ -54,9 +53,10 @@ pub fn run(args: &TaskArgs, output: &Output) -> Outcome {
 fn file(text: &str) -> Result<TaskFile, Failure> {
     let (name, path) = text.split_once(':').map_or((text, None), |(name, path)| (name, Some(path)));
     let hint = "for example --tasks hellaswag:FILE";
-    let kind: TaskKind = name.parse().map_err(|error| anyhow!("--tasks: {error}\nhint: {hint}"))?;
+    let kind: TaskKind =
+        name.parse().map_err(|error: UnknownTask| Failure::input(format!("--tasks: {error}"), hint))?;
     let path = path.filter(|path| !path.is_empty());
-    let path = path.ok_or_else(|| anyhow!("--tasks: {name} has no file, wanted {name}:FILE\nhint: {hint}"))?;
+    let path = path.ok_or_else(|| Failure::input(format!("--tasks: {name} has no file, wanted {name}:FILE"), hint))?;
     Ok(TaskFile { kind, source: corpus::read_file(Path::new(path), "--tasks")? })
 }
 

@@ -11,7 +11,7 @@ mod mutants;
 mod mutants;
 
 use crate::engine_process;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::parent;
 use crate::progress::Progress;
@@ -109,7 +109,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
                 progress.at(answer.mutants.len() + 1, total);
             }
             Said::Check(check) => answer.report.add(check),
-            Said::Refused(_) => {}
+            Said::Refused { .. } => {}
         })?;
     }
     drop(progress);
@@ -124,13 +124,13 @@ fn task_on(args: &VerifyArgs, path: PathBuf, python: Option<PathBuf>) -> Task {
 }
 
 /// The Python that was named, which must have the packages, or the one on PATH if it has them.
-fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, anyhow::Error> {
+fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, Failure> {
     match &args.python {
         Some(path) => {
             let hint = "give the interpreter of an environment with numpy, ml_dtypes and gguf; without --python they are left out";
             Python::start(path)
                 .map(|python| Some((path.clone(), python)))
-                .map_err(|why| anyhow::anyhow!("--python: {}\nhint: {hint}", escape_terminal(why)))
+                .map_err(|why| Failure::input(format!("--python: {}", escape_terminal(why)), hint))
         }
         None => Ok(crate::python::on_path().and_then(|path| Some((path.clone(), Python::start(&path).ok()?)))),
     }

@@ -15,14 +15,18 @@ use worker::ProcessWorkers;
 /// Runs `assay worker`: jobs come on standard input, events go to what standard output was when the process began, until
 /// the input ends.
 pub fn run() -> Outcome {
-    let events = own_descriptor_for_events().map_err(|error| Failure { exit: Exit::Engine, error: error.into() })?;
+    let events = own_descriptor_for_events().map_err(failed)?;
     let served = ::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(events));
     match served {
         Ok(()) => Ok(Exit::Done),
         // Whoever asked has gone: there is nobody left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(error) => Err(Failure { exit: Exit::Engine, error: error.into() }),
+        Err(error) => Err(failed(error)),
     }
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure { exit: Exit::Engine, ..Failure::from(error) }
 }
 
 /// The pipe to whoever asked, under a descriptor of its own. Standard output becomes standard error: what a library prints

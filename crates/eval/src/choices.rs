@@ -5,6 +5,7 @@
 
 use crate::softmax::summarize;
 use record::Token;
+use words::{Advice, Hint};
 
 /// A context, several endings, and the index of the right one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +20,13 @@ pub struct ChoiceTask {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// The lines of the file are not whole tasks.
-    #[error(
-        "found {found} lines, wanted a multiple of 6 (context, index of the right ending, four endings)\nhint: the format is the one that llama-perplexity --hellaswag reads"
-    )]
+    #[error("found {found} lines, wanted a multiple of 6 (context, index of the right ending, four endings)")]
     Lines {
         /// Number of lines in the file.
         found: usize,
     },
     /// A label is not the index of an ending.
-    #[error(
-        "line {line}: found {found:?}, wanted the index of the right ending, 0 to 3\nhint: the format is the one that llama-perplexity --hellaswag reads"
-    )]
+    #[error("line {line}: found {found:?}, wanted the index of the right ending, 0 to 3")]
     Label {
         /// Number of the line, counted from 1.
         line: usize,
@@ -37,9 +34,7 @@ pub enum ChoiceError {
         found: String,
     },
     /// A choice has no tokens beside those that all choices share.
-    #[error(
-        "task {task}: choice {choice} has no tokens of its own after the {shared} that all share\nhint: leave the task out"
-    )]
+    #[error("task {task}: choice {choice} has no tokens of its own after the {shared} that all share")]
     NoEnding {
         /// Task, counted from 0.
         task: usize,
@@ -49,15 +44,13 @@ pub enum ChoiceError {
         shared: usize,
     },
     /// The choices do not share a first token, so there is nothing to predict from.
-    #[error(
-        "task {task}: the choices share no first token\nhint: a model without a BOS token needs choices that begin alike"
-    )]
+    #[error("task {task}: the choices share no first token")]
     NoContext {
         /// Task, counted from 0.
         task: usize,
     },
     /// A choice is longer than the context.
-    #[error("task {task}: choice {choice} has {found} tokens, wanted at most {n_ctx}\nhint: give a larger --ctx")]
+    #[error("task {task}: choice {choice} has {found} tokens, wanted at most {n_ctx}")]
     TooLong {
         /// Task, counted from 0.
         task: usize,
@@ -68,6 +61,19 @@ pub enum ChoiceError {
         /// Context length in tokens.
         n_ctx: usize,
     },
+}
+
+impl Advice for ChoiceError {
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            ChoiceError::Lines { .. } | ChoiceError::Label { .. } => {
+                Hint::words("the format is the one in which llama-perplexity reads HellaSwag tasks")
+            }
+            ChoiceError::NoEnding { .. } => Hint::words("leave the task out"),
+            ChoiceError::NoContext { .. } => Hint::words("a model without a BOS token needs choices that begin alike"),
+            ChoiceError::TooLong { .. } => Hint::LargerContext,
+        })
+    }
 }
 
 const LINES_PER_TASK: usize = 6;

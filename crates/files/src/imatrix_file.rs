@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use words::escape_terminal;
+use words::{Advice, Hint, escape_terminal};
 
 pub(crate) const WANTED: &str = "an importance matrix of llama-imatrix";
 
@@ -42,15 +42,13 @@ pub enum ImatrixFileError {
     #[error(transparent)]
     Gguf(Box<GgufError>),
     /// A GGUF file of another kind.
-    #[error("found no {missing}, wanted an importance matrix\nhint: llama-imatrix writes such files; a model is none")]
+    #[error("found no {missing}, wanted an importance matrix")]
     NotAnImatrix {
         /// Key or tensors.
         missing: &'static str,
     },
     /// One half of an entry, or one that does not fit the other.
-    #[error(
-        "entry \"{entry}\": {what}, wanted {wanted}\nhint: the file is damaged or was put together by something else; collect it again"
-    )]
+    #[error("entry \"{entry}\": {what}, wanted {wanted}")]
     Entry {
         /// Tensor, escaped.
         entry: String,
@@ -60,9 +58,7 @@ pub enum ImatrixFileError {
         wanted: &'static str,
     },
     /// A legacy file that ends too soon or goes on too long, or a number in it that cannot be.
-    #[error(
-        "byte {offset}: {what}, wanted {wanted}\nhint: neither a GGUF file nor a sound one in llama-imatrix's legacy format"
-    )]
+    #[error("byte {offset}: {what}, wanted {wanted}")]
     Legacy {
         /// Where.
         offset: usize,
@@ -72,11 +68,27 @@ pub enum ImatrixFileError {
         wanted: &'static str,
     },
     /// It cannot be held.
-    #[error("no memory for {bytes} bytes\nhint: free memory")]
+    #[error("no memory for {bytes} bytes")]
     Memory {
         /// Size.
         bytes: u64,
     },
+}
+
+impl Advice for ImatrixFileError {
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::words(match self {
+            ImatrixFileError::Gguf(error) => return error.hint(),
+            ImatrixFileError::NotAnImatrix { .. } => "pass a file written by llama-imatrix; a model has other contents",
+            ImatrixFileError::Entry { .. } => {
+                "the file is damaged or was put together by something else; collect the matrix again"
+            }
+            ImatrixFileError::Legacy { .. } => {
+                "the file is neither a GGUF file nor a sound one in llama-imatrix's legacy format"
+            }
+            ImatrixFileError::Memory { .. } => "free memory",
+        }))
+    }
 }
 
 impl From<GgufError> for ImatrixFileError {
@@ -303,8 +315,10 @@ mod tests {
         for (values, found) in
             [(&[1.0, f32::NAN][..], "value 1 is NaN"), (&[-1.0], "value 0 is -1"), (&[f32::INFINITY], "inf")]
         {
-            let error = of_legacy(&legacy(&[entry("a", 1, values)], &[])).expect_err("refused").to_string();
-            assert!(error.contains("entry \"a\"") && error.contains(found) && error.contains("\nhint: "), "{error}");
+            let error = of_legacy(&legacy(&[entry("a", 1, values)], &[])).expect_err("refused");
+            assert!(error.hint().is_some(), "{error}");
+            let error = error.to_string();
+            assert!(error.contains("entry \"a\"") && error.contains(found), "{error}");
         }
         let twice = of_legacy(&legacy(&[entry("a", 1, &[1.0]), entry("a", 1, &[1.0])], &[]));
         assert!(twice.expect_err("refused").to_string().contains("a second time"));

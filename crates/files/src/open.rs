@@ -10,7 +10,7 @@ use crate::scorable::{NotScorable, check_scorable};
 use gguf::{GgufError, GgufFile};
 use select::TensorId;
 use std::path::{Path, PathBuf};
-use words::escape_terminal;
+use words::{Advice, Hint, escape_terminal};
 
 /// An open model file and its tensors as selectors see them.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Model {
     pub ids: Vec<TensorId>,
 }
 
-/// Why a model file cannot be opened for a purpose. Displays the path, and a `hint:` line where there is advice.
+/// Why a model file cannot be opened for a purpose. Displays as one line that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file is not a sound GGUF file, or not in the byte order that is wanted.
@@ -40,6 +40,15 @@ pub enum OpenError {
 impl From<GgufError> for OpenError {
     fn from(error: GgufError) -> Self {
         OpenError::Gguf(Box::new(error))
+    }
+}
+
+impl Advice for OpenError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            OpenError::Gguf(error) => error.hint(),
+            OpenError::NotScorable { source, .. } => source.hint(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use gguf::{GgufError, GgufFile, TensorInfo};
 use numerics::{BlockCodec, CodecError};
+use words::{Advice, Hint};
 
 /// Values read at once. A multiple of every type's block, and of the parts in which differences are summed.
 pub(crate) const PIECE_VALUES: u64 = 1 << 22;
@@ -21,15 +22,23 @@ pub enum ValuesError {
         source: CodecError,
     },
     /// The memory.
-    #[error(
-        "tensor \"{tensor}\": no memory for {n} values\nhint: free memory, or choose a scheme that goes row by row"
-    )]
+    #[error("tensor \"{tensor}\": no memory for {n} values")]
     Memory {
         /// Tensor, escaped.
         tensor: String,
         /// Values at once.
         n: u64,
     },
+}
+
+impl Advice for ValuesError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            ValuesError::Gguf(error) => error.hint(),
+            ValuesError::Codec { source, .. } => source.hint(),
+            ValuesError::Memory { .. } => Some(Hint::words("free memory, or choose a scheme that works row by row")),
+        }
+    }
 }
 
 impl From<GgufError> for ValuesError {

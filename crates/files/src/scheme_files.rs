@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use words::escape_terminal;
+use words::{Advice, Hint, escape_terminal};
 
 /// Longest text of a codebook: 256 numbers and as much comment as anybody writes.
 const MAX_TABLE_BYTES: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const MAX_TABLE_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SchemeFileError {
     /// It is not there, or not a file.
-    #[error("{path}: {what}, wanted {wanted}\nhint: {hint}")]
+    #[error("{path}: {what}, wanted {wanted}")]
     Open {
         /// File, escaped.
         path: String,
@@ -50,9 +50,7 @@ pub enum SchemeFileError {
         source: CodebookTableError,
     },
     /// It is not what it was when the run was begun.
-    #[error(
-        "{path}: found {found}, wanted {wanted}: its contents have changed\nhint: put the file back, or begin anew with this one"
-    )]
+    #[error("{path}: found {found}, wanted {wanted}: its contents have changed")]
     Changed {
         /// File, escaped.
         path: String,
@@ -61,6 +59,18 @@ pub enum SchemeFileError {
         /// As it was.
         wanted: String,
     },
+}
+
+impl Advice for SchemeFileError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            SchemeFileError::Open { hint, .. } => Some(Hint::words(*hint)),
+            SchemeFileError::Gguf(error) => error.hint(),
+            SchemeFileError::Imatrix { source, .. } => source.hint(),
+            SchemeFileError::Table { source, .. } => source.hint(),
+            SchemeFileError::Changed { .. } => Some(Hint::words("put the file back, or begin anew with this one")),
+        }
+    }
 }
 
 /// Where a file that schemes name lies, and what must be in it.

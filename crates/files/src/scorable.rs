@@ -2,40 +2,44 @@
 //! anything else fails late, in its own words, or not at all.
 
 use gguf::{Array, GgufFile, Value};
+use words::{Advice, Hint};
 
 /// Why a sound file cannot be scored token by token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotScorable {
     /// The other half of a multimodal model.
-    #[error(
-        "found a multimodal projector (general.architecture \"clip\"), wanted a language model\nhint: name the language \
-         model's own file; census, quantize and diff take this one too"
-    )]
+    #[error("found a multimodal projector (general.architecture \"clip\"), wanted a language model")]
     Projector,
     /// Metadata and no weights.
-    #[error(
-        "found a vocabulary without a model (no tensors), wanted a language model\nhint: name a file with weights; files \
-         called ggml-vocab-* are for testing tokenizers"
-    )]
+    #[error("found a vocabulary without a model (no tensors), wanted a language model")]
     NoWeights,
     /// An encoder.
-    #[error(
-        "found an embedding model ({found}), wanted one that predicts the next token\nhint: perplexity and KL divergence \
-         are not defined for it; census, quantize and diff take it"
-    )]
+    #[error("found an embedding model ({found}), wanted one that predicts the next token")]
     Embedding {
         /// What says so.
         found: String,
     },
     /// Nothing to turn text into tokens with.
-    #[error(
-        "found {found}, wanted a tokenizer to measure with\nhint: use a GGUF file that carries its tokenizer; convert again \
-         with its tokenizer files beside it"
-    )]
+    #[error("found {found}, wanted a tokenizer to measure with")]
     NoTokenizer {
         /// What is there instead.
         found: &'static str,
     },
+}
+
+impl Advice for NotScorable {
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::words(match self {
+            NotScorable::Projector => "name the language model's own file; census, quantize and diff take this one too",
+            NotScorable::NoWeights => "name a file with weights; files called ggml-vocab-* are for testing tokenizers",
+            NotScorable::Embedding { .. } => {
+                "perplexity and KL divergence are not defined for it; census, quantize and diff take it"
+            }
+            NotScorable::NoTokenizer { .. } => {
+                "use a GGUF file that carries its tokenizer; convert again with its tokenizer files beside it"
+            }
+        }))
+    }
 }
 
 /// Architectures of llama.cpp that only encode.

@@ -16,11 +16,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use words::escape_terminal;
+use words::{Advice, Hint, escape_terminal};
 
-/// Why an output cannot be written. Displays with the path in front, and a `hint:` line where there is advice.
+/// Why an output cannot be written. Displays as one line with the path in front.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}{}", escape_terminal(.path.as_os_str().as_encoded_bytes()), .problem.hint())]
+#[error("{}: {problem}", escape_terminal(.path.as_os_str().as_encoded_bytes()))]
 pub struct OutputError {
     /// The file that was to be.
     pub path: PathBuf,
@@ -80,28 +80,35 @@ pub enum OutputProblem {
     /// The finished file has its name, but the folder could not be put on the disk.
     #[error("is there and complete, but its folder cannot be put on the disk: {0}")]
     Folder(#[source] io::Error),
-    /// What was written would not be read: a fault of the writer.
+    /// What was written would not be read: a bug of the writer.
     #[error("what was written is no sound GGUF file: {0}; nothing is left behind")]
     Malformed(Problem),
 }
 
-impl OutputProblem {
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::IsInput { .. } => "\nhint: give the output another name; a model is never changed in place",
-            Self::Exists => "\nhint: choose another name, or replace the file with --force",
-            Self::NotAFile { .. } | Self::NoName => "\nhint: name a .gguf file that does not exist yet",
-            Self::Create(e) if e.kind() == io::ErrorKind::InvalidFilename => "\nhint: choose a shorter name",
-            Self::Create(_) => "\nhint: check that the folder exists and may be written to",
-            Self::SizeLimit { .. } => {
-                "\nhint: raise the limit with ulimit -f, or write smaller files with --split-max-size"
+impl Advice for OutputError {
+    fn hint(&self) -> Option<Hint> {
+        Some(match &self.problem {
+            OutputProblem::IsInput { .. } => {
+                Hint::words("give the output another name; a model is never changed in place")
             }
-            Self::Write(e) if e.kind() == io::ErrorKind::StorageFull => "\nhint: free some space on the disk",
-            Self::Write(_) | Self::Name(_) | Self::TakeBack { .. } | Self::Folder(_) => {
-                "\nhint: check the disk or the network share that the folder is on"
+            OutputProblem::Exists => Hint::ReplaceOutput,
+            OutputProblem::NotAFile { .. } | OutputProblem::NoName => {
+                Hint::words("name a .gguf file that does not exist yet")
             }
-            Self::Malformed(_) => "\nhint: this is a fault of assay; please report it",
-        }
+            OutputProblem::Create(e) if e.kind() == io::ErrorKind::InvalidFilename => {
+                Hint::words("choose a shorter name")
+            }
+            OutputProblem::Create(_) => Hint::words("check that the folder exists and may be written to"),
+            OutputProblem::SizeLimit { .. } => Hint::SmallerFiles,
+            OutputProblem::Write(e) if e.kind() == io::ErrorKind::StorageFull => {
+                Hint::words("free some space on the disk")
+            }
+            OutputProblem::Write(_)
+            | OutputProblem::Name(_)
+            | OutputProblem::TakeBack { .. }
+            | OutputProblem::Folder(_) => Hint::words("check the disk or the network share that the folder is on"),
+            OutputProblem::Malformed(_) => Hint::Bug,
+        })
     }
 }
 

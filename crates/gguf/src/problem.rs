@@ -6,9 +6,9 @@ use crate::value::ValueType;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use words::escape_terminal;
+use words::{Advice, Hint, escape_terminal};
 
-/// A file, and what is wrong with it. Displays as one line, and a `hint:` line where there is advice.
+/// A file, and what is wrong with it. Displays as one line.
 #[derive(Debug)]
 pub struct GgufError {
     /// The file.
@@ -26,11 +26,13 @@ impl GgufError {
 impl fmt::Display for GgufError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = escape_terminal(self.path.as_os_str().as_encoded_bytes());
-        write!(f, "{path}: {}", self.problem)?;
-        match self.problem.hint() {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        write!(f, "{path}: {}", self.problem)
+    }
+}
+
+impl Advice for GgufError {
+    fn hint(&self) -> Option<Hint> {
+        self.problem.hint()
     }
 }
 
@@ -449,9 +451,8 @@ pub enum WrongAlignment {
     Value(u32),
 }
 
-impl Problem {
-    /// What to do about it, where there is something.
-    pub fn hint(&self) -> Option<String> {
+impl Advice for Problem {
+    fn hint(&self) -> Option<Hint> {
         let hint = match self {
             Self::Open(e) if e.kind() == io::ErrorKind::NotFound => "check the path; nothing of this name exists",
             Self::Open(e) if e.kind() == io::ErrorKind::PermissionDenied => "check who may read the file",
@@ -462,10 +463,10 @@ impl Problem {
             }
             Self::Empty => "the download may have failed; fetch the file again",
             Self::NotGguf { looks_like, .. } => match looks_like {
-                Some(kind) => return Some(format!("it looks like {kind}")),
+                Some(kind) => return Some(Hint::words(format!("it looks like {kind}"))),
                 None => "convert the model to GGUF with llama.cpp's convert_hf_to_gguf.py",
             },
-            Self::Shrunk { .. } => "something else is writing the file; wait for it to finish",
+            Self::Shrunk { .. } => "something else may be writing the file; wait for it to finish",
             Self::Memory { .. } => "free memory, or use a smaller model",
             Self::Truncated { .. } | Self::OutOfFile { .. } | Self::Count { .. } => {
                 "the file may be cut short or damaged; compare its size with the original's and fetch it again"
@@ -487,7 +488,9 @@ impl Problem {
             | Self::SplitTensors { .. } => {
                 "the files may be of different models; fetch all of them again from one place"
             }
-            Self::ByteOrder { .. } => "inspect shows the file; its values can be had from the little-endian original",
+            Self::ByteOrder { .. } => {
+                "take the little-endian original; the header of this file can be read, and the values of its other types"
+            }
             Self::Range { .. } => return None,
             Self::StringLength { .. }
             | Self::ArrayLength { .. }
@@ -498,6 +501,6 @@ impl Problem {
             }
             _ => "the file is damaged, or its writer is at fault; llama.cpp would refuse or misread it too",
         };
-        Some(hint.to_owned())
+        Some(Hint::words(hint))
     }
 }

@@ -12,7 +12,7 @@ fn a_missing_file_is_named_with_a_hint() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let error = GgufFile::open(folder.path().join("absent.gguf")).expect_err("nothing is there");
     assert!(matches!(error.problem, Problem::Open(_)));
-    let said = error.to_string();
+    let said = told(&error);
     assert!(said.contains("absent.gguf: cannot be opened") && said.contains("\nhint: check the path"), "{said}");
 }
 

@@ -97,7 +97,7 @@ fn shards_that_contradict_each_other_are_refused_by_name() {
         damage(&mut shards);
         let folder = write(&shards);
         let error = GgufFile::open(path(folder.path(), 0)).expect_err(case);
-        let said = error.to_string();
+        let said = told(&error);
         assert!(said.contains(says), "{case}: {said}");
         assert!(said.contains(&format!("model-{:05}-of-00003.gguf: ", at_fault + 1)), "{case}: {said}");
         assert!(said.contains("\nhint: "), "{case}: {said}");

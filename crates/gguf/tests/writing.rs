@@ -158,7 +158,7 @@ fn the_input_by_any_name_and_what_is_there_already_are_refused() {
     for path in [folder.path(), Path::new("/dev/null")] {
         let error = check_output(path, [], true).expect_err("no file");
         assert!(matches!(error.problem, OutputProblem::NotAFile { .. }), "{error}");
-        assert!(error.to_string().contains("\nhint: "), "{error}");
+        assert!(told(&error).contains("\nhint: "), "{error}");
     }
     assert!(matches!(check_output(Path::new(".."), [], true).expect_err("no name").problem, OutputProblem::NoName));
     check_output(&folder.path().join("new.gguf"), [input.as_path()], false).expect("a new name");

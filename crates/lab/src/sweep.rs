@@ -9,18 +9,18 @@
 
 use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive};
 use crate::plan::cells::spec;
-use crate::run::session_hint;
 use record::store::CellSamples;
 use record::{Base, Cell, Measured, MemoryPlan};
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 use std::ops::Range;
+use words::{Advice, Hint};
 use worker::{ChunkWork, Event, InHand, Job, Session, SessionError, WorkerDied};
 
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The worker died, refused the job, or left the weights in another state.
-    #[error("{}{}", .0, session_hint(.0))]
+    #[error(transparent)]
     Session(#[from] SessionError),
     /// Scores that are no scores.
     #[error("{cell}: {source}")]
@@ -72,6 +72,8 @@ pub struct SweptCell {
     pub measured: Option<Measured>,
     /// Why it failed.
     pub failure: Option<String>,
+    /// What can be done about that.
+    pub advice: Option<Hint>,
     /// Where the race left it; `None` without a race, and for a failed cell.
     pub standing: Option<Standing>,
     /// What its edits did.
@@ -179,6 +181,7 @@ impl Course<'_> {
                 };
                 let why = format!("the worker crashed twice while measuring this layer (window {window}): {died}");
                 self.swept[suspect].failure = Some(why);
+                self.swept[suspect].advice = died.hint();
                 in_vain = 0;
             }
             hear(SweepEvent::Died(&died));
@@ -237,9 +240,10 @@ impl Course<'_> {
                     self.done += 1;
                     hear(SweepEvent::Progress { done: self.done, at_most: self.at_most });
                 }
-                Event::CellFailed { cell, why } => {
+                Event::CellFailed { cell, why, hint } => {
                     if let Some(index) = self.index_of(racing, &cell) {
                         self.swept[index].failure = Some(why);
+                        self.swept[index].advice = hint;
                     }
                 }
                 // Notes are not told.

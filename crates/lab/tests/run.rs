@@ -12,6 +12,7 @@ use record::Arm;
 use record::RunEvent;
 use record::{Role, RunRecord, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use words::{Advice, Hint};
 
 fn clean(room: &Room, norms: Norms) -> (RunRecord, Vec<RunEvent>) {
     let (record, events) = run(&room.prepare(norms), &room.run_dir("run"), &Workers::new(Faults::default()));
@@ -211,6 +212,34 @@ fn a_worker_that_dies_twice_costs_the_cell_and_nothing_else() {
 }
 
 #[test]
+fn cells_without_memory_fail_with_advice_for_who_watches_and_none_in_the_run_folder() {
+    let room = Room::new();
+    let dir = room.run_dir("run");
+    let workers = Workers::new(Faults { lacks_memory: true, ..Faults::default() });
+    let (record, events) = run(&room.prepare(Norms::OnePlus), &dir, &workers);
+    let failures: Vec<(&str, &Option<Hint>)> = events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::CellFailed { why, hint, .. } => Some((why.as_str(), hint)),
+            _ => None,
+        })
+        .collect();
+    let advice = Some(Hint::RaiseMemory { has_f32_weights: true });
+    assert!(
+        !failures.is_empty() && failures.iter().all(|found| *found == (bench::TOO_LITTLE, &advice)),
+        "{failures:?}"
+    );
+    let record = record.expect("a record of failed cells");
+    let failed = record.models[0].cells.iter().filter_map(|judged| judged.cell.failure.as_deref());
+    assert!(failed.clone().count() > 0 && failed.clone().all(|why| why == bench::TOO_LITTLE), "{record:?}");
+    for name in ["run.json", "journal.jsonl"] {
+        let kept = std::fs::read_to_string(dir.join(name)).expect(name);
+        assert!(kept.contains(bench::TOO_LITTLE) && !kept.contains("hint"), "{name}");
+        assert!(!kept.contains("--max-memory") && !kept.contains("--arm"), "{name}");
+    }
+}
+
+#[test]
 fn a_worker_that_always_dies_at_the_reference_fails_the_group_and_withholds_the_results() {
     let room = Room::new();
     let workers = Workers::new(Faults { dies: Some((None, usize::MAX)), ..Faults::default() });
@@ -307,8 +336,8 @@ fn what_cannot_be_run_leaves_no_folder() {
     let dir = room.run_dir("run");
     let refused = |error: RunError, words: &str| {
         assert_eq!(error.exit_code(), 2, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
-        assert!(error.to_string().contains("\nhint: "), "{error}");
+        let hint = error.hint().expect("advice");
+        assert!(format!("{error} / {hint:?}").contains(words), "{error} / {hint:?}");
         assert!(!dir.exists(), "{error}");
     };
     let faults = Faults { refuses: true, ..Faults::default() };
@@ -387,5 +416,5 @@ fn models_that_share_a_file_name_are_told_apart_by_their_hash_and_one_file_twice
     assert_eq!(error.exit_code(), 2);
     let said = error.to_string();
     assert!(said.contains("model.gguf and ") && said.contains("copy.gguf: the same file"), "{said}");
-    assert!(said.contains("\nhint: "), "{said}");
+    assert!(error.hint().is_some(), "{said}");
 }

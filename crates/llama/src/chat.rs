@@ -4,6 +4,7 @@ use eval::{ChatMessage, EngineError, render_chat};
 use llama_cpp_sys_2 as sys;
 use std::ffi::CStr;
 use std::ptr::NonNull;
+use words::Hint;
 
 /// The text of a conversation up to where the assistant answers.
 ///
@@ -19,7 +20,7 @@ pub(crate) fn prompt(model: NonNull<sys::llama_model>, messages: &[ChatMessage])
         if template.is_null() {
             return Err(EngineError::Unsupported {
                 what: "the model has no chat template (tokenizer.chat_template is missing)".into(),
-                hint: "take a model that was tuned for conversation".into(),
+                hint: Hint::words("take a model that was tuned for conversation"),
             });
         }
         CStr::from_ptr(template).to_string_lossy()
@@ -42,6 +43,6 @@ pub(crate) fn prompt(model: NonNull<sys::llama_model>, messages: &[ChatMessage])
     };
     render_chat(&template, &text_of(bos), &text_of(eos), messages).map_err(|error| EngineError::Unsupported {
         what: error.to_string(),
-        hint: "the template is in the file's tokenizer.chat_template; `assay inspect` shows it".into(),
+        hint: Hint::ShowMetadata { key: "tokenizer.chat_template".into() },
     })
 }

@@ -144,7 +144,7 @@ impl BlockCodec for GgmlCodec {
             return Err(CodecError::Unsupported { ty: ty.into(), what });
         }
         if let Some(what) = beyond_the_search(ggml_type, values, imatrix) {
-            return Err(CodecError::Unsupported { ty: ty.into(), what });
+            return Err(CodecError::BeyondSearch { ty: ty.into(), what });
         }
         // SAFETY: builds the type's lookup tables once; ggml guards it with a lock of its own.
         unsafe { sys::ggml_quantize_init(ggml_type) };
@@ -180,7 +180,6 @@ impl BlockCodec for GgmlCodec {
 /// `quantize_row_iq2_xxs_impl` and its like in ggml-quants.c: weights are x², or importance · √(mean x² + x²).
 fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>) -> Option<String> {
     const LIMIT: f32 = (1u64 << 48) as f32;
-    const HINT: &str = "types that are not searched for hold them: q3_K, iq4_xs";
     let searches = matches!(
         ty,
         sys::GGML_TYPE_IQ1_S
@@ -196,7 +195,7 @@ fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>
     let sound = x * x * x <= LIMIT && 2.0 * importance * x * x <= LIMIT;
     let of = if importance > 0.0 { format!(" with importances up to {importance:e}") } else { String::new() };
     (!sound).then(|| {
-        format!("found values x up to {x:e}{of}, wanted x³ and 2 · importance · x² up to 2^48, beyond which ggml's search fails\nhint: {HINT}")
+        format!("found values x up to {x:e}{of}, wanted x³ and 2 · importance · x² up to 2^48, beyond which ggml's search fails")
     })
 }
 
@@ -427,7 +426,7 @@ mod tests {
                     let w: Vec<f32> = (0..256).map(|i| weight(i) * w_size).collect();
                     match GgmlCodec.quantize(format.name, &x, 256, Some(&w)) {
                         Ok(_) => {}
-                        Err(CodecError::Unsupported { .. }) => refused += 1,
+                        Err(CodecError::BeyondSearch { .. }) => refused += 1,
                         Err(other) => panic!("{}: {other}", format.name),
                     }
                     if format.imatrix == ImatrixUse::Optional {

@@ -6,6 +6,7 @@ use crate::weights::Weights;
 use eval::{EngineError, EngineSettings, Prefix, Sequence, Token};
 use llama_cpp_sys_2 as sys;
 use std::ptr::NonNull;
+use words::Hint;
 
 /// A context of llama.cpp; freed on drop. The order of fields in [`Context`] decides the order of freeing.
 struct RawContext(NonNull<sys::llama_context>);
@@ -220,7 +221,7 @@ impl Context {
                     prompt.len(),
                     self.n_ctx
                 ),
-                hint: "raise --ctx, or say it in fewer words".into(),
+                hint: Hint::LargerContext,
             });
         }
         let pass =

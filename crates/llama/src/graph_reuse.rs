@@ -7,6 +7,7 @@
 
 use eval::EngineError;
 use std::ffi::OsStr;
+use words::Hint;
 
 /// The name and the value of the variable with which an engine may be opened.
 pub const GRAPHS_BUILT_ANEW: (&str, &str) = ("LLAMA_GRAPH_REUSE_DISABLE", "1");
@@ -30,7 +31,7 @@ pub(crate) fn check() -> Result<(), EngineError> {
         what: format!(
             "this process was started without {name}={value}: a pass could read weights swapped out before it"
         ),
-        hint: format!("start the process with {name}={value} in its environment"),
+        hint: Hint::words(format!("start the process with {name}={value} in its environment")),
     })
 }
 

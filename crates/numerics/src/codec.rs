@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use multiversion::multiversion;
 use std::fmt;
+use words::{Advice, Hint};
 
 /// The shape of a ggml type's block, as in `ggml_type_traits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub trait BlockCodec: Sync {
     ) -> Result<Vec<u8>, CodecError>;
 }
 
-/// Why a codec could not convert values. Displays as one line, and a `hint:` line where there is advice.
+/// Why a codec could not convert values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// The codec does not have the type.
@@ -96,6 +97,13 @@ pub enum CodecError {
         /// The wanted number of values, in words.
         wanted: String,
     },
+    /// The values are so large that the type's search for a scale would fail.
+    BeyondSearch {
+        /// The name of the type.
+        ty: String,
+        /// What was found, and what the search can take, in words.
+        what: String,
+    },
     /// ggml needs an importance matrix for this type, and there is none.
     RequiresImatrix {
         /// The name of the type.
@@ -103,47 +111,46 @@ pub enum CodecError {
     },
 }
 
-impl CodecError {
-    /// What is wrong, in one line.
-    pub fn words(&self) -> String {
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CodecError::UnknownType { ty } => format!("the codec has no ggml type {ty:?}"),
-            CodecError::Unsupported { ty, what } => format!("ggml type {ty}: {what}"),
+            CodecError::UnknownType { ty } => write!(f, "the codec has no ggml type {ty:?}"),
+            CodecError::Unsupported { ty, what } | CodecError::BeyondSearch { ty, what } => {
+                write!(f, "ggml type {ty}: {what}")
+            }
             CodecError::PartialBlock { ty, blck_size, n_per_row } => {
-                format!("ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}")
+                write!(f, "ggml type {ty} has blocks of {blck_size} values, which do not divide a row of {n_per_row}")
             }
             CodecError::ByteCount { ty, n, found, wanted } => {
-                format!("ggml type {ty}: {n} values take {wanted} bytes, found {found}")
+                write!(f, "ggml type {ty}: {n} values take {wanted} bytes, found {found}")
             }
             CodecError::Shape { ty, what, found, wanted } => {
-                format!("ggml type {ty}: {what} has {found} values, wanted {wanted}")
+                write!(f, "ggml type {ty}: {what} has {found} values, wanted {wanted}")
             }
             CodecError::RequiresImatrix { ty } => {
-                format!("ggml type {ty} cannot be quantized to without an importance matrix")
+                write!(f, "ggml type {ty} cannot be quantized to without an importance matrix")
             }
         }
     }
+}
 
-    /// What can be done about it.
-    pub fn hint(&self) -> Option<String> {
+impl Advice for CodecError {
+    fn hint(&self) -> Option<Hint> {
         match self {
-            CodecError::PartialBlock { .. } => {
-                Some("choose a type with smaller blocks; llama-quantize would fall back to one without asking".into())
-            }
-            CodecError::RequiresImatrix { ty } => Some(format!(
-                "name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
+            CodecError::PartialBlock { .. } => Some(Hint::words(
+                "choose a type with smaller blocks; llama-quantize would fall back to one without asking",
             )),
+            CodecError::BeyondSearch { .. } => {
+                Some(Hint::words("choose a type whose scales are not searched for, such as q3_K or iq4_xs"))
+            }
+            CodecError::RequiresImatrix { ty } => Some(Hint::words(format!(
+                "name a file written by llama-imatrix, {ty}:imatrix=FILE; iq1_m, iq2_s, iq3_xxs and q2_k need none"
+            ))),
             CodecError::UnknownType { .. }
             | CodecError::Unsupported { .. }
             | CodecError::ByteCount { .. }
             | CodecError::Shape { .. } => None,
         }
-    }
-}
-
-impl fmt::Display for CodecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        words::with_hint(f, &self.words(), self.hint())
     }
 }
 

@@ -8,6 +8,7 @@ use numerics::{
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use words::{Advice, Hint};
 
 const SCHEMES: &[&str] = &[
     "bf16",
@@ -236,6 +237,15 @@ proptest! {
 
 /// Where nothing is rounded in F32 (integers up to 2^11 over a d that is a power of two), integers alone can carry out
 /// the symmetric definition.
+/// An error, and its advice in a line of its own.
+fn told(error: &(impl std::fmt::Display + Advice)) -> String {
+    match error.hint() {
+        Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
+        Some(hint) => format!("{error}\nhint: {hint:?}"),
+        None => error.to_string(),
+    }
+}
+
 #[test]
 fn symmetric_integers_agree_with_integer_arithmetic_where_f32_is_exact() {
     for bits in 2..=8u32 {
@@ -300,7 +310,7 @@ fn nonfinite_input_is_an_error_that_names_tensor_and_index_and_changes_nothing()
     let ctx = TensorContext { name: "blk.3.attn_q.weight", n_per_row: 1000 };
     for scheme in ["bf16", "int8@row", "mxfp4", "nvfp4", "nf4", "jitter", "noise(20)", "shuffle", "zero", "ggml:f16"] {
         let error = scheme.parse::<Scheme>().unwrap().fake_quantize(&mut values, &ctx, &PlainCodec).unwrap_err();
-        let text = error.to_string();
+        let text = told(&error);
         assert!(
             text.contains("blk.3.attn_q.weight") && text.contains("value 150001 is -inf") && text.contains("\nhint: "),
             "{text}"
@@ -449,7 +459,7 @@ fn every_row_gets_the_importances_of_its_matrix_whichever_rows_are_handed_over()
     }
     let refusal = |name: &str, n: usize| {
         let ctx = TensorContext { name, n_per_row: 2 };
-        scheme.fake_quantize(&mut vec![9.0; n], &ctx, &Telling).unwrap_err().to_string()
+        scheme.fake_quantize(&mut vec![9.0; n], &ctx, &Telling).map(drop).map_err(|error| told(&error)).unwrap_err()
     };
     // A whole tensor counts as three matrices if its rows can be divided so; the extents in the file decide.
     let mut values = vec![9.0; 30];
@@ -467,7 +477,7 @@ fn what_ggml_would_abort_on_is_refused_before_it_is_called() {
         let mut values = vec![1.0; n_per_row];
         let ctx = TensorContext { name: "output_norm.weight", n_per_row };
         let scheme: Scheme = "iq2_xs".parse().unwrap();
-        scheme.fake_quantize(&mut values, &ctx, &Demanding).unwrap_err().to_string()
+        scheme.fake_quantize(&mut values, &ctx, &Demanding).map(drop).map_err(|error| told(&error)).unwrap_err()
     };
     let partial = refusal(6);
     assert!(partial.contains("blocks of 4 values, which do not divide a row of 6\nhint: "), "{partial}");

@@ -4,6 +4,7 @@ use numerics::SchemeError;
 use numerics::ggml::GGML_FORMATS;
 use numerics::{Format, Granularity, Scheme};
 use proptest::prelude::*;
+use words::{Advice, Hint};
 
 fn canonical(text: &str) -> String {
     text.parse::<Scheme>().unwrap_or_else(|e| panic!("{text}: {e}")).to_string()
@@ -12,7 +13,16 @@ fn canonical(text: &str) -> String {
 fn refusal(text: &str) -> String {
     match text.parse::<Scheme>() {
         Ok(scheme) => panic!("{text} was read as {scheme}"),
-        Err(e) => e.to_string(),
+        Err(e) => told(&e),
+    }
+}
+
+/// An error, and its advice in a line of its own.
+fn told(error: &(impl std::fmt::Display + Advice)) -> String {
+    match error.hint() {
+        Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
+        Some(hint) => format!("{error}\nhint: {hint:?}"),
+        None => error.to_string(),
     }
 }
 
@@ -113,7 +123,7 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
         ("int17@row", &["int2 to int16"]),
         ("int99@row", &["found int99", "\nhint: "]),
         ("int99999999999@row", &["int2 to int16"]),
-        ("fp16", &["unknown format \"fp16\"", "\nhint: did you mean f16"]),
+        ("fp16", &["unknown format \"fp16\"", "\nhint: ListSchemes { near: [\"f16\""]),
         ("q4_kk", &["unknown format \"q4_kk\"", "q4_k"]),
         ("ggml:q4_k_m", &["unknown format", "q4_k"]),
         ("ggml:", &["unknown format"]),
@@ -190,6 +200,7 @@ fn refusals_say_what_was_found_what_is_wanted_and_a_hint_on_its_own_line() {
             assert!(message.contains(part), "{text}: {part:?} not in {message:?}");
         }
         assert!(message.contains("\nhint: "), "{text}: no hint in {message:?}");
+        assert_eq!(message.lines().count(), 2, "{text}: {message:?}");
     }
 }
 
@@ -313,7 +324,7 @@ fn a_blank_around_the_name_of_a_file_is_refused() {
 #[test]
 fn what_is_wrong_is_quoted_wherever_it_is_said() {
     for text in ["q4_0@c3i\0\u{12}l", "q4_0@\nhint: do this", "noise(\n20)@block32:scale=f16", "int8@row:\u{1b}[2J"] {
-        let said = text.parse::<Scheme>().expect_err(text).to_string();
+        let said = told(&text.parse::<Scheme>().expect_err(text));
         assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
         assert!(said.lines().skip(1).all(|line| line.starts_with("hint: ") && !line.contains("do this")), "{said:?}");
     }

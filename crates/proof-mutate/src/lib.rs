@@ -37,6 +37,7 @@ use proof::{Area, Check, Report, formats, ggml_types, run, worked};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use synth::{Architecture, SmallModel, SynthError, Vocabulary};
+use words::{Advice, Hint};
 use worker::link::{OpenModel, SharedCodec};
 
 /// A fault that can be planted.
@@ -138,14 +139,24 @@ pub struct Mutant {
 #[derive(Debug, thiserror::Error)]
 pub enum MutateError {
     /// The seeded model cannot be made.
-    #[error("the model for planted faults: {0}\nhint: TMPDIR names a folder with room for it")]
+    #[error("the model for planted faults: {0}")]
     Model(#[from] SynthError),
     /// There is no folder for the seeded model.
-    #[error("a folder for planted faults: {0}\nhint: TMPDIR names a folder that can be written to")]
+    #[error("a folder for planted faults: {0}")]
     Folder(#[from] std::io::Error),
     /// The seeded model's own file cannot be read.
     #[error(transparent)]
     Gguf(#[from] gguf::GgufError),
+}
+
+impl Advice for MutateError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            MutateError::Model(_) => Some(Hint::words("set TMPDIR to a folder with room for it")),
+            MutateError::Folder(_) => Some(Hint::words("set TMPDIR to a folder that can be written to")),
+            MutateError::Gguf(error) => error.hint(),
+        }
+    }
 }
 
 /// The number of tokens of a window.

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn line(why: &str) -> Vec<u8> {
-        let event = Event::Failed { why: why.into(), hint: String::new(), input: true };
+        let event = Event::Failed { why: why.into(), hint: None, input: true };
         [serde_json::to_vec(&event).expect("JSON"), b"\n".to_vec()].concat()
     }
 

@@ -63,7 +63,7 @@ impl Session {
         let job = Job::Measure { base: base.clone(), cells: cells.to_vec(), chunks: work, trace };
         let mut events = Vec::new();
         let heard = self.worker.hear(&job, &mut |event| match event {
-            Event::CellFailed { cell, why } => Err(Heard::CellFailed(format!("cell {cell}: {why}"))),
+            Event::CellFailed { cell, why, .. } => Err(Heard::CellFailed(format!("cell {cell}: {why}"))),
             event => {
                 events.push(event);
                 Ok(())

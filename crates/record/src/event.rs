@@ -6,6 +6,7 @@ use crate::memory::MemoryPlan;
 use crate::stage::StageName;
 use serde::{Serialize, Serializer};
 use std::fmt;
+use words::Hint;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,10 +115,13 @@ pub enum RunEvent {
         model: String,
         /// Key.
         key: String,
-        /// Selector.
+        /// The selector of the target.
         target: String,
-        /// Why.
+        /// The reason in one line.
         why: String,
+        /// Advice for whoever watches; the journal does not have it.
+        #[serde(skip)]
+        hint: Option<Hint>,
     },
     /// A worker is gone.
     WorkerDied {

@@ -12,6 +12,7 @@ use record::{
     Sample, StageName, Verdict,
 };
 use std::path::{Path, PathBuf};
+use words::{Advice, Hint};
 
 /// The whole target in the exact arm.
 const WHOLE: &str = "afee4ac583240c6eb68c3ed16c5f7a85fef8253b427e08e9f59359f6b51aebd2";
@@ -112,6 +113,7 @@ fn says_newer<T: std::fmt::Debug>(name: &str, known: Format, read: Result<T, Sto
         said.contains(&format!("{name}: written by a newer assay: format {newer}, this program knows {known}")),
         "{said}"
     );
+    assert_eq!(error.hint(), Some(Hint::words("use the newer assay")));
     assert!(error.is_input());
 }
 

@@ -6,6 +6,7 @@ use record::RunRecord;
 use record::store::atomic::{self, PutError};
 use std::fs;
 use std::path::{Path, PathBuf};
+use words::{Advice, Hint};
 
 /// The folder of the figures, beside the Markdown that shows them.
 pub(crate) const FIGURES: &str = "figures";
@@ -14,11 +15,20 @@ pub(crate) const FIGURES: &str = "figures";
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file or folder could not be written.
-    #[error("cannot write the report: {0}\nhint: check that the folder exists, is writable and has room")]
+    #[error("cannot write the report: {0}")]
     Write(#[from] PutError),
     /// The HTML template failed.
     #[error("cannot render the HTML report: {0}")]
     Template(#[from] askama::Error),
+}
+
+impl Advice for ReportError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            ReportError::Write(_) => Some(Hint::words("check that the folder exists, is writable and has room")),
+            ReportError::Template(_) => Some(Hint::Bug),
+        }
+    }
 }
 
 /// Writes `report.md`, `report.html`, `cells.csv` and `figures/*.svg` into `dir`, which is made if need be.

@@ -8,12 +8,13 @@ use crate::tensor_id::TensorId;
 use numerics::{Scheme, SchemeError};
 use record::{Carrier, Edit, Place};
 use std::{collections::BTreeMap, fmt, str::FromStr};
+use words::{Advice, Hint};
 
 /// Why an application cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// No `=` outside brackets and slashes.
-    #[error("{text:?} has no =, wanted SELECTOR=SCHEME\nhint: for example ffn_norm=bf16 or attn[layers=0-3]=int8@row")]
+    #[error("{text:?} has no =, wanted SELECTOR=SCHEME")]
     NoScheme {
         /// As given.
         text: String,
@@ -25,9 +26,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Scheme(#[from] SchemeError),
     /// Two applications want the same tensor.
-    #[error(
-        "tensor {tensor:?} is chosen by {first} and by {second}\nhint: narrow one of them, for example with [layers=…]"
-    )]
+    #[error("tensor {tensor:?} is chosen by {first} and by {second}")]
     Overlap {
         /// GGUF tensor name.
         tensor: String,
@@ -36,6 +35,17 @@ pub enum ApplyError {
         /// The later one.
         second: String,
     },
+}
+
+impl Advice for ApplyError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            ApplyError::NoScheme { .. } => Some(Hint::words("for example ffn_norm=bf16 or attn[layers=0-3]=int8@row")),
+            ApplyError::Selector(error) => error.hint(),
+            ApplyError::Scheme(error) => error.hint(),
+            ApplyError::Overlap { .. } => Some(Hint::words("narrow one of them, for example with [layers=…]")),
+        }
+    }
 }
 
 /// One target and its scheme.

@@ -7,6 +7,7 @@ use crate::weight_role::TargetRole;
 use record::WeightUse;
 use regex::Regex;
 use std::{fmt, str::FromStr};
+use words::Hint;
 
 /// Longest selector that is read; a longer one is a mistake, and error messages stay readable.
 pub(super) const MAX_LEN: usize = 4096;
@@ -138,8 +139,9 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
             missing:
                 "activations cannot be chosen by an expression: which nodes there are is known to the engine alone"
                     .into(),
-            hint: "use a role, such as ffn_norm[where=activation], or a node's name, such as Kcur-3[where=activation]"
-                .into(),
+            hint: Hint::words(
+                "use a role, such as ffn_norm[where=activation], or a node's name, such as Kcur-3[where=activation]",
+            ),
         });
     }
     Ok(part)
@@ -181,7 +183,7 @@ impl Part {
                 return Err(SelectorError::NotYet {
                     part: text.into(),
                     missing: "single experts cannot be chosen yet: a scheme is applied to whole tensors".into(),
-                    hint: "leave the qualifier out to take all experts of the layer".into(),
+                    hint: Hint::words("leave the qualifier out to take all experts of the layer"),
                 });
             }
             _ => {

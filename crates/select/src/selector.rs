@@ -11,6 +11,7 @@ use crate::weight_role::TargetRole;
 use record::WeightUse;
 use regex::Regex;
 use std::collections::BTreeMap;
+use words::{Advice, Hint};
 
 /// Names compared when suggesting near ones; enough for any real model, and bounded for hostile ones.
 const MAX_COMPARED: usize = 20_000;
@@ -21,7 +22,7 @@ const MAX_SUGGESTED_LEN: usize = 96;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// Not the grammar.
-    #[error("selector: found {found}, wanted {wanted}\nhint: {hint}")]
+    #[error("selector: found {found}, wanted {wanted}")]
     Syntax {
         /// What is there.
         found: String,
@@ -31,9 +32,7 @@ pub enum SelectorError {
         hint: String,
     },
     /// A regular expression that does not compile.
-    #[error(
-        "selector {pattern:?}: {why}\nhint: the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name"
-    )]
+    #[error("selector {pattern:?}: {why}")]
     BadRegex {
         /// The expression.
         pattern: String,
@@ -41,17 +40,17 @@ pub enum SelectorError {
         why: String,
     },
     /// A qualifier of the grammar that cannot be honoured yet.
-    #[error("selector {part:?}: {missing}\nhint: {hint}")]
+    #[error("selector {part:?}: {missing}")]
     NotYet {
         /// Part of the selector.
         part: String,
         /// What is missing.
         missing: String,
         /// What to do instead.
-        hint: String,
+        hint: Hint,
     },
     /// A part that matches no tensor.
-    #[error("selector {part:?} matches none of the model's {searched} tensors\nhint: {hint}")]
+    #[error("selector {part:?} matches none of the model's {searched} tensors")]
     NoMatch {
         /// Part of the selector.
         part: String,
@@ -61,13 +60,29 @@ pub enum SelectorError {
         hint: String,
     },
     /// A layer the model does not have.
-    #[error("selector: no layer {layer}: the model has {n_layer} layers\nhint: layers count from 0 to {}; -1 is the last", .n_layer.saturating_sub(1))]
+    #[error("selector: no layer {layer}: the model has {n_layer} layers")]
     NoSuchLayer {
         /// As asked; negative counts from the end.
         layer: i64,
         /// Layers of the model.
         n_layer: u32,
     },
+}
+
+impl Advice for SelectorError {
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            SelectorError::Syntax { hint, .. } | SelectorError::NoMatch { hint, .. } => Hint::words(hint.clone()),
+            SelectorError::BadRegex { .. } => Hint::words(
+                "the syntax is that of the Rust regex crate; it is searched for anywhere in a tensor's name",
+            ),
+            SelectorError::NotYet { hint, .. } => hint.clone(),
+            SelectorError::NoSuchLayer { n_layer, .. } => {
+                let last = n_layer.saturating_sub(1);
+                Hint::words(format!("layers count from 0 to {last}; -1 is the last"))
+            }
+        })
+    }
 }
 
 /// A set of tensors, described independently of any model.
@@ -142,7 +157,7 @@ impl Selector {
                 return Err(SelectorError::NotYet {
                     part: part.to_string(),
                     missing: "only whole tensors can be chosen here: activations and single uses of a matrix are no part of a file".into(),
-                    hint: "`assay eval --apply` measures them in the running model".into(),
+                    hint: Hint::MeasureInModel,
                 });
             }
             for index in part.select(tensors)? {
@@ -273,7 +288,7 @@ fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::grammar::{MAX_LEN, MAX_PARTS};
 
@@ -288,6 +303,14 @@ mod tests {
         tensors.push(tensor("v.blk.0.attn_q.weight".into(), "f16"));
         tensors.push(tensor("blk.0.table.weight".into(), "i32"));
         tensors
+    }
+
+    /// An error, and its advice in a line of its own.
+    pub(crate) fn told(error: &SelectorError) -> String {
+        match error.hint() {
+            Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
+            hint => format!("{error}\nhint: {hint:?}"),
+        }
     }
 
     fn names(selector: &str) -> Result<Vec<String>, SelectorError> {
@@ -350,7 +373,7 @@ mod tests {
 
     #[test]
     fn qualifiers_that_are_not_built_say_what_is_missing() {
-        let error = "experts[experts=3]".parse::<Selector>().expect_err("not built").to_string();
+        let error = told(&"experts[experts=3]".parse::<Selector>().expect_err("not built"));
         assert!(error.contains("single experts cannot be chosen yet") && error.contains("\nhint: "), "{error}");
         assert!("re:/ffn/[where=activation]".parse::<Selector>().is_err());
     }
@@ -359,7 +382,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_quoted_wherever_it_is_said() {
         for text in ["ffn_norm[where=\u{17}\nhint: do this]", "re:/a\nb/]", "ffn_norm[\u{1b}[2J]", "ffn_norm\u{7}"] {
-            let said = text.parse::<Selector>().expect_err(text).to_string();
+            let said = told(&text.parse::<Selector>().expect_err(text));
             assert_eq!(said.lines().count(), 2, "{said:?}");
             assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
         }
@@ -382,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_part_that_matches_nothing_names_the_nearest() {
-        let error = |selector: &str| names(selector).expect_err(selector).to_string();
+        let error = |selector: &str| told(&names(selector).expect_err(selector));
         assert!(error("fn_norm").contains("did you mean ffn_norm"), "{}", error("fn_norm"));
         assert!(error("blk.1.ffn_nrm.weight").contains("blk.1.ffn_norm.weight"));
         assert!(error("ffn_norm,attn_out").contains("attn_out"), "the empty part is the one named");
@@ -399,7 +422,7 @@ mod tests {
         let all: Selector = "all".parse().expect("role");
         let selection = all.select(&tensors).expect("there");
         assert_eq!((selection.tensors.len(), selection.skipped), (tensors.len() - 1, vec![tensors.len() - 1]));
-        assert!(names("blk.0.table.weight").expect_err("integers").to_string().contains("hold no weights"));
+        assert!(told(&names("blk.0.table.weight").expect_err("integers")).contains("hold no weights"));
     }
 
     #[test]

@@ -6,14 +6,10 @@ use gguf::{Array, GgufFile, StringArray, Value};
 #[derive(Debug, thiserror::Error)]
 pub enum VocabularyError {
     /// There is none.
-    #[error(
-        "found no tokenizer.ggml.tokens, wanted a tokenizer to copy\nhint: name a GGUF file that carries its tokenizer"
-    )]
+    #[error("found no tokenizer.ggml.tokens, wanted a tokenizer to copy")]
     None,
     /// It has more tokens than the model has rows for.
-    #[error(
-        "found {found} tokens, wanted at most {wanted}\nhint: take the tokenizer of a model with a smaller vocabulary"
-    )]
+    #[error("found {found} tokens, wanted at most {wanted}")]
     TooLarge {
         /// Tokens there.
         found: usize,

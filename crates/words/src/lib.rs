@@ -1,6 +1,7 @@
 //! Text for people and for the formats that people read: this room formats every number and escapes every foreign word.
 //!
-//! It knows nothing of assay. Whatever it gets is a plain number or a plain string, and what it gives is text.
+//! It knows nothing of assay. Whatever it gets is a plain number or a plain string, and what it gives is text. Beside that it
+//! has the one type of the advice that goes with errors, which every room may give and the fronts put into words.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -9,10 +10,12 @@
 //! | [`date`] | times as dates |
 //! | [`near`] | the names that a mistyped one may have meant |
 //! | [`shell`] | words for a POSIX shell |
+//! | [`advice`] | advice on an error, as a value that a front words |
 //! | [`lines`] | text that grows by lines |
 //! | [`invisible`] | the one table of characters that nobody sees, or that change how others are shown |
 //! | [`escape`] | foreign text made harmless for terminal, JSON, Markdown, XML and CSV, over that table |
 
+pub mod advice;
 pub mod date;
 pub mod escape;
 pub mod invisible;
@@ -22,12 +25,13 @@ pub mod number;
 pub mod shell;
 pub mod size;
 
+pub use advice::{Advice, Hint};
 pub use date::utc;
 pub use escape::{
     JsonOut, escape_csv, escape_json, escape_markdown, escape_markdown_code, escape_markdown_line_start, escape_short,
     escape_terminal, escape_xml, longest_run, printable,
 };
-pub use lines::{Lines, first_line, with_hint};
+pub use lines::{Lines, first_line};
 pub use near::{edit_distance, nearest};
 pub use number::{
     about_times, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits, entropy,

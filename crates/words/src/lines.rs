@@ -57,15 +57,6 @@ pub fn first_line(failure: &str) -> String {
     }
 }
 
-/// Writes the words of an error, and a `hint:` line of its own where there is advice.
-///
-/// # Errors
-/// Those of the formatter.
-pub fn with_hint(f: &mut std::fmt::Formatter<'_>, words: &str, hint: Option<String>) -> std::fmt::Result {
-    f.write_str(words)?;
-    hint.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

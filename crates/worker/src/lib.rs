@@ -9,12 +9,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`protocol`] | jobs and events, one JSON object a line |
-//! | [`serve`](mod@serve), `loaded`, `edit`, `jobs` | the loop that serves jobs, the model with what is swapped in it, one edit, jobs of their own |
+//! | [`serve`](mod@serve), `loaded`, `edit`, `jobs`, `job_error` | the loop that serves jobs, the model with what is swapped in it, one edit, jobs of their own, why one failed |
 //! | [`memory`] | what is given up when a measurement does not fit |
 //! | [`link`] | connections to a worker |
 //! | [`session`] | the one session: opens a model, and hears what is said until a job is done |
 
 mod edit;
+mod job_error;
 mod jobs;
 pub mod link;
 mod loaded;

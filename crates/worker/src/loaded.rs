@@ -1,8 +1,8 @@
 //! A model with a text cut into windows, and what is swapped in it.
 
 use crate::edit::Prepared;
+use crate::job_error::JobError;
 use crate::protocol::Event;
-use crate::serve::JobError;
 use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError};
 use files::SchemeFiles;
@@ -10,6 +10,7 @@ use numerics::{BlockCodec, CodecError};
 use record::{Arm, Base, Carried, EngineSettings, Place, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use words::{Advice, Hint};
 
 /// A model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -60,10 +61,8 @@ impl Loaded {
     pub(crate) fn cut(&mut self, text: &str) -> Result<Event, JobError> {
         let n_ctx = self.settings.n_ctx as usize;
         let tokens = self.engine.tokenize(without_trailing_newline(text))?;
-        self.windows = windows(&tokens, n_ctx, self.engine.info().bos).map_err(|error| JobError::Input {
-            why: error.to_string(),
-            hint: format!("give a longer text, or a shorter window than --ctx {n_ctx}"),
-        })?;
+        self.windows = windows(&tokens, n_ctx, self.engine.info().bos)
+            .map_err(|error| JobError::input(error.to_string(), Hint::LongerText))?;
         let chunk_blake3 = self
             .windows
             .iter()
@@ -169,6 +168,15 @@ pub(crate) enum ValuesError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+}
+
+impl Advice for ValuesError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            ValuesError::Engine(error) => error.hint(),
+            ValuesError::Codec(error) => error.hint(),
+        }
+    }
 }
 
 /// Types that hold numbers of a model rather than indices: integers pass through every scheme.

@@ -5,7 +5,7 @@
 //! and does not fit is refused with what it needs.
 
 use record::{MemoryNeeds, MemoryPlan};
-use words::bytes;
+use words::{Advice, Hint, bytes};
 
 /// Edited weights kept between rounds, at most; what does not fit is computed anew in each.
 pub const KEPT_EDITS_BYTES: u64 = 512 << 20;
@@ -24,14 +24,9 @@ pub struct TooLittleMemory {
     pub held_in_f32_bytes: u64,
 }
 
-impl TooLittleMemory {
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        if self.held_in_f32_bytes > 0 {
-            "the exact arm holds every weight in F32; --arm native holds the model as stored, and --max-memory raises the limit".into()
-        } else {
-            "take a shorter window with --ctx, a smaller model, or raise the limit with --max-memory".into()
-        }
+impl Advice for TooLittleMemory {
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::RaiseMemory { has_f32_weights: self.held_in_f32_bytes > 0 })
     }
 }
 
@@ -129,9 +124,10 @@ mod tests {
             "620 bytes needed at least (model 100 bytes, weights in F32 400 bytes, 1 context 50 bytes, reference logits \
              20 bytes, edited weights 50 bytes), 619 bytes allowed"
         );
-        assert!(error.hint().contains("--arm native"));
+        assert_eq!(error.hint(), Some(Hint::RaiseMemory { has_f32_weights: true }));
         let native = MemoryNeeds { held_in_f32_bytes: 0, ..NEEDS };
-        assert!(!fit(&native, Some(1), 1, false).expect_err("too little").hint().contains("native"));
+        let error = fit(&native, Some(1), 1, false).expect_err("too little");
+        assert_eq!(error.hint(), Some(Hint::RaiseMemory { has_f32_weights: false }));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use words::Hint;
 
 /// One variant to be measured: the reference's weights with these edits on top.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,10 +193,12 @@ pub enum Event {
     Choice(ChoiceSample),
     /// One cell cannot be measured; the others go on.
     CellFailed {
-        /// Cell key.
+        /// The key of the cell.
         cell: String,
-        /// Why, in one line.
+        /// The reason in one line.
         why: String,
+        /// What to do about it.
+        hint: Option<Hint>,
     },
     /// A measure job is done and the weights are back in place.
     Measured {
@@ -206,10 +209,10 @@ pub enum Event {
     },
     /// The job cannot be done at all.
     Failed {
-        /// Why, in one line.
+        /// The reason in one line.
         why: String,
         /// What to do about it.
-        hint: String,
+        hint: Option<Hint>,
         /// The user's input is at fault (exit 2) rather than the engine (exit 4).
         input: bool,
     },

@@ -8,6 +8,7 @@
 //! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat`, `attention` and `choose` are jobs of their own.
 
 use crate::edit::{ActivationEdit, EditError, KeptEdits};
+use crate::job_error::JobError;
 use crate::jobs::Limits;
 use crate::loaded::Loaded;
 use crate::memory;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use words::{Advice, Hint};
 
 /// Opens a model: path, settings, threads.
 pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
@@ -41,53 +43,16 @@ pub fn serve(
     for line in lines {
         let answer = match serde_json::from_str::<Job>(&line?) {
             Ok(job) => worker.work(open, job),
-            Err(error) => Err(JobError::Input {
-                why: format!("a job that cannot be read: {error}"),
-                hint: "runner and worker must be the same version of assay".into(),
-            }),
+            Err(error) => Err(JobError::input(
+                format!("cannot parse job: {error}"),
+                Hint::words("runner and worker must be the same version of assay"),
+            )),
         };
-        match answer {
-            Ok(()) => {}
-            Err(JobError::Gone(error)) => return Err(error),
-            Err(JobError::Input { why, hint }) => worker.say(&Event::Failed { why, hint, input: true })?,
-            Err(JobError::Engine(EngineError::Unsupported { what, hint })) => {
-                worker.say(&Event::Failed { why: what, hint, input: true })?;
-            }
-            Err(JobError::Engine(error)) => {
-                let (hint, input) = match &error {
-                    EngineError::NoSuchNode { .. } => {
-                        ("name one of its graph's nodes, such as those, in [where=activation]", true)
-                    }
-                    _ => ("`assay doctor` checks the engine", false),
-                };
-                worker.say(&Event::Failed { why: error.to_string(), hint: hint.into(), input })?;
-            }
+        if let Err(error) = answer {
+            worker.say(&error.event()?)?;
         }
     }
     Ok(())
-}
-
-/// Why a whole job failed.
-#[derive(Debug)]
-pub(crate) enum JobError {
-    /// Nobody listens any more.
-    Gone(io::Error),
-    /// The request is at fault.
-    Input { why: String, hint: String },
-    /// The engine is.
-    Engine(EngineError),
-}
-
-impl From<io::Error> for JobError {
-    fn from(error: io::Error) -> Self {
-        JobError::Gone(error)
-    }
-}
-
-impl From<EngineError> for JobError {
-    fn from(error: EngineError) -> Self {
-        JobError::Engine(error)
-    }
 }
 
 /// Why one cell failed; the others go on.
@@ -154,11 +119,7 @@ impl<'a, W: Write> Worker<'a, W> {
             Job::SchemeFiles { files } => {
                 let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
                 for file in &files {
-                    loaded.files.read_again(file).map_err(|error| {
-                        let text = error.to_string();
-                        let (why, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-                        JobError::Input { why: why.into(), hint: hint.into() }
-                    })?;
+                    loaded.files.read_again(file).map_err(|error| JobError::refused(&error))?;
                 }
                 self.say(&Event::SchemeFilesRead)?;
             }
@@ -250,15 +211,14 @@ impl<'a, W: Write> Worker<'a, W> {
     where
         'a: 'e,
     {
-        let failed = |error: EditError| JobError::Engine(EngineError::Failed(error.to_string()));
         let mut activations = Vec::new();
         for edit in edits {
             match edit.place {
                 Place::Activation => {
-                    activations.push(ActivationEdit::new(edit, loaded, self.codec).map_err(failed)?);
+                    activations.push(ActivationEdit::new(edit, loaded, self.codec)?);
                 }
                 _ => {
-                    let (prepared, _) = self.kept.get(loaded, base, edit, self.codec).map_err(failed)?;
+                    let (prepared, _) = self.kept.get(loaded, base, edit, self.codec)?;
                     loaded.swap(&prepared)?;
                 }
             }
@@ -317,7 +277,7 @@ impl<'a, W: Write> Worker<'a, W> {
                     Err(CellOrGone::Gone(error)) => return Err(JobError::Gone(error)),
                     Err(CellOrGone::Cell(error)) => {
                         cell.failed = true;
-                        self.say(&Event::CellFailed { cell: spec.key.clone(), why: error.to_string() })?;
+                        self.say(&error.of_cell(&spec.key))?;
                     }
                 }
             }
@@ -550,24 +510,22 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn no_model() -> JobError {
-    JobError::Input { why: "no model is open".into(), hint: "send an `open` job first".into() }
-}
-
-/// A request that the runner should not have made.
-pub(crate) fn report_impossible(why: String) -> JobError {
-    JobError::Input { why, hint: "the runner asked for something impossible; report it".into() }
+fn no_model() -> JobError {
+    JobError::impossible("no model is open")
 }
 
 /// Refuses a job that names what is not there, before anything is swapped.
 fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
-    let wrong = report_impossible;
     for work in chunks {
         if work.chunk >= loaded.windows.len() {
-            return Err(wrong(format!("window {}: the text has {} windows", work.chunk, loaded.windows.len())));
+            return Err(JobError::impossible(format!(
+                "window {}: the text has {} windows",
+                work.chunk,
+                loaded.windows.len()
+            )));
         }
         if let Some(index) = work.cells.iter().find(|&&index| index >= cells.len()) {
-            return Err(wrong(format!("cell {index}: the job has {} cells", cells.len())));
+            return Err(JobError::impossible(format!("cell {index}: the job has {} cells", cells.len())));
         }
     }
     Ok(())

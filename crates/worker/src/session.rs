@@ -8,6 +8,7 @@ use crate::protocol::{Event, Job};
 use files::SchemeFilePath;
 use record::{EngineInfo, EngineSettings};
 use std::path::{Path, PathBuf};
+use words::{Advice, Hint};
 
 /// What a session is opened with.
 #[derive(Clone, Debug)]
@@ -68,8 +69,8 @@ pub enum SessionError {
         about: String,
         /// The reason in one line.
         why: String,
-        /// Advice; may be empty.
-        hint: String,
+        /// What to do about it.
+        hint: Option<Hint>,
         /// Whether the user's input is at fault rather than the engine.
         input: bool,
     },
@@ -96,6 +97,17 @@ pub enum SessionError {
         /// The hash after it.
         after: String,
     },
+}
+
+impl Advice for SessionError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            SessionError::Died { died, .. } => died.hint(),
+            SessionError::Refused { hint, .. } => hint.clone(),
+            SessionError::ShortText { .. } => Some(Hint::LongerText),
+            SessionError::NotRestored { .. } => Some(Hint::Bug),
+        }
+    }
 }
 
 impl SessionError {
@@ -239,7 +251,7 @@ fn unexpected(event: Event, about: &str, name: &str, in_hand: InHand) -> Session
         Event::Failed { why, hint, input } => SessionError::Refused { about: about.to_owned(), why, hint, input },
         other => {
             let start: String = format!("{other:?}").chars().take(200).collect();
-            let died = WorkerDied::misunderstood(&format!("it said something that was not asked for: {start}"));
+            let died = WorkerDied::out_of_turn(&format!("it said something that was not asked for: {start}"));
             SessionError::Died { name: name.to_owned(), died: Box::new(died), in_hand }
         }
     }

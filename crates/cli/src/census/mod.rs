@@ -2,6 +2,7 @@
 
 mod text;
 
+use crate::advice;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -30,8 +31,11 @@ pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcom
         against: args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?,
     };
     let mut progress = Progress::new("census", output.quiet());
-    let answer = ask::census(&request, codec, &mut |done, total| progress.at(done, total))?;
+    let mut answer = ask::census(&request, codec, &mut |done, total| progress.at(done, total))?;
     drop(progress);
+    for refused in answer.predictions.iter_mut().flat_map(|prediction| &mut prediction.refused) {
+        refused.hint = refused.advice.as_ref().map(advice::words);
+    }
     output.answer(&answer, || text::text(&answer, output.verbose()))?;
     Ok(Exit::Done)
 }

@@ -28,8 +28,13 @@ pub enum Said {
     Check(Check),
     /// A planted fault was tried.
     Mutant(Mutant),
-    /// The task cannot be done as the user asked for it; the reason in words.
-    Refused(String),
+    /// The task cannot be done as the user asked for it.
+    Refused {
+        /// The reason.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
 }
 
 /// A task for the process.
@@ -89,7 +94,7 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             match serde_json::from_str(&line?)? {
-                Said::Refused(why) => refused = Some(why),
+                Said::Refused { why, hint } => refused = Some((why, hint)),
                 said => hear(said),
             }
         }
@@ -98,15 +103,13 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     drop(lifeline);
     let words = listener.join().unwrap_or_default();
     match refused {
-        Some(why) => Err(anyhow!(why).into()),
+        Some((why, hint)) => Err(Failure { hint, ..Failure::from(anyhow!(why)) }),
         None if status.success() => Ok(()),
         None => {
-            let hint = "`assay doctor` checks the engine; -v tells which check came last";
-            let error = anyhow!(
-                "the engine's process ended ({status}); its last words: {}\nhint: {hint}",
-                escape_terminal(words.trim())
-            );
-            Err(Failure { exit: Exit::Engine, error })
+            let hint = Some("`assay doctor` checks the engine; -v tells which check came last".into());
+            let last = escape_terminal(words.trim());
+            let error = anyhow!("the engine's process ended ({status}); its last words: {last}");
+            Err(Failure { exit: Exit::Engine, error, hint })
         }
     }
 }
@@ -137,20 +140,20 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
         Ok(Box::new(LlamaEngine::open(path, settings, n_threads)?) as _)
     });
     let codec: SharedCodec = Arc::new(GgmlCodec);
-    let result: Result<(), anyhow::Error> = match task {
+    let result: Result<(), Failure> = match task {
         Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
             .map(|check| say(&Said::Check(check))),
         Task::Model { path, text, ctx, windows, python } => {
-            let text = crate::corpus::read(text.as_deref()).map_err(|failure| failure.error)?.text;
+            let text = crate::corpus::read(text.as_deref())?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
             let pipeline = OwnPipeline::new(open, codec);
             proof::model::Subject::open(&pipeline, path, &text, *ctx, *windows)
                 .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
-                .map_err(anyhow::Error::new)
+                .map_err(Failure::from)
         }
     };
-    if let Err(error) = result {
-        say(&Said::Refused(format!("{error:#}")));
+    if let Err(failure) = result {
+        say(&Said::Refused { why: failure.why(), hint: failure.hint });
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,5 +1,7 @@
 //! Planted faults, in builds that have them.
 
+use crate::advice;
+use crate::failure::Failure;
 use crate::table::{self, Align};
 use proof::Check;
 pub use proof_mutate::{Mutant, n_steps};
@@ -8,13 +10,14 @@ use words::{Lines, escape_terminal};
 use worker::link::{OpenModel, SharedCodec};
 
 /// Refuses nothing: this build has planted faults.
-pub fn check_here() -> Result<(), anyhow::Error> {
+pub fn check_here() -> Result<(), Failure> {
     Ok(())
 }
 
 /// Plants every fault and says of each what caught it, then whether all were caught.
-pub fn plant(open: OpenModel, codec: SharedCodec, said: &mut dyn FnMut(&Mutant)) -> Result<Check, anyhow::Error> {
-    Ok(proof_mutate::mutate(open, codec, said)?)
+pub fn plant(open: OpenModel, codec: SharedCodec, said: &mut dyn FnMut(&Mutant)) -> Result<Check, Failure> {
+    proof_mutate::mutate(open, codec, said)
+        .map_err(|error| Failure { hint: advice::of(&error), ..Failure::from(anyhow::Error::new(error)) })
 }
 
 /// The fault's name.

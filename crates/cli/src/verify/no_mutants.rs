@@ -1,5 +1,6 @@
 //! Planted faults, in builds that were made without them: the same functions as `mutants`, for a list that stays empty.
 
+use crate::failure::Failure;
 use proof::Check;
 use record::answer::VerifyMutant;
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,9 @@ use worker::link::{OpenModel, SharedCodec};
 pub enum Mutant {}
 
 /// Refuses `--mutate`.
-pub fn check_here() -> Result<(), anyhow::Error> {
-    anyhow::bail!(
-        "--mutate: this build of assay has no planted faults\nhint: build it with the feature `mutate`, which is on by default"
-    )
+pub fn check_here() -> Result<(), Failure> {
+    let hint = "build it with the feature `mutate`, which is on by default";
+    Err(Failure::input("--mutate: this build of assay has no planted faults", hint))
 }
 
 /// The number of steps of [`plant`].
@@ -22,9 +22,8 @@ pub fn n_steps() -> usize {
 }
 
 /// Refuses to plant anything.
-pub fn plant(_open: OpenModel, _codec: SharedCodec, _said: &mut dyn FnMut(&Mutant)) -> Result<Check, anyhow::Error> {
-    check_here()?;
-    anyhow::bail!("this build of assay has no planted faults")
+pub fn plant(_open: OpenModel, _codec: SharedCodec, _said: &mut dyn FnMut(&Mutant)) -> Result<Check, Failure> {
+    Err(Failure::input("this build of assay has no planted faults", "build it with the feature `mutate`"))
 }
 
 /// The fault's name.

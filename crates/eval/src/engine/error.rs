@@ -1,9 +1,9 @@
 //! Why an engine could not do what it was asked.
 
 use record::WeightUse;
+use words::{Advice, Hint};
 
-/// Why the engine could not do what was asked. The text is one line; advice, where there is some, is
-/// [`EngineError::hint`].
+/// Why the engine could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The model cannot be used for this, though the file is sound: it has no tokenizer, or only embeds text.
@@ -12,7 +12,7 @@ pub enum EngineError {
         /// What was found, naming the file.
         what: String,
         /// What to do about it.
-        hint: String,
+        hint: Hint,
     },
     /// The engine refused or failed.
     #[error("engine: {0}")]
@@ -38,12 +38,15 @@ pub enum EngineError {
     },
 }
 
-impl EngineError {
-    /// What to do about it, where the engine knows.
-    pub fn hint(&self) -> Option<&str> {
+impl Advice for EngineError {
+    fn hint(&self) -> Option<Hint> {
         match self {
-            EngineError::Unsupported { hint, .. } => Some(hint),
-            _ => None,
+            EngineError::Unsupported { hint, .. } => Some(hint.clone()),
+            EngineError::Failed(_) => Some(Hint::CheckEngine),
+            EngineError::NoSuchNode { .. } => {
+                Some(Hint::words("name one of its graph's nodes, such as those, in [where=activation]"))
+            }
+            EngineError::NoSuchWeight(_) | EngineError::NotUsedSo { .. } => None,
         }
     }
 }
@@ -54,8 +57,9 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_and_its_hint_stands_beside_it() {
-        let error = EngineError::Unsupported { what: "m.gguf: no tokenizer".into(), hint: "convert again".into() };
-        assert_eq!((error.to_string().as_str(), error.hint()), ("m.gguf: no tokenizer", Some("convert again")));
+        let hint = Hint::words("convert again");
+        let error = EngineError::Unsupported { what: "m.gguf: no tokenizer".into(), hint: hint.clone() };
+        assert_eq!((error.to_string().as_str(), error.hint()), ("m.gguf: no tokenizer", Some(hint)));
         let error = EngineError::NotUsedSo { name: "output.weight".into(), used_as: WeightUse::Lookup };
         assert_eq!(error.to_string(), "output.weight: the model's graph does not use it as a lookup table");
         assert_eq!(error.hint(), None);

@@ -19,6 +19,7 @@ use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor};
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
 use std::collections::BTreeMap;
+use words::{Advice, Hint};
 
 /// Why there is no census. None of these names the file, but for a file that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +38,18 @@ pub enum CensusError {
         /// Why it does not fit the first of them.
         why: String,
         /// What can be done about that.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
+}
+
+impl Advice for CensusError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            CensusError::Selector(error) => error.hint(),
+            CensusError::Values(error) => error.hint(),
+            CensusError::FitsNone { hint, .. } => hint.clone(),
+        }
+    }
 }
 
 /// Looks at every value of the target's tensors, and at what each scheme would change in them. `progress` hears how many of
@@ -70,7 +81,7 @@ pub fn census(
     for prediction in &mut predictions {
         prediction::finish(prediction);
         if let Some(first) = prediction.refused.first().filter(|_| prediction.refused.len() == tensors.len()) {
-            let (scheme, why, hint) = (prediction.scheme.clone(), first.why.clone(), first.hint.clone());
+            let (scheme, why, hint) = (prediction.scheme.clone(), first.why.clone(), first.advice.clone());
             return Err(CensusError::FitsNone { scheme, why, hint });
         }
     }

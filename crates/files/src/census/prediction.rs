@@ -4,6 +4,7 @@ use super::row::{Predicted, Unfit, kind};
 use numerics::Scheme;
 use record::answer::{CensusPrediction, CensusTensor, PredictedCounts, PredictedFrom, RefusedTensor, TensorPrediction};
 use select::Selector;
+use words::Advice;
 
 /// A prediction of a scheme on the tensors of a selector, before the first of them.
 pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
@@ -23,11 +24,11 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
     let found = match predicted {
         Ok(found) => found,
         Err(unfit) => {
-            let (why, hint) = match unfit {
-                Unfit::Refused(error) => (error.words(), error.hint()),
+            let (why, advice) = match unfit {
+                Unfit::Refused(error) => (error.to_string(), error.hint()),
                 Unfit::NotLookedAt(why) => (why, None),
             };
-            return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint });
+            return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint: None, advice });
         }
     };
     let lineage::Prediction { n, changed, zero_sign, zeroed, overflowed, saturated, noop, .. } = found;

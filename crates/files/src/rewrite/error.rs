@@ -4,6 +4,7 @@ use crate::pieces::ValuesError;
 use gguf::{GgufError, LayoutError, OutputError};
 use numerics::{CodecError, FakeQuantError};
 use select::ApplyError;
+use words::{Advice, Hint};
 
 /// Why a file cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +27,7 @@ pub enum RewriteError {
         source: CodecError,
     },
     /// A type that does not fit, and no leave to take another.
-    #[error(
-        "tensor \"{tensor}\": {wanted} has blocks of {blck_size} values, which do not divide a row of {n_per_row}\n\
-         hint: --allow-fallback takes {fallback} for such tensors, as llama-quantize would"
-    )]
+    #[error("tensor \"{tensor}\": {wanted} has blocks of {blck_size} values, which do not divide a row of {n_per_row}")]
     Fallback {
         /// Tensor, escaped.
         tensor: String,
@@ -44,8 +42,7 @@ pub enum RewriteError {
     },
     /// A norm, bias or scalar in a type that llama.cpp does not compute with.
     #[error(
-        "tensor \"{tensor}\" is a vector: found {wanted} to store it in, wanted f32, the only type llama.cpp adds and multiplies with\n\
-         hint: --allow-fallback stores such tensors in f32; --carrier f32 holds every scheme exactly"
+        "tensor \"{tensor}\" is a vector: found {wanted} to store it in, wanted f32, the only type llama.cpp adds and multiplies with"
     )]
     Vector {
         /// Tensor, escaped.
@@ -54,9 +51,7 @@ pub enum RewriteError {
         wanted: &'static str,
     },
     /// A file that is smaller than its largest tensor.
-    #[error(
-        "tensor \"{tensor}\" does not fit a file of {max} bytes with its header\nhint: give a larger --split-max-size"
-    )]
+    #[error("tensor \"{tensor}\" does not fit a file of {max} bytes with its header")]
     TooLargeForShard {
         /// Tensor, escaped.
         tensor: String,
@@ -64,10 +59,7 @@ pub enum RewriteError {
         max: u64,
     },
     /// More files than a split can have.
-    #[error(
-        "the model would be {found} files, wanted at most {}\nhint: give a larger --split-max-size",
-        gguf::split::MAX_SHARDS
-    )]
+    #[error("the model would be {found} files, wanted at most {}", gguf::split::MAX_SHARDS)]
     TooManyShards {
         /// Files.
         found: usize,
@@ -78,6 +70,22 @@ pub enum RewriteError {
     /// The output.
     #[error(transparent)]
     Output(#[from] OutputError),
+}
+
+impl Advice for RewriteError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            RewriteError::Apply(error) => error.hint(),
+            RewriteError::Values(error) => error.hint(),
+            RewriteError::Scheme(error) => error.hint(),
+            RewriteError::Carrier { source, .. } => source.hint(),
+            RewriteError::Fallback { fallback, .. } => Some(Hint::AllowFallback { ty: (*fallback).into() }),
+            RewriteError::Vector { .. } => Some(Hint::AllowFallback { ty: "f32".into() }),
+            RewriteError::TooLargeForShard { .. } | RewriteError::TooManyShards { .. } => Some(Hint::LargerFiles),
+            RewriteError::Layout(_) => None,
+            RewriteError::Output(error) => error.hint(),
+        }
+    }
 }
 
 impl From<GgufError> for RewriteError {

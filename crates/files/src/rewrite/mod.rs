@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use words::{Advice, Hint};
 
 /// The type that holds fake-quantized values in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +46,15 @@ impl FileCarrier {
 
 /// No type of that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("carrier: found {found:?}, wanted keep, f32 or another ggml type\nhint: for example q8_0, q4_K, bf16")]
+#[error("carrier: found {found:?}, wanted keep, f32 or another ggml type")]
 pub struct CarrierError {
     found: String,
+}
+
+impl Advice for CarrierError {
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::words("for example q8_0, q4_K, bf16"))
+    }
 }
 
 impl FromStr for FileCarrier {

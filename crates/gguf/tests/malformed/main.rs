@@ -21,12 +21,13 @@ fn every_malformed_file_is_refused_by_its_own_problem_in_words_that_name_the_pla
         };
         let variant = format!("{:?}", error.problem);
         let variant = variant.split([' ', '(', '{']).next().unwrap_or_default();
-        let said = error.to_string();
+        let said = told(&error);
         assert_eq!(variant, case.problem, "{}: {said}", case.name);
         assert!(said.contains("model.gguf: "), "{}: the file is not named: {said}", case.name);
         for words in &case.says {
             assert!(said.contains(words.as_str()), "{}: {words:?} is not said: {said}", case.name);
         }
+        assert_eq!(error.to_string().lines().count(), 1, "{}: {error}", case.name);
         assert!(said.lines().skip(1).all(|line| line.starts_with("hint: ")), "{}: {said}", case.name);
         assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{}: not escaped: {said:?}", case.name);
     }

@@ -3,6 +3,16 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::PathBuf;
+use words::{Advice, Hint};
+
+/// An error, and its advice in a line of its own.
+pub fn told(error: &(impl std::fmt::Display + Advice)) -> String {
+    match error.hint() {
+        Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
+        Some(hint) => format!("{error}\nhint: {hint:?}"),
+        None => error.to_string(),
+    }
+}
 
 /// Bytes of a header under construction. Counts are written as given, not counted.
 #[derive(Clone)]

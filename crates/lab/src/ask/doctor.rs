@@ -37,7 +37,7 @@ fn check(name: &str, ok: bool, detail: String, hint: &str) -> DoctorCheck {
 
 fn build() -> DoctorCheck {
     let optimised = !cfg!(debug_assertions);
-    let hint = if optimised { "" } else { "this is a debug build, many times slower; build with --release" };
+    let hint = if optimised { "" } else { "this is a debug build, many times slower; build in the release profile" };
     let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
     check("build", true, format!("assay {version} for {arch} {os}"), hint)
 }
@@ -170,7 +170,7 @@ fn oracle(python: Option<&PathBuf>) -> DoctorCheck {
             "oracle",
             true,
             "gguf-py not found; only comparisons with it are left out".into(),
-            "install numpy, ml_dtypes and gguf for the python3 on PATH; `assay verify` takes the path of another Python",
+            "install numpy, ml_dtypes and gguf for the python3 on PATH, or verify with another Python",
         ),
     }
 }

@@ -11,6 +11,7 @@ use numerics::FakeQuantError;
 use record::store::StoreError;
 use select::ApplyError;
 use stats::StatsError;
+use words::{Advice, Hint};
 use worker::SessionError;
 
 /// Whose fault it is that a question is not answered.
@@ -75,7 +76,7 @@ pub enum AskError {
         /// Why it does not fit the first of them.
         why: String,
         /// What can be done about that.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// A file cannot be rewritten as asked.
     #[error("{model}: {source}")]
@@ -171,6 +172,8 @@ pub enum AskError {
         model: String,
         /// The reason in one line.
         why: String,
+        /// What can be done about that.
+        hint: Option<Hint>,
     },
     /// The scores give no numbers.
     #[error("{model}: {source}")]
@@ -201,6 +204,34 @@ pub enum AskError {
     /// The session with the worker ended without an answer, or found the weights changed.
     #[error(transparent)]
     Session(#[from] SessionError),
+}
+
+impl Advice for AskError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            AskError::Open(error) => error.hint(),
+            AskError::Unreadable(error) => error.hint(),
+            AskError::Values { source, .. } => source.hint(),
+            AskError::FitsNone { hint, .. } | AskError::Variant { hint, .. } => hint.clone(),
+            AskError::Rewrite { source, .. } => source.hint(),
+            AskError::Output(error) => error.hint(),
+            AskError::Store(error) => error.hint(),
+            AskError::SchemeFile(error) => error.hint(),
+            AskError::Selection { source, .. } => source.hint(),
+            AskError::Unfit { fallback: Some(ty), .. } => Some(Hint::AllowFallback { ty: ty.clone().into() }),
+            AskError::Unfit { source, .. } => source.hint(),
+            AskError::Tasks { source, .. } => source.hint(),
+            AskError::TouchedEarly { .. } | AskError::MissingTasks { .. } => Some(Hint::Bug),
+            AskError::Session(error) => error.hint(),
+            // The error itself says what was missing, and each front knows how to ask for it.
+            AskError::NotARunFolder { .. }
+            | AskError::Unfinished { .. }
+            | AskError::NothingApplied(_)
+            | AskError::NoLayer { .. }
+            | AskError::NothingToTrace { .. } => None,
+            AskError::Scores { .. } | AskError::Race { .. } => None,
+        }
+    }
 }
 
 impl AskError {

@@ -125,8 +125,8 @@ fn scores(
             Event::Sample(sample) => {
                 scores.samples.by_chunk.insert(sample.chunk, sample);
             }
-            Event::CellFailed { why, .. } => {
-                return Err(AskError::Variant { model: variant.name.clone(), why });
+            Event::CellFailed { why, hint, .. } => {
+                return Err(AskError::Variant { model: variant.name.clone(), why, hint });
             }
             _ => {}
         }

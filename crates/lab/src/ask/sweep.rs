@@ -174,5 +174,6 @@ fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
         changed,
         n,
         failure: cell.failure.clone(),
+        advice: cell.advice.clone(),
     }
 }

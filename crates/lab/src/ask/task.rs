@@ -184,8 +184,8 @@ fn scored(
             Event::Choice(sample) => {
                 by_task[usize::from(sample.cell.is_some())].insert(sample.task, sample);
             }
-            Event::CellFailed { why, .. } => {
-                return Err(AskError::Variant { model: variant.name.clone(), why });
+            Event::CellFailed { why, hint, .. } => {
+                return Err(AskError::Variant { model: variant.name.clone(), why, hint });
             }
             _ => {}
         }

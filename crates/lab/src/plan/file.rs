@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use words::{escape_short, escape_terminal, nearest};
+use words::{Advice, Hint, escape_short, escape_terminal, nearest};
 
 /// The keys of a plan file.
 const PLAN_KEYS: [&str; 12] = [
@@ -46,6 +46,18 @@ pub struct PlanFileError {
 }
 
 impl std::error::Error for PlanFileError {}
+
+impl Advice for PlanFileError {
+    /// The advice of the only problem that has some; the advice of several could not be told apart.
+    fn hint(&self) -> Option<Hint> {
+        let mut hints = self.problems.iter().filter_map(|problem| match &problem.what {
+            ProblemKind::Selector { source, .. } => source.hint(),
+            ProblemKind::Scheme { source, .. } => source.hint(),
+            _ => None,
+        });
+        hints.next().filter(|_| hints.next().is_none())
+    }
+}
 
 impl fmt::Display for PlanFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

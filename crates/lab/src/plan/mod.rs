@@ -21,6 +21,7 @@ use resolve::Numbers;
 use select::{Apply, ApplyError, LayerSet, Selector};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use words::{Advice, Hint};
 
 pub mod cells;
 pub mod file;
@@ -53,7 +54,7 @@ pub const MIN_JITTER_SEEDS: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// No preset has that name.
-    #[error("no preset is called {name:?}\nhint: {hint}")]
+    #[error("no preset is called {name:?}")]
     UnknownPreset {
         /// The name as given.
         name: String,
@@ -67,8 +68,19 @@ pub enum PlanError {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// A number, a list or a stage is out of range.
-    #[error("plan: {} is {}, wanted {}\nhint: {}", .0.what, .0.found, .0.wanted, .0.hint)]
+    #[error("plan: {} is {}, wanted {}", .0.what, .0.found, .0.wanted)]
     OutOfRange(OutOfRange),
+}
+
+impl Advice for PlanError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            PlanError::UnknownPreset { hint, .. } => Some(Hint::words(hint.clone())),
+            PlanError::File(error) => error.hint(),
+            PlanError::Apply(error) => error.hint(),
+            PlanError::OutOfRange(problem) => Some(Hint::words(problem.hint.clone())),
+        }
+    }
 }
 
 fn file_name(path: &str) -> &str {
@@ -278,9 +290,12 @@ mod tests {
 
     #[test]
     fn an_unknown_preset_names_the_nearest_or_all_of_them() {
-        let error = |name: &str| Plan::preset(name, vec![], corpus()).expect_err(name).to_string();
+        let error = |name: &str| match Plan::preset(name, vec![], corpus()).expect_err(name).hint() {
+            Some(Hint::Words(words)) => words,
+            hint => panic!("{hint:?}"),
+        };
         assert!(error("ffn-norm-bf61").contains("did you mean ffn-norm-bf16"));
-        assert!(error("x").contains("hint: there are ffn-norm-bf16, attention-int8, embedding-4bit"));
+        assert!(error("x").contains("there are ffn-norm-bf16, attention-int8, embedding-4bit"));
         assert!(error("embedding-4bti").contains("did you mean embedding-4bit"));
     }
 

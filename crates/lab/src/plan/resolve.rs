@@ -52,7 +52,7 @@ impl Numbers<'_> {
         };
         for (key, n) in [("windows.chunks", self.chunks), ("windows.layer_chunks", self.layer_chunks)] {
             if n == 0 {
-                let hint = "leave --chunks out for the default of 16";
+                let hint = "leave it out for the default";
                 wrong(key.into(), "the number of windows".into(), "0".into(), "at least 1", hint);
             }
         }

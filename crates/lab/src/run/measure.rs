@@ -17,6 +17,7 @@ use record::{
     TensorEvidence,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use words::{Advice, Hint};
 use worker::{CellSpec, Event, InHand, Job, LinkFactory, Session, SessionError};
 
 /// How often a worker may die over the same work.
@@ -243,7 +244,9 @@ impl<'a> Bench<'a> {
 
             let mut at_hand = match self.session(workers, session.take(), outlet) {
                 Ok(at_hand) => at_hand,
-                Err(error @ RunError::Session(_)) => return self.fail_all(&keys, &error.to_string(), outlet),
+                Err(RunError::Session(error)) => {
+                    return self.fail_all(&keys, &error.to_string(), error.hint(), outlet);
+                }
                 Err(error) => return Err(error),
             };
             self.has_measured = true;
@@ -267,8 +270,11 @@ impl<'a> Bench<'a> {
                     outlet.say(RunEvent::WorkerDied { model, during, last_words, again })?;
                     match culprit {
                         _ if again => continue,
-                        Some(key) => self.fail(&key, &died.to_string(), outlet)?,
-                        None => return self.fail_all(&keys, &format!("at the reference: {died}"), outlet),
+                        Some(key) => self.fail(&key, &died.to_string(), died.hint(), outlet)?,
+                        None => {
+                            let why = format!("at the reference: {died}");
+                            return self.fail_all(&keys, &why, died.hint(), outlet);
+                        }
                     }
                     continue;
                 }
@@ -278,8 +284,7 @@ impl<'a> Bench<'a> {
                     self.add_fault(Fault { model: self.index, control, found }, outlet)?;
                 }
                 Err(RunError::Session(SessionError::Refused { why, hint, .. })) => {
-                    let why = if hint.is_empty() { why } else { format!("{why} (hint: {hint})") };
-                    self.fail_all(&keys, &why, outlet)?;
+                    self.fail_all(&keys, &why, hint, outlet)?;
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {}
@@ -287,7 +292,7 @@ impl<'a> Bench<'a> {
             *session = Some(at_hand);
             let forgotten = self.work_on(step, base).map_or(Vec::new(), |work| work.cells);
             let forgotten: Vec<String> = forgotten.into_iter().map(|cell| cell.key.clone()).collect();
-            return self.fail_all(&forgotten, "the worker ended the measurement without it", outlet);
+            return self.fail_all(&forgotten, "the worker ended the measurement without it", Some(Hint::Bug), outlet);
         }
     }
 
@@ -335,7 +340,7 @@ impl<'a> Bench<'a> {
                 self.take_sample(reference, sample, outlet)?;
                 outlet.progress(self.model(), stage)
             }
-            Event::CellFailed { cell, why } => self.fail(&cell, &why, outlet),
+            Event::CellFailed { cell, why, hint } => self.fail(&cell, &why, hint, outlet),
             // The session lets through nothing else that this job did not ask for.
             _ => Ok(()),
         }
@@ -388,7 +393,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             }
             Some(_) if is_same => Ok(()),
-            Some(_) => self.fail(key, "the edits did something else than the first time", outlet),
+            Some(_) => self.fail(key, "the edits did something else than the first time", None, outlet),
         }
     }
 
@@ -403,7 +408,7 @@ impl<'a> Bench<'a> {
             Some(its_reference) => check_sample(&sample, its_reference).and_then(|()| check_complete(&sample)),
         };
         if let Err(error) = checked {
-            return self.fail(&key, &error.to_string(), outlet);
+            return self.fail(&key, &error.to_string(), None, outlet);
         }
         outlet.store.append_sample(&sample)?;
         self.samples.entry(key.clone()).or_default().by_chunk.entry(sample.chunk).or_insert(sample);
@@ -427,21 +432,27 @@ impl<'a> Bench<'a> {
                     same_top,
                 })
             }
-            Err(error) => self.fail(&key, &error.to_string(), outlet),
+            Err(error) => self.fail(&key, &error.to_string(), None, outlet),
         }
     }
 
-    fn fail(&mut self, key: &str, why: &str, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+    fn fail(&mut self, key: &str, why: &str, hint: Option<Hint>, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
         if self.failures.insert(key.into(), why.into()).is_some() {
             return Ok(());
         }
         let target = self.first_cells().find(|cell| cell.key == key).map_or(String::new(), |cell| cell.target.clone());
         let model = self.model().to_string();
-        outlet.say(RunEvent::CellFailed { model, key: key.into(), target, why: why.into() })
+        outlet.say(RunEvent::CellFailed { model, key: key.into(), target, why: why.into(), hint })
     }
 
-    fn fail_all(&mut self, keys: &[String], why: &str, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
-        keys.iter().try_for_each(|key| self.fail(key, why, outlet))
+    fn fail_all(
+        &mut self,
+        keys: &[String],
+        why: &str,
+        hint: Option<Hint>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        keys.iter().try_for_each(|key| self.fail(key, why, hint.clone(), outlet))
     }
 
     /// The cells without those whose key came before: the file of a key names the first stage it stands in.

@@ -35,8 +35,9 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
+use words::{Advice, Hint};
 use worker::memory::TooLittleMemory;
-use worker::{DeathCause, LinkFactory, Session, SessionError};
+use worker::{LinkFactory, Session, SessionError};
 
 pub(crate) mod conclude;
 pub mod identity;
@@ -57,7 +58,7 @@ pub enum RunError {
     Model(Box<ModelFileError>),
     /// One file twice.
     #[error(
-        "{} and {}: the same file, wanted each model once (blake3 {file_blake3})\nhint: name it only once", .first.display(), .second.display()
+        "{} and {}: the same file, wanted each model once (blake3 {file_blake3})", .first.display(), .second.display()
     )]
     SameModel {
         /// As given.
@@ -71,7 +72,7 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The weights alone do not fit.
-    #[error("{model}: memory: {source}\nhint: {}", .source.hint())]
+    #[error("{model}: memory: {source}")]
     Memory {
         /// Model.
         model: String,
@@ -79,12 +80,10 @@ pub enum RunError {
         source: TooLittleMemory,
     },
     /// The worker died, or refused the model or the text.
-    #[error("{}{}", .0, session_hint(.0))]
+    #[error(transparent)]
     Session(#[from] SessionError),
     /// The engine is not the one that was announced.
-    #[error(
-        "{model}: the worker says {found}, the run was begun with {wanted}\nhint: use one and the same assay for the run and its workers"
-    )]
+    #[error("{model}: the worker says {found}, the run was begun with {wanted}")]
     OtherEngine {
         /// Model.
         model: String,
@@ -95,18 +94,18 @@ pub enum RunError {
     },
 }
 
-/// What can be done about an error of a session, as a line of its own.
-pub fn session_hint(error: &SessionError) -> String {
-    let hint = match error {
-        SessionError::Died { died, .. } if died.cause.as_ref().is_some_and(DeathCause::is_memory) => {
-            "--max-memory keeps a measurement within what there is"
+impl Advice for RunError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            RunError::Plan(error) => error.hint(),
+            RunError::Model(error) => error.hint(),
+            RunError::SameModel { .. } => Some(Hint::words("name it only once")),
+            RunError::Store(error) => error.hint(),
+            RunError::Memory { source, .. } => source.hint(),
+            RunError::Session(error) => error.hint(),
+            RunError::OtherEngine { .. } => Some(Hint::words("use one and the same assay for the run and its workers")),
         }
-        SessionError::Died { died, .. } if died.status.is_some() => "`assay doctor` checks the engine",
-        SessionError::Died { .. } | SessionError::NotRestored { .. } => "this is a bug in assay; please report it",
-        SessionError::Refused { hint, .. } => hint,
-        SessionError::ShortText { .. } => "give a longer text with --text, or a shorter window with --ctx",
-    };
-    if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") }
+    }
 }
 
 impl From<PlanError> for RunError {

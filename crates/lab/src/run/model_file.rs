@@ -19,6 +19,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
 };
+use words::{Advice, Hint};
 
 /// Why a model's file cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +57,7 @@ pub enum ModelFileError {
         source: CodecError,
     },
     /// NaN or infinity in the target.
-    #[error(
-        "{}: tensor {tensor:?}: value {index} is {value}, wanted finite values\n\
-         hint: `assay run --apply '{again}' MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
-        .path.display()
-    )]
+    #[error("{}: tensor {tensor:?}: value {index} is {value}, wanted finite values", .path.display())]
     Nonfinite {
         /// File.
         path: PathBuf,
@@ -91,6 +88,22 @@ pub enum ModelFileError {
         /// The scheme that fits the tensor's rows, where their length is the reason.
         fallback: Option<String>,
     },
+}
+
+impl Advice for ModelFileError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            ModelFileError::Open(error) => error.hint(),
+            ModelFileError::Gguf(error) => error.hint(),
+            ModelFileError::Read { .. } => None,
+            ModelFileError::Target { source, .. } => source.hint(),
+            ModelFileError::Codec { source, .. } => source.hint(),
+            ModelFileError::Nonfinite { again, .. } => Some(Hint::KeepNonfinite { apply: again.clone() }),
+            ModelFileError::Values { source, .. } => source.hint(),
+            ModelFileError::Scheme { fallback: Some(ty), .. } => Some(Hint::AllowFallback { ty: ty.clone().into() }),
+            ModelFileError::Scheme { source, .. } => source.hint(),
+        }
+    }
 }
 
 /// An open model file and the plan's target in it.

@@ -113,11 +113,16 @@ pub struct Faults {
     pub stale: bool,
     /// The model cannot be used.
     pub refuses: bool,
+    /// What a measurement needs does not fit the limit to memory.
+    pub lacks_memory: bool,
     /// No graph node reads the tensors.
     pub dead: bool,
     /// A trace differs after layer 0, whatever was edited.
     pub early: bool,
 }
+
+/// The reason of a worker whose memory is too small.
+pub const TOO_LITTLE: &str = "memory: 2 bytes needed at least, 1 byte allowed";
 
 /// Starts mock workers and counts them.
 pub struct Workers {
@@ -178,7 +183,7 @@ impl WorkerLink for Link {
         match job {
             Job::Open { .. } if self.faults.refuses => self.queue.push_back(Event::Failed {
                 why: "the model has no tokenizer".into(),
-                hint: "choose a language model".into(),
+                hint: Some(words::Hint::words("choose a language model")),
                 input: true,
             }),
             Job::Open { model, .. } => {
@@ -218,6 +223,11 @@ impl WorkerLink for Link {
                 self.queue.extend(asked::choices(&cells, &tasks));
                 self.measured();
             }
+            Job::Measure { .. } if self.faults.lacks_memory => self.queue.push_back(Event::Failed {
+                why: TOO_LITTLE.into(),
+                hint: Some(words::Hint::RaiseMemory { has_f32_weights: true }),
+                input: true,
+            }),
             Job::Measure { base, cells, chunks, trace } => self.measure(&base, &cells, &chunks, trace),
         }
         Ok(())

@@ -5,6 +5,7 @@ use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr::NonNull;
+use words::Hint;
 
 /// A loaded model; freed on drop.
 pub(super) struct Model(pub(super) NonNull<sys::llama_model>);
@@ -27,8 +28,8 @@ pub fn build() -> String {
     format!("llama-cpp-sys-2 0.1.161, ggml {version}, {}", features.join(", "))
 }
 
-fn unsupported(path: &Path, what: &str, hint: &str) -> EngineError {
-    EngineError::Unsupported { what: format!("{}: {what}", path.display()), hint: hint.into() }
+fn unsupported(path: &Path, what: &str, hint: &'static str) -> EngineError {
+    EngineError::Unsupported { what: format!("{}: {what}", path.display()), hint: Hint::words(hint) }
 }
 
 /// Loads a model with its weights in plain memory of the host or of a device. There is no mmap and no repacking, so that what
@@ -40,7 +41,7 @@ pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError>
             what: format!(
                 "{n_gpu_layers} layers on a GPU: this build of assay computes on the CPU only, or finds no GPU"
             ),
-            hint: "build with --features cuda, metal or vulkan; leave --gpu-layers out to compute on the CPU".into(),
+            hint: Hint::ComputeOnCpu,
         });
     }
     let file = CString::new(path.as_os_str().as_encoded_bytes())
@@ -84,7 +85,7 @@ pub(super) fn describe(model: &Model, path: &Path) -> Result<EngineInfo, EngineE
         return Err(unsupported(
             path,
             "the model has no tokenizer (tokenizer.ggml.model is missing or \"no_vocab\")",
-            "use a GGUF file that carries its tokenizer; convert again without --no-vocab",
+            "use a GGUF file that carries its tokenizer, or convert the model again with its tokenizer",
         ));
     }
     if !decodes {

@@ -5,8 +5,9 @@ use crate::codec::CodecError;
 use crate::format::group::RangeOverflow;
 use crate::scheme::imatrix::ImatrixError;
 use std::fmt;
+use words::{Advice, Hint};
 
-/// Why a tensor could not be fake-quantized. Displays as one line, and a `hint:` line where there is advice.
+/// Why a tensor could not be fake-quantized.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FakeQuantError {
     /// A value is NaN or infinite, and the scheme does not keep such values.
@@ -88,61 +89,58 @@ pub enum FakeQuantError {
     },
 }
 
-impl FakeQuantError {
-    /// What is wrong, in one line.
-    pub fn words(&self) -> String {
+impl fmt::Display for FakeQuantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FakeQuantError::Nonfinite { tensor, index, value } => {
-                format!("tensor {tensor:?}: value {index} is {value}, wanted finite values")
+                write!(f, "tensor {tensor:?}: value {index} is {value}, wanted finite values")
             }
             FakeQuantError::Shape { tensor, n, n_per_row } => {
-                format!("tensor {tensor:?}: {n} values are not whole rows of {n_per_row}")
+                write!(f, "tensor {tensor:?}: {n} values are not whole rows of {n_per_row}")
             }
-            FakeQuantError::RangeOverflow { tensor, min, max } => format!(
+            FakeQuantError::RangeOverflow { tensor, min, max } => write!(
+                f,
                 "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32"
             ),
             FakeQuantError::Imatrix { tensor, file, source } => {
-                format!("tensor {tensor:?}, importance matrix {file:?}: {}", source.words())
+                write!(f, "tensor {tensor:?}, importance matrix {file:?}: {source}")
             }
             FakeQuantError::FileNotRead { tensor, scheme } => {
-                format!("tensor {tensor:?}: scheme {scheme:?} names a file that has not been read")
+                write!(f, "tensor {tensor:?}: scheme {scheme:?} names a file that has not been read")
             }
             FakeQuantError::Part { tensor, scheme, start, n, wanted } => {
                 let end = start.saturating_add(*n);
-                format!(
+                write!(
+                    f,
                     "tensor {tensor:?}: scheme {scheme:?} cannot be applied to values {start}..{end} alone, wanted {wanted}"
                 )
             }
             FakeQuantError::NotSeen { tensor, scheme } => {
-                format!("tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied")
+                write!(f, "tensor {tensor:?}: scheme {scheme:?} needs more passes over the values before it is applied")
             }
             FakeQuantError::Memory { tensor, n } => {
-                format!("tensor {tensor:?}: not enough memory for the statistics of {n} columns")
+                write!(f, "tensor {tensor:?}: not enough memory for the statistics of {n} columns")
             }
-            FakeQuantError::Codec { tensor, source } => format!("tensor {tensor:?}: {}", source.words()),
+            FakeQuantError::Codec { tensor, source } => write!(f, "tensor {tensor:?}: {source}"),
         }
-    }
-
-    /// What can be done about it.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            FakeQuantError::Nonfinite { .. } => "add :nonfinite=keep to the scheme to leave such values as they are",
-            FakeQuantError::Shape { .. } => return None,
-            FakeQuantError::RangeOverflow { .. } => "use :sym, which has no such limit",
-            FakeQuantError::Imatrix { source, .. } => source.hint(),
-            FakeQuantError::FileNotRead { .. } | FakeQuantError::Part { .. } | FakeQuantError::NotSeen { .. } => {
-                "this is a bug in assay; please report it"
-            }
-            FakeQuantError::Memory { .. } => "free memory, or choose a scheme that works row by row",
-            FakeQuantError::Codec { source, .. } => return source.hint(),
-        };
-        Some(hint.into())
     }
 }
 
-impl fmt::Display for FakeQuantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        words::with_hint(f, &self.words(), self.hint())
+impl Advice for FakeQuantError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            FakeQuantError::Nonfinite { .. } => {
+                Some(Hint::words("add :nonfinite=keep to the scheme to leave such values as they are"))
+            }
+            FakeQuantError::Shape { .. } => None,
+            FakeQuantError::RangeOverflow { .. } => Some(Hint::words("use :sym, which has no such limit")),
+            FakeQuantError::Imatrix { source, .. } => source.hint(),
+            FakeQuantError::FileNotRead { .. } | FakeQuantError::Part { .. } | FakeQuantError::NotSeen { .. } => {
+                Some(Hint::Bug)
+            }
+            FakeQuantError::Memory { .. } => Some(Hint::words("free memory, or choose a scheme that works row by row")),
+            FakeQuantError::Codec { source, .. } => source.hint(),
+        }
     }
 }
 

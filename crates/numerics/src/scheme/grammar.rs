@@ -8,15 +8,16 @@ use crate::format::ggml::{GgmlFormat, ImatrixUse};
 use crate::format::{DEFAULT_SEED, ExMy, Format, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry};
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use words::{Advice, Hint};
 
 /// Why a text is not a scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemeError {
     /// The text is empty.
-    #[error("empty scheme: wanted FORMAT[@GRANULARITY][:OPTION…]\nhint: for example bf16, int8@row, q4_k")]
+    #[error("empty scheme: wanted FORMAT[@GRANULARITY][:OPTION…]")]
     Empty,
     /// There is no format with this name.
-    #[error("scheme {scheme:?}: unknown format {format:?}\nhint: {}", did_you_mean(nearest))]
+    #[error("scheme {scheme:?}: unknown format {format:?}")]
     UnknownFormat {
         /// The scheme as given.
         scheme: String,
@@ -26,7 +27,7 @@ pub enum SchemeError {
         nearest: Vec<String>,
     },
     /// `intN` with an N that is not from 2 to 16.
-    #[error("scheme {scheme:?}: found int{found}, wanted int2 to int16\nhint: for example int4@block32 or int8@row")]
+    #[error("scheme {scheme:?}: found int{found}, wanted int2 to int16")]
     IntBits {
         /// The scheme as given.
         scheme: String,
@@ -34,10 +35,7 @@ pub enum SchemeError {
         found: String,
     },
     /// `noise` without a usable ratio.
-    #[error(
-        "scheme {scheme:?}: found {found:?}, wanted noise(SQNR_DB) with a number of dB from −200 to 200\n\
-         hint: for example noise(30)"
-    )]
+    #[error("scheme {scheme:?}: found {found:?}, wanted noise(SQNR_DB) with a number of dB from −200 to 200")]
     NoiseRatio {
         /// The scheme as given.
         scheme: String,
@@ -45,10 +43,7 @@ pub enum SchemeError {
         found: String,
     },
     /// The format needs a granularity, and the scheme gives none.
-    #[error(
-        "scheme {scheme:?}: no granularity, and {format} needs one\n\
-         hint: {format}@tensor, {format}@row, {format}@col, {format}@blockN or {format}@NxM, for example {format}@block32"
-    )]
+    #[error("scheme {scheme:?}: no granularity, and {format} needs one")]
     NeedsGranularity {
         /// The scheme as given.
         scheme: String,
@@ -56,7 +51,7 @@ pub enum SchemeError {
         format: String,
     },
     /// The format takes no granularity, and the scheme gives one.
-    #[error("scheme {scheme:?}: found {:?}, but {format} takes no granularity\nhint: write {format}", format!("@{granularity}"))]
+    #[error("scheme {scheme:?}: found {:?}, but {format} takes no granularity", format!("@{granularity}"))]
     TakesNoGranularity {
         /// The scheme as given.
         scheme: String,
@@ -66,10 +61,7 @@ pub enum SchemeError {
         granularity: String,
     },
     /// A word after `@` that is not a granularity.
-    #[error(
-        "scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1\n\
-         hint: for example @row, @block32 or @128x128"
-    )]
+    #[error("scheme {scheme:?}: found granularity {found:?}, wanted tensor, row, col, blockN or NxM with N, M ≥ 1")]
     Granularity {
         /// The scheme as given.
         scheme: String,
@@ -83,11 +75,13 @@ pub enum SchemeError {
         scheme: String,
         /// The format as given.
         found: String,
-        /// What is wrong with it and a hint, in words.
+        /// What is wrong with it, in words.
         wanted: String,
+        /// What the user can write instead.
+        hint: String,
     },
     /// Options that exclude each other, or that lack what they need.
-    #[error("scheme {scheme:?}: the option {option:?} {why}\nhint: {hint}")]
+    #[error("scheme {scheme:?}: the option {option:?} {why}")]
     Combination {
         /// The scheme as given.
         scheme: String,
@@ -99,7 +93,7 @@ pub enum SchemeError {
         hint: String,
     },
     /// An option that this format does not have.
-    #[error("scheme {scheme:?}: {format} has no option {found:?}\nhint: it has {options}")]
+    #[error("scheme {scheme:?}: {format} has no option {found:?}")]
     UnknownOption {
         /// The scheme as given.
         scheme: String,
@@ -111,7 +105,7 @@ pub enum SchemeError {
         options: String,
     },
     /// Two options that set the same thing.
-    #[error("scheme {scheme:?}: {found:?} sets what an earlier option has set\nhint: leave out one of the two")]
+    #[error("scheme {scheme:?}: {found:?} sets what an earlier option has set")]
     Repeated {
         /// The scheme as given.
         scheme: String,
@@ -119,9 +113,7 @@ pub enum SchemeError {
         found: String,
     },
     /// An option with a value that it cannot have.
-    #[error(
-        "scheme {scheme:?}: found {found:?}, wanted {wanted}\nhint: `assay schemes` lists the options of each format"
-    )]
+    #[error("scheme {scheme:?}: found {found:?}, wanted {wanted}")]
     OptionValue {
         /// The scheme as given.
         scheme: String,
@@ -132,10 +124,26 @@ pub enum SchemeError {
     },
 }
 
-fn did_you_mean(nearest: &[String]) -> String {
-    match nearest {
-        [] => format!("formats are {}", table::names_in_words()),
-        names => format!("did you mean {}? `assay schemes` lists all", names.join(", ")),
+impl Advice for SchemeError {
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            SchemeError::Empty => Hint::words("for example bf16, int8@row, q4_k"),
+            SchemeError::UnknownFormat { nearest, .. } if nearest.is_empty() => {
+                Hint::words(format!("formats are {}", table::names_in_words()))
+            }
+            SchemeError::UnknownFormat { nearest, .. } => Hint::ListSchemes { near: nearest.clone() },
+            SchemeError::IntBits { .. } => Hint::words("for example int4@block32 or int8@row"),
+            SchemeError::NoiseRatio { .. } => Hint::words("for example noise(30)"),
+            SchemeError::NeedsGranularity { format, .. } => Hint::words(format!(
+                "{format}@tensor, {format}@row, {format}@col, {format}@blockN or {format}@NxM, for example {format}@block32"
+            )),
+            SchemeError::TakesNoGranularity { format, .. } => Hint::words(format!("write {format}")),
+            SchemeError::Granularity { .. } => Hint::words("for example @row, @block32 or @128x128"),
+            SchemeError::ExMy { hint, .. } | SchemeError::Combination { hint, .. } => Hint::words(hint.clone()),
+            SchemeError::UnknownOption { options, .. } => Hint::words(format!("it has {options}")),
+            SchemeError::Repeated { .. } => Hint::words("leave out one of the two"),
+            SchemeError::OptionValue { .. } => Hint::ListSchemes { near: Vec::new() },
+        })
     }
 }
 
@@ -235,20 +243,21 @@ fn exmy_fields(name: &str) -> Option<(&str, &str)> {
 
 /// Parses `eXmY` together with the options that belong to the format, wherever they stand among the options.
 fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError> {
-    let refuse = |wanted: String| SchemeError::ExMy { scheme: parts.scheme(), found: parts.format.to_owned(), wanted };
+    let refuse = |wanted: String, hint: &str| SchemeError::ExMy {
+        scheme: parts.scheme(),
+        found: parts.format.to_owned(),
+        wanted,
+        hint: hint.to_owned(),
+    };
     let exponent_bits = x.parse().ok().filter(|x| (1..=MAX_EXPONENT_BITS).contains(x));
     let mantissa_bits = y.parse().ok().filter(|&y| y <= MAX_MANTISSA_BITS);
     let (Some(exponent_bits), Some(mantissa_bits)) = (exponent_bits, mantissa_bits) else {
-        return Err(refuse(format!(
-            "wanted eXmY with X from 1 to {MAX_EXPONENT_BITS} and Y from 0 to {MAX_MANTISSA_BITS}\n\
-             hint: a format must fit into F32 with its sign"
-        )));
+        let wanted = format!("wanted eXmY with X from 1 to {MAX_EXPONENT_BITS} and Y from 0 to {MAX_MANTISSA_BITS}");
+        return Err(refuse(wanted, "a format must fit into F32 with its sign"));
     };
     if (exponent_bits, mantissa_bits) == (8, 0) {
         let hint = "use it for scales with :scale=e8m0, as in int8@block32:scale=e8m0";
-        return Err(refuse(format!(
-            "which is a format for scales, not for values: it has no sign and no zero\nhint: {hint}"
-        )));
+        return Err(refuse("which is a format for scales, not for values: it has no sign and no zero".into(), hint));
     }
     let (mut specials, mut bias) = (Specials::Ieee, ExMy::default_bias(exponent_bits));
     for option in &parts.options {
@@ -261,14 +270,14 @@ fn parse_exmy(parts: &Parts<'_>, x: &str, y: &str) -> Result<Format, SchemeError
     let (least, greatest) = ExMy::biases(exponent_bits, specials);
     let format = ExMy::new(exponent_bits, mantissa_bits, specials, bias).ok_or_else(|| match specials {
         _ if least > greatest => refuse(
-            "which reaches beyond F32 under every bias, with this meaning of its last codes\n\
-             hint: leave out :fn and :finite"
-                .to_owned(),
+            "which reaches beyond F32 under every bias, with this meaning of its last codes".into(),
+            "leave out :fn and :finite",
         ),
-        _ if !(least..=greatest).contains(&bias) => refuse(format!(
-            "whose bias of {bias} takes it beyond F32\nhint: use :bias=N with N from {least} to {greatest}"
-        )),
-        _ => refuse("which has no codes left for infinity or NaN\nhint: add :finite".to_owned()),
+        _ if !(least..=greatest).contains(&bias) => refuse(
+            format!("whose bias of {bias} takes it beyond F32"),
+            &format!("use :bias=N with N from {least} to {greatest}"),
+        ),
+        _ => refuse("which has no codes left for infinity or NaN".into(), "add :finite"),
     })?;
     Ok(Format::Minifloat { exmy: format, rounding: RoundingMode::default() })
 }

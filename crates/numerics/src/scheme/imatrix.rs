@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use words::{Advice, Hint};
 
 /// The importances of a model's tensors, by tensor name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,12 +18,12 @@ pub struct Imatrix {
     entries: BTreeMap<String, Vec<f32>>,
 }
 
-/// Why an importance matrix does not fit a tensor. Displays as one line and a `hint:` line.
+/// Why an importance matrix does not fit a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImatrixError {
     /// There is no entry with the name of the tensor.
     NoEntry,
-    /// The entry has another shape than the tensor: it is for another model.
+    /// The entry has another shape than the tensor.
     Shape {
         /// The number of values of the entry.
         found: usize,
@@ -33,34 +34,29 @@ pub enum ImatrixError {
     },
 }
 
-impl ImatrixError {
-    /// What is wrong, in one line.
-    pub fn words(&self) -> String {
+impl fmt::Display for ImatrixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ImatrixError::NoEntry => "the importance matrix has no entry of that name".into(),
+            ImatrixError::NoEntry => f.write_str("the importance matrix has no entry of that name"),
             ImatrixError::Shape { found, n_per_row, n_matrices } => {
-                format!(
+                write!(
+                    f,
                     "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}"
                 )
             }
         }
     }
+}
 
-    /// What can be done about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
+impl Advice for ImatrixError {
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::words(match self {
             ImatrixError::NoEntry => {
                 "leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for \
                  token_embd, and for output only with --process-output"
             }
-            ImatrixError::Shape { .. } => "the matrix was collected on another model; collect one on this model",
-        }
-    }
-}
-
-impl fmt::Display for ImatrixError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        words::with_hint(f, &self.words(), Some(self.hint().into()))
+            ImatrixError::Shape { .. } => "collect an importance matrix on this model; this one has another shape",
+        }))
     }
 }
 

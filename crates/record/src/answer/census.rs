@@ -3,6 +3,7 @@
 use super::float;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use words::Hint;
 
 /// The version of [`CensusAnswer`].
 pub const CENSUS_FORMAT: u32 = 2;
@@ -251,4 +252,7 @@ pub struct RefusedTensor {
     pub why: String,
     /// What can be done about it.
     pub hint: Option<String>,
+    /// The same advice as a value, for the front that words it.
+    #[serde(skip)]
+    pub advice: Option<Hint>,
 }

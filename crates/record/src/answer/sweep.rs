@@ -4,6 +4,7 @@ use super::SchemeFallback;
 use crate::{AllValues, Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use words::Hint;
 
 /// The version of [`SweepAnswer`].
 pub const SWEEP_FORMAT: u32 = 2;
@@ -48,6 +49,9 @@ pub struct SweptLayer {
     pub n: u64,
     /// Why the layer was not measured.
     pub failure: Option<String>,
+    /// What can be done about that.
+    #[serde(skip)]
+    pub advice: Option<Hint>,
 }
 
 /// What a race decided of a layer.

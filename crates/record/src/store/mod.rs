@@ -26,6 +26,7 @@ use std::{
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
+use words::{Advice, Hint};
 
 pub mod atomic;
 pub mod journal;
@@ -46,7 +47,7 @@ const RUN: &str = "run.json";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("{}: cannot {doing}: {source}{}", .path.display(), io_hint(.source))]
+    #[error("{}: cannot {doing}: {source}", .path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -56,7 +57,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A file that does not hold what it should.
-    #[error("{}: {why}\nhint: {}", .path.display(), corrupt_hint(.path))]
+    #[error("{}: {why}", .path.display())]
     Corrupt {
         /// File.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum StoreError {
         why: String,
     },
     /// The journal's chain does not hold.
-    #[error("{}: line {line}: {why}\nhint: the journal was changed; start again in another folder", .path.display())]
+    #[error("{}: line {line}: {why}", .path.display())]
     JournalBroken {
         /// File.
         path: PathBuf,
@@ -74,13 +75,13 @@ pub enum StoreError {
         why: String,
     },
     /// Something was measured, and nothing says when and how.
-    #[error("{}: is missing or empty, though samples are there\nhint: restore the file, or start again in another folder", .path.display())]
+    #[error("{}: is missing or empty, though samples are there", .path.display())]
     JournalMissing {
         /// The journal's place.
         path: PathBuf,
     },
     /// A newer program has written the file.
-    #[error("{}: written by a newer assay: format {found}, this program knows {known}\nhint: use the newer assay", .path.display())]
+    #[error("{}: written by a newer assay: format {found}, this program knows {known}", .path.display())]
     Newer {
         /// File.
         path: PathBuf,
@@ -90,7 +91,7 @@ pub enum StoreError {
         known: Format,
     },
     /// An older program has written the file, and what this one needs is not in it.
-    #[error("{}: written by an older assay: format {found}, this program needs {wanted}\nhint: begin the run again in another folder; this one can still be looked at and reported", .path.display())]
+    #[error("{}: written by an older assay: format {found}, this program needs {wanted}", .path.display())]
     Older {
         /// The file.
         path: PathBuf,
@@ -100,7 +101,7 @@ pub enum StoreError {
         wanted: Format,
     },
     /// Another plan's run.
-    #[error("{}: holds another run: {difference}\nhint: choose another folder with --out, remove that one, or repeat the run that is there", .path.display())]
+    #[error("{}: holds another run: {difference}", .path.display())]
     OtherRun {
         /// Folder.
         path: PathBuf,
@@ -108,7 +109,7 @@ pub enum StoreError {
         difference: String,
     },
     /// A folder with something else in it.
-    #[error("{}: holds {found:?} and no plan.lock.json, so it is no run folder\nhint: choose an empty or new folder with --out, or remove that one", .path.display())]
+    #[error("{}: holds {found:?} and no plan.lock.json, so it is not a run folder", .path.display())]
     NotARun {
         /// Folder.
         path: PathBuf,
@@ -116,13 +117,13 @@ pub enum StoreError {
         found: String,
     },
     /// Another process is writing.
-    #[error("{}: another assay is writing to this run\nhint: wait for it to end, or choose another --out folder", .path.display())]
+    #[error("{}: another assay is writing to this run", .path.display())]
     Busy {
         /// Folder.
         path: PathBuf,
     },
     /// A finished cell would come out differently.
-    #[error("{}: the samples give another cell than the one stored\nhint: cells never change; the samples or the cell were changed from outside", .path.display())]
+    #[error("{}: the samples give another cell than the one stored", .path.display())]
     CellDiffers {
         /// The cell's file.
         path: PathBuf,
@@ -160,35 +161,45 @@ impl From<PutError> for StoreError {
     }
 }
 
-/// What the user can do about an error of the operating system; `None` when the disk is at fault.
-fn advice(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Some("choose another folder with --out, or make this one writable")
+impl Advice for StoreError {
+    fn hint(&self) -> Option<Hint> {
+        let another = |or: &'static str| Some(Hint::OtherFolder { or: Some(or.into()) });
+        match self {
+            StoreError::Io { source, .. } => advice(source.kind()),
+            StoreError::Corrupt { path, .. } => {
+                Some(Hint::words(match path.file_name().and_then(|name| name.to_str()) {
+                    Some(PLAN_LOCK) => "restore the file, or remove the folder",
+                    Some(RUN) => "remove this file, and the same run writes it again",
+                    _ => "remove this file to measure it again",
+                }))
+            }
+            StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. } => another("restore the file"),
+            StoreError::Newer { .. } => Some(Hint::words("use the newer assay")),
+            StoreError::Older { .. } => another("look at this one with the commands that only read"),
+            StoreError::OtherRun { .. } => another("remove that one, or repeat the run that is there"),
+            StoreError::NotARun { .. } => another("remove that one"),
+            StoreError::Busy { .. } => another("wait for it to end"),
+            StoreError::CellDiffers { .. } => another("restore the samples and the cell, one of which has changed"),
         }
+    }
+}
+
+/// What the user can do about an error of the operating system; `None` when the disk is at fault.
+fn advice(kind: ErrorKind) -> Option<Hint> {
+    let or = match kind {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some("make this one writable"),
         ErrorKind::NotFound
         | ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::AlreadyExists
         | ErrorKind::InvalidFilename
-        | ErrorKind::Unsupported => Some("choose another folder with --out; a run cannot be kept there"),
+        | ErrorKind::Unsupported => None,
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            Some("make room and run it again: it goes on where it was; or choose another folder with --out")
+            Some("make room and run it again: it goes on where it was")
         }
-        _ => None,
-    }
-}
-
-fn io_hint(source: &std::io::Error) -> String {
-    advice(source.kind()).map_or_else(String::new, |advice| format!("\nhint: {advice}"))
-}
-
-fn corrupt_hint(path: &Path) -> &'static str {
-    match path.file_name().and_then(|name| name.to_str()) {
-        Some(PLAN_LOCK) => "the folder was changed from outside; restore the file, or remove the folder",
-        Some(RUN) => "the folder was changed from outside; remove this file, and the same run writes it again",
-        _ => "the folder was changed from outside; remove this file to measure it again",
-    }
+        _ => return None,
+    };
+    Some(Hint::OtherFolder { or: or.map(Into::into) })
 }
 
 /// What has been measured of one cell.

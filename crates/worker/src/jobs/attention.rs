@@ -2,14 +2,16 @@
 //! attention is off, so the reference is one without it too.
 
 use crate::edit::ActivationEdit;
+use crate::job_error::JobError;
 use crate::loaded::Loaded;
 use crate::protocol::{AttentionSample, CellSpec, Event};
-use crate::serve::{JobError, Worker, lock, report_impossible};
+use crate::serve::{Worker, lock};
 use eval::window::first_scored;
 use eval::{Ask, EngineError, HeadShift, Hook, Sequence, Token};
 use record::{Base, Edit};
 use std::io::Write;
 use std::sync::Mutex;
+use words::Hint;
 
 /// Probabilities of one layer as they come, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
 type Seen = Mutex<Vec<(usize, Vec<f32>)>>;
@@ -23,17 +25,17 @@ impl<W: Write> Worker<'_, W> {
         chunks: &[usize],
     ) -> Result<(), JobError> {
         if let Some(chunk) = chunks.iter().find(|&&chunk| chunk >= loaded.windows.len()) {
-            return Err(report_impossible(format!("window {chunk}: the text has {} windows", loaded.windows.len())));
+            return Err(JobError::impossible(format!("window {chunk}: the text has {} windows", loaded.windows.len())));
         }
         let layers: Vec<(usize, String)> = (0..loaded.engine.info().n_layer)
             .map(|layer| (layer, format!("kq_soft_max-{layer}")))
             .filter(|(_, node)| loaded.engine.nodes().iter().any(|info| info.name == *node))
             .collect();
         if layers.is_empty() {
-            return Err(JobError::Input {
-                why: "the graph has no attention probabilities (kq_soft_max)".into(),
-                hint: "they are there only with flash attention off, in architectures that have attention".into(),
-            });
+            return Err(JobError::input(
+                "the graph has no attention probabilities (kq_soft_max)",
+                Hint::words("they are there only with flash attention off, in architectures that have attention"),
+            ));
         }
         let variant = CellSpec { key: "variant".into(), first_layer: 0, edits: edits.to_vec() };
         self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {

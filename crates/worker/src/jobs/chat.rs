@@ -1,8 +1,9 @@
 //! Conversations: the reference answers all of them, then the variant does.
 
+use crate::job_error::JobError;
 use crate::loaded::Loaded;
 use crate::protocol::{Answer, CellSpec, Event};
-use crate::serve::{JobError, Worker};
+use crate::serve::Worker;
 use eval::{ChatMessage, EngineError, Hook, Token, choose_token};
 use record::{Base, Edit, Sampling};
 use std::collections::BTreeSet;

@@ -1,14 +1,16 @@
 //! Multiple-choice tasks on the model in hand: every ending's likelihood under the reference, then under each cell.
 
+use crate::job_error::JobError;
 use crate::loaded::Loaded;
 use crate::protocol::{CellSpec, ChoiceSample, Event};
-use crate::serve::{CellError, JobError, Worker};
+use crate::serve::{CellError, Worker};
 use eval::choices::{ChoiceTokens, log_likelihood, tokens_of};
 use eval::{Ask, EngineError, Sequence};
 use record::{Base, Place};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
+use words::Hint;
 
 /// Tasks between two looks at the output: what a worker that dies costs.
 const TASKS_AT_ONCE: usize = 8;
@@ -33,12 +35,9 @@ impl<W: Write> Worker<'_, W> {
         cells: &[CellSpec],
         tasks: &[Vec<String>],
     ) -> Result<(), JobError> {
-        let refuse = |why: String| {
-            let (why, hint) = why.split_once("\nhint: ").map_or((why.clone(), ""), |(why, hint)| (why.into(), hint));
-            JobError::Input { why, hint: hint.into() }
-        };
         if cells.iter().flat_map(|cell| &cell.edits).any(|edit| edit.place == Place::Activation) {
-            return Err(refuse("tasks are scored with weights changed, not activations\nhint: select weights".into()));
+            let why = "tasks are scored with weights changed, not activations";
+            return Err(JobError::input(why, Hint::words("select weights")));
         }
         let n_ctx = loaded.settings.n_ctx as usize;
         let tokens = tasks
@@ -47,7 +46,7 @@ impl<W: Write> Worker<'_, W> {
             .map(|(task, choices)| {
                 let choices =
                     choices.iter().map(|text| loaded.engine.tokenize(text)).collect::<Result<Vec<_>, EngineError>>()?;
-                tokens_of(task, choices, n_ctx).map_err(|error| refuse(error.to_string()))
+                tokens_of(task, choices, n_ctx).map_err(|error| JobError::refused(&error))
             })
             .collect::<Result<Vec<_>, JobError>>()?;
         self.on_base(loaded, base, cells, |worker, loaded, memory| {
@@ -67,7 +66,7 @@ impl<W: Write> Worker<'_, W> {
                     Ok(()) => {}
                     Err(Unscored::Gone(error)) => return Err(JobError::Gone(error)),
                     Err(Unscored::Cell(error)) => {
-                        worker.say(&Event::CellFailed { cell: cell.key.clone(), why: error.to_string() })?;
+                        worker.say(&error.of_cell(&cell.key))?;
                     }
                 }
             }

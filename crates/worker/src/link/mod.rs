@@ -9,6 +9,7 @@ pub use thread::{EventLines, JobLines, OpenModel, SharedCodec, ThreadWorkers};
 
 use crate::protocol::{Event, Job};
 use std::path::{Path, PathBuf};
+use words::{Advice, Hint};
 
 /// A worker that is gone, or can no longer be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,17 +36,28 @@ pub enum DeathCause {
     AllocationFailed,
     /// The kernel's out-of-memory killer ended a process while it ran, and it was ended by that signal.
     OomKiller,
+    /// It said what it should not have said, so nobody listens to it any more.
+    OutOfTurn,
 }
 
-impl DeathCause {
-    /// Whether more memory, or a smaller demand, would have helped.
-    pub fn is_memory(&self) -> bool {
-        matches!(self, DeathCause::AllocationFailed | DeathCause::OomKiller)
+impl Advice for WorkerDied {
+    fn hint(&self) -> Option<Hint> {
+        match &self.cause {
+            Some(DeathCause::AllocationFailed | DeathCause::OomKiller) => Some(Hint::LimitMemory),
+            Some(DeathCause::OutOfTurn) => Some(Hint::Bug),
+            Some(DeathCause::StoppedByAssay) => None,
+            None => self.status.is_some().then_some(Hint::CheckEngine),
+        }
     }
 }
 
 impl WorkerDied {
-    /// A worker that went on, but said what cannot be understood.
+    /// A worker that went on, but said what it should not have said.
+    pub fn out_of_turn(what: &str) -> WorkerDied {
+        WorkerDied { cause: Some(DeathCause::OutOfTurn), ..WorkerDied::misunderstood(what) }
+    }
+
+    /// A worker that could not be started or heard, or whose end has no status.
     pub fn misunderstood(what: &str) -> WorkerDied {
         WorkerDied { what: what.to_owned(), status: None, cause: None, last_words: String::new(), log: None }
     }
@@ -57,7 +69,7 @@ fn ended(status: &Option<String>) -> String {
 
 fn told(cause: &Option<DeathCause>) -> &'static str {
     match cause {
-        None => "",
+        None | Some(DeathCause::OutOfTurn) => "",
         Some(DeathCause::StoppedByAssay) => ", stopped by assay",
         Some(DeathCause::AllocationFailed) => ", because memory could not be allocated",
         Some(DeathCause::OomKiller) => ", while the kernel's out-of-memory killer ended a process",

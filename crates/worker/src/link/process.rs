@@ -229,6 +229,7 @@ impl Drop for ProcessWorker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use words::{Advice, Hint};
 
     /// Removes the file that holds what a worker without a log said.
     fn remove_log(died: &WorkerDied) {
@@ -274,7 +275,7 @@ mod tests {
             ["memory allocation of 64 bytes failed", "what():  std::bad_alloc", "ggml: failed to allocate buffer"]
         {
             let died = shell(&format!("echo '{says}' >&2; kill -ABRT $$")).recv().expect_err("it aborts");
-            assert!(died.cause.as_ref().is_some_and(DeathCause::is_memory) && died.last_words == says, "{died}");
+            assert!(died.hint() == Some(Hint::LimitMemory) && died.last_words == says, "{died}");
             remove_log(&died);
         }
         let script = "echo 'failed to allocate buffer, trying a smaller one' >&2; echo 'GGML_ASSERT(n > 0) failed' >&2; kill -ABRT $$";

@@ -157,7 +157,7 @@ mod tests {
     fn echo() -> ThreadWorkers {
         ThreadWorkers::serving(|jobs, mut events| {
             for job in jobs {
-                let event = Event::Failed { why: job?, hint: String::new(), input: true };
+                let event = Event::Failed { why: job?, hint: None, input: true };
                 let line = serde_json::to_vec(&event).map_err(io::Error::other)?;
                 let (one, two) = line.split_at(line.len() / 2);
                 events.write_all(one)?;
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_worker_in_the_middle_of_a_job_ends_at_its_next_event() {
         let workers = ThreadWorkers::serving(|_, mut events| {
-            let event = Event::Failed { why: "still at it".into(), hint: String::new(), input: false };
+            let event = Event::Failed { why: "still at it".into(), hint: None, input: false };
             let line = [serde_json::to_vec(&event).map_err(io::Error::other)?, b"\n".to_vec()].concat();
             loop {
                 events.write_all(&line)?;

@@ -1,0 +1,103 @@
+//! Advice in the words of the command line: the one place where an option is named that another room could mean.
+
+use lab::ask::AskError;
+use std::fmt::Display;
+use std::str::FromStr;
+use words::{Advice, Hint, quoted};
+
+/// The advice as a line of text says it, after `hint: `.
+pub fn words(hint: &Hint) -> String {
+    match hint {
+        Hint::Words(words) => words.to_string(),
+        Hint::Bug => "this is a bug in assay; please report it".into(),
+        Hint::CheckEngine => "`assay doctor` checks the engine".into(),
+        Hint::ReplaceOutput => "choose another name, or replace the file with --force".into(),
+        Hint::SmallerFiles => "raise the limit with ulimit -f, or write smaller files with --split-max-size".into(),
+        Hint::LargerFiles => "give a larger --split-max-size".into(),
+        Hint::AllowFallback { ty } if ty == "f32" => {
+            "--allow-fallback stores such tensors in f32; --carrier f32 stores every scheme exactly".into()
+        }
+        Hint::AllowFallback { ty } => {
+            format!("--allow-fallback takes {ty} for such tensors, as llama-quantize would")
+        }
+        Hint::RaiseMemory { has_f32_weights: true } => {
+            "the exact arm stores every weight in F32; --arm native leaves the model as shipped, and --max-memory raises \
+             the limit"
+                .into()
+        }
+        Hint::RaiseMemory { has_f32_weights: false } => {
+            "take a shorter window with --ctx, a smaller model, or raise the limit with --max-memory".into()
+        }
+        Hint::LimitMemory => "--max-memory keeps a measurement within what there is".into(),
+        Hint::LongerText => "give a longer text with --text, or a shorter window with --ctx".into(),
+        Hint::LargerContext => "raise --ctx, or shorten the text".into(),
+        Hint::OtherFolder { or: None } => "choose another folder with --out".into(),
+        Hint::OtherFolder { or: Some(or) } => format!("choose another folder with --out, or {or}"),
+        Hint::ComputeOnCpu => {
+            "build with --features cuda, metal or vulkan; leave --gpu-layers out to compute on the CPU".into()
+        }
+        Hint::ShowMetadata { key } => format!("`assay inspect` shows the file's {key}"),
+        Hint::MeasureInModel => "`assay eval --apply` measures them in the running model".into(),
+        Hint::ListSchemes { near } if near.is_empty() => "`assay schemes` lists the options of each format".into(),
+        Hint::ListSchemes { near } => format!("did you mean {}? `assay schemes` lists all", near.join(", ")),
+        Hint::KeepNonfinite { apply } => format!(
+            "`assay run --apply {} MODEL` leaves such values as they are; if they reach the logits, nothing can be measured",
+            quoted(apply)
+        ),
+    }
+}
+
+/// The advice that comes with an error.
+pub fn of(error: &impl Advice) -> Option<String> {
+    error.hint().as_ref().map(words)
+}
+
+/// The advice that comes with an unanswered question. Where the question itself lacks something, only a front knows how
+/// it is asked for.
+pub fn of_question(error: &AskError) -> Option<String> {
+    Some(match error {
+        AskError::NothingApplied(_) => "add one, for example --apply ffn_norm=bf16".into(),
+        AskError::NoLayer { .. } => {
+            "a sweep goes through the layers; `assay eval` measures tensors outside them".into()
+        }
+        AskError::NothingToTrace { .. } => "leave --trace out".into(),
+        AskError::NotARunFolder { .. } => "name the folder that `assay run` made".into(),
+        AskError::Unfinished { dir } => {
+            format!("`assay status {dir}` says how far it is; the same `assay run` goes on with it")
+        }
+        other => return of(other),
+    })
+}
+
+/// Reads the value of an option; what is wrong with it comes with its advice.
+pub fn parsed<T: FromStr<Err: Advice + Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| match of(&error) {
+        Some(hint) => format!("{error}\nhint: {hint}"),
+        None => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_named_as_this_front_names_it() {
+        let or = Some("wait for it to end".into());
+        assert_eq!(words(&Hint::OtherFolder { or }), "choose another folder with --out, or wait for it to end");
+        assert_eq!(words(&Hint::OtherFolder { or: None }), "choose another folder with --out");
+        let near = vec!["f16".into(), "fp8_e4m3".into()];
+        assert_eq!(words(&Hint::ListSchemes { near }), "did you mean f16, fp8_e4m3? `assay schemes` lists all");
+        let kept = words(&Hint::KeepNonfinite { apply: "ffn_norm=bf16:nonfinite=keep".into() });
+        assert!(kept.starts_with("`assay run --apply 'ffn_norm=bf16:nonfinite=keep' MODEL` leaves"), "{kept}");
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_read_is_refused_with_advice() {
+        let refused = parsed::<files::rewrite::FileCarrier>("q9").expect_err("no such type");
+        assert!(
+            refused.starts_with("carrier: found \"q9\"") && refused.contains("\nhint: for example q8_0"),
+            "{refused}"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a job failed, or a cell of it, and how that is said to whoever gave the job.
+
+use crate::edit::EditError;
+use crate::protocol::Event;
+use crate::serve::CellError;
+use eval::EngineError;
+use std::fmt::Display;
+use std::io;
+use words::{Advice, Hint};
+
+/// Why a whole job failed.
+#[derive(Debug)]
+pub(crate) enum JobError {
+    /// Nobody listens any more.
+    Gone(io::Error),
+    /// The request is at fault.
+    Input { why: String, hint: Option<Hint> },
+    /// The engine is.
+    Engine(EngineError),
+    /// An edit of the only variant cannot be made.
+    Edit(EditError),
+}
+
+impl JobError {
+    /// The error of a request with this advice.
+    pub(crate) fn input(why: impl Into<String>, hint: Hint) -> JobError {
+        JobError::Input { why: why.into(), hint: Some(hint) }
+    }
+
+    /// The error of a request that has this error in it.
+    pub(crate) fn refused(error: &(impl Display + Advice)) -> JobError {
+        JobError::Input { why: error.to_string(), hint: error.hint() }
+    }
+
+    /// The error of a request that assay itself should not have made.
+    pub(crate) fn impossible(why: impl Into<String>) -> JobError {
+        JobError::input(why, Hint::Bug)
+    }
+
+    /// The event that says so.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    pub(crate) fn event(self) -> Result<Event, io::Error> {
+        let (why, hint, input) = match self {
+            JobError::Gone(error) => return Err(error),
+            JobError::Input { why, hint } => (why, hint, true),
+            JobError::Engine(error) => {
+                let input = matches!(error, EngineError::Unsupported { .. } | EngineError::NoSuchNode { .. });
+                (error.to_string(), error.hint(), input)
+            }
+            JobError::Edit(error) => (error.to_string(), error.hint(), false),
+        };
+        Ok(Event::Failed { why, hint, input })
+    }
+}
+
+impl From<io::Error> for JobError {
+    fn from(error: io::Error) -> Self {
+        JobError::Gone(error)
+    }
+}
+
+impl From<EngineError> for JobError {
+    fn from(error: EngineError) -> Self {
+        JobError::Engine(error)
+    }
+}
+
+impl From<EditError> for JobError {
+    fn from(error: EditError) -> Self {
+        JobError::Edit(error)
+    }
+}
+
+impl Advice for EditError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            EditError::Engine(error) => error.hint(),
+            EditError::Codec(error) => error.hint(),
+            EditError::FakeQuant(error) => error.hint(),
+            EditError::Scheme(_) => None,
+        }
+    }
+}
+
+impl Advice for CellError {
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            CellError::Engine(error) => error.hint(),
+            CellError::Edit(error) => error.hint(),
+            CellError::NonFinite { .. } | CellError::NonFiniteTask { .. } => None,
+        }
+    }
+}
+
+impl CellError {
+    /// The event that says that this cell failed; the others go on.
+    pub(crate) fn of_cell(&self, key: &str) -> Event {
+        Event::CellFailed { cell: key.to_owned(), why: self.to_string(), hint: self.hint() }
+    }
+}
