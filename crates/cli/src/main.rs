@@ -34,6 +34,7 @@ mod progress;
 mod python;
 mod quantize;
 mod question;
+mod repeat;
 mod report;
 mod run;
 mod schemes;

@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
 use crate::settings::{MachineArgs, SeedArgs, TextArgs};
+use crate::repeat;
 use crate::worker;
 use clap::builder::Resettable;
 use files::SchemeFiles;
@@ -66,8 +67,9 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
         memory: BTreeMap::new(),
         advised: BTreeSet::new(),
     };
-    let record = lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &mut |event| display.show(event))
-        .map_err(failure)?;
+    let record =
+        lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &repeat::command, &mut |event| display.show(event))
+            .map_err(failure)?;
     drop(display);
     let answer = lab::ask::run_answer(&record, &dir, &report(&record, &dir)?);
     output.answer(&answer, || text(&answer))?;

@@ -381,7 +381,7 @@ fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     let record = record.expect("runs");
     let verdicts: Vec<Verdict> = record.models.iter().map(|model| model.verdicts[0].verdict).collect();
     assert_eq!(verdicts, [Verdict::Real, Verdict::NoOp]);
-    assert!(record.reproduce.starts_with("assay run ffn-norm-bf16 model.gguf second.gguf --ctx 512 --chunks 4"));
+    assert_eq!(record.reproduce, "ffn-norm-bf16 of model.gguf and second.gguf, 4 windows");
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn models_that_share_a_file_name_are_told_apart_by_their_hash_and_one_file_twice
         _ => None,
     });
     assert_eq!(of_census.collect::<Vec<_>>(), names);
-    let both = format!("'{}' '{}' --ctx", names[0], names[1]);
+    let both = format!("{} and {}", names[0], names[1]);
     assert!(record.reproduce.contains(&both), "{}", record.reproduce);
 
     bench::write_model(&other.join("copy.gguf"), Norms::OnePlus);

@@ -121,7 +121,7 @@ impl Pipeline for Parts {
             (self.folder)(folder);
         }
         let prepared = lab::prepare(plan.clone(), engine_build)?;
-        lab::run(&prepared, folder, self, self.codec(), &mut |_| {})
+        lab::run(&prepared, folder, self, self.codec(), &|plan, _, _| plan.name.clone(), &mut |_| {})
     }
 
     fn cell_key(&self, model: &ModelKey<'_>, base: &Base, edits: &[Edit], windows: &[usize]) -> String {

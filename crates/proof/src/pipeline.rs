@@ -74,7 +74,7 @@ pub trait Pipeline {
     /// As [`lab::prepare`] and [`lab::run()`].
     fn run(&self, plan: &Plan, engine_build: &str, folder: &Path) -> Result<RunRecord, RunError> {
         let prepared = lab::prepare(plan.clone(), engine_build)?;
-        lab::run(&prepared, folder, self.workers(), self.codec(), &mut |_| {})
+        lab::run(&prepared, folder, self.workers(), self.codec(), &|plan, _, _| plan.name.clone(), &mut |_| {})
     }
 
     /// The name of a cell by everything that determines its numbers.

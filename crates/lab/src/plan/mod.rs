@@ -209,31 +209,6 @@ impl Plan {
         }
     }
 
-    /// The words behind `assay run` that ask this again of the same models, text and windows; files stand without their
-    /// folders.
-    pub fn as_typed(&self) -> Vec<String> {
-        let mut words = match PRESETS.iter().any(|preset| preset.name == self.name) {
-            true => vec![self.name.clone()],
-            false => {
-                let scheme = self.scheme.with_file_shown(|name| file_name(name).to_owned());
-                vec!["--apply".into(), format!("{}={scheme}", self.target)]
-            }
-        };
-        if let Some(layers) = &self.layers {
-            words.extend(["--layers".into(), layers.to_string()]);
-        }
-        if let [arm] = self.arms.as_slice() {
-            words.extend(["--arm".into(), arm.name().into()]);
-        }
-        if let Some(first) = self.jitter_seeds.first().filter(|_| self.jitter_seeds != DEFAULT_JITTER_SEEDS) {
-            words.extend(["--seed".into(), first.to_string()]);
-        }
-        if self.allow_fallback {
-            words.push("--allow-fallback".into());
-        }
-        words
-    }
-
     /// The scheme as it quantizes rows of that many values: the one that stands in for it, if the plan allows one.
     pub(crate) fn realised(&self, scheme: &Scheme, n_per_row: u64) -> Scheme {
         if self.allow_fallback { fallback::scheme_for_rows(scheme, n_per_row) } else { scheme.clone() }
@@ -304,20 +279,15 @@ mod tests {
         let apply: Apply = "ffn_norm=bf16:nonfinite=keep".parse().expect("an application");
         let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
         plan.check().expect("a plan");
-        assert_eq!(plan.as_typed(), ["--apply", "ffn_norm=bf16:nonfinite=keep"]);
         assert_eq!(plan.positive.to_string(), "zero:nonfinite=keep");
         assert_eq!(plan.jitter(2).to_string(), "jitter:seed=2:nonfinite=keep");
         assert!(plan.question.contains("ffn_norm is held in bf16:nonfinite=keep"));
-        let apply: Apply = "attn_q=iq2_xs:imatrix=some/where/im.gguf".parse().expect("an application");
-        let plan = Plan::asked(&apply, vec!["m.gguf".into()], corpus());
-        assert_eq!(plan.as_typed(), ["--apply", "attn_q=iq2_xs:imatrix=im.gguf"]);
         let preset = Plan::preset("ffn-norm-bf16", vec![], corpus()).expect("preset");
-        assert_eq!(preset.as_typed(), ["ffn-norm-bf16"]);
         assert_eq!(preset.positive.to_string(), "zero");
     }
 
     #[test]
-    fn what_narrows_a_preset_is_part_of_the_question_and_typed_again() {
+    fn what_narrows_a_preset_is_part_of_the_question() {
         let mut plan = Plan::preset("attention-int8", vec!["m.gguf".into()], corpus()).expect("preset");
         plan.narrow(LayerSet::parse("0,3-5").expect("layers"));
         plan.seed(7);
@@ -327,8 +297,6 @@ mod tests {
         assert_eq!(plan.target.to_string(), "attn_q[layers=0,3-5],attn_k[layers=0,3-5],attn_v[layers=0,3-5]");
         assert!(plan.question.ends_with("? (layers 0,3-5 only)"), "{}", plan.question);
         assert_eq!(plan.jitter_seeds, [7, 8, 9]);
-        let typed = ["attention-int8", "--layers", "0,3-5", "--arm", "native", "--seed", "7", "--allow-fallback"];
-        assert_eq!(plan.as_typed(), typed);
         plan.seed(u64::MAX);
         plan.check().expect("seeds that differ");
     }

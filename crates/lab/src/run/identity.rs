@@ -160,16 +160,3 @@ fn open_once(
     let info = session.info.clone();
     Ok((session, LockedEngine { info, n_tokens: cut.n_tokens, chunk_blake3: cut.window_blake3 }))
 }
-
-/// The command that repeats the run. Files stand without their folders; a hash tells files of one name apart.
-pub(super) fn reproduce(plan: &Plan, identity: &RunIdentity, chunks: usize) -> String {
-    let mut words = vec!["assay".to_string(), "run".into()];
-    words.extend(plan.as_typed().iter().map(|word| quoted(word)));
-    words.extend(identity.model_names().iter().map(|name| quoted(name)));
-    let n_ctx = plan.settings.n_ctx;
-    words.push(format!("--ctx {n_ctx} --chunks {chunks} --layer-chunks {}", plan.layer_chunks.min(chunks)));
-    if plan.corpus.name != "built-in" {
-        words.push(format!("--text {}", quoted(&plan.corpus.name)));
-    }
-    words.join(" ")
-}

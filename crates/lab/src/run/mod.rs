@@ -18,17 +18,18 @@
 //! A run that was killed goes on where it was, and a finished one is only read.
 
 use crate::judge::controls::FILE_UNCHANGED;
-use crate::plan::PlanError;
+use crate::plan::{Plan, PlanError};
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
 use crate::plan::gate::{Decision, Finished};
 use crate::plan::stage::steps;
 use crate::run::conclude::Ended;
-use crate::run::identity::{ask_engine, reproduce};
+use crate::run::identity::ask_engine;
 use crate::run::measure::{Bench, Outlet};
 use crate::run::model_file::ModelFileError;
 use numerics::BlockCodec;
 use record::RECORD_FORMAT;
 use record::sentence::census_of;
+use record::store::lock::RunIdentity;
 use record::store::{self, Fault, Store, StoreError};
 use record::{RunEvent, RunRecord};
 use std::{
@@ -133,7 +134,11 @@ impl RunError {
     }
 }
 
-/// Runs, resumes or re-reads the run in `dir` and writes its record there.
+/// How a front asks for the same run again: from its plan, its identity and the number of windows of the whole-target cells.
+/// Files are named without their folders.
+pub type Repeat<'a> = dyn Fn(&Plan, &RunIdentity, usize) -> String + 'a;
+
+/// Runs, resumes or re-reads the run in `dir` and writes its record there. The record has what `repeat` says.
 ///
 /// # Errors
 /// When nothing could be concluded. Failed cells, failed controls and dead workers are part of the record instead.
@@ -142,6 +147,7 @@ pub fn run(
     dir: &Path,
     workers: &dyn LinkFactory,
     codec: &dyn BlockCodec,
+    repeat: &Repeat<'_>,
     sink: &mut dyn FnMut(&RunEvent),
 ) -> Result<RunRecord, RunError> {
     let Prepared { plan, models, identity, .. } = prepared;
@@ -165,7 +171,7 @@ pub fn run(
     // A single model's worker goes on; several were ended after they had answered.
     let mut session = sessions.pop().filter(|_| models.len() == 1);
     let faults = store.faults()?;
-    let command = reproduce(plan, identity, lock.chunks);
+    let command = repeat(plan, identity, lock.chunks);
 
     let mut outlet = Outlet::new(store, sink);
     let mut benches = Vec::new();

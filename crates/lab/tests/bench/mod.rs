@@ -7,6 +7,7 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, Prepared, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
+use record::store::lock::RunIdentity;
 use record::metric::{COLUMNS, ColumnKind, ColumnRow};
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
@@ -453,7 +454,10 @@ impl Room {
 /// Runs and collects the events.
 pub fn run(prepared: &Prepared, dir: &Path, workers: &Workers) -> (Result<record::RunRecord, RunError>, Vec<RunEvent>) {
     let mut events = Vec::new();
-    let record = lab::run(prepared, dir, workers, &PlainCodec, &mut |event| events.push(event.clone()));
+    let repeat = |plan: &Plan, identity: &RunIdentity, windows| {
+        format!("{} of {}, {windows} windows", plan.name, identity.model_names().join(" and "))
+    };
+    let record = lab::run(prepared, dir, workers, &PlainCodec, &repeat, &mut |event| events.push(event.clone()));
     (record, events)
 }
 
