@@ -39,7 +39,7 @@ fn room() -> tempfile::TempDir {
 fn tasks(folder: &Path, args: &[&str]) -> Value {
     let answer =
         json(folder, &[&["task", "m.gguf", "--tasks", "hellaswag:tasks.txt", "--json", "--quiet"], args].concat());
-    assert_eq!((&answer["format"], answer["tasks"].as_array().map(Vec::len)), (&1.into(), Some(1)), "{answer}");
+    assert_eq!((&answer["format"], answer["tasks"].as_array().map(Vec::len)), (&2.into(), Some(1)), "{answer}");
     answer["tasks"][0].clone()
 }
 
@@ -89,7 +89,7 @@ fn files_that_hold_no_whole_tasks_are_refused_by_line() {
     write("c\n1\na\n\nb\nd\n");
     assert!(refuse(&[]).contains("no tokens of its own"));
     write(TASKS);
-    assert!(refuse(&["--ctx", "16"]).contains("give a larger --ctx"));
+    assert!(refuse(&["--ctx", "16"]).contains("raise --ctx"));
     assert!(refuse(&["--layers", "0"]).contains("a choice of layers needs a scheme to apply"));
 }
 

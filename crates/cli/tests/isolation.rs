@@ -140,9 +140,10 @@ fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<
     let workers = Workers { folder, death, seen: Rc::clone(&seen) };
     let prepared = lab::prepare(plan.clone(), &llama::build()).expect("a sound plan");
     let mut events = Vec::new();
-    let record = lab::run(&prepared, &folder.join(name), &workers, &GgmlCodec, &|plan, _, _| plan.name.clone(), &mut |event| {
-        events.push(event.clone());
-    });
+    let record =
+        lab::run(&prepared, &folder.join(name), &workers, &GgmlCodec, &|plan, _, _| plan.name.clone(), &mut |event| {
+            events.push(event.clone());
+        });
     (record.expect("the run ends"), events, seen)
 }
 

@@ -73,7 +73,9 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("a norm written as zeros", Place::WrittenFile, |parts| in_file(parts, "ffn_norm.", |bytes, _| bytes.fill(0))),
     fault("a sample changed in the run folder", Place::Store, |parts| {
-        in_run(parts, "samples", "\"kld\":[0.", |text| text.replacen("\"kld\":[0.", "\"kld\":[1.", 1));
+        in_run(parts, "samples", "\"kld\":{\"f64\":[0.", |text| {
+            text.replacen("\"kld\":{\"f64\":[0.", "\"kld\":{\"f64\":[1.", 1)
+        });
     }),
     fault("a finished cell changed in the run folder", Place::Store, |parts| {
         in_run(parts, "cells", "\"same_top\"", |text| text.replacen("\"n_tokens\": ", "\"n_tokens\": 1", 1));
@@ -95,7 +97,9 @@ pub(super) const FAULTS: &[Fault] = &[
         });
     }),
     fault("a reference changed in the run folder", Place::Store, |parts| {
-        in_run(parts, "samples", "\"reference\"", |text| text.replacen("\"nll\":[", "\"nll\":[1", 1));
+        in_run(parts, "samples", "{\"reference\"", |text| {
+            text.replacen("\"nll\":{\"f64\":[", "\"nll\":{\"f64\":[1", 1)
+        });
     }),
     fault("a key that ignores the scheme", Place::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {

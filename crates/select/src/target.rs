@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn layers_narrow_nothing_that_is_in_no_layer_or_is_one_node() {
-        let error = |selector: &str| targets(selector, false).expect_err(selector).to_string();
+        let error = |selector: &str| told(&targets(selector, false).expect_err(selector));
         assert!(error("token_embd[use=lookup][layers=0]").contains("in no layer"));
         assert!(error("output[use=head][layers=-1]").contains("in no layer"));
         assert!(error("ffn_norm,Kcur-1[where=activation][layers=0]").contains("needs no choice of layers"));

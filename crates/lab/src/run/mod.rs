@@ -18,10 +18,10 @@
 //! A run that was killed goes on where it was, and a finished one is only read.
 
 use crate::judge::controls::FILE_UNCHANGED;
-use crate::plan::{Plan, PlanError};
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
 use crate::plan::gate::{Decision, Finished};
 use crate::plan::stage::steps;
+use crate::plan::{Plan, PlanError};
 use crate::run::conclude::Ended;
 use crate::run::identity::ask_engine;
 use crate::run::measure::{Bench, Outlet};

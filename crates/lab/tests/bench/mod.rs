@@ -7,8 +7,8 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, Prepared, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
-use record::store::lock::RunIdentity;
 use record::metric::{COLUMNS, ColumnKind, ColumnRow};
+use record::store::lock::RunIdentity;
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
 };
