@@ -320,8 +320,8 @@ pub enum Found {
     AsWanted,
     /// What went wrong while something was measured.
     Faults {
-        /// One line for each time.
-        faults: Vec<String>,
+        /// Every fault, in the order of time.
+        faults: Vec<FaultFound>,
     },
     /// How many chains of evidence hold.
     Chains {
@@ -336,6 +336,35 @@ pub enum Found {
     Stated {
         /// Those words.
         sentence: String,
+    },
+}
+
+/// What went wrong while something was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum FaultFound {
+    /// The touched weights hash to something else after a measurement.
+    WeightsChanged {
+        /// The hash before the measurement.
+        before: String,
+        /// The hash after it.
+        after: String,
+    },
+    /// The reference's logits of a window hash to something else than at first.
+    ReferenceChanged {
+        /// The number of the window.
+        window: usize,
+        /// The hash at first.
+        before: String,
+        /// The hash when the window was measured again.
+        after: String,
+    },
+    /// The model file hashes to something else after the run.
+    FileChanged {
+        /// blake3 of the file before the run.
+        before: String,
+        /// blake3 of the file after it.
+        after: String,
     },
 }
 

@@ -3,7 +3,7 @@
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;
 use crate::reason::{
-    BrokenLink, Changes, ControlOutcome, EffectFacts, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
 };
 use crate::run::{ArmVerdict, CensusRow, ControlRecord, ModelRecord, Question};
 use crate::stage::Extent;
@@ -222,12 +222,27 @@ impl Display for Found {
                 f.write_str(&words.join("; "))
             }
             Found::AsWanted => f.write_str("as expected"),
-            Found::Faults { faults } => f.write_str(&faults.join("; ")),
+            Found::Faults { faults } => {
+                let words: Vec<String> = faults.iter().map(FaultFound::to_string).collect();
+                f.write_str(&words.join("; "))
+            }
             Found::Chains { n, first: None, .. } => write!(f, "{} of {} hold", count(*n), count(*n)),
             Found::Chains { broken, n, first: Some(first) } => {
                 write!(f, "{} of {} do not; the first: {first}", count(*broken), count(*n))
             }
             Found::Stated { sentence } => f.write_str(sentence),
+        }
+    }
+}
+
+impl Display for FaultFound {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultFound::WeightsChanged { before, after } => write!(f, "{before} before, {after} after"),
+            FaultFound::ReferenceChanged { window, before, after } => {
+                write!(f, "window {window}: logits {before} at first, {after} now")
+            }
+            FaultFound::FileChanged { .. } => f.write_str("the file's hash is another one now"),
         }
     }
 }
@@ -493,6 +508,13 @@ mod tests {
             kld_mean: *kld_mean,
             failure: failure.map(String::from),
         });
+        let hashes = || ("aa".to_owned(), "bb".to_owned());
+        let ((before, after), (first, now), (old, new)) = (hashes(), hashes(), hashes());
+        let faults = vec![
+            FaultFound::WeightsChanged { before, after },
+            FaultFound::ReferenceChanged { window: 3, before: first, after: now },
+            FaultFound::FileChanged { before: old, after: new },
+        ];
         let found = [
             (Found::Cell { reason: Reason::NoFloor }, "its perturbation floor was not measured"),
             (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95 %"),
@@ -505,7 +527,10 @@ mod tests {
                 "seed 1: KLD 0.0100 nats; seed 2: not measured: died; seed 3: not measured",
             ),
             (Found::AsWanted, "as expected"),
-            (Found::Faults { faults: vec!["a".into(), "b".into()] }, "a; b"),
+            (
+                Found::Faults { faults },
+                "aa before, bb after; window 3: logits aa at first, bb now; the file's hash is another one now",
+            ),
             (Found::Chains { broken: 0, n: 18, first: None }, "18 of 18 hold"),
             (
                 Found::Chains { broken: 1, n: 18, first: Some(BrokenLink::EffectWithoutUse) },
