@@ -404,7 +404,7 @@ mod tests {
         let (weights, nodes) = (Subject::Weights, Subject::Activations);
         let borrowed = "; its own floor was not measured, this is the floor of ffn, an upper bound in practice";
         let changes = "20 of 2,000 values change (3 from −0 to +0)";
-        let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95 %";
+        let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %";
         let cases = [
             (Reason::NotMeasured { failure: None }, "not measured".into()),
             (Reason::NotMeasured { failure: Some("died\nof it".into()) }, "not measured: died".into()),
@@ -517,10 +517,10 @@ mod tests {
         ];
         let found = [
             (Found::Cell { reason: Reason::NoFloor }, "its perturbation floor was not measured"),
-            (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95 %"),
+            (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %"),
             (
                 Found::Effect { effect: EFFECT, floor_kld_mean_max: 0.00533 },
-                "KLD 0.00637 ± 4.00e-4 nats, same top 95 %, floor 0.00533 nats",
+                "KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %, floor 0.00533 nats",
             ),
             (
                 Found::Seeds { seeds: seeds.collect() },
