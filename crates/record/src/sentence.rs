@@ -455,6 +455,16 @@ mod tests {
                 ),
             ),
             (
+                Reason::NearFloor {
+                    changes: Changes { zero_sign: 0, subject: nodes, ..CHANGES },
+                    kld_mean: 0.00637,
+                    floor: floor(Some(1.195), None),
+                },
+                "20 of 2,000 values of the first window change; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 \
+                 nats): not distinguishable from moving the same values by one ulp"
+                    .into(),
+            ),
+            (
                 Reason::ZeroLikeFloor { changes: CHANGES, floor: floor(None, None) },
                 format!("{changes}; KLD is 0, and so is the floor"),
             ),
@@ -473,6 +483,24 @@ mod tests {
             assert_eq!(reason.to_string(), wanted);
             let json = serde_json::to_string(&reason).expect("prints");
             assert_eq!(serde_json::from_str::<Reason>(&json).expect("reads"), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn everything_wanted_of_a_control_has_its_words() {
+        for (wanted, words) in [
+            (Wanted::SameLogits, "logits bit-identical"),
+            (Wanted::SameBytesAndLogits, "bytes and logits bit-identical"),
+            (Wanted::Effect { kld_mean: 0.01, floor_ratio: 10.0 }, "KLD at least 0.01 nats and 10 × the floor"),
+            (Wanted::SameValues, "measured, values unchanged"),
+            (Wanted::EverySeed, "every seed measured, on the variant's own windows"),
+            (Wanted::WeightsRestored, "every touched weight hashes the same before and after each measurement"),
+            (Wanted::ReferenceRepeats, "the reference's logits hash the same whenever a window is measured"),
+            (Wanted::FileUnchanged, "the model file hashes the same before and after the run"),
+            (Wanted::ChainsHold, "prediction, bytes, activations, logits and metrics agree in every cell"),
+            (Wanted::from("as stated"), "as stated"),
+        ] {
+            assert_eq!(wanted.to_string(), words);
         }
     }
 
@@ -526,6 +554,11 @@ mod tests {
                 Found::Seeds { seeds: seeds.collect() },
                 "seed 1: KLD 0.0100 nats; seed 2: not measured: died; seed 3: not measured",
             ),
+            (
+                Found::NothingToSee { reason: Reason::Unused { n_targets: 3, subject: Subject::Weights } },
+                "nothing to be seen: the graph uses none of the 3 tensors, so their values do not matter",
+            ),
+            (Found::NoFloor, "the floor it is held against was not measured"),
             (Found::AsWanted, "as expected"),
             (
                 Found::Faults { faults },
