@@ -10,7 +10,8 @@ use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
 use lab::RunError;
 use record::Arm;
 use record::RunEvent;
-use record::{Role, RunRecord, Verdict};
+use record::sentence::withholding;
+use record::{FaultFound, Found, Reason, Role, RunRecord, Subject, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use words::{Advice, Hint};
 
@@ -19,21 +20,23 @@ fn clean(room: &Room, norms: Norms) -> (RunRecord, Vec<RunEvent>) {
     (record.expect("the run ends"), events)
 }
 
-fn verdict_of(record: &RunRecord, arm: Arm) -> (Verdict, String) {
+fn verdict_of(record: &RunRecord, arm: Arm) -> (Verdict, &Reason) {
     let verdict = record.models[0].verdicts.iter().find(|verdict| verdict.arm == arm).expect("an arm");
-    (verdict.verdict, verdict.why.to_string())
+    (verdict.verdict, &verdict.why)
 }
 
 #[test]
-fn values_on_the_grid_are_a_no_op_in_both_arms_and_the_sentence_says_why() {
+fn values_on_the_grid_are_a_no_op_in_both_arms_and_the_reason_says_so() {
     let (record, _) = clean(&Room::new(), Norms::OnGrid);
     assert!(record.controls_ok, "{:#?}", record.models[0].controls);
     for arm in [Arm::Exact, Arm::Native] {
-        assert_eq!(verdict_of(&record, arm).0, Verdict::NoOp);
+        let answer = record.models[0].cells.iter().find(|judged| judged.cell.arm == arm && judged.cell.is_answer());
+        let n_scored = answer.expect("an answer").cell.evidence.n_scored as u64;
+        let (n, n_targets, subject, scheme) = (96, 3, Subject::Weights, "bf16".into());
+        let why = Reason::OnGrid { n, n_targets, subject, scheme, n_scored };
+        assert_eq!(verdict_of(&record, arm), (Verdict::NoOp, &why));
     }
-    let sentence = record.models[0].answer(&record.question);
-    assert!(sentence.contains("all 96 values of 3 tensors are on the grid of bf16 already"), "{sentence}");
-    assert!(sentence.contains("bit-identical") && sentence.contains("zero on them costs KLD"), "{sentence}");
+    assert_eq!(record.models[0].sentence, None, "the answer is made where it is shown");
 }
 
 #[test]
@@ -44,9 +47,8 @@ fn the_same_change_is_real_with_exact_weights_and_below_the_floor_natively() {
     assert_eq!(exact, Verdict::Real, "{why}");
     let (native, why) = verdict_of(&record, Arm::Native);
     assert_eq!(native, Verdict::BelowFloor, "{why}");
-    assert!(why.contains("× the largest jitter seed") && why.contains("not distinguishable"), "{why}");
-    let sentence = record.models[0].answer(&record.question);
-    assert!(sentence.contains("which is the effect of the scheme (REAL"), "{sentence}");
+    let Reason::NearFloor { kld_mean, floor, .. } = why else { panic!("another rule: {why:?}") };
+    assert!(floor.ratio == Some(kld_mean / floor.kld_mean_max) && floor.borrowed_from.is_none(), "{why:?}");
 }
 
 #[test]
@@ -74,7 +76,8 @@ fn every_stage_is_there_and_single_layers_borrow_the_floor_and_say_so() {
     for layer in of("each_layer") {
         let floor = layer.floor.as_ref().expect("a floor");
         assert_eq!((floor.target.as_str(), floor.kld_mean_by_seed.len()), ("ffn_norm", 3));
-        assert!(layer.why.to_string().contains("its own floor was not measured"), "{}", layer.why);
+        let Reason::AboveFloor { floor, .. } = &layer.why else { panic!("another rule: {:?}", layer.why) };
+        assert_eq!(floor.borrowed_from.as_deref(), Some("ffn_norm"));
         assert_eq!(layer.cell.chunks, [0, 1]);
     }
     let gates: Vec<bool> = events
@@ -200,7 +203,8 @@ fn a_worker_that_dies_twice_costs_the_cell_and_nothing_else() {
     assert_eq!(failed.len(), 2, "{failed:#?}");
     for judged in failed {
         assert_eq!((judged.verdict, judged.cell.layers.as_slice()), (Verdict::Broken, &[1][..]));
-        assert!(judged.why.to_string().contains("GGML_ASSERT(planted)"), "{}", judged.why);
+        assert_eq!(judged.why, Reason::NotMeasured { failure: judged.cell.failure.clone() });
+        assert!(judged.cell.failure.as_ref().is_some_and(|why| why.contains("GGML_ASSERT(planted)")), "{}", judged.why);
     }
     assert!(record.controls_ok);
     assert_eq!(verdict_of(&record, Arm::Exact).0, Verdict::Real);
@@ -246,15 +250,15 @@ fn a_worker_that_always_dies_at_the_reference_fails_the_group_and_withholds_the_
     let (record, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &workers);
     let record = record.expect("ends");
     assert!(!record.controls_ok);
-    assert!(record.models[0].answer(&record.question).starts_with("Withheld"), "{:#?}", record.models[0].controls);
-    assert!(record.models[0].controls.iter().any(|control| control.found.to_string().contains("GGML_ASSERT(planted)")));
+    let died = |found: &Found| match found {
+        Found::Cell { reason: Reason::NotMeasured { failure: Some(why) } } => why.contains("GGML_ASSERT(planted)"),
+        _ => false,
+    };
+    let controls = &record.models[0].controls;
+    assert!(controls.iter().any(|control| died(&control.found)), "{controls:#?}");
     // Nothing was measured, so nothing can have failed.
-    assert!(record.models[0].controls.iter().all(|control| !control.has_failed()), "{:#?}", record.models[0].controls);
-    assert!(
-        record.models[0].answer(&record.question).contains("was not measured (expected: "),
-        "{:#?}",
-        record.models[0].controls
-    );
+    assert!(controls.iter().all(|control| !control.has_failed()), "{controls:#?}");
+    assert!(withholding(controls).is_some_and(|control| !control.measured), "{controls:#?}");
 }
 
 #[test]
@@ -282,9 +286,14 @@ fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_qu
         );
         // A sample held against a strange reference is no measurement; the others were measured and failed.
         assert_eq!(model.controls.iter().any(|found| found.has_failed()), !faults.stale, "{:#?}", model.controls);
-        assert!(model.answer(&record.question).starts_with("Withheld"), "{:#?}", model.controls);
+        if faults.leaks {
+            let is_leak = |found: &Found| matches!(found, Found::Faults { faults } if matches!(faults[..], [FaultFound::WeightsChanged { .. }]));
+            assert!(model.controls.iter().any(|found| is_leak(&found.found)), "{:#?}", model.controls);
+        }
+        let withheld = withholding(&model.controls).expect("a control withholds the results");
+        let why = Reason::Withheld { control: withheld.name.clone(), outcome: withheld.outcome() };
         let variants = model.cells.iter().filter(|judged| judged.cell.role == Role::Variant);
-        assert!(variants.clone().all(|judged| judged.verdict == Verdict::Broken), "{faults:?}");
+        assert!(variants.clone().all(|judged| judged.verdict == Verdict::Broken && judged.why == why), "{faults:?}");
         assert!(
             !model.cells.iter().any(|judged| judged.cell.stage.as_str() == "all_layers"),
             "the gate stayed open: {faults:?}"

@@ -44,7 +44,7 @@ pub use format::Format;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use metric::{AllValues, METRICS, Metric, Values};
 pub use reason::{
-    BrokenLink, Changes, ControlOutcome, EffectFacts, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
 };
 pub use run::*;
 pub use sample::*;

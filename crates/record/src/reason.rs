@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// The rule by which a cell has its verdict, with the numbers that it was applied to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "rule", rename_all = "snake_case")]
+#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reason {
     /// The cell was not measured.
     NotMeasured {
@@ -136,6 +136,7 @@ pub enum Subject {
 
 /// How many values a scheme changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Changes {
     /// The number of values that changed, −0 to +0 excepted.
     pub changed: u64,
@@ -149,6 +150,7 @@ pub struct Changes {
 
 /// The headline numbers of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EffectFacts {
     /// The mean KL divergence, nats a token.
     pub kld_mean: f64,
@@ -160,6 +162,7 @@ pub struct EffectFacts {
 
 /// The floor that an effect was compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct FloorFacts {
     /// The mean KL divergence of the largest jitter seed, nats a token.
     pub kld_mean_max: f64,
@@ -171,7 +174,7 @@ pub struct FloorFacts {
 
 /// A link of the chain of evidence that contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "link", rename_all = "snake_case")]
+#[serde(tag = "link", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BrokenLink {
     /// Not every edit was reported.
     Reported {
@@ -251,7 +254,7 @@ pub enum ControlOutcome {
 
 /// What a control asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "wanted", rename_all = "snake_case")]
+#[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wanted {
     /// The logits are bit-identical.
     SameLogits,
@@ -285,7 +288,7 @@ pub enum Wanted {
 
 /// What a control found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "found", rename_all = "snake_case")]
+#[serde(tag = "found", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Found {
     /// What the cell's own verdict rests on.
     Cell {
@@ -320,8 +323,8 @@ pub enum Found {
     AsWanted,
     /// What went wrong while something was measured.
     Faults {
-        /// One line for each time.
-        faults: Vec<String>,
+        /// Every fault, in the order of time.
+        faults: Vec<FaultFound>,
     },
     /// How many chains of evidence hold.
     Chains {
@@ -339,8 +342,38 @@ pub enum Found {
     },
 }
 
+/// What went wrong while something was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FaultFound {
+    /// The touched weights hash to something else after a measurement.
+    WeightsChanged {
+        /// The hash before the measurement.
+        before: String,
+        /// The hash after it.
+        after: String,
+    },
+    /// The reference's logits of a window hash to something else than at first.
+    ReferenceChanged {
+        /// The number of the window.
+        window: usize,
+        /// The hash at first.
+        before: String,
+        /// The hash when the window was measured again.
+        after: String,
+    },
+    /// The model file hashes to something else after the run.
+    FileChanged {
+        /// blake3 of the file before the run.
+        before: String,
+        /// blake3 of the file after it.
+        after: String,
+    },
+}
+
 /// What a jitter seed gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SeedFound {
     /// The seed.
     pub seed: u64,
@@ -377,5 +410,59 @@ where
     match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::String(sentence) => Ok(T::from(sentence)),
         value => serde_json::from_value(value).map_err(D::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    /// A field of a record.
+    #[derive(Deserialize)]
+    struct Field<T: DeserializeOwned + From<String>> {
+        #[serde(deserialize_with = "value_or_sentence")]
+        of: T,
+    }
+
+    #[track_caller]
+    fn comes_back<T: Serialize + DeserializeOwned + From<String> + PartialEq + Debug>(value: &T, json: &str) {
+        assert_eq!(serde_json::to_string(value).expect("prints"), json);
+        let read = |of: &str| serde_json::from_str::<Field<T>>(&format!("{{\"of\":{of}}}")).map(|field| field.of);
+        assert_eq!(read(json).expect("reads"), *value);
+        assert_eq!(read("\"as it was\"").expect("reads"), T::from("as it was".into()));
+        let added = json.replacen('{', "{\"added\":true,", 1);
+        for wrong in [added.as_str(), r#"{"rule":"of another program"}"#, "{}", "1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_kept_in_full_precision_and_a_sentence_is_read_in_its_place() {
+        let changes = Changes { changed: 2_990, zero_sign: 0, n: u64::MAX, subject: Subject::Weights };
+        let effect = EffectFacts { kld_mean: 0.1 + 0.2, kld_se: None, same_top: 1.0 };
+        let floor = FloorFacts { kld_mean_max: 5e-324, ratio: Some(1e300), borrowed_from: Some("ffn_norm".into()) };
+        comes_back(
+            &Reason::AboveFloor { changes, effect, floor },
+            r#"{"rule":"above_floor","changes":{"changed":2990,"zero_sign":0,"n":18446744073709551615,"subject":"weights"},"effect":{"kld_mean":0.30000000000000004,"kld_se":null,"same_top":1.0},"floor":{"kld_mean_max":5e-324,"ratio":1e+300,"borrowed_from":"ffn_norm"}}"#,
+        );
+        let link = BrokenLink::ReadBack { tensor: "a.weight".into() };
+        comes_back(
+            &Reason::ChainBroken { link },
+            r#"{"rule":"chain_broken","link":{"link":"read_back","tensor":"a.weight"}}"#,
+        );
+        comes_back(
+            &Wanted::Effect { kld_mean: 0.01, floor_ratio: 10.0 },
+            r#"{"wanted":"effect","kld_mean":0.01,"floor_ratio":10.0}"#,
+        );
+        let faults = vec![FaultFound::FileChanged { before: "aa".into(), after: "bb".into() }];
+        comes_back(
+            &Found::Faults { faults },
+            r#"{"found":"faults","faults":[{"fault":"file_changed","before":"aa","after":"bb"}]}"#,
+        );
+        comes_back(
+            &Found::Seeds { seeds: vec![SeedFound { seed: 1, kld_mean: None, failure: None }] },
+            r#"{"found":"seeds","seeds":[{"seed":1,"kld_mean":null,"failure":null}]}"#,
+        );
     }
 }

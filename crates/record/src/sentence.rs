@@ -3,7 +3,7 @@
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;
 use crate::reason::{
-    BrokenLink, Changes, ControlOutcome, EffectFacts, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
 };
 use crate::run::{ArmVerdict, CensusRow, ControlRecord, ModelRecord, Question};
 use crate::stage::Extent;
@@ -222,12 +222,27 @@ impl Display for Found {
                 f.write_str(&words.join("; "))
             }
             Found::AsWanted => f.write_str("as expected"),
-            Found::Faults { faults } => f.write_str(&faults.join("; ")),
+            Found::Faults { faults } => {
+                let words: Vec<String> = faults.iter().map(FaultFound::to_string).collect();
+                f.write_str(&words.join("; "))
+            }
             Found::Chains { n, first: None, .. } => write!(f, "{} of {} hold", count(*n), count(*n)),
             Found::Chains { broken, n, first: Some(first) } => {
                 write!(f, "{} of {} do not; the first: {first}", count(*broken), count(*n))
             }
             Found::Stated { sentence } => f.write_str(sentence),
+        }
+    }
+}
+
+impl Display for FaultFound {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultFound::WeightsChanged { before, after } => write!(f, "{before} before, {after} after"),
+            FaultFound::ReferenceChanged { window, before, after } => {
+                write!(f, "window {window}: logits {before} at first, {after} now")
+            }
+            FaultFound::FileChanged { .. } => f.write_str("the file's hash is another one now"),
         }
     }
 }
@@ -389,7 +404,7 @@ mod tests {
         let (weights, nodes) = (Subject::Weights, Subject::Activations);
         let borrowed = "; its own floor was not measured, this is the floor of ffn, an upper bound in practice";
         let changes = "20 of 2,000 values change (3 from −0 to +0)";
-        let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95 %";
+        let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %";
         let cases = [
             (Reason::NotMeasured { failure: None }, "not measured".into()),
             (Reason::NotMeasured { failure: Some("died\nof it".into()) }, "not measured: died".into()),
@@ -440,6 +455,16 @@ mod tests {
                 ),
             ),
             (
+                Reason::NearFloor {
+                    changes: Changes { zero_sign: 0, subject: nodes, ..CHANGES },
+                    kld_mean: 0.00637,
+                    floor: floor(Some(1.195), None),
+                },
+                "20 of 2,000 values of the first window change; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 \
+                 nats): not distinguishable from moving the same values by one ulp"
+                    .into(),
+            ),
+            (
                 Reason::ZeroLikeFloor { changes: CHANGES, floor: floor(None, None) },
                 format!("{changes}; KLD is 0, and so is the floor"),
             ),
@@ -458,6 +483,24 @@ mod tests {
             assert_eq!(reason.to_string(), wanted);
             let json = serde_json::to_string(&reason).expect("prints");
             assert_eq!(serde_json::from_str::<Reason>(&json).expect("reads"), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn everything_wanted_of_a_control_has_its_words() {
+        for (wanted, words) in [
+            (Wanted::SameLogits, "logits bit-identical"),
+            (Wanted::SameBytesAndLogits, "bytes and logits bit-identical"),
+            (Wanted::Effect { kld_mean: 0.01, floor_ratio: 10.0 }, "KLD at least 0.01 nats and 10 × the floor"),
+            (Wanted::SameValues, "measured, values unchanged"),
+            (Wanted::EverySeed, "every seed measured, on the variant's own windows"),
+            (Wanted::WeightsRestored, "every touched weight hashes the same before and after each measurement"),
+            (Wanted::ReferenceRepeats, "the reference's logits hash the same whenever a window is measured"),
+            (Wanted::FileUnchanged, "the model file hashes the same before and after the run"),
+            (Wanted::ChainsHold, "prediction, bytes, activations, logits and metrics agree in every cell"),
+            (Wanted::from("as stated"), "as stated"),
+        ] {
+            assert_eq!(wanted.to_string(), words);
         }
     }
 
@@ -493,19 +536,34 @@ mod tests {
             kld_mean: *kld_mean,
             failure: failure.map(String::from),
         });
+        let hashes = || ("aa".to_owned(), "bb".to_owned());
+        let ((before, after), (first, now), (old, new)) = (hashes(), hashes(), hashes());
+        let faults = vec![
+            FaultFound::WeightsChanged { before, after },
+            FaultFound::ReferenceChanged { window: 3, before: first, after: now },
+            FaultFound::FileChanged { before: old, after: new },
+        ];
         let found = [
             (Found::Cell { reason: Reason::NoFloor }, "its perturbation floor was not measured"),
-            (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95 %"),
+            (Found::RuntimePart { effect: EFFECT }, "the runtime's part: KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %"),
             (
                 Found::Effect { effect: EFFECT, floor_kld_mean_max: 0.00533 },
-                "KLD 0.00637 ± 4.00e-4 nats, same top 95 %, floor 0.00533 nats",
+                "KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %, floor 0.00533 nats",
             ),
             (
                 Found::Seeds { seeds: seeds.collect() },
                 "seed 1: KLD 0.0100 nats; seed 2: not measured: died; seed 3: not measured",
             ),
+            (
+                Found::NothingToSee { reason: Reason::Unused { n_targets: 3, subject: Subject::Weights } },
+                "nothing to be seen: the graph uses none of the 3 tensors, so their values do not matter",
+            ),
+            (Found::NoFloor, "the floor it is held against was not measured"),
             (Found::AsWanted, "as expected"),
-            (Found::Faults { faults: vec!["a".into(), "b".into()] }, "a; b"),
+            (
+                Found::Faults { faults },
+                "aa before, bb after; window 3: logits aa at first, bb now; the file's hash is another one now",
+            ),
             (Found::Chains { broken: 0, n: 18, first: None }, "18 of 18 hold"),
             (
                 Found::Chains { broken: 1, n: 18, first: Some(BrokenLink::EffectWithoutUse) },

@@ -8,8 +8,8 @@ use record::store::journal::{JOURNAL_FORMAT, read_journal};
 use record::store::lock::PlanLock;
 use record::store::{self, LINES_FORMAT, STORE_FORMAT, Store, StoreError};
 use record::{
-    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, Format, RECORD_FORMAT, ReferenceSample, Role, RunRecord,
-    Sample, StageName, Verdict,
+    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, Format, Found, RECORD_FORMAT, Reason, ReferenceSample, Role,
+    RunRecord, Sample, StageName, Verdict, Wanted,
 };
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
@@ -56,6 +56,19 @@ fn every_file_of_an_old_run_is_read() {
         model.verdicts.iter().map(|of| (of.arm, of.verdict)).collect::<Vec<_>>(),
         [(Arm::Exact, Verdict::Real), (Arm::Native, Verdict::Real)]
     );
+
+    // What is a value today was a sentence then.
+    let real = "16,045 of 16,576 values change; KLD 0.147 nats, same top 86.67 %, 16,880,570 × the largest jitter seed \
+                (8.68e-9 nats)";
+    assert_eq!(model.verdicts[0].why, Reason::from(real));
+    let judged = model.cells.iter().find(|judged| judged.cell.key == WHOLE).expect("the whole target");
+    assert_eq!(judged.why, Reason::from(real));
+    assert_eq!(model.controls[0].expected, Wanted::from("logits bit-identical"));
+    let found = "nothing was edited and the logits of all 30 positions are bit-identical";
+    assert_eq!(model.controls[0].found, Found::from(found));
+    let (answer, census) = (model.answer(&run.question), model.census_sentence(&run.question));
+    assert!(answer.contains(real) && answer.contains(" Singly: token_embd[use=lookup] KLD 0.139 nats"), "{answer}");
+    assert!(census.ends_with("int4@block32 is predicted to change 16,045 of 16,576 values"), "{census}");
 
     assert_eq!(store::finished_cells(&dir).expect("lists"), [WHOLE, LOOKUP]);
     for (key, stage, arm) in

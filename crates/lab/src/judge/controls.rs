@@ -4,7 +4,7 @@ use crate::judge::evidence::floor;
 use crate::judge::verdict::{Sums, contradiction, effect, judge};
 use record::Cell;
 use record::store::{CellSamples, Fault};
-use record::{Arm, Carrier};
+use record::{Arm, Carrier, FaultFound};
 use record::{
     BrokenLink, CellRecord, ControlOutcome as Outcome, ControlRecord, Found, Measured, Reason, Role, SeedFound,
     Verdict, Wanted,
@@ -153,7 +153,7 @@ impl Checked<'_> {
     }
 
     fn of_faults(&self, name: &str, wanted: Wanted) -> ControlRecord {
-        let faults: Vec<String> =
+        let faults: Vec<FaultFound> =
             self.faults.iter().filter(|fault| fault.control == name).map(|fault| fault.found.clone()).collect();
         let outcome = outcome_of(faults.is_empty());
         let found = if faults.is_empty() { Found::AsWanted } else { Found::Faults { faults } };

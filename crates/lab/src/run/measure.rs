@@ -13,8 +13,8 @@ use crate::run::outstanding::{Unit, Work, jobs, outstanding};
 use record::store::lock::LockedEngine;
 use record::store::{CellSamples, Fault, Store, StoreError};
 use record::{
-    Arm, Base, Cell, CellRecord, ControlRecord, Edit, Place, Predicted, ReferenceSample, RunEvent, Sample, StageName,
-    TensorEvidence,
+    Arm, Base, Cell, CellRecord, ControlRecord, Edit, FaultFound, Place, Predicted, ReferenceSample, RunEvent, Sample,
+    StageName, TensorEvidence,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use words::{Advice, Hint};
@@ -198,7 +198,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn add_fault(&mut self, fault: Fault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
         if !self.faults.contains(&fault) {
             outlet.store.append_fault(&fault)?;
-            let (control, found) = (fault.control.clone(), fault.found.clone());
+            let (control, found) = (fault.control.clone(), fault.found.to_string());
             outlet.say(RunEvent::Fault { model: self.model().into(), control, found })?;
             self.faults.push(fault);
         }
@@ -279,8 +279,7 @@ impl<'a> Bench<'a> {
                     continue;
                 }
                 Err(RunError::Session(SessionError::NotRestored { before, after, .. })) => {
-                    let control = WEIGHTS_RESTORED.into();
-                    let found = format!("{before} before, {after} after");
+                    let (control, found) = (WEIGHTS_RESTORED.into(), FaultFound::WeightsChanged { before, after });
                     self.add_fault(Fault { model: self.index, control, found }, outlet)?;
                 }
                 Err(RunError::Session(SessionError::Refused { why, hint, .. })) => {
@@ -361,10 +360,8 @@ impl<'a> Bench<'a> {
             }
             Some(before) if *before == sample => Ok(()),
             Some(before) => {
-                let found = format!(
-                    "window {}: logits {} at first, {} now",
-                    sample.chunk, before.logits_blake3, sample.logits_blake3
-                );
+                let (before, after) = (before.logits_blake3.clone(), sample.logits_blake3);
+                let found = FaultFound::ReferenceChanged { window: sample.chunk, before, after };
                 self.add_fault(Fault { model: self.index, control: REFERENCE_REPEATS.into(), found }, outlet)
             }
         }

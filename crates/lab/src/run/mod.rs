@@ -31,7 +31,7 @@ use record::RECORD_FORMAT;
 use record::sentence::census_of;
 use record::store::lock::RunIdentity;
 use record::store::{self, Fault, Store, StoreError};
-use record::{RunEvent, RunRecord};
+use record::{FaultFound, RunEvent, RunRecord};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -208,9 +208,12 @@ pub fn run(
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;
-        if bench.has_measured() && model.rehash()? != model.locked.file_blake3 {
-            let found = "the file's hash is another one now".to_string();
-            bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.into(), found }, &mut outlet)?;
+        if bench.has_measured() {
+            let (before, after) = (model.locked.file_blake3.clone(), model.rehash()?);
+            if before != after {
+                let found = FaultFound::FileChanged { before, after };
+                bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.into(), found }, &mut outlet)?;
+            }
         }
         let record = Ended {
             name: prepared.name(index),

@@ -14,6 +14,7 @@
 use crate::cell::{CELL_FORMAT, CellRecord};
 use crate::evidence::TensorEvidence;
 use crate::format::{Format, VersionError, read_versioned, stated};
+use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{ReferenceSample, Sample};
 use atomic::{PutError, put, sync_folder};
@@ -223,12 +224,12 @@ enum SampleLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Index of the model in the plan.
+    /// The index of the model in the plan.
     pub model: usize,
-    /// Name of the control.
+    /// The name of the control.
     pub control: String,
-    /// What was found.
-    pub found: String,
+    /// What went wrong.
+    pub found: FaultFound,
 }
 
 /// An open run folder, held against other writers until dropped.
