@@ -102,7 +102,7 @@ pub struct CensusBlocks {
     pub family: Option<String>,
     /// The number of bits that name a level; `null` also where not all values lie on the grid.
     pub bits: Option<f64>,
-    /// The share of the sampled blocks that lie on the grid; `null` where all of them do.
+    /// The share of the sampled blocks that lie on the grid; `null` unless the others lie on no grid.
     pub share: Option<f64>,
     /// Whether the levels of an integer lattice are counted from zero, not from the least value of each block.
     pub symmetric: Option<bool>,
@@ -120,7 +120,7 @@ pub struct CensusBlocks {
     pub evidence_bits: f64,
     /// The number of values that went into the search.
     pub sampled: u64,
-    /// Whether the values also lie on a coarser lattice, as values do that were quantized twice.
+    /// Whether a coarser lattice shows inside the grid, as in values that were quantized twice.
     pub requantized: bool,
     /// The result of the search in words.
     pub note: String,
@@ -204,7 +204,7 @@ pub struct CensusPrediction {
     /// The numbers of values that would change, over the tensors that the scheme fits.
     #[serde(flatten)]
     pub counts: PredictedCounts,
-    /// Whether nothing would change and the scheme fits every tensor.
+    /// Whether nothing would change and no tensor was refused.
     pub noop: bool,
     /// The number of tensors that the scheme fits.
     pub n_tensors: usize,

@@ -147,7 +147,7 @@ pub struct StatusAnswer {
     pub cells: Option<u64>,
     /// Whether all controls hold; `null` before the run has ended.
     pub controls_ok: Option<bool>,
-    /// The last event of the run; `null` where the journal is empty.
+    /// The last event of the run; `null` where there is no journal or it is empty.
     pub last: Option<LastEvent>,
 }
 
@@ -156,7 +156,7 @@ pub struct StatusAnswer {
 pub struct LastEvent {
     /// The time of the event, in seconds since 1970.
     pub time_unix_s: u64,
-    /// The event in words.
+    /// The kind of the event, such as `gate`.
     pub what: String,
 }
 

@@ -114,7 +114,7 @@ pub enum StoreError {
     NotARun {
         /// The path of the folder.
         path: PathBuf,
-        /// The first entry of the folder that does not belong to a run.
+        /// The first entry of the folder whose name does not begin with a dot.
         found: String,
     },
     /// Another process is writing to the folder.
