@@ -1,4 +1,4 @@
-//! What attention looks at: the probabilities of one head over the positions before it, reference beside variant.
+//! What attention looks at: the probabilities that one head gives to earlier positions, in reference and variant.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadShift {
-    /// Number of query positions.
+    /// The number of query positions in the sums.
     pub n: u64,
-    /// Σ Jensen–Shannon divergence of reference and variant, nats.
+    /// The sum of the Jensen–Shannon divergences of reference and variant, in nats.
     pub jsd: f64,
-    /// Σ entropy of the reference, nats.
+    /// The sum of the entropies of the reference, in nats.
     pub entropy_ref: f64,
-    /// Σ entropy of the variant, nats.
+    /// The sum of the entropies of the variant, in nats.
     pub entropy_var: f64,
-    /// Σ probability that the reference gives the first position.
+    /// The sum of the probabilities that the reference gives to the first position.
     pub sink_ref: f64,
-    /// Σ probability that the variant gives the first position.
+    /// The sum of the probabilities that the variant gives to the first position.
     pub sink_var: f64,
 }
 
 impl HeadShift {
-    /// Adds one query position, by the probabilities that reference and variant give its key positions; each sums to 1.
+    /// Adds one query position with the probabilities that reference and variant give to its key positions. Each sums
+    /// to 1.
     pub fn add(&mut self, reference: &[f32], variant: &[f32]) {
         // x ln x, with its limit at 0.
         let x_ln_x = |x: f64| if x > 0.0 { x * x.ln() } else { 0.0 };
@@ -35,7 +36,7 @@ impl HeadShift {
             mix_ln_mix += x_ln_x(0.5 * (p + q));
         }
         self.n += 1;
-        // Equal rows diverge by exactly 0; rounding must not make it a little less.
+        // Equal rows diverge by exactly 0; rounding must not make it slightly negative.
         self.jsd += if differs { (0.5 * (ref_ln_ref + var_ln_var) - mix_ln_mix).max(0.0) } else { 0.0 };
         self.entropy_ref -= ref_ln_ref;
         self.entropy_var -= var_ln_var;

@@ -1,15 +1,15 @@
-//! Chat templates: the Jinja program that a model carries, which writes a conversation as the model was trained to read it.
+//! Chat templates. A model carries this Jinja program, which writes a conversation as the model was trained to read it.
 //!
 //! # Source
-//! `apply_chat_template` of Hugging Face transformers. Templates are written for its settings: blocks are trimmed, strings
-//! and maps have Python's methods, `tools` and `documents` are none. `strftime_now` is not defined: a template that asks for
-//! the date takes its fallback, and equal conversations give equal prompts.
+//! `apply_chat_template` of Hugging Face transformers. Templates are written for its settings: blocks are trimmed,
+//! strings and maps have Python's methods, and `tools` and `documents` are `none`. `strftime_now` is not defined, so a
+//! template that asks for the date takes its fallback. Equal conversations then give equal prompts.
 
 use crate::ChatMessage;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-/// The number of steps that a template may take: hundreds of times what a long conversation needs.
+/// The number of steps that a template may take, hundreds of times what a long conversation needs.
 const FUEL: u64 = 10_000_000;
 
 /// Why a template cannot write a conversation.
@@ -17,10 +17,10 @@ const FUEL: u64 = 10_000_000;
 #[error("the model's chat template cannot be run: {0}")]
 pub struct ChatTemplateError(String);
 
-/// The text of a conversation up to where the assistant answers.
+/// The text of a conversation up to the point where the assistant answers.
 ///
 /// # Errors
-/// When the template is not a Jinja program, uses what is not defined, or refuses the conversation.
+/// When the template is not a Jinja program, uses an undefined name, or refuses the conversation.
 pub fn render_chat(
     template: &str,
     bos_token: &str,
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_system_message_of_the_templates_own_is_written() {
-        // SmolLM2's.
+        // The template is SmolLM2's.
         let template = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ \
                         '<|im_start|>system\nYou are a helpful AI assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + \
                         message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt \

@@ -12,7 +12,7 @@ use words::{Advice, Hint};
 pub struct ChoiceTask {
     /// The text of each choice: the context, then its ending.
     pub choices: Vec<String>,
-    /// Index of the right choice.
+    /// The index of the right choice.
     pub gold: usize,
 }
 
@@ -22,43 +22,43 @@ pub enum ChoiceError {
     /// The lines of the file are not whole tasks.
     #[error("found {found} lines, wanted a multiple of 6 (context, index of the right ending, four endings)")]
     Lines {
-        /// Number of lines in the file.
+        /// The number of lines in the file.
         found: usize,
     },
     /// A label is not the index of an ending.
     #[error("line {line}: found {found:?}, wanted the index of the right ending, 0 to 3")]
     Label {
-        /// Number of the line, counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// The line's text, cut short.
+        /// The text of the line, cut short.
         found: String,
     },
-    /// A choice has no tokens beside those that all choices share.
+    /// A choice has no tokens besides those that all choices share.
     #[error("task {task}: choice {choice} has no tokens of its own after the {shared} that all share")]
     NoEnding {
-        /// Task, counted from 0.
+        /// The index of the task, counted from 0.
         task: usize,
-        /// Choice, counted from 0.
+        /// The index of the choice, counted from 0.
         choice: usize,
-        /// Number of tokens that all choices share.
+        /// The number of tokens that all choices share.
         shared: usize,
     },
     /// The choices do not share a first token, so there is nothing to predict from.
     #[error("task {task}: the choices share no first token")]
     NoContext {
-        /// Task, counted from 0.
+        /// The index of the task, counted from 0.
         task: usize,
     },
     /// A choice is longer than the context.
     #[error("task {task}: choice {choice} has {found} tokens, wanted at most {n_ctx}")]
     TooLong {
-        /// Task, counted from 0.
+        /// The index of the task, counted from 0.
         task: usize,
-        /// Choice, counted from 0.
+        /// The index of the choice, counted from 0.
         choice: usize,
-        /// Number of tokens of the choice.
+        /// The number of tokens of the choice.
         found: usize,
-        /// Context length in tokens.
+        /// The length of the context in tokens.
         n_ctx: usize,
     },
 }
@@ -78,7 +78,8 @@ impl Advice for ChoiceError {
 
 const LINES_PER_TASK: usize = 6;
 
-/// Reads the text format of HellaSwag tasks: the context, the index of the right ending and four endings, a line each.
+/// Reads the text format of HellaSwag tasks: the context, the index of the right ending and four endings, each on a
+/// line.
 ///
 /// # Errors
 /// When the lines are not whole tasks, or a label is not 0 to 3.
@@ -99,8 +100,8 @@ pub fn parse_hellaswag(text: &str) -> Result<Vec<ChoiceTask>, ChoiceError> {
     tasks.collect()
 }
 
-/// The first `n` of all tasks, in the random order of llama-perplexity: a Mersenne Twister of seed 1 draws from the tasks
-/// that are left, as GNU's `uniform_int_distribution` draws (Lemire's method).
+/// The first `n` of all tasks in llama-perplexity's random order. A Mersenne Twister of seed 1 draws from the remaining
+/// tasks as GNU's `uniform_int_distribution` does (Lemire's method).
 ///
 /// # Source
 /// `hellaswag_score` in llama.cpp `tools/perplexity/perplexity.cpp`; Lemire 2019, "Fast random integer generation in an
@@ -109,7 +110,7 @@ pub fn pick(mut tasks: Vec<ChoiceTask>, n: usize) -> Vec<ChoiceTask> {
     let mut bits = MersenneTwister::new(1);
     let mut picked = Vec::with_capacity(n.min(tasks.len()));
     while picked.len() < n && !tasks.is_empty() {
-        // A file of 2^32 tasks has other troubles.
+        // A file of 2^32 tasks would have other problems first.
         let range = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         picked.push(tasks.remove(bits.below(range) as usize));
     }
@@ -119,7 +120,7 @@ pub fn pick(mut tasks: Vec<ChoiceTask>, n: usize) -> Vec<ChoiceTask> {
 /// The 32-bit Mersenne Twister, `std::mt19937`.
 ///
 /// # Source
-/// Matsumoto and Nishimura 1998.
+/// Matsumoto and Nishimura 1998, "Mersenne Twister".
 struct MersenneTwister {
     state: Vec<u32>,
     at: usize,
@@ -155,7 +156,7 @@ impl MersenneTwister {
         y ^ (y >> 18)
     }
 
-    /// A number drawn uniformly from `0 … range − 1`; `range` is above 0.
+    /// A number drawn uniformly from `0 … range − 1`; `range` must be above 0.
     fn below(&mut self, range: u32) -> u32 {
         let mut product = u64::from(self.next()) * u64::from(range);
         if (product as u32) < range {
@@ -168,19 +169,19 @@ impl MersenneTwister {
     }
 }
 
-/// The tokens of a task's choices, and how many of them all choices begin with.
+/// The tokens of a task's choices, and the number of tokens with which all choices begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChoiceTokens {
     /// The tokens of each choice, special ones included.
     pub choices: Vec<Vec<Token>>,
-    /// Number of tokens that all choices begin with, at least one.
+    /// The number of tokens with which all choices begin, at least one.
     pub n_shared: usize,
 }
 
-/// Checks the tokens of a task's choices and counts those that all begin with.
+/// Checks the tokens of a task's choices and counts those with which all choices begin.
 ///
 /// # Errors
-/// When the choices share nothing, one has nothing of its own, or one is longer than `n_ctx`.
+/// When the choices share no first token, one has no token of its own, or one is longer than `n_ctx`.
 pub fn tokens_of(task: usize, choices: Vec<Vec<Token>>, n_ctx: usize) -> Result<ChoiceTokens, ChoiceError> {
     let shortest = choices.iter().map(Vec::len).min().unwrap_or(0);
     let n_shared = (0..shortest).take_while(|&at| choices.iter().all(|tokens| tokens[at] == choices[0][at])).count();
@@ -210,7 +211,7 @@ pub fn log_likelihood(logits: &[f32], n_vocab: usize, ending: &[Token]) -> Optio
     })
 }
 
-/// Index of the largest score, the first of equals; `None` when there are none.
+/// The index of the largest score, or of the first where several are equal; `None` when there are no scores.
 pub fn best(scores: impl IntoIterator<Item = f64>) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, score) in scores.into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Text that a model writes, token by token. The next token is chosen here from the logits, so that it depends on nothing
-//! but them and a seed.
+//! Text that a model writes, token by token. This module chooses the next token from the logits, so that it depends
+//! only on them and a seed.
 
 use crate::softmax::exp;
 use record::{Sampling, Token};
@@ -10,13 +10,13 @@ use stats::rng;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatMessage {
-    /// Who speaks: `system`, `user` or `assistant`, as chat templates know them.
+    /// The speaker: `system`, `user` or `assistant`, as chat templates know them.
     pub role: String,
     /// The text of the turn.
     pub content: String,
 }
 
-/// The token after `step` others of this answer, from `logits[n_vocab]`; `None` where one of them is not a number.
+/// The token after `step` others of this answer, chosen from `logits[n_vocab]`; `None` where a logit is NaN.
 pub fn choose_token(sampling: Sampling, logits: &[f32], step: u64) -> Option<Token> {
     if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
         return None;
@@ -38,19 +38,19 @@ pub fn choose_token(sampling: Sampling, logits: &[f32], step: u64) -> Option<Tok
                 left -= weight(logit);
                 left < 0.0
             });
-            // Rounding may leave a little of the sum: then it is the last, or whatever is possible at all.
+            // Rounding may leave a little of the sum. The choice is then the most probable token.
             found.unwrap_or(top)
         }
     };
     Token::try_from(index).ok()
 }
 
-/// A number in [0, 1) that depends on nothing but seed and step.
+/// A number in [0, 1) that depends only on seed and step.
 fn uniform(seed: u64, step: u64) -> f64 {
     rng::unit(rng::nth(seed, step + 1))
 }
 
-/// Position of the first token in which two answers differ; `None` when they are the same.
+/// The position of the first token in which two answers differ; `None` when they are equal.
 pub fn first_divergence(a: &[Token], b: &[Token]) -> Option<usize> {
     if a == b {
         return None;
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn seeded_draws_follow_the_distribution_and_repeat() {
-        // p = 1/2, 1/4, 1/4.
+        // The probabilities are 1/2, 1/4 and 1/4.
         let logits = [2f32.ln(), 0.0, 0.0];
         let sampling = Sampling::Seeded { temperature: 1.0, seed: 7 };
         let draws: Vec<Token> =
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn draws_are_pinned_so_that_an_answer_can_be_reproduced() {
-        // Worked out by a second implementation, in Python integers.
+        // The expected bits were computed by a second implementation, in Python integers.
         let drawn = [(7, 0), (7, 1), (u64::MAX, 41)].map(|(seed, step)| uniform(seed, step).to_bits());
         assert_eq!(drawn, [0x3fd8_f2f8_7916_4c82, 0x3f91_30f3_5fd0_f180, 0x3fe6_585d_c6af_6d2d]);
     }

@@ -1,4 +1,4 @@
-//! What is measured, and the engine it is measured through.
+//! The measurements on a model, and what they need from an engine.
 //!
 //! text → tokens ([`engine`]) → [`window`]s → logits of reference and variant → per-token [`score`]s, made of two sums
 //! over the vocabulary ([`softmax`])

@@ -1,18 +1,19 @@
-//! Scores of one window: the reference once, then each variant against it.
+//! Scores one window: the reference once, then each variant against it.
 
 use crate::softmax::{Divergences, N_TOP, RowSummary, divergences, summarize, top_tokens};
 use record::metric::{ColumnKind, column};
 use record::{Bits, Column, Columns, Token};
 
-/// A logit is infinite or not a number.
+/// The error for a logit that is infinite or NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("non-finite logits at scored position {row} of the window")]
 pub struct NonFinite {
-    /// Index of its row among the scored positions.
+    /// The index of the logit's row among the scored positions.
     pub row: usize,
 }
 
-/// The reference on one window: its logits and what follows from them. They are kept only while that window is worked on.
+/// The reference on one window: its logits and what follows from them. They are in memory only during work on that
+/// window.
 #[derive(Debug, Default)]
 pub struct ReferenceWindow {
     logits: Vec<f32>,
@@ -22,29 +23,29 @@ pub struct ReferenceWindow {
     n_vocab: usize,
 }
 
-/// A scored position: the variant's row of logits, and what follows from both rows.
+/// A scored position with the variant's row of logits and what follows from both rows.
 pub(crate) struct Position<'a> {
     /// The variant's logits `[n_vocab]`.
     variant: &'a [f32],
-    /// What follows from the reference's.
+    /// The summary of the reference's row.
     base: RowSummary,
-    /// What follows from the variant's.
+    /// The summary of the variant's row.
     summary: RowSummary,
-    /// The token that is predicted.
+    /// The token that is to be predicted.
     token: Token,
-    /// Whether any bit of the logits differs.
+    /// Whether any bit of the two rows differs.
     is_changed: bool,
-    /// How far both are apart.
+    /// The divergences between the two rows.
     divergences: Divergences,
-    /// The reference's most probable tokens.
+    /// The reference's most probable tokens, the most probable first.
     top: &'a [u32],
 }
 
 /// The value of a column at one position.
 pub(crate) enum Score {
-    /// A number.
+    /// A number of f64.
     F64(f64),
-    /// Yes or no.
+    /// A value that is yes or no.
     Bit(bool),
     /// A whole number.
     Count(u32),
@@ -54,11 +55,11 @@ pub(crate) enum Score {
 pub(crate) struct Fold {
     /// The name of the column in [`record::metric::COLUMNS`].
     pub(crate) column: &'static str,
-    /// The value at a position.
+    /// The function that computes the value at a position.
     pub(crate) score: fn(&Position<'_>) -> Score,
 }
 
-/// One fold for each column.
+/// The folds, one for each column.
 pub(crate) const FOLDS: &[Fold] = &[
     Fold { column: "nll", score: |at| Score::F64(nll(at.variant, at.summary, at.token)) },
     Fold { column: "kld", score: |at| Score::F64(at.divergences.kld) },
@@ -70,8 +71,8 @@ pub(crate) const FOLDS: &[Fold] = &[
 ];
 
 impl Position<'_> {
-    /// The number of leading places at which both lists of most probable tokens agree, at most 5. Where a vocabulary is
-    /// smaller than that and all of it agrees, it is 5.
+    /// The number of leading places, at most 5, at which both lists of most probable tokens agree. It is also 5 where a
+    /// smaller vocabulary agrees completely.
     fn top_agreement(&self) -> u32 {
         if !self.is_changed {
             return N_TOP as u32;
@@ -82,14 +83,14 @@ impl Position<'_> {
     }
 }
 
-/// −ln p(token) by the logits of one row, nats.
+/// The negative log-likelihood −ln p(token) in nats, from the logits of one row.
 fn nll(row: &[f32], summary: RowSummary, token: Token) -> f64 {
     summary.lse - f64::from(row[token as usize])
 }
 
 impl ReferenceWindow {
-    /// Takes the reference's logits `[n_scored or more][n_vocab]` and the tokens that each row predicts `[n_scored]`.
-    /// The buffers of the previous window are reused.
+    /// Takes the reference's logits `[n_scored or more][n_vocab]` and the token that each row predicts `[n_scored]`. It
+    /// reuses the buffers of the previous window.
     ///
     /// # Errors
     /// At the first row that is not finite.
@@ -111,7 +112,7 @@ impl ReferenceWindow {
         Ok(())
     }
 
-    /// The negative log-likelihood of each scored token, nats.
+    /// The negative log-likelihood of each scored token, in nats.
     pub fn nll(&self) -> Vec<f64> {
         self.logits
             .chunks_exact(self.n_vocab)
@@ -146,7 +147,7 @@ impl ReferenceWindow {
         {
             let is_changed = reference.iter().zip(variant).any(|(a, b)| a.to_bits() != b.to_bits());
             let summary = if is_changed { summarize(variant).ok_or(NonFinite { row })? } else { base };
-            // The same bits have the same summary and diverge by exactly 0: nothing is left to compute.
+            // Equal bits have the same summary and diverge by exactly 0, so there is nothing to compute.
             let divergences = match is_changed {
                 true => divergences(reference, base.lse, variant, summary.lse),
                 false => Divergences::default(),
@@ -158,7 +159,7 @@ impl ReferenceWindow {
                     (Score::F64(value), Column::F64(values)) => values.push(value),
                     (Score::Count(value), Column::Counts(values)) => values.push(value),
                     (Score::Bit(value), Column::Bits(Bits(values))) => values.push(value),
-                    // A column has the kind that its fold gives; a test holds the two tables together.
+                    // A column has the kind that its fold gives. A test checks that the two tables agree.
                     _ => {}
                 }
             }
@@ -167,7 +168,7 @@ impl ReferenceWindow {
     }
 }
 
-/// A column without values, of the kind that the table says.
+/// An empty column of the kind that the table gives.
 fn empty(id: &str) -> Column {
     match column(id).map(|row| row.kind) {
         Some(ColumnKind::Bits) => Column::Bits(Bits::default()),

@@ -1,8 +1,9 @@
-//! The sums over a vocabulary that everything else is made of: log Σ exp, Σ p (ln p − ln q) both ways, and Σ |p − q|; and the
-//! most probable tokens.
+//! The sums over a vocabulary from which all scores are made: log Σ exp, Σ p (ln p − ln q) both ways, and Σ |p − q|. It
+//! also finds the most probable tokens.
 //!
-//! The sums run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set that the
-//! loop was compiled for. `exp` is our own because the library's does not vectorise; ours is within 2 ulp of it.
+//! The sums run in f64 with eight accumulators in a fixed order, so a result does not depend on the instruction set for
+//! which the loop was compiled. `exp` is our own, because the library's does not vectorise; it is within 2 ulp of the
+//! library's.
 
 use multiversion::multiversion;
 
@@ -36,9 +37,9 @@ pub(crate) fn exp(x: f64) -> f64 {
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    // The low bits of `shifted` hold k as an integer: move it into the exponent.
+    // The low bits of `shifted` are k as an integer; move it into the exponent.
     let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-    // Masked, not chosen: a branch would keep the loops around this from being vectorised.
+    // The value is masked, because a branch would keep the surrounding loops from being vectorised.
     let keep = u64::from(x < -708.0).wrapping_sub(1);
     f64::from_bits((p * scale).to_bits() & keep)
 }
@@ -88,7 +89,7 @@ fn sum_exp(row: &[f32], max: f64) -> f64 {
     fold(sums)
 }
 
-/// Σ of three terms over the vocabulary: of KL(p‖q), of KL(q‖p), and |p − q|.
+/// Three sums over the vocabulary: the terms of KL(p‖q), those of KL(q‖p), and |p − q|.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
 fn sum_divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> [f64; 3] {
     #[inline(always)]
@@ -116,12 +117,13 @@ fn sum_divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> [f64; 3] {
     sums.map(fold)
 }
 
-/// What follows from one row of logits: the constant that turns them into log-probabilities, and the most probable token.
+/// What follows from one row of logits: the constant that converts them to log-probabilities, and the most probable
+/// token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowSummary {
     /// ln Σ exp(logit) in nats, so that ln p(i) = logit(i) − lse.
     pub lse: f64,
-    /// Index of the first largest logit.
+    /// The index of the largest logit, or of the first where several are equal.
     pub top: usize,
 }
 
@@ -136,22 +138,23 @@ pub fn summarize(row: &[f32]) -> Option<RowSummary> {
     Some(RowSummary { lse, top })
 }
 
-/// How far two rows of logits are apart.
+/// How far apart two rows of logits are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Divergences {
-    /// The KL divergence Σ p (ln p − ln q), nats.
+    /// The KL divergence Σ p (ln p − ln q), in nats.
     pub kld: f64,
-    /// The KL divergence the other way round, Σ q (ln q − ln p), nats.
+    /// The KL divergence in the other direction, Σ q (ln q − ln p), in nats.
     pub kld_reverse: f64,
-    /// The total variation ½ Σ |p − q|, 0 … 1.
+    /// The total variation distance ½ Σ |p − q|, from 0 to 1.
     pub tv: f64,
 }
 
 /// The divergences of two rows of logits `[n_vocab]`.
 ///
-/// A KL divergence is computed as Σ (q − p + p (ln p − ln q)), which is the same number since Σ p and Σ q are both 1. There
-/// every term is p (e^−x − 1 + x) with x = ln p − ln q, and so not negative: nothing cancels between tokens. At the level of
-/// 8-bit formats and below, the textbook sum is a difference of terms 10^4 times its size. Equal rows give exactly 0.
+/// A KL divergence is computed as Σ (q − p + p (ln p − ln q)), which is the same number because Σ p and Σ q are both 1.
+/// Every term is then p (e^−x − 1 + x) with x = ln p − ln q, which is not negative, so no terms cancel between tokens.
+/// At the level of 8-bit formats and below, the textbook sum is a difference of terms 10^4 times its size. Equal rows
+/// give exactly 0.
 ///
 /// # Panics
 /// When the rows differ in length.
@@ -165,13 +168,13 @@ pub fn divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> Divergences 
 /// The number of most probable tokens that [`top_tokens`] lists.
 pub const N_TOP: usize = 5;
 
-/// The most probable tokens of a row of logits `[n_vocab]`, most probable first and of equals the first; all of them where
-/// there are fewer than [`N_TOP`].
+/// The most probable tokens of a row of logits `[n_vocab]`, most probable first, and the first of equal ones first. It
+/// lists all tokens where there are fewer than [`N_TOP`].
 pub fn top_tokens(row: &[f32]) -> Vec<u32> {
     const BLOCK: usize = 64;
     let mut top: Vec<(f32, u32)> = Vec::with_capacity(N_TOP + 1);
     for (block, values) in row.chunks(BLOCK).enumerate() {
-        // Most blocks hold none of them, and their largest value is quickly found.
+        // Most blocks have none of them, and the largest value of a block is quickly found.
         let least = if top.len() == N_TOP { top[N_TOP - 1].0 } else { f32::NEG_INFINITY };
         if top.len() == N_TOP && max_and_finite(values).0 <= least {
             continue;
@@ -226,7 +229,7 @@ mod tests {
         let kld = divergences(&p, a.lse, &q, b.lse).kld;
         let worked = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
         assert!((kld - worked).abs() < 1e-7, "{kld} against {worked}");
-        // The other way round: 1/2 ln(2/3) + 1/2 ln 2. Half of |1/4| + |1/4|.
+        // In the other direction: 1/2 ln(2/3) + 1/2 ln 2. The total variation is half of |1/4| + |1/4|.
         let other = divergences(&p, a.lse, &q, b.lse);
         assert!((other.kld_reverse - 0.5 * (4.0f64 / 3.0).ln()).abs() < 1e-7, "{other:?}");
         assert!((other.tv - 0.25).abs() < 1e-7, "{other:?}");

@@ -1,4 +1,4 @@
-//! From tokens to windows, as llama-perplexity cuts them.
+//! Cuts tokens into windows as llama-perplexity does.
 
 use record::Token;
 
@@ -8,18 +8,18 @@ pub enum WindowError {
     /// The text has fewer tokens than one window.
     #[error("the text is too short: {found} tokens found, {wanted} wanted for one window")]
     TooShort {
-        /// Number of tokens in the text.
+        /// The number of tokens in the text.
         found: usize,
-        /// Window length in tokens.
+        /// The length of a window in tokens.
         wanted: usize,
     },
 }
 
-/// Cuts tokens into whole windows of `n_ctx`; what is left at the end is dropped. With `bos`, the first token of each window
-/// is replaced by it, so that every window starts as a document does.
+/// Cuts tokens into whole windows of `n_ctx` tokens and drops the rest at the end. If `bos` is given, it replaces the
+/// first token of each window, so that every window starts as a document does.
 ///
 /// # Errors
-/// When there is not one whole window.
+/// When the text is shorter than one window.
 ///
 /// # Source
 /// `perplexity()` in llama.cpp `tools/perplexity/perplexity.cpp`.
@@ -49,7 +49,8 @@ pub fn first_scored(n_ctx: usize) -> usize {
     n_ctx / 2
 }
 
-/// Number of scored predictions in a window: positions `n_ctx/2 … n_ctx − 2`, each of which predicts the token after it.
+/// The number of scored predictions in a window: positions `n_ctx/2 … n_ctx − 2`, each of which predicts the token
+/// after it.
 pub fn n_scored(n_ctx: usize) -> usize {
     n_ctx - 1 - first_scored(n_ctx)
 }

@@ -1,4 +1,4 @@
-//! The method: what is asked, what is run, what it amounts to.
+//! The method: what is asked, what is run, and what the result is.
 //!
 //! ```text
 //! Plan ── prepare ──▶ Prepared (files hashed, target found) ── run ──▶ RunRecord
@@ -8,13 +8,13 @@
 //!                         samples → store → judge ──────────────┘
 //! ```
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`plan`] | the question, its presets, and the cells it becomes |
-//! | [`run`](mod@run) | the run: files hashed, stages measured, everything kept as it comes, the record |
-//! | [`judge`] | samples to numbers to judgement: pure functions |
-//! | [`ask`] | one function a question, for fronts |
-//! | [`sweep`] | one scheme on every layer singly, all of it or as a race |
+//! | [`plan`] | the question, its presets, and the cells that answer it |
+//! | [`run`](mod@run) | the run: it hashes files, measures stages, stores everything at once, and makes the record |
+//! | [`judge`] | from samples to numbers to judgement, by pure functions |
+//! | [`ask`] | one function for each question, for fronts |
+//! | [`sweep`] | one scheme on each layer alone, as a whole sweep or as a race |
 
 pub mod ask;
 pub mod judge;

@@ -1,11 +1,12 @@
-//! One scheme on every layer singly, ranked by KL divergence: all of it, or as a race for the layers that lose most.
+//! One scheme on each layer alone, ranked by KL divergence: a whole sweep, or a race for the layers that lose most.
 //!
 //! ```text
 //! order of windows (seeded) ─▶ job up to the next look ─▶ samples ─▶ stats::race ─▶ cells still racing ─▶ next job …
 //! ```
 //!
-//! Without a race there is one job over all windows. Nothing is stored: a sweep is a question to one model, answered at once. A worker
-//! that dies is replaced and the rest measured; a cell on which it dies twice fails, and the others go on.
+//! Without a race there is one job over all windows. A sweep stores nothing: it is a question to one model, answered at
+//! once. A worker that dies is replaced, and the rest is measured. A cell on which workers die twice fails, and the
+//! others go on.
 
 use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive};
 use crate::plan::cells::spec;
@@ -19,15 +20,15 @@ use worker::{ChunkWork, Event, InHand, Job, Session, SessionError, WorkerDied};
 /// Why a sweep ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The worker died, refused the job, or left the weights in another state.
+    /// The worker died, refused the job, or left the weights changed.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// Scores that are no scores.
+    /// A cell's samples cannot be scores.
     #[error("{cell}: {source}")]
     Evidence {
-        /// Cell.
+        /// The key of the cell.
         cell: String,
-        /// Why.
+        /// What is wrong with the samples.
         source: EvidenceError,
     },
     /// The race cannot be decided.
@@ -35,59 +36,59 @@ pub enum SweepError {
     Race(#[from] StatsError),
 }
 
-/// What is heard while a sweep is on.
+/// An event during a sweep.
 #[derive(Debug)]
 pub enum SweepEvent<'a> {
-    /// What the measurement takes.
+    /// The main memory that the measurement needs.
     Memory(&'a MemoryPlan),
-    /// So many cell-windows are done, of so many at most.
+    /// The progress in cell-windows, each one window of one cell.
     Progress {
-        /// Done.
+        /// The number of cell-windows that are done.
         done: usize,
-        /// At most.
+        /// The largest number that may be needed.
         at_most: usize,
     },
-    /// The worker is gone, and another one goes on with what is left.
+    /// The worker died, and another one continues with what is left.
     Died(&'a WorkerDied),
 }
 
-/// A finished sweep, one entry per cell asked for.
+/// A finished sweep, with one entry for each cell that was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Sweep {
-    /// Per cell.
+    /// The results of the cells, in the order asked for.
     pub cells: Vec<SweptCell>,
-    /// Indices of the cells with the largest mean KL divergence: of a race its answer, otherwise all, largest first. Failed
-    /// cells are not among them.
+    /// The indices of the cells with the largest mean KL divergence, largest first. A race has only its answer;
+    /// otherwise all cells are listed. Failed cells are left out.
     pub ranking: Vec<usize>,
-    /// Of a race: pairs (in the answer, not in it) that the text cannot tell apart.
+    /// The pairs of a cell in a race's answer and one outside it that the text cannot tell apart; empty without a race.
     pub ties: Vec<(usize, usize)>,
-    /// Windows of the reference.
+    /// The number of windows on which the reference was measured.
     pub reference_chunks: usize,
 }
 
 /// One cell of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct SweptCell {
-    /// Numbers over the windows it was measured on; `None` when it failed.
+    /// The numbers over the windows that the cell was measured on; `None` when it failed.
     pub measured: Option<Measured>,
-    /// Why it failed.
+    /// Why the cell failed; `None` when it was measured.
     pub failure: Option<String>,
-    /// What can be done about that.
+    /// What the user can do about the failure; `None` where nothing helps.
     pub advice: Option<Hint>,
-    /// Where the race left it; `None` without a race, and for a failed cell.
+    /// The standing of the cell in the race; `None` without a race, and for a failed cell.
     pub standing: Option<Standing>,
-    /// What its edits did.
+    /// The samples of the cell, and what its edits did.
     pub samples: CellSamples,
 }
 
-/// Opens a session whose worker has loaded the model and cut the text.
+/// A function that opens a session whose worker has loaded the model and cut the text.
 pub type OpenSession<'a> = dyn FnMut() -> Result<Session, SessionError> + 'a;
 
-/// Measures `cells` (whose keys differ) on the windows of `order` through an open worker that has cut its text; `again` gives
-/// another one where that dies.
+/// Measures `cells`, whose keys differ, on the windows of `order`. The worker is open and has cut its text; `again`
+/// opens another one if it dies.
 ///
 /// # Errors
-/// When no worker can be had, or one answers wrongly. A cell that fails is part of the result.
+/// When no worker can be started, or one answers wrongly. A cell that fails is part of the result.
 pub fn sweep(
     session: &mut Session,
     again: &mut OpenSession<'_>,
@@ -105,7 +106,7 @@ pub fn sweep(
         references: References::new(),
         measured_to: 0,
         done: 0,
-        // Until a look says otherwise.
+        // This is the limit until a look decides otherwise.
         at_most: cells.len() * order.len(),
     };
     let all: Vec<usize> = (0..cells.len()).collect();
@@ -134,21 +135,21 @@ struct Course<'a> {
     order: &'a [usize],
     swept: Vec<SweptCell>,
     references: References,
-    /// Windows of `order` that the cells still racing have.
+    /// The number of windows of `order` that every racing cell has been measured on.
     measured_to: usize,
     done: usize,
     at_most: usize,
 }
 
 impl Course<'_> {
-    /// KL divergences of each window, in the race's order.
+    /// The KL divergences of each window, in the order of the race.
     fn chunk_samples(&self, alive: &[usize]) -> Vec<Vec<ChunkSample>> {
         let of_window =
             |index: usize, window: &usize| Some(ChunkSample::of(self.swept[index].samples.by_chunk.get(window)?.kld()));
         alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
     }
 
-    /// The windows from where the race is up to `to`, with these cells, by as many workers as it takes.
+    /// Measures these cells on the windows from where the race is up to `to`. Workers that die are replaced.
     fn measure(
         &mut self,
         session: &mut Session,
@@ -189,12 +190,13 @@ impl Course<'_> {
         }
     }
 
-    /// The cell of that key among `racing`.
+    /// The index of the cell with that key among `racing`.
     fn index_of(&self, racing: &[usize], key: &str) -> Option<usize> {
         racing.iter().copied().find(|&index| self.cells[index].key == key)
     }
 
-    /// Windows of these that lack a sample of a cell of `racing` that has not failed, with the places of such cells.
+    /// The windows that lack a sample of a cell in `racing`, with the indices of those cells. Failed cells are left
+    /// out.
     fn left(&self, racing: &[usize], windows: Range<usize>) -> Vec<ChunkWork> {
         let lacking = |chunk: usize| {
             let lacks = |cell: &SweptCell| cell.failure.is_none() && !cell.samples.by_chunk.contains_key(&chunk);
@@ -204,7 +206,7 @@ impl Course<'_> {
         work.filter(|work| !work.cells.is_empty()).collect()
     }
 
-    /// One job; what was measured before an error is kept.
+    /// Runs one job. What was measured before an error stays.
     fn job(
         &mut self,
         session: &mut Session,
@@ -246,7 +248,7 @@ impl Course<'_> {
                         self.swept[index].advice = hint;
                     }
                 }
-                // Notes are not told.
+                // Notes are not passed on.
                 _ => {}
             }
             Ok(())

@@ -159,7 +159,7 @@ fn a_run_killed_at_any_event_and_resumed_equals_an_uninterrupted_one() {
             break;
         }
         kills += 1;
-        // What a kill in the middle of a write leaves behind.
+        // A kill in the middle of a write leaves this behind.
         for entry in std::fs::read_dir(dir.join("samples")).into_iter().flatten().flatten() {
             let mut torn = std::fs::read(entry.path()).expect("samples");
             torn.extend(b"{\"sample\":{\"cell\":\"");
@@ -194,12 +194,12 @@ fn a_worker_that_dies_twice_costs_the_cell_and_nothing_else() {
     let room = Room::new();
     let prepared = room.prepare(Norms::OnePlus);
     let dir = room.run_dir("run");
-    // The first bf16 cell is the single layer; it dies twice.
+    // The first bf16 cell is the single layer, on which the worker dies twice.
     let (record, _) =
         run(&prepared, &dir, &Workers::new(Faults { dies: Some((Some("bf16"), 2)), ..Faults::default() }));
     let record = record.expect("goes on");
     let failed: Vec<_> = record.models[0].cells.iter().filter(|judged| judged.cell.failure.is_some()).collect();
-    // The middle layer stands in two stages.
+    // The middle layer is in two stages.
     assert_eq!(failed.len(), 2, "{failed:#?}");
     for judged in failed {
         assert_eq!((judged.verdict, judged.cell.layers.as_slice()), (Verdict::Broken, &[1][..]));
@@ -284,7 +284,7 @@ fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_qu
             "{faults:?}: {:#?}",
             model.controls
         );
-        // A sample held against a strange reference is no measurement; the others were measured and failed.
+        // A sample compared with a strange reference is not a measurement; the others were measured and failed.
         assert_eq!(model.controls.iter().any(|found| found.has_failed()), !faults.stale, "{:#?}", model.controls);
         if faults.leaks {
             let is_leak = |found: &Found| matches!(found, Found::Faults { faults } if matches!(faults[..], [FaultFound::WeightsChanged { .. }]));
@@ -299,7 +299,7 @@ fn every_planted_fault_is_caught_by_its_control_and_nothing_is_said_about_the_qu
             "the gate stayed open: {faults:?}"
         );
 
-        // A resumed run knows it too.
+        // A resumed run knows of it too.
         let (again, _) = run(&room.prepare(Norms::OnePlus), &room.run_dir("run"), &Workers::new(faults));
         assert!(!again.expect("ends").controls_ok);
     }

@@ -1,6 +1,6 @@
-//! A run folder that was damaged, changed, or is in use.
+//! Tests of a run folder that was damaged or changed or is in use.
 
-// Shared with `run`, which uses the rest of it.
+// This module is shared with `run`, which uses the rest of it.
 #[allow(dead_code)]
 mod bench;
 
@@ -20,7 +20,7 @@ fn again(room: &Room, dir: &Path) -> String {
     format!("{error}\nhint: {:?}", error.hint())
 }
 
-/// A sample file of a cell, not of a reference.
+/// The path of a sample file of a cell, not of a reference.
 fn a_sample_file(dir: &Path) -> PathBuf {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();
@@ -41,7 +41,7 @@ fn a_changed_sample_is_noticed_by_its_cell() {
     assert!(again(&room, &dir).contains("the samples give another cell"));
 }
 
-/// The samples of a reference.
+/// The path of the sample file of a reference.
 fn a_reference_file(dir: &Path) -> PathBuf {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();

@@ -1,4 +1,4 @@
-//! A cell: one variant measured one way, and what came of it.
+//! A cell: one variant measured in one way, and the result of the measurement.
 
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
@@ -10,28 +10,28 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// One variant to be measured one way.
+/// One variant to be measured in one way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// blake3 of everything that determines the numbers.
+    /// The blake3 hash of everything that determines the numbers.
     pub key: String,
     /// The stage that adds the cell.
     pub stage: StageName,
-    /// How much of the target it covers.
+    /// How much of the target the cell covers.
     pub extent: Extent,
-    /// Purpose.
+    /// What the cell is for.
     pub role: Role,
-    /// Selector of the target, layers included.
+    /// The selector of the target, layers included.
     pub target: String,
-    /// Scheme in canonical form.
+    /// The scheme in canonical form.
     pub scheme: String,
-    /// Layers touched; empty when the target has none.
+    /// The layers that the edits touch; empty when the target has none.
     pub layers: Vec<u32>,
-    /// The reference's weights.
+    /// The weights of the reference.
     pub base: Base,
-    /// The edits on top.
+    /// The edits on top of the reference's weights.
     pub edits: Vec<Edit>,
-    /// Windows to measure, ascending.
+    /// The numbers of the windows to measure, ascending.
     pub chunks: Vec<usize>,
 }
 
@@ -39,20 +39,20 @@ pub struct Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The question itself.
+    /// The variant that the question asks about.
     Variant,
-    /// The reference once more: must be bit-equal.
+    /// The reference once more. Its logits must be bit-equal.
     AA,
-    /// The target written back unchanged: must be bit-equal.
+    /// The target written back unchanged. Its logits must be bit-equal.
     Identity,
-    /// The target moved by one ulp with this seed: the perturbation floor.
+    /// The target with values moved by one ulp, which gives the perturbation floor.
     Jitter {
-        /// Seed of the coin.
+        /// The seed that chooses which way each value moves.
         seed: u64,
     },
-    /// A destructive scheme on the same target: must be seen.
+    /// A destructive scheme on the same target. Its effect must be visible.
     Positive,
-    /// Untouched model → targets held in the carrier: the runtime part of the native arm.
+    /// The untouched model against one whose targets are stored in the carrier: the runtime part of the native arm.
     CarrierControl,
 }
 
@@ -75,21 +75,21 @@ pub struct Measured {
     pub n_chunks: usize,
     /// The number of scored tokens.
     pub n_tokens: usize,
-    /// The numbers. None of the core metrics' is lacking.
+    /// The numbers by key. No number of a core metric is missing.
     #[serde(flatten)]
     values: Values,
 }
 
-/// A number without which no verdict can rest on a measurement.
+/// The key of a number that a measurement lacks, although verdicts need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} was not measured")]
 pub struct LacksNumber(pub &'static str);
 
 impl Measured {
-    /// Numbers over so many windows and scored tokens.
+    /// A measurement of `n_tokens` scored tokens in `n_chunks` windows.
     ///
     /// # Errors
-    /// When a number of a core metric is lacking.
+    /// When a number of a core metric is missing.
     pub fn new(n_chunks: usize, n_tokens: usize, values: Values) -> Result<Measured, LacksNumber> {
         match values.lacks() {
             Some(key) => Err(LacksNumber(key)),
@@ -97,7 +97,7 @@ impl Measured {
         }
     }
 
-    /// All numbers.
+    /// All numbers of the measurement.
     pub fn values(&self) -> &Values {
         &self.values
     }
@@ -116,22 +116,22 @@ impl Measured {
         Estimate { mean: self.number(mean), se: self.values.get(se), se_iid: self.number(se_iid) }
     }
 
-    /// Perplexity of the variant.
+    /// The perplexity of the variant.
     pub fn ppl(&self) -> f64 {
         self.number("ppl")
     }
 
-    /// Perplexity of the reference on the same tokens.
+    /// The perplexity of the reference on the same tokens.
     pub fn ppl_ref(&self) -> f64 {
         self.number("ppl_ref")
     }
 
-    /// ln PPL(variant) − ln PPL(reference), nats a token.
+    /// The difference ln PPL(variant) − ln PPL(reference), in nats a token.
     pub fn dlnppl(&self) -> Estimate {
         self.estimate("dlnppl", "dlnppl_se", "dlnppl_se_iid")
     }
 
-    /// Kullback–Leibler divergence from the reference, nats a token.
+    /// The mean Kullback–Leibler divergence from the reference, in nats a token.
     pub fn kld(&self) -> Estimate {
         self.estimate("kld_mean", "kld_se", "kld_se_iid")
     }
@@ -152,7 +152,7 @@ impl Measured {
     }
 }
 
-/// The fields of a measurement today.
+/// The fields of a measurement in the current format.
 #[derive(Deserialize)]
 struct MeasuredToday {
     n_chunks: usize,
@@ -181,7 +181,7 @@ struct MeasuredFormat1 {
 impl<'de> Deserialize<'de> for Measured {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = serde_json::Value::deserialize(deserializer)?;
-        // Format 1 had the KL divergence as an object of its own.
+        // In format 1, the KL divergence was an object of its own.
         let measured = if json.get("kld").is_some() {
             MeasuredFormat1::deserialize(json).map_err(D::Error::custom)?.measured()
         } else {
@@ -213,29 +213,30 @@ impl MeasuredFormat1 {
     }
 }
 
-/// What the scheme was computed to do to the file's values, before anything ran.
+/// How the scheme would change the file's values, computed before anything ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
-    /// Values in the target.
+    /// The number of values in the target.
     pub n: u64,
-    /// Values whose bits would change.
+    /// The number of values whose bits would change, except −0 → +0.
     pub changed: u64,
-    /// −0 → +0, counted apart.
+    /// The number of values that would go from −0 to +0, counted apart.
     pub zero_sign: u64,
-    /// Finite values that would become infinite. 0 in records from before the field was there.
+    /// The number of finite values that would become infinite; 0 in records from before the field existed.
     #[serde(default)]
     pub overflowed: u64,
-    /// Nonzero values that would become zero. 0 in records from before the field was there.
+    /// The number of nonzero values that would become zero; 0 in records from before the field existed.
     #[serde(default)]
     pub zeroed: u64,
-    /// Values held at the format's largest, being beyond it; `None` where nobody counted.
+    /// The number of values beyond the format's largest that would be clamped to it; `None` where they were not
+    /// counted.
     #[serde(default)]
     pub saturated: Option<u64>,
 }
 
 impl Predicted {
-    /// Of tensors together.
+    /// The predicted changes of several tensors together.
     pub fn sum<'a>(parts: impl Iterator<Item = &'a Predicted>) -> Predicted {
         let none = Predicted { saturated: Some(0), ..Predicted::default() };
         parts.fold(none, |sum, part| Predicted {
@@ -249,51 +250,52 @@ impl Predicted {
     }
 }
 
-/// From request to logits, link by link.
+/// The evidence from the request to the logits, link by link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceChain {
-    /// `SELECTOR=SCHEME` as asked, layers included.
+    /// The request as `SELECTOR=SCHEME`, layers included.
     pub requested: String,
-    /// Tensors matched.
+    /// The number of tensors that the selector matches.
     pub matched: usize,
-    /// Predicted before the run, from the file; `None` of activations, whose values are known only when they are computed.
+    /// The changes predicted from the file before the run; `None` for activations, whose values exist only during the
+    /// run.
     pub predicted: Option<Predicted>,
-    /// Per tensor, as read back from the engine.
+    /// What each edit did, as read back from the engine.
     pub tensors: Vec<TensorEvidence>,
-    /// Activations behind the touched tensors.
+    /// How many activations behind the touched tensors changed; `None` where none were watched.
     pub activations: Option<ActivationEvidence>,
-    /// Scored positions whose logits differ in any bit, of `n_scored`.
+    /// The number of scored positions, out of `n_scored`, whose logits differ in any bit.
     pub logits_changed: usize,
-    /// Scored positions.
+    /// The number of scored positions.
     pub n_scored: usize,
 }
 
 /// What a cell's evidence amounts to (DESIGN §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
-    /// An effect above its floor.
+    /// The effect is above its floor.
     #[serde(rename = "REAL")]
     Real,
     /// The values already lie on the scheme's grid.
     #[serde(rename = "NO-OP")]
     NoOp,
-    /// The carrier could not hold what the scheme asked for.
+    /// The carrier could not store what the scheme asked for.
     #[serde(rename = "SUBSTITUTED")]
     Substituted,
-    /// The graph does not use the tensors.
+    /// The graph does not use the target.
     #[serde(rename = "DEAD")]
     Dead,
-    /// Not distinguishable from moving the target by one ulp.
+    /// The effect cannot be distinguished from moving the target by one ulp.
     #[serde(rename = "BELOW-FLOOR")]
     BelowFloor,
-    /// Non-finite, failed control, a link of the chain that contradicts another, or no measurement.
+    /// A value is not finite, a control failed, two links of the chain contradict each other, or nothing was measured.
     #[serde(rename = "BROKEN")]
     Broken,
 }
 
 impl Verdict {
-    /// As printed: `BELOW-FLOOR`.
+    /// The verdict as printed, such as `BELOW-FLOOR`.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Real => "REAL",
@@ -306,62 +308,62 @@ impl Verdict {
     }
 }
 
-/// A native or exact effect below this multiple of the largest jitter seed is not told apart from it (DESIGN §6).
+/// An effect below this multiple of the largest jitter seed is not distinguished from the floor (DESIGN §6).
 pub const FLOOR_FACTOR: f64 = 2.0;
 
-/// The perturbation floor a cell is held against.
+/// The perturbation floor that a cell is compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
-    /// Mean KLD of each jitter seed on the same windows, nats.
+    /// The seed and the mean KLD in nats of each jitter cell, on the same windows.
     pub kld_mean_by_seed: Vec<(u64, f64)>,
-    /// The largest of them.
+    /// The largest of these means, in nats.
     pub kld_mean_max: f64,
-    /// Cell's mean KLD over `kld_mean_max`; `None` when the floor is zero.
+    /// The cell's mean KLD over `kld_mean_max`; `None` when the floor is zero.
     pub ratio: Option<f64>,
-    /// What was jittered, e.g. `ffn_norm` or `ffn_norm[layers=8]`: for single layers the floor may be the whole target's.
+    /// The selector of what was jittered, such as `ffn_norm[layers=8]`. For single layers it may be the whole target.
     pub target: String,
 }
 
-/// The version of [`CellRecord`]. Cells of the first do not say it. In the second, a measurement is a list of numbers by the
-/// keys of the table of metrics.
+/// The version of [`CellRecord`]. Cells of format 1 do not state it. In format 2, a measurement is a list of numbers by
+/// the keys of the table of metrics.
 pub const CELL_FORMAT: Format = Format(2);
 
-/// One cell: immutable once written. Holds no time, path, host or speed.
+/// The record of one cell, immutable once written. It has no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellRecord {
     /// The version of this record.
     #[serde(default = "Format::first", skip_serializing_if = "Format::is_first")]
     pub format: Format,
-    /// blake3 of everything that determines the numbers.
+    /// The blake3 hash of everything that determines the numbers.
     pub key: String,
     /// The stage that adds the cell.
     pub stage: StageName,
-    /// How much of the target it covers, where the stage's name does not imply it; see [`CellRecord::extent`].
+    /// How much of the target the cell covers, where the stage's name does not imply it; see [`CellRecord::extent`].
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "extent")]
     pub stated_extent: Option<Extent>,
-    /// Purpose.
+    /// What the cell is for.
     pub role: Role,
-    /// Kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// Selector of the target, layers included.
+    /// The selector of the target, layers included.
     pub target: String,
-    /// Scheme in canonical form.
+    /// The scheme in canonical form.
     pub scheme: String,
-    /// Layers touched; empty when the target has none.
+    /// The layers that the edits touch; empty when the target has none.
     pub layers: Vec<u32>,
-    /// The reference's weights.
+    /// The weights of the reference.
     pub base: Base,
-    /// The edits on top.
+    /// The edits on top of the reference's weights.
     pub edits: Vec<Edit>,
-    /// Windows measured.
+    /// The numbers of the measured windows, ascending.
     pub chunks: Vec<usize>,
     /// What was measured; `None` when the cell failed.
     pub measured: Option<Measured>,
-    /// Request to logits.
+    /// The evidence from the request to the logits.
     pub evidence: EvidenceChain,
-    /// Why the cell failed, with the worker's last words.
+    /// Why the cell failed, with the last words of the worker; `None` when it was measured.
     pub failure: Option<String>,
 }
 
@@ -371,23 +373,23 @@ impl CellRecord {
         self.stated_extent.unwrap_or_else(|| Extent::implied_by(&self.stage))
     }
 
-    /// The cell answers the question in its arm: it is the whole target in the question's scheme.
+    /// Whether the cell answers the question in its arm: it covers the whole target in the question's scheme.
     pub fn is_answer(&self) -> bool {
         self.role == Role::Variant && self.extent() == Extent::Whole
     }
 }
 
-/// A cell with the judgement passed on it.
+/// A cell with its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgedCell {
-    /// What was measured.
+    /// The record of the cell.
     pub cell: CellRecord,
-    /// The floor used; `None` for controls.
+    /// The floor that the effect was compared with; `None` for controls.
     pub floor: Option<Floor>,
-    /// The class.
+    /// The class of the effect.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason for the verdict.
     #[serde(deserialize_with = "value_or_sentence")]
     pub why: Reason,
 }

@@ -1,20 +1,20 @@
-//! What an edit of a model is: where it acts, in which scheme, and beside which reference.
+//! What an edit of a model is: where it acts, with which scheme, and against which reference.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which kernels the model runs through (DESIGN §6).
+/// The kernels that the model runs through (DESIGN §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Arm {
-    /// Every quantized or half-precision weight held in F32: the effect of the scheme alone.
+    /// Every quantized or half-precision weight is stored in F32, so that only the scheme has an effect.
     Exact,
-    /// The model as shipped, only the targets changed.
+    /// The model runs as shipped, with only the targets changed.
     Native,
 }
 
 impl Arm {
-    /// As typed and printed.
+    /// The arm as typed and printed.
     pub fn name(self) -> &'static str {
         match self {
             Arm::Exact => "exact",
@@ -23,27 +23,27 @@ impl Arm {
     }
 }
 
-/// The ggml type that holds fake-quantized values.
+/// The ggml type that stores fake-quantized values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Carrier {
-    /// F32: exact for every scheme.
+    /// The type F32, which is exact for every scheme.
     #[default]
     F32,
     /// The tensor's own stored type, which may round.
     Keep,
 }
 
-/// What of a model an edit acts on.
+/// The uses of a tensor on which an edit acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// A weight, wherever the graph uses it.
+    /// A weight in every use that the graph makes of it.
     #[default]
     Weight,
-    /// A weight where its rows are looked up by token, and there only (virtual untying).
+    /// A weight only where the graph looks up its rows by token (virtual untying).
     Lookup,
-    /// A weight where it is multiplied with hidden states, and there only.
+    /// A weight only where the graph multiplies it with hidden states.
     Head,
     /// The values of a graph node, as they are computed.
     Activation,
@@ -55,62 +55,63 @@ impl Place {
     }
 }
 
-/// One tensor, or one node of the graph, to be held in one scheme.
+/// One tensor or graph node to be quantized by one scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// GGUF tensor name, or the engine's name of a graph node (`ffn_norm-7`).
+    /// The GGUF tensor name, or the engine's name of a graph node (`ffn_norm-7`).
     pub tensor: String,
-    /// Scheme in canonical form.
+    /// The scheme in canonical form.
     pub scheme: String,
-    /// What holds the result. Activations are F32, and the KV cache rounds to its own type whatever enters it.
+    /// The type that stores the result. Activations are F32, and the KV cache rounds to its own type in any case.
     pub carrier: Carrier,
-    /// Where it acts.
+    /// The uses of the tensor on which the edit acts.
     #[serde(default, skip_serializing_if = "Place::is_weight")]
     pub place: Place,
 }
 
 impl Edit {
-    /// A weight held in a scheme, wherever the graph uses it.
+    /// The edit that quantizes a weight in every use that the graph makes of it.
     pub fn of_weight(tensor: impl Into<String>, scheme: impl Into<String>, carrier: Carrier) -> Self {
         Edit { tensor: tensor.into(), scheme: scheme.into(), carrier, place: Place::Weight }
     }
 }
 
-/// What a group of cells is compared with: the reference's weights.
+/// The weights of the reference that a group of cells is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
-    /// Exact: all weights in F32. Native: as stored.
+    /// The arm of the reference. In the exact arm all weights are in F32; in the native arm they are as stored.
     pub arm: Arm,
-    /// What the reference holds as `identity` in F32: the carrier control of the native arm. Empty in the exact arm.
+    /// The weights that the reference stores unchanged in F32: the carrier control of the native arm. Empty in the
+    /// exact arm.
     pub carried: Vec<Carried>,
 }
 
-/// A weight that the native arm's reference holds in F32.
+/// A weight that the native arm's reference stores in F32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Carried {
-    /// Wherever it is used: its name.
+    /// The name of a weight that is in F32 in every use.
     Whole(String),
-    /// Where it is used in one way; elsewhere it stays as it is stored.
+    /// A weight that is in F32 in one use; in the other it stays as stored.
     Use {
-        /// GGUF tensor name.
+        /// The GGUF tensor name.
         tensor: String,
-        /// `Lookup` or `Head`.
+        /// The use, `Lookup` or `Head`.
         place: Place,
     },
 }
 
 impl Carried {
-    /// GGUF tensor name.
+    /// The GGUF tensor name.
     pub fn tensor(&self) -> &str {
         match self {
             Carried::Whole(tensor) | Carried::Use { tensor, .. } => tensor,
         }
     }
 
-    /// Where it is held in F32.
+    /// The uses in which the weight is in F32.
     pub fn place(&self) -> Place {
         match self {
             Carried::Whole(_) => Place::Weight,
@@ -118,7 +119,7 @@ impl Carried {
         }
     }
 
-    /// Whether what is read in `place` of a tensor is held in F32.
+    /// Whether a use of a tensor reads it in F32.
     pub fn covers(&self, tensor: &str, place: Place) -> bool {
         self.tensor() == tensor && (self.place() == Place::Weight || self.place() == place)
     }

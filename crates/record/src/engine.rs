@@ -6,26 +6,27 @@ use serde::{Deserialize, Serialize};
 /// A token id of the model's vocabulary.
 pub type Token = i32;
 
-/// Everything about the engine's set-up that changes bits. The settings are pinned, and part of every cell's identity.
+/// Every engine setting that changes bits. The settings are pinned and are part of every cell's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineSettings {
-    /// Window length in tokens.
+    /// The length of a window in tokens.
     pub n_ctx: u32,
-    /// Tokens computed at once.
+    /// The number of tokens that are computed at once.
     pub n_ubatch: u32,
-    /// Sequences decoded together in one context.
+    /// The number of sequences that are decoded together in one context.
     pub n_seq: u32,
     /// Whether flash attention is on; llama-perplexity has it on by default on the CPU.
     pub flash_attn: bool,
-    /// ggml type of the key cache.
+    /// The ggml type of the key cache.
     pub type_k: String,
-    /// ggml type of the value cache.
+    /// The ggml type of the value cache.
     pub type_v: String,
-    /// Layers computed by a GPU back end, where the build has one; 0 computes on the CPU, whose results are the reference.
+    /// The number of layers that a GPU back end computes, where the build has one; 0 computes on the CPU, whose results
+    /// are the reference.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_gpu_layers: u32,
-    /// Whether weights are repacked into interleaved layouts (`use_extra_bufts`); off, since it moves bits.
+    /// Whether weights are repacked into interleaved layouts (`use_extra_bufts`). It is off, because it changes bits.
     pub repack: bool,
 }
 
@@ -49,22 +50,23 @@ impl EngineSettings {
     }
 }
 
-/// What the engine says about itself and the model it has loaded.
+/// What the engine reports about itself and the model that it has loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineInfo {
-    /// Engine, revision and the CPU features its kernels were built for: bits may differ between builds.
+    /// The engine, its revision and the CPU features that its kernels were built for. Bits may differ between builds.
     pub build: String,
-    /// `general.architecture`, as the engine understood it.
+    /// The value of `general.architecture`, as the engine understood it.
     pub arch: String,
-    /// Number of tokens in the vocabulary: the length of one row of logits.
+    /// The number of tokens in the vocabulary, which is the length of one row of logits.
     pub n_vocab: usize,
-    /// Number of layers.
+    /// The number of layers.
     pub n_layer: usize,
-    /// Context length the model was trained with.
+    /// The context length with which the model was trained, in tokens.
     pub n_ctx_train: u32,
-    /// The token put in place of each window's first token, where the vocabulary asks for one.
+    /// The token that replaces each window's first token; `None` where the vocabulary asks for none.
     pub bos: Option<Token>,
-    /// Number of worker threads. It is recorded, but not part of a cell's identity: results do not depend on it.
+    /// The number of worker threads. It is recorded but not part of a cell's identity, because results do not depend on
+    /// it.
     pub n_threads: usize,
 }
 
@@ -72,9 +74,9 @@ pub struct EngineInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightUse {
-    /// Rows are looked up by token.
+    /// The graph looks up rows by token.
     Lookup,
-    /// Multiplied with hidden states: the output head.
+    /// The graph multiplies the matrix with hidden states, as the output head.
     Head,
 }
 
@@ -84,12 +86,12 @@ pub enum WeightUse {
 pub struct LayerError {
     /// Σ (variant − reference)² over the layer's output.
     pub squared_error: f64,
-    /// Σ reference².
+    /// Σ reference² over the layer's output.
     pub squared_reference: f64,
 }
 
 impl LayerError {
-    /// √(Σ (variant − reference)² / Σ reference²); 0 when nothing differs, infinite against zeros.
+    /// The relative error √(Σ (variant − reference)² / Σ reference²): 0 when nothing differs, infinite against zeros.
     pub fn relative(&self) -> f64 {
         if self.squared_error == 0.0 { 0.0 } else { (self.squared_error / self.squared_reference).sqrt() }
     }

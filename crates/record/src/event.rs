@@ -8,180 +8,180 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use words::Hint;
 
-/// One thing that happened.
+/// One event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum RunEvent {
-    /// The run folder is open.
+    /// The run folder was opened.
     Begun {
-        /// Run id.
+        /// The id of the run, which equal runs share.
         id: String,
-        /// Command that repeats the run.
+        /// The command that repeats the run.
         command: String,
-        /// The folder held this run already.
+        /// Whether the folder already contained this run.
         resumed: bool,
-        /// Cells of all models; one that stands in two stages counts once.
+        /// The number of cells of all models. A cell in two stages counts once.
         cells: usize,
-        /// Of those, finished before.
+        /// The number of these cells that were finished before.
         finished: usize,
-        /// Windows of the whole-target cells.
+        /// The number of windows of the cells on the whole target.
         chunks: usize,
     },
     /// The text has fewer windows than were asked for.
     FewerChunks {
-        /// Asked for.
+        /// The number of windows that were asked for.
         wanted: usize,
-        /// Used.
+        /// The number of windows that are used.
         used: usize,
     },
-    /// A model's target was read and the scheme's changes predicted.
+    /// A model's target was read, and the changes by the scheme were predicted.
     Census {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// In one sentence.
+        /// The census in one sentence.
         summary: String,
     },
     /// A stage begins on a model.
     StageStarted {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Which.
+        /// The name of the stage.
         stage: StageName,
-        /// Cells with something left to measure.
+        /// The number of cells that still have something to measure.
         cells: usize,
     },
-    /// A measurement is handed to a worker.
+    /// A worker receives a measurement.
     Measuring {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Kernels.
+        /// The kernels that the model runs through.
         arm: Arm,
-        /// Cells.
+        /// The number of cells in the measurement.
         cells: usize,
-        /// Windows.
+        /// The number of windows in the measurement.
         chunks: usize,
     },
-    /// What a measurement takes of main memory, before it begins.
+    /// The main memory that a measurement needs, before it begins.
     Memory {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Kernels.
+        /// The kernels that the model runs through.
         arm: Arm,
-        /// Its parts, and what was given up.
+        /// The parts of that memory, and what was given up so that it fits.
         plan: MemoryPlan,
     },
-    /// Something that changes no number but should be known.
+    /// Something that changes no number but that the user should know.
     Note {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// In one line.
+        /// The note in one line.
         text: String,
     },
-    /// A window of a cell or of a reference is done. Not in the journal.
+    /// A window of a cell or of a reference is done. The journal does not record this event.
     Progress {
-        /// Units done in this run, one per window of a cell or reference.
+        /// The number of units done in this run. A unit is one window of a cell or reference.
         done: usize,
-        /// Units in all.
+        /// The number of all units.
         total: usize,
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Stage.
+        /// The name of the stage.
         stage: StageName,
     },
     /// A cell is finished.
     CellDone {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Key.
+        /// The key of the cell.
         key: String,
-        /// Stage.
+        /// The stage that added the cell.
         stage: StageName,
-        /// Purpose.
+        /// What the cell is for.
         role: Role,
-        /// Kernels.
+        /// The kernels that the model ran through.
         arm: Arm,
-        /// Selector.
+        /// The selector of the target.
         target: String,
-        /// Scheme.
+        /// The scheme in canonical form.
         scheme: String,
-        /// Mean KLD, nats.
+        /// The mean KL divergence, in nats a token.
         kld_mean: f64,
-        /// Share of positions with the same most probable token.
+        /// The share of positions with the same most probable token.
         same_top: f64,
     },
     /// A cell cannot be measured; the run goes on.
     CellFailed {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Key.
+        /// The key of the cell.
         key: String,
         /// The selector of the target.
         target: String,
         /// The reason in one line.
         why: String,
-        /// Advice for whoever watches; the journal does not have it.
+        /// Advice for whoever watches the run. The journal does not record it.
         #[serde(skip)]
         hint: Option<Hint>,
     },
-    /// A worker is gone.
+    /// A worker process died.
     WorkerDied {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// What it was working on.
+        /// What the worker was doing.
         during: String,
-        /// How it ended.
+        /// How the worker ended.
         last_words: String,
-        /// The work is tried once more.
+        /// Whether the work is tried once more.
         again: bool,
     },
     /// A control failed while something was measured.
     Fault {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Control.
+        /// The name of the control.
         control: String,
-        /// What was found.
+        /// What the control found.
         found: String,
     },
-    /// What was decided after a stage.
+    /// A gate after a stage was decided.
     Gate {
-        /// Model.
+        /// The name of the model.
         model: String,
         /// The stage that ended.
         after: StageName,
-        /// Whether the next one is begun.
+        /// Whether the next stage begins.
         go_on: bool,
-        /// Why; a sentence in the journal.
+        /// The reason for the decision; the journal records it as a sentence.
         why: GateReason,
     },
     /// The verdict on the whole target in one arm.
     Verdict {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// Kernels.
+        /// The kernels that the model ran through.
         arm: Arm,
-        /// Class.
+        /// The class of the effect.
         verdict: Verdict,
-        /// Why.
+        /// The reason for the verdict, in one sentence.
         why: String,
     },
-    /// The record is written.
+    /// The record of the run was written.
     Finished {
-        /// All controls held.
+        /// Whether all controls hold.
         controls_ok: bool,
-        /// Cells that could not be measured.
+        /// The number of cells that could not be measured.
         failed_cells: usize,
     },
 }
 
 impl RunEvent {
-    /// Progress is for the eye; everything else is kept.
+    /// Whether the journal records the event. It records all but progress, which is only displayed.
     pub fn is_kept(&self) -> bool {
         !matches!(self, RunEvent::Progress { .. })
     }
 }
 
-/// Why a gate is open or shut.
+/// The reason why a gate is open or shut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateReason {
     /// Every control that can be decided holds.
@@ -193,7 +193,7 @@ pub enum GateReason {
     ControlFailed {
         /// The name of the control.
         control: String,
-        /// What was found.
+        /// What the control found.
         found: String,
     },
     /// A control could not be measured.

@@ -1,5 +1,5 @@
-//! Versions of documents. A document says its version first, and a reader looks at that before anything else: fields that
-//! this program does not know are then the mark of a newer program, not of damage.
+//! Versions of documents. A document states its version first, and a reader checks it before anything else. Unknown
+//! fields are then the mark of a newer program, not of damage.
 //!
 //! | document | version | where it is said |
 //! |---|---|---|
@@ -23,7 +23,7 @@ use std::fmt;
 pub struct Format(pub u32);
 
 impl Format {
-    /// The first version: that of a document which says none, where its kind began without saying it.
+    /// The first version. A document that states none has this version, if its kind began without stating it.
     pub const FIRST: Format = Format(1);
 
     pub(crate) fn first() -> Format {
@@ -65,7 +65,7 @@ pub enum VersionError {
     Json(#[from] serde_json::Error),
 }
 
-/// The version of a document, whatever else is in it.
+/// The beginning of any document: its version alone.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
@@ -80,7 +80,7 @@ pub fn stated(json: &[u8]) -> Result<Option<Format>, serde_json::Error> {
     serde_json::from_slice(json).map(|head: Head| head.format)
 }
 
-/// Reads a document after its version; one that states none is of the first.
+/// Checks a document's version, then reads the document. A document that states no version is of the first.
 ///
 /// # Errors
 /// When its version is newer than `known`, or it is not a `T`.
@@ -111,7 +111,7 @@ mod tests {
             let error = read(&format!("{{\"format\":3,{body}}}")).expect_err("newer");
             assert!(matches!(error, VersionError::Newer { found: Format(3), known: Format(2) }), "{error}");
             assert_eq!(error.to_string(), "written by a newer assay: format 3, this program knows 2");
-            // Wherever it stands in the document.
+            // The version is found wherever it stands in the document.
             let last = read(&format!("{{{body},\"format\":3}}")).expect_err("newer");
             assert!(matches!(last, VersionError::Newer { .. }), "{last}");
         }

@@ -1,6 +1,6 @@
 //! Everything that is stored, sent or printed as JSON, as plain types with versions.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`format`](mod@format) | versions of documents, looked at before anything else |
 //! | [`edit`] | what is edited, in which arm, beside which reference |

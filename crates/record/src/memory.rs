@@ -1,47 +1,47 @@
-//! What a measurement needs of main memory, and what was given up so that it fits.
+//! The main memory that a measurement needs, and what was given up so that it fits.
 
 use serde::{Deserialize, Serialize};
 use words::{bytes, plural};
 
-/// Parts of what a measurement needs, bytes.
+/// The parts of the memory that a measurement needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryNeeds {
-    /// The weights as stored.
+    /// The size of the weights as stored.
     pub model_bytes: u64,
-    /// What the reference holds in F32 beside them.
+    /// The size of the weights that the reference stores in F32 besides.
     pub held_in_f32_bytes: u64,
-    /// One context: KV cache, compute buffers, logits.
+    /// The size of one context: KV cache, compute buffers and logits.
     pub context_bytes: u64,
-    /// The reference's logits of one window.
+    /// The size of the reference's logits for one window.
     pub reference_bytes: u64,
-    /// Hidden states recorded of one window.
+    /// The size of the hidden states that are recorded for one window.
     pub prefix_bytes: u64,
-    /// Weights of the cell with the most of them.
+    /// The size of the edited weights of the cell that has the most.
     pub cell_bytes: u64,
-    /// Copies while the largest edit is computed.
+    /// The size of the copies that exist while the largest edit is computed.
     pub scratch_bytes: u64,
-    /// Weights of all cells together: what it would take to keep them between rounds.
+    /// The size of the edited weights of all cells together: what it would take to keep them between rounds.
     pub edits_bytes: u64,
 }
 
-/// What fits, and what was given up for it.
+/// How a measurement fits into memory, and what was given up for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryPlan {
-    /// The parts.
+    /// The parts that are needed.
     pub needs: MemoryNeeds,
-    /// Limit, where there is one.
+    /// The limit in bytes; `None` where there is none.
     pub max_bytes: Option<u64>,
-    /// Windows side by side.
+    /// The number of windows that are computed side by side.
     pub n_contexts: usize,
-    /// Windows side by side if memory were no matter.
+    /// The number of windows that would be computed side by side without a limit.
     pub n_contexts_wanted: usize,
-    /// Hidden states are recorded for cells to start from.
+    /// Whether hidden states are recorded, so that cells can start from them.
     pub keeps_prefix: bool,
-    /// Edited weights kept between rounds.
+    /// The number of bytes of edited weights that are kept between rounds.
     pub kept_edits_bytes: u64,
-    /// All of it together.
+    /// The number of bytes of all parts together.
     pub total_bytes: u64,
 }
 
@@ -65,7 +65,8 @@ impl MemoryNeeds {
 }
 
 impl MemoryPlan {
-    /// `1.2 GiB of 8.0 GiB: model 77 MiB, weights in F32 513 MiB, 2 contexts 190 MiB, …`, and what was given up.
+    /// The plan in words, `1.2 GiB of 8.0 GiB: model 77 MiB, weights in F32 513 MiB, 2 contexts 190 MiB, …`, and what
+    /// was given up.
     pub fn words(&self) -> String {
         let limit = self.max_bytes.map_or(String::new(), |limit| format!(" of {}", bytes(limit)));
         let parts = self.needs.parts(self.n_contexts, self.keeps_prefix, self.kept_edits_bytes);

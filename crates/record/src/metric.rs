@@ -16,9 +16,9 @@ use std::fmt;
 /// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Natural-logarithm units of information, a token.
+    /// Nats (units of information to the base e) a token.
     Nats,
-    /// A share of the scored positions, 0 … 1.
+    /// A share of the scored positions, from 0 to 1.
     Share,
     /// A number of scored positions.
     Positions,
@@ -29,7 +29,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The words for the head of a column; empty where there is no unit.
+    /// The name of the unit for the head of a column; empty where there is no unit.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Nats => "nats/token",
@@ -54,7 +54,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The words for a table.
+    /// The direction in words, for a table.
     pub fn name(self) -> &'static str {
         match self {
             Direction::Lower => "lower is better",
@@ -65,45 +65,45 @@ impl Direction {
     }
 }
 
-/// What a metric has one value for.
+/// The unit of observation for which a metric has one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Per {
-    /// A scored token.
+    /// The metric has one value for each scored token.
     Token,
 }
 
-/// What must be observed for a metric.
+/// What must be observed for a metric to be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// The logits of the model that is asked.
+    /// The logits of one model.
     Logits,
-    /// The logits of reference and variant on the same tokens.
+    /// The logits of the reference and the variant on the same tokens.
     PairedLogits,
 }
 
 /// The kind of the values in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// Numbers.
+    /// The values are numbers.
     F64,
-    /// Yes or no.
+    /// The values are yes or no.
     Bits,
-    /// Whole numbers.
+    /// The values are whole numbers.
     Counts,
 }
 
-/// A column of raw values that samples have.
+/// A column of raw values in a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnRow {
     /// The name of the column.
     pub id: &'static str,
     /// The kind of its values.
     pub kind: ColumnKind,
-    /// What it has one value for.
+    /// The unit of observation for which the column has one value.
     pub per: Per,
 }
 
-/// The columns that samples have. Those of the reference are the ones that need no second model: `nll`.
+/// The columns of samples. The reference has only the column that needs no second model, `nll`.
 pub const COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: "kld", kind: ColumnKind::F64, per: Per::Token },
@@ -117,18 +117,18 @@ pub const COLUMNS: &[ColumnRow] = &[
 /// Where the values of a metric come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// The variant's column of that name; the reference's where there is no variant.
+    /// The variant's column of that name, or the reference's where there is no variant.
     Variant(&'static str),
     /// The reference's column of that name.
     Reference(&'static str),
-    /// The variant's column less the reference's.
+    /// The variant's column minus the reference's.
     Difference(&'static str),
 }
 
 /// How the values of a metric become one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum How {
-    /// The mean; of bits the share that is set.
+    /// The mean. For bits this is the share that is set.
     Mean,
     /// The standard error of the mean, clustered by window; absent below 8 windows.
     Se,
@@ -144,41 +144,41 @@ pub enum How {
     Quantile(f64),
     /// The number of bits that are set.
     Count,
-    /// The share of counts that are at least this.
+    /// The share of counts that are at least this number.
     AtLeast(u32),
 }
 
-/// One number that a metric is summed up in.
+/// One number that summarizes a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sum {
-    /// Its key in JSON, its column in CSV and its name in docs/metrics.md.
+    /// The key of the number in JSON, its column in CSV and its name in docs/metrics.md.
     pub key: &'static str,
-    /// How it is computed.
+    /// How the number is computed from the values.
     pub how: How,
-    /// What it is, as a sentence for schemas.
+    /// The meaning of the number, as a sentence for schemas.
     pub doc: &'static str,
 }
 
-/// One metric.
+/// One metric of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metric {
-    /// Its name.
+    /// The name of the metric in code.
     pub id: &'static str,
-    /// Its name for readers.
+    /// The name of the metric for readers.
     pub title: &'static str,
-    /// The unit of its sums.
+    /// The unit of the metric's numbers.
     pub unit: Unit,
     /// Which values are better.
     pub direction: Direction,
-    /// What it has one value for.
+    /// The unit of observation for which the metric has one value.
     pub per: Per,
-    /// What must be observed for it.
+    /// What must be observed for the metric.
     pub needs: Needs,
-    /// Where its values come from.
+    /// The column that the metric's values come from.
     pub of: Of,
-    /// What it is summed up in; the headline first.
+    /// The numbers that summarize the metric, the headline first.
     pub sums: &'static [Sum],
-    /// Verdicts rest on it, so every measured cell has it.
+    /// Whether verdicts rest on the metric, so that every measured cell has it.
     pub is_core: bool,
 }
 
@@ -372,7 +372,7 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
-/// The column of that name.
+/// The column of that name; `None` where there is none.
 pub fn column(id: &str) -> Option<&'static ColumnRow> {
     COLUMNS.iter().find(|column| column.id == id)
 }
@@ -387,12 +387,12 @@ fn sum_of(key: &str) -> Option<(&'static Metric, &'static Sum)> {
 }
 
 impl How {
-    /// Whether some measurements lack the number: below 8 windows there is no clustered error.
+    /// Whether some measurements lack the number. Below 8 windows there is no clustered error.
     pub fn may_be_absent(self) -> bool {
         matches!(self, How::Se | How::ExpSe)
     }
 
-    /// Whether the number says how uncertain another one is.
+    /// Whether the number states the uncertainty of another one.
     pub fn is_error(self) -> bool {
         matches!(self, How::Se | How::SeIid | How::ExpSe | How::ExpSeIid)
     }
@@ -402,7 +402,7 @@ impl How {
     }
 }
 
-/// Numbers by the keys of the table. As JSON they stand in the table's order, and what is absent is left out.
+/// Numbers by the keys of the table. In JSON they have the order of the table, and absent ones are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values(BTreeMap<&'static str, f64>);
 
@@ -412,14 +412,14 @@ impl Values {
         self.0.get(key).copied()
     }
 
-    /// Puts a number under a key of the table; a key that the table lacks is passed over.
+    /// Puts a number under a key of the table. A key that is not in the table is ignored.
     pub fn set(&mut self, key: &str, value: f64) {
         if let Some((_, sum)) = sum_of(key) {
             self.0.insert(sum.key, value);
         }
     }
 
-    /// The first number without which no verdict can rest on these.
+    /// The first missing number without which no verdict can rest on these values.
     pub fn lacks(&self) -> Option<&'static str> {
         let core = sums().filter(|(metric, sum)| metric.is_core && !sum.how.may_be_absent());
         core.map(|(_, sum)| sum.key).find(|key| !self.0.contains_key(key) && !SINCE_FORMAT_2.contains(key))
@@ -446,7 +446,7 @@ impl<const N: usize> From<[(&str, f64); N]> for Values {
     }
 }
 
-/// Numbers of core metrics that records of format 1 do not have.
+/// The numbers of core metrics that records of format 1 do not have.
 const SINCE_FORMAT_2: [&str; 2] = ["ppl_se_iid", "nll_nats"];
 
 impl Serialize for Values {
@@ -457,7 +457,7 @@ impl Serialize for Values {
     }
 }
 
-/// Reads the keys of the table and passes over all others: the map may be part of a larger one.
+/// Reads the keys of the table and ignores all others, because the map may be part of a larger one.
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
@@ -487,7 +487,7 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// A schema of the table's keys. Where `null` is written for what is absent, every key is required.
+/// The JSON Schema of the table's keys. Where `null` stands for absent numbers, every key is required.
 fn schema(with_absent: bool) -> schemars::Schema {
     let mut properties = serde_json::Map::new();
     let mut required = Vec::new();
@@ -520,7 +520,7 @@ impl JsonSchema for Values {
     }
 }
 
-/// [`Values`] that write `null` for what is absent, as the answers of commands do.
+/// The [`Values`] as the answers of commands write them, with `null` for absent numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllValues(pub Values);
 

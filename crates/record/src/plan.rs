@@ -1,7 +1,7 @@
-//! A plan file as typed: the question, and the stages in which it is answered.
+//! A plan file as typed: the question, and the stages that answer it.
 //!
-//! Selectors and schemes are plain text here. The room `lab` reads such files, fills in what they leave out and checks
-//! what they say.
+//! Selectors and schemes are plain text here. The room `lab` reads plan files, fills in what they leave out and checks
+//! them.
 //!
 //! ```toml
 //! format = 1
@@ -32,14 +32,14 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct PlanFormat(pub u32);
 
-/// The version that this program reads and writes.
+/// The version of the layout that this program reads and writes.
 pub const PLAN_FORMAT: PlanFormat = PlanFormat(1);
 
-/// A plan file: what it says and nothing else. What it leaves out has a default, which `lab` knows.
+/// The contents of a plan file. What the file leaves out has a default, which `lab` knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
-    /// The layout of the file.
+    /// The version of the file's layout.
     pub format: PlanFormat,
     /// The name of the plan, which begins the name of its run folders.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct PlanFile {
     pub hypothesis: String,
     /// The selector of the tensors that the question is about; commas join several.
     pub target: String,
-    /// Selectors of the parts of the target that are measured singly as well.
+    /// The selectors of the parts of the target that are also measured one at a time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
     /// The scheme that quantizes the target.
@@ -57,7 +57,7 @@ pub struct PlanFile {
     /// The destructive scheme of the positive control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positive: Option<String>,
-    /// The seeds of the jitter, one control cell each.
+    /// The seeds of the jitter. Each gives one control cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_seeds: Option<Vec<u64>>,
     /// The arms to measure in, in the order of the method.
@@ -66,7 +66,7 @@ pub struct PlanFile {
     /// How many windows there are, and how long they are.
     #[serde(default, skip_serializing_if = "PlanWindows::is_empty")]
     pub windows: PlanWindows,
-    /// The stages in their order. Where there are none, those of the presets count.
+    /// The stages in their order. A plan without stages uses those of the presets.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "stage")]
     pub stages: Vec<PlanStage>,
 }
@@ -75,13 +75,13 @@ pub struct PlanFile {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanWindows {
-    /// The windows of the cells on the whole target.
+    /// The number of windows of the cells on the whole target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<usize>,
-    /// The windows of the cells on single layers.
+    /// The number of windows of the cells on single layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_chunks: Option<usize>,
-    /// The length of a window, tokens.
+    /// The length of a window in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctx: Option<u32>,
 }
@@ -96,7 +96,7 @@ impl PlanWindows {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanStage {
-    /// The name of the stage, unlike that of any other.
+    /// The name of the stage, which no other stage has.
     pub name: StageName,
     /// The cells that the stage adds.
     pub cells: CellSet,
@@ -104,8 +104,8 @@ pub struct PlanStage {
     pub windows: StageWindows,
     /// The arms in which the stage has cells.
     pub arms: StageArms,
-    /// What decides after the stage whether to go on. A stage without a gate is measured together with the next one, so
-    /// that both share the passes of the reference.
+    /// The gate that decides after the stage whether to go on. A stage without a gate is measured together with the
+    /// next one, so that both share the passes of the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateName>,
 }
@@ -116,11 +116,11 @@ pub struct PlanStage {
 pub enum CellSet {
     /// The controls of every arm: A/A, identity write-back, positive control, jitter, carrier control.
     Controls,
-    /// The middle layer of the target.
+    /// The middle layer of the target alone.
     OneLayer,
-    /// Every layer of the target singly.
+    /// Every layer of the target, one at a time.
     EachLayer,
-    /// Every part that the question names singly.
+    /// Every part that the question names, one at a time.
     EachPart,
     /// The whole target at once.
     All,
@@ -131,7 +131,7 @@ impl CellSet {
     pub const ALL: [CellSet; 5] =
         [CellSet::Controls, CellSet::OneLayer, CellSet::EachLayer, CellSet::EachPart, CellSet::All];
 
-    /// The set as typed: `each-layer`.
+    /// The set as typed, such as `each-layer`.
     pub fn name(self) -> &'static str {
         match self {
             CellSet::Controls => "controls",
@@ -152,13 +152,13 @@ impl CellSet {
     }
 }
 
-/// The windows of a stage: a named number of them, or a number.
+/// The number of windows of a stage, by name or as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StageWindows {
-    /// As many as the plan has for cells of that kind.
+    /// As many windows as the plan has for cells of that kind.
     Named(WindowSet),
-    /// The first so many.
+    /// This many windows, counted from the first.
     First(usize),
 }
 
@@ -166,17 +166,17 @@ pub enum StageWindows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WindowSet {
-    /// `windows.layer_chunks`.
+    /// The number `windows.layer_chunks`.
     Layer,
-    /// `windows.chunks`.
+    /// The number `windows.chunks`.
     Whole,
 }
 
 impl WindowSet {
-    /// Both.
+    /// Both named numbers.
     pub const ALL: [WindowSet; 2] = [WindowSet::Layer, WindowSet::Whole];
 
-    /// The set as typed.
+    /// The named number as typed.
     pub fn name(self) -> &'static str {
         match self {
             WindowSet::Layer => "layer",
@@ -185,17 +185,17 @@ impl WindowSet {
     }
 }
 
-/// The arms of a stage, out of those of the plan.
+/// The arms in which a stage has cells, chosen from those of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StageArms {
-    /// The plan's first arm, or all of them.
+    /// The plan's first arm, or all of its arms.
     Named(ArmSet),
-    /// These.
+    /// The arms that the stage lists.
     Listed(Vec<Arm>),
 }
 
-/// A choice of arms that holds for any plan.
+/// A choice of arms that any plan can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ArmSet {
@@ -206,7 +206,7 @@ pub enum ArmSet {
 }
 
 impl ArmSet {
-    /// Both.
+    /// Both choices.
     pub const ALL: [ArmSet; 2] = [ArmSet::First, ArmSet::All];
 
     /// The choice as typed.
@@ -218,16 +218,16 @@ impl ArmSet {
     }
 }
 
-/// What decides after a stage whether to go on.
+/// The gate after a stage, which decides whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateName {
-    /// Every control that can be decided holds.
+    /// The run goes on if every control that can be decided holds.
     ControlsHold,
 }
 
 impl GateName {
-    /// Every gate.
+    /// All gates.
     pub const ALL: [GateName; 1] = [GateName::ControlsHold];
 
     /// The gate as typed.

@@ -1,29 +1,29 @@
-//! Why a verdict is what it is, and what a control found: facts in fields. The sentences are made in
-//! [`sentence`](crate::sentence), so rewording one changes no stored record.
+//! The reasons of verdicts and the findings of controls, as facts in fields. The module [`sentence`](crate::sentence)
+//! words them, so rewording a sentence changes no stored record.
 
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The rule by which a cell has its verdict, with the numbers that it was applied to.
+/// The rule that gave a cell its verdict, with the numbers that the rule was applied to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reason {
     /// The cell was not measured.
     NotMeasured {
-        /// What the worker said, if it said anything.
+        /// What the worker said; `None` if it said nothing.
         failure: Option<String>,
     },
     /// A control does not hold, so no variant keeps its class.
     Withheld {
         /// The name of the control.
         control: String,
-        /// What became of it.
+        /// The outcome of the control.
         outcome: ControlOutcome,
     },
     /// A link of the chain of evidence contradicts another.
     ChainBroken {
-        /// The first such link.
+        /// The first link that contradicts another.
         link: BrokenLink,
     },
     /// Nothing was edited, and no logit differs.
@@ -40,22 +40,22 @@ pub enum Reason {
         /// The number of scored positions.
         n_scored: u64,
     },
-    /// The values were written back as they were, and no logit differs.
+    /// The values were written back unchanged, and no logit differs.
     WrittenBack {
         /// The number of values.
         n: u64,
-        /// What the values are.
+        /// Whether the values are weights or activations.
         subject: Subject,
         /// The number of scored positions.
         n_scored: u64,
     },
-    /// All values lie on the grid of the scheme already, and no logit differs.
+    /// All values already lie on the grid of the scheme, and no logit differs.
     OnGrid {
         /// The number of values.
         n: u64,
         /// The number of tensors or graph nodes.
         n_targets: usize,
-        /// What the values are.
+        /// Whether the values are weights or activations.
         subject: Subject,
         /// The scheme in canonical form.
         scheme: String,
@@ -66,7 +66,7 @@ pub enum Reason {
     Unused {
         /// The number of tensors or graph nodes.
         n_targets: usize,
-        /// What the values are.
+        /// Whether the values are weights or activations.
         subject: Subject,
     },
     /// The carrier did not store what the scheme asked for.
@@ -80,51 +80,51 @@ pub enum Reason {
     },
     /// The perturbation floor that the effect would be compared with was not measured.
     NoFloor,
-    /// Values change and no logit does.
+    /// Values change, but no logit does.
     NoLogitDiffers {
-        /// The values that change.
+        /// How many values change.
         changes: Changes,
     },
     /// The effect is less than twice the floor.
     NearFloor {
-        /// The values that change.
+        /// How many values change.
         changes: Changes,
         /// The mean KL divergence, nats a token.
         kld_mean: f64,
-        /// What it is compared with.
+        /// The floor that the effect is compared with.
         floor: FloorFacts,
     },
     /// The effect and its floor are both zero.
     ZeroLikeFloor {
-        /// The values that change.
+        /// How many values change.
         changes: Changes,
-        /// What it is compared with.
+        /// The floor that the effect is compared with.
         floor: FloorFacts,
     },
     /// The effect is at least twice the floor, or the floor is zero and the effect is not.
     AboveFloor {
-        /// The values that change.
+        /// How many values change.
         changes: Changes,
-        /// The effect.
+        /// The headline numbers of the effect.
         effect: EffectFacts,
-        /// What it is compared with.
+        /// The floor that the effect is compared with.
         floor: FloorFacts,
     },
-    /// The effect of a control, which is compared with no floor.
+    /// The control has an effect, which is not compared with a floor.
     Seen {
-        /// The values that change.
+        /// How many values change.
         changes: Changes,
-        /// The effect.
+        /// The headline numbers of the effect.
         effect: EffectFacts,
     },
-    /// A record of format 1 has a sentence only.
+    /// The reason is a sentence, as in records of format 1.
     Stated {
-        /// That sentence.
+        /// The sentence of that record.
         sentence: String,
     },
 }
 
-/// What the values of a target are.
+/// Whether the values of a target are weights or activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -138,13 +138,13 @@ pub enum Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Changes {
-    /// The number of values that changed, −0 to +0 excepted.
+    /// The number of values that changed, except −0 → +0.
     pub changed: u64,
     /// The number of values that went from −0 to +0.
     pub zero_sign: u64,
     /// The number of values.
     pub n: u64,
-    /// What the values are.
+    /// Whether the values are weights or activations.
     pub subject: Subject,
 }
 
@@ -154,7 +154,7 @@ pub struct Changes {
 pub struct EffectFacts {
     /// The mean KL divergence, nats a token.
     pub kld_mean: f64,
-    /// Its standard error, clustered by window; `None` below 8 windows.
+    /// The standard error of `kld_mean`, clustered by window; `None` below 8 windows.
     pub kld_se: Option<f64>,
     /// The share of positions with the same most probable token.
     pub same_top: f64,
@@ -168,7 +168,7 @@ pub struct FloorFacts {
     pub kld_mean_max: f64,
     /// The effect over `kld_mean_max`; `None` where the floor is zero.
     pub ratio: Option<f64>,
-    /// What was jittered, where it is not the cell's own target; `None` for a floor of its own.
+    /// The selector that was jittered instead of the cell's own target; `None` for a floor of its own.
     pub borrowed_from: Option<String>,
 }
 
@@ -178,9 +178,9 @@ pub struct FloorFacts {
 pub enum BrokenLink {
     /// Not every edit was reported.
     Reported {
-        /// The number of edits.
+        /// The number of edits that were asked for.
         asked: usize,
-        /// The number of reports.
+        /// The number of edits that were reported.
         reported: usize,
     },
     /// Another tensor was reported.
@@ -192,7 +192,7 @@ pub enum BrokenLink {
     },
     /// What was read back is not what was written.
     ReadBack {
-        /// The tensor.
+        /// The name of the tensor.
         tensor: String,
     },
     /// Other values changed than were predicted.
@@ -206,49 +206,49 @@ pub enum BrokenLink {
         /// The number of values that went from −0 to +0.
         zero_sign: u64,
     },
-    /// File and engine have different numbers of values.
+    /// The file and the engine have different numbers of values.
     Size {
         /// The number of values in the file.
         file: u64,
         /// The number of values in the engine.
         engine: u64,
     },
-    /// No value changes, yet bytes do.
+    /// No value changes, but bytes do.
     BytesWithoutValues {
-        /// The number of bytes.
+        /// The number of bytes that change.
         bytes: u64,
     },
-    /// Values change, yet no byte does.
+    /// Values change, but no byte does.
     ValuesWithoutBytes {
-        /// The number of values.
+        /// The number of values that change.
         values: u64,
     },
-    /// No byte changes, yet activations or logits do.
+    /// No byte changes, but activations or logits do.
     EffectWithoutBytes {
-        /// The number of activations.
+        /// The number of activations that change.
         activations: usize,
         /// The number of positions whose logits differ.
         logits_changed: u64,
         /// The number of scored positions.
         n_scored: u64,
     },
-    /// The graph uses none of the tensors, yet logits differ.
+    /// The graph uses none of the tensors, but logits differ.
     EffectWithoutUse,
-    /// No activation behind the tensors changes, yet logits differ.
+    /// No activation behind the tensors changes, but logits differ.
     LogitsWithoutActivations,
-    /// All logits are bit-identical, yet a metric is not zero.
+    /// All logits are bit-identical, but a metric is not zero.
     MetricWithoutLogits,
 }
 
-/// What became of a control.
+/// The outcome of a control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlOutcome {
-    /// It holds.
+    /// The control holds.
     Held,
-    /// It was measured and does not hold.
+    /// The control was measured and does not hold.
     Failed,
-    /// It could not be measured.
+    /// The control could not be measured.
     NotMeasured,
 }
 
@@ -262,9 +262,9 @@ pub enum Wanted {
     SameBytesAndLogits,
     /// The effect is large enough to be seen.
     Effect {
-        /// The least mean KL divergence, nats a token.
+        /// The smallest acceptable mean KL divergence, in nats a token.
         kld_mean: f64,
-        /// The least multiple of the floor.
+        /// The smallest acceptable ratio of the effect to the floor.
         floor_ratio: f64,
     },
     /// No value changes, and the effect is measured.
@@ -279,9 +279,9 @@ pub enum Wanted {
     FileUnchanged,
     /// The links of every cell's chain of evidence agree.
     ChainsHold,
-    /// A record of format 1 has words only.
+    /// The demand is words, as in records of format 1.
     Stated {
-        /// Those words.
+        /// The words of that record.
         sentence: String,
     },
 }
@@ -290,54 +290,54 @@ pub enum Wanted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "found", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Found {
-    /// What the cell's own verdict rests on.
+    /// The reason for the verdict of the control's cell.
     Cell {
-        /// The reason of that verdict.
+        /// The reason for that verdict.
         reason: Reason,
     },
-    /// The effect of the runtime alone.
+    /// The effect that the runtime alone has.
     RuntimePart {
-        /// The effect.
+        /// The headline numbers of the effect.
         effect: EffectFacts,
     },
-    /// The destroyed target is not used, so there is nothing to be seen.
+    /// The graph does not use the destroyed target, so there can be no effect.
     NothingToSee {
-        /// The reason of the cell's verdict.
+        /// The reason for the cell's verdict.
         reason: Reason,
     },
     /// The floor was not measured.
     NoFloor,
-    /// The effect beside its floor.
+    /// The effect and its floor.
     Effect {
-        /// The effect.
+        /// The headline numbers of the effect.
         effect: EffectFacts,
         /// The mean KL divergence of the largest jitter seed, nats a token.
         floor_kld_mean_max: f64,
     },
-    /// What each seed gave.
+    /// The result of each jitter seed.
     Seeds {
         /// One entry for each seed.
         seeds: Vec<SeedFound>,
     },
-    /// Nothing else than was wanted.
+    /// The control found what was wanted.
     AsWanted,
-    /// What went wrong while something was measured.
+    /// What went wrong during measurements.
     Faults {
         /// Every fault, in the order of time.
         faults: Vec<FaultFound>,
     },
-    /// How many chains of evidence hold.
+    /// The number of chains of evidence whose links agree, as all of them should.
     Chains {
-        /// The number of chains that do not.
+        /// The number of chains in which two links contradict each other.
         broken: u64,
-        /// The number of chains.
+        /// The number of all chains.
         n: u64,
-        /// The first that does not.
+        /// The first contradiction; `None` where there is none.
         first: Option<BrokenLink>,
     },
-    /// A record of format 1 has words only.
+    /// The finding is words, as in records of format 1.
     Stated {
-        /// Those words.
+        /// The words of that record.
         sentence: String,
     },
 }
@@ -375,11 +375,11 @@ pub enum FaultFound {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeedFound {
-    /// The seed.
+    /// The seed of the jitter.
     pub seed: u64,
     /// The mean KL divergence, nats a token; `None` where it was not measured.
     pub kld_mean: Option<f64>,
-    /// Why it was not measured, if that is known.
+    /// Why the seed was not measured; `None` where it was or the reason is not known.
     pub failure: Option<String>,
 }
 
@@ -401,7 +401,7 @@ macro_rules! stated {
 
 stated!(Reason Wanted Found);
 
-/// Reads what is a value today and was a sentence in format 1.
+/// Reads a field that is a value today and was a sentence in format 1.
 pub(crate) fn value_or_sentence<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

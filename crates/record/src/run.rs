@@ -1,5 +1,5 @@
-//! What a finished run is: plain data that the store writes and `report` reads.
-//! Predicted and measured never share a type.
+//! The record of a finished run: plain data that the store writes and `report` reads. Predicted and measured values
+//! never share a type.
 
 use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
@@ -9,43 +9,43 @@ use crate::reason::{ControlOutcome, Found, Reason, Wanted, value_or_sentence};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The version of [`RunRecord`]. In the second, what was measured of a cell is a list of numbers by the keys of the table of
-/// metrics, and reasons are values instead of sentences.
+/// The version of [`RunRecord`]. In format 2, the measurement of a cell is a list of numbers by the keys of the table
+/// of metrics, and reasons are values instead of sentences.
 pub const RECORD_FORMAT: Format = Format(2);
 
-/// One control and whether it held.
+/// One control and whether it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ControlRecord {
-    /// Name, e.g. `identity write-back`.
+    /// The name of the control, such as `identity write-back`.
     pub name: String,
-    /// Model it ran on.
+    /// The name of the model that it ran on.
     pub model: String,
-    /// Arm it ran in.
+    /// The arm that it ran in; `None` where it covers several arms.
     pub arm: Option<Arm>,
-    /// Held.
+    /// Whether the control holds.
     pub ok: bool,
-    /// Decided by a measurement. One that is not, because a worker died or scores were not finite, says nothing about
-    /// the apparatus; results are withheld all the same.
+    /// Whether a measurement decided the control. A control that no measurement decided, because a worker died or
+    /// scores were not finite, says nothing about the apparatus; results are withheld all the same.
     #[serde(default = "decided")]
     pub measured: bool,
-    /// What had to be.
+    /// What the control asks for.
     #[serde(deserialize_with = "value_or_sentence")]
     pub expected: Wanted,
-    /// What was.
+    /// What the control found.
     #[serde(deserialize_with = "value_or_sentence")]
     pub found: Found,
-    /// Keys of the cells behind it.
+    /// The keys of the cells that the control rests on.
     pub cells: Vec<String>,
 }
 
 impl ControlRecord {
-    /// It was measured, and what was found is not what had to be.
+    /// Whether the control was measured and does not hold.
     pub fn has_failed(&self) -> bool {
         self.measured && !self.ok
     }
 
-    /// What became of it.
+    /// The outcome of the control.
     pub fn outcome(&self) -> ControlOutcome {
         match (self.ok, self.measured) {
             (true, _) => ControlOutcome::Held,
@@ -55,7 +55,7 @@ impl ControlRecord {
     }
 }
 
-/// Records from before the field was there.
+/// The default of `measured`, for records from before the field existed.
 fn decided() -> bool {
     true
 }
@@ -64,80 +64,82 @@ fn decided() -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CensusRow {
-    /// GGUF tensor name.
+    /// The GGUF name of the tensor.
     pub name: String,
-    /// Stored ggml type.
+    /// The stored ggml type.
     pub ty: String,
-    /// Values.
+    /// The number of values.
     pub n: u64,
-    /// Effective precision, e.g. `BF16`, `F32`, `1 + BF16`.
+    /// The effective precision, such as `BF16`, `F32` or `1 + BF16`.
     pub effective: String,
-    /// Evidence for it, bits.
+    /// The evidence for that precision, in bits.
     pub evidence_bits: f64,
-    /// Values on that grid, of `n`.
+    /// The number of values, out of `n`, that have that precision.
     pub on_grid: u64,
-    /// Predicted changes by the run's scheme; `None` outside the target.
+    /// The changes that the run's scheme is predicted to make; `None` outside the target.
     pub predicted: Option<Predicted>,
-    /// In words.
+    /// The finding in words.
     pub note: String,
 }
 
-/// How fine a tensor's values really are. Of every tensor of the model but those of integers or f64.
+/// How fine a tensor's values really are. Every tensor of the model has one, except those of integers or f64.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorPrecision {
-    /// GGUF tensor name.
+    /// The GGUF name of the tensor.
     pub name: String,
-    /// Layer, where the name has one.
+    /// The number of the layer; `None` where the name has none.
     pub layer: Option<u32>,
-    /// What it is for: the name without layer and `.weight`.
+    /// The role of the tensor: its name without the layer and `.weight`.
     pub role: String,
-    /// Values.
+    /// The number of values.
     pub n: u64,
-    /// Bits a value: of quantized storage those that it takes, scales included; of float storage those of the coarsest
-    /// grid that the values are shown to lie on.
+    /// The number of bits of a value. For quantized storage, these are the stored bits, scales included. For float
+    /// storage, they are the bits of the coarsest grid on which the values are shown to lie.
     pub bits: f64,
-    /// Storage and grid in words, such as `q4_1` or `f16 on a Q4_1-like grid`.
+    /// The storage and the grid in words, such as `q4_1` or `f16 on a Q4_1-like grid`.
     pub what: String,
 }
 
-/// A model and what the run found on it.
+/// A model and what the run found about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecord {
-    /// File name without folder.
+    /// The file name of the model without its folder.
     pub name: String,
-    /// `general.architecture`.
+    /// The value of `general.architecture`.
     pub arch: String,
-    /// blake3 of the file.
+    /// The blake3 hash of the file.
     pub file_blake3: String,
-    /// File size.
+    /// The size of the file in bytes.
     pub file_bytes: u64,
-    /// Tensors per stored type, most first.
+    /// The number of tensors of each stored type, largest first.
     pub types: Vec<(String, usize)>,
-    /// Engine and model as loaded.
+    /// The engine and the model as loaded.
     pub engine: EngineInfo,
-    /// Every tensor, in file order; none in records from before the field was there.
+    /// The precision of every tensor, in file order; empty in records from before the field existed.
     #[serde(default)]
     pub precision: Vec<TensorPrecision>,
-    /// Target tensors of the baseline census.
+    /// The baseline census of the tensors in the target.
     pub census: Vec<CensusRow>,
-    /// The number of graph nodes in the target. Their values are computed, so no census has them.
+    /// The number of graph nodes in the target. Their values are computed during the run, so a census does not cover
+    /// them.
     #[serde(default)]
     pub census_nodes: usize,
-    /// The schemes that stand in for the question's where its rows do not fit, each with the number of tensors.
+    /// The schemes that replace the question's where its blocks do not fit the rows, each with the number of tensors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub census_fallbacks: Vec<(String, usize)>,
-    /// The census of the target in one sentence, of a record of format 1.
+    /// The census of the target in one sentence; only records of format 1 have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub census_summary: Option<String>,
-    /// Judged cells in the order of the method.
+    /// The judged cells in the order of the method.
     pub cells: Vec<JudgedCell>,
-    /// Controls.
+    /// The controls of the model.
     pub controls: Vec<ControlRecord>,
-    /// One verdict per arm: arm, class, why.
+    /// The verdict of each arm.
     pub verdicts: Vec<ArmVerdict>,
-    /// The answer in one sentence, of a record of format 1; today [`sentence::answer`](crate::sentence::answer) makes it.
+    /// The answer in one sentence; only records of format 1 have it. Today
+    /// [`sentence::answer`](crate::sentence::answer) makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence: Option<String>,
 }
@@ -158,14 +160,14 @@ impl ModelRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmVerdict {
-    /// Kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// The class.
+    /// The class of the effect.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason for the verdict.
     #[serde(deserialize_with = "value_or_sentence")]
     pub why: Reason,
-    /// Key of the all-layers cell.
+    /// The key of the cell on the whole target.
     pub cell: String,
 }
 
@@ -173,11 +175,11 @@ pub struct ArmVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusRecord {
-    /// File name without folder, or `built-in`.
+    /// The file name without its folder, or `built-in`.
     pub name: String,
-    /// blake3 of the text.
+    /// The blake3 hash of the text.
     pub blake3: String,
-    /// Bytes.
+    /// The length of the text in bytes.
     pub bytes: u64,
 }
 
@@ -185,44 +187,44 @@ pub struct CorpusRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// Preset or plan name.
+    /// The name of the preset or plan.
     pub name: String,
     /// The question in plain words.
     pub question: String,
     /// The hypothesis, written before the data.
     pub hypothesis: String,
-    /// `SELECTOR`.
+    /// The selector of the target.
     pub target: String,
-    /// Scheme in canonical form.
+    /// The scheme in canonical form.
     pub scheme: String,
 }
 
-/// Everything a report is made from.
+/// The record that every report is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    /// Version of this record.
+    /// The version of this record.
     pub format: Format,
-    /// Version of assay.
+    /// The version of assay that measured.
     pub assay_version: String,
-    /// Run id.
+    /// The id of the run, which equal runs share.
     pub id: String,
-    /// The question.
+    /// The question that the run answers.
     pub question: Question,
-    /// The text.
+    /// The text that was measured on.
     pub corpus: CorpusRecord,
-    /// Pinned engine settings.
+    /// The pinned settings of the engine.
     pub settings: EngineSettings,
-    /// Windows of the whole-target cells, and of the layer cells.
+    /// The number of windows of the cells on the whole target.
     pub chunks: usize,
-    /// Windows of the layer cells.
+    /// The number of windows of the cells on single layers.
     pub layer_chunks: usize,
-    /// Seeds of the jitter.
+    /// The seeds of the jitter.
     pub jitter_seeds: Vec<u64>,
-    /// Per model.
+    /// The models in the order of the plan.
     pub models: Vec<ModelRecord>,
-    /// All controls held; otherwise results are withheld.
+    /// Whether all controls hold; otherwise results are withheld.
     pub controls_ok: bool,
-    /// Command that reproduces the run, without machine paths.
+    /// The command that reproduces the run, without machine paths.
     pub reproduce: String,
 }

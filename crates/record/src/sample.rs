@@ -1,4 +1,4 @@
-//! Raw samples: the values of one window, one for each scored token, by column. Nothing is summed before it is stored.
+//! Raw samples: the values of one window by column, one for each scored token. Nothing is summed before it is stored.
 
 use crate::engine::{LayerError, Token};
 use crate::evidence::ActivationEvidence;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
-    /// Numbers.
+    /// A column of numbers.
     F64(Vec<f64>),
-    /// Yes or no, written as a text of 1 and 0.
+    /// A column of yes or no, written as a text of 1 and 0.
     Bits(Bits),
-    /// Whole numbers.
+    /// A column of whole numbers.
     Counts(Vec<u32>),
 }
 
@@ -28,7 +28,7 @@ impl Column {
         }
     }
 
-    /// Whether there is no value.
+    /// Whether the column has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -88,22 +88,22 @@ impl<'de> Deserialize<'de> for Bits {
 pub struct Columns(pub BTreeMap<String, Column>);
 
 impl Columns {
-    /// The column of that name.
+    /// The column of that name; `None` where there is none.
     pub fn get(&self, id: &str) -> Option<&Column> {
         self.0.get(id)
     }
 
-    /// The column of that name, to be changed.
+    /// The mutable column of that name; `None` where there is none.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Column> {
         self.0.get_mut(id)
     }
 
-    /// Puts a column under a name, in place of the one that is there.
+    /// Puts a column under a name and replaces the one that is there.
     pub fn set(&mut self, id: &str, column: Column) {
         self.0.insert(id.into(), column);
     }
 
-    /// The numbers of a column; empty where there is none of that name and kind.
+    /// The numbers of a column; empty where no column has that name and kind.
     pub fn numbers(&self, id: &str) -> &[f64] {
         match self.get(id) {
             Some(Column::F64(values)) => values,
@@ -111,7 +111,7 @@ impl Columns {
         }
     }
 
-    /// The bits of a column; empty where there is none of that name and kind.
+    /// The bits of a column; empty where no column has that name and kind.
     pub fn bits(&self, id: &str) -> &[bool] {
         match self.get(id) {
             Some(Column::Bits(Bits(values))) => values,
@@ -119,10 +119,11 @@ impl Columns {
         }
     }
 
-    /// Whether each column can be one: of the kind that the table says, as long as the others, every number finite.
+    /// Checks each column: it has the kind that the table says and the length of the others, and every number is
+    /// finite.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// When a column fails the check; the error says in words what is wrong.
     pub fn check(&self) -> Result<(), String> {
         let n = self.0.values().next().map_or(0, Column::len);
         if n == 0 {
@@ -145,18 +146,18 @@ impl Columns {
     }
 }
 
-/// The reference on one window.
+/// The values of the reference on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceSample {
     /// The number of the window.
     pub chunk: usize,
-    /// The tokens of the window, `[n_ctx]`, with BOS in its place. The last ones are those that are scored, as many as a
-    /// column has values.
+    /// The tokens of the window, `[n_ctx]`, with BOS in its place. The last ones are scored, as many as a column has
+    /// values.
     pub tokens: Vec<Token>,
     /// The blake3 hash of the bytes of the scored logits.
     pub logits_blake3: String,
-    /// The columns that need no second model: `nll`, nats.
+    /// The columns that need no second model: `nll`, in nats.
     pub columns: Columns,
 }
 
@@ -167,7 +168,7 @@ impl ReferenceSample {
     }
 }
 
-/// A cell on one window.
+/// The values of a cell on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
@@ -175,11 +176,12 @@ pub struct Sample {
     pub cell: String,
     /// The number of the window.
     pub chunk: usize,
-    /// The hash of the reference's logits that it was compared with, as [`ReferenceSample::logits_blake3`].
+    /// The hash of the reference's logits that the cell was compared with, as in [`ReferenceSample::logits_blake3`].
     pub reference_blake3: String,
-    /// The columns of the table of metrics.
+    /// The columns that the table of metrics lists.
     pub columns: Columns,
-    /// The watched activations whose bits differ from the reference's, of those watched; on a cell's first window only.
+    /// How many of the watched activations differ in any bit from the reference's; `None` except on a cell's first
+    /// window.
     pub activations: Option<ActivationEvidence>,
     /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,7 +204,7 @@ impl Sample {
         self.columns.bits("logits_changed").iter().filter(|&&bit| bit).count()
     }
 
-    /// The number of scored positions at which both have the same most probable token.
+    /// The number of scored positions at which reference and variant have the same most probable token.
     pub fn n_same_top(&self) -> usize {
         self.columns.bits("same_top").iter().filter(|&&bit| bit).count()
     }

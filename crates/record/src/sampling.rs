@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sampling {
-    /// The most probable token, the first of equals.
+    /// The most probable token is chosen, the first where several are equal.
     Greedy,
-    /// A token drawn from softmax(logits / temperature) by a generator with this seed.
+    /// A token is drawn from softmax(logits / temperature) by a generator with this seed.
     Seeded {
         /// The temperature, greater than 0; 1 is the model's own distribution.
         temperature: f64,

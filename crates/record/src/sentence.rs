@@ -1,4 +1,4 @@
-//! The sentences of verdicts and controls. Nothing here is stored.
+//! The sentences of verdicts and controls. They are not stored.
 
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;
@@ -179,7 +179,7 @@ impl Display for BrokenLink {
 }
 
 impl ControlOutcome {
-    /// The word behind the name of a control: `held`, `failed` or `was not measured`.
+    /// The word after the name of a control: `held`, `failed` or `was not measured`.
     pub fn name(self) -> &'static str {
         match self {
             ControlOutcome::Held => "held",
@@ -258,7 +258,8 @@ impl Display for SeedFound {
     }
 }
 
-/// The control for which the results of a model are withheld: the first that failed, or else the first that was not measured.
+/// The control because of which the results of a model are withheld: the first that failed, or else the first that was
+/// not measured.
 pub fn withholding(controls: &[ControlRecord]) -> Option<&ControlRecord> {
     let failed = controls.iter().find(|control| control.has_failed());
     failed.or_else(|| controls.iter().find(|control| !control.ok))
@@ -314,7 +315,7 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
     whole + &parts_clause(cells)
 }
 
-/// The clause on what each part costs singly, in the arm that answers the question.
+/// The clause that says what each part costs alone, in the arm that answers the question.
 fn parts_clause(cells: &[JudgedCell]) -> String {
     let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
     let arm = parts.clone().map(|judged| judged.cell.arm).min();
@@ -327,7 +328,8 @@ fn parts_clause(cells: &[JudgedCell]) -> String {
     if words.is_empty() { String::new() } else { format!(" Singly: {}.", words.join("; ")) }
 }
 
-/// The clause on what it costs to destroy the target. A no-op means something only where that would have been seen.
+/// The clause that says what it costs to destroy the target. A no-op means something only where that cost would have
+/// been seen.
 fn positive_clause(cells: &[JudgedCell]) -> String {
     let positive = cells.iter().find(|judged| judged.cell.role == Role::Positive);
     positive.and_then(|judged| Some((judged, judged.cell.measured.as_ref()?))).map_or_else(
@@ -343,8 +345,8 @@ pub fn census(question: &Question, model: &ModelRecord) -> String {
     census_of(question, &model.census, model.census_nodes, &model.census_fallbacks)
 }
 
-/// The census of a target in one sentence, from its tensors, the number of its graph nodes, and the schemes that stand in for
-/// the question's.
+/// The census of a target in one sentence, from its tensors, the number of its graph nodes, and the schemes that
+/// replace the question's.
 pub fn census_of(question: &Question, rows: &[CensusRow], nodes: usize, fallbacks: &[(String, usize)]) -> String {
     let (target, scheme) = (&question.target, &question.scheme);
     let mut sentence = rows_and_nodes(rows, nodes, target, scheme);

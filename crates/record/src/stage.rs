@@ -1,4 +1,4 @@
-//! What a stage of the method is called, and how much of the target one of its cells covers.
+//! The name of a stage of the method, and how much of the target one of its cells covers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,33 +11,33 @@ const MAX_NAME_BYTES: usize = 64;
 /// The name of a stage, as it stands in plan files, cells and events: `each_layer`.
 ///
 /// A name has lower-case ASCII letters, digits, `_` and `-`, so it is harmless wherever it is printed. Names have no
-/// order: the order of stages is that of the plan.
+/// order: the plan orders the stages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct StageName(Cow<'static, str>);
 
-/// A text that cannot name a stage.
+/// A text that cannot be the name of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} cannot name a stage, wanted 1 to {MAX_NAME_BYTES} lower-case ASCII letters, digits, '_' or '-'")]
 pub struct BadStageName(pub String);
 
 impl StageName {
-    /// The name of a stage that the source itself states.
+    /// The name of a stage that is a constant in the source.
     ///
     /// # Panics
-    /// When the text cannot name a stage. In a constant, that is an error of the compiler.
+    /// When the text cannot be the name of a stage. In a constant, the compiler reports this.
     pub const fn of(name: &'static str) -> StageName {
         assert!(is_name(name), "not the name of a stage");
         StageName(Cow::Borrowed(name))
     }
 
-    /// The name as stored: `each_layer`.
+    /// The name as stored, such as `each_layer`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as read by people: `each layer`.
+    /// The name for readers, such as `each layer`.
     pub fn words(&self) -> String {
         self.0.replace('_', " ")
     }
@@ -88,7 +88,8 @@ pub enum Extent {
 }
 
 impl Extent {
-    /// The extent that the name of a stage implies. Records whose stages have the names of the presets state no other.
+    /// The extent that the name of a stage implies. Records whose stages have the names of the presets do not state
+    /// another.
     pub fn implied_by(stage: &StageName) -> Extent {
         match stage.as_str() {
             "one_layer" | "each_layer" => Extent::Layer,
@@ -97,7 +98,7 @@ impl Extent {
         }
     }
 
-    /// What a cell's record has to state, so that it is read as this extent: nothing where the stage implies it.
+    /// The extent that a cell's record must state; `None` where the stage's name implies it.
     pub fn unless_implied_by(self, stage: &StageName) -> Option<Extent> {
         (self != Extent::implied_by(stage)).then_some(self)
     }

@@ -1,5 +1,5 @@
-//! A run folder of format 1 is read, one that would have to be gone on with is called older, and one of a newer program is
-//! called newer, file by file.
+//! A run folder of format 1 can be read, but resuming it fails with "older". Each file of a newer program is refused as
+//! newer.
 //!
 //! `old-run-1` was written by the first assay with `run embedding-4bit c04_tied.gguf --ctx 32 --chunks 2`, on a model of two
 //! layers whose embedding and output head are one matrix. Two of its 20 cells are kept, and the reference of one of them.
@@ -14,9 +14,9 @@ use record::{
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
 
-/// The whole target in the exact arm.
+/// The key of the cell on the whole target in the exact arm.
 const WHOLE: &str = "afee4ac583240c6eb68c3ed16c5f7a85fef8253b427e08e9f59359f6b51aebd2";
-/// The lookup table alone in the native arm.
+/// The key of the cell on the lookup table alone in the native arm.
 const LOOKUP: &str = "e5c6bf885b51c79b006dbba950fd3ebb16abc77b71b16c9c158a836c25cd761a";
 const REFERENCE: &str = "reference-281f1112350e3167e9e0de9633703e404723beb09334990525f9ff646136203e";
 
@@ -24,7 +24,7 @@ fn old() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/old-run-1")
 }
 
-/// A copy that may be written to.
+/// A copy of the old run that tests may write to.
 fn copied() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     for folder in ["", "cells", "samples"] {
@@ -102,11 +102,11 @@ fn an_old_run_is_not_gone_on_with() {
         assert!(error.is_input());
     };
     older("plan.lock.json", Store::open(dir.path(), &lock(&old())).expect_err("older"));
-    // Two of their columns are sums.
+    // Two columns of the old samples are sums.
     older(&format!("{WHOLE}.jsonl"), store::read_samples(&old(), WHOLE).expect_err("older"));
 }
 
-/// Changes a file's text.
+/// Changes the text of a file.
 fn change(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
     let path = dir.join(name);
     let text = std::fs::read_to_string(&path).expect("text");
@@ -134,12 +134,12 @@ fn says_newer<T: std::fmt::Debug>(name: &str, known: Format, read: Result<T, Sto
 fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     let dir = copied();
     let dir = dir.path();
-    // A run of today in place of the old one.
+    // A run of the current format in place of the old one.
     let lock = PlanLock { format: STORE_FORMAT, ..lock(dir) };
     std::fs::write(dir.join("plan.lock.json"), serde_json::to_vec_pretty(&lock).expect("prints")).expect("writes");
     let cell = CellRecord { format: CELL_FORMAT, ..store::read_cell(dir, WHOLE).expect("a cell") };
     let record = RunRecord { format: RECORD_FORMAT, ..store::read_run(dir).expect("a record") };
-    // Each has a field that this program does not know.
+    // Each document has a field that this program does not know.
     let later = |known: Format| {
         let newer = format!("\"format\": {},\n  \"added\": true,", known.0 + 1);
         move |text: &str| text.replacen(&format!("\"format\": {known},"), &newer, 1)
@@ -208,7 +208,7 @@ fn samples_of_today_are_read_as_they_were_written() {
     let there = store.samples(WHOLE).expect("reads").by_chunk;
     assert_eq!(there.into_values().collect::<Vec<_>>(), [sample(0), sample(1)]);
     assert_eq!(store.reference(REFERENCE).expect("reads")[&0], reference);
-    // A line that a crash tore is cut off, the version with it when it was the first.
+    // A line that a crash tore is cut off, with the version if it was the first line.
     let path = dir.join(format!("samples/{WHOLE}.jsonl"));
     for (torn, left) in [("{\"format\":2}\n{\"sam", 0), ("{\"form", 0)] {
         std::fs::write(&path, torn).expect("writes");

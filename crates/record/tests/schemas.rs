@@ -1,4 +1,4 @@
-//! The JSON Schemas of docs/schemas are those of the types. `UPDATE_SCHEMAS=1` writes them anew.
+//! The JSON Schemas in docs/schemas match the types. `UPDATE_SCHEMAS=1` writes them anew.
 
 use record::answer::*;
 use record::store::lock::PlanLock;
@@ -30,7 +30,7 @@ fn documents() -> Vec<(&'static str, Schema)> {
         ("sweep", schema::<SweepAnswer>()),
         ("task", schema::<TaskAnswer>()),
         ("verify", schema::<VerifyAnswer>()),
-        // What a run folder has.
+        // The documents of a run folder.
         ("cell-record", schema::<CellRecord>()),
         ("plan-lock", schema::<PlanLock>()),
         ("run-record", schema::<RunRecord>()),

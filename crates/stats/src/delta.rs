@@ -1,13 +1,13 @@
-//! A function of a mean, and how far it can be trusted.
+//! A function of a mean with its uncertainty.
 
 use crate::mean::Mean;
 
 /// A function of a mean with the standard errors that follow from the mean's, in the unit of the function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FunctionOfMean {
-    /// The function at the mean.
+    /// The value of the function at the mean.
     pub value: f64,
-    /// The standard error clustered by window, where the mean has one.
+    /// The standard error clustered by window; `None` where the mean has none.
     pub se: Option<f64>,
     /// The standard error as if all values were independent.
     pub se_iid: f64,
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn the_exponential_of_a_mean_by_hand() {
-        // Mean ln 2, Σ (x − mean)² = 2 ln² 2, so se_iid = √(2 ln² 2 / 1 / 2) = ln 2.
+        // The mean is ln 2 and Σ (x − mean)² = 2 ln² 2, so se_iid = √(2 ln² 2 / 1 / 2) = ln 2.
         let ln_2 = std::f64::consts::LN_2;
         let found = mean(&[[0.0, 2.0 * ln_2]]).expect("finite values").exp();
         assert!((found.value - 2.0).abs() < 1e-15 && (found.se_iid - 2.0 * ln_2).abs() < 1e-15, "{found:?}");
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_error_is_how_far_exponentials_of_means_scatter() {
-        // Means of 400 uniform numbers from 0 to 1: variance 1/12 each.
+        // Each mean is over 400 uniform numbers from 0 to 1, whose variance is 1/12.
         let mut rng = SplitMix64::new(1);
         const RUNS: usize = 2_000;
         let found: Vec<_> = (0..RUNS)
@@ -55,7 +55,7 @@ mod tests {
         let centre = found.iter().map(|f| f.value).sum::<f64>() / RUNS as f64;
         let scatter = (found.iter().map(|f| (f.value - centre).powi(2)).sum::<f64>() / (RUNS - 1) as f64).sqrt();
         let claimed = found.iter().map(|f| f.se_iid).sum::<f64>() / RUNS as f64;
-        // A standard deviation from 2,000 runs is known to 1/√4000 = 1.6 %; four of these.
+        // The relative error of a standard deviation from 2,000 runs is 1/√4000 = 1.6 %. The bound is four of these.
         assert!((scatter / claimed - 1.0).abs() < 0.064, "scatter {scatter}, claimed {claimed}");
     }
 }

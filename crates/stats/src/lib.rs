@@ -8,17 +8,17 @@
 //! seed             ─▶ rng: numbers, permutations
 //! ```
 //!
-//! | module | what it has |
+//! | module | contents |
 //! |---|---|
 //! | `mean` | [`mean`], [`paired_differences`] and the errors of all estimates |
 //! | `quantile` | [`sort_finite`], [`quantile`] |
 //! | `delta` | [`Mean::exp`], by the delta method |
 //! | `proportion` | [`Proportion`], [`PairedOutcomes`], [`wilson`] and [`mcnemar`], for shares of right answers |
 //! | `race` | [`race`], with the variances from `moderated` and the quantiles from `student_t` |
-//! | [`rng`] | SplitMix64 and what is made from it |
+//! | [`rng`] | SplitMix64 and what is computed from it |
 //!
-//! Names in the code say chunk, which is llama.cpp's word for a window. All sums run in the order given, in f64: equal
-//! input gives equal bits.
+//! Names in the code say chunk, which is llama.cpp's word for a window. All sums run in the order given, in f64, so
+//! equal input gives equal bits.
 
 mod delta;
 mod mean;

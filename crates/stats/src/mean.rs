@@ -1,23 +1,23 @@
-//! The mean over tokens, and how far it can be trusted.
+//! The mean over tokens with its uncertainty.
 
 /// The number of windows below which the clustered standard error is itself too uncertain to print.
 pub const MIN_CHUNKS_FOR_SE: usize = 8;
 
-/// Why there is no estimate.
+/// Why an estimate cannot be computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatsError {
-    /// There is no value.
+    /// There are no values.
     #[error("no values to estimate from")]
     Empty,
     /// A value is NaN or infinite.
     #[error("value {index} of window {chunk} is not finite")]
     NonFinite {
-        /// The number of the window, from 0.
+        /// The number of the window, counted from 0.
         chunk: usize,
         /// The index of the value in its window.
         index: usize,
     },
-    /// Two samples that should be paired have different lengths.
+    /// Two samples that should be paired differ in length.
     #[error("paired samples differ in length: {left} and {right}")]
     Unpaired {
         /// The length of the first sample.
@@ -48,13 +48,13 @@ pub fn sum(values: &[f64]) -> f64 {
 }
 
 /// The mean over all tokens of `chunks`, `[n_chunks][tokens of that window]`. Windows may differ in length, and empty
-/// ones are ignored.
+/// windows are ignored.
 ///
 /// The clustered error treats the mean as the ratio of two sums over windows, Σ S_c / Σ n_c, and linearises it: `se² =
 /// C/(C−1) · Σ (S_c − mean·n_c)² / N²` over the C windows.
 ///
 /// # Errors
-/// When there is no value, or one is not finite.
+/// When there are no values, or one is not finite.
 ///
 /// # Source
 /// Cochran, *Sampling Techniques*, 3rd ed., §9.7 (ratio estimate for clusters of unequal size).
@@ -87,7 +87,7 @@ pub fn mean<C: AsRef<[f64]>>(chunks: &[C]) -> Result<Mean, StatsError> {
 /// The differences `variant − reference`, token by token.
 ///
 /// # Errors
-/// When the lengths differ: the two were not measured on the same tokens.
+/// When the lengths differ, because the two were not measured on the same tokens.
 pub fn paired_differences(variant: &[f64], reference: &[f64]) -> Result<Vec<f64>, StatsError> {
     if variant.len() != reference.len() {
         return Err(StatsError::Unpaired { left: variant.len(), right: reference.len() });
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
     use crate::rng::SplitMix64;
 
-    /// Two roundings of f64 on numbers of order one.
+    /// The size of two roundings of f64 on numbers of order one.
     const TOLERANCE: f64 = 1e-15;
 
     #[test]
     fn unequal_chunks_weigh_by_their_tokens() {
-        // Totals 3, 3, 4 over 2 + 1 + 2 tokens: mean 10/5 = 2, not the mean of window means 2.17.
+        // The totals are 3, 3 and 4 over 2 + 1 + 2 tokens. The mean is 10/5 = 2, not the mean of window means 2.17.
         let estimate = mean(&[vec![1.0, 2.0], vec![3.0], vec![2.0, 2.0]]).expect("finite values");
         assert_eq!(estimate.mean, 2.0);
         // Σ (x − 2)² = 1 + 0 + 1 + 0 + 0 = 2; 2 / 4 / 5 = 0.1.
@@ -151,14 +151,15 @@ mod tests {
         assert_eq!(paired_differences(&[1.0], &[]), Err(StatsError::Unpaired { left: 1, right: 0 }));
     }
 
-    /// The sum of twelve uniform numbers less 6: mean 0, variance 1, nearly normal.
+    /// The sum of twelve uniform numbers minus 6, which has mean 0 and variance 1 and is nearly normal.
     fn normal(rng: &mut SplitMix64) -> f64 {
         (0..12).map(|_| rng.next_unit()).sum::<f64>() - 6.0
     }
 
     #[test]
     fn clustered_interval_covers_where_the_iid_interval_does_not() {
-        // Tokens share their window's level (correlation 0.2 within a window); true mean 0; 40 windows of 20–39 tokens.
+        // Tokens share their window's level, with correlation 0.2 within a window. The true mean is 0, and 40 windows
+        // have 20–39 tokens each.
         let mut noise = SplitMix64::new(1);
         let (mut clustered, mut iid) = (0, 0);
         const RUNS: usize = 1_000;

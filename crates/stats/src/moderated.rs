@@ -1,4 +1,4 @@
-//! The uncertainty of a mean over a few windows, estimated from more than those few.
+//! The uncertainty of a mean over a few windows, estimated from more than those few windows.
 //!
 //! Three windows estimate the variance of a window's mean with two degrees of freedom. Student's quantile at the level
 //! that a sweep of thirty cells needs is then 27 times the normal's. But a window has hundreds of tokens, and a sweep
@@ -23,7 +23,7 @@ use statrs::function::gamma::digamma;
 /// The number of stretches that a window is cut into.
 pub const PARTS: usize = 5;
 
-/// The values of one cell over the tokens of one window, as means.
+/// The values of one cell over the tokens of one window, summarized as means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChunkSample {
     mean: f64,
@@ -32,7 +32,7 @@ pub struct ChunkSample {
 }
 
 impl ChunkSample {
-    /// The sample of a window with these values of its tokens, in their order. Its mean is NaN when there is no value.
+    /// The sample of a window whose tokens have these values, in order. Its mean is NaN when there are no values.
     pub fn of(values: &[f64]) -> ChunkSample {
         let mean = |values: &[f64]| crate::sum(values) / values.len() as f64;
         let part = |i: usize| mean(&values[i * values.len() / PARTS..(i + 1) * values.len() / PARTS]);
@@ -48,12 +48,12 @@ impl ChunkSample {
         self.mean.is_finite()
     }
 
-    /// Whether all values are zero, as far as the stretches tell.
+    /// Whether all values are zero, as far as the means of stretches show.
     pub(crate) fn is_zero(&self) -> bool {
         self.mean == 0.0 && self.parts.is_none_or(|parts| parts.iter().all(|part| *part == 0.0))
     }
 
-    /// This sample less `share` times another.
+    /// This sample minus `share` times another.
     pub(crate) fn less(&self, other: &ChunkSample, share: f64) -> ChunkSample {
         let parts = self.parts.zip(other.parts);
         ChunkSample {
@@ -94,28 +94,28 @@ fn mean_and_variance(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, squares / (n - 1.0).max(1.0))
 }
 
-/// The fewest spreads that say something about how they differ.
+/// The smallest number of spreads that shows how much they differ.
 const FEWEST: usize = 3;
 
-/// What many spreads over the same windows say about each of them.
+/// What many spreads over the same windows show about each of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Moderation {
-    /// Degrees of freedom of a variance between windows.
+    /// The number of degrees of freedom of a variance between windows.
     df_between: f64,
-    /// ν, the degrees of freedom of the common design effect; 0 leaves every spread to itself.
+    /// The number of degrees of freedom ν of the common design effect; 0 means that every spread is used alone.
     df_common: f64,
-    /// The typical b / w, at least 1.
+    /// The typical value of b / w, at least 1.
     design_effect: f64,
 }
 
 impl Moderation {
-    /// Learns from spreads over the same number of windows.
+    /// Learns the moderation from spreads over the same number of windows.
     pub(crate) fn of(spreads: &[Spread]) -> Moderation {
         let n = spreads.first().map_or(0.0, |spread| spread.n);
         let (df_between, df_within) = (n - 1.0, n * PARTS as f64 - 1.0);
         let alone = Moderation { df_between, df_common: 0.0, design_effect: 1.0 };
         let told = spreads.iter().filter(|spread| spread.between > 0.0 && spread.within > 0.0);
-        // The mean of ln F if the design effect were 1 (Smyth's e).
+        // The mean of ln F for a design effect of 1 (Smyth's e).
         let centre = |df: f64| digamma(df / 2.0) - (df / 2.0).ln();
         let logs = told.map(|spread| (spread.between / spread.within).ln() - centre(df_between) + centre(df_within));
         if df_between < 1.0 || logs.clone().count() < FEWEST {
@@ -128,12 +128,12 @@ impl Moderation {
         Moderation { df_between, df_common: df.min(df_within), design_effect: (mean + shift).exp().max(1.0) }
     }
 
-    /// The degrees of freedom of [`deviation`](Self::deviation).
+    /// The number of degrees of freedom of [`deviation`](Self::deviation).
     pub(crate) fn df(&self) -> f64 {
         self.df_between + self.df_common
     }
 
-    /// The standard deviation of a window's mean.
+    /// The standard deviation of a window's mean, in the unit of the values.
     pub(crate) fn deviation(&self, spread: &Spread) -> f64 {
         // Without stretches, or with equal ones, a spread has only its own variance; it has fewer degrees of freedom
         // than `df` says.

@@ -1,18 +1,18 @@
-//! Shares of right answers: intervals and tests.
+//! Intervals and tests for shares of right answers.
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-/// Standard deviations to either side that hold 95 % of a normal distribution; llama-perplexity's figure.
+/// The number of standard deviations to either side that contain 95 % of a normal distribution, as in llama-perplexity.
 pub const Z_95: f64 = 1.959_963_984_54;
 
-/// A share of trials that came out right, with its 95 % interval.
+/// The share of trials that succeeded, with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Proportion {
-    /// Trials that came out right.
+    /// The number of trials that succeeded.
     pub hits: usize,
-    /// All trials.
+    /// The number of all trials.
     pub n: usize,
-    /// hits / n; NaN without a trial.
+    /// The share hits / n; NaN when there are no trials.
     pub share: f64,
     /// The lower end of Wilson's interval.
     pub low: f64,
@@ -32,16 +32,16 @@ impl Proportion {
 /// The same trials under two conditions, a reference and a variant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairedOutcomes {
-    /// Trials that came out right under the variant only.
+    /// The number of trials that succeeded only under the variant.
     pub gained: usize,
-    /// Trials that came out right under the reference only.
+    /// The number of trials that succeeded only under the reference.
     pub lost: usize,
     /// The p value of McNemar's test, exact and two-sided.
     pub p: f64,
 }
 
 impl PairedOutcomes {
-    /// Compares trial by trial; trials that only one of the two has are left out.
+    /// Compares trial by trial. Trials beyond the end of the shorter list are ignored.
     pub fn of(reference: &[bool], variant: &[bool]) -> PairedOutcomes {
         let pairs = || reference.iter().zip(variant);
         let gained = pairs().filter(|(reference, variant)| !**reference && **variant).count();
@@ -50,7 +50,8 @@ impl PairedOutcomes {
     }
 }
 
-/// Wilson's interval for a share of `hits` in `n` trials, `z` standard deviations to either side; 0 to 1 for no trial.
+/// Wilson's interval for a share of `hits` in `n` trials, `z` standard deviations to either side; 0 to 1 when there are
+/// no trials.
 ///
 /// # Source
 /// Wilson 1927, "Probable inference, the law of succession, and statistical inference".
@@ -64,8 +65,8 @@ pub fn wilson(hits: usize, n: usize, z: f64) -> (f64, f64) {
     ((p + zz / 2.0 - half) / (1.0 + zz), (p + zz / 2.0 + half) / (1.0 + zz))
 }
 
-/// The p-value of McNemar's exact two-sided test: the chance of a split as uneven as `gained` and `lost`, or more so,
-/// when either is equally likely. 1 when both are 0.
+/// The p value of McNemar's exact two-sided test: the probability of a split at least as uneven as `gained` and `lost`
+/// when either outcome is equally likely. It is 1 when both are 0.
 ///
 /// # Source
 /// McNemar 1947; the exact form is the sign test.
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn wilsons_interval_by_hand() {
-        // 10 of 20, z = 2: centre 0.5; half width 2·√(0.25/20 + 0.2/80) / 1.2 = 2·√0.015 / 1.2.
+        // For 10 of 20 and z = 2, the centre is 0.5 and the half width is 2·√(0.25/20 + 0.2/80) / 1.2 = 2·√0.015 / 1.2.
         let (low, high) = wilson(10, 20, 2.0);
         let half = 2.0 * 0.015f64.sqrt() / 1.2;
         assert!((low - (0.5 - half)).abs() < 1e-12 && (high - (0.5 + half)).abs() < 1e-12);
@@ -107,7 +108,7 @@ mod tests {
         let variant = [true, false, true, true, true, false];
         let found = PairedOutcomes::of(&reference, &variant);
         assert_eq!((found.gained, found.lost), (3, 1));
-        // 1 of 4: 2·(1 + 4)/16.
+        // For 1 of 4 the p value is 2·(1 + 4)/16.
         assert!((found.p - 10.0 / 16.0).abs() < 1e-12);
         let turned = PairedOutcomes::of(&variant, &reference);
         assert_eq!((turned.gained, turned.lost, turned.p), (1, 3, found.p));
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn mcnemars_test_by_hand() {
-        // 1 against 5: 2·(1 + 6)/64.
+        // For 1 against 5 the p value is 2·(1 + 6)/64.
         assert!((mcnemar(1, 5) - 14.0 / 64.0).abs() < 1e-12);
         assert_eq!(mcnemar(1, 5), mcnemar(5, 1));
         assert_eq!((mcnemar(0, 0), mcnemar(3, 3)), (1.0, 1.0));

@@ -5,7 +5,7 @@ use crate::StatsError;
 /// A sorted copy of the values.
 ///
 /// # Errors
-/// When there is no value, or one is not finite.
+/// When there are no values, or one is not finite.
 pub fn sort_finite(values: impl IntoIterator<Item = f64>) -> Result<Vec<f64>, StatsError> {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     if sorted.is_empty() {
@@ -18,8 +18,8 @@ pub fn sort_finite(values: impl IntoIterator<Item = f64>) -> Result<Vec<f64>, St
     Ok(sorted)
 }
 
-/// Quantile `q` of ascending values, by linear interpolation at position `q · (n − 1)`: 0 is the least value, 1 the
-/// greatest and 0.5 the usual median. `q` outside 0…1 is clamped. `None` when there is no value.
+/// The quantile `q` of ascending values, by linear interpolation at position `q · (n − 1)`: 0 is the least value, 1 the
+/// greatest and 0.5 the usual median. `q` outside 0…1 is clamped. `None` when there are no values.
 ///
 /// # Source
 /// Definition 7 of Hyndman & Fan (1996), numpy's default and the one llama-perplexity prints.
@@ -41,7 +41,7 @@ mod tests {
         let sorted = sort_finite([4.0, 1.0, 3.0, 2.0]).expect("finite");
         assert_eq!(quantile(&sorted, 0.0), Some(1.0));
         assert_eq!(quantile(&sorted, 0.5), Some(2.5));
-        // Position 0.9 · 3 = 2.7: 3 + 0.7 · 1, up to the rounding of 0.7.
+        // The position is 0.9 · 3 = 2.7, so the value is 3 + 0.7 · 1 up to the rounding of 0.7.
         assert!((quantile(&sorted, 0.9).expect("values") - 3.7).abs() < 1e-14);
         assert_eq!(quantile(&sorted, 1.0), Some(4.0));
     }

@@ -1,4 +1,4 @@
-//! A race: which `k` of many cells have the largest means, measured only for as long as that is open.
+//! A race finds which `k` of many cells have the largest means, and measures each cell only while that is open.
 //!
 //! All cells see the same windows in one random order. At fixed numbers of windows (the *looks*) the cells that are
 //! settled stop being measured. What is estimated is the mean over all windows of the sweep, as the complete sweep
@@ -39,23 +39,23 @@ use crate::student_t::{upper_quantile, upper_tail};
 use crate::{ChunkSample, StatsError};
 use std::collections::BTreeMap;
 
-/// What a race decides, and when.
+/// The terms on which a race decides, and when it decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RaceRule {
-    /// The number of cells wanted.
+    /// The number of cells to find.
     pub top: usize,
-    /// ε: a cell is good enough when its mean is at least 1 − ε times the `top`-th largest, 0 ≤ ε < 1.
+    /// The tolerance ε, 0 ≤ ε < 1. A cell is good enough when its mean is at least 1 − ε times the `top`-th largest.
     pub epsilon: f64,
-    /// The most that the chances of wrong decisions add up to in the whole race.
+    /// The largest sum of the probabilities of wrong decisions in the whole race.
     pub alpha: f64,
-    /// The mean below which a cell has no effect worth ranking, in the unit of the values.
+    /// The mean below which a cell has no effect worth ranking, in the unit of the values; `None` ranks all cells.
     pub null_below: Option<f64>,
-    /// Numbers of windows, ascending, at which the race decides. The last is the whole sweep, where nothing is
+    /// The numbers of windows at which the race decides, ascending. The last is the whole sweep, where nothing is
     /// uncertain.
     pub looks: Vec<usize>,
 }
 
-/// The number of windows before the first look: a deviation estimated from fewer says next to nothing.
+/// The number of windows before the first look. A deviation estimated from fewer says almost nothing.
 const FIRST_LOOK: usize = 4;
 /// The number of windows between looks.
 const LOOK_EVERY: usize = 2;
@@ -68,18 +68,18 @@ impl RaceRule {
         RaceRule { top, epsilon: 0.1, alpha: 0.05, null_below: None, looks }
     }
 
-    /// The number of windows of the whole sweep.
+    /// The number of windows in the whole sweep.
     fn n_chunks(&self) -> usize {
         self.looks.last().copied().unwrap_or(0)
     }
 }
 
-/// Where a race has left a cell.
+/// The state in which a race has left a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// The cell is still being measured.
     Racing,
-    /// The cell is one of the top, up to ε.
+    /// The cell is one of the top, within ε.
     Inside,
     /// The cell is not one of the top.
     Outside,
@@ -88,7 +88,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The standing in one word.
+    /// The standing as one word.
     pub fn name(self) -> &'static str {
         match self {
             Standing::Racing => "racing",
@@ -102,25 +102,25 @@ impl Standing {
 /// The state of a race.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Race {
-    /// The standing of each cell.
+    /// The standing of each cell, in the order of the samples.
     pub standings: Vec<Standing>,
     /// The number of windows that count for each cell: those up to the look at which it was settled.
     pub n_chunks: Vec<usize>,
     /// The number of windows that the racing cells must have before the next look; `None` when the race is over.
     pub next: Option<usize>,
-    /// The top cells, the largest mean first: at most `top`, fewer where the others are null. It is an estimate until
-    /// the race is over.
+    /// The top cells, the largest mean first. There are at most `top`, and fewer where the others are null. It is an
+    /// estimate until the race is over.
     pub answer: Vec<usize>,
-    /// Pairs of a cell in the answer and a cell outside it that is not null, which the windows do not tell apart. These
-    /// windows are a sample of all windows of their kind. In a tie, the chance that the other cell is not below on all
-    /// of those is more than `alpha`.
+    /// The pairs of a cell in the answer and a cell outside it that the windows do not tell apart; the second cell is
+    /// not null. These windows are a sample of all windows of their kind. In a tie, the probability that the second
+    /// cell is not below the first on all of those is more than `alpha`.
     pub ties: Vec<(usize, usize)>,
 }
 
-/// Decides a race from the samples that there are; `samples[cell]` are a cell's windows in the order of the race.
+/// Decides a race from the samples so far; `samples[cell]` are a cell's windows in the order of the race.
 ///
-/// It goes through earlier looks again, so the answer is a function of rule and samples alone. Samples beyond those
-/// that a cell was measured for change nothing.
+/// It repeats the earlier looks, so the answer is a function of rule and samples alone. Samples beyond those for which
+/// a cell was measured change nothing.
 ///
 /// # Errors
 /// When a value is not finite.
@@ -213,7 +213,7 @@ impl<'a> Course<'a> {
             let least = decisions.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a });
             chances.extend(least.map(|(chance, standing)| (chance, cell, standing)));
         }
-        // The surest cells come first, so that what they leave of their shares goes to the others.
+        // The surest cells come first, so that the others get what they leave of their shares.
         chances.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left = chances.len();
         for (chance, cell, standing) in chances {
@@ -249,7 +249,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The chance that x_i is below (1 − ε)·x_j, by the windows that both have seen.
+    /// The chance that x_i is below (1 − ε)·x_j, from the windows that both have seen.
     fn chance_of_pair(&self, i: usize, j: usize, epsilon: f64) -> f64 {
         let n = self.n_chunks[i].min(self.n_chunks[j]);
         let Some(moderation) = self.moderations.get(&n) else { return 1.0 };
@@ -262,7 +262,7 @@ impl<'a> Course<'a> {
             .rivals(cell)
             .map(|other| {
                 let below = self.chance_of_pair(other, cell, 0.0);
-                // Two cells that were equal so far are in no order.
+                // Two cells that have been equal so far have no order.
                 if below == 0.0 && self.mean(other) <= self.mean(cell) { 1.0 } else { below }
             })
             .collect();
@@ -292,8 +292,8 @@ impl<'a> Course<'a> {
         Spread::of(pairs.map(|(x, y)| x.less(y, 1.0 - epsilon)))
     }
 
-    /// The moderation learned from all pairs of these cells. What windows do to a difference hardly depends on ε and
-    /// not on its sign, so each pair counts once.
+    /// The moderation learned from all pairs of these cells. The effect of windows on a difference hardly depends on ε
+    /// and does not depend on its sign, so each pair counts once.
     fn moderation_of_pairs(&self, cells: &[usize], n: usize) -> Moderation {
         let pairs = cells.iter().enumerate().flat_map(|(place, &i)| cells[..place].iter().map(move |&j| (i, j)));
         let told: Vec<Spread> = pairs.map(|(i, j)| self.spread_of(i, j, n, 0.0)).collect();

@@ -1,4 +1,4 @@
-//! SplitMix64, the one generator of seeded numbers in the workspace.
+//! SplitMix64, the one generator of seeded random numbers in the workspace.
 //!
 //! ```text
 //! state     seed + γ    seed + 2γ    seed + 3γ   …        γ = 2^64 / golden ratio, rounded to an odd integer
@@ -8,11 +8,11 @@
 //! output        1           2            3       …
 //! ```
 //!
-//! An output depends on the seed and on its number alone, so [`nth`] finds it without computing the ones before it: the
-//! values of a tensor can then be drawn in any order, by any thread. [`SplitMix64`] gives the outputs one after the
-//! other.
+//! An output depends only on the seed and on its own number, so [`nth`] finds it without computing the ones before it.
+//! The values of a tensor can therefore be drawn in any order, by any thread. [`SplitMix64`] gives the outputs one
+//! after the other.
 //!
-//! A seed is often a number and a name; [`fnv1a`] makes one integer of them.
+//! A seed is often a number and a name; [`fnv1a`] makes one integer of both.
 //!
 //! # Source
 //! Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the mixing function is variant
@@ -41,13 +41,13 @@ impl SplitMix64 {
         SplitMix64 { state: seed }
     }
 
-    /// The next output: 64 random bits.
+    /// The next output, which has 64 random bits.
     pub const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GOLDEN_GAMMA);
         mix64(self.state)
     }
 
-    /// The next output, as a number in [0, 1).
+    /// The next output as a number in [0, 1).
     pub const fn next_unit(&mut self) -> f64 {
         unit(self.next_u64())
     }
@@ -59,8 +59,8 @@ pub const fn nth(seed: u64, n: u64) -> u64 {
     mix64(seed.wrapping_add(n.wrapping_mul(GOLDEN_GAMMA)))
 }
 
-/// SplitMix64's output function: a one-to-one map of 64 bits in which every input bit changes about half of the output
-/// bits.
+/// The output function of SplitMix64. It is a one-to-one map of 64 bits in which every input bit changes about half of
+/// the output bits.
 #[inline(always)]
 pub const fn mix64(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -87,7 +87,7 @@ pub const fn below(bits: u64, n: u64) -> u64 {
     ((bits as u128 * n as u128) >> 64) as u64
 }
 
-/// The integers 0 … `n` − 1 in a random order that the seed decides; every order is about equally likely.
+/// The integers 0 … `n` − 1 in a random order that the seed determines. Every order is about equally likely.
 ///
 /// # Source
 /// The shuffle of Fisher and Yates, in the form of Durstenfeld (1964).
@@ -101,8 +101,8 @@ pub fn permutation(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// The FNV-1a hash of some bytes, to make one seed of numbers and names. Its 64 bits are not well mixed; pass it to
-/// [`nth`] or [`mix64`].
+/// The FNV-1a hash of some bytes, which makes one seed of numbers and names. Its 64 bits are not well mixed, so pass it
+/// to [`nth`] or [`mix64`].
 ///
 /// # Source
 /// Fowler, Noll and Vo, draft-eastlake-fnv (IETF).
@@ -169,7 +169,8 @@ mod tests {
         assert_eq!(order, permutation(20, 1));
         assert_ne!(order, permutation(20, 2));
         assert_eq!(permutation(0, 1), Vec::<usize>::new());
-        // Worked out by a second implementation, in Python integers: old sweeps continue in the order in which they began.
+        // The expected order was computed by a second implementation, in Python integers: old sweeps continue in the
+        // order in which they began.
         assert_eq!(order, [9, 1, 13, 10, 0, 2, 15, 18, 5, 4, 8, 3, 6, 12, 19, 16, 7, 17, 14, 11]);
         assert_eq!(permutation(8, 0), [1, 2, 6, 5, 4, 0, 3, 7]);
         assert_eq!(permutation(5, u64::MAX), [1, 2, 0, 3, 4]);

@@ -1,14 +1,14 @@
-//! Quantiles and tails of Student's t distribution, far out in the tail.
+//! Quantiles and tail probabilities of Student's t distribution, far out in the tail.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The value that a Student t variable with `df` degrees of freedom exceeds with probability `tail`, 0 < `tail` ≤ 1/2.
-/// Infinite where there is no such value (no degree of freedom, a tail of 0).
+/// It is infinite where there is no such value (no degree of freedom, a tail of 0).
 pub fn upper_quantile(tail: f64, df: f64) -> f64 {
     let positive = |x: f64| x.is_finite() && x > 0.0;
     match StudentsT::new(0.0, 1.0, df) {
         Ok(t) if positive(df) && positive(tail) => {
-            // By symmetry from the lower tail: 1 − tail would lose a small tail's digits.
+            // The lower tail is used by symmetry, because 1 − tail would lose the digits of a small tail.
             let q = -t.inverse_cdf(tail.min(0.5));
             if q.is_nan() { f64::INFINITY } else { q.max(0.0) }
         }
@@ -16,10 +16,10 @@ pub fn upper_quantile(tail: f64, df: f64) -> f64 {
     }
 }
 
-/// The probability that a Student t variable with `df` degrees of freedom exceeds `t`; 1 where that is not defined.
+/// The probability that a Student t variable with `df` degrees of freedom exceeds `t`; 1 where it is not defined.
 pub fn upper_tail(t: f64, df: f64) -> f64 {
     match StudentsT::new(0.0, 1.0, df) {
-        // By symmetry from the lower tail, as above.
+        // The lower tail is used by symmetry, as above.
         Ok(student) if !t.is_nan() => student.cdf(-t),
         _ => 1.0,
     }

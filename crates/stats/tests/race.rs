@@ -15,7 +15,7 @@ impl Draw {
         self.0.next_unit()
     }
 
-    /// The sum of twelve uniform numbers less 6: mean 0, variance 1, nearly normal.
+    /// The sum of twelve uniform numbers minus 6, which has mean 0 and variance 1 and is nearly normal.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
@@ -27,7 +27,7 @@ impl Draw {
     }
 }
 
-/// A window of 40 tokens with this mean. Tokens vary in proportion to the mean, and neighbours have more in common.
+/// A window of 40 tokens with this mean. Tokens vary in proportion to the mean, and neighbours are correlated.
 fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
     let passages: Vec<f64> = (0..4).map(|_| 0.1 * draw.normal()).collect();
     let raw: Vec<f64> = (0..40).map(|i| passages[i / 10] + 0.5 * draw.normal()).collect();
@@ -35,8 +35,8 @@ fn chunk(mean: f64, draw: &mut Draw) -> ChunkSample {
     ChunkSample::of(&raw.iter().map(|x| mean * (1.0 + x - over)).collect::<Vec<f64>>())
 }
 
-/// Cells with these means over 20 windows. Windows share a difficulty, cells have a noise of their own, and `worse`
-/// makes the mean of a window larger.
+/// Cells with these means over 20 windows. All cells share the difficulty of a window, and each has its own noise.
+/// `worse` makes the mean of a window larger.
 fn sweep_with(means: &[f64], noise: f64, seed: u64, worse: impl Fn(&mut Draw) -> f64) -> Vec<Vec<ChunkSample>> {
     let (mut draw, mut tokens) = (Draw::new(seed), Draw::new(seed ^ 0x5eed));
     let difficulty: Vec<f64> = (0..20).map(|_| 1.0 + 0.3 * draw.normal()).collect();
@@ -52,7 +52,7 @@ fn sweep(means: &[f64], noise: f64, seed: u64) -> Vec<Vec<ChunkSample>> {
 }
 
 fn spaced() -> Vec<f64> {
-    // Thirty cells, each 12 % below the one before.
+    // There are thirty cells, each 12 % below the one before.
     (0..30).map(|i| 0.88f64.powi(i)).collect()
 }
 
@@ -73,11 +73,11 @@ fn decisions_do_not_depend_on_samples_beyond_them() {
     let samples = sweep(&spaced(), 0.1, 2);
     let rule = RaceRule::new(5, 20);
     let whole = race(&rule, &samples).expect("finite");
-    // What a run that stops measuring settled cells would have stored.
+    // A run that stops measuring settled cells would have stored these.
     let stored: Vec<Vec<ChunkSample>> =
         samples.iter().zip(&whole.n_chunks).map(|(values, &n)| values[..n].to_vec()).collect();
     assert_eq!(race(&rule, &stored).expect("finite"), whole);
-    // Look by look, as a run comes to know them.
+    // The race goes look by look, as a run gets the samples.
     let mut have = vec![0; 30];
     loop {
         let so_far: Vec<&[ChunkSample]> = samples.iter().zip(&have).map(|(values, &n)| &values[..n]).collect();
@@ -137,8 +137,8 @@ fn values_that_are_not_finite_are_refused() {
     assert!(race(&RaceRule::new(1, 20), &samples).is_err());
 }
 
-/// Sweeps that are hard by design: every loser is just beyond ε. There are few or many of them, and windows that differ
-/// little or by half, skewed or not.
+/// Sweeps that are hard by design: every loser is just beyond ε. There are few or many losers, and windows that differ
+/// by a little or by half, skewed or not.
 #[test]
 fn losers_just_beyond_epsilon_are_told_at_the_stated_rate() {
     const RACES: u64 = 60;
@@ -154,7 +154,7 @@ fn losers_just_beyond_epsilon_are_told_at_the_stated_rate() {
     }
 }
 
-/// Whether the race ends with as many cells as are wanted, each ε-optimal for the whole sweep.
+/// Whether the race ends with the wanted number of cells, each ε-optimal for the whole sweep.
 fn is_right(rule: &RaceRule, samples: &[Vec<ChunkSample>]) -> bool {
     let answer = race(rule, samples).expect("finite").answer;
     let totals: Vec<f64> = samples.iter().map(|chunks| chunks.iter().map(ChunkSample::mean).sum()).collect();
@@ -164,8 +164,9 @@ fn is_right(rule: &RaceRule, samples: &[Vec<ChunkSample>]) -> bool {
     answer.len() == rule.top && answer.iter().all(|&cell| totals[cell] >= enough)
 }
 
-/// The promise itself. Over many sweeps with cells near the edge of the top five, in random orders of windows, the
-/// answer is ε-optimal for the whole sweep in at least 95 % of races, for normal windows and for skewed ones.
+/// The promise of the race. Over many sweeps with cells near the edge of the top five, in random orders of windows, the
+/// answer is ε-optimal for the whole sweep in at least 95 % of races. This is checked for normal and for skewed
+/// windows.
 #[test]
 fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
     let means: Vec<f64> = [3.0, 2.0, 1.1, 1.05, 1.0, 0.9, 0.88, 0.86].into_iter().chain((0..22).map(|_| 0.6)).collect();
@@ -174,7 +175,7 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
         let (mut right, mut measured) = (0, 0);
         const RACES: usize = 400;
         for seed in 0..RACES as u64 {
-            // Skewed: one window in ten hits a cell three times as hard.
+            // In skewed sweeps, one window in ten hits a cell three times as hard.
             let harder = |draw: &mut Draw| if skewed && draw.uniform() < 0.1 { 3.0 } else { 1.0 };
             let samples = sweep_with(&means, 0.15, seed, harder);
             let mut order: Vec<usize> = (0..20).collect();

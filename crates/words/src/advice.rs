@@ -6,30 +6,30 @@
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// What to do about an error. It states only what was established when the error was found.
+/// Advice on an error. It states only what was established when the error was found.
 ///
-/// What concerns a setting or a command of a front is a variant of its own, which every front words.
+/// Advice about a setting or a command of a front has its own variant, which every front words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hint {
     /// Advice about the world, as a sentence that is the same in every front.
     Words(Cow<'static, str>),
-    /// An invariant of assay's own was broken, which its authors should know.
+    /// An invariant of assay itself was broken, and its authors should know.
     Bug,
-    /// The self-check tells whether the engine works on this machine.
+    /// The self-check can tell whether the engine works on this machine.
     CheckEngine,
-    /// The output needs another name, or leave to replace the file that has it.
+    /// The output needs another name, or permission to replace the file that has it.
     ReplaceOutput,
-    /// The system's limit to the size of a file is too low for the output, unless it is split into smaller files.
+    /// The system's limit on file size is too low for the output, unless it is split into smaller files.
     SmallerFiles,
-    /// The limit to the size of each file of a split output is too low.
+    /// The limit on the size of each file of a split output is too low.
     LargerFiles,
-    /// Tensors that the wanted type does not fit can be stored in another one, if that is allowed.
+    /// Tensors that the wanted type does not fit can be stored in another type, if the user allows it.
     AllowFallback {
-        /// The type that would be taken.
+        /// The type that would be used instead.
         ty: Cow<'static, str>,
     },
-    /// The limit to main memory is too low for what cannot be given up.
+    /// The limit on main memory is too low for what is indispensable.
     RaiseMemory {
         /// Whether the need includes weights in F32, which the native arm does without.
         has_f32_weights: bool,
@@ -38,28 +38,28 @@ pub enum Hint {
     LimitMemory,
     /// The text is too short for a window.
     LongerText,
-    /// The context is too short for what is put into it.
+    /// The context is too short for what goes into it.
     LargerContext,
-    /// The folder cannot be the run's.
+    /// The folder cannot be a run folder.
     OtherFolder {
-        /// What else would help, as the rest of a sentence.
+        /// What else would help, as the rest of a sentence; `None` where nothing else would.
         or: Option<Cow<'static, str>>,
     },
-    /// Layers were to be computed on a GPU, and this build finds none.
+    /// Layers were to be computed on a GPU, but this build finds none.
     ComputeOnCpu,
     /// A key of the model file tells more.
     ShowMetadata {
-        /// The key.
+        /// The key to look at.
         key: Cow<'static, str>,
     },
-    /// What was chosen exists only in a running model, where it can be measured.
+    /// What was chosen exists only in a running model and can be measured there.
     MeasureInModel,
-    /// The list of schemes tells which formats and options there are.
+    /// The list of schemes shows which formats and options exist.
     ListSchemes {
-        /// The names that the unknown one may have meant, the nearest first; none if the name is known.
+        /// The names that the unknown one may have meant, the nearest first; empty if the name is known.
         near: Vec<String>,
     },
-    /// The same question can be asked with the values that are not finite left as they are.
+    /// The same question can be asked with NaN and infinite values left as they are.
     KeepNonfinite {
         /// The question, as `SELECTOR=SCHEME`.
         apply: String,
@@ -73,9 +73,9 @@ impl Hint {
     }
 }
 
-/// An error that may come with advice. One that wraps another passes the inner one's on.
+/// An error that may come with advice. An error that wraps another passes the inner one's advice on.
 pub trait Advice {
-    /// What to do about it, where that was established.
+    /// The advice on this error; `None` where none was established.
     fn hint(&self) -> Option<Hint>;
 }
 

@@ -1,4 +1,4 @@
-//! Times as dates.
+//! Dates and times of day as text.
 
 /// The length of a day; UTC as Unix counts it has no leap seconds.
 const SECONDS_A_DAY: u64 = 86_400;
@@ -14,16 +14,16 @@ pub fn utc(unix_s: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// The year, month and day of the Gregorian calendar that lie so many days after 1970-01-01.
+/// The year, month and day of the Gregorian calendar that is `days` days after 1970-01-01.
 ///
-/// Years are counted from March, so that the leap day is the last, in eras of 400 years, which all have equally many days.
+/// Years are counted from March, so that the leap day is the last. Eras have 400 years, and all have equally many days.
 ///
 /// # Source
 /// Howard Hinnant, “chrono-Compatible Low-Level Date Algorithms”, `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {
-    /// Days from 0000-03-01 to 1970-01-01.
+    /// The number of days from 0000-03-01 to 1970-01-01.
     const EPOCH: u64 = 719_468;
-    /// Days of 400 years.
+    /// The number of days in 400 years.
     const ERA: u64 = 146_097;
     let (era, day_of_era) = ((days + EPOCH) / ERA, (days + EPOCH) % ERA);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

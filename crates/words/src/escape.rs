@@ -1,11 +1,12 @@
-//! Foreign text made harmless: one writer for each language that text ends in, all over the table of [`crate::invisible`].
+//! Foreign text made harmless. There is one writer for each language that text ends in, all over the table of
+//! [`crate::invisible`].
 //!
-//! Names, metadata and generated text come from files, so they are data. No writer here lets a control character or an
-//! invisible character through as it is; each also makes inert what would be markup in its own language.
+//! Names, metadata and generated text come from files, so they are data. No writer here passes on a control character
+//! or an invisible character. Each writer also escapes what would be markup in its own language.
 //!
 //! | writer | for |
 //! |---|---|
-//! | [`escape_terminal`], [`escape_short`] | a terminal; the result can be read back |
+//! | [`escape_terminal`], [`escape_short`] | a terminal; the result of the first can be read back |
 //! | [`escape_json`], [`JsonOut`] | JSON that is shown on a terminal; the same document |
 //! | [`printable`] | the base of the writers below, and HTML before its own escaping |
 //! | [`escape_xml`] | text and attributes of XML and SVG |
@@ -27,8 +28,8 @@ pub use xml::escape_xml;
 use crate::invisible::is_dangerous;
 use std::fmt::Write as _;
 
-/// Text with every dangerous character written as `\u{…}`, so that a name can neither break a line nor reorder or hide
-/// what is read around it. A backslash stays as it is.
+/// Text with every dangerous character written as `\u{…}`. A name can then neither break a line nor reorder or hide the
+/// text around it. A backslash stays as it is.
 ///
 /// ```
 /// assert_eq!(words::printable("a\u{202e}b"), "a\\u{202e}b");
@@ -42,7 +43,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Appends `\u{…}`.
+/// Appends the character as `\u{…}`.
 fn push_code(out: &mut String, c: char) {
     // Writing to a String cannot fail.
     let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
@@ -56,7 +57,7 @@ mod tests {
 
     type Writer = (&'static str, fn(&str) -> String);
 
-    /// Every way in which foreign text leaves the program.
+    /// Every function through which foreign text leaves the program.
     const WRITERS: [Writer; 11] = [
         ("escape_terminal", |text| escape_terminal(text)),
         ("escape_short", |text| escape_short(text)),
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn no_writer_lets_a_dangerous_character_through() {
         for c in dangerous() {
-            // At the start, in the middle and at the end of a name.
+            // The character is at the start, in the middle and at the end of a name.
             let name = format!("{c}a{c}b{c}");
             for (writer, write) in WRITERS {
                 let out = write(&name);

@@ -9,12 +9,12 @@
 //!
 //! Spaces (category Zs) are not in the table: they take up room, and Chinese, Japanese and French text is full of them.
 
-/// Characters from the first to the last, and what they are.
+/// The first and the last character of a range, and what its characters are.
 pub type Range = (char, char, &'static str);
 
 /// Every range of invisible characters, in ascending order, without the two noncharacters at the end of each plane.
 ///
-/// The empty glyphs of [`BLANKS`] are among them.
+/// They include the empty glyphs of [`BLANKS`].
 pub const INVISIBLE: [Range; 30] = [
     ('\u{ad}', '\u{ad}', "soft hyphen"),
     ('\u{34f}', '\u{34f}', "combining grapheme joiner"),
@@ -48,19 +48,19 @@ pub const INVISIBLE: [Range; 30] = [
     ('\u{e0080}', '\u{e0fff}', "further variation selectors and reserved ignorable characters"),
 ];
 
-/// The members of [`INVISIBLE`] that Unicode puts among letters, marks and symbols, and whose glyph is empty.
+/// The members of [`INVISIBLE`] that Unicode puts among letters, marks and symbols, although their glyphs are empty.
 ///
 /// U+2800 is the Braille pattern without a dot, U+16FE4 a filler without a shape, U+1D159 a notehead that is not drawn.
 pub const BLANKS: [char; 3] = ['\u{2800}', '\u{16fe4}', '\u{1d159}'];
 
-/// Whether the character is in the table, or is one of the two noncharacters at the end of a plane.
+/// Whether the character is in the table or is one of the two noncharacters at the end of a plane.
 ///
 /// ```
 /// assert!(words::invisible::is_invisible('\u{202e}'));
 /// assert!(!words::invisible::is_invisible('é'));
 /// ```
 pub fn is_invisible(c: char) -> bool {
-    // Most text lies below the table.
+    // Most text is below the table.
     if c < INVISIBLE[0].0 {
         return false;
     }
@@ -68,7 +68,7 @@ pub fn is_invisible(c: char) -> bool {
     c <= INVISIBLE[at - 1].1 || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// Whether the character must never be shown as it is: a control character, or one of the table.
+/// Whether the character must never be shown as it is: a control character, or a member of the table.
 ///
 /// ```
 /// assert!(words::invisible::is_dangerous('\u{1b}'));
@@ -78,8 +78,9 @@ pub fn is_dangerous(c: char) -> bool {
     c.is_control() || is_invisible(c)
 }
 
-/// Whether a variation selector between these two characters is drawn: it chooses between the plain and the coloured form
-/// of the character before it, so that nothing is hidden and nothing else is changed. Elsewhere a selector is invisible.
+/// Whether a variation selector between these two characters is drawn. It then chooses between the plain and the
+/// coloured form of the character before it, and it neither hides nor changes anything else. Elsewhere a selector is
+/// invisible.
 ///
 /// # Source
 /// Unicode Technical Standard 51, version 16: emoji that are plain by default (`Emoji` without `Emoji_Presentation`), each
@@ -97,7 +98,7 @@ pub fn selects_form(before: char, selector: char, after: Option<char>) -> bool {
     }
 }
 
-/// Whether a character is an emoji that is plain by default, and no digit, `#` or `*`.
+/// Whether a character is an emoji that is plain by default, and not a digit, `#` or `*`.
 fn is_plain_emoji(c: char) -> bool {
     matches!(
         c,
@@ -126,7 +127,7 @@ fn is_plain_emoji(c: char) -> bool {
     )
 }
 
-/// All characters that [`is_dangerous`] finds, in ascending order: for tests that walk them.
+/// All characters that [`is_dangerous`] finds, in ascending order, for tests that go through them.
 pub fn dangerous() -> impl Iterator<Item = char> {
     ('\0'..=char::MAX).filter(|c| is_dangerous(*c))
 }
@@ -162,7 +163,8 @@ mod tests {
         for (before, after) in [('❤', None), ('☀', Some('x')), ('1', Some('\u{20e3}')), ('#', Some('\u{20e3}'))] {
             assert!(selects_form(before, '\u{fe0f}', after), "{before}");
         }
-        // A letter, a digit of its own, an emoji that is coloured anyway, a blank, another selector.
+        // The characters are a letter, a digit without a keycap, an emoji that is always coloured, a blank and another
+        // selector.
         for before in ['a', '1', '😀', ' ', '\u{fe0f}'] {
             assert!(!selects_form(before, '\u{fe0f}', Some('.')), "{before}");
         }

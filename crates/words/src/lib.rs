@@ -1,18 +1,18 @@
-//! Text for people and for the formats that people read: this room formats every number and escapes every foreign word.
+//! Text for people and for the formats that people read. This room formats every number and escapes all foreign text.
 //!
-//! It knows nothing of assay. Whatever it gets is a plain number or a plain string, and what it gives is text. Beside that it
-//! has the one type of the advice that goes with errors, which every room may give and the fronts put into words.
+//! It does not know anything about assay. Its input is plain numbers and strings, and its output is text. It also has
+//! the one type of the advice that goes with errors, which every room may give and the fronts word.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`number`](mod@number) | numbers, counts, shares and sizes as text: one kind of number looks the same everywhere |
+//! | [`number`](mod@number) | numbers, counts, shares and sizes as text: each kind of number looks the same everywhere |
 //! | [`size`] | sizes as people type them (`8G`) |
-//! | [`date`] | times as dates |
+//! | [`date`] | dates and times of day as text |
 //! | [`near`] | the names that a mistyped one may have meant |
 //! | [`shell`] | words for a POSIX shell |
 //! | [`advice`] | advice on an error, as a value that a front words |
-//! | [`lines`] | text that grows by lines |
-//! | [`invisible`] | the one table of characters that nobody sees, or that change how others are shown |
+//! | [`lines`] | text that is built line by line |
+//! | [`invisible`] | the one table of characters that are invisible or change how others are shown |
 //! | [`escape`] | foreign text made harmless for terminal, JSON, Markdown, XML and CSV, over that table |
 
 pub mod advice;

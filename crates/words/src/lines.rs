@@ -1,8 +1,8 @@
-//! Text that grows by lines, and the one line of many that goes into a sentence.
+//! Text that is built line by line, and the one line of a long text that goes into a sentence.
 
 use std::fmt::{Display, Write as _};
 
-/// Text in the making, whole lines at a time.
+/// Text that is built from whole lines.
 ///
 /// ```
 /// let mut out = words::Lines::new();
@@ -14,12 +14,12 @@ use std::fmt::{Display, Write as _};
 pub struct Lines(String);
 
 impl Lines {
-    /// No text yet.
+    /// An empty text.
     pub fn new() -> Self {
         Lines::default()
     }
 
-    /// Adds a line and its end.
+    /// Adds a line and a newline.
     pub fn line(&mut self, line: impl Display) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{line}");
@@ -41,10 +41,10 @@ impl Lines {
     }
 }
 
-/// The most characters of a failure that go into a sentence.
+/// The largest number of characters of a failure that go into a sentence.
 const MAX_LINE: usize = 200;
 
-/// The first line of a failure that says something, for a sentence; the last words of a worker run over many lines.
+/// The first line of a failure that is not blank, for a sentence. The last words of a worker run over many lines.
 ///
 /// ```
 /// assert_eq!(words::first_line("\nabort: n > 0\nat ggml.c:1"), "abort: n > 0");

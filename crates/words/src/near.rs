@@ -9,7 +9,7 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
     strsim::generic_levenshtein(&Bytes(a), &Bytes(b))
 }
 
-/// The bytes of a text, again and again.
+/// The bytes of a text, which can be iterated repeatedly.
 struct Bytes<'a>(&'a str);
 
 impl<'a> IntoIterator for &Bytes<'a> {
@@ -21,8 +21,8 @@ impl<'a> IntoIterator for &Bytes<'a> {
     }
 }
 
-/// The names within `tolerance` edits of `wanted`, each once, the nearest first and equally near ones in the order of the
-/// alphabet.
+/// The names within `tolerance` edits of `wanted`, each once, the nearest first. Equally near names are in alphabetical
+/// order.
 ///
 /// ```
 /// let roles = ["ffn_norm", "ffn_gate", "attn_norm", "attn_q"];
@@ -31,7 +31,7 @@ impl<'a> IntoIterator for &Bytes<'a> {
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>, tolerance: usize) -> Vec<&'a str> {
     let mut near: Vec<(usize, &str)> = names
         .into_iter()
-        // So many edits at least, and far cheaper to find out.
+        // The difference in length is a lower bound of the edits, and far cheaper to compute.
         .filter(|name| name.len().abs_diff(wanted.len()) <= tolerance)
         .map(|name| (edit_distance(wanted, name), name))
         .filter(|(distance, _)| *distance <= tolerance)
@@ -52,7 +52,7 @@ mod tests {
             assert_eq!(edit_distance(a, b), distance, "{a} → {b}");
             assert_eq!(edit_distance(b, a), distance, "{b} → {a}");
         }
-        // In bytes: an ß has two.
+        // The distance is in bytes, and an ß has two.
         assert_eq!(edit_distance("größe", "grösse"), 2);
     }
 

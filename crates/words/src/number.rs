@@ -1,12 +1,11 @@
-//! Numbers as text, the same in every place that shows them: a stated number of significant digits, no SI prefixes, no
-//! locale.
+//! Numbers as text, formatted the same everywhere: a stated number of significant digits, no SI prefixes, no locale.
 //!
 //! The first part has the building blocks ([`number`], [`count`] …). The second has one function for each kind of number
 //! that assay shows, so that the terminal and the report print the same quantity with the same digits.
 
-/// Below this magnitude a number is printed in scientific notation.
+/// The magnitude below which a number is printed in scientific notation.
 const SCIENTIFIC_BELOW: f64 = 1e-3;
-/// From this magnitude on, too.
+/// The magnitude from which on a number is printed in scientific notation.
 const SCIENTIFIC_FROM: f64 = 1e7;
 
 /// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
@@ -31,8 +30,8 @@ pub fn number(x: f64, digits: usize) -> String {
         };
     }
     let digits = digits.max(1);
-    // Let the formatter round once, in scientific form, and read the exponent after rounding: 9.996 to
-    // three digits is 10.0, not 10.00.
+    // The formatter rounds once, in scientific form, and the exponent is read after rounding: 9.996 to three digits is
+    // 10.0, not 10.00.
     let scientific = format!("{x:.*e}", digits - 1);
     let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
     if x.abs() < SCIENTIFIC_BELOW || x.abs() >= SCIENTIFIC_FROM {
@@ -42,7 +41,7 @@ pub fn number(x: f64, digits: usize) -> String {
     format!("{x:.decimals$}")
 }
 
-/// As [`number`], with a `+` before positive values: for differences.
+/// A number as [`number`] prints it, with a `+` before positive values. It is for differences.
 ///
 /// ```
 /// assert_eq!(words::signed(0.25, 2), "+0.25");
@@ -52,7 +51,7 @@ pub fn signed(x: f64, digits: usize) -> String {
     if x > 0.0 { format!("+{text}") } else { text }
 }
 
-/// A whole number, grouped by thousands.
+/// A whole number with its digits grouped by thousands.
 ///
 /// ```
 /// assert_eq!(words::count(2990), "2,990");
@@ -69,7 +68,7 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// A part of a whole.
+/// A part of a whole, both as counts.
 ///
 /// ```
 /// assert_eq!(words::of(2990, 11520), "2,990 of 11,520");
@@ -88,7 +87,7 @@ pub fn plural(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) }
 }
 
-/// A number rounded to whole ones, for what is only about so much.
+/// A number rounded to a whole one, for approximate quantities.
 ///
 /// ```
 /// assert_eq!(words::whole(4.13), "4");
@@ -97,7 +96,7 @@ pub fn whole(x: f64) -> String {
     format!("{x:.0}")
 }
 
-/// The shortest digits that read back as the same double: for tables that programs read.
+/// The shortest digits that read back as the same double, for tables that programs read.
 ///
 /// ```
 /// assert_eq!(words::exact(0.1), "0.1");
@@ -120,7 +119,8 @@ pub fn decade(exponent: i32) -> String {
     }
 }
 
-/// A divergence in nats, without the unit: three significant digits. Exactly zero is `0`, since that is a finding.
+/// A divergence in nats, without the unit, with three significant digits. Exactly zero is `0`, because that is a
+/// finding.
 ///
 /// ```
 /// assert_eq!(words::divergence(2.7296e-5), "2.73e-5");
@@ -129,7 +129,7 @@ pub fn divergence(nats: f64) -> String {
     number(nats, 3)
 }
 
-/// A divergence with its unit.
+/// A divergence in nats, with its unit.
 ///
 /// ```
 /// assert_eq!(words::nats(0.006371), "0.00637 nats");
@@ -138,7 +138,7 @@ pub fn nats(value: f64) -> String {
     format!("{} nats", divergence(value))
 }
 
-/// A difference of two measured values, such as Δ ln PPL: three significant digits and a sign.
+/// A difference of two measured values, such as Δ ln PPL, with three significant digits and a sign.
 ///
 /// ```
 /// assert_eq!(words::difference(-0.000238), "-2.38e-4");
@@ -147,7 +147,7 @@ pub fn difference(x: f64) -> String {
     signed(x, 3)
 }
 
-/// A standard error: two significant digits.
+/// A standard error with two significant digits.
 ///
 /// ```
 /// assert_eq!(words::standard_error(1.337e-6), "1.3e-6");
@@ -156,7 +156,7 @@ pub fn standard_error(se: f64) -> String {
     number(se, 2)
 }
 
-/// The standard error behind a value, where there is one.
+/// The standard error after a value; empty where there is none.
 ///
 /// ```
 /// assert_eq!(words::plus_minus(Some(1.337e-6)), " ± 1.3e-6");
@@ -166,7 +166,7 @@ pub fn plus_minus(se: Option<f64>) -> String {
     se.map_or(String::new(), |se| format!(" ± {}", standard_error(se)))
 }
 
-/// How many times a thing is another: three significant digits.
+/// The ratio of two quantities, with three significant digits.
 ///
 /// ```
 /// assert_eq!(words::times(48.591), "48.6 ×");
@@ -175,9 +175,9 @@ pub fn times(ratio: f64) -> String {
     format!("{} ×", number(ratio, 3))
 }
 
-/// How many times a thing is another, for a sentence: one decimal below ten, whole ones from there on.
+/// The ratio of two quantities for a sentence, with one decimal below ten and none from there on.
 ///
-/// The sentences of verdicts are stored with it.
+/// Stored sentences of verdicts use this format.
 ///
 /// ```
 /// assert_eq!(words::about_times(1.19), "1.2 ×");
@@ -187,7 +187,7 @@ pub fn about_times(ratio: f64) -> String {
     if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
 }
 
-/// A perplexity, or its logarithm in nats a token: six significant digits.
+/// A perplexity, or its logarithm in nats a token, with six significant digits.
 ///
 /// ```
 /// assert_eq!(words::perplexity(37.882112), "37.8821");
@@ -196,7 +196,7 @@ pub fn perplexity(x: f64) -> String {
     number(x, 6)
 }
 
-/// The perplexity of a variant over that of its reference: seven significant digits, since it lies close to 1.
+/// The ratio of a variant's perplexity to its reference's, with seven significant digits because it is close to 1.
 ///
 /// ```
 /// assert_eq!(words::perplexity_ratio(0.99970961), "0.9997096");
@@ -205,7 +205,8 @@ pub fn perplexity_ratio(x: f64) -> String {
     number(x, 7)
 }
 
-/// An entropy in nats, without the unit: four significant digits, since a shift of it is read from two of them.
+/// An entropy in nats, without the unit. It has four significant digits, because readers compare two of them for a
+/// shift.
 ///
 /// ```
 /// assert_eq!(words::entropy(2.34567), "2.346");
@@ -214,7 +215,7 @@ pub fn entropy(nats: f64) -> String {
     number(nats, 4)
 }
 
-/// The chance of a result under a null hypothesis: three significant digits, so that a small one is not shown as zero.
+/// The p value of a result, with three significant digits, so that a small one is not shown as zero.
 ///
 /// ```
 /// assert_eq!(words::p_value(0.00012), "1.20e-4");
@@ -223,7 +224,7 @@ pub fn p_value(p: f64) -> String {
     number(p, 3)
 }
 
-/// How far values lie from others (largest difference, relative RMSE, 1 − cosine): three significant digits.
+/// A distance between values (largest difference, relative RMSE, 1 − cosine), with three significant digits.
 ///
 /// ```
 /// assert_eq!(words::deviation(0.002953), "0.00295");
@@ -232,7 +233,7 @@ pub fn deviation(x: f64) -> String {
     number(x, 3)
 }
 
-/// A ratio of energies in decibels, without the unit: two decimals.
+/// A ratio of energies in decibels, without the unit, with two decimals.
 ///
 /// ```
 /// assert_eq!(words::decibels(50.594), "50.59");
@@ -241,7 +242,7 @@ pub fn decibels(x: f64) -> String {
     format!("{x:.2}")
 }
 
-/// Bits that a weight takes or that a byte of text costs: four decimals, enough for every block format.
+/// The bits that a weight takes or a byte of text costs, with four decimals, which is enough for every block format.
 ///
 /// ```
 /// assert_eq!(words::bits(2.0625), "2.0625");
@@ -250,7 +251,7 @@ pub fn bits(x: f64) -> String {
     format!("{x:.4}")
 }
 
-/// Bits a value that the values of a tensor need, an estimate: three significant digits.
+/// An estimate of the bits a value that the values of a tensor need, with three significant digits.
 ///
 /// ```
 /// assert_eq!(words::effective_bits(4.5), "4.50");
@@ -259,7 +260,7 @@ pub fn effective_bits(x: f64) -> String {
     number(x, 3)
 }
 
-/// Bits of evidence for a finding. It runs to millions, so whole bits are enough.
+/// The bits of evidence for a finding. They run to millions, so whole bits are enough.
 ///
 /// ```
 /// assert_eq!(words::evidence_bits(10_239.7), "10,240");
@@ -269,8 +270,8 @@ pub fn evidence_bits(bits: f64) -> String {
     if (1.0..1e15).contains(&bits) { count(bits.round() as u64) } else { number(bits, 2) }
 }
 
-/// A share in percent, two decimals. Only an exact 1 is `100 %` and only an exact 0 is `0 %`; what comes close keeps clear
-/// of both.
+/// A share in percent with two decimals. Only exactly 1 is `100 %` and only exactly 0 is `0 %`; values close to these
+/// are shown as near but not equal.
 ///
 /// ```
 /// assert_eq!(words::share(0.9839), "98.39 %");
@@ -290,7 +291,7 @@ pub fn share(value: f64) -> String {
     }
 }
 
-/// A size in a binary unit.
+/// A size in bytes, in a binary unit.
 ///
 /// ```
 /// assert_eq!(words::bytes(1536), "1.5 KiB");

@@ -1,9 +1,9 @@
-//! Words for a POSIX shell.
+//! Quotes words for a POSIX shell.
 
-/// A word as a POSIX shell takes it: as it is where that is safe, otherwise in single quotes.
+/// A word as a POSIX shell takes it: unchanged where that is safe, otherwise in single quotes.
 ///
-/// The crate `shlex` quotes a comma and writes an apostrophe in double quotes. Commands in stored records would change with
-/// it, so this function stays.
+/// The crate `shlex` quotes a comma and writes an apostrophe in double quotes. With it, commands in stored records
+/// would change, so this function stays.
 ///
 /// ```
 /// assert_eq!(words::quoted("model.Q4_1.gguf"), "model.Q4_1.gguf");

@@ -1,4 +1,4 @@
-//! Sizes as people type them.
+//! Parses sizes as people type them.
 
 /// Reads `8G`, `800M`, `1.5GiB` or plain bytes; units are powers of 1024.
 ///
@@ -7,7 +7,7 @@
 /// ```
 ///
 /// # Errors
-/// When the text is not a number with one of the units K, M, G and T, or is less than a byte; the message says what was
+/// When the text is not a number with one of the units K, M, G and T, or is less than a byte. The message says what was
 /// found or wanted.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! Why an engine could not do what it was asked.
+//! The errors of an engine.
 
 use record::WeightUse;
 use words::{Advice, Hint};
@@ -9,12 +9,12 @@ pub enum EngineError {
     /// The model cannot be used for this, though the file is sound: it has no tokenizer, or only embeds text.
     #[error("{what}")]
     Unsupported {
-        /// What was found, naming the file.
+        /// What was found, with the name of the file.
         what: String,
-        /// What to do about it.
+        /// What the user can do about it.
         hint: Hint,
     },
-    /// The engine refused or failed.
+    /// The engine refused the request or failed.
     #[error("engine: {0}")]
     Failed(String),
     /// The model's graph has no weight of this name.
@@ -23,7 +23,7 @@ pub enum EngineError {
     /// No node uses the weight in this way.
     #[error("{name}: the model's graph does not use it as {}", match .used_as { WeightUse::Lookup => "a lookup table", WeightUse::Head => "the output head" })]
     NotUsedSo {
-        /// GGUF tensor name.
+        /// The GGUF name of the tensor.
         name: String,
         /// The use that was asked for.
         used_as: WeightUse,
@@ -33,7 +33,7 @@ pub enum EngineError {
     NoSuchNode {
         /// The name that was asked for.
         name: String,
-        /// Names of nodes of the same layer, or of the ends of the graph.
+        /// The names of nodes in the same layer, or at the ends of the graph.
         near: Vec<String>,
     },
 }

@@ -1,28 +1,29 @@
-//! What an engine needs of main memory.
+//! The main memory that an engine needs.
 
 use super::EngineError;
 use serde::{Deserialize, Serialize};
 
-/// What an engine needs of main memory, in bytes.
+/// The main memory that an engine needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineMemory {
-    /// The weights as stored.
+    /// The size of the weights as stored.
     pub model_bytes: u64,
-    /// One context: KV cache, compute buffers, logits.
+    /// The size of one context: KV cache, compute buffers and logits.
     pub context_bytes: u64,
-    /// The hidden states that one context records of one window.
+    /// The size of the hidden states that one context records for one window.
     pub prefix_bytes: u64,
 }
 
-/// The memory that an engine takes beside its weights. A context is what one sequence is computed in.
+/// The memory that an engine takes besides its weights. One sequence is computed in one context.
 pub trait Memory {
-    /// What the engine needs with the settings it was opened with. It may make its first context to find out.
+    /// What the engine needs with the settings with which it was opened. To find out, it may create its first context.
     ///
     /// # Errors
-    /// When not even one context can be made.
+    /// When not even one context can be created.
     fn memory(&mut self) -> Result<EngineMemory, EngineError>;
 
-    /// Frees all contexts but `n_kept`, with the hidden states recorded in them. A pass that needs more makes them anew.
+    /// Frees all contexts but `n_kept`, with the hidden states recorded in them. A pass that needs more creates them
+    /// anew.
     fn free_contexts(&mut self, n_kept: usize);
 }

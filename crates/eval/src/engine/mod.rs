@@ -1,5 +1,5 @@
-//! What evaluation needs from an engine. The traits live here, with their user, so that everything above them is tested
-//! without a C++ build; `llama` implements them.
+//! What evaluation needs from an engine. The traits are here with their user, so that everything above them can be
+//! tested without a C++ build; `llama` implements them.
 //!
 //! | module | trait | subject |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | `memory` | [`Memory`] | what the engine needs of main memory |
 //! | `error` | | why an engine could not do what it was asked |
 //!
-//! What is wanted of a pass is its argument and what it saw is its return value: an engine keeps nothing between two
-//! passes but swapped weights and recorded hidden states.
+//! The argument of a pass says what is wanted, and its return value is what the pass saw. Between two passes an engine
+//! keeps only swapped weights and recorded hidden states.
 
 mod error;
 mod memory;
@@ -29,7 +29,7 @@ pub use weights::{WeightInfo, Weights};
 
 /// A loaded model that runs over windows of tokens, with weights swapped in place.
 ///
-/// Whatever implements the five traits is an engine. All of their methods can be called on a `dyn Engine` without
+/// An engine is whatever implements the five traits. All of their methods can be called on a `dyn Engine` without
 /// importing them.
 pub trait Engine: Tokens + Weights + Passes + Graph + Memory {}
 

@@ -3,12 +3,12 @@
 use super::{EngineError, Hook, NonFiniteNode, WatchedActivation};
 use record::{LayerError, Token};
 
-/// Tokens that are computed alone in an empty context, and the first position whose prediction is wanted.
+/// Tokens that are computed alone in an empty context, and the first position whose logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence<'a> {
     /// The tokens from the start of the context, BOS included where the vocabulary asks for one; at most `n_ctx`.
     pub tokens: &'a [Token],
-    /// Position of the first row of logits; less than `tokens.len()`.
+    /// The position of the first row of logits; less than `tokens.len()`.
     pub first_output: usize,
 }
 
@@ -20,33 +20,35 @@ pub enum Prefix {
     Full,
     /// Every layer is computed, and the hidden states are recorded for each slot.
     Record,
-    /// The pass starts from the state recorded for the same slot where it enters this layer; the layers before are
-    /// skipped. Only right when the tokens, and the weights before that layer, are those of the recorded pass.
+    /// The pass starts at this layer, from the state that was recorded for the same slot, and skips the layers before
+    /// it. This is correct only when the tokens and the weights before that layer are those of the recorded pass.
     Reuse(usize),
 }
 
 /// What is asked of one pass. [`Ask::of`] asks for logits alone; the other fields are set on top of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// What is computed. A sequence's place in this list is its *slot*.
+    /// The sequences to compute. The index of a sequence in this list is its *slot*.
     pub sequences: &'a [Sequence<'a>],
-    /// What is done with the hidden states that enter each layer.
+    /// What to do with the hidden states that enter each layer.
     pub prefix: Prefix,
-    /// Nodes whose values are replaced as soon as they are computed; at one node in this order.
+    /// The nodes whose values are replaced as soon as they are computed. Several hooks on one node run in this order.
     pub hooks: &'a [Hook<'a>],
-    /// Names of weights: the outputs of the nodes that read them are hashed. A name that the graph lacks is left out.
+    /// The names of weights. The outputs of the nodes that read them are hashed. A name that the graph lacks is left
+    /// out.
     pub watch: &'a [String],
     /// Whether the hidden state that leaves each layer is compared with the one of the last [`Prefix::Record`] pass of the
     /// same slot.
     pub trace: bool,
     /// Whether every node is searched for a value that is not finite. A sequence ends where one is found, without logits.
     pub stop_at_non_finite: bool,
-    /// How many sequences are computed side by side at most; an engine never takes more than [`Passes::n_parallel`].
+    /// The largest number of sequences to compute side by side. An engine never takes more than [`Passes::n_parallel`].
     pub n_parallel: usize,
 }
 
 impl<'a> Ask<'a> {
-    /// A full pass that gives logits and looks at nothing else, with as many sequences side by side as the engine takes.
+    /// A full pass that gives logits and observes nothing else, with as many sequences side by side as the engine
+    /// takes.
     pub fn of(sequences: &'a [Sequence<'a>]) -> Self {
         Ask {
             sequences,
@@ -60,36 +62,36 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// What a pass saw of one sequence beside its logits.
+/// What a pass saw of one sequence besides its logits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// The hashes of [`Ask::watch`], in its order.
     pub watched: Vec<WatchedActivation>,
-    /// What [`Ask::trace`] found, layer by layer; empty where the graph names the outputs of its layers otherwise.
+    /// What [`Ask::trace`] found, layer by layer; empty where the graph gives the outputs of its layers other names.
     pub traced: Vec<LayerError>,
-    /// What [`Ask::stop_at_non_finite`] found.
+    /// What [`Ask::stop_at_non_finite`] found; `None` where all values are finite or were not searched.
     pub non_finite: Option<NonFiniteNode>,
 }
 
-/// What becomes of logits: `(slot, logits)`, the logits row-major `[tokens.len() - first_output][n_vocab]`. Row `i` predicts
-/// the token after position `first_output + i`. It is called once for each sequence that has logits, from several threads at
-/// once.
+/// The function that receives logits as `(slot, logits)`, where the logits are row-major `[tokens.len() -
+/// first_output][n_vocab]`. Row `i` predicts the token after position `first_output + i`. It is called once for each
+/// sequence that has logits, from several threads at once.
 pub type Score<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
 
 /// Passes of the model over tokens.
 pub trait Passes {
-    /// How many sequences the engine computes side by side at most.
+    /// The largest number of sequences that the engine computes side by side.
     fn n_parallel(&self) -> usize;
 
-    /// Computes sequences, each alone in an empty context, hands their logits to `score`, and returns what else it saw of
-    /// each, in the order of the slots. The bits do not depend on how many sequences are computed side by side.
+    /// Computes sequences, each alone in an empty context, and passes their logits to `score`. Returns what else it saw
+    /// of each, in the order of the slots. The bits do not depend on how many sequences are computed side by side.
     ///
     /// A full pass that is not traced may have any number of sequences. In the others each slot has a recorded state of
     /// its own, so there may be no more sequences than are computed side by side. Recorded states last until the next
     /// recording pass, or until a pass asks for more rows of logits than contexts have room for.
     ///
-    /// In the order of the graph; at one node: skipped with the prefix, replaced, compared or recorded, hashed, searched
-    /// for values that are not finite.
+    /// Nodes are processed in the order of the graph. At one node, the order is: skipped with the prefix, replaced,
+    /// compared or recorded, hashed, searched for values that are not finite.
     ///
     /// # Errors
     /// When a sequence is empty, too long or asks for no output, when there are too many of them, when a [`Prefix::Reuse`]
@@ -97,8 +99,8 @@ pub trait Passes {
     /// engine fails.
     fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError>;
 
-    /// Goes on from a prompt token by token, in a context of its own: `next` gets the logits of the last position and
-    /// gives the next token, or `None` to stop. The text also ends where `n_ctx` tokens are reached.
+    /// Continues a prompt token by token, in a context of its own. `next` gets the logits of the last position and
+    /// returns the next token, or `None` to stop. The text also ends where `n_ctx` tokens are reached.
     ///
     /// # Errors
     /// When the prompt is empty or longer than `n_ctx`, and when a hook or the engine fails.

@@ -1,5 +1,5 @@
-//! What is loaded, and what can be seen and changed inside a pass: graph nodes, hidden states, the place where numbers went
-//! bad.
+//! What is loaded, and what a pass can observe and change: graph nodes, hidden states, the place where values stop
+//! being finite.
 
 use super::EngineError;
 use record::EngineInfo;
@@ -8,24 +8,26 @@ use serde::{Deserialize, Serialize};
 /// A named node of the model's graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
-    /// The engine's name for it: `ffn_norm-7`; `cache_k_l7` and `cache_v_l7` for what is written to the KV cache.
+    /// The engine's name of the node, such as `ffn_norm-7`. What is written to the KV cache is `cache_k_l7` and
+    /// `cache_v_l7`.
     pub name: String,
-    /// ggml operation in upstream spelling (`MUL_MAT`).
+    /// The ggml operation in upstream spelling (`MUL_MAT`).
     pub op: String,
-    /// ggml type of its values.
+    /// The ggml type of the node's values.
     pub ty: String,
 }
 
-/// A function that replaces the values of one node in one pass, in place: `(slot, values, n_per_row)`. A row is one token's
-/// values; where a sequence has more tokens than the engine computes at once, the function sees it in several pieces.
+/// A function that replaces the values of one node in one pass, in place: `(slot, values, n_per_row)`. A row has the
+/// values of one token. Where a sequence has more tokens than the engine computes at once, the function sees it in
+/// several pieces.
 ///
 /// An error fails the pass.
 pub type Replace<'a> = dyn Fn(usize, &mut [f32], usize) -> Result<(), String> + Sync + 'a;
 
-/// A node, and the function that replaces its values.
+/// A node with the function that replaces its values.
 #[derive(Clone, Copy)]
 pub struct Hook<'a> {
-    /// A name from [`NodeInfo`].
+    /// The name of the node, as in [`NodeInfo`].
     pub node: &'a str,
     /// The function, called before any other node reads the values.
     pub replace: &'a Replace<'a>,
@@ -37,23 +39,23 @@ impl std::fmt::Debug for Hook<'_> {
     }
 }
 
-/// The output of the graph nodes that read one watched weight, as a hash.
+/// The hashed output of the graph nodes that read one watched weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchedActivation {
-    /// GGUF tensor name.
+    /// The GGUF name of the tensor.
     pub tensor: String,
-    /// blake3 over the outputs of all nodes that read the tensor, in graph order.
+    /// The blake3 hash over the outputs of all nodes that read the tensor, in graph order.
     pub blake3: String,
 }
 
 /// The first node of a pass whose values are not all finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFiniteNode {
-    /// The node's name.
+    /// The name of the node.
     pub node: String,
-    /// The token's place in the sequence.
+    /// The position of the token in the sequence.
     pub token: usize,
-    /// Weights that the node reads.
+    /// The names of the weights that the node reads.
     pub weights: Vec<String>,
 }
 
@@ -66,13 +68,13 @@ impl std::fmt::Display for NonFiniteNode {
 
 /// What is loaded, and the named nodes of its graph.
 pub trait Graph {
-    /// What the engine says about itself and the model.
+    /// What the engine reports about itself and the model.
     fn info(&self) -> &EngineInfo;
 
-    /// Named nodes of the graph, in graph order; a name that several nodes have stands for the last of them.
+    /// The named nodes of the graph, in graph order. A name that several nodes have stands for the last of them.
     fn nodes(&self) -> &[NodeInfo];
 
-    /// Whether the values of a node of that name can be changed.
+    /// Checks that the values of a node of that name can be changed.
     ///
     /// # Errors
     /// [`EngineError::NoSuchNode`] when the graph has none.

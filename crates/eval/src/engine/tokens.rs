@@ -1,4 +1,4 @@
-//! Text to token ids and back.
+//! Converts text to token ids and back.
 
 use super::EngineError;
 use crate::generate::ChatMessage;
@@ -6,22 +6,23 @@ use record::Token;
 
 /// The model's vocabulary, tokenizer and chat template.
 pub trait Tokens {
-    /// Token ids of `text` as llama-perplexity makes them: special tokens are added, and none is parsed from the text.
+    /// The token ids of `text` as llama-perplexity makes them: special tokens are added, but not parsed from the text.
     ///
     /// # Errors
     /// When the model has no tokenizer.
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError>;
 
-    /// The text that a token stands for; empty for a special token. It need not be whole characters.
+    /// The bytes of text that a token stands for; empty for a special token. They need not be whole characters.
     fn piece(&self, token: Token) -> Vec<u8>;
 
-    /// Length in bytes of the text that a token stands for; 0 for a special token.
+    /// The length in bytes of the text that a token stands for; 0 for a special token.
     fn piece_len(&self, token: Token) -> usize;
 
     /// Whether a token ends an answer.
     fn is_end(&self, token: Token) -> bool;
 
-    /// The tokens of a conversation, written by the model's own chat template up to where the assistant answers.
+    /// The tokens of a conversation, written by the model's own chat template up to the point where the assistant
+    /// answers.
     ///
     /// # Errors
     /// When the model has no chat template, or the template cannot write this conversation.

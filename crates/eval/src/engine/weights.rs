@@ -1,4 +1,4 @@
-//! The weights of the model's graph: read back, swapped in place, restored.
+//! The weights of the model's graph, which can be read back, swapped in place and restored.
 
 use super::EngineError;
 use record::WeightUse;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 /// A weight tensor as the engine's graph uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightInfo {
-    /// GGUF tensor name.
+    /// The GGUF name of the tensor.
     pub name: String,
-    /// ggml type, in upstream spelling (`q4_K`), of the bytes now in place.
+    /// The ggml type, in upstream spelling (`q4_K`), of the bytes now in place.
     pub ty: String,
-    /// Extents, `ne[0]` contiguous.
+    /// The extents; `ne[0]` is the contiguous dimension.
     pub ne: [u64; 4],
-    /// Number of graph nodes that read this tensor in a full pass; 0 means that the graph does not use it.
+    /// The number of graph nodes that read this tensor in a full pass; 0 means that the graph does not use it.
     pub consumers: usize,
-    /// How many of those nodes look rows up by token.
+    /// The number of these nodes that look up rows by token.
     pub lookups: usize,
 }
 
@@ -30,18 +30,19 @@ pub trait Weights {
     /// All weights of the model's graph, in graph order.
     fn weights(&self) -> &[WeightInfo];
 
-    /// The type and bytes that are read now, taken back from the engine: of the weight itself, or by the nodes that use it
-    /// as `used_as`.
+    /// The type and bytes that are in use now, read back from the engine. They are those of the weight itself, or those
+    /// that nodes read that use it as `used_as`.
     ///
     /// # Errors
-    /// When the graph has no such weight, or no node uses it so.
+    /// When the graph has no such weight, or no node uses it as `used_as`.
     fn read_weight(&self, name: &str, used_as: Option<WeightUse>) -> Result<(String, Vec<u8>), EngineError>;
 
-    /// Puts other bytes, of any ggml type, in a weight's place: for all nodes that read the weight itself, or for those
-    /// alone that use it as `used_as`.
+    /// Replaces a weight by other bytes of any ggml type. This affects all nodes that read the weight itself, or only
+    /// those that use it as `used_as`.
     ///
     /// # Errors
-    /// When the graph has no such weight, no node uses it so, the type is unknown, or the byte count does not fit `ne`.
+    /// When the graph has no such weight, no node uses it as `used_as`, the type is unknown, or the byte count does not
+    /// fit `ne`.
     fn swap_weight(
         &mut self,
         name: &str,
@@ -53,6 +54,6 @@ pub trait Weights {
     /// Undoes the last [`swap_weight`](Weights::swap_weight) of that weight with the same `used_as`.
     ///
     /// # Errors
-    /// When the graph has no such weight, no node uses it so, or nothing is swapped.
+    /// When the graph has no such weight, no node uses it as `used_as`, or it has not been swapped.
     fn restore_weight(&mut self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError>;
 }

@@ -9,10 +9,10 @@ use record::answer::CensusAnswer;
 use select::Selector;
 use std::path::PathBuf;
 
-/// Which tensors of which file are looked at, and for which schemes.
+/// The file and tensors to look at, and the schemes to predict.
 #[derive(Clone, Debug)]
 pub struct CensusRequest {
-    /// The file, in either byte order.
+    /// The model file, in either byte order.
     pub file: PathBuf,
     /// The selector of the tensors.
     pub target: Selector,
@@ -20,7 +20,7 @@ pub struct CensusRequest {
     pub against: Vec<Scheme>,
 }
 
-/// Looks at the values of a file. `progress` hears how many of how many tensors are done.
+/// Looks at the values of a file. `progress` hears how many tensors are done, and of how many.
 ///
 /// # Errors
 /// When the file or a file of a scheme cannot be read, the selector matches nothing, or a scheme fits none of the tensors.
@@ -42,7 +42,7 @@ pub fn census(
     })
 }
 
-/// The error of values that cannot be read; the file is named where the error does not do so itself.
+/// The error for values that cannot be read. It names the file where `error` does not.
 pub(super) fn unreadable(model: &Model, error: ValuesError) -> AskError {
     match error {
         ValuesError::Gguf(error) => AskError::Unreadable(error),

@@ -1,4 +1,4 @@
-//! What a model replies to prompts, and a variant beside it.
+//! The replies of a model and of a variant to prompts.
 
 use super::error::AskError;
 use super::variant::{Conditions, Variant, VariantRequest};
@@ -22,19 +22,19 @@ pub const PROMPTS: [&str; 4] = [
 pub struct ChatRequest {
     /// The model and its variant.
     pub variant: VariantRequest,
-    /// What it is measured under.
+    /// The conditions of the measurement.
     pub conditions: Conditions,
-    /// The prompts, each a conversation of its own.
+    /// The prompts; each begins a conversation of its own.
     pub prompts: Vec<String>,
-    /// A system message in front of each.
+    /// A system message before each prompt; `None` sends none.
     pub system: Option<String>,
-    /// The length at which a reply is cut, tokens.
+    /// The number of tokens at which a reply is cut.
     pub max_tokens: usize,
-    /// How tokens are chosen.
+    /// How the tokens of the replies are chosen.
     pub sampling: Sampling,
 }
 
-/// Has the model reply, and then the variant where there is one.
+/// Lets the model reply, and then the variant if there is one.
 ///
 /// # Errors
 /// When the model has no chat template or a conversation does not fit, a control fails, or the engine does.

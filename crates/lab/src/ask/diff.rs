@@ -1,4 +1,4 @@
-//! How far two files are apart, value by value.
+//! How far apart two files are, value by value.
 
 use super::AskError;
 use files::Model;
@@ -7,16 +7,16 @@ use numerics::BlockCodec;
 use record::answer::DiffAnswer;
 use std::path::PathBuf;
 
-/// Which files are compared.
+/// The two files to compare.
 #[derive(Clone, Debug)]
 pub struct DiffRequest {
-    /// The reference.
+    /// The reference file.
     pub a: PathBuf,
-    /// The file that is compared with it.
+    /// The file that is compared with the reference.
     pub b: PathBuf,
 }
 
-/// Compares two files. `progress` hears how many of how many bytes of the reference are done.
+/// Compares two files. `progress` hears how many bytes of the reference are done, and of how many.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -28,7 +28,7 @@ pub fn diff(
     let (a, b) = (Model::open_to_look(&request.a)?, Model::open_to_look(&request.b)?);
     files::diff::diff(&a, &b, codec, progress).map_err(|error| match error {
         ValuesError::Gguf(error) => AskError::Unreadable(error),
-        // Which of the two it is, the error does not say; the tensor it names is in both.
+        // The error does not say which file it is about; the tensor that it names is in both.
         source => AskError::Values { model: format!("{} or {}", a.shown(), b.shown()), source: Box::new(source) },
     })
 }

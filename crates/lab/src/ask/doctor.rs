@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use words::bytes;
 
-/// What a front knows of the environment.
+/// What a front knows about the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorRequest {
-    /// The engine, its revision and the CPU features its kernels were built for.
+    /// The engine, its revision and the CPU features that its kernels were built for.
     pub engine_build: String,
-    /// The main memory that may be used, bytes; `None` where the system does not say.
+    /// The main memory that may be used, in bytes; `None` where the system does not say.
     pub available_memory_bytes: Option<u64>,
-    /// The Python that is asked for the package that some tests compare with.
+    /// The Python interpreter in which some tests look for their reference package; `None` where there is none.
     pub python: Option<PathBuf>,
 }
 
@@ -42,8 +42,8 @@ fn build() -> DoctorCheck {
     check("build", true, format!("assay {version} for {arch} {os}"), hint)
 }
 
-/// Checks the CPU features that the engine's kernels are built for. Without one, the process would end at its first such
-/// instruction.
+/// Checks the CPU features that the engine's kernels are built for. If one is missing, the process would end at its
+/// first such instruction.
 fn cpu() -> DoctorCheck {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     #[cfg(target_arch = "x86_64")]
@@ -63,7 +63,7 @@ fn cpu() -> DoctorCheck {
     check("cpu", ok, format!("{threads} threads, {features}"), hint)
 }
 
-/// Checks that the engine's table of types is the container's.
+/// Checks that the engine and the container have the same table of types.
 fn engine(build: &str, codec: &dyn BlockCodec) -> DoctorCheck {
     let differs = gguf::GgmlType::ALL.iter().find(|ty| {
         codec
@@ -79,7 +79,7 @@ fn engine(build: &str, codec: &dyn BlockCodec) -> DoctorCheck {
     }
 }
 
-/// Checks a few values whose rounding anybody can check by hand.
+/// Checks a few values whose rounding can be checked by hand.
 fn known_answers(codec: &dyn BlockCodec) -> DoctorCheck {
     // BF16 has steps of 1/128 above 1: 1/256 and 3/256 lie halfway between neighbours, and the even one wins.
     const PART: f32 = 1.0 / 256.0;
@@ -126,7 +126,7 @@ const Q8_0_WANTED: [f32; 32] = {
 
 const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and report it";
 
-/// The memory that a small model in F32 takes with its logits and the engine itself.
+/// The memory that a small model in F32 needs, with its logits and the engine itself.
 const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
 
 fn memory(available: Option<u64>) -> DoctorCheck {
@@ -138,7 +138,7 @@ fn memory(available: Option<u64>) -> DoctorCheck {
     check("memory", true, format!("{} available", bytes(available)), hint)
 }
 
-/// The disk space that a run must find; its folder takes a few megabytes.
+/// The free disk space that a run needs; its folder takes a few megabytes.
 const ENOUGH_DISK_BYTES: u64 = 256 << 20;
 
 fn disk() -> DoctorCheck {

@@ -1,4 +1,4 @@
-//! Why a question is not answered, and whose fault that is.
+//! The errors of questions, and whose fault each is.
 
 use crate::judge::evidence::EvidenceError;
 use crate::sweep::SweepError;
@@ -14,18 +14,18 @@ use stats::StatsError;
 use words::{Advice, Hint};
 use worker::SessionError;
 
-/// Whose fault it is that a question is not answered.
+/// Who is at fault when a question is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskErrorKind {
-    /// What was asked for cannot be measured.
+    /// The user asked for something that cannot be measured.
     Input,
     /// A control failed, and results are withheld.
     Withheld,
-    /// The engine failed, or what it said makes no sense.
+    /// The engine failed, or its answer makes no sense.
     Engine,
 }
 
-/// What makes sense of a variant only.
+/// What the user asked for that needs a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeedsVariant {
     /// A choice of layers.
@@ -49,7 +49,7 @@ impl std::fmt::Display for NeedsVariant {
     }
 }
 
-/// Why a question is not answered. Fields called `model` and `file` are names or paths as they may be shown.
+/// Why a question is not answered. The fields `model` and `file` are names or paths as they may be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The model file is not sound, or no engine can score it.
@@ -61,29 +61,29 @@ pub enum AskError {
     /// The values of a tensor cannot be restored.
     #[error("{model}: {source}")]
     Values {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Which tensor, and why.
+        /// The tensor and the reason.
         source: Box<ValuesError>,
     },
     /// A scheme fits none of the tensors that were chosen.
     #[error("{model}: {scheme} fits none of the tensors: {why}")]
     FitsNone {
-        /// The model.
+        /// The name of the model.
         model: String,
         /// The scheme in canonical form.
         scheme: String,
-        /// Why it does not fit the first of them.
+        /// Why the scheme does not fit the first of the tensors.
         why: String,
-        /// What can be done about that.
+        /// What the user can do about it; `None` where nothing helps.
         hint: Option<Hint>,
     },
     /// A file cannot be rewritten as asked.
     #[error("{model}: {source}")]
     Rewrite {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Why.
+        /// The reason why the file cannot be rewritten.
         source: Box<RewriteError>,
     },
     /// The output cannot be written; the error names it.
@@ -92,15 +92,15 @@ pub enum AskError {
     /// There is no run folder at a path.
     #[error("{dir}: {found}, wanted a run folder")]
     NotARunFolder {
-        /// The path.
+        /// The path that was given.
         dir: String,
-        /// What is there.
+        /// What was found at the path.
         found: String,
     },
-    /// A run has not come to its end.
+    /// A run has not ended.
     #[error("{dir}: the run has not come to its end, so there is nothing to report")]
     Unfinished {
-        /// The run folder.
+        /// The path of the run folder.
         dir: String,
     },
     /// A run folder cannot be read.
@@ -109,47 +109,47 @@ pub enum AskError {
     /// A file that a scheme names cannot be used.
     #[error(transparent)]
     SchemeFile(#[from] SchemeFileError),
-    /// A selector matches nothing in the model, or two applications meet.
+    /// A selector matches nothing in the model, or two applications overlap.
     #[error("{model}: {source}")]
     Selection {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// What is wrong.
+        /// What is wrong with the selection.
         source: Box<ApplyError>,
     },
-    /// A tensor cannot be quantized in its scheme.
+    /// A scheme cannot quantize a tensor.
     #[error("{model}: {source}")]
     Unfit {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Which tensor, and why.
+        /// The tensor and the reason.
         source: Box<FakeQuantError>,
-        /// The scheme that fits the tensor's rows, where their length is the reason.
+        /// The scheme that fits the tensor's rows; `None` unless their length is the reason.
         fallback: Option<String>,
     },
-    /// Something was asked for that makes sense of a variant only, and no scheme is applied.
+    /// The user asked for something that needs a variant, but no scheme is applied.
     #[error("{0} needs a scheme to apply, and none is given")]
     NothingApplied(NeedsVariant),
-    /// A sweep has no layer to go through.
+    /// A sweep finds no tensor that is in a layer.
     #[error("{model}: none of the tensors is in a layer")]
     NoLayer {
-        /// The model.
+        /// The name of the model.
         model: String,
     },
     /// A file of tasks cannot be read.
     #[error("{file}: {source}")]
     Tasks {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         source: ChoiceError,
     },
     /// The graph names no layers, so a trace finds nothing.
     #[error("{model}: the graph of {arch} names no layers, so there is nothing to trace")]
     NothingToTrace {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Its architecture.
+        /// The architecture of the model.
         arch: String,
     },
     /// The residual stream differs from the reference's before the first layer that the variant touches.
@@ -158,50 +158,50 @@ pub enum AskError {
         words::deviation(*.rel_rmse)
     )]
     TouchedEarly {
-        /// The model.
+        /// The name of the model.
         model: String,
         /// The first layer after which it differs.
         layer: usize,
-        /// By how much.
+        /// The relative error after that layer.
         rel_rmse: f64,
     },
     /// The variant cannot be measured.
     #[error("{model}: the variant cannot be measured: {why}")]
     Variant {
-        /// The model.
+        /// The name of the model.
         model: String,
         /// The reason in one line.
         why: String,
-        /// What can be done about that.
+        /// What the user can do about it; `None` where nothing helps.
         hint: Option<Hint>,
     },
-    /// The scores give no numbers.
+    /// No numbers can be computed from the scores.
     #[error("{model}: {source}")]
     Scores {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// What is wrong with them.
+        /// What is wrong with the scores.
         source: EvidenceError,
     },
-    /// Scores of another number of tasks came back than were asked for.
+    /// The worker scored another number of tasks than was asked for.
     #[error("{model}: scores of {found} tasks came back, {wanted} were asked for")]
     MissingTasks {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Came back.
+        /// The number of tasks that came back.
         found: usize,
-        /// Asked for.
+        /// The number of tasks that were asked for.
         wanted: usize,
     },
     /// The race cannot be decided.
     #[error("{model}: {source}")]
     Race {
-        /// The model.
+        /// The name of the model.
         model: String,
-        /// Why.
+        /// The reason why the race cannot be decided.
         source: StatsError,
     },
-    /// The session with the worker ended without an answer, or found the weights changed.
+    /// The session with the worker ended without an answer, or the weights were changed.
     #[error(transparent)]
     Session(#[from] SessionError),
 }
@@ -223,7 +223,7 @@ impl Advice for AskError {
             AskError::Tasks { source, .. } => source.hint(),
             AskError::TouchedEarly { .. } | AskError::MissingTasks { .. } => Some(Hint::Bug),
             AskError::Session(error) => error.hint(),
-            // The error itself says what was missing, and each front knows how to ask for it.
+            // The error itself says what is missing, and each front knows how to ask for it.
             AskError::NotARunFolder { .. }
             | AskError::Unfinished { .. }
             | AskError::NothingApplied(_)
@@ -235,7 +235,7 @@ impl Advice for AskError {
 }
 
 impl AskError {
-    /// Whose fault it is.
+    /// The party that is at fault.
     pub fn kind(&self) -> AskErrorKind {
         match self {
             AskError::Open(_)
@@ -270,7 +270,7 @@ impl AskError {
     pub(crate) fn of_sweep(model: &str, error: SweepError) -> AskError {
         let model = model.to_owned();
         match error {
-            // Says which model.
+            // The error itself says which model it is about.
             SweepError::Session(error) => AskError::Session(error),
             SweepError::Evidence { source, .. } => AskError::Scores { model, source },
             SweepError::Race(source) => AskError::Race { model, source },

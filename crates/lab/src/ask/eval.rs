@@ -1,4 +1,4 @@
-//! What perplexity a model has, and how far a variant is from it.
+//! The perplexity of a model, and how far a variant is from it.
 
 use super::error::{AskError, NeedsVariant};
 use super::residual;
@@ -21,19 +21,19 @@ use worker::{ChunkWork, Event, Job, LinkFactory, Session};
 pub struct EvalRequest {
     /// The model and its variant.
     pub variant: VariantRequest,
-    /// What it is measured under.
+    /// The conditions of the measurement.
     pub conditions: Conditions,
     /// The text to measure on.
     pub corpus: Corpus,
-    /// The number of windows to measure, at most.
+    /// The largest number of windows to measure.
     pub windows: usize,
-    /// Whether the residual stream is compared after each layer. Every pass is a full one then.
+    /// Whether the residual stream is compared after each layer, which disables prefix reuse.
     pub trace: bool,
-    /// Whether what attention heads look at is compared. Flash attention is off for reference and variant then.
+    /// Whether the attention of each head is compared, which disables flash attention for reference and variant.
     pub attention: bool,
 }
 
-/// Measures perplexity, and beside a variant its distance from the reference.
+/// Measures perplexity and, if there is a variant, its distance from the reference.
 ///
 /// # Errors
 /// When the request cannot be measured, a control fails, or the engine does.
@@ -92,7 +92,7 @@ pub fn eval(
     Ok(EvalAnswer { residual, attention, ..answer })
 }
 
-/// Raw scores.
+/// The raw scores of the windows.
 #[derive(Default)]
 struct Scores {
     reference: References,
@@ -136,7 +136,7 @@ fn scores(
     Ok(scores)
 }
 
-/// Means over query positions, windows in order.
+/// The means over query positions, with windows in order.
 fn attention(
     session: &mut Session,
     variant: &Variant,
@@ -179,7 +179,7 @@ fn attention(
 /// The residual stream after each layer.
 ///
 /// # Errors
-/// When the graph names no layers, and when the stream differs before anything was touched.
+/// When the graph names no layers, or the stream differs before the first layer that was touched.
 fn traced(variant: &Variant, arch: &str, samples: &CellSamples) -> Result<Vec<LayerResidual>, AskError> {
     let windows: Vec<&[LayerError]> = samples.by_chunk.values().map(|sample| sample.residual.as_slice()).collect();
     let layers = residual::by_layer(&windows);
@@ -194,7 +194,7 @@ fn traced(variant: &Variant, arch: &str, samples: &CellSamples) -> Result<Vec<La
     }
 }
 
-/// Everything but the residual stream and attention.
+/// The answer without the residual stream and attention.
 fn answer(
     variant: &Variant,
     scores: &Scores,
@@ -225,8 +225,8 @@ fn answer(
     })
 }
 
-/// The bits that a byte of text takes: Σ nll / ln 2 / bytes, where `nll` is the sum in nats and `scored_bytes` counts the
-/// UTF-8 bytes that the scored tokens stand for. `None` without a byte.
+/// The number of bits that a byte of text takes: Σ nll / ln 2 / bytes. `nll` is the sum in nats, and `scored_bytes`
+/// counts the UTF-8 bytes of the scored tokens. `None` without a byte.
 fn bits_per_byte(nll: f64, scored_bytes: u64) -> Option<f64> {
     (scored_bytes > 0).then(|| nll / std::f64::consts::LN_2 / scored_bytes as f64)
 }

@@ -1,5 +1,5 @@
-//! What files contain, what selectors match in a model, and what schemes are made of: questions about names and tables,
-//! which need no values.
+//! The contents of files, the matches of selectors in a model, and the parts of schemes. These questions are about
+//! names and tables, and need no values.
 
 use super::AskError;
 use files::Model;
@@ -13,7 +13,7 @@ use select::{ActivationRole, TargetRole, is_tied, n_layer};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Everything in a file but the values of its tensors.
+/// Everything in a file except the values of its tensors.
 ///
 /// # Errors
 /// When the file is not sound.
@@ -21,7 +21,7 @@ pub fn inspect(file: &Path) -> Result<InspectAnswer, AskError> {
     Ok(files::inspect::inspect(&Model::open_to_look(file)?))
 }
 
-/// What each role of the selector grammar matches in a model, which has to be one that could be quantized.
+/// What each role of the selector grammar matches in a model that could be quantized.
 ///
 /// # Errors
 /// When the file is not sound, or is big-endian.

@@ -1,4 +1,4 @@
-//! One function a question: from a typed request to an answer of [`record::answer`].
+//! One function for each question: from a typed request to an answer of [`record::answer`].
 //!
 //! ```text
 //! front: words, options ─▶ request ─▶ ask ─▶ session with a worker
@@ -6,21 +6,21 @@
 //!        text, JSON, exit ◀─ answer, or AskError with its kind
 //! ```
 //!
-//! | module | asks |
+//! | module | question |
 //! |---|---|
-//! | [`eval`](mod@eval) | what perplexity a model has, and how far a variant is from it |
-//! | [`task`](mod@task) | how many multiple-choice tasks it gets right |
-//! | [`chat`](mod@chat) | what it replies to prompts |
-//! | [`sweep`](mod@sweep) | which layers suffer most from a scheme |
-//! | [`census`](mod@census) | what precision the values of a file really have, and what schemes would change |
-//! | [`quantize`](mod@quantize) | for a new file with some tensors quantized |
-//! | [`diff`](mod@diff) | how far two files are apart |
-//! | [`inspect`](mod@inspect) | what a file contains, what selectors match in it, what schemes there are |
-//! | [`run`](mod@run) | what a run came to, and how far it has come |
-//! | [`doctor`](mod@doctor) | whether this machine and this build can do all that |
-//! | [`variant`], [`error`], `residual` | what these share: the variant, what can go wrong, the control of a trace |
+//! | [`eval`](mod@eval) | what perplexity does a model have, and how far is a variant from it? |
+//! | [`task`](mod@task) | how many multiple-choice tasks does it get right? |
+//! | [`chat`](mod@chat) | what does it reply to prompts? |
+//! | [`sweep`](mod@sweep) | which layers suffer most from a scheme? |
+//! | [`census`](mod@census) | what precision do the values of a file really have, and what would schemes change? |
+//! | [`quantize`](mod@quantize) | write a new file with some tensors quantized |
+//! | [`diff`](mod@diff) | how far apart are two files? |
+//! | [`inspect`](mod@inspect) | what does a file contain, what do selectors match in it, and what schemes exist? |
+//! | [`run`](mod@run) | what is the result of a run, and how far has it come? |
+//! | [`doctor`](mod@doctor) | can this machine and this build do all that? |
+//! | [`variant`], [`error`], `residual` | shared by these: the variant, the errors, the control of a trace |
 //!
-//! Nothing here knows a command line: a front words the requests, the progress and the advice.
+//! This module does not know any command line: a front words the requests, the progress and the advice.
 
 pub mod census;
 pub mod chat;
@@ -52,23 +52,23 @@ pub use self::variant::{Conditions, VariantRequest};
 use record::MemoryPlan;
 use worker::WorkerDied;
 
-/// What is heard while a question is answered.
+/// An event while a question is answered.
 #[derive(Debug)]
 pub enum AskEvent<'a> {
-    /// The request is checked against the model's file, and measuring begins.
+    /// The request was checked against the model's file, and measuring begins.
     Begun {
         /// The file name of the model.
         model: &'a str,
-        /// What is measured one by one, at most: windows, tasks, conversations, layers.
+        /// The largest number of parts to measure: windows, tasks, conversations or layers.
         parts: usize,
     },
-    /// A variant edits the whole of a matrix that is lookup table and output head in one.
+    /// A variant edits the whole of a matrix that is both lookup table and output head.
     BothUses,
     /// The text has fewer windows than were asked for; all of it is used.
     FewerWindows {
-        /// Asked for.
+        /// The number of windows that were asked for.
         wanted: usize,
-        /// In the text.
+        /// The number of windows in the text, which are all used.
         used: usize,
     },
     /// Tasks are taken from a file.
@@ -80,22 +80,22 @@ pub enum AskEvent<'a> {
         /// The number of tasks in the file.
         n_in_file: usize,
     },
-    /// What the measurement takes of main memory.
+    /// The main memory that the measurement needs.
     Memory(&'a MemoryPlan),
-    /// Something that changes no number but should be known, in one line.
+    /// Something that changes no number but that the user should know, in one line.
     Note(&'a str),
-    /// Scores are measured; what attention heads look at is compared next.
+    /// The scores are measured, and attention is compared next.
     ComparingAttention,
-    /// A worker is gone, and another one goes on with what is left.
+    /// A worker died, and another one continues with what is left.
     WorkerDied(&'a WorkerDied),
-    /// Units of about equal size.
+    /// The progress in units of about equal size.
     Progress {
-        /// Units that are done.
+        /// The number of units that are done.
         done: usize,
-        /// All units, as far as is known yet.
+        /// The number of all units, as far as it is known.
         total: usize,
     },
 }
 
-/// Hears what happens while a question is answered.
+/// The listener for events while a question is answered.
 pub type Hear<'a> = dyn FnMut(AskEvent<'_>) + 'a;

@@ -1,4 +1,4 @@
-//! A new file with some tensors quantized.
+//! Writes a new file with some tensors quantized.
 
 use super::AskError;
 use files::pieces::ValuesError;
@@ -9,37 +9,37 @@ use record::answer::{QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, WrittenFi
 use select::{Apply, LayerSet};
 use std::path::{Path, PathBuf};
 
-/// What is written, and where.
+/// The file to write and how to quantize it.
 #[derive(Clone, Debug)]
 pub struct QuantizeRequest {
-    /// The file to read; of a split model, any shard.
+    /// The file to read, or any shard of a split model.
     pub input: PathBuf,
     /// The file to write.
     pub output: PathBuf,
-    /// Which tensors are quantized in what.
+    /// The schemes and the tensors that each quantizes.
     pub applies: Vec<Apply>,
-    /// Narrows every application to these layers.
+    /// The layers to which every application is narrowed; `None` applies to all.
     pub layers: Option<LayerSet>,
     /// The type that stores the values.
     pub carrier: FileCarrier,
     /// Whether a tensor whose rows are not whole blocks of a type takes the type that llama-quantize falls back to.
     pub allow_fallback: bool,
-    /// The largest file to write, bytes; `None` writes one file.
+    /// The largest size of an output file in bytes; `None` writes one file.
     pub split_max_bytes: Option<u64>,
-    /// Whether an output that exists is replaced.
+    /// Whether to replace an output that exists.
     pub replace: bool,
 }
 
-/// What is heard while a file is written.
+/// An event while a file is written.
 #[derive(Debug)]
 pub enum QuantizeEvent<'a> {
-    /// A scheme has to see much of a tensor at once, which takes memory; of several such tensors, this is the largest.
+    /// A scheme needs much of a tensor in memory at once. If several tensors do, this is the largest.
     HeldWhole(&'a HeldWhole),
-    /// Bytes of the input that are done.
+    /// The progress through the input.
     Progress {
-        /// Bytes that are done.
+        /// The number of bytes that are done.
         done: u64,
-        /// All bytes.
+        /// The number of all bytes.
         total: u64,
     },
 }
@@ -47,8 +47,8 @@ pub enum QuantizeEvent<'a> {
 /// Writes the file.
 ///
 /// # Errors
-/// When a file cannot be read or written, a selector matches nothing, a scheme or a type does not fit a tensor, or the output
-/// exists. Nothing is left behind then.
+/// When a file cannot be read or written, a selector matches nothing, a scheme or a type does not fit a tensor, or the
+/// output exists. No file is left behind then.
 pub fn quantize(
     request: &QuantizeRequest,
     codec: &dyn BlockCodec,
@@ -95,7 +95,7 @@ pub fn quantize(
     })
 }
 
-/// The error with the input's name in front, where it does not name a file itself.
+/// The error with the input's name in front, unless it names a file itself.
 fn failed(model: &Model, error: RewriteError) -> AskError {
     match error {
         RewriteError::Output(error) => AskError::Output(Box::new(error)),

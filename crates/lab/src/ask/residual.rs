@@ -1,4 +1,4 @@
-//! The residual stream of a variant beside the reference's, layer by layer, and the control that comes with it.
+//! Compares the residual stream of a variant with the reference's, layer by layer, and makes the control for it.
 
 use record::LayerError;
 use record::answer::LayerResidual;
@@ -17,8 +17,8 @@ pub(super) fn by_layer(windows: &[&[LayerError]]) -> Vec<LayerResidual> {
     (0..n_layer).map(of_layer).collect()
 }
 
-/// The control: before the first layer that a variant touches, the stream is the reference's bit for bit. Gives the first
-/// layer after which it is not.
+/// The control of a trace: before the first layer that a variant touches, the stream equals the reference's bit for
+/// bit. Returns the first layer after which it does not.
 pub(super) fn touched_early(layers: &[LayerResidual], first_touched: usize) -> Option<&LayerResidual> {
     layers.iter().find(|layer| layer.layer < first_touched && layer.rel_rmse != 0.0)
 }
@@ -46,7 +46,7 @@ mod tests {
         let layers = by_layer(&[&[error(0.0), error(1.0), error(1.0)]]);
         assert_eq!(touched_early(&layers, 1), None);
         assert_eq!(touched_early(&layers, 2).map(|layer| layer.layer), Some(1));
-        // The head is behind every layer.
+        // The head comes after every layer.
         assert_eq!(touched_early(&layers, usize::MAX).map(|layer| layer.layer), Some(1));
     }
 }

@@ -1,4 +1,4 @@
-//! What a run came to, and how far it has come: read from its record and its folder.
+//! The result and the progress of a run, read from its record and its folder.
 
 use super::AskError;
 use record::answer::{
@@ -31,7 +31,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
     }
 }
 
-/// The variants in the order of the method; controls are told apart.
+/// The variants in the order of the method, without the controls.
 fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VariantVerdict> {
     let withheld = model.controls.iter().any(|control| !control.ok);
     model.cells.iter().filter(|judged| judged.cell.role == Role::Variant).map(move |judged| VariantVerdict {
@@ -58,7 +58,7 @@ fn effects(measured: &Measured, judged: &JudgedCell) -> Effects {
     }
 }
 
-/// How far the run in a folder has come.
+/// The progress of the run in a folder.
 ///
 /// # Errors
 /// When there is no run, or its folder cannot be read.
@@ -84,10 +84,10 @@ pub fn status(dir: &Path) -> Result<StatusAnswer, AskError> {
     })
 }
 
-/// The record of a run that has come to its end.
+/// The record of a run that has ended.
 ///
 /// # Errors
-/// When there is no run, it has not come to its end, or its record cannot be read.
+/// When there is no run, it has not ended, or its record cannot be read.
 pub fn finished_run(dir: &Path) -> Result<RunRecord, AskError> {
     lock_of(dir)?;
     if !store::is_finished(dir) {

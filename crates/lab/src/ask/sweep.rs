@@ -1,4 +1,4 @@
-//! Which layers suffer most from a scheme: each is quantized alone, and they are ranked by KL divergence.
+//! Quantizes each layer alone and ranks layers by KL divergence.
 
 use super::error::{AskError, NeedsVariant};
 use super::variant::{Conditions, Variant, VariantRequest};
@@ -16,17 +16,17 @@ use worker::{LinkFactory, Session};
 /// A question about layers.
 #[derive(Clone, Debug)]
 pub struct SweepRequest {
-    /// The model, and what each of its layers is quantized in.
+    /// The model, and the schemes that quantize each of its layers.
     pub variant: VariantRequest,
-    /// What it is measured under.
+    /// The conditions of the measurement.
     pub conditions: Conditions,
     /// The text to measure on.
     pub corpus: Corpus,
-    /// The number of windows to measure, at most.
+    /// The largest number of windows to measure.
     pub windows: usize,
-    /// The seed of the order of windows. Without a race no result depends on it.
+    /// The seed that shuffles the order of windows. Without a race, results do not depend on it.
     pub seed: u64,
-    /// What a race looks for; without one every layer is measured on every window.
+    /// The terms of a race; `None` measures every layer on every window.
     pub race: Option<RaceRequest>,
 }
 
@@ -37,9 +37,9 @@ pub struct RaceRequest {
     pub top: usize,
     /// A layer is good enough when its KL divergence is at least 1 − ε of the last of the worst.
     pub epsilon: f64,
-    /// The chance of any wrong decision in the whole race.
+    /// The probability of one or more wrong decisions in the whole race.
     pub alpha: f64,
-    /// Layers below this mean KL divergence have no effect worth ranking, nats.
+    /// The mean KL divergence in nats below which a layer has no effect worth ranking; `None` ranks all layers.
     pub null_nats: Option<f64>,
 }
 
@@ -116,7 +116,7 @@ pub fn sweep(
     Ok(answer(&cells, &swept, race, settings))
 }
 
-/// One cell a layer, ascending, and their common reference. What lies outside the layers is left alone.
+/// One cell for each layer, ascending, and their common reference. Tensors outside the layers stay as they are.
 fn layers(variant: &Variant) -> Result<(Base, Vec<Cell>), AskError> {
     let mut by_layer: BTreeMap<u32, Vec<Edit>> = BTreeMap::new();
     for edit in &variant.edits {

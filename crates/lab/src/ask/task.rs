@@ -1,4 +1,4 @@
-//! How many multiple-choice tasks a model gets right, and beside a variant how many change sides.
+//! How many multiple-choice tasks a model gets right, and how many of them change with a variant.
 
 use super::error::AskError;
 use super::variant::{Conditions, Variant, VariantRequest};
@@ -26,14 +26,14 @@ impl TaskKind {
     /// Every kind that is known.
     pub const ALL: [TaskKind; 1] = [TaskKind::Hellaswag];
 
-    /// The name that is typed and printed.
+    /// The name as typed and printed.
     pub fn name(self) -> &'static str {
         match self {
             TaskKind::Hellaswag => "hellaswag",
         }
     }
 
-    /// The version of reading and scoring: raised when the same file would give other scores.
+    /// The version of reading and scoring. It grows when the same file would give other scores.
     fn version(self) -> u32 {
         match self {
             TaskKind::Hellaswag => 1,
@@ -53,11 +53,11 @@ impl TaskKind {
     }
 }
 
-/// A name that is not one of a kind of task.
+/// The error for a name that is not a kind of task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} is not a known task, wanted one of: {}", TaskKind::ALL.map(TaskKind::name).join(", "))]
 pub struct UnknownTask {
-    /// The name as it was given.
+    /// The name that was given.
     pub name: String,
 }
 
@@ -73,9 +73,9 @@ impl FromStr for TaskKind {
 /// A file of tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskFile {
-    /// How it is read.
+    /// The kind of the file's tasks.
     pub kind: TaskKind,
-    /// Its name and its text.
+    /// The file's name and text.
     pub source: Corpus,
 }
 
@@ -84,11 +84,11 @@ pub struct TaskFile {
 pub struct TaskRequest {
     /// The model and its variant.
     pub variant: VariantRequest,
-    /// What it is measured under.
+    /// The conditions of the measurement.
     pub conditions: Conditions,
-    /// The files of tasks.
+    /// The files of tasks to score.
     pub files: Vec<TaskFile>,
-    /// The number of tasks to take from each file, at most.
+    /// The largest number of tasks to take from each file.
     pub limit: usize,
 }
 
@@ -108,10 +108,10 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Scores tasks with the model, and with the variant where there is one.
+/// Scores tasks with the model, and with the variant if there is one.
 ///
 /// # Errors
-/// When a file does not hold whole tasks, the request cannot be measured, a control fails, or the engine does.
+/// When a file ends within a task, the request cannot be measured, a control fails, or the engine does.
 pub fn task(
     request: &TaskRequest,
     workers: &dyn LinkFactory,
@@ -157,7 +157,7 @@ pub fn task(
     })
 }
 
-/// Likelihoods by task.
+/// The log-likelihoods of the endings, by task.
 struct Scored {
     reference: Vec<ChoiceSample>,
     variant: Option<Vec<ChoiceSample>>,
@@ -240,11 +240,11 @@ fn scores(taken: &Taken<'_>, scored: &Scored) -> TaskScores {
     }
 }
 
-/// Which tasks are right.
+/// Whether each task is right.
 struct Right {
-    /// By likelihood per token of the ending.
+    /// The tasks by likelihood per token of the ending.
     per_token: Vec<bool>,
-    /// By likelihood of the whole ending.
+    /// The tasks by likelihood of the whole ending.
     whole: Vec<bool>,
 }
 
@@ -263,7 +263,8 @@ fn per_token(sample: &ChoiceSample) -> impl Iterator<Item = f64> {
     sample.ln_p.iter().zip(&sample.n_tokens).map(|(ln_p, &n)| ln_p / n as f64)
 }
 
-/// ln p per token of the right ending less that of the best wrong one, nats: positive where the task is right.
+/// ln p per token of the right ending minus that of the best wrong one, in nats. It is positive where the task is
+/// right.
 fn margin(task: &ChoiceTask, sample: &ChoiceSample) -> f64 {
     let scores: Vec<f64> = per_token(sample).collect();
     let wrong = scores.iter().enumerate().filter(|(choice, _)| *choice != task.gold).map(|(_, score)| *score);
@@ -295,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_margin_is_per_token_and_against_the_best_wrong_ending() {
-        // Per token: −1, −2, −3, −4.
+        // The values per token are −1, −2, −3 and −4.
         let sample = sample(0, [-2.0, -2.0, -9.0, -4.0], [2, 1, 3, 1]);
         assert_eq!(margin(&task_of(0), &sample), 1.0);
         assert_eq!(margin(&task_of(2), &sample), -2.0);
@@ -318,7 +319,7 @@ mod tests {
         let both = scores_of(tasks, reference, Some(variant));
         assert_eq!((both.acc_ref, both.acc_norm_ref, both.acc_norm), (Some(0.5), Some(0.5), 0.5));
         assert_eq!((both.flips, both.gained, both.lost, both.p_mcnemar), (Some(2), Some(1), Some(1), Some(1.0)));
-        // From +1 to −1, and from −1 to +1.
+        // The margins go from +1 to −1 and from −1 to +1.
         assert_eq!(both.margin_shift, Some(0.0));
     }
 
@@ -334,10 +335,10 @@ mod tests {
                 .collect()
         };
         let tasks = |n| vec![task_of(0); n];
-        // Of 2 right answers in 2, Wilson's interval begins at 0.34; of 1 in 1, at 0.21.
+        // For 2 right answers of 2, Wilson's interval begins at 0.34; for 1 of 1, at 0.21.
         assert!(scores_of(tasks(2), all(2, 0), None).informative);
         assert!(!scores_of(tasks(1), all(1, 0), None).informative);
-        // What counts is the untouched model: a variant that guesses has lost something.
+        // The untouched model decides: a variant that guesses has lost something.
         assert!(scores_of(tasks(2), all(2, 0), Some(all(2, 1))).informative);
         assert!(!scores_of(tasks(2), all(2, 1), Some(all(2, 0))).informative);
     }

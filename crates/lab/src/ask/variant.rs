@@ -1,4 +1,4 @@
-//! The variant that a question is about, found in its model's file, and the conditions that it is measured under.
+//! The variant that a question is about, found in its model's file, and the conditions of the measurement.
 
 use super::error::{AskError, NeedsVariant};
 use super::{AskEvent, Hear};
@@ -15,32 +15,32 @@ use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
 use worker::SessionRequest;
 
-/// Which model, and what becomes of it.
+/// The model, and how to change it.
 #[derive(Clone, Debug)]
 pub struct VariantRequest {
     /// The model file.
     pub model: PathBuf,
-    /// Which tensors are quantized in what; empty asks about the untouched model alone.
+    /// The schemes and the tensors that each quantizes; empty asks about the untouched model alone.
     pub applies: Vec<Apply>,
-    /// Narrows every application to these layers.
+    /// The layers to which every application is narrowed; `None` applies to all.
     pub layers: Option<LayerSet>,
     /// Whether a tensor whose rows are not whole blocks of a ggml type is quantized in the type that llama-quantize falls
     /// back to. Otherwise the question is refused.
     pub allow_fallback: bool,
-    /// The kernels.
+    /// The kernels that the model runs through.
     pub arm: Arm,
 }
 
-/// What a question is measured under, whatever is asked.
+/// The conditions under which any question is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
-    /// The length of a window, a task or a conversation, tokens.
+    /// The length of a window, a task or a conversation, in tokens.
     pub n_ctx: u32,
-    /// The number of layers that a GPU back end holds.
+    /// The number of layers that a GPU back end computes.
     pub n_gpu_layers: u32,
     /// The number of threads; 0 means one per core.
     pub n_threads: usize,
-    /// The main memory that may be used, bytes; `None` means without a limit.
+    /// The main memory that may be used, in bytes; `None` sets no limit.
     pub max_memory_bytes: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Conditions {
 /// A variant in its model, and the reference that it is compared with.
 #[derive(Debug)]
 pub(super) struct Variant {
-    /// The model file; of a split model the first shard, since the engine opens no other.
+    /// The model file. For a split model it is the first shard, because the engine does not open any other.
     pub(super) path: PathBuf,
     /// The file name of the model.
     pub(super) name: String,
@@ -64,21 +64,21 @@ pub(super) struct Variant {
     pub(super) tensors: Vec<TensorId>,
     /// The applications, narrowed to the layers.
     pub(super) applies: Vec<Apply>,
-    /// What they are in this model; empty for the untouched model.
+    /// The edits that the applications make in this model; empty for the untouched model.
     pub(super) edits: Vec<Edit>,
-    /// The edits whose scheme stands in for the one that was asked for.
+    /// The edits whose scheme replaces the requested one.
     pub(super) fallbacks: Vec<SchemeFallback>,
     /// The files that schemes name, for the worker to read.
     pub(super) files: Vec<SchemeFilePath>,
-    /// The reference.
+    /// The reference that the variant is compared with.
     pub(super) base: Base,
 }
 
 impl Variant {
-    /// Opens the model, finds the tensors, and asks whether each can be quantized in its scheme.
+    /// Opens the model, finds the tensors, and checks that each scheme fits its tensors.
     ///
     /// # Errors
-    /// When one of these fails, a file of a scheme cannot be read, or layers are chosen and nothing is applied.
+    /// When one of these steps fails, a file of a scheme cannot be read, or layers are chosen but nothing is applied.
     pub(super) fn find(request: &VariantRequest, codec: &dyn BlockCodec) -> Result<Variant, AskError> {
         if request.layers.is_some() && request.applies.is_empty() {
             return Err(AskError::NothingApplied(NeedsVariant::Layers));
@@ -129,7 +129,7 @@ impl Variant {
         })
     }
 
-    /// Says that measuring begins, and what should be known of the variant.
+    /// Announces that measuring begins, and what the user should know about the variant.
     pub(super) fn begin(&self, parts: usize, hear: &mut Hear<'_>) {
         hear(AskEvent::Begun { model: &self.name, parts });
         let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";
@@ -138,7 +138,7 @@ impl Variant {
         }
     }
 
-    /// What a session is opened with.
+    /// The request that opens a session.
     pub(super) fn session(&self, conditions: &Conditions, settings: &EngineSettings) -> SessionRequest {
         SessionRequest {
             model: self.path.clone(),
@@ -150,7 +150,7 @@ impl Variant {
         }
     }
 
-    /// What was applied, `SELECTOR=SCHEME` each.
+    /// The schemes that were applied, each as `SELECTOR=SCHEME`.
     pub(super) fn applied(&self) -> Vec<String> {
         self.applies.iter().map(Apply::to_string).collect()
     }
@@ -171,8 +171,8 @@ impl Variant {
         }
     }
 
-    /// The record of that cell. What was requested is said application by application: target and scheme of a cell with
-    /// several would not tell which belongs to which.
+    /// The record of that cell. It lists the requests one by one: with several applications, the target and the scheme
+    /// of the cell would not tell which belong together.
     pub(super) fn record(
         &self,
         windows: Vec<usize>,
@@ -184,7 +184,7 @@ impl Variant {
         Ok(record)
     }
 
-    /// The error that scores without numbers are.
+    /// The error of scores from which no numbers can be computed.
     pub(super) fn scores(&self, source: EvidenceError) -> AskError {
         AskError::Scores { model: self.name.clone(), source }
     }

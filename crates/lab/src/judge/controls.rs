@@ -1,4 +1,4 @@
-//! Whether the run's own checks held. Pure functions of cells and faults.
+//! Whether the run's controls hold. These are pure functions of cells and faults.
 
 use crate::judge::evidence::floor;
 use crate::judge::verdict::{Sums, contradiction, effect, judge};
@@ -11,39 +11,39 @@ use record::{
 };
 use std::collections::BTreeMap;
 
-/// A destructive change of the target must cost at least this much, nats. The smallest effects worth reporting are
-/// a thousandth of it, so a target whose destruction costs less cannot be said to have been tested.
+/// The smallest KL divergence in nats that a destructive change of the target must cause. The smallest effects worth
+/// reporting are a thousandth of it. A target whose destruction costs less cannot be called tested.
 pub(crate) const POSITIVE_MIN_KLD_NATS: f64 = 0.01;
-/// And at least this multiple of the largest jitter seed: five times what an effect needs.
+/// The smallest multiple of the largest jitter seed that this divergence must reach: five times what an effect needs.
 pub(crate) const POSITIVE_MIN_FLOOR_RATIO: f64 = 10.0;
 
-/// The names of checks that are made while measuring; each fails by a [`Fault`] of that name.
+/// The names of the checks that are made during a measurement. A check fails by a [`Fault`] of its name.
 pub(crate) const WEIGHTS_RESTORED: &str = "weights restored";
 pub(crate) const REFERENCE_REPEATS: &str = "reference repeats";
 pub(crate) const FILE_UNCHANGED: &str = "model file unchanged";
 
-/// What became of a control that was measured.
+/// The outcome of a control that was measured.
 fn outcome_of(holds: bool) -> Outcome {
     if holds { Outcome::Held } else { Outcome::Failed }
 }
 
-/// Cells of one model with what is needed to check them.
+/// The cells of one model, with what their controls need.
 pub(crate) struct Checked<'a> {
-    /// Model.
+    /// The name of the model.
     pub model: &'a str,
-    /// Finished and failed cells, in the order of the method.
+    /// The finished and failed cells, in the order of the method.
     pub cells: &'a [CellRecord],
-    /// All cells of the plan, reached or not.
+    /// All cells of the plan, measured or not.
     pub planned: &'a [Cell],
-    /// By key.
+    /// The samples by key of the cell.
     pub samples: &'a BTreeMap<String, CellSamples>,
-    /// Faults of this model.
+    /// The faults of this model.
     pub faults: &'a [Fault],
 }
 
 impl Checked<'_> {
-    /// The controls that can be decided now. Those that compare numbers need the cells; cells that are not there yet
-    /// (a gate in the middle of the run) are left out.
+    /// The controls that can be decided now. A control that compares numbers needs its cells. At a gate in the middle
+    /// of the run, cells that are not there yet are left out.
     pub(crate) fn controls(&self) -> Vec<ControlRecord> {
         let mut records: Vec<ControlRecord> = self.cells.iter().filter_map(|cell| self.of_cell(cell)).collect();
         records.extend(self.jitter());
@@ -94,7 +94,7 @@ impl Checked<'_> {
             _ => return (Outcome::Failed, Found::Cell { reason }),
         }
         let kld = measured.kld().mean;
-        // At the first gate the jitter has its first windows only, which are the positive control's.
+        // At the first gate, the jitter has only its first windows, which are also the positive control's.
         let seeds: Vec<(u64, &CellSamples)> = self
             .planned
             .iter()
@@ -112,7 +112,7 @@ impl Checked<'_> {
         (outcome_of(seen), found)
     }
 
-    /// One record per arm.
+    /// One jitter control for each arm.
     fn jitter(&self) -> Vec<ControlRecord> {
         let mut arms: Vec<Arm> = self.cells.iter().map(|cell| cell.arm).collect();
         arms.sort_unstable();
@@ -160,7 +160,7 @@ impl Checked<'_> {
         self.record(name.into(), None, outcome, wanted, found, Vec::new())
     }
 
-    /// A chain that contradicts itself means the apparatus is at fault, whichever cell it was.
+    /// The control that no chain contradicts itself. If one does, the apparatus is at fault, whichever cell it was.
     fn chains(&self) -> ControlRecord {
         let measured: Vec<&CellRecord> = self.cells.iter().filter(|cell| cell.measured.is_some()).collect();
         let broken: Vec<(&str, BrokenLink)> =

@@ -1,4 +1,5 @@
-//! From samples to a cell's numbers and its chain of evidence. Pure: equal samples give equal bytes.
+//! From samples to a cell's numbers and its chain of evidence. These functions are pure: equal samples give equal
+//! bytes.
 
 use record::metric::{COLUMNS, How, Of};
 use record::store::CellSamples;
@@ -9,10 +10,10 @@ use record::{
 use stats::StatsError;
 use std::collections::BTreeMap;
 
-/// The samples of a reference, by window.
+/// The samples of a reference, by the number of the window.
 pub type References = BTreeMap<usize, ReferenceSample>;
 
-/// Why a cell's samples give no numbers.
+/// Why no numbers can be computed from a cell's samples.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
     /// A window is missing.
@@ -24,7 +25,7 @@ pub enum EvidenceError {
     /// A window was compared with other logits than its reference has.
     #[error("window {0}: it was compared with another reference than the group's")]
     OtherReference(usize),
-    /// The worker never said what the edits did.
+    /// The worker never reported what the edits did.
     #[error("the worker never reported what the edits did")]
     NotApplied,
     /// The columns of a window cannot be scores.
@@ -32,21 +33,21 @@ pub enum EvidenceError {
     Malformed {
         /// The number of the window.
         chunk: usize,
-        /// What is wrong.
+        /// What is wrong with the columns.
         what: String,
     },
-    /// The values of a metric cannot be summed up.
+    /// The values of a metric cannot be summarized.
     #[error("{0}: {1}")]
     Stats(&'static str, StatsError),
-    /// A number left the range of f64.
+    /// A number is beyond the range of f64.
     #[error("{0} is not finite")]
     NonFinite(&'static str),
-    /// A number on which verdicts rest is lacking.
+    /// A number is missing on which verdicts rest.
     #[error(transparent)]
     Lacks(#[from] record::LacksNumber),
 }
 
-/// The record of a cell whose windows are all there, beside those of its reference.
+/// The record of a cell from all of its windows and those of its reference.
 ///
 /// # Errors
 /// When a window is missing or was compared with another reference, or the scores are malformed or not finite.
@@ -118,11 +119,11 @@ fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, fail
     }
 }
 
-/// Whether a sample can be one: its columns are as long as its reference's and finite, those that verdicts rest on are
-/// there, and it was compared with that reference.
+/// Checks a sample: its columns are finite and as long as its reference's, it has those that verdicts rest on, and it
+/// was compared with that reference.
 ///
 /// # Errors
-/// What is wrong with it.
+/// When the sample fails the check; the error says what is wrong.
 pub fn check_sample(sample: &Sample, reference: &ReferenceSample) -> Result<(), EvidenceError> {
     let malformed = |what: String| EvidenceError::Malformed { chunk: sample.chunk, what };
     sample.columns.check().map_err(malformed)?;
@@ -137,10 +138,10 @@ pub fn check_sample(sample: &Sample, reference: &ReferenceSample) -> Result<(), 
     Ok(())
 }
 
-/// Whether a sample that was measured just now has every column of the table.
+/// Checks that a newly measured sample has every column of the table.
 ///
 /// # Errors
-/// Which column it lacks.
+/// When a column is missing; the error names it.
 pub fn check_complete(sample: &Sample) -> Result<(), EvidenceError> {
     match COLUMNS.iter().find(|column| sample.columns.get(column.id).is_none()) {
         Some(column) => {
@@ -150,16 +151,16 @@ pub fn check_complete(sample: &Sample) -> Result<(), EvidenceError> {
     }
 }
 
-/// One window: the reference, and beside it the variant where there is one.
+/// One window of the reference and, if there is one, of the variant.
 struct Window<'a> {
     variant: Option<&'a Columns>,
     reference: &'a Columns,
 }
 
-/// What a reference alone has numbers for.
+/// The numbers that need the reference alone.
 ///
 /// # Errors
-/// When the values of a metric cannot be summed up.
+/// When the values of a metric cannot be summarized.
 pub fn of_reference(windows: &[&ReferenceSample]) -> Result<Values, EvidenceError> {
     for window in windows {
         window.columns.check().map_err(|what| EvidenceError::Malformed { chunk: window.chunk, what })?;
@@ -233,8 +234,8 @@ fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut Values) -> Resul
     Ok(())
 }
 
-/// The floor that `kld_mean` of a cell is held against: each seed's mean over exactly the cell's windows.
-/// `None` when a seed lacks one of them.
+/// The floor that `kld_mean` of a cell is compared with: each seed's mean over exactly the cell's windows. `None` when
+/// a seed lacks one of them.
 pub fn floor(chunks: &[usize], kld_mean: f64, seeds: &[(u64, &CellSamples)], target: &str) -> Option<Floor> {
     let kld_mean_by_seed: Vec<(u64, f64)> = seeds
         .iter()

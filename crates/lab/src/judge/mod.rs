@@ -1,10 +1,10 @@
-//! From samples to numbers to judgement: pure functions.
+//! From samples to numbers to judgement. All functions are pure.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`evidence`] | from samples to a cell's numbers and its chain of evidence |
 //! | `controls` | the controls of a run, and whether they hold |
-//! | [`verdict`] | what a cell's chain of evidence amounts to |
+//! | [`verdict`] | the verdict on a cell from its chain of evidence |
 
 pub(crate) mod controls;
 pub mod evidence;

@@ -1,7 +1,7 @@
-//! What a cell's evidence amounts to. Pure functions of the record.
+//! The verdict on a cell from its evidence. These are pure functions of the record.
 //!
-//! The chain is walked from request to logits. A link that contradicts another makes the cell `BROKEN`, whatever
-//! the metric says; only a chain that holds is classified.
+//! The chain goes from request to logits. If a link contradicts another, the cell is `BROKEN`, whatever the metric
+//! says. Only a chain without contradictions is classified.
 
 use record::Place;
 use record::{
@@ -11,7 +11,7 @@ use record::{
 
 pub use record::FLOOR_FACTOR;
 
-/// Sums over the tensors of a chain.
+/// The sums over the tensors of a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub n: u64,
@@ -23,7 +23,8 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// Sums over what a cell edits. The KV cache rounds whatever enters it, the reference's values too: that is no carrier.
+    /// The sums over what a cell edits. The KV cache rounds everything that enters it, the reference's values too, so
+    /// it does not count as a carrier.
     pub(crate) fn of_cell(cell: &CellRecord) -> Sums {
         let found = Sums::of(&cell.evidence);
         if is_computed(cell) { Sums { carrier_rounded: 0, ..found } } else { found }
@@ -43,7 +44,7 @@ impl Sums {
     }
 }
 
-/// The first link of the chain that contradicts another; `None` when the chain holds.
+/// The first link of the chain that contradicts another; `None` when all links agree.
 pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     let chain = &cell.evidence;
     let found = Sums::of_cell(cell);
@@ -81,7 +82,8 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
         return Some(BrokenLink::ValuesWithoutBytes { values: asked });
     }
     let activations = chain.activations.as_ref().map_or(0, |activations| activations.changed);
-    // Another type brings other kernels, which move logits though every value stays: that is the carrier control.
+    // Another type brings other kernels, which move logits even if every value stays. The carrier control measures
+    // this.
     let is_retyped = chain.tensors.iter().any(|tensor| tensor.type_base != tensor.type_variant);
     if found.changed_bytes == 0 && !is_retyped && (activations > 0 || chain.logits_changed > 0) {
         let (logits_changed, n_scored) = (chain.logits_changed as u64, chain.n_scored as u64);
@@ -106,14 +108,14 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     None
 }
 
-/// Whether a cell edits what is computed: nothing of it is in the file, and its evidence is of the first window.
+/// Whether a cell edits computed values. They are not in the file, and their evidence is from the first window.
 fn is_computed(cell: &CellRecord) -> bool {
     !cell.edits.is_empty() && cell.edits.iter().all(|edit| edit.place == Place::Activation)
 }
 
-/// Classifies a cell, with the reason.
+/// Classifies a cell and gives the reason.
 ///
-/// `floor` is `None` for controls; one of another target than the cell's is said to be borrowed.
+/// `floor` is `None` for controls. The reason calls a floor borrowed if its target is not the cell's own.
 pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
     let Some(measured) = cell.measured.as_ref().filter(|_| cell.failure.is_none()) else {
         return (Verdict::Broken, Reason::NotMeasured { failure: cell.failure.clone() });
@@ -183,7 +185,7 @@ mod tests {
     use record::{ActivationEvidence, Arm, Base, Carrier, Edit, TensorEvidence};
     use record::{CELL_FORMAT, Predicted, StageName, Values};
 
-    /// The numbers of a cell of one window.
+    /// The numbers of a cell with one window.
     fn values(kld_mean: f64) -> Values {
         Values::from([
             ("ppl", 10.0),
@@ -200,7 +202,7 @@ mod tests {
         ])
     }
 
-    /// Two tensors of 100 values, 10 of them changed in each, seen by activations and logits.
+    /// A cell with two tensors of 100 values. In each, 10 values change, and activations and logits differ.
     fn cell(kld_mean: f64) -> CellRecord {
         let names = ["blk.0.ffn_norm.weight", "blk.1.ffn_norm.weight"];
         let tensor = |name: &str| TensorEvidence {
@@ -244,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Nothing changes, nothing differs.
+    /// A cell in which no value changes and no logit differs.
     fn untouched() -> CellRecord {
         let mut cell = cell(0.0);
         for tensor in &mut cell.evidence.tensors {
@@ -270,7 +272,7 @@ mod tests {
         judge(cell, Some(&floor(kld_floor, cell, "ffn_norm")))
     }
 
-    /// What changes in [`cell`].
+    /// The changes in [`cell`].
     const CHANGES: Changes = Changes { changed: 20, zero_sign: 0, n: 200, subject: Subject::Weights };
 
     fn predicted(cell: &mut CellRecord) -> &mut Predicted {

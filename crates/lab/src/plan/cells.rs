@@ -1,10 +1,10 @@
-//! From a plan and a model to the list of cells, in the order of the method: stage by stage, and arm by arm in each.
+//! From a plan and a model to the list of cells in the order of the method: by stage, and within a stage by arm.
 //!
 //! | cells of a stage | what they are |
 //! |---|---|
 //! | controls | in each arm: A/A, identity write-back, positive control, one jitter a seed; in the native arm the carrier control |
 //! | one-layer | the middle layer of the target |
-//! | each-layer | every layer of the target singly |
+//! | each-layer | every layer of the target, one at a time |
 //! | each-part | every part of the target that the plan names |
 //! | all | the whole target |
 
@@ -18,23 +18,23 @@ use select::{LayerSet, Selector, Target, TensorId};
 use serde::Serialize;
 use worker::CellSpec;
 
-/// Version of the meaning of a key: raised when the same inputs would give other numbers.
+/// The version of the meaning of a key. It grows when the same inputs would give other numbers.
 const KEY_FORMAT: u32 = 1;
 
-/// The cell as the worker is asked for it.
+/// The cell in the form that a worker takes.
 pub fn spec(cell: &Cell) -> CellSpec {
     spec_of(cell.key.clone(), cell.edits.clone())
 }
 
-/// A variant under a name of its own, as the worker is asked for it.
+/// A variant with its own name, in the form that a worker takes.
 pub fn spec_of(key: impl Into<String>, edits: Vec<Edit>) -> CellSpec {
     CellSpec { key: key.into(), first_layer: select::first_layer(&edits), edits }
 }
 
-/// What determines a model's numbers beside the cell.
+/// What determines a model's numbers besides the cell.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelKey<'a> {
-    /// The blake3 of the file.
+    /// The blake3 hash of the file.
     pub file_blake3: &'a str,
     /// The build of the engine.
     pub engine_build: &'a str,
@@ -56,7 +56,8 @@ struct KeyFacts<'a> {
 }
 
 impl ModelKey<'_> {
-    /// The blake3 of the canonical JSON of everything that determines a cell's numbers. The number of threads does not.
+    /// The blake3 hash of the canonical JSON of everything that determines a cell's numbers. The number of threads is
+    /// not part of it.
     pub fn of_cell(&self, base: &Base, edits: &[Edit], chunks: &[usize]) -> String {
         let facts = KeyFacts {
             format: KEY_FORMAT,
@@ -67,11 +68,12 @@ impl ModelKey<'_> {
             edits,
             chunks: chunks.iter().map(|&c| (c, self.chunk_blake3.get(c).map_or("", String::as_str))).collect(),
         };
-        // Plain structs of strings and integers: nothing in them that JSON cannot hold.
+        // Plain structs of strings and integers always convert to JSON.
         blake3::hash(&serde_json::to_vec(&facts).unwrap_or_default()).to_hex().to_string()
     }
 
-    /// The key under which the samples of a reference are stored. All windows share it, since each line names its own.
+    /// The key under which the samples of a reference are stored. All windows share it, because each line names its
+    /// own.
     pub fn of_reference(&self, base: &Base) -> String {
         let all: Vec<usize> = (0..self.chunk_blake3.len()).collect();
         format!("reference-{}", self.of_cell(base, &[], &all))
@@ -83,9 +85,9 @@ impl ModelKey<'_> {
 pub struct PlanTarget<'a> {
     /// All tensors of the model, in file order.
     pub tensors: &'a [TensorId],
-    /// What the plan's selector chooses: tensors, single uses of one, graph nodes.
+    /// The targets that the plan's selector chooses: tensors, single uses of a tensor, or graph nodes.
     pub chosen: &'a [Target],
-    /// The parts that are measured singly as well.
+    /// The parts that are also measured one at a time, with the targets of each.
     pub parts: &'a [(Selector, Vec<Target>)],
 }
 
@@ -112,7 +114,7 @@ enum Covers<'a> {
     Part(&'a Selector),
 }
 
-/// A cell to be made: what tells it from the others of its stage.
+/// A cell to be made, with what distinguishes it from the others of its stage.
 struct Draft<'a> {
     role: Role,
     base: Base,
@@ -125,12 +127,12 @@ struct Draft<'a> {
 
 /// All cells of `plan` on one model, whose text has `chunks` windows.
 ///
-/// The native arm is compared with a reference that stores in F32 whatever the cells store in F32, so that the change of
-/// kernels is not taken for an effect of the scheme. What that change does is the carrier control.
+/// The native arm is compared with a reference that stores the same weights in F32 as the cells do. The change of
+/// kernels is then not mistaken for an effect of the scheme. The carrier control measures that change.
 pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: usize) -> Vec<Cell> {
     let expansion = Expansion::new(plan, target, model, chunks);
     let mut cells = Vec::new();
-    // Arms are worked stage by stage, so that the controls of all come before the first result.
+    // Arms are worked stage by stage, so that the controls of all arms come before the first result.
     for stage in &plan.stages {
         for arm in stage.arms_of(&plan.arms) {
             cells.extend(expansion.drafts(stage, arm).into_iter().map(|draft| expansion.cell(stage, draft)));
@@ -139,15 +141,15 @@ pub fn expand(plan: &Plan, target: PlanTarget<'_>, model: ModelKey<'_>, chunks: 
     cells
 }
 
-/// A plan on one model.
+/// A plan applied to one model.
 struct Expansion<'a> {
     plan: &'a Plan,
     target: PlanTarget<'a>,
     model: ModelKey<'a>,
     chunks: usize,
-    /// The layers of the target.
+    /// The layers of the target, ascending.
     layers: Vec<u32>,
-    /// The windows of jitter and carrier control, which are paired with every variant.
+    /// The number of windows of the jitter and the carrier control, which are paired with every variant.
     n_paired: usize,
 }
 
@@ -219,7 +221,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The scheme as it quantizes a tensor. How long the rows of a graph node are is not known yet.
+    /// The scheme that really quantizes a tensor. The row length of a graph node is not known yet.
     fn realised(&self, scheme: &Scheme, tensor: &str, place: Place) -> Scheme {
         let is_it = |id: &&TensorId| place != Place::Activation && id.name == tensor;
         let n_per_row = self.target.tensors.iter().find(is_it).and_then(|id| id.ne.first());
@@ -342,7 +344,7 @@ mod tests {
         let mut threads = plan();
         threads.n_threads = 7;
         assert_eq!(base, keys(&threads, "f32", "engine"));
-        // The middle layer is one cell in two stages; nothing else is shared.
+        // The middle layer is one cell in two stages; no other cell is shared.
         assert_eq!(base.len() + 1, cells_of(&plan(), "f32", 3, "engine").len());
     }
 
@@ -361,7 +363,7 @@ mod tests {
         let (asked, before) = (schemes(&plan), keys(&plan));
         assert_eq!(asked, [("q4_k".into(), "q4_k".into())].into());
         plan.allow_fallback = true;
-        // Rows of eight values are whole blocks of no type but the plain floats.
+        // Rows of eight values are whole blocks only of the plain floats.
         assert_eq!(schemes(&plan), [("q4_k".into(), "ggml:f16".into())].into());
         assert!(keys(&plan).is_disjoint(&before));
     }

@@ -1,8 +1,8 @@
 //! Plan files: from TOML to what the file says, and back.
 //!
-//! The reader goes through the whole file and reports every problem at once, each with its line, what was found, what
-//! was wanted, and the nearest name where one may have been meant. What selectors, schemes and numbers mean is the
-//! business of `resolve`, which adds its own problems to these.
+//! The reader goes through the whole file and reports every problem at once. Each has its line, what was found, what
+//! was wanted, and the nearest name if one may have been meant. The module `resolve` checks what selectors, schemes and
+//! numbers mean, and adds its own problems.
 
 use numerics::SchemeError;
 use record::plan::{
@@ -31,15 +31,15 @@ const PLAN_KEYS: [&str; 12] = [
     "windows",
     "stage",
 ];
-/// The keys of its table `windows`.
+/// The keys of the table `windows` in a plan file.
 const WINDOW_KEYS: [&str; 3] = ["chunks", "layer_chunks", "ctx"];
-/// The keys of each of its stages.
+/// The keys of each stage in a plan file.
 const STAGE_KEYS: [&str; 5] = ["name", "cells", "windows", "arms", "gate"];
 
 /// A plan file that cannot be used, with everything that is wrong with it.
 #[derive(Debug)]
 pub struct PlanFileError {
-    /// The file, or the preset.
+    /// The name of the file or of the preset.
     pub name: String,
     /// The problems in the order of their lines; at least one.
     pub problems: Vec<Problem>,
@@ -48,7 +48,8 @@ pub struct PlanFileError {
 impl std::error::Error for PlanFileError {}
 
 impl Advice for PlanFileError {
-    /// The advice of the only problem that has some; the advice of several could not be told apart.
+    /// The advice of the only problem that has some. With several, a reader could not tell which advice belongs to
+    /// which problem.
     fn hint(&self) -> Option<Hint> {
         let mut hints = self.problems.iter().filter_map(|problem| match &problem.what {
             ProblemKind::Selector { source, .. } => source.hint(),
@@ -69,16 +70,16 @@ impl fmt::Display for PlanFileError {
     }
 }
 
-/// One thing in a plan file that cannot stay as it is.
+/// One problem in a plan file.
 #[derive(Debug)]
 pub struct Problem {
-    /// The line, from 1. What is missing is reported where its table begins.
+    /// The number of the line, counted from 1. What is missing is reported where its table begins.
     pub line: usize,
     /// What is wrong.
     pub what: ProblemKind,
 }
 
-/// What is wrong in a plan file. Keys are given with those they stand under: `stage[2].cells`, counted from 1.
+/// What is wrong in a plan file. Keys include their tables, as in `stage[2].cells`, counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum ProblemKind {
     /// The text is not TOML.
@@ -96,47 +97,47 @@ pub enum ProblemKind {
     /// No plan has this key.
     #[error("{key} is not a key of a plan file, wanted {wanted}{}", did_you_mean(nearest))]
     UnknownKey {
-        /// The key.
+        /// The key as the file has it.
         key: String,
-        /// The keys that can stand there.
+        /// The keys that are possible there.
         wanted: String,
-        /// The one that was meant, perhaps.
+        /// The key that the user may have meant; `None` where none is near.
         nearest: Option<String>,
     },
-    /// A key that every plan has is not there.
+    /// A key that every plan needs is missing.
     #[error("{key} is missing, wanted {wanted}")]
     Missing {
-        /// The key.
+        /// The missing key.
         key: String,
-        /// What it stands for.
+        /// What the key stands for.
         wanted: String,
     },
     /// A value is of the wrong kind, out of range, or unknown.
     #[error("{key} is {found}, wanted {wanted}{}", did_you_mean(nearest))]
     Wrong {
-        /// The key.
+        /// The key of the value.
         key: String,
-        /// The value.
+        /// The value that was found.
         found: String,
-        /// What could be.
+        /// The values that are possible there.
         wanted: String,
-        /// The one that was meant, perhaps.
+        /// The value that the user may have meant; `None` where none is near.
         nearest: Option<String>,
     },
     /// A selector that cannot be used.
     #[error("{key}: {source}")]
     Selector {
-        /// The key.
+        /// The key of the selector.
         key: String,
-        /// Why.
+        /// Why the selector cannot be used.
         source: SelectorError,
     },
     /// A scheme that cannot be used.
     #[error("{key}: {source}")]
     Scheme {
-        /// The key.
+        /// The key of the scheme.
         key: String,
-        /// Why.
+        /// Why the scheme cannot be used.
         source: SchemeError,
     },
 }
@@ -153,10 +154,11 @@ pub fn print(file: &PlanFile) -> Result<String, toml::ser::Error> {
     toml::to_string(file)
 }
 
-/// Reads a plan file; `name` is what errors call it.
+/// Reads a plan file. Errors call the file `name`.
 ///
 /// # Errors
-/// Every problem of the file's layout. What selectors, schemes and numbers mean is not looked at.
+/// When the layout of the file is wrong; the error has every problem. What selectors, schemes and numbers mean is not
+/// checked.
 pub fn read(text: &str, name: &str) -> Result<PlanFile, PlanFileError> {
     let Typed { file, problems, .. } = Typed::read(text);
     if problems.is_empty() { Ok(file) } else { Err(in_order(name, problems)) }
@@ -171,11 +173,11 @@ pub(crate) fn in_order(name: &str, mut problems: Vec<Problem>) -> PlanFileError 
 /// A plan file as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct Typed {
-    /// What the file says. A key that is missing or wrong has an empty value, and its problem is among the others.
+    /// What the file says. A key that is missing or wrong has an empty value and a problem in `problems`.
     pub(crate) file: PlanFile,
     /// The line of every value that could be read.
     lines: BTreeMap<String, usize>,
-    /// Everything that is wrong so far.
+    /// All problems so far.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -186,7 +188,7 @@ impl Typed {
         let file = reader.plan(&Table { path: String::new(), line: 1, fields: document.get_ref() });
         let Reader { lines, mut problems, .. } = reader;
         if !errors.is_empty() {
-            // What seems to be missing may stand where the parser was lost.
+            // What seems to be missing may be where the parser was lost.
             problems.retain(|problem| !matches!(problem.what, ProblemKind::Missing { .. }));
         }
         problems.extend(errors.iter().map(|error| Problem {
@@ -196,14 +198,14 @@ impl Typed {
         Typed { file, lines, problems }
     }
 
-    /// The line of a value that could be read: `parts[2]`, `stage[1].name`. A value that is missing or was reported
-    /// already has none.
+    /// The line of a value that could be read, such as `parts[2]` or `stage[1].name`. A value that is missing or
+    /// already reported has none.
     pub(crate) fn line_of(&self, key: &str) -> Option<usize> {
         self.lines.get(key).copied()
     }
 }
 
-/// The line of a byte, from 1.
+/// The number of the line that contains a byte, counted from 1.
 fn line_at(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count()
 }
@@ -211,10 +213,10 @@ fn line_at(text: &str, at: usize) -> usize {
 /// Reads a value of a plan file; `None` for a value of another kind.
 type ReadValue<'k, T> = dyn Fn(&DeValue<'_>) -> Option<T> + 'k;
 
-/// A kind of value: how it is read, and what is said where something else stands.
+/// A kind of value: how it is read, and what is reported where something else is found.
 struct Kind<'k, T> {
     wanted: String,
-    /// The words that can stand there, if it is a word.
+    /// The words that are possible there; empty unless the value is a word.
     words: Vec<&'static str>,
     read: Box<ReadValue<'k, T>>,
 }
@@ -252,7 +254,7 @@ fn arm() -> Kind<'static, Arm> {
     word([Arm::Exact, Arm::Native].map(|arm| (arm.name(), arm)))
 }
 
-/// `a`, `a or b`, `a, b or c`.
+/// The words as a list such as `a`, `a or b` or `a, b or c`.
 fn one_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
@@ -261,14 +263,14 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// The word that was meant by a mistyped one: a third of its letters may differ.
+/// The word that a mistyped one was meant to be; a third of its letters may differ.
 fn meant(found: &str, words: &[&'static str]) -> Option<String> {
     nearest(found, words.iter().copied(), (found.len() / 3).clamp(1, 4)).first().map(|word| (*word).to_owned())
 }
 
-/// A table of the file and its place.
+/// A table of the file and its key.
 struct Table<'t> {
-    /// The key of the table with a dot behind it; nothing for the file itself.
+    /// The key of the table followed by a dot; empty for the file itself.
     path: String,
     line: usize,
     fields: &'t DeTable<'t>,
@@ -276,7 +278,7 @@ struct Table<'t> {
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Goes through the file and keeps what it finds wrong.
+/// Reads the file and collects its problems.
 struct Reader<'t> {
     text: &'t str,
     lines: BTreeMap<String, usize>,
@@ -301,7 +303,7 @@ impl<'t> Reader<'t> {
             stages: Vec::new(),
         };
         if let Some(found) = format.filter(|format| *format != u64::from(PLAN_FORMAT.0)) {
-            // Whatever else it says may mean something else.
+            // In another version, the other keys may mean something else.
             let line = self.lines.remove("format").unwrap_or(1);
             self.problems.push(Problem { line, what: ProblemKind::Format { found } });
             return file;

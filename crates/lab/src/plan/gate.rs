@@ -1,34 +1,34 @@
-//! Gates: what decides after a stage whether to go on.
+//! Gates, which decide after a stage whether to go on.
 
 use record::plan::GateName;
 use record::sentence::withholding;
 use record::{ControlRecord, GateReason};
 
-/// A gate behind a stage.
+/// A gate after a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// Every control that can be decided holds.
+    /// The run goes on if every control that can be decided holds.
     ControlsHold,
 }
 
-/// What is finished on one model when a gate is asked.
+/// What is finished on one model when a gate decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished<'a> {
     /// The controls that can be decided.
     pub controls: &'a [ControlRecord],
 }
 
-/// What a gate decides, and why.
+/// The decision of a gate and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The next stage is begun.
+    /// Whether the next stage begins.
     pub go_on: bool,
-    /// The reason.
+    /// The reason for the decision.
     pub why: GateReason,
 }
 
 impl Gate {
-    /// Decides whether to go on. Equal input gives an equal decision.
+    /// Decides whether to go on. Equal inputs give equal decisions.
     pub fn decide(&self, finished: &Finished<'_>) -> Decision {
         match self {
             Gate::ControlsHold => match withholding(finished.controls) {

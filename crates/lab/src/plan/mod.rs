@@ -1,4 +1,4 @@
-//! The plan: what is asked and how it is answered, complete before anything runs.
+//! The plan: the question and how it is answered, complete before anything runs.
 //!
 //! ```text
 //! plan file, preset ── file ──▶ PlanFile (as typed) ── resolve ──▶ Plan (checked) ── cells ──▶ cells of one model
@@ -10,7 +10,7 @@
 //! | [`resolve`] | checks selectors, schemes, numbers and stages, and fills in what a file leaves out |
 //! | [`preset`] | the plan files that come with assay |
 //! | [`stage`] | the stages of a plan, and which of them are measured together |
-//! | [`gate`] | what decides after a stage whether to go on |
+//! | [`gate`] | the gates, which decide after a stage whether to go on |
 //! | [`cells`] | the cells of a plan on one model |
 
 use eval::EngineSettings;
@@ -36,18 +36,18 @@ pub use preset::{PRESETS, Preset};
 pub use resolve::OutOfRange;
 pub use stage::Stage;
 
-/// The windows of the cells on the whole target, unless a plan states another number.
+/// The number of windows of the cells on the whole target, unless a plan states another.
 pub const DEFAULT_CHUNKS: usize = 16;
-/// The windows of the cells on single layers, unless a plan states another number: enough to rank, too few for an
-/// interval.
+/// The number of windows of the cells on single layers, unless a plan states another. It is enough to rank layers, but
+/// too few for an interval.
 pub const DEFAULT_LAYER_CHUNKS: usize = 2;
 /// The length of a window in tokens, unless a plan states another.
 pub const DEFAULT_N_CTX: u32 = 512;
-/// The lengths that a window can have, tokens.
+/// The lengths that a window can have, in tokens.
 pub const N_CTX: RangeInclusive<u32> = 8..=1 << 20;
 /// The seeds of the jitter, unless a plan states others.
 pub const DEFAULT_JITTER_SEEDS: [u64; 3] = [1, 2, 3];
-/// A floor needs at least this many seeds (DESIGN §6).
+/// The least number of seeds for a floor (DESIGN §6).
 pub const MIN_JITTER_SEEDS: usize = 3;
 
 /// Why a plan cannot be run.
@@ -56,9 +56,9 @@ pub enum PlanError {
     /// No preset has that name.
     #[error("no preset is called {name:?}")]
     UnknownPreset {
-        /// The name as given.
+        /// The name that was given.
         name: String,
-        /// The nearest preset, or all of them.
+        /// The name of the nearest preset, or of all presets.
         hint: String,
     },
     /// A plan file cannot be used.
@@ -90,13 +90,13 @@ fn file_name(path: &str) -> &str {
 /// The text to measure on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
-    /// The file name without folder, or `built-in`.
+    /// The file name without its folder, or `built-in`.
     pub name: String,
-    /// The text.
+    /// The text itself.
     pub text: String,
 }
 
-/// A question about some models, complete: nothing is left to be decided but what the data say.
+/// A complete question about some models. Only the data decide what is still open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The name of the preset or of the plan.
@@ -107,19 +107,19 @@ pub struct Plan {
     pub hypothesis: String,
     /// The tensors that the question is about.
     pub target: Selector,
-    /// The parts of the target that are measured singly as well.
+    /// The parts of the target that are also measured one at a time.
     pub parts: Vec<Selector>,
     /// The scheme that quantizes the target.
     pub scheme: Scheme,
     /// The destructive scheme of the positive control.
     pub positive: Scheme,
-    /// The GGUF files.
+    /// The paths of the GGUF files.
     pub models: Vec<PathBuf>,
     /// The text to measure on.
     pub corpus: Corpus,
-    /// The windows of the cells on the whole target. A shorter text has fewer.
+    /// The number of windows of the cells on the whole target. A shorter text has fewer.
     pub chunks: usize,
-    /// The windows of the cells on single layers, and of the controls that must be bit-equal.
+    /// The number of windows of the cells on single layers, and of the controls that must be bit-equal.
     pub layer_chunks: usize,
     /// The seeds of the jitter.
     pub jitter_seeds: Vec<u64>,
@@ -129,14 +129,15 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// The stages in their order.
     pub stages: Vec<Stage>,
-    /// The layers that the question was narrowed to by [`Plan::narrow`]; target and parts are narrowed already.
+    /// The layers to which [`Plan::narrow`] narrowed the question; `None` if it did not. Target and parts are already
+    /// narrowed.
     pub layers: Option<LayerSet>,
     /// Whether a tensor whose rows are not whole blocks of a ggml type is quantized in the type that llama-quantize falls
     /// back to. Otherwise such a plan is refused.
     pub allow_fallback: bool,
-    /// Worker threads, 0 for one per core. Results do not depend on them.
+    /// The number of worker threads; 0 means one per core. Results do not depend on it.
     pub n_threads: usize,
-    /// The main memory that a worker may use, bytes; `None` sets no limit. Results do not depend on it.
+    /// The main memory that a worker may use, in bytes; `None` sets no limit. Results do not depend on it.
     pub max_memory_bytes: Option<u64>,
 }
 
@@ -157,10 +158,10 @@ impl Plan {
         Plan::read(preset.text, preset.name, models, corpus)
     }
 
-    /// The plan that a plan file states, for these models and this text; `name` is what errors call the file.
+    /// The plan that a plan file states, for these models and this text. Errors call the file `name`.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, each problem with its line.
+    /// When something is wrong with the file; the error has each problem with its line.
     pub fn read(text: &str, name: &str, models: Vec<PathBuf>, corpus: Corpus) -> Result<Plan, PlanError> {
         Ok(resolve::resolve(text, name, models, corpus)?)
     }
@@ -192,7 +193,7 @@ impl Plan {
         }
     }
 
-    /// Asks the question of these layers only.
+    /// Narrows the question to these layers.
     pub fn narrow(&mut self, layers: LayerSet) {
         self.target = self.target.narrowed(&layers);
         for part in &mut self.parts {
@@ -202,7 +203,7 @@ impl Plan {
         self.layers = Some(layers);
     }
 
-    /// Draws as many jitters as before from seeds that begin with this one.
+    /// Replaces the seeds of the jitter by as many that begin with this one.
     pub fn seed(&mut self, first: u64) {
         for (seed, n) in self.jitter_seeds.iter_mut().zip(0..) {
             *seed = first.wrapping_add(n);
@@ -214,7 +215,7 @@ impl Plan {
         if self.allow_fallback { fallback::scheme_for_rows(scheme, n_per_row) } else { scheme.clone() }
     }
 
-    /// The jitter of that seed for this target. It keeps the values that the question keeps.
+    /// The jitter of that seed for this target. It leaves unchanged the values that the question leaves unchanged.
     pub(crate) fn jitter(&self, seed: u64) -> Scheme {
         Scheme::jitter(seed).with_nonfinite(self.scheme.nonfinite())
     }
@@ -222,7 +223,7 @@ impl Plan {
     /// Checks the numbers, lists and stages.
     ///
     /// # Errors
-    /// The first that is out of range.
+    /// The first value that is out of range.
     pub fn check(&self) -> Result<(), PlanError> {
         if self.models.is_empty() {
             return Err(PlanError::OutOfRange(OutOfRange {
@@ -243,7 +244,7 @@ impl Plan {
         numbers.problems().into_iter().next().map_or(Ok(()), |problem| Err(PlanError::OutOfRange(problem)))
     }
 
-    /// The question as it goes into the record.
+    /// The question in the form of the record.
     pub fn question(&self) -> Question {
         Question {
             name: self.name.clone(),

@@ -1,17 +1,18 @@
 //! The reference that a variant is compared with (decision 0003).
 //!
-//! The exact arm stores every weight in F32, reference and variant alike. The native arm runs the model as shipped, but
-//! a variant's quantized weights are stored in F32, and so other kernels read them. Its reference therefore stores the
-//! same weights in F32, with their values as they are: the change of kernels is not taken for an effect of the scheme.
+//! The exact arm stores every weight in F32, in the reference and in the variant. The native arm runs the model as
+//! shipped, but a variant's quantized weights are stored in F32, so other kernels read them. Its reference therefore
+//! stores the same weights in F32, with their values unchanged. The change of kernels is then not mistaken for an
+//! effect of the scheme.
 
 use gguf::GgmlType;
 use record::{Arm, Base, Place};
 use select::TensorId;
 
-/// The reference of a variant that edits these places: tensors or graph nodes by name, in the order in which the
-/// reference lists them.
+/// The reference of a variant that edits these tensors or graph nodes. The reference lists them by name in the same
+/// order.
 ///
-/// Graph nodes are computed in F32 in any arm, and what the file stores in F32 stays as it is.
+/// Graph nodes are computed in F32 in every arm, and what the file stores in F32 stays as it is.
 pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<Item = (&'a str, Place)>) -> Base {
     match arm {
         Arm::Exact => Base { arm, carried: Vec::new() },
@@ -21,7 +22,7 @@ pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<I
     }
 }
 
-/// Whether the file stores a tensor in F32 already.
+/// Whether the file already stores a tensor in F32.
 fn is_f32(tensor: &TensorId) -> bool {
     tensor.ty.eq_ignore_ascii_case(GgmlType::F32.name())
 }

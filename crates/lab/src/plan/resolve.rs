@@ -1,5 +1,5 @@
-//! From what a plan file says to a plan that can be run: selectors, schemes, numbers and stages are checked, and what the
-//! file leaves out is filled in.
+//! From what a plan file says to a plan that can be run. It checks selectors, schemes, numbers and stages, and fills in
+//! what the file leaves out.
 
 use crate::plan::file::{PlanFileError, Problem, ProblemKind, Typed, in_order};
 use crate::plan::preset::PRESETS;
@@ -21,15 +21,15 @@ const MAX_NAME_BYTES: usize = 64;
 /// A number, a list or a stage of a plan that is out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfRange {
-    /// The key of a plan file that states it: `windows.chunks`, `stage[2].arms`.
+    /// The key of a plan file that states the value, such as `windows.chunks` or `stage[2].arms`.
     pub key: String,
-    /// What it is, in words.
+    /// What the value is, in words.
     pub what: String,
-    /// What is there.
+    /// The value that was found.
     pub found: String,
-    /// What could be.
+    /// The values that are possible.
     pub wanted: String,
-    /// Advice.
+    /// What the user can do about it.
     pub hint: String,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Numbers<'a> {
 }
 
 impl Numbers<'_> {
-    /// Everything that is out of range.
+    /// All values that are out of range.
     pub(crate) fn problems(&self) -> Vec<OutOfRange> {
         let mut problems = Vec::new();
         let mut wrong = |key: String, what: String, found: String, wanted: &str, hint: &str| {
@@ -82,21 +82,21 @@ impl Numbers<'_> {
     }
 }
 
-/// The stages of a plan that states none: those of the first preset.
+/// The stages of a plan that states none. They are those of the first preset.
 pub(crate) fn method() -> Vec<Stage> {
     let typed = PRESETS.first().map_or(Vec::new(), |preset| Typed::read(preset.text).file.stages);
     typed.into_iter().map(Stage::from).collect()
 }
 
-/// The stages as the identity of a run states them: none where they are those of the presets.
+/// The stages as the identity of a run states them; empty where they are those of the presets.
 pub(crate) fn unless_method(stages: &[Stage]) -> Vec<PlanStage> {
     if stages == method() { Vec::new() } else { stages.iter().cloned().map(PlanStage::from).collect() }
 }
 
-/// The plan that a file states, for these models and this text; `name` is what errors call the file.
+/// The plan that a file states, for these models and this text. Errors call the file `name`.
 ///
 /// # Errors
-/// Every problem of the file at once.
+/// When something is wrong with the file; the error has every problem at once.
 pub(crate) fn resolve(
     text: &str,
     name: &str,
@@ -114,14 +114,14 @@ pub(crate) fn resolve(
     }
 }
 
-/// Goes through what a file says and keeps what is wrong with it.
+/// Reads what a file says and collects its problems.
 struct Check<'a> {
     typed: &'a Typed,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    /// The plan; `None` where something is missing that was reported.
+    /// The plan; `None` where something that was reported is missing.
     fn plan(&mut self, models: Vec<PathBuf>, corpus: Corpus) -> Option<Plan> {
         let file = &self.typed.file;
         let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -182,7 +182,8 @@ impl Check<'_> {
         })
     }
 
-    /// Keeps a problem with a value that the file states. Defaults are sound, and what could not be read was reported.
+    /// Records a problem with a value that the file states. Defaults are sound, and what could not be read was
+    /// reported.
     fn require(&mut self, key: &str, is_sound: bool, found: &str, wanted: &str) {
         if let Some(line) = self.typed.line_of(key).filter(|_| !is_sound) {
             let (key, found, wanted) = (key.into(), found.into(), wanted.into());

@@ -1,8 +1,8 @@
-//! Stages: what a plan measures, in which order, and what decides after each whether to go on.
+//! The stages of a plan: what each measures, in which order, and which gate decides after it.
 //!
 //! A stage adds cells to the run and has a number of windows. It measures its own cells and those of the stages before
-//! it, as far as their windows lie within its own. So the controls are measured on the few windows of the layer cells
-//! before the first gate, and what is left of them together with the cells on the whole target.
+//! it, as far as their windows lie within its own. So the controls are first measured on the few windows of the layer
+//! cells, before the first gate. The rest of their windows are measured together with the cells on the whole target.
 //!
 //! The stages of the presets:
 //!
@@ -21,20 +21,20 @@ use record::{Arm, StageName};
 /// One stage of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// The name.
+    /// The name of the stage.
     pub name: StageName,
-    /// The cells that it adds.
+    /// The cells that the stage adds.
     pub cells: CellSet,
-    /// The windows that it measures.
+    /// The number of windows that the stage measures.
     pub windows: StageWindows,
-    /// The arms in which it has cells.
+    /// The arms in which the stage has cells.
     pub arms: StageArms,
-    /// What decides after it; a stage without a gate is measured together with the next one.
+    /// The gate that decides after the stage. A stage without a gate is measured together with the next one.
     pub gate: Option<Gate>,
 }
 
 impl Stage {
-    /// The arms in which the stage has cells, in the order of the plan's.
+    /// The arms in which the stage has cells, in the order of the plan.
     pub fn arms_of(&self, plan: &[Arm]) -> Vec<Arm> {
         match &self.arms {
             StageArms::Named(ArmSet::First) => plan.iter().take(1).copied().collect(),
@@ -43,7 +43,7 @@ impl Stage {
         }
     }
 
-    /// How many windows the stage measures, where the text has `chunks` and single layers get `layer_chunks`.
+    /// The number of windows that the stage measures, if the text has `chunks` and single layers get `layer_chunks`.
     pub fn n_windows(&self, layer_chunks: usize, chunks: usize) -> usize {
         match self.windows {
             StageWindows::Named(WindowSet::Layer) => layer_chunks.min(chunks),
@@ -65,20 +65,20 @@ impl From<Stage> for PlanStage {
     }
 }
 
-/// Stages that are measured together: one with a gate, and those before it that have none.
+/// Stages that are measured together: one with a gate, and the stages before it that have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The name of its last stage.
+    /// The name of the step's last stage.
     pub name: StageName,
-    /// Its stages.
+    /// The names of the step's stages.
     pub stages: Vec<StageName>,
-    /// The windows that it measures of its cells and of the cells before it.
+    /// The number of windows that the step measures of its cells and of the cells before it.
     pub n_windows: usize,
-    /// What decides after it.
+    /// The gate that decides after the step.
     pub gate: Option<Gate>,
 }
 
-/// The steps of a plan, in which every stage stands once.
+/// The steps of a plan. Every stage is in exactly one of them.
 pub fn steps(stages: &[Stage], layer_chunks: usize, chunks: usize) -> Vec<Step> {
     let group = |stages: &[Stage]| {
         let last = stages.last()?;
@@ -95,17 +95,17 @@ pub fn steps(stages: &[Stage], layer_chunks: usize, chunks: usize) -> Vec<Step> 
 /// A stage that a plan cannot have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StageProblem {
-    /// Its place among the stages, from 0.
+    /// The index of the stage, counted from 0.
     pub(crate) index: usize,
-    /// The key at fault.
+    /// The key that is wrong.
     pub(crate) key: &'static str,
-    /// What is there.
+    /// The value that was found.
     pub(crate) found: String,
-    /// What could be.
+    /// The values that are possible.
     pub(crate) wanted: String,
 }
 
-/// Whatever keeps these stages from being a method, in their order.
+/// The problems that keep these stages from being a method, in the order of the stages.
 pub(crate) fn problems(stages: &[Stage], arms: &[Arm]) -> Vec<StageProblem> {
     let mut problems = Vec::new();
     let mut wrong = |index, key, found: String, wanted: String| {

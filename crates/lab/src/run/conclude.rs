@@ -9,21 +9,21 @@ use record::store::lock::LockedEngine;
 use record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, ModelRecord, Reason, Role, Verdict};
 use std::collections::BTreeMap;
 
-/// Everything that is known of one model when its measurements have ended.
+/// What is known about one model when its measurements have ended.
 pub(crate) struct Ended<'a> {
     /// The name of the model.
     pub(crate) name: &'a str,
-    /// The model as its file has it.
+    /// The model as read from its file.
     pub(crate) model: &'a ModelFile,
     /// The census of the model.
     pub(crate) census: &'a Census,
-    /// What the engine said about the model.
+    /// What the engine reported about the model.
     pub(crate) engine: &'a LockedEngine,
     /// The cells that are finished or have failed, in the order of the method.
     pub(crate) cells: Vec<CellRecord>,
-    /// What was measured, by the key of the cell.
+    /// The samples by key of the cell.
     pub(crate) samples: &'a BTreeMap<String, CellSamples>,
-    /// The controls.
+    /// The controls of the model.
     pub(crate) controls: Vec<ControlRecord>,
 }
 
@@ -53,7 +53,7 @@ impl Ended<'_> {
     }
 }
 
-/// Judges every cell. When a control did not hold, the results are withheld: no variant keeps its class.
+/// Judges every cell. When a control does not hold, the results are withheld and no variant keeps its class.
 fn judge_cells(
     cells: Vec<CellRecord>,
     samples: &BTreeMap<String, CellSamples>,
@@ -76,7 +76,7 @@ fn judge_cells(
         .collect()
 }
 
-/// The floor of a variant: the jitter on the same reference and the same windows.
+/// The floor of a variant, from the jitter on the same reference and the same windows.
 fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, CellSamples>) -> Option<Floor> {
     if cell.role != Role::Variant {
         return None;
@@ -94,7 +94,7 @@ fn floor_of(cell: &CellRecord, cells: &[CellRecord], samples: &BTreeMap<String, 
     floor(&cell.chunks, kld_mean, &seeds, target)
 }
 
-/// The verdicts on the whole target, one for each arm that was reached.
+/// The verdicts on the whole target, one for each arm that was measured.
 fn arm_verdicts(cells: &[JudgedCell]) -> Vec<ArmVerdict> {
     cells
         .iter()

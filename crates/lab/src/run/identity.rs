@@ -1,4 +1,4 @@
-//! What makes a run this run: the plan, its files, the engine's word on them, and the lock of it all.
+//! The identity of a run: the plan, its files, what the engine reports about them, and the lock.
 
 use crate::plan::{Plan, resolve};
 use crate::run::model_file::ModelFile;
@@ -10,7 +10,7 @@ use select::TensorId;
 use words::quoted;
 use worker::{LinkFactory, Session, SessionRequest, memory};
 
-/// A plan whose files were opened, hashed and found to hold the target.
+/// A plan whose files were opened and hashed and contain the target.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) plan: Plan,
@@ -20,17 +20,17 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The name of the run, which equal runs share. The default run folder is `runs/<id>`.
+    /// The id of the run, which equal runs share. The default run folder is `runs/<id>`.
     pub fn id(&self) -> String {
         self.identity.id()
     }
 
-    /// The plan.
+    /// The plan that was prepared.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The models.
+    /// The models in the order of the plan.
     pub fn models(&self) -> &[ModelFile] {
         &self.models
     }
@@ -41,7 +41,7 @@ impl Prepared {
     }
 }
 
-/// Checks a plan against its files. This writes nothing and starts nothing.
+/// Checks a plan against its files. It writes nothing and starts no worker.
 ///
 /// # Errors
 /// When the plan's numbers, a file or the target in it cannot be used, or two models are the same file.
@@ -62,7 +62,7 @@ pub fn prepare(plan: Plan, engine_build: &str) -> Result<Prepared, RunError> {
 }
 
 impl Plan {
-    /// The identity of this plan on these files with this engine.
+    /// The identity of a run of this plan on these files with this engine.
     pub fn identity(&self, models: Vec<LockedModel>, engine_build: &str) -> RunIdentity {
         RunIdentity {
             assay_version: env!("CARGO_PKG_VERSION").into(),
@@ -86,7 +86,7 @@ impl Plan {
     }
 }
 
-/// Loads every model once, before anything is written, so that a model or a text that cannot be used leaves no trace.
+/// Loads every model once before anything is written. A model or a text that cannot be used then leaves no trace.
 pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Result<(PlanLock, Vec<Session>), RunError> {
     let mut engines = Vec::new();
     let mut sessions = Vec::new();
@@ -94,7 +94,7 @@ pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Resu
         require_memory(prepared, index)?;
         let (mut session, engine) = open(prepared, index, workers)?;
         if prepared.models.len() > 1 {
-            // Several loaded models at once may not fit.
+            // Several models may not fit into memory at once.
             session.end();
         }
         sessions.push(session);
@@ -106,8 +106,8 @@ pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Resu
     Ok((PlanLock::new(prepared.identity.clone(), chunks, engines), sessions))
 }
 
-/// Refuses a model whose weights do not fit the budget, before it is loaded. The engine alone knows what else a
-/// measurement takes, and refuses for itself.
+/// Refuses a model whose weights do not fit the budget, before it is loaded. Only the engine knows what else a
+/// measurement needs, and it refuses for itself.
 fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
     let is_restored = |tensor: &&TensorId| !tensor.holds_no_weights() && !tensor.ty.eq_ignore_ascii_case("f32");
@@ -124,14 +124,14 @@ fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
     }
 }
 
-/// A worker that has loaded a model and cut the text, and what it said about both.
+/// A worker that has loaded a model and cut the text, and what it reported about both.
 pub(crate) fn open(
     prepared: &Prepared,
     index: usize,
     workers: &dyn LinkFactory,
 ) -> Result<(Session, LockedEngine), RunError> {
     match open_once(prepared, index, workers) {
-        // Once more if it dies.
+        // A worker that dies is started once more.
         Err(RunError::Session(SessionError::Died { .. })) => open_once(prepared, index, workers),
         done => done,
     }

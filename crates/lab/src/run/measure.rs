@@ -1,6 +1,6 @@
-//! Measuring one model: what is outstanding of a step goes to a worker as one job per reference, window by window.
+//! Measures one model. What is outstanding of a step goes to a worker as one job per reference, window by window.
 //!
-//! A worker that dies costs the cell it was working on, after one retry. Everything else goes on in a fresh worker.
+//! A worker that dies twice over a cell costs that cell. Everything else continues in a fresh worker.
 
 use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
 use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive, failed};
@@ -23,13 +23,13 @@ use worker::{CellSpec, Event, InHand, Job, LinkFactory, Session, SessionError};
 /// How often a worker may die over the same work.
 const MAX_DEATHS: usize = 2;
 
-/// The outlet of events: the journal, and whoever watches.
+/// Where events go: to the journal, and to whoever watches.
 pub(crate) struct Outlet<'a> {
     pub(crate) store: Store,
     sink: &'a mut dyn FnMut(&RunEvent),
     done: usize,
     total: usize,
-    /// The passes of the models that come after this one.
+    /// The number of passes of the models after this one.
     pub(crate) later: usize,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Takes up what the store has of a model's cells.
+    /// Loads what the store has of a model's cells.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         index: usize,
@@ -98,7 +98,7 @@ impl<'a> Bench<'a> {
             let reference = key.of_reference(&cell.base);
             let there = &references[&reference];
             let Some(samples) = samples.get_mut(&cell.key) else { continue };
-            // A sample without its reference says nothing: both are measured again.
+            // A sample is useless without its reference, so both are measured again.
             samples.by_chunk.retain(|chunk, _| there.contains_key(chunk));
             let is_strange = |s: &&Sample| there[&s.chunk].logits_blake3 != s.reference_blake3;
             if let Some(sample) = samples.by_chunk.values().find(is_strange) {
@@ -121,7 +121,8 @@ impl<'a> Bench<'a> {
             has_measured: false,
             cells,
         };
-        // A kill between the last sample and the cell's file leaves the file to be written; otherwise this checks it.
+        // A kill between the last sample and the cell's file leaves the file unwritten; this writes it. Otherwise this
+        // checks it.
         for cell in bench.first_cells().filter(|cell| bench.is_complete(cell)) {
             bench.write_cell(cell, store)?;
         }
@@ -132,7 +133,7 @@ impl<'a> Bench<'a> {
         self.prepared.name(self.index)
     }
 
-    /// The number of cells. One that stands in two stages counts once.
+    /// The number of cells. A cell in two stages counts once.
     pub(crate) fn n_cells(&self) -> usize {
         self.first_cells().count()
     }
@@ -141,7 +142,7 @@ impl<'a> Bench<'a> {
         &self.samples
     }
 
-    /// Whether a worker has measured something in this process.
+    /// Whether a worker has measured anything in this process.
     pub(crate) fn has_measured(&self) -> bool {
         self.has_measured
     }
@@ -180,7 +181,7 @@ impl<'a> Bench<'a> {
         outstanding(&self.steps, &self.cells, &self.samples, &self.failures)
     }
 
-    /// What is outstanding of one step, one piece of work for each reference.
+    /// The outstanding work of one step, one item for each reference.
     fn works(&self, step: usize) -> Vec<Work<'_>> {
         let units: Vec<Unit> = self.outstanding().into_iter().filter(|unit| unit.step == step).collect();
         jobs(&units, &self.cells)
@@ -190,7 +191,7 @@ impl<'a> Bench<'a> {
         self.works(step).into_iter().find(|work| work.base == base)
     }
 
-    /// The passes through the model that are left if every gate opens.
+    /// The number of passes through the model that are left if every gate opens.
     pub(crate) fn passes_left(&self) -> usize {
         jobs(&self.outstanding(), &self.cells).iter().map(Work::passes).sum()
     }
@@ -205,7 +206,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Measures what is outstanding of a step.
+    /// Measures the outstanding work of a step.
     pub(crate) fn measure(
         &mut self,
         step: usize,
@@ -295,7 +296,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The session at hand, or a fresh one that has the model and the very tokens of the lock.
+    /// The current session, or a fresh one that has the model and exactly the tokens of the lock.
     fn session(
         &self,
         workers: &dyn LinkFactory,
@@ -318,7 +319,7 @@ impl<'a> Bench<'a> {
         Ok(fresh)
     }
 
-    /// Keeps what one event of a job brings.
+    /// Stores what one event of a job brings.
     fn take(
         &mut self,
         stage: &StageName,
@@ -340,7 +341,7 @@ impl<'a> Bench<'a> {
                 outlet.progress(self.model(), stage)
             }
             Event::CellFailed { cell, why, hint } => self.fail(&cell, &why, hint, outlet),
-            // The session lets through nothing else that this job did not ask for.
+            // The session passes on no other event of this job.
             _ => Ok(()),
         }
     }
@@ -374,7 +375,7 @@ impl<'a> Bench<'a> {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
         let edits = self.first_cells().find(|cell| cell.key == key).map_or(&[][..], |cell| &cell.edits);
-        // What an edit does to activations depends on the window, and a later job begins with another one.
+        // The effect of an edit on activations depends on the window, and a later job begins with another one.
         let repeats = |before: &[TensorEvidence]| {
             let same = |((edit, a), b): ((&Edit, &TensorEvidence), &TensorEvidence)| {
                 a == b || (edit.place == Place::Activation && a.tensor == b.tensor)
@@ -452,7 +453,7 @@ impl<'a> Bench<'a> {
         keys.iter().try_for_each(|key| self.fail(key, why, hint.clone(), outlet))
     }
 
-    /// The cells without those whose key came before: the file of a key names the first stage it stands in.
+    /// The cells without those whose key came before. The file of a key names its first stage.
     fn first_cells(&self) -> impl Iterator<Item = &Cell> {
         let mut seen = BTreeSet::new();
         self.cells.iter().filter(move |cell| seen.insert(&cell.key))

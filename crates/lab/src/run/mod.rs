@@ -1,4 +1,4 @@
-//! The run: census, then step by step through a worker, everything kept as it comes.
+//! The run: a census, then step by step through a worker. Everything is stored at once.
 //!
 //! ```text
 //! prepare: files hashed, target found             writes nothing
@@ -9,13 +9,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`identity`] | the plan on its files, and what makes the run this run |
-//! | [`outstanding`] | what is left to measure: a pure function of plan and store |
-//! | `measure` | hands that to a worker, and keeps what comes back |
-//! | `conclude` | from finished cells to the record: pure |
-//! | [`model_file`] | a model as its file has it, and its census |
+//! | [`identity`] | the plan on its files, and the identity of the run |
+//! | [`outstanding`] | what is left to measure, as a pure function of plan and store |
+//! | `measure` | hands the outstanding work to a worker, and stores the results |
+//! | `conclude` | from finished cells to the record, by pure functions |
+//! | [`model_file`] | a model as read from its file, and its census |
 //!
-//! A run that was killed goes on where it was, and a finished one is only read.
+//! A run that was killed continues where it was. A finished one is only read.
 
 use crate::judge::controls::FILE_UNCHANGED;
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
@@ -51,46 +51,46 @@ pub use identity::{Prepared, prepare};
 /// Why a run ended without a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The plan.
+    /// The plan cannot be used.
     #[error(transparent)]
     Plan(Box<PlanError>),
-    /// A model file.
+    /// A model file cannot be used.
     #[error(transparent)]
     Model(Box<ModelFileError>),
-    /// One file twice.
+    /// Two models are the same file.
     #[error(
         "{} and {}: the same file, wanted each model once (blake3 {file_blake3})", .first.display(), .second.display()
     )]
     SameModel {
-        /// As given.
+        /// The path of the file as first given.
         first: PathBuf,
-        /// As given after it.
+        /// The path of the file as given again.
         second: PathBuf,
-        /// Hash of both.
+        /// The blake3 hash of both.
         file_blake3: String,
     },
-    /// The run folder.
+    /// The run folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The weights alone do not fit.
+    /// The weights alone do not fit into the allowed memory.
     #[error("{model}: memory: {source}")]
     Memory {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// What is needed, and what is allowed.
+        /// The memory that is needed and the limit.
         source: TooLittleMemory,
     },
     /// The worker died, or refused the model or the text.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The engine is not the one that was announced.
+    /// The worker's engine is not the one that the run was begun with.
     #[error("{model}: the worker says {found}, the run was begun with {wanted}")]
     OtherEngine {
-        /// Model.
+        /// The name of the model.
         model: String,
-        /// What the worker said.
+        /// The engine that the worker reported.
         found: String,
-        /// What was announced.
+        /// The engine that the run was begun with.
         wanted: String,
     },
 }
@@ -122,7 +122,7 @@ impl From<ModelFileError> for RunError {
 }
 
 impl RunError {
-    /// 2 for bad input, 4 for an engine or disk that failed.
+    /// The exit code: 2 for bad input, 4 for an engine or disk that failed.
     pub fn exit_code(&self) -> u8 {
         let input = match self {
             RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::Memory { .. } => true,
@@ -141,7 +141,8 @@ pub type Repeat<'a> = dyn Fn(&Plan, &RunIdentity, usize) -> String + 'a;
 /// Runs, resumes or re-reads the run in `dir` and writes its record there. The record has what `repeat` says.
 ///
 /// # Errors
-/// When nothing could be concluded. Failed cells, failed controls and dead workers are part of the record instead.
+/// When the run cannot come to a conclusion. Failed cells, failed controls and dead workers are part of the record
+/// instead.
 pub fn run(
     prepared: &Prepared,
     dir: &Path,
@@ -168,7 +169,7 @@ pub fn run(
     for (index, session) in sessions.iter_mut().enumerate() {
         session.log_to(&store.worker_log(index));
     }
-    // A single model's worker goes on; several were ended after they had answered.
+    // The worker of a single model continues. With several models, each worker ended after it had answered.
     let mut session = sessions.pop().filter(|_| models.len() == 1);
     let faults = store.faults()?;
     let command = repeat(plan, identity, lock.chunks);

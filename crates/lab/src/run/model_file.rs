@@ -1,4 +1,4 @@
-//! A model as its file has it: identity, tensors, the target's census, and what schemes would change.
+//! A model as read from its file: its identity, its tensors, the census of the target, and what schemes would change.
 
 use crate::plan::Plan;
 use files::fallback;
@@ -33,59 +33,59 @@ pub enum ModelFileError {
     /// The file cannot be hashed.
     #[error("{}: cannot be read: {source}", .path.display())]
     Read {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's words.
+        /// The error that the system gives.
         source: std::io::Error,
     },
-    /// The plan's target.
+    /// The plan's target cannot be used on the file.
     #[error("{}: {source}", .path.display())]
     Target {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the target.
         source: Box<ApplyError>,
     },
-    /// A stored tensor cannot be turned into numbers.
+    /// A stored tensor cannot be converted to numbers.
     #[error("{}: tensor {tensor:?}: {source}", .path.display())]
     Codec {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// Tensor.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Why.
+        /// Why the tensor cannot be converted.
         source: CodecError,
     },
-    /// NaN or infinity in the target.
+    /// A value in the target is NaN or infinite.
     #[error("{}: tensor {tensor:?}: value {index} is {value}, wanted finite values", .path.display())]
     Nonfinite {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// Tensor.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// Of the first such value.
+        /// The index of the first such value in the tensor.
         index: usize,
-        /// The value.
+        /// The value at that index.
         value: f32,
-        /// The same question with such values kept.
+        /// The same question, with such values left as they are.
         again: String,
     },
-    /// A tensor's values cannot be had.
+    /// A tensor's values cannot be read.
     #[error("{}: {source}", .path.display())]
     Values {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// Why the values cannot be read.
         source: Box<ValuesError>,
     },
-    /// A tensor cannot be held in the scheme.
+    /// The scheme cannot quantize a tensor.
     #[error("{}: {source}", .path.display())]
     Scheme {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// Why the scheme does not fit.
         source: Box<FakeQuantError>,
-        /// The scheme that fits the tensor's rows, where their length is the reason.
+        /// The scheme that fits the tensor's rows; `None` unless their length is the reason.
         fallback: Option<String>,
     },
 }
@@ -109,39 +109,40 @@ impl Advice for ModelFileError {
 /// An open model file and the plan's target in it.
 #[derive(Debug)]
 pub struct ModelFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Identity.
+    /// The identity of the file, as the lock has it.
     pub locked: LockedModel,
-    /// `general.architecture`.
+    /// The value of `general.architecture`.
     pub arch: String,
     /// All tensors in file order.
     pub tensors: Vec<TensorId>,
-    /// Tensors per stored type, most first.
+    /// The number of tensors of each stored type, largest first.
     pub types: Vec<(String, usize)>,
-    /// The target: tensors, single uses of one, graph nodes.
+    /// The targets of the plan: tensors, single uses of a tensor, or graph nodes.
     pub target: Vec<Target>,
-    /// The plan's single parts, with theirs.
+    /// The plan's single parts, with the targets of each.
     pub parts: Vec<(Selector, Vec<Target>)>,
     gguf: GgufFile,
 }
 
-/// The target before anything ran. What is computed has no values before it is: of graph nodes nothing is predicted.
+/// The target before anything ran. Graph nodes have no values yet, so nothing is predicted for them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Census {
-    /// One row per target tensor.
+    /// One row for each tensor in the target.
     pub rows: Vec<CensusRow>,
-    /// Every tensor.
+    /// The precision of every tensor of the model.
     pub precision: Vec<TensorPrecision>,
     /// The number of graph nodes in the target, whose values are computed.
     pub n_nodes: usize,
-    /// The schemes that stand in for the question's where its rows do not fit, each with the number of tensors.
+    /// The schemes that replace the question's where its blocks do not fit the rows, each with the number of tensors.
     pub fallbacks: Vec<(String, usize)>,
     by_scheme: BTreeMap<String, BTreeMap<String, Predicted>>,
 }
 
 impl Census {
-    /// What `scheme` was predicted to do to these tensors together; `None` where one of them is no tensor of the file.
+    /// The changes that `scheme` is predicted to make to these tensors together; `None` where one is not a tensor of
+    /// the file.
     pub fn predicted_of(&self, scheme: &str, edits: &[Edit]) -> Option<Predicted> {
         let is_weight = edits.iter().all(|edit| edit.place != Place::Activation);
         is_weight.then(|| self.predicted(scheme, edits.iter().map(|edit| edit.tensor.as_str())))
@@ -180,7 +181,7 @@ impl ModelFile {
         tensors.iter().for_each(|tensor| *counts.entry(&tensor.ty).or_default() += 1);
         let mut types: Vec<(String, usize)> = counts.into_iter().map(|(ty, n)| (ty.to_string(), n)).collect();
         types.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        // Of a split model the first file, whichever was named: the engine opens no other.
+        // For a split model this is the first file, whichever was named, because the engine does not open any other.
         let path = gguf.path().to_path_buf();
         let locked = LockedModel {
             name: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
@@ -191,10 +192,10 @@ impl ModelFile {
         Ok(ModelFile { path, locked, arch, types, target, parts, tensors, gguf })
     }
 
-    /// The file's hash now.
+    /// The hash of the file as it is now.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub fn rehash(&self) -> Result<String, ModelFileError> {
         hash_files(&self.gguf)
     }
@@ -202,7 +203,7 @@ impl ModelFile {
     /// Reads the target's values: what precision they really have, and what each scheme of the plan would change.
     ///
     /// # Errors
-    /// When a tensor cannot be read, restored, or held in a scheme.
+    /// When a tensor cannot be read, restored, or quantized by a scheme.
     pub fn census(&self, plan: &Plan, codec: &dyn BlockCodec) -> Result<Census, ModelFileError> {
         let mut schemes = vec![plan.scheme.clone(), plan.positive.clone(), Scheme::identity()];
         schemes.extend(plan.jitter_seeds.iter().map(|&seed| plan.jitter(seed)));
@@ -266,8 +267,8 @@ impl ModelFile {
         Ok(census)
     }
 
-    /// How fine the values of every tensor really are. Quantized ones are taken at their storage, and what their scales
-    /// tell; float ones are looked at value by value.
+    /// How fine the values of every tensor really are. For quantized tensors, the storage and the scales decide. For
+    /// float tensors, each value counts.
     ///
     /// # Errors
     /// When a tensor cannot be read.
@@ -297,7 +298,7 @@ impl ModelFile {
     }
 }
 
-/// Effective bits of one tensor, and in words.
+/// The effective bits of one tensor, and its precision in words.
 fn how_fine(tensor: &TensorInfo, held: &mut Held, codec: &dyn BlockCodec) -> Result<(f64, String), ValuesError> {
     let (ty, n_per_row) = (tensor.ty.name(), tensor.n_per_row() as usize);
     let stored_bits = tensor.ty.bits_per_weight();
@@ -324,7 +325,7 @@ fn how_fine(tensor: &TensorInfo, held: &mut Held, codec: &dyn BlockCodec) -> Res
     Ok((survey.effective_bits().unwrap_or(stored_bits), what))
 }
 
-/// BLAKE3 over the files of a model as they are now, one after the other.
+/// The BLAKE3 hash over the files of a model as they are now, one after the other.
 fn hash_files(gguf: &GgufFile) -> Result<String, ModelFileError> {
     let mut hasher = blake3::Hasher::new();
     for path in gguf.shards().iter().map(Shard::path) {

@@ -10,22 +10,23 @@ use record::{Base, Cell};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::ChunkWork;
 
-/// One cell on one window, still to be measured.
+/// One window of a cell that is still to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// The step that measures it: the first that comes to the cell and has the window.
+    /// The index of the step that measures it: the first that includes the cell and the window.
     pub step: usize,
-    /// The place of the cell among the cells of the model.
+    /// The index of the cell among the cells of the model.
     pub cell: usize,
-    /// The window.
+    /// The number of the window.
     pub window: usize,
 }
 
-/// What every step still has to measure if every gate opens: by step, then by reference, cell and window, each in the
+/// What every step still has to measure if every gate opens, sorted by step, reference, cell and window. Each is in the
 /// order of the method.
 ///
-/// A step measures its own cells and those of the steps before it, as far as their windows lie within its own. Cells of
-/// one key are one measurement, which the first of them stands for. A cell that failed is not measured again.
+/// A step measures its own cells and those of the steps before it, as far as their windows lie within its own. Cells
+/// that share a key are one measurement, and the first of them stands for all. A cell that failed is not measured
+/// again.
 pub fn outstanding(
     steps: &[Step],
     cells: &[Cell],
@@ -54,26 +55,25 @@ pub fn outstanding(
     units
 }
 
-/// The place of a unit's reference: that of the first cell that is compared with it.
+/// The index of a unit's reference, which is the index of the first cell that is compared with it.
 fn reference_of(cells: &[Cell], unit: &Unit) -> Option<usize> {
     let base = &cells.get(unit.cell)?.base;
     cells.iter().position(|cell| cell.base == *base)
 }
 
-/// The units of one step on one reference, turned from cells to windows: all cells of a window share the reference's
-/// pass.
+/// The units of one step on one reference, grouped by window: all cells of a window share the reference's pass.
 #[derive(Debug)]
 pub struct Work<'a> {
-    /// The reference.
+    /// The reference of the cells.
     pub base: &'a Base,
-    /// The cells, each once.
+    /// The cells to measure, each once.
     pub cells: Vec<&'a Cell>,
-    /// The windows, ascending, each with the places of its cells among `cells`.
+    /// The windows to measure, ascending, each with the indices of its cells in `cells`.
     pub windows: Vec<ChunkWork>,
 }
 
 impl Work<'_> {
-    /// The passes through the model: one a window for the reference, and one for each cell.
+    /// The number of passes through the model: one for the reference on each window, and one for each cell.
     pub fn passes(&self) -> usize {
         self.windows.iter().map(|window| 1 + window.cells.len()).sum()
     }
@@ -135,7 +135,7 @@ mod tests {
         keys.iter().map(|key| (key.clone(), "it failed".to_owned())).collect()
     }
 
-    /// One row of the decision table: a key on a window, and the step that has to measure it, if any.
+    /// The decision table: for a key on a window, the step that has to measure it, if any.
     type Decisions = BTreeMap<(String, usize), usize>;
 
     fn decided(units: &[Unit], cells: &[Cell]) -> Decisions {
@@ -160,7 +160,7 @@ mod tests {
             StageWindows::Named(record::plan::WindowSet::Whole) => chunks,
             StageWindows::Named(record::plan::WindowSet::Layer) => layer_chunks.min(chunks),
         };
-        // A step ends where a gate stands.
+        // A step ends at a gate.
         let step_of = |at: usize| stages[..at].iter().filter(|stage| stage.gate.is_some()).count();
         let mut rows = Decisions::new();
         for cell in cells {
@@ -170,7 +170,7 @@ mod tests {
                 if !cell.chunks.contains(&window) || there.contains(&row) || failed.contains(&cell.key) {
                     continue;
                 }
-                // Any stage of the cell's step or of a later one, that goes so far.
+                // Any stage of the cell's step or of a later one can measure the window, if it has that many windows.
                 let steps = (0..stages.len()).filter(|&at| step_of(at) >= step_of(own) && window < has(&stages[at]));
                 if let Some(step) = steps.map(step_of).min() {
                     let first = rows.get(&row).copied().unwrap_or(step);
@@ -214,7 +214,7 @@ mod tests {
         wanted.sort();
         assert_eq!(done, wanted);
 
-        // Steps come in their order, and no reference is taken up twice in one of them.
+        // Steps come in their order, and no reference comes twice in one of them.
         let order: Vec<(usize, Option<usize>)> =
             units.iter().map(|unit| (unit.step, reference_of(cells, unit))).collect();
         assert!(order.is_sorted());
@@ -248,7 +248,7 @@ mod tests {
         })
     }
 
-    /// Cells of few keys, so that some share one; those of a key have the same windows and the same reference.
+    /// Cells with few keys, so that some share one. Cells of a key have the same windows and the same reference.
     fn cells() -> impl Strategy<Value = Vec<Cell>> {
         let kinds = prop::collection::vec((0..3usize, 0..6usize), 6);
         let places = prop::collection::vec((0..6usize, 0..5usize), 0..10);
@@ -259,7 +259,7 @@ mod tests {
                 let places = (base == 2).then_some(("t", record::Place::Weight));
                 Cell {
                     key: format!("key {key}"),
-                    // One name is of no stage.
+                    // One name does not belong to any stage.
                     stage: StageName::of(NAMES.get(stage).copied().unwrap_or("elsewhere")),
                     extent: Extent::Whole,
                     role: Role::Variant,
@@ -307,7 +307,7 @@ mod tests {
             let failed: BTreeSet<String> = failed.iter().map(|at| at.get(&whole).0.clone()).collect();
             let units = outstanding(&steps, &cells, &samples(&there), &failures(&failed));
 
-            // As the stages of the first release had it, written down by hand.
+            // The rows are written by hand, as the stages of the first release have them.
             let mut rows = Decisions::new();
             for cell in cells.iter().filter(|cell| !failed.contains(&cell.key)) {
                 for &window in &cell.chunks {
@@ -329,7 +329,7 @@ mod tests {
         }
     }
 
-    /// A plan with layers and parts on a small model.
+    /// A plan with layers and parts, on a small model.
     fn embedding_and_norms(quantized: bool, layer_chunks: usize, chunks: usize) -> (Plan, Vec<Cell>) {
         let corpus = Corpus { name: "built-in".into(), text: "text".into() };
         let mut plan = Plan::preset("embedding-4bit", vec!["m.gguf".into()], corpus).expect("a preset");

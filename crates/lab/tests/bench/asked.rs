@@ -1,10 +1,10 @@
-//! What the mock says to questions that a run does not ask: replies, likelihoods of endings, a traced residual stream.
+//! The mock's answers to questions that a run does not ask: replies, likelihoods of endings, a traced residual stream.
 
 use super::N_LAYER;
 use record::LayerError;
 use worker::protocol::{Answer, CellSpec, ChoiceSample, Event};
 
-/// The reference says 1, 2, 3 in every conversation and ends it; the variant says 1, 9 and is cut.
+/// The reference replies 1, 2, 3 in every conversation and ends it. The variant replies 1, 9 and is cut.
 pub fn replies(n_chats: usize, with_variant: bool) -> Vec<Event> {
     let reply = |chat, is_variant: bool| {
         let tokens = if is_variant { vec![1, 9] } else { vec![1, 2, 3] };
@@ -27,7 +27,8 @@ pub fn choices(cells: &[CellSpec], tasks: &[Vec<String>]) -> Vec<Event> {
     who.flat_map(|cell| (0..tasks.len()).map(move |task| of_task(&cell, task)).collect::<Vec<_>>()).collect()
 }
 
-/// Half as large as the reference from the first layer on that is touched; with `early`, everywhere.
+/// A trace whose difference is half as large as the reference, from the first touched layer on; with `early`, in every
+/// layer.
 pub fn residual(first_layer: usize, early: bool) -> Vec<LayerError> {
     let of_layer = |layer| match early || layer >= first_layer {
         true => LayerError { squared_error: 1.0, squared_reference: 4.0 },

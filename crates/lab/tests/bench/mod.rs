@@ -1,5 +1,5 @@
-//! A model file small enough to write by hand, and a worker without an engine that measures it: its scores follow
-//! from what the schemes do to the file's values, so its evidence is true unless a fault is planted.
+//! A model file small enough to write by hand, and a worker without an engine that measures it. Its scores follow from
+//! what the schemes do to the file's values, so its evidence is true unless a fault is planted.
 
 mod asked;
 
@@ -27,20 +27,20 @@ const N: usize = 32;
 const SCORED: usize = 8;
 const WINDOW_BYTES: usize = 10;
 
-/// Type of the norms in the file, and what their values are.
+/// The type of the norms in the file, and the precision of their values.
 #[derive(Clone, Copy, Debug)]
 pub enum Norms {
-    /// F32 that is exactly BF16.
+    /// F32 values that are exactly BF16.
     OnGrid,
-    /// F32 that is BF16 plus one.
+    /// F32 values that are BF16 plus one.
     OnePlus,
-    /// F16.
+    /// F16 values.
     Half,
 }
 
 /// Writes a GGUF v3 file with three layers of `ffn_norm` and `attn_q`.
 pub fn write_model(path: &Path, norms: Norms) {
-    // Between 1/64 and 1/32, 128 steps: eight significant bits, and four more once 1 is added.
+    // There are 128 steps between 1/64 and 1/32: eight significant bits, and four more once 1 is added.
     let bf16 = |layer: usize, i: usize| f32::from_bits(0x3c80_0000 + ((layer * 37 + i * 11) % 128) as u32 * 0x1_0000);
     let mut tensors: Vec<(String, u32, Vec<u8>)> = Vec::new();
     for layer in 0..N_LAYER {
@@ -69,7 +69,7 @@ pub fn write_model(path: &Path, norms: Norms) {
         out.extend(8u32.to_le_bytes());
         string(&mut out, value);
     }
-    // An array of one string: what cannot be turned into tokens cannot be scored.
+    // The tokens are an array of one string, because a model without a tokenizer cannot be scored.
     string(&mut out, "tokenizer.ggml.tokens");
     out.extend(9u32.to_le_bytes());
     out.extend(8u32.to_le_bytes());
@@ -92,33 +92,33 @@ pub fn write_model(path: &Path, norms: Norms) {
     std::fs::write(path, out).expect("model written");
 }
 
-/// What goes wrong in the mock.
+/// The faults that are planted in the mock.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The worker dies when it starts on a cell with this scheme (in any arm), this often; `None` in place of the
-    /// scheme is the reference.
+    /// The scheme at whose cells the worker dies, in any arm, and how often. `None` in place of the scheme is the
+    /// reference.
     pub dies: Option<(Option<&'static str>, usize)>,
-    /// The write of these is reported as read back differently.
+    /// The scheme whose writes are reported as read back differently.
     pub bad_read_back: Option<&'static str>,
-    /// Logits differ although nothing was edited.
+    /// Whether logits differ although nothing was edited.
     pub restless: bool,
-    /// Identity moves a logit.
+    /// Whether the identity scheme moves a logit.
     pub identity_moves: bool,
-    /// The destructive scheme is hardly seen.
+    /// Whether the destructive scheme hardly has an effect.
     pub deaf: bool,
-    /// Weights are not restored.
+    /// Whether weights are not restored.
     pub leaks: bool,
-    /// One more changed value than there is.
+    /// Whether one more changed value is reported than there is.
     pub miscounts: bool,
-    /// Samples are compared with another reference than the group's.
+    /// Whether samples are compared with another reference than the group's.
     pub stale: bool,
-    /// The model cannot be used.
+    /// Whether the model cannot be used.
     pub refuses: bool,
-    /// What a measurement needs does not fit the limit to memory.
+    /// Whether a measurement needs more memory than the limit.
     pub lacks_memory: bool,
-    /// No graph node reads the tensors.
+    /// Whether no graph node reads the tensors.
     pub dead: bool,
-    /// A trace differs after layer 0, whatever was edited.
+    /// Whether a trace differs after layer 0, whatever was edited.
     pub early: bool,
 }
 
@@ -129,11 +129,11 @@ pub const TOO_LITTLE: &str = "memory: 2 bytes needed at least, 1 byte allowed";
 pub struct Workers {
     pub faults: Faults,
     pub started: Cell<usize>,
-    /// Panics, as a kill would end the run, before this many events were handed over.
+    /// The number of events after which it panics, as a kill would end the run; `None` for never.
     pub kill_at: Option<usize>,
     events: Rc<Cell<usize>>,
     deaths: Rc<Cell<usize>>,
-    /// Units of work per cell key, over all workers.
+    /// The number of measurements of each cell key and window, over all workers.
     pub measured: Rc<RefCell<BTreeMap<(String, usize), usize>>>,
 }
 
@@ -179,7 +179,7 @@ struct Link {
 
 impl WorkerLink for Link {
     fn send(&mut self, job: &Job) -> Result<(), WorkerDied> {
-        // Through JSON and back: what is tested is what a process would hear.
+        // The job goes through JSON and back, so that the test hears what a process would.
         let job: Job = serde_json::from_str(&serde_json::to_string(job).expect("a job prints")).expect("a job parses");
         match job {
             Job::Open { .. } if self.faults.refuses => self.queue.push_back(Event::Failed {
@@ -255,8 +255,8 @@ fn logits_hash(base: &Base, chunk: usize) -> String {
     format!("{:?} {} {chunk}", base.arm, base.carried.len())
 }
 
-/// Every column of the table, for a sample whose positions all have the same top tokens, or none, and all of whose logits
-/// move, or none. Other distances than the divergence are as large as it.
+/// Every column of the table for one sample. All positions have the same top tokens or none, and all logits move or
+/// none. The other distances equal the divergence.
 pub fn columns(nll: Vec<f64>, kld: Vec<f64>, same_top: bool, moved: bool) -> Columns {
     let n = kld.len();
     let column = |row: &ColumnRow| match (row.id, row.kind) {
@@ -314,7 +314,7 @@ impl Link {
         self.measured();
     }
 
-    /// The job is done.
+    /// Counts a finished job.
     fn measured(&mut self) {
         let weights_after = if self.faults.leaks { "after" } else { "before" }.into();
         self.queue.push_back(Event::Measured { weights_before: "before".into(), weights_after });
@@ -335,7 +335,7 @@ impl Link {
         let error: f64 = tensors.iter().map(|tensor| tensor.rel_rmse).sum();
         let mut kld_mean = match base.arm {
             Arm::Exact => error,
-            // Kernels that round activations: any change spreads.
+            // The kernels round activations, so any change spreads.
             Arm::Native if changed > 0 => 0.005 + 0.1 * error,
             Arm::Native => 0.0,
         };
@@ -414,19 +414,19 @@ impl Link {
     }
 }
 
-/// Between −1 and 1, the same for the same place.
+/// A number between −1 and 1 that depends only on its arguments.
 fn wave(chunk: usize, i: usize) -> f64 {
     ((chunk * 31 + i * 17) as f64).sin()
 }
 
-/// A folder with models and room for runs.
+/// A folder with models and space for runs.
 pub struct Room {
     pub dir: tempfile::TempDir,
 }
 
 impl Room {
     pub fn new() -> Self {
-        // Every window is fsynced: thousands of them are quick in memory and slow on a busy disk.
+        // Every window is fsynced. Thousands of them are quick in memory and slow on a busy disk.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         Room { dir: dir.or_else(|_| tempfile::tempdir()).expect("temp dir") }
@@ -436,7 +436,7 @@ impl Room {
         self.dir.path().join(name)
     }
 
-    /// The preset on one model, four windows, two for the layers.
+    /// The preset on one model, with four windows, two of them for the layers.
     pub fn plan(&self, norms: Norms) -> Plan {
         let path = self.dir.path().join("model.gguf");
         write_model(&path, norms);

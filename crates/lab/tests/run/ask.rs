@@ -1,4 +1,4 @@
-//! Questions of `lab::ask` through a worker without an engine.
+//! Tests of `lab::ask` through a worker without an engine.
 
 use crate::bench::{Faults, N_LAYER, Norms, Room, Workers};
 use lab::Corpus;
@@ -14,19 +14,19 @@ use record::{Arm, Place, Sampling};
 use select::LayerSet;
 
 const WINDOWS: usize = 4;
-/// Windows to ask for: more than the text has.
+/// The number of windows to ask for, which is more than the text has.
 const ASKED: usize = 6;
 
 struct Asked<T> {
     answer: Result<T, AskError>,
-    /// The names of the events, in their order, one of a kind that comes several times in a row.
+    /// The names of the events in their order. Consecutive events of one kind count once.
     events: Vec<String>,
-    /// The last progress.
+    /// The last progress that was heard.
     progress: Option<(usize, usize)>,
     workers: usize,
 }
 
-/// Asks about the mock's model with these faults.
+/// Asks a question about the mock's model with these faults.
 fn asked<T>(
     faults: Faults,
     applies: &[&str],
@@ -107,7 +107,7 @@ fn chat(applies: &[&str]) -> Asked<ChatAnswer> {
     })
 }
 
-/// Two files, of two tasks and of one; the right ending is the first, then the last.
+/// Asks about a file of two tasks and one of one task. The right ending is the first, then the last.
 fn task(applies: &[&str], second: &str) -> Asked<TaskAnswer> {
     asked(Faults::default(), applies, |variant, workers, hear| {
         let file = |name: &str, text: &str| TaskFile {
@@ -137,7 +137,7 @@ fn a_model_alone_has_a_perplexity_and_no_reference() {
         (number(&answer, "nll_nats").exp() - number(&answer, "ppl")).abs() < 1e-12
             && answer.metrics.get("ppl_se").is_none()
     );
-    // Five bytes a window.
+    // Each window has five bytes.
     let bits = number(&answer, "nll_nats") * 8.0 / std::f64::consts::LN_2 / 5.0;
     assert!((answer.bits_per_byte.expect("bytes") - bits).abs() < 1e-12);
     assert_eq!((answer.metrics.get("ppl_ref"), answer.metrics.get("kld_mean"), answer.changed.len()), (None, None, 0));
@@ -262,9 +262,9 @@ fn tasks_of_several_files_are_scored_in_one_session() {
     assert_eq!(asked.events, ["Begun", "TasksTaken", "Progress"]);
     let [a, b] = &answer.tasks[..] else { panic!("two files: {answer:?}") };
     assert_eq!((a.name.as_str(), a.file.as_str(), a.n, a.chance), ("hellaswag", "a.txt", 2, 0.25));
-    // The reference likes the first ending, the variant the last: one task each.
+    // The reference prefers the first ending and the variant the last, so each wins one task.
     assert_eq!((a.acc_norm_ref, a.acc_norm, a.gained, a.lost), (Some(0.5), 0.5, Some(1), Some(1)));
-    // One nat a token to either side, on one task up and on the other down.
+    // The margin shifts by one nat a token, up on one task and down on the other.
     assert_eq!(a.margin_shift, Some(0.0));
     assert_eq!((b.file.as_str(), b.acc_norm_ref, b.acc_norm, b.margin_shift), ("b.txt", Some(1.0), 0.0, Some(-2.0)));
     let printed = serde_json::to_string(&answer).expect("prints");

@@ -1,4 +1,4 @@
-//! Sweeps through a worker without an engine that dies.
+//! Tests of sweeps through a worker without an engine that dies.
 
 use crate::bench::{Faults, Norms, Room, Workers};
 use eval::EngineSettings;
@@ -68,7 +68,7 @@ fn a_worker_that_dies_once_costs_nothing_but_time() {
     assert_eq!((deaths, workers.started.get()), (1, 2));
     assert_eq!(means(&found), means(&whole));
     assert!(found.cells.iter().all(|cell| cell.failure.is_none()));
-    // What was there is not measured again.
+    // What was measured before is not measured again.
     assert!(workers.measured.borrow().values().all(|&times| times == 1), "{:?}", workers.measured.borrow());
 }
 

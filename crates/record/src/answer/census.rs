@@ -28,7 +28,7 @@ pub struct CensusAnswer {
     pub skipped: Vec<String>,
     /// What the tensors say together, in sentences; empty where the summary says it all.
     pub verdict: Vec<String>,
-    /// One line for each role.
+    /// One line for each role that the tensors have.
     pub summary: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ pub struct CensusTensor {
     pub grid: Option<String>,
     /// The number of values in the precision of `effective`.
     pub on_grid: Option<u64>,
-    /// The evidence for it in bits.
+    /// The evidence in bits that the values have the precision of `effective`.
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub evidence_bits: f64,
@@ -58,17 +58,17 @@ pub struct CensusTensor {
     pub coverage: CensusCoverage,
     /// The number of infinite values and NaN; `null` where the values were not looked at.
     pub nonfinite: Option<u64>,
-    /// All of this in words.
+    /// These findings in words.
     pub note: String,
     /// Questions about the origin that the values leave open, each with the reason.
     pub not_decidable: Vec<String>,
-    /// The grid of blocks that the values lie on, if there is one.
+    /// The grid of blocks that the values lie on, if the search found one.
     pub blocks: CensusBlocks,
-    /// Whether the scales of a quantized tensor are such as BF16 weights give; `null` where they cannot tell.
+    /// Whether BF16 weights could give the scales of this quantized tensor; `null` where the scales cannot tell.
     pub under_bf16: Option<bool>,
     /// How the values are spread; `null` where no value is finite or none was looked at.
     pub distribution: Option<CensusSpread>,
-    /// Rows that are coarser than the tensor, in words.
+    /// The rows that are coarser than the tensor, in words; `null` where there are none.
     pub row_note: Option<String>,
     /// What each scheme would change, in the order asked for; schemes that do not fit the tensor are left out.
     pub predicted: Vec<TensorPrediction>,
@@ -78,9 +78,9 @@ pub struct CensusTensor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CensusTransform {
-    /// It added this constant.
+    /// The converter added this constant.
     Plus(f32),
-    /// It applied a function; `-exp` negates the exponential.
+    /// The converter applied a function; `-exp` negates the exponential.
     Function(String),
 }
 
@@ -89,7 +89,7 @@ pub enum CensusTransform {
 pub struct CensusCoverage {
     /// The number of values that were looked at.
     pub n: u64,
-    /// Whether they are all the tensor's values.
+    /// Whether `n` is the number of all values of the tensor.
     pub exact: bool,
 }
 
@@ -98,21 +98,21 @@ pub struct CensusCoverage {
 pub struct CensusBlocks {
     /// The grid in words, such as `Q4_1-like`, `none found` or `not decidable`.
     pub grid: String,
-    /// The kind of grid; `null`, like all that follows, where none was found.
+    /// The kind of grid; `null`, like every field below that can be, where no grid was found.
     pub family: Option<String>,
-    /// The bits that name a level; `null` also where not all values lie on the grid.
+    /// The number of bits that name a level; `null` also where not all values lie on the grid.
     pub bits: Option<f64>,
-    /// The share of the sampled blocks that lie on the grid, where the others lie on none.
+    /// The share of the sampled blocks that lie on the grid; `null` unless the others lie on no grid.
     pub share: Option<f64>,
     /// Whether the levels of an integer lattice are counted from zero, not from the least value of each block.
     pub symmetric: Option<bool>,
     /// The values that share a scale: their number, `"line"` for a whole row or column, or `"tensor"`.
     pub block: Option<CensusBlock>,
-    /// The direction in which they follow one another, `"row"` or `"column"`.
+    /// The direction in which the values of a block follow one another, `"row"` or `"column"`.
     pub axis: Option<String>,
     /// What the scales are: `"power of two"`, `"E4M3"`, `"BF16"`, `"F16"` or `"any"`.
     pub scales: Option<String>,
-    /// Whether the scales within 256 values are multiples of one number in turn.
+    /// Whether the scales within 256 values are themselves multiples of one number.
     pub super_blocks: Option<bool>,
     /// The evidence for the grid in bits.
     #[serde(with = "float")]
@@ -120,9 +120,9 @@ pub struct CensusBlocks {
     pub evidence_bits: f64,
     /// The number of values that went into the search.
     pub sampled: u64,
-    /// Whether a coarser lattice shows inside.
+    /// Whether a coarser lattice shows inside the grid, as in values that were quantized twice.
     pub requantized: bool,
-    /// The result in words.
+    /// The result of the search in words.
     pub note: String,
     /// Whether the values could have shown a grid.
     pub could_tell: bool,
@@ -132,9 +132,9 @@ pub struct CensusBlocks {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CensusBlock {
-    /// This many that follow one another.
+    /// This many values that follow one another.
     Values(usize),
-    /// All of a `line` or of the `tensor`.
+    /// All values of a `line` or of the `tensor`.
     All(String),
 }
 
@@ -147,7 +147,7 @@ pub struct CensusSpread {
     pub max: f32,
     /// The largest magnitude.
     pub absmax: f32,
-    /// The mean.
+    /// The mean of the finite values.
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub mean: f64,
@@ -163,15 +163,15 @@ pub struct CensusSpread {
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub outlier_share: f64,
-    /// The number of zeros.
+    /// The number of zeros, of either sign.
     pub zeros: u64,
     /// Whether all values are the same.
     pub constant: bool,
     /// The number of rows.
     pub rows: u64,
-    /// The number of rows of nothing but zeros.
+    /// The number of rows that have only zeros.
     pub zero_rows: u64,
-    /// The number of rows with the bits of an earlier row.
+    /// The number of rows that are bit for bit equal to an earlier row.
     pub duplicate_rows: u64,
 }
 
@@ -190,7 +190,7 @@ pub struct TensorPrediction {
     pub zeroed: u64,
     /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
     pub saturated: Option<u64>,
-    /// Whether nothing would change.
+    /// Whether the scheme would change nothing.
     pub noop: bool,
 }
 
@@ -201,20 +201,20 @@ pub struct CensusPrediction {
     pub scheme: String,
     /// The selector of the tensors.
     pub target: String,
-    /// The values that would change.
+    /// The numbers of values that would change, over the tensors that the scheme fits.
     #[serde(flatten)]
     pub counts: PredictedCounts,
     /// Whether nothing would change and no tensor was refused.
     pub noop: bool,
     /// The number of tensors that the scheme fits.
     pub n_tensors: usize,
-    /// The same by what the values are.
+    /// The same numbers, grouped by the precision or type that the values have.
     pub from: Vec<PredictedFrom>,
-    /// Tensors that the scheme does not fit.
+    /// The tensors that the scheme does not fit.
     pub refused: Vec<RefusedTensor>,
 }
 
-/// Values that a scheme would change, of several tensors together.
+/// How many values a scheme would change, over several tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PredictedCounts {
     /// The number of values.
@@ -238,7 +238,7 @@ pub struct PredictedFrom {
     pub from: String,
     /// The number of such tensors.
     pub n_tensors: usize,
-    /// The values that would change.
+    /// The numbers of values that would change, over these tensors.
     #[serde(flatten)]
     pub counts: PredictedCounts,
 }
@@ -248,11 +248,11 @@ pub struct PredictedFrom {
 pub struct RefusedTensor {
     /// The GGUF name of the tensor.
     pub name: String,
-    /// Why the scheme does not fit it.
+    /// Why the scheme does not fit the tensor.
     pub why: String,
-    /// What can be done about it.
+    /// What the user can do about it; `null` where nothing helps.
     pub hint: Option<String>,
-    /// The same advice as a value, for the front that words it.
+    /// The same advice as a value, for the front to word; JSON does not have it.
     #[serde(skip)]
     pub advice: Option<Hint>,
 }

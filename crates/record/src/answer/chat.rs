@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`ChatAnswer`].
 pub const CHAT_FORMAT: u32 = 2;
 
-/// What the model replied to prompts, and a variant beside it.
+/// What the model replied to prompts, and what a variant replied to the same prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatAnswer {
     /// The version of this document.
@@ -16,27 +16,27 @@ pub struct ChatAnswer {
     pub format: u32,
     /// The file name of the model without its folder.
     pub model: String,
-    /// The kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// What was applied, `SELECTOR=SCHEME` each.
+    /// The schemes that were applied to the variant, each as `SELECTOR=SCHEME`.
     pub apply: Vec<String>,
-    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    /// The tensors that a scheme other than the requested one quantized; left out where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<SchemeFallback>,
-    /// How tokens were chosen.
+    /// How the tokens of the replies were chosen.
     pub sampling: Sampling,
-    /// The length at which a reply was cut, tokens.
+    /// The number of tokens at which a reply was cut.
     pub max_tokens: usize,
-    /// The longest conversation, tokens.
+    /// The longest conversation that was allowed, in tokens.
     pub n_ctx: u32,
     /// One entry for each prompt.
     pub chats: Vec<ChatExchange>,
 }
 
-/// One prompt and what was replied.
+/// One prompt and the replies to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatExchange {
-    /// The prompt.
+    /// The text of the prompt.
     pub prompt: String,
     /// The untouched model's reply.
     pub reference: Option<ChatReply>,
@@ -46,13 +46,13 @@ pub struct ChatExchange {
     pub first_divergence: Option<usize>,
 }
 
-/// A reply.
+/// The reply to one prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatReply {
-    /// The text.
+    /// The text of the reply.
     pub text: String,
-    /// Its tokens, without the one that ended it.
+    /// The tokens of the reply, without the token that ended it.
     pub tokens: Vec<Token>,
-    /// Whether the model ended the reply; otherwise it was cut at the longest allowed.
+    /// Whether the model ended the reply itself; otherwise it was cut at `max_tokens`.
     pub ended: bool,
 }

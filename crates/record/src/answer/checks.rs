@@ -12,7 +12,7 @@ pub struct DoctorAnswer {
     /// The version of this document.
     #[schemars(extend("const" = DOCTOR_FORMAT))]
     pub format: u32,
-    /// Whether all checks are.
+    /// Whether every check passed.
     pub ok: bool,
     /// The checks in a fixed order.
     pub checks: Vec<DoctorCheck>,
@@ -21,53 +21,53 @@ pub struct DoctorAnswer {
 /// One check of the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoctorCheck {
-    /// What was checked.
+    /// The name of what was checked.
     pub name: String,
-    /// Whether it is as it must be.
+    /// Whether the check passed.
     pub ok: bool,
-    /// What was found.
+    /// What the check found.
     pub detail: String,
-    /// What to do, or what is lost where the check is optional.
+    /// What the user should do, or what is not available where the check is optional.
     pub hint: Option<String>,
 }
 
 /// The version of [`VerifyAnswer`].
 pub const VERIFY_FORMAT: u32 = 1;
 
-/// Whether this build computes what it says, on this machine.
+/// Whether this build computes on this machine what it claims to compute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyAnswer {
     /// The version of this document.
     #[schemars(extend("const" = VERIFY_FORMAT))]
     pub format: u32,
-    /// The number of checks that hold.
+    /// The number of checks in which everything agrees.
     pub passed: usize,
-    /// The number of checks that do not.
+    /// The number of checks in which something disagrees.
     pub failed: usize,
     /// The number of checks that could not be made.
     pub skipped: usize,
     /// The checks in the order in which they were made.
     pub checks: Vec<VerifyCheck>,
-    /// The planted faults, where they were asked for.
+    /// The planted faults; empty unless the user asked for them.
     pub mutants: Vec<VerifyMutant>,
 }
 
-/// One check and what came of it.
+/// One check and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyCheck {
     /// The claim in few words.
     pub name: String,
     /// The subject of the claim: `formats`, `ggml`, `machine`, `metrics`, `model` or `run`.
     pub area: String,
-    /// The outcome.
+    /// The outcome of the check.
     pub status: VerifyStatus,
     /// The implementations that were compared with each other.
     pub compared: Vec<String>,
     /// The implementations that could not be compared, each with the reason.
     pub not_compared: Vec<String>,
-    /// The number of comparisons.
+    /// The number of comparisons that were made.
     pub n: u64,
-    /// The first disagreement, or what was found where there is none.
+    /// The first disagreement, or what was found where everything agrees.
     pub detail: String,
 }
 
@@ -83,15 +83,15 @@ pub enum VerifyStatus {
     Skipped,
 }
 
-/// A planted fault.
+/// A fault that was planted to see whether the checks catch it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyMutant {
     /// The name of the fault.
     pub name: String,
-    /// The boundary at which it was planted.
+    /// The boundary in the code at which the fault was planted.
     pub place: String,
-    /// The names of the checks that failed; empty where the fault went uncaught.
+    /// The names of the checks that failed; empty where no check caught the fault.
     pub caught_by: Vec<String>,
-    /// The first disagreement that the first of them found.
+    /// The first disagreement that the first of these checks found.
     pub evidence: String,
 }

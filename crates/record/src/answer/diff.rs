@@ -35,7 +35,7 @@ pub struct DiffAnswer {
     pub total: Option<GroupDifference>,
 }
 
-/// One tensor of both files.
+/// One tensor that both files have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TensorDifference {
     /// The GGUF name of the tensor.
@@ -44,19 +44,19 @@ pub struct TensorDifference {
     pub type_a: String,
     /// The ggml type in the second file.
     pub type_b: String,
-    /// How far its values are apart.
+    /// How far apart the values of the two files are.
     #[serde(flatten)]
     pub difference: ValueDifference,
 }
 
-/// Several tensors together.
+/// Several tensors compared together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupDifference {
     /// The role, or the layer as in `blk.3`.
     pub name: String,
-    /// The number of tensors.
+    /// The number of tensors in the group.
     pub n_tensors: usize,
-    /// How far their values are apart.
+    /// How far apart the values of the two files are.
     #[serde(flatten)]
     pub difference: ValueDifference,
 }
@@ -70,15 +70,15 @@ pub struct IncomparableTensor {
     pub a: String,
     /// The type and the extents in the second file.
     pub b: String,
-    /// Why they cannot be compared.
+    /// Why the tensors cannot be compared value by value.
     pub why: String,
 }
 
-/// How far values are apart. The errors leave out pairs in which a value is infinite or NaN, and are NaN where nothing is
-/// left.
+/// How far apart the values of two tensors are. The errors leave out pairs in which a value is infinite or NaN. They
+/// are NaN where no pair remains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ValueDifference {
-    /// The number of values.
+    /// The number of pairs of values.
     pub n: u64,
     /// The number of values whose bits differ, except −0 in the first file and +0 in the second.
     pub changed: u64,
@@ -112,7 +112,7 @@ pub struct ValueDifference {
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub sqnr_db: f64,
-    /// The cosine of the angle between both; 1 between zeros, 0 between zeros and anything else.
+    /// The cosine of the angle between the two tensors. It is 1 where both are zero and 0 where only one is.
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub cosine: f64,

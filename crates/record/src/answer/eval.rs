@@ -8,31 +8,33 @@ use serde::{Deserialize, Serialize};
 /// The version of [`EvalAnswer`].
 pub const EVAL_FORMAT: u32 = 2;
 
-/// Perplexity, and beside a variant its distance from the reference. Without a variant everything about a reference is
-/// `null`.
+/// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
+/// everything about a reference is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvalAnswer {
     /// The version of this document.
     #[schemars(extend("const" = EVAL_FORMAT))]
     pub format: u32,
-    /// The metrics, by the keys of [`METRICS`](crate::METRICS). Without a variant those of one model alone.
+    /// The metrics, by the keys of [`METRICS`](crate::METRICS). Without a variant, only those that need one model.
     #[serde(flatten)]
     pub metrics: AllValues,
-    /// Bits that a byte of the text takes; `null` where the scored tokens stand for no byte.
+    /// The number of bits that the model needs for a byte of the text; `null` where the scored tokens stand for no
+    /// byte.
     pub bits_per_byte: Option<f64>,
     /// The number of scored tokens.
     pub n_tokens: usize,
-    /// The number of windows.
+    /// The number of windows that were scored.
     pub n_chunks: usize,
-    /// What the schemes did, tensor by tensor and node by node; empty without a variant.
+    /// What the schemes did to each tensor and graph node; empty without a variant.
     pub changed: Vec<ChangedTarget>,
-    /// How far the residual stream is from the reference's after each layer; only where a trace was asked for.
+    /// How far the residual stream is from the reference's after each layer; `null` unless the user asked for a trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Vec<LayerResidual>>,
-    /// What each attention head looks at, means over the query positions of all windows; only where it was asked for.
+    /// What each attention head looks at, as means over the query positions of all windows; `null` unless the user
+    /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<HeadAttention>>,
-    /// What it was measured with.
+    /// The settings of the measurement.
     pub settings: EvalSettings,
 }
 
@@ -41,15 +43,15 @@ pub struct EvalAnswer {
 pub struct ChangedTarget {
     /// The name of the tensor or the graph node.
     pub name: String,
-    /// Where the scheme acts on it.
+    /// The uses of the tensor on which the scheme acts.
     pub place: Place,
     /// The scheme in canonical form.
     pub scheme: String,
-    /// The number of values.
+    /// The number of values that were quantized.
     pub n: u64,
     /// The number of values that the scheme changed.
     pub changed: u64,
-    /// The number of values that are not stored as the scheme left them: the KV cache rounds to its own type.
+    /// The number of values that the carrier rounded: the KV cache rounds to its own type.
     pub carrier_rounded: u64,
     /// The relative root mean square error against the reference's values.
     pub rel_rmse: f64,
@@ -58,7 +60,7 @@ pub struct ChangedTarget {
 /// The residual stream as it leaves a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LayerResidual {
-    /// The layer.
+    /// The number of the layer, counted from 0.
     pub layer: usize,
     /// √(Σ (variant − reference)² / Σ reference²) over all windows.
     pub rel_rmse: f64,
@@ -67,13 +69,13 @@ pub struct LayerResidual {
 /// What one attention head looks at, in the reference and in the variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeadAttention {
-    /// The layer.
+    /// The number of the layer, counted from 0.
     pub layer: usize,
-    /// The head in its layer.
+    /// The number of the head within its layer, counted from 0.
     pub head: usize,
-    /// The number of query positions.
+    /// The number of query positions that the means are over.
     pub n: u64,
-    /// The mean Jensen–Shannon divergence between both, nats.
+    /// The mean Jensen–Shannon divergence between the two attention distributions, in nats.
     pub jsd_nats: f64,
     /// The mean entropy of the reference's probabilities, nats.
     pub entropy_ref_nats: f64,
@@ -85,31 +87,31 @@ pub struct HeadAttention {
     pub sink_var: f64,
 }
 
-/// What [`EvalAnswer`] was measured with.
+/// The settings with which [`EvalAnswer`] was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvalSettings {
     /// The file name of the model without its folder.
     pub model: String,
     /// The architecture as the engine understood it.
     pub arch: String,
-    /// The kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// What was applied, `SELECTOR=SCHEME` each.
+    /// The schemes that were applied to the variant, each as `SELECTOR=SCHEME`.
     pub apply: Vec<String>,
-    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    /// The tensors that a scheme other than the requested one quantized; left out where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<SchemeFallback>,
-    /// The name of the text.
+    /// The file name of the text, or its built-in name.
     pub text: String,
     /// The length of the text in bytes.
     pub text_bytes: usize,
     /// The pinned settings of the engine.
     #[serde(flatten)]
     pub engine: EngineSettings,
-    /// The number of threads, on which no result depends.
+    /// The number of threads. Results do not depend on it.
     pub n_threads: usize,
     /// The engine, its revision and the CPU features that its kernels were built for.
     pub build: String,
-    /// The version of assay.
+    /// The version of assay that measured.
     pub assay_version: String,
 }

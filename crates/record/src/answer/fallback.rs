@@ -4,12 +4,12 @@ use crate::Place;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A tensor whose rows are not whole blocks of the ggml type that was asked for, so that another scheme quantized it.
+/// A tensor whose rows are not whole blocks of the requested ggml type, so that another scheme quantized it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SchemeFallback {
     /// The GGUF name of the tensor.
     pub name: String,
-    /// Where the scheme acts on it.
+    /// The uses of the tensor on which the scheme acts.
     pub place: Place,
     /// The scheme that was asked for.
     pub scheme_requested: String,

@@ -1,16 +1,16 @@
-//! A float in an answer that need not be finite. JSON has no NaN and no infinity, so these are the strings `"NaN"`,
+//! A float in an answer that may be infinite or NaN. JSON cannot express these, so they are the strings `"NaN"`,
 //! `"Infinity"` and `"-Infinity"`.
 //!
-//! For fields: `#[serde(with = "float")] #[schemars(with = "float::Float")]`.
+//! A field of this kind has `#[serde(with = "float")] #[schemars(with = "float::Float")]`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use std::borrow::Cow;
 
-/// Writes a float.
+/// Writes a float as a number or as one of the three strings.
 ///
 /// # Errors
-/// Those of the serializer.
+/// When the serializer fails.
 pub fn serialize<S: Serializer>(v: &f64, s: S) -> Result<S::Ok, S::Error> {
     match non_finite(*v) {
         None => s.serialize_f64(*v),
@@ -18,7 +18,7 @@ pub fn serialize<S: Serializer>(v: &f64, s: S) -> Result<S::Ok, S::Error> {
     }
 }
 
-/// Reads a float.
+/// Reads a float from a number or from one of the three strings.
 ///
 /// # Errors
 /// When it is neither a number nor one of the three strings.
@@ -40,7 +40,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     }
 }
 
-/// The string that stands for a float that is not finite; `None` for one that is.
+/// The string that stands for an infinite or NaN float; `None` for a finite one.
 pub fn non_finite(v: f64) -> Option<&'static str> {
     match v {
         v if v.is_finite() => None,
@@ -50,7 +50,7 @@ pub fn non_finite(v: f64) -> Option<&'static str> {
     }
 }
 
-/// The schema of such a float.
+/// The JSON Schema of a float that may be infinite or NaN.
 pub struct Float;
 
 impl JsonSchema for Float {

@@ -15,25 +15,25 @@ pub struct InspectAnswer {
     pub format: u32,
     /// The file name without its folder.
     pub file: String,
-    /// The size of all shards in bytes.
+    /// The size of all shards together, in bytes.
     pub file_bytes: u64,
-    /// The version of the container.
+    /// The version of the GGUF container.
     pub version: u32,
     /// The byte order, `little` or `big`.
     pub endian: String,
     /// The alignment of tensor data in bytes.
     pub alignment: u32,
-    /// The first byte of tensor data, in the first shard.
+    /// The offset of the first byte of tensor data in the first shard.
     pub data_offset: u64,
-    /// The number of files.
+    /// The number of files that the model is split into.
     pub shards: usize,
     /// The number of metadata keys.
     pub n_metadata: usize,
     /// The number of tensors.
     pub n_tensors: usize,
-    /// The number of values of all tensors.
+    /// The number of values of all tensors together.
     pub n_values: u64,
-    /// The stored types, most bytes first.
+    /// The stored types, ordered by bytes, largest first.
     pub types: Vec<StoredType>,
     /// The metadata in file order.
     pub metadata: Vec<MetadataEntry>,
@@ -41,30 +41,30 @@ pub struct InspectAnswer {
     pub tensors: Vec<InspectedTensor>,
 }
 
-/// What is stored in one type.
+/// The tensors that are stored in one ggml type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredType {
-    /// The ggml type.
+    /// The name of the ggml type.
     #[serde(rename = "type")]
     pub ty: String,
     /// The number of tensors.
     pub n_tensors: usize,
     /// The number of values.
     pub n_values: u64,
-    /// The size in bytes.
+    /// The number of bytes that these tensors take.
     pub nbytes: u64,
 }
 
 /// One key of the metadata.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MetadataEntry {
-    /// The key.
+    /// The name of the key.
     pub key: String,
-    /// The type, such as `u32`, `str` or `arr[f32]`.
+    /// The type of the value, such as `u32`, `str` or `arr[f32]`.
     #[serde(rename = "type")]
     pub ty: String,
-    /// The value. Numbers have the width that they have in the file, floats that are not finite are the strings `NaN`,
-    /// `Infinity` and `-Infinity`, and bytes that are not UTF-8 become U+FFFD.
+    /// The value. Numbers have the width that they have in the file. Floats that are not finite are the strings `NaN`,
+    /// `Infinity` and `-Infinity`. Bytes that are not UTF-8 become U+FFFD.
     #[schemars(with = "serde_json::Value")]
     pub value: Box<RawValue>,
 }
@@ -74,15 +74,15 @@ pub struct MetadataEntry {
 pub struct InspectedTensor {
     /// The GGUF name of the tensor.
     pub name: String,
-    /// The ggml type.
+    /// The stored ggml type.
     #[serde(rename = "type")]
     pub ty: String,
-    /// The extents; the first is the contiguous dimension.
+    /// The extents; `ne[0]` is the contiguous dimension.
     pub ne: Vec<u64>,
-    /// The first byte, counted from the start of the data section of its shard.
+    /// The offset of the first byte from the start of the data section of its shard.
     pub offset: u64,
-    /// The size in bytes.
+    /// The number of bytes that the tensor takes.
     pub nbytes: u64,
-    /// The shard, counted from 0.
+    /// The number of the shard, counted from 0.
     pub shard: usize,
 }

@@ -19,9 +19,10 @@ pub struct SelectorsAnswer {
     pub n_tensors: usize,
     /// The number of layers.
     pub n_layer: u32,
-    /// The roles of weights.
+    /// The roles of weights and what each matches.
     pub selectors: Vec<SelectorMatches>,
-    /// The roles of activations. Whether the engine names such nodes for this architecture, only the engine knows.
+    /// The roles of activations and what each matches. Only the engine knows whether it names such nodes for this
+    /// architecture.
     pub activations: Vec<ActivationMatches>,
     /// Whether the token embedding and the output head are one matrix.
     pub tied: bool,
@@ -34,9 +35,9 @@ pub struct SelectorMatches {
     pub name: String,
     /// What the role stands for.
     pub meaning: String,
-    /// The number of tensors.
+    /// The number of tensors that match.
     pub n_tensors: usize,
-    /// The number of values.
+    /// The number of values of these tensors.
     pub n_values: u64,
     /// The stored types and the number of tensors of each.
     pub types: BTreeMap<String, usize>,
@@ -49,7 +50,7 @@ pub struct ActivationMatches {
     pub name: String,
     /// What the role stands for.
     pub meaning: String,
-    /// The number of graph nodes.
+    /// The number of graph nodes that match.
     pub n_nodes: usize,
 }
 
@@ -64,7 +65,7 @@ pub struct SchemesAnswer {
     pub format: u32,
     /// The formats of hardware, standards and controls.
     pub schemes: Vec<SchemeFormat>,
-    /// The types of ggml.
+    /// The ggml types that are also schemes.
     pub ggml: Vec<GgmlScheme>,
 }
 
@@ -73,32 +74,32 @@ pub struct SchemesAnswer {
 pub struct SchemeFormat {
     /// The format as it is typed.
     pub name: String,
-    /// The family it belongs to.
+    /// The family that the format belongs to.
     pub family: String,
-    /// The bits of a value in words.
+    /// The number of bits of a value, in words.
     pub bits: String,
-    /// The scheme that `bits_per_weight` is of, for a tensor of 4096 rows of 4096 values.
+    /// The scheme for which `bits_per_weight` is given, for a tensor of 4096 rows of 4096 values.
     pub example: String,
-    /// The bits of a value with its share of the scales; `null` where it depends on more.
+    /// The number of bits of a value with its share of the scales; `null` where this depends on more than the scheme.
     pub bits_per_weight: Option<f64>,
     /// What the format is made of.
     pub parameters: String,
-    /// The granularities that it takes.
+    /// The granularities at which the format can have scales.
     pub granularity: String,
-    /// The options that it takes.
+    /// The options that the format takes.
     pub options: Vec<String>,
-    /// How it rounds.
+    /// How the format rounds.
     pub rounding: String,
-    /// What becomes of values beyond its largest.
+    /// What happens to values beyond the largest of the format.
     pub overflow: String,
-    /// Where it is defined.
+    /// The document that defines the format.
     pub source: String,
 }
 
-/// A ggml type as a scheme.
+/// A ggml type that is also a scheme.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GgmlScheme {
-    /// The name of the type.
+    /// The name of the ggml type.
     pub name: String,
     /// The scheme as it is typed.
     pub scheme: String,
@@ -106,8 +107,8 @@ pub struct GgmlScheme {
     pub blck_size: usize,
     /// The size of a block in bytes.
     pub type_size: usize,
-    /// The bits of a value.
+    /// The number of bits of a value, scales included.
     pub bits_per_weight: f64,
-    /// Whether it takes an importance matrix: `none`, `optional` or `required`.
+    /// Whether the type takes an importance matrix: `none`, `optional` or `required`.
     pub imatrix: String,
 }

@@ -1,8 +1,8 @@
-//! What questions come to: one plain type a command, printed as it is by `--json`.
+//! The answers of commands: one plain type for each command, which `--json` prints as it is.
 //!
-//! Each answer begins with the number of its format. The number is raised when a key is added, renamed or given another
-//! meaning; docs/schemas has a JSON Schema of each. Numbers are finite, but where a schema says that a string may stand in
-//! place of one ([`float`]).
+//! Each answer begins with the number of its format. The number grows when a key is added, renamed or given another
+//! meaning. docs/schemas has a JSON Schema of each answer. Numbers are finite, except where a schema says that a string
+//! may replace one ([`float`]).
 
 mod census;
 mod chat;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`QuantizeAnswer`].
 pub const QUANTIZE_FORMAT: u32 = 2;
 
-/// What was written.
+/// The file that was written, and how its values differ from the input's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantizeAnswer {
     /// The version of this document.
@@ -17,11 +17,11 @@ pub struct QuantizeAnswer {
     pub input: String,
     /// The file name that was asked for, without its folder.
     pub output: String,
-    /// What was applied, `SELECTOR=SCHEME` each.
+    /// The schemes that were applied, each as `SELECTOR=SCHEME`.
     pub apply: Vec<String>,
-    /// What stores the values: `keep` or a ggml type.
+    /// The type that stores the values: `keep` for the tensor's own, or a ggml type.
     pub carrier: String,
-    /// Whether the output is the input, byte for byte.
+    /// Whether the output equals the input byte for byte.
     pub verbatim: bool,
     /// One entry for each target tensor, in file order.
     pub changed: Vec<QuantizedTensor>,
@@ -35,7 +35,7 @@ pub struct QuantizeAnswer {
     pub out_sha256: String,
 }
 
-/// What became of one target tensor.
+/// What happened to one target tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantizedTensor {
     /// The GGUF name of the tensor.
@@ -50,11 +50,11 @@ pub struct QuantizedTensor {
     pub scheme_requested: String,
     /// The scheme that was applied.
     pub scheme_realised: String,
-    /// Whether the type or the scheme is not the one that was asked for.
+    /// Whether the type or the scheme differs from the one that was asked for.
     pub fallback: bool,
     /// The number of values whose bits changed, except −0 → +0.
     pub changed: u64,
-    /// The number of values.
+    /// The number of values in the tensor.
     pub n: u64,
     /// The number of values that went from −0 to +0, counted apart.
     pub zero_sign: u64,
@@ -82,12 +82,12 @@ pub struct QuantizedTensor {
     pub sqnr_db: f64,
 }
 
-/// A file that was written.
+/// One file that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WrittenFile {
     /// The file name without its folder.
     pub name: String,
-    /// The size in bytes.
+    /// The size of the file in bytes.
     pub bytes: u64,
     /// The SHA-256 of its bytes, in hexadecimal, as `sha256sum` prints it.
     pub sha256: String,

@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 /// The version of [`RunAnswer`].
 pub const RUN_FORMAT: u32 = 2;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunAnswer {
     /// The version of this document.
     #[schemars(extend("const" = RUN_FORMAT))]
     pub format: u32,
-    /// The run folder.
+    /// The path of the run folder.
     pub run: String,
-    /// The name that equal runs share.
+    /// The id of the run, which equal runs share.
     pub id: String,
-    /// Whether all controls hold; otherwise results are withheld.
+    /// Whether all controls hold; otherwise the results are withheld.
     pub controls_ok: bool,
     /// One answer for each model, in the order of the plan.
     pub answers: Vec<ModelAnswer>,
     /// One entry for each variant that was measured, in the order of the method.
     pub verdicts: Vec<VariantVerdict>,
-    /// The controls of all models.
+    /// The controls of all models, in order.
     pub controls: Vec<ControlAnswer>,
     /// The path of the report.
     pub report: String,
@@ -49,23 +49,23 @@ pub struct VariantVerdict {
     pub target: String,
     /// The scheme in canonical form.
     pub scheme: String,
-    /// The layers that were touched; empty where the target has none.
+    /// The layers that were quantized; empty where the target has none.
     pub layers: Vec<u32>,
-    /// The place in the method.
+    /// The stage of the plan that the variant belongs to.
     pub stage: StageName,
-    /// How much of the target it covers.
+    /// How much of the target the variant covers.
     pub extent: Extent,
-    /// The kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// The number of windows.
+    /// The number of windows that were measured.
     pub chunks: usize,
-    /// The class.
+    /// The class of the effect.
     pub verdict: Verdict,
-    /// Why, in one sentence.
+    /// The reason for the verdict, in one sentence.
     pub why: String,
-    /// Why, as a value.
+    /// The reason for the verdict, as a value.
     pub reason: Reason,
-    /// What was measured; `null` where the cell failed or results are withheld.
+    /// The measured effects; `null` where the cell failed or results are withheld.
     pub effects: Option<Effects>,
 }
 
@@ -76,19 +76,19 @@ pub struct ControlAnswer {
     pub name: String,
     /// The name of the model.
     pub model: String,
-    /// The kernels; `null` where it is not of one arm.
+    /// The kernels that the control ran through; `null` where it covers several arms.
     pub arm: Option<Arm>,
-    /// Whether it holds.
+    /// Whether the control holds.
     pub ok: bool,
-    /// Whether it was decided by a measurement.
+    /// Whether a measurement decided the control.
     pub measured: bool,
-    /// What was wanted, in words.
+    /// What the control asks for, in words.
     pub expected: String,
-    /// What was found, in words.
+    /// What the control found, in words.
     pub found: String,
-    /// What was found, as a value.
+    /// What the control found, as a value.
     pub finding: Found,
-    /// The keys of the cells behind it.
+    /// The keys of the cells that the control rests on.
     pub cells: Vec<String>,
 }
 
@@ -129,34 +129,34 @@ pub struct StatusAnswer {
     /// The version of this document.
     #[schemars(extend("const" = STATUS_FORMAT))]
     pub format: u32,
-    /// The run folder.
+    /// The path of the run folder.
     pub run: String,
-    /// The name that equal runs share.
+    /// The id of the run, which equal runs share.
     pub id: String,
-    /// Whether the run has come to its end.
+    /// Whether the run has ended.
     pub finished: bool,
     /// The question in plain words.
     pub question: String,
     /// The names of the models.
     pub models: Vec<String>,
-    /// The number of windows of the whole-target cells.
+    /// The number of windows of the cells on the whole target.
     pub chunks: usize,
     /// The number of finished cells.
     pub cells_finished: usize,
-    /// The number of all cells, known once the run has begun to measure.
+    /// The number of all cells; `null` until the run has begun to measure.
     pub cells: Option<u64>,
-    /// Whether all controls hold; `null` before the end.
+    /// Whether all controls hold; `null` before the run has ended.
     pub controls_ok: Option<bool>,
-    /// What happened last.
+    /// The last event of the run; `null` where there is no journal or it is empty.
     pub last: Option<LastEvent>,
 }
 
 /// The last line of a run's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastEvent {
-    /// Seconds since 1970.
+    /// The time of the event, in seconds since 1970.
     pub time_unix_s: u64,
-    /// What happened.
+    /// The kind of the event, such as `gate`.
     pub what: String,
 }
 

@@ -19,7 +19,7 @@ pub struct SweepAnswer {
     pub layers: Vec<SweptLayer>,
     /// The layers by mean KL divergence, largest first: all of them, or those that the race found.
     pub ranking: Vec<u32>,
-    /// Pairs of a layer in the ranking and one outside it that the text cannot tell apart; of a race only.
+    /// Pairs of a layer in the ranking and one outside it that the text cannot tell apart; only a race has them.
     pub ties: Vec<[u32; 2]>,
     /// The number of windows that were measured, over all layers.
     pub measured_chunks: usize,
@@ -27,38 +27,38 @@ pub struct SweepAnswer {
     pub all_chunks: usize,
     /// The terms of the race; `null` where every layer was measured on every window.
     pub race: Option<RaceTerms>,
-    /// What it was measured with.
+    /// The settings of the measurement.
     pub settings: SweepSettings,
 }
 
-/// One layer quantized alone.
+/// One layer that was quantized alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweptLayer {
-    /// The layer.
+    /// The number of the layer, counted from 0.
     pub layer: u32,
     /// The metrics, by the keys of [`METRICS`](crate::METRICS); `null` where the layer was not measured.
     #[serde(flatten)]
     pub metrics: AllValues,
     /// The number of windows on which the layer was measured.
     pub n_chunks: usize,
-    /// What the race decided of the layer; `null` without a race.
+    /// What the race decided about the layer; `null` without a race.
     pub standing: Option<LayerStanding>,
-    /// The number of values that the scheme changed, of `n`.
+    /// The number of values that the scheme changed, out of `n`.
     pub changed: u64,
     /// The number of values that were quantized.
     pub n: u64,
-    /// Why the layer was not measured.
+    /// Why the layer was not measured; `null` where it was.
     pub failure: Option<String>,
-    /// What can be done about that.
+    /// What the user can do about the failure, as a value; JSON does not have it.
     #[serde(skip)]
     pub advice: Option<Hint>,
 }
 
-/// What a race decided of a layer.
+/// What a race decided about a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerStanding {
-    /// The layer is still measured.
+    /// The layer is not decided yet and is still measured.
     Racing,
     /// The layer is among the worst.
     Inside,
@@ -69,7 +69,7 @@ pub enum LayerStanding {
 }
 
 impl LayerStanding {
-    /// The word that is printed.
+    /// The word for the standing in reports.
     pub fn name(self) -> &'static str {
         match self {
             LayerStanding::Racing => "racing",
@@ -87,29 +87,29 @@ pub struct RaceTerms {
     pub top: usize,
     /// A layer is good enough when its KL divergence is at least 1 − ε of the last of the worst.
     pub epsilon: f64,
-    /// The chance of any wrong decision in the whole race.
+    /// The probability of one or more wrong decisions in the whole race.
     pub alpha: f64,
-    /// Layers below this mean KL divergence have no effect worth ranking, nats; `null` ranks all.
+    /// The mean KL divergence in nats below which a layer has no effect worth ranking; `null` ranks all layers.
     pub null_nats: Option<f64>,
-    /// The seed of the order of windows.
+    /// The seed that shuffles the order of windows.
     pub seed: u64,
 }
 
-/// What [`SweepAnswer`] was measured with.
+/// The settings with which [`SweepAnswer`] was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepSettings {
     /// The file name of the model without its folder.
     pub model: String,
     /// The architecture as the engine understood it.
     pub arch: String,
-    /// The kernels.
+    /// The kernels that the model ran through.
     pub arm: Arm,
-    /// What was applied to each layer, `SELECTOR=SCHEME` each.
+    /// The schemes that were applied to each layer, each as `SELECTOR=SCHEME`.
     pub apply: Vec<String>,
-    /// The tensors that another scheme quantized than the one that was asked for; left out where there are none.
+    /// The tensors that a scheme other than the requested one quantized; left out where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<SchemeFallback>,
-    /// The name of the text.
+    /// The file name of the text, or its built-in name.
     pub text: String,
     /// The length of the text in bytes.
     pub text_bytes: usize,
@@ -118,10 +118,10 @@ pub struct SweepSettings {
     pub engine: EngineSettings,
     /// The number of windows of a whole sweep.
     pub n_chunks: usize,
-    /// The number of threads, on which no result depends.
+    /// The number of threads. Results do not depend on it.
     pub n_threads: usize,
     /// The engine, its revision and the CPU features that its kernels were built for.
     pub build: String,
-    /// The version of assay.
+    /// The version of assay that measured.
     pub assay_version: String,
 }

@@ -1,31 +1,31 @@
-//! A small file put in place: temporary file → fsync → rename → fsync of the folder. A reader sees the whole file or none,
-//! also after a power cut. Model files, which are large, have a way of their own in `gguf` (decision 0033).
+//! Puts a small file in place: temporary file → fsync → rename → fsync of the folder. A reader sees the whole file or
+//! none, even after a power cut. Model files are large and have their own way in `gguf` (decision 0033).
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A step of putting a file in place, or of making its folder, that failed.
+/// The error of a step that puts a file in place or makes its folder.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot {doing}: {source}", .path.display())]
 pub struct PutError {
-    /// The step: `create`, `write` or `sync`.
+    /// The step that failed: `create`, `write` or `sync`.
     pub doing: &'static str,
-    /// The file, or its folder.
+    /// The path of the file or of its folder.
     pub path: PathBuf,
     /// The reason that the system gives.
     pub source: io::Error,
 }
 
-/// Writes a file, in place of the one that is there. Everyone may read it, as far as the umask lets them.
+/// Writes a file and replaces the one that is there. Everyone may read it, as far as the umask allows.
 ///
 /// # Errors
-/// When the system refuses a step. What was there before is still whole then, unless the error is about the folder.
+/// When the system refuses a step. The old file is then still whole, unless the error is about the folder.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), PutError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |source| PutError { doing: "write", path: path.into(), source };
-    // Temporary files are private unless told otherwise.
+    // Temporary files are private by default.
     let readable = Permissions::from_mode(0o644);
     let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(failed)?;
     temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).map_err(failed)?;
@@ -33,10 +33,10 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<(), PutError> {
     sync_folder(folder)
 }
 
-/// Waits until the disk has the names in a folder.
+/// Waits until the names in a folder are on disk.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the system refuses to sync the folder.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), PutError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|source| PutError { doing: "sync", path: folder.into(), source })

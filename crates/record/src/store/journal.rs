@@ -1,10 +1,10 @@
-//! `journal.jsonl`: every decision, with time and host, each line bound to the one before by its hash.
+//! `journal.jsonl`: every decision with its time and host. The hash of each line covers that of the line before.
 //!
 //! ```text
 //! {"hash":"<blake3 of body, hex>","body":{"seq":7,"prev":"<hash of line 6>","time_unix_s":…,"host":"…","entry":{…}}}
 //! ```
 //!
-//! A line that was cut off by a crash is the last one and is dropped; a changed line breaks the chain.
+//! A crash can cut off only the last line, which is then dropped. A changed line breaks the chain.
 
 use super::StoreError;
 use crate::format::{Format, stated};
@@ -17,10 +17,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Version of a line. Lines of the first do not say it.
+/// The version of a line. Lines of format 1 do not state it.
 pub const JOURNAL_FORMAT: Format = Format(1);
 
-/// A line as it is in the file: the hash is that of the body's text, byte for byte.
+/// A line as it is in the file. The hash is that of the body's text, byte for byte.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bound<'a> {
@@ -34,15 +34,15 @@ struct Bound<'a> {
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalLine {
-    /// Counted from 0.
+    /// The number of the line, counted from 0.
     pub seq: u64,
-    /// Hash of the line before; of nothing for the first.
+    /// The hash of the line before; for the first line, the hash of an empty text.
     pub prev: String,
-    /// Seconds since 1970.
+    /// The time of the entry, in seconds since 1970.
     pub time_unix_s: u64,
-    /// Host name.
+    /// The name of the host that wrote the line.
     pub host: String,
-    /// What happened.
+    /// The event that the line records.
     pub entry: serde_json::Value,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or begins a journal, after checking the chain; a torn last line is cut off.
+    /// Opens or begins a journal. It checks the chain and cuts off a torn last line.
     pub(crate) fn open(path: &Path) -> Result<Journal, StoreError> {
         let io = |source| StoreError::io("open", path, source);
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(io)?;
@@ -101,7 +101,7 @@ pub fn read_journal(path: &Path) -> Result<Vec<JournalLine>, StoreError> {
     Ok(read_lines(path)?.0.into_iter().map(|(_, line)| line).collect())
 }
 
-/// Lines with their hashes, and the length of the file up to the last whole line.
+/// The lines with their hashes, and the length of the file up to the last whole line in bytes.
 fn read_lines(path: &Path) -> Result<(Vec<(String, JournalLine)>, u64), StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);

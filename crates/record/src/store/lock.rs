@@ -9,80 +9,80 @@ use crate::run::{CorpusRecord, Question};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A run's identity, and what the engine said about its models.
+/// The identity of a run, and what the engine reported about its models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanLock {
-    /// Layout of the folder.
+    /// The version of the folder's layout.
     pub format: Format,
-    /// What makes this run this run and no other.
+    /// The identity of the run, by which it is told from every other run.
     pub identity: RunIdentity,
-    /// Windows of the whole-target cells: as asked, or as many as the shortest text has.
+    /// The number of windows of the cells on the whole target: as asked, or as many as the shortest text has.
     pub chunks: usize,
-    /// Per model, in the plan's order.
+    /// What the engine reported about each model, in the order of the plan.
     pub engines: Vec<LockedEngine>,
 }
 
-/// Known before any model is loaded; two runs with equal identities give equal results.
+/// What is known before any model is loaded. Two runs with equal identities give equal results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunIdentity {
-    /// Version of assay.
+    /// The version of assay that measures.
     pub assay_version: String,
-    /// Engine build.
+    /// The build of the engine.
     pub engine_build: String,
-    /// The question.
+    /// The question that the run answers.
     pub question: Question,
-    /// The positive control's scheme.
+    /// The scheme of the positive control.
     pub positive: String,
-    /// Kernels.
+    /// The arms to measure in.
     pub arms: Vec<Arm>,
-    /// Windows asked for.
+    /// The number of windows that were asked for.
     pub chunks: usize,
-    /// Windows of the layer cells.
+    /// The number of windows of the cells on single layers.
     pub layer_chunks: usize,
-    /// Seeds of the jitter.
+    /// The seeds of the jitter.
     pub jitter_seeds: Vec<u64>,
-    /// The stages, where they are not those of the presets.
+    /// The stages, where they are not those of the presets; empty otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<PlanStage>,
-    /// Whether other ggml types stand in for types whose blocks do not divide a tensor's rows.
+    /// Whether other ggml types replace types whose blocks do not divide a tensor's rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_fallback: bool,
-    /// Pinned settings.
+    /// The pinned settings of the engine.
     pub settings: EngineSettings,
-    /// The text.
+    /// The text to measure on.
     pub corpus: CorpusRecord,
-    /// Model files.
+    /// The model files in the order of the plan.
     pub models: Vec<LockedModel>,
 }
 
-/// A model file.
+/// The identity of a model file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedModel {
-    /// File name without folder.
+    /// The file name without its folder.
     pub name: String,
-    /// blake3 of the file.
+    /// The blake3 hash of the file.
     pub file_blake3: String,
-    /// Size.
+    /// The size of the file in bytes.
     pub file_bytes: u64,
 }
 
-/// What the engine said about a model and the text.
+/// What the engine reported about a model and the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedEngine {
-    /// Engine and model as loaded.
+    /// The engine and the model as loaded.
     pub info: EngineInfo,
-    /// Tokens of the text.
+    /// The number of tokens in the text.
     pub n_tokens: usize,
-    /// Hash of each window used.
+    /// The hash of each window that is used.
     pub chunk_blake3: Vec<String>,
 }
 
 impl RunIdentity {
-    /// A name for the run that equal runs share: `ffn-norm-bf16-1a2b3c4d`.
+    /// The id of the run, which equal runs share: `ffn-norm-bf16-1a2b3c4d`.
     pub fn id(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
         let hash = blake3::hash(&json).to_hex();
@@ -97,13 +97,13 @@ impl RunIdentity {
 }
 
 impl PlanLock {
-    /// Puts the parts together.
+    /// A lock of the current format from its parts.
     pub fn new(identity: RunIdentity, chunks: usize, engines: Vec<LockedEngine>) -> Self {
         PlanLock { format: STORE_FORMAT, identity, chunks, engines }
     }
 
-    /// The first thing in which two runs differ, in words; `None` when they are the same run.
-    /// The number of threads is not compared: results do not depend on it.
+    /// The first thing in which two runs differ, in words; `None` when they are the same run. The number of threads is
+    /// not compared, because results do not depend on it.
     pub fn difference(&self, other: &PlanLock) -> Option<String> {
         if let Some(difference) = self.identity.difference(&other.identity) {
             return Some(difference);
@@ -116,8 +116,8 @@ impl PlanLock {
 }
 
 impl RunIdentity {
-    /// What the models are called wherever they are shown, in the plan's order: the file name, and for files that share
-    /// one with another the start of the hash as well.
+    /// The names under which the models are shown, in the order of the plan. A name is the file name. Files that share
+    /// one also have the start of the hash.
     pub fn model_names(&self) -> Vec<String> {
         let names = |name: &str| self.models.iter().filter(|model| model.name == name).count();
         let shown = |model: &LockedModel| match names(&model.name) {
@@ -127,7 +127,7 @@ impl RunIdentity {
         self.models.iter().map(shown).collect()
     }
 
-    /// The first thing in which two identities differ, in words.
+    /// The first thing in which two identities differ, in words; `None` when they are equal.
     pub fn difference(&self, other: &RunIdentity) -> Option<String> {
         let (a, b) = (serde_json::to_value(self).ok()?, serde_json::to_value(other).ok()?);
         first_difference("", &a, &b)
@@ -138,7 +138,7 @@ fn first_difference(place: &str, a: &serde_json::Value, b: &serde_json::Value) -
     use serde_json::Value;
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
-            // What is left out on one side stands on the other.
+            // Keys that one side leaves out are compared as well.
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
             let of = |object: &serde_json::Map<String, Value>, key| object.get(key).cloned().unwrap_or(Value::Null);
             keys.into_iter().find_map(|key| {

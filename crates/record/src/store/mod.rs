@@ -1,4 +1,4 @@
-//! The run folder: the only place where anything is written, and this the only code that writes there.
+//! The run folder. A run writes nowhere else, and only this code writes there.
 //!
 //! ```text
 //! plan.lock.json       the plan with every hash that determines the numbers
@@ -33,11 +33,12 @@ pub mod atomic;
 pub mod journal;
 pub mod lock;
 
-/// The version of the folder's layout, said by `plan.lock.json`. Runs of an older one can be looked at and reported, but not
-/// gone on with: samples of format 1 have two of their columns as sums only.
+/// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
+/// reported but not resumed: samples of format 1 have two of their columns only as sums.
 pub const STORE_FORMAT: Format = Format(2);
 
-/// The version of the lines in `samples/` and `faults.jsonl`, said in the first line. Files of format 1 have no such line.
+/// The version of the lines in `samples/` and `faults.jsonl`, stated in the first line. Files of format 1 have no such
+/// line.
 pub const LINES_FORMAT: Format = Format(2);
 
 const LOCK: &str = ".lock";
@@ -47,86 +48,86 @@ const RUN: &str = "run.json";
 /// Why the run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{}: cannot {doing}: {source}", .path.display())]
     Io {
-        /// What was tried.
+        /// The operation that was tried.
         doing: &'static str,
-        /// Where.
+        /// The path on which it was tried.
         path: PathBuf,
-        /// Its words.
+        /// The error that the system gives.
         source: std::io::Error,
     },
-    /// A file that does not hold what it should.
+    /// A file has other contents than it should.
     #[error("{}: {why}", .path.display())]
     Corrupt {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong, with the line.
+        /// What is wrong, with the number of the line.
         why: String,
     },
-    /// The journal's chain does not hold.
+    /// The journal's chain of hashes is broken.
     #[error("{}: line {line}: {why}", .path.display())]
     JournalBroken {
-        /// File.
+        /// The path of the journal.
         path: PathBuf,
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         why: String,
     },
-    /// Something was measured, and nothing says when and how.
+    /// There are samples but no journal that says when and how they were measured.
     #[error("{}: is missing or empty, though samples are there", .path.display())]
     JournalMissing {
-        /// The journal's place.
+        /// The path where the journal should be.
         path: PathBuf,
     },
     /// A newer program has written the file.
     #[error("{}: written by a newer assay: format {found}, this program knows {known}", .path.display())]
     Newer {
-        /// File.
+        /// The path of the file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         found: Format,
         /// The newest version that this program reads.
         known: Format,
     },
-    /// An older program has written the file, and what this one needs is not in it.
+    /// An older program has written the file, which lacks what this program needs.
     #[error("{}: written by an older assay: format {found}, this program needs {wanted}", .path.display())]
     Older {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         found: Format,
         /// The version that this program needs.
         wanted: Format,
     },
-    /// Another plan's run.
+    /// The folder contains the run of another plan.
     #[error("{}: holds another run: {difference}", .path.display())]
     OtherRun {
-        /// Folder.
+        /// The path of the folder.
         path: PathBuf,
         /// The first thing that differs.
         difference: String,
     },
-    /// A folder with something else in it.
+    /// The folder contains something that is not a run.
     #[error("{}: holds {found:?} and no plan.lock.json, so it is not a run folder", .path.display())]
     NotARun {
-        /// Folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// The first entry.
+        /// The first entry of the folder whose name does not begin with a dot.
         found: String,
     },
-    /// Another process is writing.
+    /// Another process is writing to the folder.
     #[error("{}: another assay is writing to this run", .path.display())]
     Busy {
-        /// Folder.
+        /// The path of the folder.
         path: PathBuf,
     },
-    /// A finished cell would come out differently.
+    /// The samples give another cell than the stored one.
     #[error("{}: the samples give another cell than the one stored", .path.display())]
     CellDiffers {
-        /// The cell's file.
+        /// The path of the cell's file.
         path: PathBuf,
     },
 }
@@ -147,7 +148,7 @@ impl StoreError {
         }
     }
 
-    /// The user can mend it: the choice of folder, its permissions, or the room on the disk.
+    /// Whether the user can mend it, by choosing another folder, changing permissions or freeing disk space.
     pub fn is_input(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => advice(source.kind()).is_some(),
@@ -203,12 +204,12 @@ fn advice(kind: ErrorKind) -> Option<Hint> {
     Some(Hint::OtherFolder { or: or.map(Into::into) })
 }
 
-/// What has been measured of one cell.
+/// The measurements of one cell so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CellSamples {
-    /// What its edits did.
+    /// What the cell's edits did; `None` until they are applied.
     pub applied: Option<Vec<TensorEvidence>>,
-    /// By window.
+    /// The sample of each window, by the number of the window.
     pub by_chunk: BTreeMap<usize, Sample>,
 }
 
@@ -220,7 +221,7 @@ enum SampleLine {
     Reference(ReferenceSample),
 }
 
-/// A control that failed while something was measured; kept so that a resumed run knows.
+/// A control that failed during a measurement. It is stored so that a resumed run knows of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -232,7 +233,7 @@ pub struct Fault {
     pub found: FaultFound,
 }
 
-/// An open run folder, held against other writers until dropped.
+/// An open run folder, locked against other writers until dropped.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
@@ -240,10 +241,10 @@ pub struct Store {
     _held: File,
 }
 
-/// The lock of the run in `dir`, or `None` when a run could begin there. Writes nothing.
+/// The lock of the run in `dir`; `None` when a run could begin there. It writes nothing.
 ///
 /// # Errors
-/// When the folder holds something else, or a newer store.
+/// When the folder contains something else, or a newer store.
 pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
     let path = dir.join(PLAN_LOCK);
     match std::fs::read(&path) {
@@ -269,16 +270,16 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
     }
 }
 
-/// Whether a run could be kept in `dir`, which need not be there yet. Leaves nothing behind.
+/// Checks whether a run could be stored in `dir`, which need not exist yet. It leaves nothing behind.
 ///
 /// # Errors
-/// When no file can be made where the folder is or would be.
+/// When no file can be created in the folder, or in its nearest existing parent.
 pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
     let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(there).map(drop).map_err(|source| StoreError::io("write there", dir, source))
 }
 
-/// Whether the run in `dir` has come to its end.
+/// Whether the run in `dir` has ended.
 pub fn is_finished(dir: &Path) -> bool {
     dir.join(RUN).is_file()
 }
@@ -286,7 +287,7 @@ pub fn is_finished(dir: &Path) -> bool {
 /// The record of a finished run.
 ///
 /// # Errors
-/// When there is none, a newer program has written it, or it cannot be read.
+/// When the record is not there, a newer program has written it, or it cannot be read.
 pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
     read_json(&dir.join(RUN), RECORD_FORMAT)
 }
@@ -294,21 +295,21 @@ pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
 /// The finished cell of that key.
 ///
 /// # Errors
-/// When there is none, a newer program has written it, or it cannot be read.
+/// When the cell is not there, a newer program has written it, or it cannot be read.
 pub fn read_cell(dir: &Path, key: &str) -> Result<CellRecord, StoreError> {
     read_json(&cell_path(dir, key), CELL_FORMAT)
 }
 
-/// What was measured of the cell of that key, without changing its file: a line that a crash cut off is passed over.
+/// The measurements of a cell so far. Its file does not change: a line that a crash cut off is ignored.
 ///
 /// # Errors
-/// When a newer program has written it, or a whole line cannot be read.
+/// When a newer program has written the file, or a whole line cannot be read.
 pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     let path = samples_path(dir, key);
     cell_samples(&path, read_lines(&path)?.lines)
 }
 
-/// Keys of the finished cells, sorted.
+/// The keys of the finished cells, sorted.
 ///
 /// # Errors
 /// When the folder cannot be listed.
@@ -328,7 +329,7 @@ impl Store {
     /// Begins or resumes the run of `lock` in `dir`.
     ///
     /// # Errors
-    /// When the folder holds another run (nothing is written then), another process writes there, or the disk fails.
+    /// When the folder contains another run (then nothing is written), another process writes there, or the disk fails.
     pub fn open(dir: &Path, lock: &PlanLock) -> Result<Store, StoreError> {
         same_run(dir, lock)?;
         let create =
@@ -346,7 +347,8 @@ impl Store {
         if !same_run(dir, lock)? {
             write_json(&dir.join(PLAN_LOCK), lock)?;
         }
-        // Not before the lock is there: a folder with these and no lock would be taken for something else's.
+        // These folders come after the lock, because a folder that had them without a lock would not be taken for a
+        // run.
         create(&dir.join("samples"))?;
         create(&dir.join("cells"))?;
         let path = dir.join("journal.jsonl");
@@ -358,17 +360,17 @@ impl Store {
         Ok(Store { dir: dir.into(), journal: Journal::open(&path)?, _held: held })
     }
 
-    /// The folder.
+    /// The path of the run folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Where everything that the workers of model `index` say is kept.
+    /// The path of the log of everything that the workers of model `index` print.
     pub fn worker_log(&self, index: usize) -> PathBuf {
         self.dir.join(format!("worker-{index}.stderr"))
     }
 
-    /// Writes a line of the journal.
+    /// Appends a line to the journal.
     ///
     /// # Errors
     /// When the disk fails.
@@ -376,7 +378,7 @@ impl Store {
         self.journal.append(entry)
     }
 
-    /// What is there of a cell. A line that a crash cut off is removed from the file.
+    /// The measurements of a cell so far. A line that a crash cut off is removed from the file.
     ///
     /// # Errors
     /// When a whole line cannot be read.
@@ -385,7 +387,7 @@ impl Store {
         cell_samples(&path, read_whole_lines(&path)?)
     }
 
-    /// What is there of a reference, by window.
+    /// The samples of a reference so far, by the number of the window.
     ///
     /// # Errors
     /// When a whole line cannot be read.
@@ -399,7 +401,7 @@ impl Store {
         Ok(by_chunk)
     }
 
-    /// Keeps one window of a cell; on disk when this returns.
+    /// Stores one window of a cell. It is on disk when this returns.
     ///
     /// # Errors
     /// When the disk fails.
@@ -407,7 +409,7 @@ impl Store {
         append_line(&self.samples_path(&sample.cell), &SampleLine::Sample(sample.clone()))
     }
 
-    /// Keeps what a cell's edits did.
+    /// Stores what a cell's edits did.
     ///
     /// # Errors
     /// When the disk fails.
@@ -415,7 +417,7 @@ impl Store {
         append_line(&self.samples_path(key), &SampleLine::Applied(tensors.to_vec()))
     }
 
-    /// Keeps one window of a reference.
+    /// Stores one window of a reference.
     ///
     /// # Errors
     /// When the disk fails.
@@ -423,10 +425,10 @@ impl Store {
         append_line(&self.samples_path(key), &SampleLine::Reference(sample.clone()))
     }
 
-    /// Writes a finished cell, once. Writing it again must give the same bytes.
+    /// Writes a finished cell once. Writing it again must give the same bytes.
     ///
     /// # Errors
-    /// When the cell is there and differs or is of a newer program, or the disk fails.
+    /// When the stored cell differs or is of a newer program, or the disk fails.
     pub fn write_cell(&self, cell: &CellRecord) -> Result<(), StoreError> {
         let path = cell_path(&self.dir, &cell.key);
         match std::fs::read(&path) {
@@ -440,10 +442,10 @@ impl Store {
         }
     }
 
-    /// Writes the run's record, in place of the one that is there.
+    /// Writes the run's record and replaces the one that is there.
     ///
     /// # Errors
-    /// When the record that is there is of a newer program, or the disk fails.
+    /// When the stored record is of a newer program, or the disk fails.
     pub fn write_run(&self, record: &RunRecord) -> Result<(), StoreError> {
         let path = self.dir.join(RUN);
         let there = std::fs::read(&path).ok().and_then(|there| stated(&there).ok()?);
@@ -451,7 +453,7 @@ impl Store {
         write_json(&path, record)
     }
 
-    /// Keeps a failed control.
+    /// Stores a failed control.
     ///
     /// # Errors
     /// When the disk fails.
@@ -459,7 +461,7 @@ impl Store {
         append_line(&self.dir.join("faults.jsonl"), fault)
     }
 
-    /// Controls that failed in this run so far.
+    /// The controls that have failed in this run so far.
     ///
     /// # Errors
     /// When a whole line cannot be read.
@@ -467,7 +469,7 @@ impl Store {
         read_whole_lines(&self.dir.join("faults.jsonl"))
     }
 
-    /// Where the samples of a cell or reference of that key are kept.
+    /// The path of the samples of the cell or reference with that key.
     pub fn samples_path(&self, key: &str) -> PathBuf {
         samples_path(&self.dir, key)
     }
@@ -503,7 +505,7 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
     Ok(entries.next().is_some())
 }
 
-/// Whether the folder holds this run already; refuses when it holds another.
+/// Whether the folder already contains this run.
 fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     match peek(dir)? {
         None => Ok(false),
@@ -538,7 +540,7 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
     text.push(b'\n');
     let is_new = !std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
     if is_new {
-        // The version of the lines, in a line of its own.
+        // The first line states the version of the lines.
         text = [format!("{{\"format\":{LINES_FORMAT}}}\n").into_bytes(), text].concat();
     }
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
@@ -546,7 +548,7 @@ fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
     if is_new { Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?) } else { Ok(()) }
 }
 
-/// Lines of a file that may not exist; what follows the last newline is cut off, since a crash tore it.
+/// The lines of a file that may not exist. What follows the last newline is cut off, because a crash tore it.
 fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
     let found = read_lines(path)?;
     if found.whole < found.bytes {
@@ -559,16 +561,16 @@ fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreErr
     Ok(found.lines)
 }
 
-/// A file of lines.
+/// The contents of a file of lines.
 struct Lines<T> {
     lines: Vec<T>,
-    /// Bytes up to the end of the last whole line.
+    /// The number of bytes up to the end of the last whole line.
     whole: u64,
-    /// Bytes of the file.
+    /// The number of bytes of the file.
     bytes: u64,
 }
 
-/// Whole lines of a file that may not exist.
+/// The whole lines of a file that may not exist.
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,

@@ -1,8 +1,8 @@
-//! Text for CSV.
+//! Escapes text for CSV.
 
 use super::printable;
 
-/// One CSV field (RFC 4180) of text. Numbers are not written through here.
+/// One CSV field (RFC 4180) with this text. Numbers are not written through this function.
 ///
 /// A spreadsheet would run a field that begins like a formula, so such a field gets a leading apostrophe.
 ///

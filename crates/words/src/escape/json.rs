@@ -1,13 +1,13 @@
-//! JSON that may be shown on a terminal.
+//! Escapes JSON that may be shown on a terminal.
 
 use crate::invisible::is_invisible;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// JSON with everything that could steer a terminal or mislead a reader as `\u` escapes.
+/// JSON in which everything that could steer a terminal or mislead a reader is a `\u` escape.
 ///
-/// It is the same document, since such characters stand in its strings alone.
+/// The document stays the same, because such characters occur only in its strings.
 ///
 /// ```
 /// assert_eq!(words::escape_json("{\"a\": \"\u{202e}\"}"), "{\"a\": \"\\u202e\"}");
@@ -32,9 +32,9 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// A writer that passes JSON on, a piece at a time, with [`escape_json`] in between.
+/// A writer that applies [`escape_json`] to JSON and passes it on, a piece at a time.
 ///
-/// Pieces may end within a character. A document is complete only when its last character is.
+/// A piece may end within a character. The document is complete only when its last character is.
 ///
 /// ```
 /// use std::io::Write;
@@ -46,12 +46,12 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
 #[derive(Debug)]
 pub struct JsonOut<W> {
     out: W,
-    /// The first bytes of a character that the next piece ends.
+    /// The first bytes of a character that the next piece completes.
     rest: Vec<u8>,
 }
 
 impl<W: Write> JsonOut<W> {
-    /// A writer in front of `out`.
+    /// A writer that writes to `out`.
     pub fn new(out: W) -> Self {
         JsonOut { out, rest: Vec::new() }
     }
@@ -63,7 +63,7 @@ impl<W: Write> Write for JsonOut<W> {
         let whole = match std::str::from_utf8(&self.rest) {
             Ok(text) => text,
             Err(error) if error.error_len().is_none() => {
-                // Checked up to there.
+                // The bytes up to there were checked.
                 std::str::from_utf8(&self.rest[..error.valid_up_to()]).unwrap_or_default()
             }
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),

@@ -1,11 +1,11 @@
-//! Text for Markdown as GitHub renders it.
+//! Escapes text for Markdown as GitHub renders it.
 
 use super::printable;
 
-/// A run of Markdown text, in or out of a table.
+/// Markdown that shows this text, in or out of a table.
 ///
-/// Markup, HTML, math and links come out as the characters they are; an underscore inside a word is left alone, since it
-/// means nothing there.
+/// Markup, HTML, math and links appear as their characters. An underscore inside a word stays as it is, because it has
+/// no meaning there.
 ///
 /// ```
 /// assert_eq!(words::escape_markdown("[x](y) | *z* ffn_norm"), "\\[x\\](y) \\| \\*z\\* ffn_norm");
@@ -22,7 +22,7 @@ pub fn escape_markdown(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '$' => out.extend(['\\', c]),
             '_' if !(word(i.checked_sub(1)) && word(Some(i + 1))) => out.extend(['\\', c]),
-            // `https://` and `www.` are links to GitHub without any brackets.
+            // GitHub links `https://` and `www.` even without brackets.
             ':' if chars.get(i + 1) == Some(&'/') => out.push_str("\\:"),
             '.' if i >= 3 && chars[i - 3..i].iter().all(|c| c.eq_ignore_ascii_case(&'w')) => out.push_str("\\."),
             _ => out.push(c),
@@ -31,7 +31,7 @@ pub fn escape_markdown(text: &str) -> String {
     out
 }
 
-/// Escaped Markdown for the start of a line, where a few more characters mean something: headings, lists, rules.
+/// Escaped Markdown for the start of a line, where a few more characters begin headings, lists or rules.
 ///
 /// ```
 /// assert_eq!(words::escape_markdown_line_start("# not a heading"), "\\# not a heading");
@@ -46,7 +46,7 @@ pub fn escape_markdown_line_start(escaped: &str) -> String {
 
 /// A Markdown code span, whose fence is longer than any run of backticks within.
 ///
-/// In a table the pipe is escaped as well, which GitHub's tables undo even inside code.
+/// In a table the pipe is also escaped. GitHub's tables undo this even inside code.
 ///
 /// ```
 /// assert_eq!(words::escape_markdown_code("a`b|c", true), "``a`b\\|c``");
@@ -62,7 +62,7 @@ pub fn escape_markdown_code(text: &str, in_table: bool) -> String {
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
-/// The length of the longest run of `of` in `text`, by which a fence is chosen.
+/// The length of the longest run of `of` in `text`, which determines the length of a fence.
 ///
 /// ```
 /// assert_eq!(words::longest_run("a``b`", '`'), 2);

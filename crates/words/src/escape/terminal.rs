@@ -1,14 +1,14 @@
-//! Text for a terminal.
+//! Escapes text for a terminal.
 
 use super::push_code;
 use crate::invisible::{is_dangerous, selects_form};
 use std::fmt::Write as _;
 
-/// Text with everything that could steer a terminal or mislead a reader written out.
+/// Text in which everything that could steer a terminal or mislead a reader is escaped.
 ///
-/// Control characters (so also escape sequences such as OSC) and invisible characters become `\n`, `\t`, `\r` or
-/// `\u{1b}`; bytes that are not UTF-8 become `\xff`; a backslash is doubled, so the result can be read back. A variation
-/// selector stays where it is drawn ([`selects_form`]): replies of models are full of them.
+/// Control characters (and so escape sequences such as OSC) and invisible characters become `\n`, `\t`, `\r` or
+/// `\u{1b}`. Bytes that are not UTF-8 become `\xff`. A backslash is doubled, so the result can be read back. A
+/// variation selector stays where it is drawn ([`selects_form`]), because replies of models are full of them.
 ///
 /// ```
 /// assert_eq!(words::escape_terminal("\u{1b}[31mred"), "\\u{1b}[31mred");
@@ -40,10 +40,11 @@ pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
     out
 }
 
-/// The most bytes of a name that a message quotes.
+/// The largest number of bytes of a name that a message quotes.
 const SHORT: usize = 200;
 
-/// [`escape_terminal`] for a key or name in a message: a name that is too long for a line is cut, and its length is said.
+/// [`escape_terminal`] for a key or name in a message. A name that is too long for a line is cut, and its length is
+/// given.
 ///
 /// ```
 /// assert!(words::escape_short("a".repeat(300)).ends_with("a… (300 bytes)"));
@@ -53,7 +54,7 @@ pub fn escape_short(text: impl AsRef<[u8]>) -> String {
     if bytes.len() <= SHORT {
         return escape_terminal(bytes);
     }
-    // Not within a character, where it is UTF-8.
+    // The cut is not within a UTF-8 character.
     let end = (SHORT - 3..=SHORT).rev().find(|&end| bytes[end] & 0xc0 != 0x80).unwrap_or(SHORT);
     format!("{}… ({} bytes)", escape_terminal(&bytes[..end]), bytes.len())
 }

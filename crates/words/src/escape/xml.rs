@@ -1,15 +1,15 @@
-//! Text for XML, SVG and HTML.
+//! Escapes text for XML, SVG and HTML.
 
 use super::printable;
 
-/// Text for XML text and attribute values: [`printable`], and markup as character references.
+/// Text for XML text and attribute values: [`printable`], with markup as character references.
 ///
 /// ```
 /// assert_eq!(words::escape_xml("<a b='c'>"), "&lt;a b=&#39;c&#39;&gt;");
 /// ```
 pub fn escape_xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    // What XML 1.0 does not allow at all, controls and noncharacters, is dangerous and written out.
+    // Controls and noncharacters, which XML 1.0 does not allow at all, are dangerous and therefore escaped.
     for c in printable(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
