@@ -1,18 +1,19 @@
-//! Whole tensors of a file, looked at one beside the other: the small ones are many and a thread takes each of them,
-//! the large ones are few and all threads work on each.
+//! Reads the whole tensors of a file on all cores. Small tensors are many, so each thread takes one of them. Large
+//! tensors are few, so all threads work on each.
 
 use crate::pieces::{ValuesError, resize, shown};
 use gguf::{GgufFile, TensorInfo};
 use numerics::BlockCodec;
 use rayon::prelude::*;
 
-/// Tensors are looked at together up to so many values: 64 MiB in F32.
+/// The number of values that are in memory together, when several tensors are read at once: 64 MiB in F32.
 const VALUES_ABREAST: u64 = 1 << 24;
 
-/// What one thread reads of a large tensor at once, bytes, or a little less: whole blocks.
+/// The number of bytes of a large tensor that one thread reads at once. It reads whole blocks, so it may read a little
+/// less.
 const READ_AT_ONCE: u64 = 4 << 20;
 
-/// One tensor in memory. Those that come later lie in the same place, so that the system need not clear new pages.
+/// One tensor in memory. The next tensor is read into the same memory, so that the system need not clear new pages.
 #[derive(Debug, Default)]
 pub struct Held {
     bytes: Vec<u8>,
@@ -20,10 +21,10 @@ pub struct Held {
 }
 
 impl Held {
-    /// Reads all of a tensor.
+    /// Reads the whole of a tensor.
     ///
     /// # Errors
-    /// When the file cannot be read, or memory does not suffice.
+    /// When the file cannot be read, or memory is short.
     fn read(&mut self, file: &GgufFile, tensor: &TensorInfo) -> Result<(), ValuesError> {
         let memory = |_| ValuesError::Memory { tensor: shown(tensor), n: tensor.n_elements() };
         resize(&mut self.bytes, tensor.nbytes).map_err(memory)?;
@@ -33,17 +34,18 @@ impl Held {
         Ok(())
     }
 
-    /// As stored.
+    /// The bytes as they are stored.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// In F32, `[n_rows][n_per_row]`.
+    /// The values in F32, `[n_rows][n_per_row]`.
     ///
     /// # Errors
-    /// When the type cannot be restored, or memory does not suffice.
+    /// When the type cannot be restored, or memory is short.
     pub fn values(&mut self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<&[f32], ValuesError> {
-        // What is F32 already is read where it lies, if it lies as this machine wants it.
+        // Values that are F32 already are used where they lie, if their alignment and byte order are those of this
+        // machine.
         if tensor.ty.name() == "f32"
             && cfg!(target_endian = "little")
             && bytemuck::try_cast_slice::<u8, f32>(&self.bytes).is_ok()
@@ -59,11 +61,11 @@ impl Held {
     }
 }
 
-/// Reads the tensors of these indices whole and gives each to `look`; the answers are in the order of the indices.
-/// `done` hears from time to time how many there are.
+/// Reads the tensors of these indices whole and passes each to `look`. The answers are in the order of the indices.
+/// From time to time `done` is called with the number of tensors that are done.
 ///
 /// # Errors
-/// The first in that order that cannot be read, or that `look` gives up on.
+/// The error of the first tensor, in that order, that cannot be read or for which `look` fails.
 pub fn side_by_side<T: Send, E: Send + From<ValuesError>>(
     file: &GgufFile,
     indices: &[usize],
@@ -95,7 +97,7 @@ pub fn side_by_side<T: Send, E: Send + From<ValuesError>>(
     Ok(answers)
 }
 
-/// How many of the tensors with so many values are looked at together; at least one.
+/// The number of tensors that may be in memory together, given their numbers of values; at least one.
 fn fit_abreast(n_values: impl Iterator<Item = u64>) -> usize {
     let sums = n_values.scan(0u64, |sum, n| {
         *sum = sum.saturating_add(n);

@@ -1,6 +1,7 @@
-//! Two model files, value by value: what each tensor of one is against the tensor of that name in the other.
+//! Compares two model files value by value: each tensor of one with the tensor of the same name in the other.
 //!
-//! Types, alignment, order and shards may differ; only values are compared. Memory is that of one piece of a tensor.
+//! Types, alignment, order and shards may differ; only values are compared. One piece of a tensor is in memory at a
+//! time.
 
 use crate::open::Model;
 use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
@@ -10,7 +11,8 @@ use record::answer::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTenso
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
 
-/// Compares `b` with `a`, which is the reference. `progress` hears how many of how many bytes are done.
+/// Compares `b` with `a`, which is the reference. `progress` gets the number of bytes that are done and the number of
+/// all bytes.
 ///
 /// # Errors
 /// When a file cannot be read, or the codec cannot restore a type.
@@ -69,7 +71,7 @@ pub fn diff(
     })
 }
 
-/// The differences as they are answered.
+/// The differences, in the form of the answer.
 fn answered(d: Difference) -> ValueDifference {
     ValueDifference {
         n: d.n,
@@ -89,12 +91,12 @@ fn answered(d: Difference) -> ValueDifference {
     }
 }
 
-/// Names of `of` that `file` lacks.
+/// The names of the tensors of `of` that `file` does not have.
 fn missing_in(file: &GgufFile, of: &GgufFile) -> Vec<String> {
     of.tensors().iter().filter(|t| file.tensor(&t.name).is_none()).map(|t| t.name.clone()).collect()
 }
 
-/// Its values have the meaning of F32s: integers and doubles would lose bits on the way there.
+/// Whether the values of the tensor can be F32s. Integers and doubles would lose bits in F32.
 fn is_number(tensor: &TensorInfo) -> bool {
     !tensor.ty.is_integer() && tensor.ty != GgmlType::F64
 }
@@ -114,7 +116,7 @@ fn sums_of(
     Ok(sums)
 }
 
-/// Why two tensors whose values are not compared differ; `None` when they are the same bytes.
+/// The reason why two tensors differ whose values are not compared. `None` when they have the same bytes.
 fn compare_unread(
     (a, tensor_a): (&GgufFile, &TensorInfo),
     (b, tensor_b): (&GgufFile, &TensorInfo),
@@ -140,18 +142,19 @@ fn compare_unread(
     Ok((differing > 0).then(|| format!("{differing} of {n} values differ, of a type without error metrics")))
 }
 
-/// `q4_K [576, 1536]`.
+/// The type and shape of a tensor, such as `q4_K [576, 1536]`.
 fn described(tensor: &TensorInfo) -> String {
     format!("{} {:?}", tensor.ty.name(), tensor.shape())
 }
 
-/// The role that sums it up, and its place among them.
+/// The name of the role of a tensor in the summary, and the place of the role in the list.
 fn role_of(id: &TensorId) -> ((usize, u32), &'static str) {
     let found = TargetRole::groups().enumerate().find(|(_, role)| role.holds(id));
     found.map_or(((usize::MAX, 0), "others"), |(place, role)| ((place, 0), role.name()))
 }
 
-/// `blk.3` or `v.blk.3`, and its place: the language model first, then the others, then what is in no layer.
+/// The name of the layer of a tensor, such as `blk.3` or `v.blk.3`, and its place in the list. The layers of the
+/// language model come first, then other layers, then tensors outside layers.
 fn layer_of(id: &TensorId) -> ((usize, u32), String) {
     const FAMILIES: [&str; 4] = ["", "v.", "a.", "mm."];
     let Some(layer) = id.layer() else { return ((FAMILIES.len(), 0), "outside the layers".into()) };
@@ -159,7 +162,7 @@ fn layer_of(id: &TensorId) -> ((usize, u32), String) {
     ((place, layer), format!("{}blk.{layer}", FAMILIES[place]))
 }
 
-/// Sums by place, so that groups come out in order and do not depend on where their tensors lie in the file.
+/// Sums by place in the list, so that the groups come out in order whatever the order of tensors in the file.
 #[derive(Default)]
 struct Groups(BTreeMap<(usize, u32), (String, usize, DifferenceSums)>);
 

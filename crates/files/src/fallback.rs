@@ -1,29 +1,29 @@
-//! What stands in for a ggml type where the rows of a tensor are not whole blocks of it.
+//! The ggml type that replaces another one where the rows of a tensor are not whole blocks of it.
 
 use gguf::GgmlType;
 use numerics::Scheme;
 use numerics::ggml::GgmlFormat;
 
-/// The type itself where its blocks divide rows of `n_per_row` values, otherwise the one that llama-quantize takes.
+/// `wanted` where its blocks divide rows of `n_per_row` values, otherwise the type that llama-quantize takes.
 pub fn type_for_rows(wanted: GgmlType, n_per_row: u64) -> GgmlType {
     let fits = |ty: GgmlType| n_per_row.is_multiple_of(ty.blck_size());
     if fits(wanted) { wanted } else { Some(fallback_of(wanted)).filter(|&ty| fits(ty)).unwrap_or(GgmlType::F16) }
 }
 
-/// The scheme itself where rows of `n_per_row` values allow it, otherwise the same options with the ggml type that
-/// llama-quantize takes. A scheme that is not a ggml type has no blocks that could fail to divide a row.
+/// `scheme` where rows of `n_per_row` values allow it, otherwise the same options with the ggml type that
+/// llama-quantize takes. Only the blocks of a ggml type can fail to divide a row, so every other scheme stays as it is.
 pub fn scheme_for_rows(scheme: &Scheme, n_per_row: u64) -> Scheme {
     let Some(wanted) = scheme.ggml_format().and_then(|format| GgmlType::from_name(format.name)) else {
         return scheme.clone();
     };
     match type_for_rows(wanted, n_per_row) {
         ty if ty == wanted => scheme.clone(),
-        // The names of ggml's types are schemes; a test goes through every fallback.
+        // The names of ggml's types are schemes. A test goes through every fallback.
         ty => GgmlFormat::find(ty.name()).map_or_else(|| scheme.clone(), |format| scheme.in_ggml(format)),
     }
 }
 
-/// What is taken for rows that are not whole blocks of a type.
+/// The type that replaces one whose blocks do not divide a row.
 ///
 /// # Source
 /// `tensor_type_fallback` in `src/llama-quant.cpp` of the pinned engine.
@@ -63,7 +63,7 @@ mod tests {
             ("q4_k", 576, "q5_0"),
             ("q4_k:nonfinite=keep", 576, "q5_0:nonfinite=keep"),
             ("iq4_xs", 96, "ggml:iq4_nl"),
-            // No block of 32 fits either.
+            // Blocks of 32 do not divide this row either.
             ("q6_k", 100, "ggml:f16"),
             ("q8_0", 100, "ggml:f16"),
             ("int4@block32", 100, "int4@block32"),

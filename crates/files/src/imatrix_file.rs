@@ -1,7 +1,8 @@
-//! Importance matrices as llama-imatrix writes them, in both of its formats, brought to what llama-quantize hands to
-//! ggml.
+//! Reads the importance matrices that llama-imatrix writes, in both formats, and computes the values that
+//! llama-quantize passes to ggml.
 //!
-//! GGUF, two tensors for each weight; importance = sum / count, and 1 throughout a matrix that was never used:
+//! The GGUF format has two tensors for each weight. The importance is sum / count, and 1 throughout a matrix that was
+//! never used:
 //!
 //! ```text
 //! blk.0.attn_q.weight.in_sum2   F32 [n_per_row, n_matrices]   Σ x² of each input channel
@@ -9,7 +10,8 @@
 //! imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size   must be there
 //! ```
 //!
-//! Legacy, little-endian; importance = value / ncall, and the value itself where ncall is not positive:
+//! The legacy format is little-endian. The importance is value / ncall, and the value itself where ncall is not
+//! positive:
 //!
 //! ```text
 //! i32 entries │ entries × ( i32 len, name │ i32 ncall │ i32 n │ n × f32 ) │ perhaps i32 chunks │ perhaps i32 len, dataset
@@ -29,48 +31,49 @@ use words::{Advice, Hint, escape_terminal};
 
 pub(crate) const WANTED: &str = "an importance matrix of llama-imatrix";
 
-/// Largest legacy file: it is read as a whole. The largest models' are some hundred megabytes.
+/// The size of the largest legacy file, in bytes. The reader reads such a file as a whole. Those of the largest models
+/// have some hundred megabytes.
 const MAX_LEGACY_BYTES: u64 = 2 << 30;
 
-/// Longest name of a tensor in a legacy file.
+/// The length of the longest tensor name in a legacy file, in bytes.
 const MAX_NAME_BYTES: usize = 1024;
 
-/// Why a file is no importance matrix.
+/// Why a file is not an importance matrix.
 #[derive(Debug, thiserror::Error)]
 pub enum ImatrixFileError {
-    /// The container.
+    /// The GGUF container is not sound or cannot be read.
     #[error(transparent)]
     Gguf(Box<GgufError>),
-    /// A GGUF file of another kind.
+    /// The file is a GGUF file of another kind.
     #[error("found no {missing}, wanted an importance matrix")]
     NotAnImatrix {
-        /// Key or tensors.
+        /// The metadata key or the tensors that are missing.
         missing: &'static str,
     },
-    /// One half of an entry, or one that does not fit the other.
+    /// An entry lacks one of its two tensors, or the two do not fit each other.
     #[error("entry \"{entry}\": {what}, wanted {wanted}")]
     Entry {
-        /// Tensor, escaped.
+        /// The name of the tensor that the entry is about, escaped for a terminal.
         entry: String,
-        /// Found.
+        /// What was found in the entry.
         what: String,
-        /// Wanted.
+        /// What the entry should have.
         wanted: &'static str,
     },
-    /// A legacy file that ends too soon or goes on too long, or a number in it that cannot be.
+    /// A legacy file is too short or too long, or a number in it is impossible.
     #[error("byte {offset}: {what}, wanted {wanted}")]
     Legacy {
-        /// Where.
+        /// The place of the fault in bytes, counted from the start of the file.
         offset: usize,
-        /// Found.
+        /// What was found there.
         what: String,
-        /// Wanted.
+        /// What should be there.
         wanted: &'static str,
     },
-    /// It cannot be held.
+    /// There is not enough memory for the file.
     #[error("no memory for {bytes} bytes")]
     Memory {
-        /// Size.
+        /// The number of bytes that were requested.
         bytes: u64,
     },
 }
@@ -97,7 +100,8 @@ impl From<GgufError> for ImatrixFileError {
     }
 }
 
-/// BLAKE3 of the file and the importances in it; `opened` is the file at `path` and its size.
+/// Reads the file at `path`. Returns the BLAKE3 of the file and its importances. `opened` is the open file and its size
+/// in bytes.
 pub(crate) fn read(path: &Path, opened: (File, u64)) -> Result<(String, Imatrix), ImatrixFileError> {
     let (mut file, bytes) = opened;
     let cannot =
@@ -151,7 +155,7 @@ fn of_gguf(file: &GgufFile) -> Result<Imatrix, ImatrixFileError> {
         let n_per_row = sums.len() / counts.len();
         let mut importances = sums;
         for (row, count) in importances.chunks_exact_mut(n_per_row).zip(counts) {
-            // As `std::lround` does, halves away from zero.
+            // Halves are rounded away from zero, as `std::lround` does.
             let count = count.round();
             if count > 0.0 { row.iter_mut().for_each(|x| *x /= count) } else { row.fill(1.0) }
         }
@@ -160,7 +164,7 @@ fn of_gguf(file: &GgufFile) -> Result<Imatrix, ImatrixFileError> {
     Ok(Imatrix::new(entries))
 }
 
-/// The values of a tensor, which must be F32 and sums or counts of something: finite and not negative.
+/// The values of a tensor. They must be F32, finite and not negative, because they are sums or counts.
 fn values(file: &GgufFile, tensor: &TensorInfo, entry: &str) -> Result<Vec<f32>, ImatrixFileError> {
     if tensor.ty != GgmlType::F32 {
         let (entry, what) = (escape_terminal(entry), format!("found type {}", tensor.ty));
@@ -184,7 +188,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// Bytes of a legacy file, front to back.
+/// The bytes of a legacy file, read from front to back.
 struct Legacy<'a> {
     data: &'a [u8],
     at: usize,
@@ -212,7 +216,7 @@ impl<'a> Legacy<'a> {
         self.take(4, wanted).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
     }
 
-    /// A count that is at least 1, of things of at least `bytes_each` that are still to come.
+    /// Reads a count that is at least 1, of items that each take at least `bytes_each` of the bytes to come.
     fn count(&mut self, bytes_each: usize, wanted: &'static str) -> Result<usize, ImatrixFileError> {
         let at = self.at;
         let n = self.i32(wanted)?;
@@ -225,7 +229,7 @@ impl<'a> Legacy<'a> {
 fn of_legacy(data: &[u8]) -> Result<Imatrix, ImatrixFileError> {
     let mut file = Legacy { data, at: 0 };
     let mut entries = BTreeMap::new();
-    // A name of one byte and one value are the least.
+    // The smallest entry has a name of one byte and one value.
     for _ in 0..file.count(4 + 1 + 4 + 4 + 4, "a number of entries")? {
         let len = file.count(1, "the length of a name")?;
         if len > MAX_NAME_BYTES {

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 
-/// Everything in a file but the values of its tensors.
+/// Everything in a file except the values of its tensors.
 pub fn inspect(model: &Model) -> InspectAnswer {
     let file = &model.file;
     InspectAnswer {
@@ -29,7 +29,7 @@ pub fn inspect(model: &Model) -> InspectAnswer {
 }
 
 fn entry(key: &str, value: &Value) -> MetadataEntry {
-    // A value always serializes.
+    // Serializing a metadata value cannot fail.
     let json: Box<RawValue> = to_raw_value(&JsonValue(value)).unwrap_or_default();
     MetadataEntry { key: key.into(), ty: value.type_name(), value: json }
 }
@@ -45,12 +45,13 @@ fn tensor(tensor: &TensorInfo) -> InspectedTensor {
     }
 }
 
-/// The number of values of tensors. Sparse files can claim more than a u64 counts in sum, so the sum may stop there.
+/// The number of values of these tensors. A sparse file can claim more than a u64 can count, and the sum then stops at
+/// the largest u64.
 pub fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
     tensors.into_iter().fold(0, |sum, t| sum.saturating_add(t.n_elements()))
 }
 
-/// The types in use, most bytes first.
+/// The types in use, with the one that takes most bytes first.
 pub fn stored_types(tensors: &[TensorInfo]) -> Vec<StoredType> {
     let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
     for t in tensors {
@@ -69,7 +70,7 @@ pub fn stored_types(tensors: &[TensorInfo]) -> Vec<StoredType> {
     rows
 }
 
-/// A metadata value as strict JSON. Non-finite floats are strings; bytes that are not UTF-8 become U+FFFD.
+/// A metadata value as strict JSON. Non-finite floats become strings. Bytes that are not UTF-8 become U+FFFD.
 struct JsonValue<'a>(&'a Value);
 
 impl Serialize for JsonValue<'_> {
@@ -120,8 +121,8 @@ impl Serialize for JsonArray<'_> {
     }
 }
 
-/// A float in its own width, so that 0.1 is written as such and not as its neighbour among the doubles; or `"NaN"`,
-/// `"Infinity"`, `"-Infinity"`.
+/// Writes a float in its own width, so that 0.1 is written as 0.1 and not as the nearest double. Non-finite floats
+/// become `"NaN"`, `"Infinity"` or `"-Infinity"`.
 fn finite_f32<S: Serializer>(v: f32, s: S) -> Result<S::Ok, S::Error> {
     match float::non_finite(v.into()) {
         None => s.serialize_f32(v),

@@ -1,18 +1,18 @@
-//! Model files: opened, looked at, compared and rewritten.
+//! Opens, examines, compares and rewrites model files.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`census`](mod@census) | what the values of tensors say, and what schemes would change |
 //! | [`open`] | the one way to open a model file |
-//! | [`scorable`] | whether a file holds something that predicts the next token |
-//! | [`rewrite`] | a new file from an old one, with tensors quantized in schemes |
+//! | [`scorable`] | whether a file contains a model that predicts the next token |
+//! | [`rewrite`] | a new file from an old one, with some tensors quantized |
 //! | [`inspect`](mod@inspect) | what a file contains |
 //! | [`diff`](mod@diff) | two files, value by value |
-//! | [`pieces`], [`abreast`] | values in pieces; whole tensors, read and looked at by as many threads as there are cores |
-//! | [`fallback`] | what stands in for a ggml type where the rows of a tensor are not whole blocks of it |
+//! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
+//! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
-//! | [`path_bytes`] | any path in JSON |
+//! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
 pub mod census;

@@ -1,6 +1,6 @@
-//! The one way to open a model file: a caller says what for, and gets a file that is fit for that.
+//! The one way to open a model file: the caller states the purpose and gets a file that is fit for it.
 //!
-//! | opened | byte order | holds something that predicts the next token |
+//! | opened | byte order | predicts the next token |
 //! |---|---|---|
 //! | [to look](Model::open_to_look) at its values | either | need not |
 //! | [to rewrite](Model::open_to_rewrite) it | little-endian | need not |
@@ -15,24 +15,24 @@ use words::{Advice, Hint, escape_terminal};
 /// An open model file and its tensors as selectors see them.
 #[derive(Debug)]
 pub struct Model {
-    /// The container.
+    /// The open GGUF file.
     pub file: GgufFile,
-    /// The tensors' names, types and extents: one for each of `file.tensors()`, in that order.
+    /// The names, types and extents of the tensors: one for each of `file.tensors()`, in that order.
     pub ids: Vec<TensorId>,
 }
 
-/// Why a model file cannot be opened for a purpose. Displays as one line that names the file.
+/// Why a model file cannot be opened for a purpose. It displays as one line that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file is not a sound GGUF file, or not in the byte order that is wanted.
+    /// The file is not a sound GGUF file, or it does not have the required byte order.
     #[error(transparent)]
     Gguf(Box<GgufError>),
-    /// The file is sound, and no engine can score it.
+    /// The file is sound, but no engine can score it.
     #[error("{}: {source}", shown(.path))]
     NotScorable {
         /// The path as it was given.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file contains instead of a model that can be scored.
         source: NotScorable,
     },
 }
@@ -53,7 +53,7 @@ impl Advice for OpenError {
 }
 
 impl OpenError {
-    /// The file that cannot be opened.
+    /// The path of the file that cannot be opened.
     pub fn path(&self) -> &Path {
         match self {
             OpenError::Gguf(error) => &error.path,
@@ -63,7 +63,7 @@ impl OpenError {
 }
 
 impl Model {
-    /// Opens a file in either byte order, to look at its values.
+    /// Opens a file in either byte order, to examine its values.
     ///
     /// # Errors
     /// When the file is not sound.
@@ -79,11 +79,11 @@ impl Model {
         Ok(Model::of(GgufFile::open(path)?))
     }
 
-    /// Opens a little-endian file that an engine can score token by token. Whether it can is read from the header, before
-    /// an engine is started on it.
+    /// Opens a little-endian file that an engine can score token by token. The header tells whether it can, so no
+    /// engine is started on a file that it cannot score.
     ///
     /// # Errors
-    /// When the file is not sound, or nothing in it predicts the next token.
+    /// When the file is not sound, or it does not contain a model that predicts the next token.
     pub fn open_to_score(path: &Path) -> Result<Model, OpenError> {
         let model = Model::open_to_rewrite(path)?;
         match check_scorable(&model.file) {
@@ -97,17 +97,17 @@ impl Model {
         Model { file, ids }
     }
 
-    /// The file's path; of a split model, that of its first file.
+    /// The path of the file. For a split model it is the path of its first file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The file's name without its folder.
+    /// The name of the file, without its folder.
     pub fn name(&self) -> String {
         file_name(self.path())
     }
 
-    /// The file's path as it may be shown.
+    /// The path of the file, escaped for a terminal.
     pub fn shown(&self) -> String {
         shown(self.path())
     }
@@ -118,7 +118,7 @@ pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// A path as it may be shown.
+/// A path, escaped for a terminal.
 pub(crate) fn shown(path: &Path) -> String {
     escape_terminal(path.as_os_str().as_encoded_bytes())
 }
@@ -127,7 +127,7 @@ pub(crate) fn shown(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    /// A header of one key, and nothing else.
+    /// A file that has a header with one key and nothing else.
     fn without_weights(dir: &Path) -> PathBuf {
         let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
         let bytes = [

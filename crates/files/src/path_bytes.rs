@@ -1,4 +1,4 @@
-//! A path in JSON: as text, or as its bytes where it is not UTF-8, so that JSON does not decide which files can be measured.
+//! Writes a path in JSON: as text, or as its bytes where it is not UTF-8. So a file with any name can be measured.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ enum Form {
     Bytes(Vec<u8>),
 }
 
-/// Writes a path.
+/// Writes a path as text, or as a list of bytes where it is not UTF-8.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -23,10 +23,10 @@ pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::
     }
 }
 
-/// Reads a path.
+/// Reads a path from text or from a list of bytes.
 ///
 /// # Errors
-/// When it is neither text nor a list of bytes.
+/// When the value is neither text nor a list of bytes.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     Ok(match Form::deserialize(deserializer)? {
         Form::Text(text) => text.into(),

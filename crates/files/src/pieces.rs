@@ -1,32 +1,33 @@
-//! A stored tensor's values in pieces, so that memory does not grow with the file.
+//! Reads the values of a stored tensor in pieces, so that the memory does not grow with the file.
 
 use gguf::{GgufError, GgufFile, TensorInfo};
 use numerics::{BlockCodec, CodecError};
 use words::{Advice, Hint};
 
-/// Values read at once. A multiple of every type's block, and of the parts in which differences are summed.
+/// The number of values that are read at once. It is a multiple of every type's block, and of the parts over which
+/// differences are summed.
 pub(crate) const PIECE_VALUES: u64 = 1 << 22;
 
-/// Why values cannot be had.
+/// Why the values of a tensor cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ValuesError {
-    /// The file.
+    /// The file cannot be read.
     #[error(transparent)]
     Gguf(Box<GgufError>),
-    /// The type.
+    /// The codec cannot restore the type of the tensor.
     #[error("tensor \"{tensor}\": {source}")]
     Codec {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// Why.
+        /// The error of the codec.
         source: CodecError,
     },
-    /// The memory.
+    /// There is not enough memory for the values.
     #[error("tensor \"{tensor}\": no memory for {n} values")]
     Memory {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// Values at once.
+        /// The number of values for which memory was requested.
         n: u64,
     },
 }
@@ -47,17 +48,17 @@ impl From<GgufError> for ValuesError {
     }
 }
 
-/// Buffers for one piece of one tensor, used again for the next.
+/// Buffers for one piece of a tensor, used again for the next piece.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
-    /// As stored.
+    /// The bytes as they are stored.
     pub(crate) bytes: Vec<u8>,
-    /// In F32.
+    /// The values in F32.
     pub(crate) values: Vec<f32>,
 }
 
 impl Piece {
-    /// Reads `n` values of a tensor from value `start` on; both whole blocks.
+    /// Reads `n` values of a tensor from value `start` on. Both numbers must be whole blocks.
     pub(crate) fn read(
         &mut self,
         file: &GgufFile,
@@ -81,7 +82,7 @@ impl Piece {
     }
 }
 
-/// The tensor's name as it may be shown.
+/// The name of the tensor, escaped for a terminal.
 pub(crate) fn shown(tensor: &TensorInfo) -> String {
     words::escape_terminal(&tensor.name)
 }
@@ -93,7 +94,7 @@ pub(crate) fn resize<T: Clone + Default>(buffer: &mut Vec<T>, n: u64) -> Result<
     Ok(())
 }
 
-/// Where pieces of at most `piece` values begin and how long they are.
+/// The start and the length of each piece of at most `piece` values.
 pub(crate) fn pieces(n: u64, piece: u64) -> impl Iterator<Item = (u64, u64)> {
     let piece = piece.max(1);
     (0..n.div_ceil(piece)).map(move |i| (i * piece, piece.min(n - i * piece)))

@@ -1,4 +1,5 @@
-//! Four things at once: pieces are read, worked on, hashed and written, each by a thread of its own, always in their order.
+//! Reads, works on, hashes and writes pieces at the same time. Each stage has its own thread and keeps the order of the
+//! pieces.
 //!
 //! ```text
 //! read ──▶ work (all cores) ──▶ hash ──▶ write
@@ -11,10 +12,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{ScopedJoinHandle, scope};
 
-/// Pieces that may wait between two stages.
+/// The number of pieces that may wait between two stages.
 const DEPTH: usize = 2;
 
-/// Where a stage puts its results. `false` when the next stage has ended: nothing more is wanted.
+/// The place to which a stage passes its results. It returns `false` when the next stage has ended and takes no more.
 pub(crate) struct Next<T>(SyncSender<T>);
 
 impl<T> Next<T> {
@@ -24,11 +25,11 @@ impl<T> Next<T> {
     }
 }
 
-/// Runs the stages until the first has nothing more, or one fails. `write` is on the caller's thread.
+/// Runs the stages until the first has no more pieces or one stage fails. `write` runs on the caller's thread.
 ///
 /// # Errors
-/// That of the earliest piece that fails, which is that of the latest stage: whatever was put before goes through all
-/// stages. The others end as soon as they notice.
+/// The error of the earliest piece that fails. This is the error of the latest stage that fails, because every piece
+/// before it goes through all stages. The other stages end as soon as they notice.
 pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
     read: impl FnOnce(Next<A>) -> Result<(), E> + Send,
     mut work: impl FnMut(A) -> Result<B, E> + Send,
@@ -43,7 +44,7 @@ pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
         let worker = scope.spawn(move || pass_on(read_pieces, &mut work, to_hash));
         let hasher = scope.spawn(move || pass_on(done_pieces, &mut hash, to_write));
         let written = hashed_pieces.iter().try_for_each(&mut write);
-        // Whoever still waits to hand something on must learn that nobody takes it.
+        // A stage that still waits to pass something on must learn that nobody takes it.
         drop(hashed_pieces);
         let (reader, worker, hasher) = (joined(reader), joined(worker), joined(hasher));
         written.and(hasher).and(worker).and(reader)
@@ -63,7 +64,7 @@ fn joined<E>(stage: ScopedJoinHandle<'_, Result<(), E>>) -> Result<(), E> {
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Things to be used again, because a fresh one costs a page fault for every 4 KiB.
+/// Objects kept for use again, because each 4 KiB of a fresh one costs a page fault.
 pub(crate) struct Spare<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Spare<T> {
@@ -73,12 +74,12 @@ impl<T> Default for Spare<T> {
 }
 
 impl<T: Default> Spare<T> {
-    /// One that was given back, or a new one.
+    /// Returns an object that was given back, or a new one.
     pub(crate) fn take(&self) -> T {
         self.0.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
     }
 
-    /// Only what was taken from here may be given back, or they become ever more.
+    /// Takes an object back. It must come from this store, otherwise the store would grow without end.
     pub(crate) fn give(&self, thing: T) {
         if let Ok(mut spare) = self.0.lock() {
             spare.push(thing);
@@ -86,11 +87,11 @@ impl<T: Default> Spare<T> {
     }
 }
 
-/// Buffers for pieces of files.
+/// Buffers for pieces of files, kept for use again.
 #[derive(Default)]
 pub(crate) struct Buffers(Spare<Vec<u8>>);
 
-/// Bytes of a file that lie in a page of memory as they do in one of the file: so they are written without a copy.
+/// Bytes of a file that lie in a page of memory as in a page of the file, so that they are written without a copy.
 pub(crate) struct PieceBuffer {
     bytes: Vec<u8>,
     start: usize,
@@ -112,7 +113,8 @@ impl DerefMut for PieceBuffer {
 }
 
 impl Buffers {
-    /// For `n` bytes from byte `place` of a file on, whatever is in them; `None` when there is no memory for it.
+    /// A buffer for `n` bytes that belong at byte `place` of a file, with arbitrary contents. `None` when there is no
+    /// memory for it.
     pub(crate) fn take(&self, n: usize, place: u64) -> Option<PieceBuffer> {
         let mut bytes = self.0.take();
         let with_slack = n.checked_add(WRITE_PAGE)?;
@@ -124,12 +126,12 @@ impl Buffers {
         Some(PieceBuffer { bytes, start, n })
     }
 
-    /// The same for bytes that are few enough that there is memory for them.
+    /// Like `take`, for a number of bytes so small that there is memory for them.
     pub(crate) fn take_piece(&self, n: usize, place: u64) -> PieceBuffer {
         self.take(n, place).unwrap_or_else(|| PieceBuffer { bytes: vec![0; n], start: 0, n })
     }
 
-    /// As [`Spare::give`].
+    /// Takes a buffer back, as [`Spare::give`] does.
     pub(crate) fn give(&self, buffer: PieceBuffer) {
         self.0.give(buffer.bytes);
     }

@@ -1,5 +1,5 @@
-//! Files that schemes name, each read once: from a path on the user's word, and again by a worker that is told where it
-//! lies and what must be in it.
+//! Reads the files that schemes name, each once. A file is first read from a path that the user gives. A worker reads
+//! it again when it is told its path and its expected contents.
 
 use crate::imatrix_file::{self, ImatrixFileError};
 use gguf::GgufError;
@@ -12,51 +12,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use words::{Advice, Hint, escape_terminal};
 
-/// Longest text of a codebook: 256 numbers and as much comment as anybody writes.
+/// The size of the largest text of a codebook, in bytes. A codebook has 256 numbers at most, and the rest is room for
+/// comments.
 const MAX_TABLE_BYTES: u64 = 1 << 20;
 
 /// Why a file that a scheme names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemeFileError {
-    /// It is not there, or not a file.
+    /// The file does not exist, or the path is not a file.
     #[error("{path}: {what}, wanted {wanted}")]
     Open {
-        /// File, escaped.
+        /// The path of the file, escaped for a terminal.
         path: String,
-        /// What is the matter.
+        /// What is wrong with the path.
         what: String,
-        /// What it should be.
+        /// What the path should lead to.
         wanted: &'static str,
-        /// Advice.
+        /// What the user can do about it.
         hint: &'static str,
     },
-    /// It is no sound container; the error names the file.
+    /// The file is not a sound GGUF file. The error names the file.
     #[error(transparent)]
     Gguf(Box<GgufError>),
-    /// It is no importance matrix.
+    /// The file is not an importance matrix.
     #[error("{path}: {source}")]
     Imatrix {
-        /// File, escaped.
+        /// The path of the file, escaped for a terminal.
         path: String,
-        /// Why.
+        /// Why the file is not an importance matrix.
         source: ImatrixFileError,
     },
-    /// It is no codebook.
+    /// The file is not a codebook.
     #[error("{path}: {source}")]
     Table {
-        /// File, escaped.
+        /// The path of the file, escaped for a terminal.
         path: String,
-        /// Why.
+        /// Why the file is not a codebook.
         source: CodebookTableError,
     },
-    /// It is not what it was when the run was begun.
+    /// The contents of the file have changed since the run began.
     #[error("{path}: found {found}, wanted {wanted}: its contents have changed")]
     Changed {
-        /// File, escaped.
+        /// The path of the file, escaped for a terminal.
         path: String,
-        /// As it is now.
+        /// The identity of the file's contents now.
         found: String,
-        /// As it was.
+        /// The identity of the file's contents when the run began.
         wanted: String,
     },
 }
@@ -73,20 +74,20 @@ impl Advice for SchemeFileError {
     }
 }
 
-/// Where a file that schemes name lies, and what must be in it.
+/// The place of a file that schemes name, and its expected contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemeFilePath {
-    /// What it is.
+    /// The kind of the file.
     pub option: FileOption,
-    /// Where.
+    /// The path of the file.
     #[serde(with = "crate::path_bytes")]
     pub path: PathBuf,
-    /// As schemes are printed with it: `blake3-…`.
+    /// The identity of the file's contents, as schemes are printed with it: `blake3-…`.
     pub identity: String,
 }
 
-/// The files that were read.
+/// The files that have been read.
 #[derive(Debug, Default)]
 pub struct SchemeFiles {
     read: Vec<Known>,
@@ -100,10 +101,11 @@ struct Known {
 }
 
 impl SchemeFiles {
-    /// The scheme with what is in the file that it names; one that names none, or was given it already, as it is.
+    /// The scheme, with the contents of the file that it names. A scheme that names no file or has its contents already
+    /// is returned as it is.
     ///
     /// # Errors
-    /// When the file cannot be read or is not what the scheme takes it for.
+    /// When the file cannot be read, or is not of the kind that the scheme expects.
     pub fn read(&mut self, scheme: &Scheme) -> Result<Scheme, SchemeFileError> {
         let Some(file) = scheme.file().filter(|file| file.contents().is_none()) else { return Ok(scheme.clone()) };
         let (name, option) = (file.name().to_owned(), file.option());
@@ -117,10 +119,10 @@ impl SchemeFiles {
         Ok(scheme)
     }
 
-    /// The application with what is in the file that its scheme names.
+    /// The application, with the contents of the file that its scheme names.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn resolve(&mut self, apply: &Apply) -> Result<Apply, SchemeFileError> {
         Ok(Apply { selector: apply.selector.clone(), scheme: self.read(&apply.scheme)? })
     }
@@ -128,7 +130,7 @@ impl SchemeFiles {
     /// Reads a file that was read before, perhaps by another process.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and when something else is in it by now.
+    /// Those of [`read`](Self::read), and when the contents have changed since.
     pub fn read_again(&mut self, file: &SchemeFilePath) -> Result<(), SchemeFileError> {
         let (blake3, contents) = read(file.option, &file.path)?;
         let (found, wanted) = (SchemeFile::identity_of(&blake3), file.identity.clone());
@@ -139,7 +141,7 @@ impl SchemeFiles {
         Ok(())
     }
 
-    /// The scheme with what is in its file, if that was read; schemes out of a job name it by what is in it.
+    /// The scheme, with the contents of its file if that has been read. Schemes of a job name a file by its contents.
     pub fn known(&self, scheme: &Scheme) -> Scheme {
         let known = scheme.file().and_then(|file| {
             let is_it = |known: &&Known| {
@@ -152,7 +154,7 @@ impl SchemeFiles {
     }
 }
 
-/// Where the files of these schemes lie, each once.
+/// The paths of the files that these schemes name, each once.
 pub fn paths<'a>(schemes: impl IntoIterator<Item = &'a Scheme>) -> Vec<SchemeFilePath> {
     let mut paths: Vec<SchemeFilePath> = Vec::new();
     for file in schemes.into_iter().filter_map(Scheme::file) {
@@ -197,7 +199,7 @@ fn read(option: FileOption, path: &Path) -> Result<(String, FileContents), Schem
     }
 }
 
-/// Opens a regular file, and says how long it is. Opening a FIFO would wait, so the path is looked at first.
+/// Opens a regular file and returns its size in bytes. The path is examined first, because opening a FIFO would wait.
 fn open(path: &Path, wanted: &'static str) -> Result<(File, u64), SchemeFileError> {
     let refuse = |what: String| {
         let hint = "the path goes to the next colon of the scheme; a relative one starts in the current folder";

@@ -1,5 +1,5 @@
-//! Whether a sound file holds something that predicts the next token, read from its header: an engine that is started on
-//! anything else fails late, in its own words, or not at all.
+//! Tells from the header whether a sound file contains a model that predicts the next token. An engine that is started
+//! on anything else fails late, with an unclear message, or not at all.
 
 use gguf::{Array, GgufFile, Value};
 use words::{Advice, Hint};
@@ -7,22 +7,22 @@ use words::{Advice, Hint};
 /// Why a sound file cannot be scored token by token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotScorable {
-    /// The other half of a multimodal model.
+    /// The file is a multimodal projector, the other half of a multimodal model.
     #[error("found a multimodal projector (general.architecture \"clip\"), wanted a language model")]
     Projector,
-    /// Metadata and no weights.
+    /// The file has metadata but no weights.
     #[error("found a vocabulary without a model (no tensors), wanted a language model")]
     NoWeights,
-    /// An encoder.
+    /// The file is an embedding model, which only encodes.
     #[error("found an embedding model ({found}), wanted one that predicts the next token")]
     Embedding {
-        /// What says so.
+        /// The metadata that say so.
         found: String,
     },
-    /// Nothing to turn text into tokens with.
+    /// The file has no tokenizer that can turn text into tokens.
     #[error("found {found}, wanted a tokenizer to measure with")]
     NoTokenizer {
-        /// What is there instead.
+        /// What the file has instead of a tokenizer.
         found: &'static str,
     },
 }
@@ -42,7 +42,7 @@ impl Advice for NotScorable {
     }
 }
 
-/// Architectures of llama.cpp that only encode.
+/// The architectures of llama.cpp that only encode.
 const ENCODERS: [&str; 11] = [
     "bert",
     "nomic-bert",
@@ -57,10 +57,10 @@ const ENCODERS: [&str; 11] = [
     "wavtokenizer-dec",
 ];
 
-/// Looks at a file's header.
+/// Checks from the header whether an engine can score the file.
 ///
 /// # Errors
-/// When no engine could score it, and why.
+/// When no engine could score the file; the error says why.
 pub fn check_scorable(file: &GgufFile) -> Result<(), NotScorable> {
     let arch = file.architecture().unwrap_or_default();
     if arch == "clip" || file.get("general.type").and_then(Value::as_str) == Some("mmproj") {

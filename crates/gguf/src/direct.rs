@@ -1,7 +1,9 @@
-//! [`DirectWriter`]: a large file front to back, past the page cache where the file system allows it (`O_DIRECT`).
+//! [`DirectWriter`] writes a large file from front to back, past the page cache where the file system allows it
+//! (`O_DIRECT`).
 //!
-//! A model that is written once would otherwise go through as many fresh pages of memory as it has bytes: they cost a copy and
-//! a page fault each, push what other programs read out of memory, and count against a container's limit.
+//! Otherwise a model that is written once would use as many fresh pages of memory as it has bytes. Each page costs a
+//! copy and a page fault. The pages push what other programs read out of memory, and they count against a container's
+//! limit.
 //!
 //! ```text
 //! bytes that lie in a page of memory as they will in a page of the file:   pages ─────────────▶ file
@@ -12,28 +14,29 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 
-/// Files below this go the ordinary way: they are likely to be read again at once.
+/// Smaller files than this, in bytes, go through the page cache, because they are likely to be read again soon.
 const LEAST_BYTES: u64 = 64 << 20;
 
-/// Bytes of a page: what addresses, offsets and lengths of such writes are multiples of. Where a device wants more, its refusal
-/// is met. Bytes whose address is as far behind a multiple of this as their place in the file are written without a copy.
+/// The size of a page, in bytes. The addresses, offsets and lengths of such writes are multiples of it. If a device
+/// wants a larger multiple and refuses a write, the writer falls back to the ordinary way. Bytes are written without a
+/// copy if their address and their place in the file are equally far behind a multiple of this.
 pub const WRITE_PAGE: usize = 4096;
 
-/// Bytes handed over at once.
+/// The number of bytes written in one call.
 const BUFFER: usize = 4 << 20;
 
-/// Fewer bytes than these are copied: a write has its price too.
+/// Fewer bytes than these are copied into the buffer, because a write of their own would cost more.
 const LEAST_UNCOPIED: usize = 256 << 10;
 
-/// A file and what is not yet in it.
+/// A file and the bytes that are not yet written to it.
 #[derive(Debug)]
 pub(crate) struct DirectWriter {
     file: File,
-    /// `None`: bytes are handed over as they come.
+    /// The bytes that are not yet written. `None` when bytes are written as they come.
     buffer: Option<Buffer>,
 }
 
-/// Bytes at an aligned address.
+/// Bytes that start at an aligned address.
 #[derive(Debug)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -42,7 +45,7 @@ struct Buffer {
 }
 
 impl DirectWriter {
-    /// For a file that will have `file_bytes` bytes, all written from here on.
+    /// A writer for a file that will have `file_bytes` bytes, all of them written through it.
     pub(crate) fn new(file: File, file_bytes: u64) -> Self {
         let buffer = (file_bytes >= LEAST_BYTES && set_direct(&file, true).is_ok()).then(Buffer::new);
         DirectWriter { file, buffer }
@@ -52,14 +55,14 @@ impl DirectWriter {
         &self.file
     }
 
-    /// Hands over what is left. Further bytes go the ordinary way.
+    /// Writes the bytes that are left. Further bytes go through the page cache.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         let Some(buffer) = self.buffer.take() else { return Ok(()) };
         set_direct(&self.file, false)?;
         self.file.write_all(buffer.held())
     }
 
-    /// Hands over what the buffer holds, and `pages` behind it: whole pages together.
+    /// Writes the bytes in the buffer and then `pages`, as whole pages.
     fn hand_over(&mut self, pages: &[u8]) -> io::Result<()> {
         let Some(buffer) = &mut self.buffer else { return self.file.write_all(pages) };
         let mut slices = [IoSlice::new(buffer.held()), IoSlice::new(pages)];
@@ -70,8 +73,8 @@ impl DirectWriter {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => IoSlice::advance_slices(&mut left, n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This file system, or device, takes the flag but not these bytes; or the disk was full in the middle of a
-                // page, and what there is to be said of that the ordinary way will say.
+                // The file system or device takes the flag but refuses these bytes, or the disk became full in the
+                // middle of a page. In the second case the ordinary write reports the error.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
                     set_direct(&self.file, false)?;
                     left.iter().try_for_each(|slice| self.file.write_all(slice))?;
@@ -89,7 +92,7 @@ impl DirectWriter {
 impl Write for DirectWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(buffer) = &mut self.buffer else { return self.file.write(bytes) };
-        // The file's place is a multiple of a page wherever the buffer is empty.
+        // Wherever the buffer is empty, the place in the file is a multiple of a page.
         let in_page = buffer.filled % WRITE_PAGE;
         if bytes.len() >= LEAST_UNCOPIED && bytes.as_ptr().addr() % WRITE_PAGE == in_page {
             let head = (WRITE_PAGE - in_page) % WRITE_PAGE;
@@ -118,7 +121,7 @@ impl Buffer {
         Buffer { bytes, start, filled: 0 }
     }
 
-    /// There must be room for them.
+    /// Adds bytes to the buffer, which must have room for them.
     fn push(&mut self, bytes: &[u8]) {
         let from = self.start + self.filled;
         self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
@@ -158,8 +161,8 @@ mod tests {
         found
     }
 
-    /// Whether all arrives when `n` bytes are written in unequal steps, each from memory that begins `shift` bytes behind the
-    /// place in a page that it has in the file, and whether that went past the page cache.
+    /// Writes `n` bytes in unequal steps, each from memory that begins `shift` bytes behind its place in a page of the
+    /// file. Returns whether all bytes arrived, and whether they went past the page cache.
     fn arrives(n: usize, file_bytes: u64, shift: usize) -> (bool, bool) {
         let bytes = pattern(n);
         let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), file_bytes);
@@ -193,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Whole pages of memory go to the file as they are; where the file system knows no such writes the test says so.
+    /// Whole pages of memory are written as they are. Where the file system has no such writes, the test says so.
     #[test]
     fn pages_in_their_place_are_not_copied() {
         let mut writer = DirectWriter::new(tempfile::tempfile().expect("a file"), LEAST_BYTES);
@@ -205,7 +208,7 @@ mod tests {
         let start = placed.as_ptr().addr().wrapping_neg() % WRITE_PAGE;
         let n = writer.write(&placed[start..start + LEAST_UNCOPIED + 100]).expect("written");
         assert_eq!((n, writer.buffer.as_ref().map(|buffer| buffer.filled)), (LEAST_UNCOPIED, Some(0)));
-        // One byte behind: copied, whatever its length.
+        // These bytes begin one byte too late, so they are copied whatever their length.
         let n = writer.write(&placed[start + 1..][..LEAST_UNCOPIED]).expect("written");
         assert_eq!((n, writer.buffer.as_ref().map(|buffer| buffer.filled)), (LEAST_UNCOPIED, Some(LEAST_UNCOPIED)));
         writer.finish().expect("finished");
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn a_file_that_refuses_such_writes_is_written_the_ordinary_way() {
         let file = tempfile::tempfile().expect("a file");
-        // Whether or not this file system knows them: what is refused is the buffer's odd address, if nothing else.
+        // This is refused on every file system, at the latest because the buffer's address is odd.
         let mut writer = DirectWriter { buffer: Some(Buffer::new()), file };
         let is_direct = set_direct(&writer.file, true).is_ok();
         if let Some(buffer) = &mut writer.buffer {

@@ -1,21 +1,21 @@
-//! Metadata and tensor infos as bytes, little-endian: the reverse of `parse`, to the bit.
+//! Writes metadata and tensor infos as little-endian bytes. This is the exact reverse of `parse`.
 
 use crate::value::{Array, Value};
 
-/// A length and the bytes.
+/// Writes a string: its length, then its bytes.
 pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// Key, type, value.
+/// Writes a metadata pair: the key, the type, then the value.
 pub(crate) fn pair(out: &mut Vec<u8>, key: &str, v: &Value) {
     string(out, key.as_bytes());
     out.extend_from_slice(&(v.value_type() as u32).to_le_bytes());
     value(out, v);
 }
 
-/// Whether two values are the same bytes in a file; `==` would set NaN apart from itself.
+/// Whether two values have the same bytes in a file. With `==`, a NaN would differ from itself.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     let bytes = |v: &Value| {
         let mut out = Vec::new();
@@ -43,7 +43,7 @@ fn value(out: &mut Vec<u8>, v: &Value) {
     }
 }
 
-/// Element type, length, elements.
+/// Writes an array: the type of the elements, their number, then the elements.
 fn array(out: &mut Vec<u8>, a: &Array) {
     out.extend_from_slice(&(a.element_type() as u32).to_le_bytes());
     out.extend_from_slice(&(a.len() as u64).to_le_bytes());

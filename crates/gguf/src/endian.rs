@@ -1,19 +1,19 @@
-//! Byte order: which one a file is in, and how blocks are turned into the other.
+//! Byte order: which one a file has, and how to turn blocks into the other.
 
 use crate::ggml_type::GgmlType;
 
-/// Byte order of the numbers in a file. The magic and strings are the same in both.
+/// The byte order of the numbers in a file. The magic and the strings are the same in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Endian {
-    /// Least significant byte first: nearly every file.
+    /// The least significant byte comes first, as in nearly every file.
     #[default]
     Little,
-    /// Most significant byte first: files made for s390x and older PowerPC.
+    /// The most significant byte comes first, as in files made for s390x and older PowerPC.
     Big,
 }
 
 impl Endian {
-    /// `little` or `big`.
+    /// The name of the byte order, `little` or `big`.
     pub fn name(self) -> &'static str {
         match self {
             Endian::Little => "little",
@@ -22,8 +22,9 @@ impl Endian {
     }
 }
 
-/// Numbers of more than one byte in a block: first byte, bytes of one, how many. `None` where ggml reads bytes of the
-/// block through wider types than its struct has (`iq2_xxs`, `iq3_xxs`, `iq1_m`), so that no byte order is laid down.
+/// The fields of a block whose numbers have more than one byte: the first byte, the bytes of one number, and how many
+/// numbers there are. `None` for `iq2_xxs`, `iq3_xxs` and `iq1_m`: ggml reads bytes of these blocks through wider types
+/// than the struct has, so their byte order is not defined.
 ///
 /// # Source
 /// The `block_*` structs of `ggml/src/ggml-common.h`.
@@ -48,7 +49,8 @@ fn fields(ty: GgmlType) -> Option<&'static [(usize, usize, usize)]> {
     })
 }
 
-/// Turns whole blocks from one byte order into the other, in place. `false` when the type has no order laid down.
+/// Turns whole blocks from one byte order into the other, in place. Returns `false` when the byte order of the type is
+/// not defined.
 pub(crate) fn swap_blocks(ty: GgmlType, bytes: &mut [u8]) -> bool {
     let Some(fields) = fields(ty) else { return false };
     for block in bytes.chunks_exact_mut(ty.type_size() as usize) {

@@ -12,17 +12,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use words::escape_terminal;
 
-/// A GGUF model whose header has been checked. Metadata is in memory, tensor data is read on request.
+/// A GGUF model whose header has been checked. The metadata are in memory; tensor data are read on request.
 ///
-/// A model that is split over several files is opened from any of them and looks like one.
+/// A model that is split over several files can be opened from any of them and looks like a single file.
 pub struct GgufFile {
     shards: Vec<Shard>,
-    /// Of the first shard, with the tensors and the further metadata of the others.
+    /// The header of the first shard, with the tensors and the additional metadata of the other shards.
     header: Header,
     tensor_index: HashMap<String, usize>,
 }
 
-/// One file of a model: the whole of it, unless it is split.
+/// One file of a model. A model that is not split has one.
 #[derive(Debug)]
 pub struct Shard {
     path: PathBuf,
@@ -33,35 +33,35 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size at opening, bytes.
+    /// The size of the file when it was opened, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.source.bytes()
     }
 
-    /// Alignment of its tensor data, bytes.
+    /// The alignment of the file's tensor data, in bytes.
     pub fn alignment(&self) -> u32 {
         self.alignment
     }
 
-    /// Where its data section starts; offsets of its tensors count from here.
+    /// The first byte of the file's data section. The offsets of its tensors count from here.
     pub fn data_offset(&self) -> u64 {
         self.data_offset
     }
 
-    /// Tensors in this file.
+    /// The number of tensors in this file.
     pub fn n_tensors(&self) -> usize {
         self.n_tensors
     }
 
-    /// Fills `out` with the file's bytes from byte `offset`, whatever they are.
+    /// Fills `out` with the file's bytes from byte `offset`, whatever they stand for.
     ///
     /// # Errors
-    /// When the file has not so many, has shrunk since it was opened, or the disk fails.
+    /// When the file has too few bytes, has shrunk since it was opened, or the disk fails.
     pub fn read_raw(&self, offset: u64, out: &mut [u8]) -> Result<(), GgufError> {
         self.source.read_exact_at(offset, out).map_err(|problem| GgufError::new(&self.path, problem))
     }
@@ -80,20 +80,21 @@ impl fmt::Debug for GgufFile {
 }
 
 impl GgufFile {
-    /// Opens a regular little-endian file and checks its header, all of it, once. If it is one of several files of a
-    /// model, opens the others too and checks them against each other.
+    /// Opens a regular little-endian file and checks its whole header once. If the file is one of several of a model,
+    /// it also opens the others and checks them against each other.
     ///
     /// # Errors
-    /// One [`Problem`] per way in which the path or the files can be wrong. Nothing is read from a
-    /// directory, FIFO, device or socket.
+    /// One [`Problem`] for each way in which the path or the files can be wrong. Nothing is read from a directory,
+    /// FIFO, device or socket.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         Self::open_model(path.as_ref(), false)
     }
 
-    /// As [`open`](Self::open), and reads big-endian files as well: for looking at them, since no engine runs them here.
+    /// Like [`open`](Self::open), but also reads big-endian files. These can be inspected only, because the engine does
+    /// not run them here.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_either_endian(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         Self::open_model(path.as_ref(), true)
     }
@@ -110,7 +111,7 @@ impl GgufFile {
         }
     }
 
-    /// Opens the other shards and puts all in order.
+    /// Opens the other shards and puts all shards in order.
     fn open_split(
         split: Split,
         paths: &[PathBuf],
@@ -151,7 +152,7 @@ impl GgufFile {
     fn of_shards(shards: Vec<Shard>, header: Header) -> Result<Self, GgufError> {
         let mut tensor_index: HashMap<String, usize> = HashMap::with_capacity(header.tensors.len());
         for (index, tensor) in header.tensors.iter().enumerate() {
-            // Within a file names have been compared already.
+            // The names within one file have been compared already.
             if let Some(other) = tensor_index.insert(tensor.name.clone(), index) {
                 let no = header.tensors[other].shard + 1;
                 let problem = Problem::TensorInTwoShards { name: escape_terminal(&tensor.name), no };
@@ -161,71 +162,71 @@ impl GgufFile {
         Ok(GgufFile { shards, header, tensor_index })
     }
 
-    /// The path it was opened by; the first shard's, where there are several.
+    /// The path by which the model was opened. For a split model it is the path of the first shard.
     pub fn path(&self) -> &Path {
         &self.shards[0].path
     }
 
-    /// The files of the model, in order; never none.
+    /// The files of the model, in order. There is at least one.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
     }
 
-    /// Size at opening, bytes, of all files together.
+    /// The size of all files together when they were opened, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.shards.iter().map(Shard::file_bytes).fold(0, u64::saturating_add)
     }
 
-    /// Version of the container: 2 or 3.
+    /// The version of the container, 2 or 3.
     pub fn version(&self) -> u32 {
         self.header.version
     }
 
-    /// Byte order of the numbers.
+    /// The byte order of the numbers in the file.
     pub fn endian(&self) -> Endian {
         self.header.endian
     }
 
-    /// Alignment of tensor data, bytes; the first shard's.
+    /// The alignment of the tensor data, in bytes. For a split model it is that of the first shard.
     pub fn alignment(&self) -> u32 {
         self.header.alignment
     }
 
-    /// Where the data section starts, in the first shard; offsets of its tensors count from here.
+    /// The first byte of the data section, in the first shard. The offsets of that shard's tensors count from here.
     pub fn data_offset(&self) -> u64 {
         self.header.data_offset
     }
 
-    /// Metadata in file order.
+    /// The metadata, in the order of the file.
     pub fn metadata(&self) -> &[(String, Value)] {
         &self.header.metadata
     }
 
-    /// The value of a key.
+    /// The value of a metadata key. `None` when the file does not have the key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.header.get(key)
     }
 
-    /// `general.architecture`, if it is there and UTF-8.
+    /// The value of `general.architecture`. `None` when it is absent or not UTF-8.
     pub fn architecture(&self) -> Option<&str> {
         self.get("general.architecture").and_then(Value::as_str)
     }
 
-    /// Tensors in file order, shard by shard.
+    /// The tensors, in the order of the files and shard by shard.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.header.tensors
     }
 
-    /// The tensor of this name.
+    /// The tensor of this name. `None` when the model does not have it.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensor_index.get(name).map(|&i| &self.header.tensors[i])
     }
 
-    /// All bytes of a tensor, as a little-endian file has them.
+    /// All bytes of a tensor, in the order that a little-endian file has.
     ///
     /// # Errors
-    /// When the file has shrunk since it was opened, the disk fails, memory is short, the tensor
-    /// is not one of this file, or its type has no byte order laid down and the file is big-endian.
+    /// When the file has shrunk since it was opened, the disk fails, memory is short, or the tensor is not one of this
+    /// file. Also when the file is big-endian and the byte order of the tensor's type is not defined.
     pub fn read_tensor(&self, tensor: &TensorInfo) -> Result<Vec<u8>, GgufError> {
         let memory = || {
             let field = format!("tensor \"{}\"", escape_terminal(&tensor.name));
@@ -240,11 +241,11 @@ impl GgufFile {
         Ok(bytes)
     }
 
-    /// Fills `out` with a tensor's bytes from byte `offset` of it, as a little-endian file has them.
+    /// Fills `out` with a tensor's bytes from byte `offset` of the tensor, in the order that a little-endian file has.
     ///
     /// # Errors
-    /// As [`read_tensor`](Self::read_tensor), and when the bytes asked for are not all the tensor's, or are part of a
-    /// block of a big-endian file.
+    /// Those of [`read_tensor`](Self::read_tensor). Also when not all bytes asked for belong to the tensor, or they are
+    /// part of a block of a big-endian file.
     pub fn read_at(&self, tensor: &TensorInfo, offset: u64, out: &mut [u8]) -> Result<(), GgufError> {
         let (shard, place) = self.place(tensor, offset, out.len() as u64)?;
         shard.read_raw(place, out)?;
@@ -261,12 +262,13 @@ impl GgufFile {
         Ok(())
     }
 
-    /// Where byte `offset` of a tensor lies, with `wanted` bytes from there being the tensor's.
+    /// The shard and the byte at which byte `offset` of a tensor lies, checked so that the next `wanted` bytes belong
+    /// to the tensor.
     fn place(&self, tensor: &TensorInfo, offset: u64, wanted: u64) -> Result<(&Shard, u64), GgufError> {
         let in_tensor = offset.checked_add(wanted).is_some_and(|end| end <= tensor.nbytes);
         let in_file = self.shards.get(tensor.shard).filter(|_| in_tensor).and_then(|shard| {
             let start = shard.data_offset.checked_add(tensor.offset)?.checked_add(offset)?;
-            // Nothing can be had of a tensor of no values even where the file ends before its data section would begin.
+            // A tensor of no values has no bytes to read, even where the file ends before its data section would begin.
             (wanted == 0 || start.checked_add(wanted)? <= shard.file_bytes()).then_some((shard, start))
         });
         in_file.ok_or_else(|| self.range(tensor, offset, wanted))
@@ -278,7 +280,7 @@ impl GgufFile {
     }
 }
 
-/// Opens one file, without a look at the others of its model.
+/// Opens one file without looking at the other files of its model.
 fn open_shard(path: &Path, big_endian_too: bool) -> Result<(Shard, Header), GgufError> {
     let open = || {
         let source = Source::open(path)?;
@@ -291,7 +293,7 @@ fn open_shard(path: &Path, big_endian_too: bool) -> Result<(Shard, Header), Gguf
     Ok((shard, header))
 }
 
-/// Adds a later shard's metadata and tensors to the first's.
+/// Adds the metadata and tensors of a later shard to those of the first.
 fn join(first: &mut Header, later: Header) -> Result<(), Problem> {
     let disagree = |what: &str, found: String, wanted: String| {
         if found == wanted { Ok(()) } else { Err(Problem::ShardDisagrees { what: what.into(), found, wanted }) }

@@ -1,16 +1,16 @@
-//! `general.file_type`: what a file mostly holds, as llama.cpp numbers it.
+//! `general.file_type`: the type that most of a file's matrices have, numbered as in llama.cpp.
 
 use crate::ggml_type::GgmlType;
 
-/// The key, a u32.
+/// The metadata key of the file type, whose value is a u32.
 pub const GENERAL_FILE_TYPE: &str = "general.file_type";
-/// The key of the version of the quantization formats, a u32.
+/// The metadata key of the version of the quantization formats, whose value is a u32.
 pub const GENERAL_QUANTIZATION_VERSION: &str = "general.quantization_version";
-/// Its value in every current file (`GGML_QNT_VERSION`).
+/// The version of the quantization formats in every current file (`GGML_QNT_VERSION`).
 pub const GGML_QNT_VERSION: u32 = 2;
 
-/// `llama_ftype` of a file whose matrices are mostly of this type; `None` where llama.cpp has no such file. Of mixtures
-/// that go by one type's name, the one that is nearest to that type alone.
+/// The `llama_ftype` of a file whose matrices are mostly of this type. `None` where llama.cpp has no such file. Where
+/// several mixtures bear the name of one type, it is the mixture that is nearest to that type alone.
 ///
 /// # Source
 /// `enum llama_ftype` in `include/llama.h` of the pinned engine.

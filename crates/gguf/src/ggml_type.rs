@@ -103,18 +103,18 @@ const REMOVED: [(u32, &str); 8] = [
 /// Why an id names no type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GgmlTypeIdError {
-    /// The type existed once; upstream removed it.
+    /// The type existed once, and upstream has removed it.
     #[error("{id} ({name}), which upstream has removed")]
     Removed {
-        /// The id found.
+        /// The id that the file states.
         id: u32,
-        /// Its former name.
+        /// The name that the type had.
         name: &'static str,
     },
-    /// No ggml of ours knows the id.
+    /// The pinned ggml does not know the id.
     #[error("{id}")]
     Unknown {
-        /// The id found.
+        /// The id that the file states.
         id: u32,
     },
 }
@@ -131,47 +131,49 @@ impl GgmlType {
         Self::ALL.iter().copied().find(|ty| ty.id() == id).ok_or(GgmlTypeIdError::Unknown { id })
     }
 
-    /// The type of this name in any case: `q4_K`, `Q4_K` and `q4_k` are one.
+    /// The type of this name, in any case: `q4_K`, `Q4_K` and `q4_k` name the same type. `None` when no type has the
+    /// name.
     pub fn from_name(name: &str) -> Option<Self> {
         TRAITS.iter().find(|t| t.name.eq_ignore_ascii_case(name)).map(|t| t.ty)
     }
 
-    /// Number in the file.
+    /// The id that stands for the type in a file.
     pub fn id(self) -> u32 {
         self as u32
     }
 
-    /// Upstream spelling: `q4_K`, `bf16`.
+    /// The name in upstream's spelling, such as `q4_K` or `bf16`.
     pub fn name(self) -> &'static str {
         self.traits().name
     }
 
-    /// Values per block.
+    /// The number of values in a block; 1 for a type that stores every value on its own.
     pub fn blck_size(self) -> u64 {
         self.traits().blck_size
     }
 
-    /// Bytes per block.
+    /// The number of bytes that a block takes.
     pub fn type_size(self) -> u64 {
         self.traits().type_size
     }
 
-    /// Values share a block, so none can be read alone.
+    /// Whether several values share a block, so that no value can be read alone.
     pub fn is_quantized(self) -> bool {
         self.blck_size() > 1
     }
 
-    /// One integer per value.
+    /// Whether the type stores one integer per value.
     pub fn is_integer(self) -> bool {
         matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64)
     }
 
-    /// Bits per weight, scales included.
+    /// The number of bits per weight, with the bits of the scales.
     pub fn bits_per_weight(self) -> f64 {
         (self.type_size() * 8) as f64 / self.blck_size() as f64
     }
 
-    /// Bytes of `n` values; `None` when `n` is not whole blocks or the product overflows.
+    /// The number of bytes that `n` values take. `None` when `n` is not a whole number of blocks or the product
+    /// overflows.
     pub fn bytes_of(self, n: u64) -> Option<u64> {
         if !n.is_multiple_of(self.blck_size()) {
             return None;
@@ -190,7 +192,7 @@ impl fmt::Display for GgmlType {
 mod tests {
     use super::*;
 
-    /// Bytes of a block added up field by field, from the drawings in `ggml-common.h`.
+    /// The size of a block in bytes, added up field by field from the drawings in `ggml-common.h`.
     fn fields_of_block(ty: GgmlType) -> (u64, u64) {
         use GgmlType::*;
         const F16: u64 = 2;

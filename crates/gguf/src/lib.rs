@@ -1,9 +1,9 @@
-//! GGUF, the container: metadata and tensors of a model, read by bounded `pread` and written as a stream.
+//! GGUF, the container: the metadata and tensors of a model, read by bounded `pread` calls and written as a stream.
 //!
-//! The flow: [`GgufFile::open`] looks at what the path is, then makes one pass over the untrusted
-//! header in which every length, count, type and offset is checked before it is used; what it
-//! hands out afterwards ([`Value`], [`TensorInfo`]) can be trusted and needs no checking again.
-//! Tensor bytes are read on request, never mapped: a mapped file that shrinks kills the process.
+//! [`GgufFile::open`] examines what the path is, then makes one pass over the untrusted header. In this pass every
+//! length, count, type and offset is checked before it is used. Code that gets a [`Value`] or a [`TensorInfo`] can
+//! trust it without checking again. Tensor bytes are read on request and never mapped, because a mapped file that
+//! shrinks kills the process.
 //!
 //! ```text
 //! path ─▶ source (what is it? bounded pread) ─▶ parse (one validation pass) ─▶ GgufFile
@@ -12,7 +12,7 @@
 //! metadata, TensorSpecs ─▶ Layout ─▶ GgufWriter (bounded memory) ─▶ OutputFile (no name until complete) ─▶ commit_all
 //! ```
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | `limits` | caps, and the llama.cpp limits they mirror |
 //! | `ggml_type` | one table of every ggml type: id, name, block size, bytes |
@@ -21,10 +21,10 @@
 //! | `source` | the open file: bounded reads, and a buffered cursor for the header |
 //! | `parse` | the validation pass |
 //! | `split` | models in several files |
-//! | `endian` | byte orders |
+//! | `endian` | the byte order of a file |
 //! | `file` | [`GgufFile`] |
-//! | `encode`, `write` | the reverse: [`Layout`], [`GgufWriter`] |
-//! | `output`, `direct` | [`OutputFile`]: appears whole or not at all; large ones go past the page cache |
+//! | `encode`, `write` | the writing side: [`Layout`], [`GgufWriter`] |
+//! | `output`, `direct` | [`OutputFile`], which appears whole or not at all; large files are written past the page cache |
 //! | `file_type` | `general.file_type` |
 //! | `problem` | every way in which a file can be wrong |
 

@@ -1,8 +1,9 @@
 //! [`OutputFile`]: a file that has no name until it is complete.
 //!
-//! It is written without a name in the folder it will be in (`O_TMPFILE`), so that whatever ends the program, a full
-//! disk or a kill, leaves nothing behind. Only when all of it is on the disk and its header has passed the reader's checks
-//! does it get its name. Where the file system cannot do that, a hidden file takes its place and is removed on failure.
+//! The program writes the file without a name, in the folder where it will appear (`O_TMPFILE`). So nothing is left
+//! behind if the program is killed or the disk is full. The file gets its name only when all of it is on the disk and
+//! its header has passed the reader's checks. Where the file system has no nameless files, the program writes a hidden
+//! file instead and removes it on failure.
 
 use crate::direct::DirectWriter;
 use crate::parse;
@@ -18,46 +19,46 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use words::{Advice, Hint, escape_terminal};
 
-/// Why an output cannot be written. Displays as one line with the path in front.
+/// Why an output cannot be written. It displays as one line with the path in front.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", escape_terminal(.path.as_os_str().as_encoded_bytes()))]
 pub struct OutputError {
-    /// The file that was to be.
+    /// The path that the file was to have.
     pub path: PathBuf,
-    /// What is wrong.
+    /// What is wrong with the output.
     pub problem: OutputProblem,
 }
 
 /// What is wrong with an output.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputProblem {
-    /// It is one of the files that are read.
+    /// The output is one of the input files.
     #[error("is the input itself ({input}), wanted another file")]
     IsInput {
-        /// The input, escaped.
+        /// The path of the input, escaped for a terminal.
         input: String,
     },
-    /// Something of that name is there, and replacing it was not asked for.
+    /// Something of that name exists already, and the caller did not ask to replace it.
     #[error("exists already, wanted a new name")]
     Exists,
-    /// Something of that name is there that is no regular file.
+    /// Something of that name exists that is not a regular file.
     #[error("is a {found}, wanted a new name or a regular file")]
     NotAFile {
-        /// What it is.
+        /// The kind of thing it is, such as a directory.
         found: &'static str,
     },
-    /// The path ends in no file name.
+    /// The path does not end in a file name.
     #[error("has no file name, wanted the path of a file")]
     NoName,
-    /// Nothing can be made in the folder.
+    /// The system cannot create a file in the folder.
     #[error("cannot be made: {0}")]
     Create(#[source] io::Error),
-    /// The process may not write so large a file.
+    /// The process may not write a file as large as this one.
     #[error("would have {wanted} bytes, found a file-size limit of {limit} bytes")]
     SizeLimit {
-        /// Bytes of the file.
+        /// The number of bytes that the file would have.
         wanted: u64,
-        /// Bytes the system allows.
+        /// The number of bytes that the system allows.
         limit: u64,
     },
     /// The system failed to write.
@@ -66,21 +67,21 @@ pub enum OutputProblem {
     /// The system failed to give the finished file its name.
     #[error("cannot be given its name: {0}; nothing is left behind, and nothing replaced")]
     Name(#[source] io::Error),
-    /// One of several files could not have its name, and another one's cannot be undone.
+    /// One of several files could not be given its name, and the naming of another one cannot be undone.
     #[error(
         "is left as one of several new files: another could not be given its name, and here what was before cannot be put back: {source}{}",
         .aside.as_ref().map(|aside| format!("; it is kept as {aside}")).unwrap_or_default()
     )]
     TakeBack {
-        /// The system's words.
+        /// The error that the operating system reported.
         source: io::Error,
-        /// Where the former file is, escaped.
+        /// The path at which the former file is now, escaped for a terminal. `None` when there was no former file.
         aside: Option<String>,
     },
-    /// The finished file has its name, but the folder could not be put on the disk.
+    /// The finished file has its name, but the system could not write its folder to the disk.
     #[error("is there and complete, but its folder cannot be put on the disk: {0}")]
     Folder(#[source] io::Error),
-    /// What was written would not be read: a bug of the writer.
+    /// The reader refuses what was written, which is a bug of the writer.
     #[error("what was written is no sound GGUF file: {0}; nothing is left behind")]
     Malformed(Problem),
 }
@@ -116,11 +117,11 @@ fn error(path: &Path, problem: OutputProblem) -> OutputError {
     OutputError { path: path.to_owned(), problem }
 }
 
-/// Refuses an output that is one of the inputs by whatever name, that exists (unless `replace`), or that could not be
-/// replaced. Opens nothing.
+/// Refuses an output that is one of the inputs under any name, that exists already (unless `replace`), or that could
+/// not be replaced. This function opens no file.
 ///
 /// # Errors
-/// As said.
+/// When the output is refused for one of these reasons.
 pub fn check_output<'a>(
     path: &Path,
     inputs: impl IntoIterator<Item = &'a Path>,
@@ -131,11 +132,12 @@ pub fn check_output<'a>(
     }
     let link = match std::fs::symlink_metadata(path) {
         Ok(link) => link,
-        // Creating the file says what else is wrong; that its name is too long only giving it would.
+        // Creating the file reports every other fault. A name that is too long would only be reported when the file is
+        // named.
         Err(e) if e.kind() == io::ErrorKind::InvalidFilename => return Err(error(path, OutputProblem::Create(e))),
         Err(_) => return Ok(()),
     };
-    // A link that leads nowhere is a name that is taken.
+    // A link that leads nowhere still takes the name.
     if let Ok(there) = std::fs::metadata(path) {
         let same = |input: &&Path| {
             std::fs::metadata(input).is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
@@ -165,12 +167,12 @@ fn not_a_file(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// A file in the making. Dropped before [`commit_all`], it was never there.
+/// A file that is being written. If it is dropped before [`commit_all`], nothing remains of it.
 #[derive(Debug)]
 pub struct OutputFile {
     out: DirectWriter,
     path: PathBuf,
-    /// The name it goes by meanwhile, where the file system knows no nameless files.
+    /// The path of the hidden file that stands in for it. `None` where the file system has nameless files.
     hidden: Option<PathBuf>,
 }
 
@@ -180,7 +182,7 @@ impl OutputFile {
     /// # Errors
     /// When nothing can be made in its folder, or the system allows no file of that size.
     pub fn create(path: &Path, file_bytes: u64) -> Result<Self, OutputError> {
-        // Found out beforehand: at the limit the system would end the process.
+        // This is checked first because the system would end the process when it reaches the limit.
         if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| limit < file_bytes) {
             return Err(error(path, OutputProblem::SizeLimit { wanted: file_bytes, limit }));
         }
@@ -210,7 +212,7 @@ impl OutputFile {
         Ok(OutputFile { out: DirectWriter::new(file, file_bytes), path: path.to_owned(), hidden })
     }
 
-    /// The name it will have.
+    /// The path that the file will have.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -229,13 +231,14 @@ impl OutputFile {
         sound.map(|_| ()).map_err(|problem| error(&self.path, OutputProblem::Malformed(problem)))
     }
 
-    /// Gives the file its name, in place of another of that name if `replace`.
+    /// Gives the file its name. If `replace`, it replaces a file that has the name already.
     fn name(&mut self, replace: bool) -> Result<(), OutputError> {
         let path = self.path.clone();
         let named = match (self.hidden.take(), replace) {
             (None, false) => link(self.out.file(), &path),
             (None, true) => {
-                // A link cannot replace; a rename can. A name that is taken is one that a killed process of the same number has left.
+                // A rename can replace a file and a link cannot. If the name is taken, a killed process of the same
+                // number left it.
                 let linked = loop {
                     let hidden = hidden_name(&path);
                     match link(self.out.file(), &hidden) {
@@ -273,17 +276,18 @@ impl Drop for OutputFile {
     }
 }
 
-/// Makes finished files appear: all bytes of all of them on the disk first, then the names, then the folders. If one
-/// cannot have its name, all is as it was before: the others lose theirs, and what they replaced is back.
+/// Makes finished files appear. It first writes all bytes of all files to the disk, then gives the names, then writes
+/// the folders. If one file cannot have its name, everything goes back to what it was: the others lose their names, and
+/// the files that they replaced come back.
 ///
-/// Several names cannot be given in one step. They are given from the last file to the first, so that what a kill in
-/// between leaves of a split model lacks the shard by which it is opened.
+/// Several names cannot be given in one step, so they are given from the last file to the first. If a kill comes in
+/// between, the split model lacks its first shard, by which it would be opened.
 ///
 /// # Errors
-/// When the disk fails, a name has been taken meanwhile, or a file is not sound.
+/// When the disk fails, a name has been taken meanwhile, or a file is not a sound GGUF file.
 pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
     files.iter_mut().try_for_each(OutputFile::seal)?;
-    // One name is replaced in one step, and there is nothing to go back to.
+    // A single file is replaced in one step, so it needs no way back.
     let go_back = replace && files.len() > 1;
     let mut given: Vec<Given> = Vec::new();
     let named = files.iter_mut().rev().try_for_each(|file| {
@@ -296,7 +300,7 @@ pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), Outpu
         named
     });
     if let Err(e) = named {
-        // All of them, whatever becomes of one; then the first that could not.
+        // Every name is taken back even if one fails. The first failure is reported.
         let left: Vec<OutputError> = given.iter().rev().filter_map(|given| given.take_back().err()).collect();
         return Err(left.into_iter().next().unwrap_or(e));
     }
@@ -308,18 +312,19 @@ pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), Outpu
     Ok(())
 }
 
-/// A name that a file of ours has, or for which what was there has made room.
+/// A name that one of our files has been given, or that the former file has left.
 struct Given {
     path: PathBuf,
-    /// Where that is meanwhile.
+    /// The path of the former file meanwhile. `None` when there was no former file.
     before: Option<PathBuf>,
 }
 
 impl Given {
-    /// All as it was.
+    /// Puts everything back as it was.
     fn take_back(&self) -> Result<(), OutputError> {
         let result = match &self.before {
-            // Two links of one file are not renamed into each other: where it never left, its second name goes.
+            // The system does not rename two links of one file into each other. If the former file never left, its
+            // second name is removed.
             Some(before) => std::fs::rename(before, &self.path).inspect(|()| remove(before)),
             None => std::fs::remove_file(&self.path),
         };
@@ -328,9 +333,10 @@ impl Given {
     }
 }
 
-/// A second name for the file at `path`, if there is one; on file systems without such names, its only one.
+/// Gives the file at `path` a second name, or moves it to that name on file systems without hard links. `None` when
+/// there is no file to set aside.
 fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
-    // A folder stays where it is, and in the way.
+    // A folder stays where it is and blocks the name.
     if std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
         return Ok(None);
     }
@@ -356,10 +362,10 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Of the names that this process has taken.
+/// The number of the next temporary name of this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A name of our own beside `path`; short, so that it fits where a long `path` just does.
+/// A temporary name beside `path`. It is short, so that it fits even where `path` is nearly too long.
 fn hidden_name(path: &Path) -> PathBuf {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".assay-{}-{n}.tmp", std::process::id()))
@@ -369,7 +375,7 @@ fn fd_path(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// The folder's file system, or the kernel, has no nameless files, or /proc is not there to name them by.
+/// Whether the file system or the kernel has no nameless files, or /proc is missing and they cannot be named.
 fn is_unsupported(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
         || (e.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/fd").exists())
@@ -381,7 +387,8 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
 
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without that flag: look first. Another process may come in between; nothing better exists there.
+        // On file systems without that flag, look first. Another process may create the file in between, but there is
+        // no better way.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match std::fs::symlink_metadata(to) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(_) => std::fs::rename(from, to),
@@ -390,7 +397,7 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a file of our own; there is nothing to be done if that fails.
+/// Removes a file of our own. If that fails, there is nothing else to do.
 fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
@@ -399,7 +406,7 @@ fn remove(path: &Path) {
 mod tests {
     use super::*;
 
-    /// A file as it is made where the file system knows no nameless ones.
+    /// A file made as on a file system without nameless files.
     fn with_hidden_name(path: &Path) -> OutputFile {
         let hidden = hidden_name(path);
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&hidden).expect("a file");
@@ -412,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("out.gguf");
         std::fs::write(&path, "old").expect("written");
-        // Some of these are the names that come next, whatever other tests have taken meanwhile.
+        // Some of these are the names that come next, whatever names other tests have taken meanwhile.
         let next = NEXT.load(Ordering::Relaxed);
         for n in next..next + 40 {
             let left = folder.path().join(format!(".assay-{}-{n}.tmp", std::process::id()));
@@ -455,7 +462,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("b"), "old").expect("written");
-        // Names are given from the last to the first: c is new, b replaces, and a cannot be given, by a folder in its place.
+        // Names are given from the last to the first. c is new, b replaces a file, and a cannot be given because a
+        // folder has its name.
         std::fs::create_dir(path("a")).expect("a folder");
         std::fs::write(path("a/inside"), "").expect("written");
         let before = listing(folder.path());

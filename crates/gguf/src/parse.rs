@@ -1,4 +1,4 @@
-//! The validation pass: header bytes in, checked metadata and tensor infos out.
+//! The validation pass: it takes the bytes of a header and returns checked metadata and tensor infos.
 //!
 //! ```text
 //! "GGUF"  version u32  n_tensors u64  n_kv u64
@@ -21,7 +21,7 @@ use crate::value::{Array, StringArray, Value, ValueType};
 use std::collections::{HashMap, HashSet};
 use words::{escape_short, escape_terminal};
 
-/// Everything a header says.
+/// Everything that a header says.
 pub(crate) struct Header {
     pub(crate) version: u32,
     pub(crate) endian: Endian,
@@ -33,15 +33,15 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The value of a key.
+    /// The value of a key. `None` when the header does not have the key.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.key_index.get(key).map(|&i| &self.metadata[i].1)
     }
 }
 
-/// The fewest bytes of a metadata pair: a key of one byte, a type, a value of one byte.
+/// The fewest bytes of a metadata pair: a key of one byte, a type and a value of one byte.
 const LEAST_KV_BYTES: u64 = 8 + 1 + 4 + 1;
-/// The fewest bytes of a tensor info: a name of one byte, no dimensions.
+/// The fewest bytes of a tensor info: a name of one byte and no dimensions.
 const LEAST_TENSOR_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
 
 /// Reads and checks the whole header. Big-endian files are refused unless `big_endian_too`.
@@ -83,7 +83,7 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
         tensors.push(tensor);
     }
 
-    // Without tensors there is no data section, so nothing has to be padded to.
+    // A file without tensors has no data section, so no padding is needed.
     let data_offset = match tensors.as_slice() {
         [] => cursor.position(),
         _ => cursor.position().next_multiple_of(alignment.into()),
@@ -112,7 +112,7 @@ fn magic(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     Err(Problem::NotGguf { found, looks_like: looks_like(&first) })
 }
 
-/// The kind of file that starts like this.
+/// The kind of file that starts with these bytes. `None` when the kind is not known.
 fn looks_like(first: &[u8]) -> Option<&'static str> {
     let safetensors_header = first.len() > 8 && first[6..8] == [0, 0] && first[8] == b'{';
     Some(match first {
@@ -132,7 +132,7 @@ fn looks_like(first: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The version, which alone tells the byte order: it is small in one of the two.
+/// The version. It also tells the byte order, because it is a small number in only one of the two.
 fn version(cursor: &mut Cursor<'_>, big_endian_too: bool) -> Result<(u32, Endian), Problem> {
     let found = cursor.u32(Field::Header("version"))?;
     match (found, found.swap_bytes()) {
@@ -154,7 +154,7 @@ fn count(cursor: &mut Cursor<'_>, field: &'static str, least_bytes: u64) -> Resu
     Ok(found)
 }
 
-/// The most bytes that a string may have.
+/// The largest number of bytes that a string may have.
 #[derive(Clone, Copy)]
 struct Limit {
     max: u64,
@@ -163,10 +163,10 @@ struct Limit {
 
 const OF_KEY: Limit = Limit { max: MAX_KEY_LENGTH, name: "the GGUF specification's limit of a key" };
 const OF_VALUE: Limit = Limit { max: GGUF_MAX_STRING_LENGTH, name: "GGUF_MAX_STRING_LENGTH" };
-/// With its closing NUL it takes [`GGML_MAX_NAME`].
+/// With its closing NUL, a tensor name takes at most [`GGML_MAX_NAME`] bytes.
 const OF_TENSOR_NAME: Limit = Limit { max: GGML_MAX_NAME - 1, name: "GGML_MAX_NAME less its NUL" };
 
-/// The length in front of a string, no longer than the limit and the file.
+/// The length before a string, checked against the limit and the bytes that are left.
 fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<u64, Problem> {
     let Limit { max, name } = limit;
     let offset = cursor.position();
@@ -178,7 +178,7 @@ fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Res
     Ok(found)
 }
 
-/// A metadata key or tensor name.
+/// Reads a metadata key or a tensor name.
 fn name(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<String, Problem> {
     let n = string_length(cursor, field, limit)?;
     let offset = cursor.position();
@@ -253,7 +253,7 @@ fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array,
             return Err(Problem::NestedArrays { field: field.to_string(), offset, found });
         }
     }
-    // No more elements than bytes are left for them, so capacity for `n` can be reserved.
+    // There are at most as many elements as bytes left, so capacity for `n` can be reserved.
     cursor.require(n.saturating_mul(ty.least_bytes()), field)?;
     Ok(match ty {
         ValueType::U8 => Array::U8(cursor.numbers(n, u8::from_le_bytes, field)?),
@@ -290,7 +290,7 @@ fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringAr
     Ok(strings)
 }
 
-/// The alignment that a value of `general.alignment`, or its absence, says.
+/// The alignment that follows from a value of `general.alignment`, or from its absence.
 pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, WrongAlignment> {
     match value {
         None => Ok(GGUF_DEFAULT_ALIGNMENT),
@@ -316,7 +316,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     }
     let shape_problem =
         || Problem::Shape { name: safe_name(), offset: shape_offset, ne: ne[..n_dims as usize].to_vec() };
-    // An extent of 0 must not hide an overflow of the others: any of their products is formed later.
+    // An extent of 0 must not hide an overflow of the others, because any of their products is computed later.
     let product = ne.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1)));
     if product.is_none_or(|product| product > i64::MAX as u64) {
         return Err(shape_problem());
@@ -343,7 +343,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 })
 }
 
-/// Every tensor lies in the file, and no two share a byte.
+/// Checks that every tensor lies in the file and that no two share a byte.
 fn data_fits(tensors: &[TensorInfo], data_offset: u64, file_bytes: u64) -> Result<(), Problem> {
     let data_bytes = file_bytes.saturating_sub(data_offset);
     for t in tensors {

@@ -8,12 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint, escape_terminal};
 
-/// A file, and what is wrong with it. Displays as one line.
+/// A file and what is wrong with it. It displays as one line.
 #[derive(Debug)]
 pub struct GgufError {
-    /// The file.
+    /// The path of the file, as it was given.
     pub path: PathBuf,
-    /// What is wrong.
+    /// What is wrong with the file.
     pub problem: Problem,
 }
 
@@ -41,7 +41,7 @@ impl std::error::Error for GgufError {
     // of its own: a chain that is printed would say it twice.
 }
 
-/// A way in which a file can be wrong. Text taken from the file is escaped already.
+/// A way in which a file can be wrong. Text taken from the file is already escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     // The path.
@@ -51,7 +51,7 @@ pub enum Problem {
     /// The path is a directory, FIFO, device or socket.
     #[error("is a {found}, wanted a regular file")]
     NotAFile {
-        /// What it is.
+        /// The kind of thing it is, such as a directory.
         found: &'static str,
     },
     /// The file has no bytes.
@@ -68,29 +68,29 @@ pub enum Problem {
     /// The operating system failed to read.
     #[error("cannot be read at byte {offset}: {source}")]
     Read {
-        /// First byte asked for.
+        /// The first byte that was asked for, counted from the start of the file.
         offset: u64,
-        /// The system's words.
+        /// The error that the operating system reported.
         source: io::Error,
     },
     /// The file has fewer bytes than when it was opened.
     #[error("shrank while it was read: {wanted} bytes wanted at byte {offset}, {now} bytes left of {at_open}")]
     Shrunk {
-        /// First byte asked for.
+        /// The first byte that was asked for, counted from the start of the file.
         offset: u64,
-        /// Bytes asked for.
+        /// The number of bytes that were asked for.
         wanted: u64,
-        /// Bytes of the file at opening.
+        /// The size of the file when it was opened, in bytes.
         at_open: u64,
-        /// Bytes of the file now.
+        /// The size of the file now, in bytes.
         now: u64,
     },
-    /// More memory is needed than there is.
+    /// The system refused the memory that is needed.
     #[error("{field}: {wanted} bytes of memory wanted, the system refused")]
     Memory {
-        /// What it is for.
+        /// What the memory is for.
         field: String,
-        /// Bytes.
+        /// The number of bytes that were requested.
         wanted: u64,
     },
 
@@ -98,355 +98,355 @@ pub enum Problem {
     /// The file ends within the header.
     #[error("ends too early: {field} at byte {offset} wants {wanted} bytes, found {left}")]
     Truncated {
-        /// What was being read.
+        /// The part of the header that was being read.
         field: String,
-        /// Its first byte.
+        /// The first byte of that part, counted from the start of the file.
         offset: u64,
-        /// Bytes it needs.
+        /// The number of bytes that the part needs.
         wanted: u64,
-        /// Bytes that are there.
+        /// The number of bytes that are there.
         left: u64,
     },
-    /// All is in big-endian byte order.
+    /// The whole file is in big-endian byte order.
     #[error("is big-endian: version at byte 4 found {version} with its bytes swapped, wanted little-endian")]
     BigEndian {
         /// The version in its own byte order.
         version: u32,
     },
-    /// A version that no reader of ours knows.
+    /// The version is one that this reader does not know.
     #[error("version at byte 4: found {found}, wanted 2 or {GGUF_VERSION}")]
     Version {
-        /// The version.
+        /// The version that the file states.
         found: u32,
     },
-    /// More tensors or metadata pairs than the bytes that follow could hold.
+    /// The header claims more tensors or metadata pairs than fit in the bytes that follow.
     #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {left} bytes can hold")]
     Count {
         /// `number of tensors` or `number of metadata pairs`.
         field: &'static str,
-        /// Where the count stands.
+        /// The byte at which the count starts, counted from the start of the file.
         offset: u64,
-        /// The count.
+        /// The count that the file states.
         found: u64,
-        /// The most there can be.
+        /// The largest count that the file has room for.
         max: u64,
-        /// Bytes that follow.
+        /// The number of bytes that follow the count.
         left: u64,
     },
-    /// The header as a whole passes the cap.
+    /// The header as a whole is larger than the cap.
     #[error("{field} at byte {offset}: the header passes {MAX_HEADER_BYTES} bytes (assay's MAX_HEADER_BYTES)")]
     HeaderTooLarge {
-        /// What was being read.
+        /// The part of the header that was being read.
         field: String,
-        /// Its first byte.
+        /// The first byte of that part, counted from the start of the file.
         offset: u64,
     },
 
     // Metadata.
-    /// A string passes the cap.
+    /// A string is longer than the cap.
     #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max} ({limit})")]
     StringLength {
-        /// Which string.
+        /// The string whose length it is.
         field: String,
-        /// Where its length stands.
+        /// The byte at which its length starts, counted from the start of the file.
         offset: u64,
-        /// The length.
+        /// The length that the file states, in bytes.
         found: u64,
-        /// The cap.
+        /// The largest length that is allowed, in bytes.
         max: u64,
-        /// Its name, upstream's where it is upstream's.
+        /// The name of the cap: llama.cpp's own name where llama.cpp has the same cap.
         limit: &'static str,
     },
-    /// An array passes the cap.
+    /// An array has more elements than the cap.
     #[error(
         "{field} at byte {offset}: found {found} elements, wanted at most {GGUF_MAX_ARRAY_ELEMENTS} (GGUF_MAX_ARRAY_ELEMENTS)"
     )]
     ArrayLength {
-        /// Which array.
+        /// The metadata key or the place of the array in the header.
         field: String,
-        /// Where its length stands.
+        /// The byte at which its length starts, counted from the start of the file.
         offset: u64,
-        /// The length.
+        /// The number of elements that the file states.
         found: u64,
     },
-    /// Arrays within arrays, too deep.
+    /// Arrays lie within arrays more deeply than the cap allows.
     #[error(
         "{field} at byte {offset}: found an array {found} levels deep, wanted at most {MAX_ARRAY_DEPTH} \
          (assay's MAX_ARRAY_DEPTH; llama.cpp reads none within another)"
     )]
     ArrayDepth {
-        /// Which array.
+        /// The metadata key or the place of the array in the header.
         field: String,
-        /// Where it starts.
+        /// The byte at which the array starts, counted from the start of the file.
         offset: u64,
-        /// Its depth.
+        /// The depth of the array, in levels.
         found: u32,
     },
-    /// Arrays within arrays, too many.
+    /// The header has more arrays within arrays than the cap allows.
     #[error(
         "{field} at byte {offset}: found {found} arrays within arrays so far, wanted at most {MAX_NESTED_ARRAYS} in a header \
          (assay's MAX_NESTED_ARRAYS; llama.cpp reads none)"
     )]
     NestedArrays {
-        /// Which array.
+        /// The metadata key or the place of the array in the header.
         field: String,
-        /// Where its length stands.
+        /// The byte at which its length starts, counted from the start of the file.
         offset: u64,
-        /// How many there are up to its end.
+        /// The number of arrays within arrays up to and including this one.
         found: u64,
     },
-    /// A key or tensor name of no bytes.
+    /// A key or tensor name is empty.
     #[error("{field} at byte {offset}: found an empty name, wanted at least one byte")]
     EmptyName {
-        /// Which one.
+        /// The key or tensor whose name it is, by its place in the file.
         field: String,
-        /// Where it stands.
+        /// The byte at which the name starts, counted from the start of the file.
         offset: u64,
     },
-    /// A key or tensor name that is not UTF-8.
+    /// A key or tensor name is not UTF-8.
     #[error("{field} at byte {offset}: found \"{found}\", wanted UTF-8")]
     NameNotUtf8 {
-        /// Which one.
+        /// The key or tensor whose name it is, by its place in the file.
         field: String,
-        /// First byte that is not.
+        /// The first byte that is not UTF-8, counted from the start of the file.
         offset: u64,
-        /// The name, escaped.
+        /// The name, escaped for a terminal.
         found: String,
     },
-    /// A key or tensor name with a NUL in it: C programs see another name than the others.
+    /// A key or tensor name contains a NUL byte, at which a C program would end the name.
     #[error("{field} at byte {offset}: found a NUL byte in \"{found}\", wanted none")]
     NameWithNul {
-        /// Which one.
+        /// The key or tensor whose name it is, by its place in the file.
         field: String,
-        /// Where the NUL stands.
+        /// The place of the NUL byte, counted from the start of the file.
         offset: u64,
-        /// The name, escaped.
+        /// The name, escaped for a terminal.
         found: String,
     },
-    /// A key that has been seen before.
+    /// A key occurs a second time.
     #[error("metadata pair {index} at byte {offset}: found key \"{key}\" again, wanted every key once")]
     DuplicateKey {
-        /// Place in the file, from 0.
+        /// The place in the file's order, counted from 0.
         index: u64,
-        /// Where it stands.
+        /// The byte at which the second key starts, counted from the start of the file.
         offset: u64,
-        /// The key, escaped.
+        /// The key, escaped for a terminal.
         key: String,
     },
-    /// A type id that names no value type.
+    /// A type id names no value type.
     #[error("{field} at byte {offset}: found value type {found}, wanted 0 to 12")]
     ValueType {
-        /// Which value.
+        /// The value, by its key or its place in the header.
         field: String,
-        /// Where the id stands.
+        /// The byte at which the id starts, counted from the start of the file.
         offset: u64,
-        /// The id.
+        /// The id that the file states.
         found: u32,
     },
-    /// A bool that is neither 0 nor 1.
+    /// A bool is neither 0 nor 1.
     #[error("{field} at byte {offset}: found {found} for a bool, wanted 0 or 1")]
     Bool {
-        /// Which value.
+        /// The value, by its key or its place in the header.
         field: String,
-        /// Where it stands.
+        /// The place of the byte, counted from the start of the file.
         offset: u64,
-        /// The byte.
+        /// The byte that stands for the bool.
         found: u8,
     },
-    /// `general.alignment` is none.
+    /// The value of `general.alignment` is not an alignment.
     #[error("metadata \"general.alignment\" at byte {offset}: {wrong}")]
     Alignment {
-        /// Where the pair stands.
+        /// The byte at which the metadata pair starts, counted from the start of the file.
         offset: u64,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         wrong: WrongAlignment,
     },
 
     // Tensors.
-    /// A tensor name that has been seen before.
+    /// A tensor name occurs a second time.
     #[error("tensor {index} at byte {offset}: found name \"{name}\" again, wanted every name once")]
     DuplicateTensor {
-        /// Place in the file, from 0.
+        /// The place in the file's order, counted from 0.
         index: u64,
-        /// Where it stands.
+        /// The byte at which the second name starts, counted from the start of the file.
         offset: u64,
-        /// The name, escaped.
+        /// The name, escaped for a terminal.
         name: String,
     },
-    /// More dimensions than ggml has.
+    /// A tensor has more dimensions than ggml allows.
     #[error(
         "tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS} (GGML_MAX_DIMS)"
     )]
     Dimensions {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Where the number stands.
+        /// The byte at which the number of dimensions starts, counted from the start of the file.
         offset: u64,
-        /// The number.
+        /// The number of dimensions that the file states.
         found: u32,
     },
-    /// An extent that would be negative in ggml, or a product of extents that would overflow.
+    /// An extent would be negative in ggml, or the product of the extents would overflow.
     #[error("tensor \"{name}\": found shape {ne:?} at byte {offset}, wanted a product of at most 2^63 - 1")]
     Shape {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Where the first extent stands.
+        /// The byte at which the first extent starts, counted from the start of the file.
         offset: u64,
-        /// The extents.
+        /// The extents that the file states, the contiguous one first.
         ne: Vec<u64>,
     },
-    /// A type id that names no type.
+    /// A type id names no ggml type.
     #[error("tensor \"{name}\": found type {found} at byte {offset}, wanted a ggml type of this build")]
     TensorType {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Where the id stands.
+        /// The byte at which the id starts, counted from the start of the file.
         offset: u64,
         /// The id, and whether upstream removed it.
         found: GgmlTypeIdError,
     },
-    /// A row that is not whole blocks.
+    /// A row is not a whole number of blocks.
     #[error(
         "tensor \"{name}\": found {found} values in a row of {ty} at byte {offset}, wanted a multiple of {blck_size}"
     )]
     Row {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Where `ne[0]` stands.
+        /// The byte at which `ne[0]` starts, counted from the start of the file.
         offset: u64,
-        /// The type.
+        /// The upstream name of the tensor's type.
         ty: &'static str,
-        /// `ne[0]`.
+        /// The number of values in a row, `ne[0]`.
         found: u64,
-        /// Values in a block.
+        /// The number of values in a block of the type.
         blck_size: u64,
     },
-    /// Data that does not start at a multiple of the alignment.
+    /// The data of a tensor does not start at a multiple of the alignment.
     #[error("tensor \"{name}\": found offset {found} at byte {offset}, wanted a multiple of {alignment}")]
     Misaligned {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Where the offset stands.
+        /// The byte at which the offset is stored, counted from the start of the file.
         offset: u64,
-        /// The offset, from the start of the data section.
+        /// The offset of the data in bytes, counted from the start of the data section.
         found: u64,
-        /// The alignment.
+        /// The alignment of the file, in bytes.
         alignment: u32,
     },
-    /// Data that passes the end of the file.
+    /// The data of a tensor goes beyond the end of the file.
     #[error(
         "tensor \"{name}\": found {nbytes} bytes of data at offset {offset} of the data section, \
          which has {data_bytes} bytes (from byte {data_offset} to the end of the file)"
     )]
     OutOfFile {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// Its offset, from the start of the data section.
+        /// The offset of the data in bytes, counted from the start of the data section.
         offset: u64,
-        /// Its bytes.
+        /// The number of bytes that the tensor's data take.
         nbytes: u64,
-        /// Where the data section starts.
+        /// The first byte of the data section, counted from the start of the file.
         data_offset: u64,
-        /// Bytes of the data section.
+        /// The number of bytes in the data section.
         data_bytes: u64,
     },
-    /// Two tensors that share bytes.
+    /// Two tensors share bytes.
     #[error("tensors \"{first}\" and \"{second}\": found data that overlaps, the second starting at offset {offset}")]
     Overlap {
-        /// The one that starts first, escaped.
+        /// The name of the tensor that starts first, escaped for a terminal.
         first: String,
-        /// The other, escaped.
+        /// The name of the other tensor, escaped for a terminal.
         second: String,
-        /// Where the second starts, from the start of the data section.
+        /// The offset of the second tensor in bytes, counted from the start of the data section.
         offset: u64,
     },
 
     // Files of one model.
-    /// A key that ties shards together cannot be.
+    /// A key that ties shards together has an impossible value.
     #[error("metadata \"{key}\": found {found}, wanted {wanted}")]
     SplitKey {
-        /// `split.no`, `split.count` or `split.tensors.count`.
+        /// One of `split.no`, `split.count` and `split.tensors.count`.
         key: &'static str,
-        /// Its value, escaped.
+        /// The value that the file states, escaped for a terminal.
         found: String,
-        /// What it would have to be.
+        /// The values that would be possible, in words.
         wanted: String,
     },
-    /// A shard whose name does not say which one it is, so that the others cannot be found.
+    /// The file name of a shard does not say which shard it is, so the others cannot be found.
     #[error("is one of several files of a model: found name \"{found}\", wanted {wanted}")]
     SplitName {
-        /// The name, escaped.
+        /// The name, escaped for a terminal.
         found: String,
-        /// Its form.
+        /// The form that the name should have.
         wanted: String,
     },
-    /// A shard that is not there.
+    /// A shard cannot be opened.
     #[error("is shard {no} of {count} of the model and cannot be opened: {source}")]
     ShardMissing {
-        /// From 1, as in its name.
+        /// The number of the shard, counted from 1 as in its name.
         no: u64,
-        /// Shards in all.
+        /// The number of shards that the model has.
         count: u64,
-        /// The system's words.
+        /// The error that the operating system reported.
         source: io::Error,
     },
-    /// Two shards that contradict each other.
+    /// Two shards contradict each other.
     #[error("{what}: found {found}, wanted {wanted} as in the first shard")]
     ShardDisagrees {
-        /// What they disagree about.
+        /// What the shards disagree about.
         what: String,
-        /// In this file, escaped.
+        /// What this file says, escaped for a terminal.
         found: String,
-        /// In the first, escaped.
+        /// What the first shard says, escaped for a terminal.
         wanted: String,
     },
-    /// A tensor in two shards.
+    /// Two shards have a tensor of the same name.
     #[error("tensor \"{name}\": found in this file and in shard {no}, wanted it once")]
     TensorInTwoShards {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// The other shard, from 1.
+        /// The number of the other shard, counted from 1.
         no: usize,
     },
-    /// More or fewer tensors than the shards say there are.
+    /// The shards have more or fewer tensors than they state.
     #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {found} tensors together")]
     SplitTensors {
-        /// Tensors there are.
+        /// The number of tensors that the shards have.
         found: u64,
-        /// Tensors there should be.
+        /// The number of tensors that `split.tensors.count` states.
         wanted: u64,
     },
 
     // The caller.
-    /// Values of a big-endian file in a type whose byte order is laid down nowhere.
+    /// The byte order of a type is not defined anywhere, and the file is big-endian.
     #[error("tensor \"{name}\": found {ty} in a big-endian file, wanted a type whose byte order is laid down")]
     ByteOrder {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// The type.
+        /// The upstream name of the tensor's type.
         ty: &'static str,
     },
-    /// Bytes were asked for that are not the tensor's.
+    /// The caller asked for bytes that do not belong to the tensor.
     #[error("tensor \"{name}\": {wanted} bytes wanted at byte {offset} of its {nbytes}")]
     Range {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// First byte asked for, from the tensor's own start.
+        /// The first byte that was asked for, counted from the start of the tensor's data.
         offset: u64,
-        /// Bytes asked for.
+        /// The number of bytes that were asked for.
         wanted: u64,
-        /// Bytes it has.
+        /// The number of bytes that the tensor has.
         nbytes: u64,
     },
 }
 
-/// What stands for an alignment and cannot be one.
+/// Why a value of `general.alignment` is not an alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongAlignment {
-    /// No u32.
+    /// The value is not a u32.
     #[error("found a value of type {0}, wanted u32")]
     Type(ValueType),
-    /// 0 or no power of two.
+    /// The value is 0 or not a power of two.
     #[error("found {0}, wanted a power of two")]
     Value(u32),
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// An open regular file and the size it had then.
+/// An open regular file and the size it had when it was opened.
 #[derive(Debug)]
 pub(crate) struct Source {
     file: File,
@@ -19,9 +19,9 @@ pub(crate) struct Source {
 impl Source {
     /// Opens a regular file and nothing else.
     ///
-    /// The path is looked at before it is opened, since opening a FIFO waits and opening a device
-    /// may do anything; and again afterwards, since it may have been replaced in between, which is
-    /// why the open itself must not wait either.
+    /// The path is examined before it is opened, because opening a FIFO waits and opening a device may do anything. It
+    /// is examined again afterwards, because another process may have replaced it in between. For the same reason the
+    /// open itself must not wait.
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
         require_regular(&std::fs::metadata(path).map_err(Problem::Open)?)?;
         let file = OpenOptions::new()
@@ -34,18 +34,18 @@ impl Source {
         Ok(Source { file, bytes: metadata.len() })
     }
 
-    /// A file of our own that has no name yet.
+    /// Takes a file of our own that has no name yet.
     pub(crate) fn of(file: File) -> Result<Self, Problem> {
         let bytes = file.metadata().map_err(Problem::Open)?.len();
         Ok(Source { file, bytes })
     }
 
-    /// Size at opening.
+    /// The size of the file when it was opened, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Fills `out` from byte `offset`. The caller has checked the range against [`bytes`](Self::bytes).
+    /// Fills `out` from byte `offset`. The caller must have checked the range against [`bytes`](Self::bytes).
     pub(crate) fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> Result<(), Problem> {
         self.file.read_exact_at(out, offset).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => Problem::Shrunk {
@@ -73,7 +73,7 @@ fn require_regular(metadata: &Metadata) -> Result<(), Problem> {
     Err(Problem::NotAFile { found })
 }
 
-/// What is being read, for the message should it fail.
+/// The part of the header that is being read, for the error message.
 #[derive(Clone, Copy)]
 pub(crate) enum Field<'a> {
     Header(&'static str),
@@ -102,24 +102,24 @@ impl fmt::Display for Field<'_> {
     }
 }
 
-/// Reads the header front to back through a buffer; nothing is asked of the file that it does not have.
+/// Reads the header from front to back through a buffer. It never asks the file for bytes that the file does not have.
 pub(crate) struct Cursor<'a> {
     source: &'a Source,
-    /// Bytes of the file from `buffer_start` on.
+    /// The bytes of the file from `buffer_start` on.
     buffer: Vec<u8>,
     buffer_start: u64,
     position: u64,
-    /// Of every number from here on.
+    /// The byte order of every number from here on.
     endian: Endian,
-    /// Arrays within arrays so far.
+    /// The number of arrays within arrays that have been read so far.
     nested: u64,
 }
 
-/// Bytes read at once. A multiple of 8, so numbers of an array never straddle two pieces.
+/// The number of bytes read at once. It is a multiple of 8, so a number of an array never lies in two reads.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl<'a> Cursor<'a> {
-    /// Takes `n` more arrays within an array into the count.
+    /// Adds `n` arrays within an array to the count and returns the count.
     pub(crate) fn count_nested(&mut self, n: u64) -> u64 {
         self.nested = self.nested.saturating_add(n);
         self.nested
@@ -129,22 +129,23 @@ impl<'a> Cursor<'a> {
         Cursor { source, buffer: Vec::new(), buffer_start: 0, position: 0, endian: Endian::Little, nested: 0 }
     }
 
-    /// Reads numbers in this byte order from here on.
+    /// Reads the numbers from here on in this byte order.
     pub(crate) fn set_endian(&mut self, endian: Endian) {
         self.endian = endian;
     }
 
-    /// Next byte's place in the file.
+    /// The place of the next byte, counted from the start of the file.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Bytes from here to the end of the file.
+    /// The number of bytes from here to the end of the file.
     pub(crate) fn left(&self) -> u64 {
         self.source.bytes() - self.position
     }
 
-    /// Refuses what the file does not have, or the header may not have, before anything is allocated for it.
+    /// Refuses `n` bytes if the file does not have them or the header may not be so large. It does so before memory is
+    /// allocated for them.
     pub(crate) fn require(&self, n: u64, field: Field<'_>) -> Result<(), Problem> {
         let offset = self.position;
         if n > self.left() {
@@ -172,13 +173,13 @@ impl<'a> Cursor<'a> {
         Ok(&self.buffer[start..start + n])
     }
 
-    /// Goes back to a place that the buffer still holds from the first read.
+    /// Goes back to a place that is still in the buffer from the first read.
     pub(crate) fn rewind_to(&mut self, position: u64) {
         debug_assert!(position >= self.buffer_start && position <= self.position);
         self.position = position;
     }
 
-    /// The next number of `N` bytes, least significant byte first.
+    /// The next number of `N` bytes, with the least significant byte first.
     pub(crate) fn array<const N: usize>(&mut self, field: Field<'_>) -> Result<[u8; N], Problem> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N, field)?);

@@ -1,6 +1,7 @@
 //! Models in several files: `NAME-00001-of-00003.gguf`, tied together by the `split.*` keys.
 //!
-//! The first shard carries the model's metadata, the others only what ties them; tensors are spread over all.
+//! The first shard has the model's metadata. The other shards have only the keys that tie them together. Tensors are
+//! spread over all shards.
 //!
 //! # Source
 //! `llama_split_path`, `llama_split_prefix` (llama.cpp) and the checks of `llama_model_loader` and `gguf-split`.
@@ -15,27 +16,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use words::{escape_short, escape_terminal};
 
-/// Place of this file among the shards, from 0.
+/// The key of the place of this file among the shards, counted from 0.
 pub const SPLIT_NO: &str = "split.no";
-/// Shards in all.
+/// The key of the number of shards of the model.
 pub const SPLIT_COUNT: &str = "split.count";
-/// Tensors in all shards together.
+/// The key of the number of tensors in all shards together.
 pub const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
 
-/// Most shards: `split.count` is a u16.
+/// The largest number of shards, because `split.count` is a u16.
 pub const MAX_SHARDS: usize = u16::MAX as usize;
 
 /// What a header says about the split it is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Split {
-    /// From 0.
+    /// The place of the file among the shards, counted from 0.
     pub(crate) no: u64,
     pub(crate) count: u64,
     pub(crate) n_tensors: u64,
 }
 
 impl Split {
-    /// `None` for a model in one file.
+    /// What the header says about its split. `None` for a model in one file.
     pub(crate) fn declared(header: &Header) -> Result<Option<Split>, Problem> {
         let number = |key: &'static str, max: u64| -> Result<Option<u64>, Problem> {
             let Some(value) = header.get(key) else { return Ok(None) };
@@ -59,7 +60,7 @@ impl Split {
         Ok(Some(Split { no, count, n_tensors }))
     }
 
-    /// The paths of all shards, from the path of this one.
+    /// The paths of all shards, derived from the path of this one.
     pub(crate) fn paths(&self, path: &Path) -> Result<Vec<PathBuf>, Problem> {
         let ending = ending(self.no, self.count);
         let name = path.file_name().unwrap_or_default().as_bytes();
@@ -69,7 +70,7 @@ impl Split {
         Ok((0..self.count).map(|no| path.with_file_name(named(prefix, no, self.count))).collect())
     }
 
-    /// Whether `other`, at place `no`, belongs to the same split.
+    /// Checks that `other`, at place `no`, belongs to the same split.
     pub(crate) fn check(&self, no: u64, other: Option<Split>) -> Result<(), Problem> {
         let found = |key, found: u64, wanted: u64| {
             if found == wanted {
@@ -89,8 +90,8 @@ impl Split {
     }
 }
 
-/// Takes up what a later shard's metadata has beyond the first's. Where both have a key, the values must be one, but for
-/// what each file says about itself.
+/// Adds the keys that a later shard's metadata has and the first shard's lacks. Where both have a key, the values must
+/// be equal, except for keys in which each file describes itself.
 pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), Problem> {
     for (key, value) in &later.metadata {
         if is_split_key(key) || key == GENERAL_ALIGNMENT {
@@ -125,13 +126,13 @@ pub fn split_keys(no: usize, count: usize, n_tensors: usize) -> Vec<(String, Val
     ]
 }
 
-/// The path of shard `no` (from 0) of `count`, for a model that would be `path` in one piece.
+/// The path of shard `no` (from 0) of `count`, for a model whose path would be `path` if it were one file.
 pub fn split_path(path: &Path, no: usize, count: usize) -> PathBuf {
     let name = path.file_name().unwrap_or_default().as_bytes();
     path.with_file_name(named(name.strip_suffix(b".gguf").unwrap_or(name), no as u64, count as u64))
 }
 
-/// `-00002-of-00003.gguf` for shard 1 of 3.
+/// The end of a shard's name, such as `-00002-of-00003.gguf` for shard 1 of 3.
 fn ending(no: u64, count: u64) -> String {
     format!("-{:05}-of-{count:05}.gguf", no + 1)
 }

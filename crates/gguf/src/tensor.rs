@@ -3,37 +3,37 @@
 use crate::ggml_type::GgmlType;
 use crate::limits::GGML_MAX_DIMS;
 
-/// One tensor of the file, checked: its bytes lie in the file and its sizes cannot overflow.
+/// One tensor of the file. It has been checked: its bytes lie in the file and its sizes cannot overflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Name, UTF-8 without NUL, unique in the file.
+    /// The name, which is UTF-8 without NUL and unique in the file.
     pub name: String,
-    /// Type of the stored values.
+    /// The type of the stored values.
     pub ty: GgmlType,
-    /// Extents, `ne[0]` contiguous; 1 beyond `n_dims`.
+    /// The extents: `ne[0]` is contiguous, and those beyond `n_dims` are 1.
     pub ne: [u64; GGML_MAX_DIMS as usize],
-    /// Dimensions the file states.
+    /// The number of dimensions that the file states.
     pub n_dims: u32,
-    /// First byte, from the start of the data section.
+    /// The offset of the first byte of data, counted from the start of the data section.
     pub offset: u64,
-    /// Bytes.
+    /// The number of bytes of data.
     pub nbytes: u64,
-    /// The file that holds its data, from 0; always 0 where the model is one file.
+    /// The index of the file that has the data, counted from 0. It is always 0 when the model is one file.
     pub shard: usize,
 }
 
 impl TensorInfo {
-    /// Values: the product of `ne`.
+    /// The number of values, which is the product of `ne`.
     pub fn n_elements(&self) -> u64 {
         self.ne.iter().product()
     }
 
-    /// Values per row: `ne[0]`, the contiguous extent.
+    /// The number of values in a row, which is `ne[0]`, the contiguous extent.
     pub fn n_per_row(&self) -> u64 {
         self.ne[0]
     }
 
-    /// Rows: the product of the other extents.
+    /// The number of rows, which is the product of the other extents.
     pub fn n_rows(&self) -> u64 {
         self.ne[1..].iter().product()
     }

@@ -1,10 +1,10 @@
-//! Metadata values. Arrays are stored by element type, strings of an array as one run of bytes:
-//! a vocabulary of 262,144 tokens is three allocations, not 262,144.
+//! Metadata values. An array is stored by the type of its elements. The strings of an array are stored as one run of
+//! bytes, so that a vocabulary of 262,144 tokens takes three allocations, not 262,144.
 
 use std::fmt;
 use words::escape_terminal;
 
-/// Type of a metadata value, as numbered and named upstream.
+/// The type of a metadata value, numbered and named as upstream does.
 ///
 /// # Source
 /// `enum gguf_type` in `ggml/include/gguf.h`, `GGUF_TYPE_NAME` in `ggml/src/gguf.cpp`.
@@ -28,7 +28,7 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    /// Every type, by id.
+    /// Every type, in the order of the ids.
     pub const ALL: [ValueType; 13] = [
         Self::U8,
         Self::I8,
@@ -45,12 +45,12 @@ impl ValueType {
         Self::F64,
     ];
 
-    /// The type with this id, if there is one.
+    /// The type with this id. `None` when no type has it.
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(id).ok()?).copied()
     }
 
-    /// Upstream name: `u32`, `str`, `arr`.
+    /// The upstream name, such as `u32`, `str` or `arr`.
     pub fn name(self) -> &'static str {
         match self {
             Self::U8 => "u8",
@@ -69,7 +69,8 @@ impl ValueType {
         }
     }
 
-    /// The fewest bytes that one value takes in a file: a string has a length, an array a type and a length.
+    /// The fewest bytes that one value of the type takes in a file. A string has at least its length, an array its type
+    /// and its length.
     pub fn least_bytes(self) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
@@ -87,38 +88,38 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// The strings of an array, in one run of bytes.
+/// The strings of an array, stored in one run of bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringArray {
     bytes: Vec<u8>,
-    /// Where each string ends in `bytes`.
+    /// The place in `bytes` at which each string ends.
     ends: Vec<u32>,
 }
 
 impl StringArray {
-    /// Strings.
+    /// The number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// There are none.
+    /// Whether there are no strings.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// String `i`, as the bytes in the file: nothing says they are UTF-8.
+    /// String `i`, as the bytes in the file, which need not be UTF-8. `None` when there is no string `i`.
     pub fn get(&self, i: usize) -> Option<&[u8]> {
         let end = *self.ends.get(i)? as usize;
         let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
         Some(&self.bytes[start..end])
     }
 
-    /// All strings in order.
+    /// All strings, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|i| self.get(i))
     }
 
-    /// These strings; `None` when they have more than 2^32 − 1 bytes together.
+    /// Stores these strings. `None` when they have more than 2^32 − 1 bytes together.
     pub fn of<S: AsRef<[u8]>>(strings: impl IntoIterator<Item = S>) -> Option<Self> {
         let mut array = Self::default();
         for string in strings {
@@ -136,7 +137,8 @@ impl StringArray {
         StringArray { bytes: Vec::new(), ends: Vec::with_capacity(n) }
     }
 
-    /// Appends what `write` puts at the end of the bytes. `None` when the array outgrows its offsets.
+    /// Appends the bytes that `write` adds as one string. `None` when the array becomes larger than its offsets can
+    /// express.
     pub(crate) fn push_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Option<()>, E> {
         write(&mut self.bytes)?;
         let Ok(end) = u32::try_from(self.bytes.len()) else { return Ok(None) };
@@ -145,7 +147,7 @@ impl StringArray {
     }
 }
 
-/// An array of one element type.
+/// An array whose elements have one type.
 #[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
@@ -165,7 +167,7 @@ pub enum Array {
 }
 
 impl Array {
-    /// Elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::U8(v) => v.len(),
@@ -184,12 +186,12 @@ impl Array {
         }
     }
 
-    /// There are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Type of the elements.
+    /// The type of the elements.
     pub fn element_type(&self) -> ValueType {
         match self {
             Self::U8(_) => ValueType::U8,
@@ -208,7 +210,7 @@ impl Array {
         }
     }
 
-    /// Element `i` as a value of its own.
+    /// Element `i` as a value of its own. `None` when there is no element `i`.
     pub fn get(&self, i: usize) -> Option<Value> {
         Some(match self {
             Self::U8(v) => Value::U8(*v.get(i)?),
@@ -227,7 +229,7 @@ impl Array {
         })
     }
 
-    /// The strings, if the elements are strings.
+    /// The strings. `None` when the elements are not strings.
     pub fn as_strings(&self) -> Option<&StringArray> {
         match self {
             Self::String(v) => Some(v),
@@ -236,7 +238,7 @@ impl Array {
     }
 }
 
-/// One metadata value. Strings are bytes: the format asks for UTF-8, files do not always comply.
+/// One metadata value. A string is stored as bytes, because the format asks for UTF-8 but files do not always comply.
 #[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -256,7 +258,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Its type.
+    /// The type of the value.
     pub fn value_type(&self) -> ValueType {
         match self {
             Self::U8(_) => ValueType::U8,
@@ -275,7 +277,7 @@ impl Value {
         }
     }
 
-    /// Its type in words: `u32`, or `arr[str]` for an array.
+    /// The type of the value in words, such as `u32`, or `arr[str]` for an array.
     pub fn type_name(&self) -> String {
         match self {
             Self::Array(array) => format!("arr[{}]", array.element_type()),
@@ -283,7 +285,7 @@ impl Value {
         }
     }
 
-    /// A non-negative integer of any width.
+    /// The value as a non-negative integer, from any width. `None` when it is not one.
     pub fn as_u64(&self) -> Option<u64> {
         match *self {
             Self::U8(v) => Some(v.into()),
@@ -298,7 +300,7 @@ impl Value {
         }
     }
 
-    /// A float of either width.
+    /// The value as a float, from either width. `None` when it is not a float.
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
             Self::F32(v) => Some(v.into()),
@@ -307,7 +309,7 @@ impl Value {
         }
     }
 
-    /// A truth value.
+    /// The value as a bool. `None` when it is not a bool.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(v) => Some(v),
@@ -315,12 +317,12 @@ impl Value {
         }
     }
 
-    /// A string that is UTF-8.
+    /// The value as text. `None` when it is not a string or not UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         self.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// A string as its bytes.
+    /// The value as the bytes of a string. `None` when it is not a string.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Self::String(v) => Some(v),
@@ -328,7 +330,7 @@ impl Value {
         }
     }
 
-    /// An array.
+    /// The value as an array. `None` when it is not an array.
     pub fn as_array(&self) -> Option<&Array> {
         match self {
             Self::Array(v) => Some(v),
@@ -337,7 +339,7 @@ impl Value {
     }
 }
 
-/// One line, escaped for a terminal; an array as its first elements and its length.
+/// Displays the value on one line, escaped for a terminal. An array shows its first elements and its length.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 6;
@@ -348,7 +350,7 @@ impl fmt::Display for Value {
             Self::I16(v) => write!(f, "{v}"),
             Self::U32(v) => write!(f, "{v}"),
             Self::I32(v) => write!(f, "{v}"),
-            // `Debug` keeps a float recognisable as one and short: 1e-5, not 0.00001.
+            // `Debug` keeps a float short and recognisable as a float: 1e-5, not 0.00001.
             Self::F32(v) => write!(f, "{v:?}"),
             Self::F64(v) => write!(f, "{v:?}"),
             Self::Bool(v) => write!(f, "{v}"),

@@ -1,10 +1,11 @@
-//! Writing: a layout that knows every byte's place beforehand, and a writer that follows it.
+//! Writes a file: a layout computes the place of every byte beforehand, and a writer follows it.
 //!
 //! ```text
 //! metadata, tensor specs ─▶ Layout (header bytes, where each tensor goes, size of the file) ─▶ GgufWriter ─▶ any `Write`
 //! ```
 //!
-//! Data follows in the order of the tensor infos, each tensor padded to the alignment: the only order llama.cpp reads.
+//! The data follow in the order of the tensor infos, each tensor padded to the alignment. llama.cpp reads no other
+//! order.
 
 use crate::encode;
 use crate::ggml_type::GgmlType;
@@ -15,22 +16,22 @@ use crate::value::Value;
 use std::io::{self, Write};
 use words::escape_terminal;
 
-/// A tensor to be written.
+/// A tensor that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Name.
+    /// The name of the tensor.
     pub name: String,
-    /// Type of the stored values.
+    /// The type of the stored values.
     pub ty: GgmlType,
-    /// Extents, contiguous first.
+    /// The extents, the contiguous one first.
     pub shape: Vec<u64>,
 }
 
 impl TensorSpec {
-    /// Bytes of its data.
+    /// The number of bytes of the tensor's data.
     ///
     /// # Errors
-    /// When its rows are not whole blocks, or the sizes overflow.
+    /// When its rows are not whole blocks, or a size overflows.
     pub fn nbytes(&self) -> Result<u64, LayoutError> {
         let blck_size = self.ty.blck_size();
         let row = self.shape.first().copied().unwrap_or(1);
@@ -44,41 +45,42 @@ impl TensorSpec {
 /// Why a file cannot be laid out.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// A tensor's extents do not fit its type.
+    /// The extents of a tensor do not fit its type.
     #[error("tensor \"{name}\": shape {shape:?} in {ty}, wanted rows of whole blocks and less than 2^63 bytes")]
     Tensor {
-        /// The tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         name: String,
-        /// The type.
+        /// The upstream name of the tensor's type.
         ty: &'static str,
-        /// The extents.
+        /// The extents, the contiguous one first.
         shape: Vec<u64>,
     },
-    /// `general.alignment` among the metadata cannot be.
+    /// The value of `general.alignment` in the metadata is not an alignment.
     #[error("metadata \"general.alignment\": {0}")]
     Alignment(WrongAlignment),
-    /// The file would be larger than a file can be.
+    /// The file would be larger than any file can be.
     #[error("found more than 2^63 - 1 bytes of tensors, wanted a file that can exist")]
     TooLarge,
 }
 
-/// The bytes of a header, and where everything behind it goes.
+/// The bytes of a header, and the places of everything that follows it.
 #[derive(Clone, Debug)]
 pub struct Layout {
     header: Vec<u8>,
-    /// Where the data begins; zeros lead up to it, which an alignment of 2^31 makes too many to hold.
+    /// The byte at which the data begin. The zeros before it are not stored, because an alignment of 2^31 would need
+    /// too many.
     data_offset: u64,
     alignment: u64,
-    /// Bytes of each tensor, in order.
+    /// The number of bytes of each tensor, in order.
     nbytes: Vec<u64>,
     file_bytes: u64,
 }
 
 impl Layout {
-    /// Lays out a file of that version (2 or 3) with these contents, in this order.
+    /// Lays out a file of this version (2 or 3) with these contents, in this order.
     ///
     /// # Errors
-    /// When a tensor's shape does not fit its type, the alignment cannot be, or the whole is too large.
+    /// When the shape of a tensor does not fit its type, the alignment is impossible, or the whole is too large.
     pub fn new<'a>(
         version: u32,
         metadata: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
@@ -117,16 +119,16 @@ impl Layout {
         Ok(Layout { header, data_offset, alignment, nbytes, file_bytes: file_bytes.ok_or(LayoutError::TooLarge)? })
     }
 
-    /// Size of the whole file.
+    /// The size of the whole file, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// Where each tensor's data begins in the file, in order.
+    /// The byte at which the data of each tensor begin in the file, in order.
     pub fn places(&self) -> impl Iterator<Item = u64> {
         self.nbytes.iter().scan(self.data_offset, |next, &nbytes| {
             let place = *next;
-            // No overflow: the file's size was computed so.
+            // This cannot overflow, because the size of the file was computed in the same way.
             *next = (place + nbytes).next_multiple_of(self.alignment);
             Some(place)
         })
@@ -137,18 +139,18 @@ fn padded(n: u64, alignment: u64) -> Option<u64> {
     n.checked_next_multiple_of(alignment)
 }
 
-/// Writes a file front to back, as laid out: the header at once, then tensor data as it comes.
+/// Writes a file from front to back as laid out: the header at once, then the tensor data as they come.
 #[derive(Debug)]
 pub struct GgufWriter<W> {
     out: W,
     layout: Layout,
-    /// Tensor in hand, and how many of its bytes have been written.
+    /// The index of the tensor that is being written, and the number of its bytes that are written.
     tensor: usize,
     written: u64,
 }
 
 impl<W: Write> GgufWriter<W> {
-    /// Writes the header.
+    /// Writes the header to `out`.
     ///
     /// # Errors
     /// When `out` fails.
@@ -158,7 +160,7 @@ impl<W: Write> GgufWriter<W> {
         Ok(GgufWriter { out, layout, tensor: 0, written: 0 })
     }
 
-    /// Writes the next bytes of the tensor in hand; the one after it begins where its size is reached.
+    /// Writes the next bytes of the current tensor. The next tensor begins when the current one has all its bytes.
     ///
     /// # Errors
     /// When `out` fails, or the bytes are more than the tensor has left (`InvalidInput`).
@@ -176,7 +178,7 @@ impl<W: Write> GgufWriter<W> {
         Ok(())
     }
 
-    /// Hands `out` back after the last byte.
+    /// Returns `out` after the last byte.
     ///
     /// # Errors
     /// When `out` fails, or data is missing (`InvalidInput`).
@@ -189,7 +191,7 @@ impl<W: Write> GgufWriter<W> {
         Ok(self.out)
     }
 
-    /// Pads behind every tensor that has all its bytes, and goes on to the first that has not.
+    /// Pads every tensor that has all its bytes, and goes on to the first one that does not.
     fn skip_finished(&mut self) -> io::Result<()> {
         while self.layout.nbytes.get(self.tensor).is_some_and(|&n| n == self.written) {
             let padding = self.written.next_multiple_of(self.layout.alignment) - self.written;
@@ -209,10 +211,10 @@ fn zeros(out: &mut impl Write, n: u64) -> io::Result<()> {
     io::copy(&mut io::Read::take(io::repeat(0), n), out).map(|_| ())
 }
 
-/// Cuts tensors into shards of at most `max_bytes` each, header included, keeping their order. Returns how many tensors
-/// each shard holds, or the index of a tensor that fits no shard.
+/// Divides tensors, in their order, into shards of at most `max_bytes` each, header included. Returns the number of
+/// tensors in each shard, or the index of a tensor that fits no shard.
 ///
-/// `header_bytes(no)` are the bytes in front of the tensor infos of shard `no`; `alignment` is the file's.
+/// `header_bytes(no)` is the number of bytes before the tensor infos of shard `no`. `alignment` is that of the file.
 ///
 /// # Errors
 /// The index of the first tensor that is too large for a shard of its own.
@@ -235,7 +237,7 @@ pub fn cut_into_shards(
         let last = shards.len() - 1;
         if fits(header, data).is_none() {
             let next = header_bytes(shards.len());
-            // A first shard without tensors is one that holds the metadata only; any other must not be empty.
+            // A first shard without tensors contains the metadata only. Every other shard must have a tensor.
             if (shards[last] == 0 && last > 0) || fits(next, 0).is_none() {
                 return Err(index);
             }
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!(bytes[bytes.len() - 32..], [&[3u8; 5][..], &[0; 27]].concat());
     }
 
-    /// Found by fuzzing: the zeros in front of the data were held in memory.
+    /// Found by fuzzing: the writer kept the zeros before the data in memory.
     #[test]
     fn the_largest_alignment_takes_no_memory() {
         let alignment = Value::U32(1 << 31);
@@ -315,7 +317,8 @@ mod tests {
     #[test]
     fn shards_are_filled_in_order_up_to_the_limit() {
         let tensors: Vec<TensorSpec> = (0..10).map(|i| spec(&format!("t{i}"), GgmlType::F32, &[64])).collect();
-        // Header 100 + 34 per info, padded to 32; data 256 each: one takes 416, two take 704, three take 992.
+        // The header takes 100 bytes and 34 per info, padded to 32; each tensor has 256 bytes of data. One tensor takes
+        // 416 bytes, two take 704, three take 992.
         let cut = |max| cut_into_shards(&tensors, max, 32, |_| 100);
         assert_eq!(cut(1000), Ok(vec![3, 3, 3, 1]));
         assert_eq!(cut(703), Ok(vec![1; 10]));

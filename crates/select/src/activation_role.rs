@@ -1,9 +1,9 @@
-//! What is computed, by role: which nodes of the engine's graph hold it. Names are llama.cpp's, from its model files.
+//! Roles of activations: each names nodes of the engine's graph. The names are llama.cpp's, from its model files.
 
 use crate::tensor_id::{NameParts, TensorId};
 use std::collections::BTreeSet;
 
-/// A role of activations. Written `ROLE[where=activation]`; those that no weight shares their name with need no qualifier.
+/// A role of activations, written `ROLE[where=activation]`. A role whose name no weight shares needs no qualifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActivationRole(&'static Facts);
 
@@ -16,15 +16,16 @@ struct Facts {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Nodes {
-    /// `{stem}-{layer}` in layers that have a tensor with one of these stems; in every layer where there are none.
+    /// The node `{stem}-{layer}`, in layers that have a tensor with one of the stems of `told_by`. If `told_by` is
+    /// empty, every layer has the node.
     Layer { stem: &'static str, told_by: &'static [&'static str] },
-    /// What is written to the KV cache, in layers that have one.
+    /// The values that are written to the KV cache, in layers that have one.
     Cache,
-    /// Outside the layers.
+    /// A node outside the layers, by its name.
     Global(&'static str),
 }
 
-/// Tensors that tell of a layer with a KV cache.
+/// The stems of tensors that show that a layer has a KV cache.
 const KEYS: &[&str] = &["attn_k", "attn_qkv", "attn_kv_a_mqa"];
 
 const fn layer(
@@ -56,35 +57,35 @@ static ROLES: &[Facts] = &[
     Facts { name: "output_norm", meaning: "what enters the head", nodes: Nodes::Global("result_norm") },
 ];
 
-/// Layer of a node, as its name tells: `ffn_norm-7`, `cache_k_l7`.
+/// The layer in the name of a node, such as 7 in `ffn_norm-7` and `cache_k_l7`. `None` when the name has no layer.
 pub(crate) fn layer_of_node(name: &str) -> Option<u32> {
     let cached = name.strip_prefix("cache_k_l").or_else(|| name.strip_prefix("cache_v_l"));
     cached.or_else(|| name.rsplit_once('-').map(|(_, layer)| layer))?.parse().ok()
 }
 
 impl ActivationRole {
-    /// All roles, in the order of a layer.
+    /// All roles, in the order in which a layer computes them.
     pub fn all() -> impl Iterator<Item = ActivationRole> {
         ROLES.iter().map(ActivationRole)
     }
 
-    /// The role of that name.
+    /// The role of that name. `None` when no role has it.
     pub fn named(name: &str) -> Option<ActivationRole> {
         ROLES.iter().find(|facts| facts.name == name).map(ActivationRole)
     }
 
-    /// As written in a selector.
+    /// The name of the role, as it is written in a selector.
     pub fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// In words.
+    /// The meaning of the role, in words.
     pub fn meaning(self) -> &'static str {
         self.0.meaning
     }
 
-    /// Nodes of this role that a model with these tensors has, with their layer, in the order of the graph. Whether the
-    /// engine calls them so for this architecture, the engine says.
+    /// The nodes of this role in a model with these tensors, each with its layer, in the order of the graph. Only the
+    /// engine can tell whether it uses these names for the model's architecture.
     pub fn nodes(self, tensors: &[TensorId]) -> Vec<(Option<u32>, String)> {
         let layers_with = |stems: &[&str]| -> BTreeSet<u32> {
             let parts =

@@ -1,4 +1,4 @@
-//! `SELECTOR=SCHEME`: which tensors are to be held in what.
+//! `SELECTOR=SCHEME`: which tensors are quantized in which scheme.
 
 use crate::grammar::outside_groups;
 use crate::layer_set::LayerSet;
@@ -13,26 +13,26 @@ use words::{Advice, Hint};
 /// Why an application cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// No `=` outside brackets and slashes.
+    /// The text has no `=` outside brackets and slashes.
     #[error("{text:?} has no =, wanted SELECTOR=SCHEME")]
     NoScheme {
-        /// As given.
+        /// The text as it was given.
         text: String,
     },
-    /// The left side.
+    /// The selector, on the left of the `=`, cannot be used.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The right side.
+    /// The scheme, on the right of the `=`, cannot be used.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
-    /// Two applications want the same tensor.
+    /// Two applications choose the same tensor.
     #[error("tensor {tensor:?} is chosen by {first} and by {second}")]
     Overlap {
-        /// GGUF tensor name.
+        /// The GGUF name of the tensor.
         tensor: String,
-        /// The earlier application.
+        /// The application that was given first.
         first: String,
-        /// The later one.
+        /// The application that was given later.
         second: String,
     },
 }
@@ -48,17 +48,17 @@ impl Advice for ApplyError {
     }
 }
 
-/// One target and its scheme.
+/// A target and the scheme that is applied to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Apply {
-    /// Which tensors.
+    /// The selector of the tensors or activations.
     pub selector: Selector,
-    /// What they become.
+    /// The scheme in which they are quantized.
     pub scheme: Scheme,
 }
 
 impl Apply {
-    /// The same scheme on these layers only.
+    /// The same scheme, on these layers only.
     #[must_use]
     pub fn narrowed(&self, layers: &LayerSet) -> Apply {
         Apply { selector: self.selector.narrowed(layers), scheme: self.scheme.clone() }
@@ -68,7 +68,7 @@ impl Apply {
 impl FromStr for Apply {
     type Err = ApplyError;
 
-    /// Splits at the first `=` outside brackets and regular expressions.
+    /// Parses `SELECTOR=SCHEME`. It splits at the first `=` outside brackets and regular expressions.
     fn from_str(text: &str) -> Result<Self, ApplyError> {
         let equals = outside_groups(text, b'=', true)?;
         let Some(&at) = equals.first() else { return Err(ApplyError::NoScheme { text: text.into() }) };
@@ -82,19 +82,19 @@ impl fmt::Display for Apply {
     }
 }
 
-/// What each tensor becomes under several applications.
+/// The scheme of each tensor under several applications.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
-    /// Tensor index and scheme, in file order.
+    /// The index and the scheme of each tensor, in file order.
     pub tensors: Vec<(usize, Scheme)>,
-    /// Tensors of integers or f64 that were matched but hold no weights, in file order.
+    /// The indices of matched tensors that are not weights, because their values are integers or f64; in file order.
     pub skipped: Vec<usize>,
 }
 
 /// Finds the tensors of every application.
 ///
 /// # Errors
-/// When a selector matches nothing, or two applications meet on a tensor.
+/// When a selector matches nothing, or two applications choose the same tensor.
 pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, ApplyError> {
     let mut chosen: BTreeMap<usize, &Apply> = BTreeMap::new();
     let mut skipped: Vec<usize> = Vec::new();
@@ -116,18 +116,19 @@ pub fn resolve(applies: &[Apply], tensors: &[TensorId]) -> Result<Applied, Apply
     Ok(Applied { tensors: chosen.into_iter().map(|(index, apply)| (index, apply.scheme.clone())).collect(), skipped })
 }
 
-/// What is edited under several applications, in their order; of one application in the order of [`Selector::targets`].
+/// The edits of several applications, in the order of the applications. The edits of one application are in the order
+/// of [`Selector::targets`].
 ///
 /// # Errors
-/// When a selector matches nothing, or two applications meet on a tensor or node.
+/// When a selector matches nothing, or two applications choose the same tensor or node.
 pub fn edits(applies: &[Apply], tensors: &[TensorId]) -> Result<Vec<Edit>, ApplyError> {
     Ok(edits_by_apply(applies, tensors)?.into_iter().map(|(edit, _)| edit).collect())
 }
 
-/// The same edits, each with the application that asks for it: its scheme need not be parsed again.
+/// The same edits, each with the application that asks for it, so that its scheme need not be parsed again.
 ///
 /// # Errors
-/// When a selector matches nothing, or two applications meet on a tensor or node.
+/// When a selector matches nothing, or two applications choose the same tensor or node.
 pub fn edits_by_apply<'a>(applies: &'a [Apply], tensors: &[TensorId]) -> Result<Vec<(Edit, &'a Apply)>, ApplyError> {
     let mut chosen: BTreeMap<String, Vec<(Place, &Apply)>> = BTreeMap::new();
     let mut edits = Vec::new();
@@ -138,7 +139,8 @@ pub fn edits_by_apply<'a>(applies: &'a [Apply], tensors: &[TensorId]) -> Result<
                 Target::Node(name) => (name, Place::Activation),
             };
             let there = chosen.entry(tensor.clone()).or_default();
-            // A matrix may be held in one scheme as lookup and in another as head; as a whole it meets both.
+            // A matrix may have one scheme as lookup and another as head. An edit of the whole matrix conflicts with
+            // both.
             let meets = |other: Place| other == place || other == Place::Weight || place == Place::Weight;
             if let Some((_, first)) = there.iter().find(|(other, _)| meets(*other)) {
                 return Err(ApplyError::Overlap { tensor, first: first.to_string(), second: apply.to_string() });

@@ -1,10 +1,10 @@
-//! Where in the graph edits begin to act, as far as names tell.
+//! The place in the graph at which edits begin to act, as far as names tell.
 
 use crate::activation_role::layer_of_node;
 use crate::tensor_id::NameParts;
 use record::{Edit, Place};
 
-/// The layer that an edit names: that of its tensor, or of its graph node.
+/// The layer that an edit names, which is that of its tensor or of its graph node. `None` when the name has no layer.
 pub fn layer_of(edit: &Edit) -> Option<u32> {
     match edit.place {
         Place::Activation => layer_of_node(&edit.tensor),
@@ -12,8 +12,8 @@ pub fn layer_of(edit: &Edit) -> Option<u32> {
     }
 }
 
-/// The first layer that any of these edits can act in: 0 where a name tells none, and for no edits. The head and its
-/// norm come after every layer: `usize::MAX`, which every model has fewer layers than.
+/// The first layer in which any of these edits can act. It is 0 when there are no edits, or when a name does not tell a
+/// layer. The head and its norm come after every layer, so for them it is `usize::MAX`.
 pub fn first_layer(edits: &[Edit]) -> usize {
     edits.iter().map(first_layer_of).min().unwrap_or(0)
 }

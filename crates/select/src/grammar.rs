@@ -1,4 +1,4 @@
-//! A selector's text: read, and printed back in canonical form.
+//! Reads the text of a selector and prints it in canonical form.
 
 use crate::activation_role::ActivationRole;
 use crate::layer_set::LayerSet;
@@ -9,12 +9,12 @@ use regex::Regex;
 use std::{fmt, str::FromStr};
 use words::Hint;
 
-/// Longest selector that is read; a longer one is a mistake, and error messages stay readable.
+/// The longest selector that is read, in bytes. A longer one is a mistake, and the cap keeps error messages readable.
 pub(super) const MAX_LEN: usize = 4096;
-/// Most comma-separated parts.
+/// The largest number of comma-separated parts.
 pub(super) const MAX_PARTS: usize = 64;
 
-/// Byte offsets of `mark` outside brackets and regular expressions.
+/// The byte offsets of `mark` outside brackets and regular expressions.
 pub(crate) fn outside_groups(text: &str, mark: u8, first_only: bool) -> Result<Vec<usize>, SelectorError> {
     let bytes = text.as_bytes();
     let unclosed = |what: &str, at: usize| SelectorError::Syntax {
@@ -50,7 +50,7 @@ pub(crate) fn outside_groups(text: &str, mark: u8, first_only: bool) -> Result<V
     Ok(found)
 }
 
-/// Offset of the first unescaped slash from `at` on.
+/// The offset of the first unescaped slash from `at` on.
 fn regex_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     while at < bytes.len() {
         match bytes[at] {
@@ -147,7 +147,8 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
     Ok(part)
 }
 
-/// `where=activation,layers=0,3-5` → `where=activation` and `layers=0,3-5`: a comma in front of `key=` begins another.
+/// Splits `where=activation,layers=0,3-5` into `where=activation` and `layers=0,3-5`. A comma before `key=` begins a
+/// new qualifier.
 fn split_qualifiers(text: &str) -> Vec<String> {
     let mut qualifiers: Vec<String> = Vec::new();
     for item in text.split(',') {

@@ -1,28 +1,28 @@
-//! Layers named by number: `0,3-5`, `-1` for the last, `8--1` from the ninth to the last.
+//! Layers named by number: `0,3-5`, `-1` for the last layer, `8--1` from layer 8 to the last.
 
 use crate::selector::SelectorError;
 use std::fmt;
 
-/// More ranges than any model has use for; keeps matching linear.
+/// The largest number of ranges. It is more than any model needs, and it keeps matching linear.
 const MAX_RANGES: usize = 256;
 
-/// A set of layers, some of them perhaps counted from the end; which layers these are depends on the model.
+/// A set of layers. Some may be counted from the end, so the model decides which layers these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSet {
-    /// Inclusive; counted from the front first (ascending, disjoint), then those that count from the end.
+    /// Inclusive ranges: first those counted from the front, ascending and disjoint, then those counted from the end.
     ranges: Vec<(i64, i64)>,
 }
 
 impl LayerSet {
-    /// One layer.
+    /// The set of one layer.
     pub fn one(layer: u32) -> Self {
         LayerSet { ranges: vec![(layer.into(), layer.into())] }
     }
 
-    /// Reads `0,3-5,-1`.
+    /// Reads a list of layers such as `0,3-5,-1`.
     ///
     /// # Errors
-    /// Anything that is not a list of layer numbers and ascending ranges.
+    /// When the text is not a list of layer numbers and ascending ranges.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let malformed = |item: &str| SelectorError::Syntax {
             found: format!("layer {item:?} in {text:?}"),
@@ -31,7 +31,8 @@ impl LayerSet {
         };
         let mut ranges = Vec::new();
         for item in text.split(',').map(str::trim) {
-            // A leading minus counts from the end; the next one is the range's.
+            // A leading minus means that the number counts from the end. The next minus separates the ends of the
+            // range.
             let dash = item.char_indices().skip(1).find(|(_, c)| *c == '-').map(|(at, _)| at);
             let (first, last) = dash.map_or((item, item), |at| (&item[..at], &item[at + 1..]));
             let number = |digits: &str| -> Option<i64> {
@@ -72,10 +73,10 @@ impl LayerSet {
         LayerSet { ranges: merged }
     }
 
-    /// The ranges as layer numbers of a model with `n_layer` layers.
+    /// The ranges as layer numbers, for a model with `n_layer` layers.
     ///
     /// # Errors
-    /// When a range names a layer the model does not have.
+    /// When a range names a layer that the model does not have.
     pub(crate) fn resolve(&self, n_layer: u32) -> Result<Vec<(u32, u32)>, SelectorError> {
         let place = |layer: i64| {
             let counted = if layer < 0 { layer + i64::from(n_layer) } else { layer };

@@ -1,4 +1,4 @@
-//! Which tensors: selectors, roles, layers, and what they mean in a model.
+//! Chooses tensors: selectors, roles and layers, and what they mean in a model.
 //!
 //! ```text
 //! text ── grammar ──▶ Selector ──▶ weights by index, single uses of one, graph nodes
@@ -6,17 +6,17 @@
 //! SELECTOR=SCHEME ──▶ Apply ──▶ edits
 //! ```
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`selector`], `grammar` | `ROLE`, `re:/REGEX/` or a name, with qualifiers, and how they are read |
+//! | [`selector`], `grammar` | `ROLE`, `re:/REGEX/` or a name, with qualifiers, and the code that reads them |
 //! | [`weight_role`], [`activation_role`] | the roles, each a row of a table |
-//! | [`layer_set`] | `0,3-5`, `-1` |
+//! | [`layer_set`] | layers by number: `0,3-5`, `-1` |
 //! | [`tensor_id`] | a tensor as selectors see it |
 //! | [`target`] | what a selector means in a model: weights, single uses of one, nodes of the graph |
 //! | [`apply`] | `SELECTOR=SCHEME`, and the edits that follow |
-//! | [`first_layer`](mod@first_layer) | where in the graph edits begin to act |
+//! | [`first_layer`](mod@first_layer) | the place in the graph at which edits begin to act |
 //!
-//! Knows names and types of tensors; never reads a byte of a file.
+//! This crate knows the names and types of tensors. It never reads a byte of a file.
 
 pub mod activation_role;
 pub mod apply;

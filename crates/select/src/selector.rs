@@ -1,6 +1,6 @@
-//! Which tensors: `ROLE`, `re:/REGEX/` or an exact name, each with `[layers=…]`, joined by commas. With
-//! `[where=activation]` the values that are computed instead, with `[use=lookup]` or `[use=head]` one use of the token
-//! embedding: those are found by [`Selector::targets`].
+//! A selector is `ROLE`, `re:/REGEX/` or an exact name. Each may have `[layers=…]`, and several are joined by commas.
+//! With `[where=activation]` it chooses the values that are computed instead of the weights. With `[use=lookup]` or
+//! `[use=head]` it chooses one use of the token embedding. [`Selector::targets`] finds those.
 //!
 //! text → [`Selector`] (canonical when printed) → [`Selector::select`] over a model's tensors → indices
 
@@ -13,58 +13,59 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use words::{Advice, Hint};
 
-/// Names compared when suggesting near ones; enough for any real model, and bounded for hostile ones.
+/// The largest number of names that are compared to suggest near ones. It is enough for any real model and bounds the
+/// work for a hostile one.
 const MAX_COMPARED: usize = 20_000;
-/// Names longer than this are not suggested.
+/// The longest name that is suggested, in bytes.
 const MAX_SUGGESTED_LEN: usize = 96;
 
 /// Why a selector cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    /// Not the grammar.
+    /// The text does not follow the grammar.
     #[error("selector: found {found}, wanted {wanted}")]
     Syntax {
-        /// What is there.
+        /// What the text has.
         found: String,
-        /// What could be.
+        /// What the text should have there.
         wanted: String,
-        /// Advice.
+        /// What the user can write instead.
         hint: String,
     },
-    /// A regular expression that does not compile.
+    /// A regular expression does not compile.
     #[error("selector {pattern:?}: {why}")]
     BadRegex {
-        /// The expression.
+        /// The regular expression.
         pattern: String,
-        /// What the compiler says, in one line.
+        /// The error of the regular-expression compiler, in one line.
         why: String,
     },
-    /// A qualifier of the grammar that cannot be honoured yet.
+    /// A qualifier is part of the grammar but cannot be used yet.
     #[error("selector {part:?}: {missing}")]
     NotYet {
-        /// Part of the selector.
+        /// The part of the selector that cannot be used.
         part: String,
-        /// What is missing.
+        /// The reason why it cannot be used.
         missing: String,
-        /// What to do instead.
+        /// What the user can do instead.
         hint: Hint,
     },
-    /// A part that matches no tensor.
+    /// A part of the selector matches no tensor.
     #[error("selector {part:?} matches none of the model's {searched} tensors")]
     NoMatch {
-        /// Part of the selector.
+        /// The part of the selector that matches nothing.
         part: String,
-        /// Tensors looked at.
+        /// The number of tensors that were compared with it.
         searched: usize,
-        /// Nearest names.
+        /// Advice with the nearest names.
         hint: String,
     },
-    /// A layer the model does not have.
+    /// The selector names a layer that the model does not have.
     #[error("selector: no layer {layer}: the model has {n_layer} layers")]
     NoSuchLayer {
-        /// As asked; negative counts from the end.
+        /// The layer as it was asked for. A negative number counts from the end.
         layer: i64,
-        /// Layers of the model.
+        /// The number of layers of the model.
         n_layer: u32,
     },
 }
@@ -94,11 +95,11 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) what: What,
-    /// All of them must hold the layer.
+    /// A tensor must be in a layer of each of these sets.
     pub(crate) layers: Vec<LayerSet>,
-    /// The values that are computed, not the weights.
+    /// Whether the selector chooses the values that are computed instead of the weights.
     pub(crate) is_activation: bool,
-    /// The matrix in this use only.
+    /// The use in which a matrix is chosen. `None` means every use.
     pub(crate) used_as: Option<WeightUse>,
 }
 
@@ -124,17 +125,17 @@ impl PartialEq for What {
 }
 impl Eq for What {}
 
-/// What a selector chose in one model; both lists in file order.
+/// The tensors that a selector chose in one model. Both lists are in file order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Indices of the chosen tensors.
+    /// The indices of the chosen tensors.
     pub tensors: Vec<usize>,
-    /// Indices of tensors of integers or f64 that were matched but hold no weights.
+    /// The indices of matched tensors that are not weights, because their values are integers or f64.
     pub skipped: Vec<usize>,
 }
 
 impl Selector {
-    /// The same tensors, of these layers only.
+    /// A selector of the same tensors, limited to these layers.
     #[must_use]
     pub fn narrowed(&self, layers: &LayerSet) -> Selector {
         let mut parts = self.parts.clone();
@@ -146,10 +147,11 @@ impl Selector {
         Selector { parts }
     }
 
-    /// Finds the tensors, for what can only be done to a file's tensors as they are.
+    /// Finds the tensors, for work that applies to whole tensors of a file.
     ///
     /// # Errors
-    /// When a part matches nothing, names a layer that the model does not have, or means something else than tensors.
+    /// When a part matches nothing, names a layer that the model does not have, or chooses something other than
+    /// tensors.
     pub fn select(&self, tensors: &[TensorId]) -> Result<Selection, SelectorError> {
         let mut chosen = vec![false; tensors.len()];
         for part in &self.parts {
@@ -178,12 +180,12 @@ impl Selector {
     }
 }
 
-/// Layers of the language model, as counted from its tensors' names.
+/// The number of layers of the language model, counted from the names of its tensors.
 pub fn n_layer(tensors: &[TensorId]) -> u32 {
     layer_counts(tensors).get("").copied().unwrap_or(0)
 }
 
-/// Layers per family (`""`, `v`, `a`, `mm`).
+/// The number of layers of each family (`""`, `v`, `a`, `mm`).
 fn layer_counts(tensors: &[TensorId]) -> BTreeMap<&str, u32> {
     let mut counts = BTreeMap::new();
     for tensor in tensors {
@@ -261,14 +263,14 @@ impl What {
     }
 }
 
-/// Advice for a name that matched nothing: the nearest roles and tensor names by edit distance.
+/// Advice for a name that matched nothing: the nearest roles and tensor names, by edit distance.
 fn nearest(wanted: &str, tensors: &[TensorId]) -> String {
     let tied = tensors.iter().any(|t| t.name == "token_embd.weight");
     if wanted == "output" && tied {
         return "this model has no output matrix of its own; it shares token_embd: output[use=head] is that use of it"
             .into();
     }
-    // A third of the letters wrong is still recognisable; more is another name.
+    // A name with a third of its letters wrong can still be recognised. With more it is another name.
     let tolerance = (wanted.len() / 3).max(2);
     let mut names: Vec<&str> = TargetRole::all().map(TargetRole::name).collect();
     names.extend(tensors.iter().take(MAX_COMPARED).map(|tensor| tensor.name.as_str()));
@@ -305,7 +307,7 @@ pub(crate) mod tests {
         tensors
     }
 
-    /// An error, and its advice in a line of its own.
+    /// The text of an error, with its advice on a line of its own.
     pub(crate) fn told(error: &SelectorError) -> String {
         match error.hint() {
             Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
@@ -378,7 +380,7 @@ pub(crate) mod tests {
         assert!("re:/ffn/[where=activation]".parse::<Selector>().is_err());
     }
 
-    /// Found by fuzzing: a qualifier came back unescaped, so that it could add a line of its own.
+    /// Found by fuzzing: a qualifier was quoted without escapes, so it could add a line to the message.
     #[test]
     fn what_is_wrong_is_quoted_wherever_it_is_said() {
         for text in ["ffn_norm[where=\u{17}\nhint: do this]", "re:/a\nb/]", "ffn_norm[\u{1b}[2J]", "ffn_norm\u{7}"] {

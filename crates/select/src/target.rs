@@ -1,4 +1,4 @@
-//! What a selector means in a model, in all its places: weights, single uses of a weight, activations.
+//! What a selector means in a model: weights, single uses of a weight, and activations.
 
 use crate::activation_role::{ActivationRole, layer_of_node};
 use crate::selector::{Part, Selector, SelectorError, What, n_layer};
@@ -12,32 +12,33 @@ const OUTPUT: &str = "output.weight";
 /// Something that a scheme can be applied to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// A tensor of the file, by index, wherever it is used or in one use.
+    /// A tensor of the file, by its index, in all its uses or in one of them.
     Weight(usize, Place),
-    /// A node of the graph, by name.
+    /// A node of the graph, by its name.
     Node(String),
 }
 
-/// The targets of a selector, weights in file order, then nodes in the order of the graph.
+/// The targets of a selector: the weights in file order, then the nodes in the order of the graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// Without repeats; a weight that is chosen in both its uses is chosen as a whole.
+    /// The targets, each once. A weight that is chosen in both its uses is chosen as a whole.
     pub targets: Vec<Target>,
-    /// Indices of tensors of integers or f64 that were matched but hold no weights.
+    /// The indices of matched tensors that are not weights, because their values are integers or f64.
     pub skipped: Vec<usize>,
 }
 
-/// The output head is the token embedding's matrix.
+/// Whether the output head uses the matrix of the token embedding.
 pub fn is_tied(tensors: &[TensorId]) -> bool {
     let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
     has(TOKEN_EMBD) && !has(OUTPUT)
 }
 
 impl Selector {
-    /// Finds everything that is meant, in every place.
+    /// Finds everything that the selector chooses, in every place.
     ///
     /// # Errors
-    /// When a part matches nothing, names a layer that the model does not have, or a use that a tensor does not have.
+    /// When a part matches nothing, names a layer that the model does not have, or names a use that a tensor does not
+    /// have.
     pub fn targets(&self, tensors: &[TensorId]) -> Result<Targets, SelectorError> {
         let mut weights: BTreeSet<(usize, Place)> = BTreeSet::new();
         let mut nodes: Vec<String> = Vec::new();
@@ -73,7 +74,7 @@ impl Selector {
 }
 
 impl Target {
-    /// As edits name it.
+    /// The name by which edits call the target.
     pub fn name<'a>(&'a self, tensors: &'a [TensorId]) -> &'a str {
         match self {
             Target::Weight(index, _) => &tensors[*index].name,
@@ -81,7 +82,7 @@ impl Target {
         }
     }
 
-    /// Where an edit of it acts.
+    /// The place in which an edit of the target acts.
     pub fn place(&self) -> Place {
         match self {
             Target::Weight(_, place) => *place,
@@ -89,7 +90,7 @@ impl Target {
         }
     }
 
-    /// Its layer, where it has one.
+    /// The layer of the target. `None` when it is outside the layers.
     pub fn layer(&self, tensors: &[TensorId]) -> Option<u32> {
         match self {
             Target::Weight(index, _) => tensors[*index].layer(),
@@ -99,7 +100,7 @@ impl Target {
 }
 
 impl Part {
-    /// A matrix in one of its uses: by the name of the role that it plays or of the matrix that plays it.
+    /// Finds a matrix in one of its uses. It may be named by the role that it plays or by its own name.
     fn one_use(&self, used_as: WeightUse, tensors: &[TensorId]) -> Result<(usize, Place), SelectorError> {
         let tied = is_tied(tensors);
         let no_match = |hint: &str| self.no_match(tensors, hint.into());
@@ -113,7 +114,7 @@ impl Part {
         };
         match (self.what.text(), used_as) {
             ("token_embd" | TOKEN_EMBD, _) if tied => {}
-            // The head of a tied model is that matrix too.
+            // In a tied model the token embedding is also the head.
             ("output" | OUTPUT, WeightUse::Head) if tied => {}
             ("token_embd" | TOKEN_EMBD, WeightUse::Lookup) => {
                 let index = find(TOKEN_EMBD).ok_or_else(|| no_match("this model has no token embedding"))?;
@@ -139,7 +140,7 @@ impl Part {
     fn nodes(&self, tensors: &[TensorId]) -> Result<Vec<String>, SelectorError> {
         let role = match &self.what {
             What::Activation(role) => *role,
-            // One node by the engine's own name.
+            // A single node, by the engine's own name.
             What::Name(name) if self.layers.is_empty() => return Ok(vec![name.clone()]),
             What::Name(_) => return Err(self.no_match(tensors, "one node needs no choice of layers".into())),
             other => ActivationRole::named(other.text()).ok_or_else(|| {

@@ -1,18 +1,18 @@
-//! A tensor as selectors see it: its name taken apart, its stored type and its extents.
+//! A tensor as selectors see it: the parts of its name, its stored type and its extents.
 //!
-//! Names follow llama.cpp's `LLM_TENSOR_NAMES`: `blk.{i}.{stem}.weight` for a layer's tensors, `{stem}.weight`
-//! for the others, `v. a. mm.` in front of vision, audio and projector tensors.
+//! Names follow llama.cpp's `LLM_TENSOR_NAMES`: `blk.{i}.{stem}.weight` for the tensors of a layer and `{stem}.weight`
+//! for the others. Vision, audio and projector tensors have `v.`, `a.` or `mm.` in front.
 
 use gguf::TensorInfo;
 
 /// A tensor as a selector sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorId {
-    /// GGUF tensor name.
+    /// The name of the tensor in the GGUF file.
     pub name: String,
-    /// Stored ggml type in upstream spelling (`q4_K`).
+    /// The stored ggml type, in upstream's spelling (`q4_K`).
     pub ty: String,
-    /// Extents, `ne[0]` contiguous.
+    /// The extents; `ne[0]` is the contiguous one.
     pub ne: Vec<u64>,
 }
 
@@ -23,39 +23,41 @@ impl From<&TensorInfo> for TensorId {
 }
 
 impl TensorId {
-    /// The layer in `blk.{i}.` or `v.blk.{i}.`, where the name has one.
+    /// The layer in `blk.{i}.` or `v.blk.{i}.`. `None` when the name has no layer.
     pub fn layer(&self) -> Option<u32> {
         NameParts::of(&self.name).layer
     }
 
-    /// What the tensor is for: its name without layer and `.weight`; biases and other families keep what tells them apart.
+    /// The role of the tensor: its name without layer and `.weight`. Biases and tensors of other families keep the
+    /// parts that set them apart.
     pub fn role(&self) -> String {
         let NameParts { family, stem, suffix, .. } = NameParts::of(&self.name);
         let suffix = if suffix == "weight" { "" } else { suffix };
         [family, stem, suffix].into_iter().filter(|part| !part.is_empty()).collect::<Vec<&str>>().join(".")
     }
 
-    /// Integer types hold indices, and nothing in ggml multiplies with f64: no scheme applies to them.
+    /// Whether the tensor is not a weight. Integers are indices, and nothing in ggml multiplies with f64, so no scheme
+    /// applies to either.
     pub fn holds_no_weights(&self) -> bool {
         matches!(self.ty.to_ascii_lowercase().as_str(), "i8" | "i16" | "i32" | "i64" | "f64")
     }
 
-    /// More than one row.
+    /// Whether the tensor has more than one row.
     pub(crate) fn is_matrix(&self) -> bool {
         self.ne.iter().skip(1).any(|&extent| extent > 1)
     }
 }
 
-/// A tensor name taken apart.
+/// The parts of a tensor's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NameParts<'a> {
-    /// `v`, `a`, `mm`, or empty for the language model.
+    /// The family: `v`, `a`, `mm`, or empty for the language model.
     pub family: &'a str,
-    /// Layer, where the name has one.
+    /// The layer. `None` when the name has no layer.
     pub layer: Option<u32>,
-    /// What is left without family, layer and suffix: `attn_q`.
+    /// The name without family, layer and suffix, such as `attn_q`.
     pub stem: &'a str,
-    /// `weight`, `bias`, or empty.
+    /// The suffix: `weight`, `bias`, or empty.
     pub suffix: &'a str,
 }
 

@@ -1,8 +1,8 @@
-//! Roles of weights: what a tensor is for, read from its GGUF name.
+//! Roles of weights: the purpose of a tensor, read from its GGUF name.
 
 use crate::tensor_id::{NameParts, TensorId};
 
-/// A role name of DESIGN §5. Roles mean `.weight` tensors of the language model unless they say otherwise.
+/// A role of weights. It means `.weight` tensors of the language model, unless its meaning says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetRole(&'static RoleFacts);
 
@@ -15,7 +15,7 @@ struct RoleFacts {
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
-    /// A layer's `.weight` with one of these stems.
+    /// The `.weight` of a layer with one of these stems.
     Layer(&'static [&'static str]),
     /// A `.weight` outside the layers with one of these stems.
     Global(&'static [&'static str]),
@@ -88,29 +88,29 @@ static ROLES: &[RoleFacts] = &[
 ];
 
 impl TargetRole {
-    /// All roles, in the order they are listed for the user.
+    /// All roles, in the order in which they are listed for the user.
     pub fn all() -> impl Iterator<Item = TargetRole> {
         ROLES.iter().map(TargetRole)
     }
 
-    /// Roles that split a model without overlap; a tensor belongs to the first that holds it.
+    /// The roles that divide a model without overlap. A tensor belongs to the first role that includes it.
     pub fn groups() -> impl Iterator<Item = TargetRole> {
         ["norms", "token_embd", "output", "attn", "attn_bias", "ffn", "vision", "audio", "projector"]
             .into_iter()
             .filter_map(TargetRole::named)
     }
 
-    /// The role of that name.
+    /// The role of that name. `None` when no role has it.
     pub fn named(name: &str) -> Option<TargetRole> {
         ROLES.iter().find(|facts| facts.name == name).map(TargetRole)
     }
 
-    /// As written in a selector.
+    /// The name of the role, as it is written in a selector.
     pub fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// In words.
+    /// The meaning of the role, in words.
     pub fn meaning(self) -> &'static str {
         self.0.meaning
     }

@@ -1,24 +1,26 @@
-//! Well-known models by their shape: every tensor of the real file with its type and extents, and values that nobody trained.
+//! Well-known models by their shape: every tensor of the real file with its type and extents, with values that nobody
+//! trained.
 //!
-//! What such a file cannot show is what the real one says; what it shows is that the real one fits, and how long it takes.
+//! Such a file cannot show what the real model says. It shows that the real file fits in memory, and how long work on
+//! it takes.
 
 use crate::draw::Values;
 use crate::recipe::{Recipe, TensorRecipe};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 use gguf::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, TensorSpec, Value};
 
-/// Three models that everybody has, each with something that the others have not.
+/// Three widespread models, each with a feature that the others lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClassicModel {
-    /// Q4_K and Q6_K, a head of its own.
+    /// A model in Q4_K and Q6_K, whose head has a matrix of its own.
     TinyLlama,
-    /// F16, one matrix for embedding and head, `rope_freqs`.
+    /// A model in F16 with one matrix for embedding and head, and `rope_freqs`.
     Llama32,
-    /// Q8_0, one matrix for embedding and head, biases on q, k and v.
+    /// A model in Q8_0 with one matrix for embedding and head, and biases on q, k and v.
     Qwen2,
 }
 
-/// The real file's facts.
+/// The facts about the real file.
 struct Facts {
     file_name: &'static str,
     arch: &'static str,
@@ -36,7 +38,7 @@ struct Facts {
 }
 
 impl ClassicModel {
-    /// All of them.
+    /// All three models.
     pub const ALL: [ClassicModel; 3] = [ClassicModel::TinyLlama, ClassicModel::Llama32, ClassicModel::Qwen2];
 
     fn facts(self) -> Facts {
@@ -89,12 +91,12 @@ impl ClassicModel {
         }
     }
 
-    /// Name of the real file.
+    /// The name of the real file.
     pub fn file_name(self) -> &'static str {
         self.facts().file_name
     }
 
-    /// Type of a matrix in the real file.
+    /// The type of a matrix in the real file.
     fn matrix_type(self, stem: &str, layer: u64) -> GgmlType {
         match self {
             ClassicModel::Llama32 => GgmlType::F16,
@@ -107,8 +109,8 @@ impl ClassicModel {
         }
     }
 
-    /// What its file holds, drawn from `seed`, with that tokenizer, padded to the real number of tokens; `None` makes tokens
-    /// of bytes.
+    /// The contents of the model's file, drawn from `seed`. The tokenizer is padded to the real number of tokens.
+    /// `None` uses tokens made of bytes.
     ///
     /// # Errors
     /// When the tokenizer has more tokens than the model.
@@ -155,7 +157,7 @@ impl ClassicModel {
         let mut push = |name: String, ty, shape: &[u64], values| {
             list.push(TensorRecipe { spec: TensorSpec { name, ty, shape: shape.to_vec() }, values });
         };
-        // Logits of a standard deviation of 2.5.
+        // The logits then have a standard deviation of 2.5.
         let embedding = Values::spread(2.5 / (n_embd as f32).sqrt());
         push("token_embd.weight".into(), self.matrix_type("token_embd", 0), &[n_embd, n_vocab], embedding);
         if self == ClassicModel::TinyLlama {
@@ -190,7 +192,8 @@ impl ClassicModel {
     }
 }
 
-/// The layers whose `attn_v` and `ffn_down` a Q4_K_M file holds in Q6_K: the first and last eighth and every third between.
+/// Whether a Q4_K_M file stores `attn_v` and `ffn_down` of the layer in Q6_K. It does so in the first and the last
+/// eighth of the layers, and in every third layer between.
 ///
 /// # Source
 /// `use_more_bits` in llama.cpp's `llama-quant.cpp`.
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// As `llama_model_loader` lists the real files: tensors by type.
+    /// The counts are those that `llama_model_loader` lists for the real files.
     #[test]
     fn tensors_are_as_many_of_each_type_as_in_the_real_file() {
         let expected: [(ClassicModel, &[(&str, usize)]); 3] = [
@@ -221,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Parameters as the model cards count them: 1.10 B; 1.24 B; 1.54 B.
+    /// The model cards state these numbers of parameters: 1.10 B, 1.24 B and 1.54 B.
     #[test]
     fn parameters_are_as_many_as_the_model_cards_say() {
         for (model, wanted) in [

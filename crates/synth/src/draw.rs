@@ -1,30 +1,31 @@
-//! Values of a tensor, each found from seed, name and place alone: any piece can be made at any time, in any order.
+//! The values of a tensor. Each follows from seed, name and place alone, so any piece can be made at any time and in
+//! any order.
 
 use stats::rng::{fnv1a, mix64, nth};
 
-/// The float grid that values lie on, whatever type stores them.
+/// The float grid on which values lie, whatever type stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grid {
-    /// All 24 bits of a float.
+    /// The grid of all 24 bits of a float.
     #[default]
     F32,
-    /// The upper 16 bits of a float, the rest zero: what a BF16 checkpoint leaves behind.
+    /// The grid of the upper 16 bits of a float, with the rest zero, as a BF16 checkpoint leaves it.
     Bf16,
 }
 
 /// How a tensor's values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Values {
-    /// Bell-shaped around `mean` with standard deviation `std`, never further away than 3.47 of them.
+    /// Values from a bell-shaped distribution. None is more than 3.47 standard deviations from the mean.
     Bell {
-        /// Centre.
+        /// The mean of the distribution.
         mean: f32,
-        /// Standard deviation.
+        /// The standard deviation of the distribution.
         std: f32,
-        /// Grid that the values are cut to.
+        /// The grid to which the values are cut.
         grid: Grid,
     },
-    /// The frequency factors that Llama 3 models carry in `rope_freqs.weight`, for a head of twice as many values.
+    /// The frequency factors that Llama 3 models have in `rope_freqs.weight`, for a head of twice as many values.
     ///
     /// # Source
     /// `LlamaModel.generate_extra_tensors` in llama.cpp's `conversion` (`rope_type` llama3): factor 32, low 1, high 4, 8192
@@ -33,17 +34,17 @@ pub enum Values {
 }
 
 impl Values {
-    /// Bell-shaped around 0.
+    /// A bell-shaped distribution around 0.
     pub fn spread(std: f32) -> Self {
         Values::Bell { mean: 0.0, std, grid: Grid::F32 }
     }
 
-    /// Bell-shaped around 1, as the weights of a norm are.
+    /// A bell-shaped distribution around 1, as for the weights of a norm.
     pub fn around_one(std: f32) -> Self {
         Values::Bell { mean: 1.0, std, grid: Grid::F32 }
     }
 
-    /// Values `first … first + out.len() − 1` of the tensor called `name`, which has `n` in all.
+    /// Fills `out` with the values from place `first` on of the tensor `name`, which has `n` values.
     pub(crate) fn fill(self, seed: u64, name: &str, n: u64, first: u64, out: &mut [f32]) {
         match self {
             Values::Bell { mean, std, grid } => {
@@ -71,10 +72,11 @@ fn start(seed: u64, name: &str) -> u64 {
     mix64(fnv1a(seed.to_le_bytes().into_iter().chain(name.bytes())))
 }
 
-/// Sum of four 16-bit uniforms, centred and of variance 1 (Irwin and Hall): exact in F32's 24 bits, so the same on every
-/// machine, and near enough to a normal for weights that nobody trained.
+/// The sum of four 16-bit uniform numbers, centred and scaled to variance 1 (Irwin and Hall). It is exact in the 24
+/// bits of F32, so it is the same on every machine. It is close enough to a normal distribution for weights that nobody
+/// trained.
 fn bell(bits: u64) -> f32 {
-    // 4 · 65535 / 2, and √((65536² − 1) / 12 · 4).
+    // The numbers are 4 · 65535 / 2 and √((65536² − 1) / 12 · 4).
     const CENTRE: i32 = 131_070;
     const STD: f32 = 37_837.227;
     let sum: i32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as i32).sum();
@@ -86,7 +88,8 @@ fn llama3_rope_factor(i: u64, n: u64) -> f32 {
     const FACTOR: f64 = 32.0;
     const ORIGINAL_N_CTX: f64 = 8192.0;
     let (low_freq, high_freq) = (1.0, 4.0);
-    // ln and exp differ in the last bit between platforms; rounding to F32 hides it but for a tie in 2^29.
+    // Between platforms, ln and exp differ in the last bit. Rounding to F32 hides the difference, except for a tie in
+    // 2^29.
     let wavelength = 2.0 * std::f64::consts::PI * (BASE.ln() * i as f64 / n as f64).exp();
     let factor = if wavelength < ORIGINAL_N_CTX / high_freq {
         1.0
@@ -119,7 +122,7 @@ mod tests {
 
     #[test]
     fn drawn_values_are_pinned_so_that_a_model_of_a_seed_stays_the_same_file() {
-        // Worked out by a second implementation, in Python integers.
+        // These values come from a second implementation, in Python integers.
         let mut far = [0.0];
         Values::spread(0.1).fill(7, "blk.0.ffn_up.weight", 1 << 20, 1_000_000, &mut far);
         let near = drawn(Values::spread(0.1), 7, "blk.0.ffn_up.weight", 3);
@@ -134,7 +137,7 @@ mod tests {
         assert_ne!(values[..8], drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 1, "b", 8)[..]);
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e5;
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / 1e5;
-        // Standard errors: 0.5 / √1e5 = 0.0016 and 0.5 / √2e5 = 0.0011; five of each.
+        // The standard errors are 0.5 / √1e5 = 0.0016 and 0.5 / √2e5 = 0.0011. The bounds are five of each.
         assert!((mean - 2.0).abs() < 0.008, "{mean}");
         assert!((variance.sqrt() - 0.5).abs() < 0.006, "{variance}");
         assert!(values.iter().all(|x| (x - 2.0).abs() <= 0.5 * 3.47));

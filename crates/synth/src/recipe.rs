@@ -1,4 +1,4 @@
-//! What a file will hold, and writing it: piece by piece, so that a model larger than memory can be made.
+//! The contents of a file, and writing it piece by piece, so that a model larger than memory can be made.
 
 use crate::draw::Values;
 use gguf::{GgufWriter, Layout, LayoutError, OutputError, OutputFile, TensorSpec, Value};
@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Values made at once: bounds the memory, and gives every core rows to work on.
+/// The number of values made at once. It bounds the memory and gives every core rows to work on.
 const PIECE_VALUES: u64 = 1 << 22;
-/// Values quantized by one core at a time.
+/// The number of values that one core quantizes at a time.
 const PART_VALUES: u64 = 1 << 16;
 
 /// Why a model cannot be made.
@@ -21,9 +21,9 @@ pub enum SynthError {
     /// The codec cannot store values in a type.
     #[error("tensor {tensor:?}: {source}")]
     Codec {
-        /// Tensor.
+        /// The name of the tensor.
         tensor: String,
-        /// Why.
+        /// The error of the codec.
         source: CodecError,
     },
     /// The file cannot be written.
@@ -31,33 +31,33 @@ pub enum SynthError {
     Output(#[from] OutputError),
 }
 
-/// A tensor to be, and how its values are drawn.
+/// A tensor to be written, and how its values are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorRecipe {
-    /// Name, type, extents.
+    /// The name, type and extents of the tensor.
     pub spec: TensorSpec,
-    /// Its values.
+    /// The distribution of the values.
     pub values: Values,
 }
 
-/// A model file to be. Tensors and metadata may be changed before it is written.
+/// A model file to be written. Tensors and metadata may be changed before that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// Every value is drawn from this, its tensor's name and its place.
+    /// The seed. Every value is drawn from it, the name of the tensor and the place of the value.
     pub seed: u64,
-    /// Metadata in file order.
+    /// The metadata, in file order.
     pub metadata: Vec<(String, Value)>,
-    /// Tensors in file order.
+    /// The tensors, in file order.
     pub tensors: Vec<TensorRecipe>,
 }
 
 impl Recipe {
-    /// The tensor of that name.
+    /// The tensor of that name. `None` when the recipe does not have it.
     pub fn tensor_mut(&mut self, name: &str) -> Option<&mut TensorRecipe> {
         self.tensors.iter_mut().find(|tensor| tensor.spec.name == name)
     }
 
-    /// Size of the file.
+    /// The size of the file, in bytes.
     ///
     /// # Errors
     /// When a tensor's extents do not fit its type.
@@ -70,8 +70,8 @@ impl Recipe {
         Layout::new(3, self.metadata.iter().map(|(key, value)| (key.as_str(), value)), &specs)
     }
 
-    /// Writes the file; it appears whole or not at all, and replaces what is there. `progress` hears how many values are
-    /// done.
+    /// Writes the file. It appears whole or not at all, and it replaces a file that is there. `progress` gets the
+    /// number of values that are done.
     ///
     /// # Errors
     /// When the file cannot be written, or the codec does not have a tensor's type.
@@ -94,7 +94,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// Hands a tensor's bytes to `out` piece by piece, whole rows at a time.
+    /// Writes the bytes of a tensor to `out` piece by piece, whole rows at a time.
     fn write_tensor(
         &self,
         tensor: &TensorRecipe,

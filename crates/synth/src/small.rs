@@ -1,46 +1,47 @@
-//! A few layers of each kind of architecture: every tensor that llama.cpp asks for, nothing trained.
+//! A few layers of each kind of architecture, with every tensor that llama.cpp requires. Nobody trained the values.
 
 use crate::draw::{Grid, Values};
 use crate::recipe::{Recipe, TensorRecipe};
 use crate::vocabulary::Vocabulary;
 use gguf::{GgmlType, TensorSpec, Value};
 
-/// Logits of about this standard deviation: neither uniform nor certain of one token.
+/// The standard deviation of the logits, about. The model is then neither uniform nor certain of one token.
 const LOGIT_STD: f32 = 2.5;
 
-/// A kind of model, each with something that the others have not.
+/// A kind of model. Each has a feature that the others lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Architecture {
-    /// RMS norms, separate q, k, v, gated FFN; the output head has a matrix of its own.
+    /// A transformer with RMS norms, separate q, k and v, and a gated FFN. The output head has a matrix of its own.
     Llama,
-    /// Norms around everything, a sliding window in every second layer, one matrix for embedding and head.
+    /// A transformer with norms around everything, a sliding window in every second layer, and one matrix for embedding
+    /// and head.
     Gemma3,
-    /// Biases on q, k and v; one matrix for embedding and head.
+    /// A transformer with biases on q, k and v, and one matrix for embedding and head.
     Qwen2,
-    /// Fused qkv, biases everywhere, layer norms, learned positions, no gate.
+    /// A transformer with fused qkv, biases everywhere, layer norms, learned positions and an FFN without a gate.
     Gpt2,
-    /// A llama whose FFN is a router and four experts, two of them used.
+    /// A llama whose FFN is a router with four experts, two of which are used.
     LlamaExperts,
-    /// Recurrent: a state-space model without attention.
+    /// A recurrent state-space model without attention.
     Mamba,
-    /// Encoder for embeddings: it predicts no next token.
+    /// An encoder for embeddings, which predicts no next token.
     Bert,
-    /// A vision tower with its projector, as `mmproj` files hold it.
+    /// A vision tower with its projector, as in `mmproj` files.
     Projector,
 }
 
-/// A small model: how it deviates from the first of its kind.
+/// A small model, described by how it differs from the first of its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmallModel {
-    /// Kind.
+    /// The kind of the model.
     pub architecture: Architecture,
-    /// Layers.
+    /// The number of layers.
     pub n_layer: u64,
-    /// Type of the matrices; rows have 64 or 128 values. Norms, biases and the like stay F32.
+    /// The type of the matrices. Their rows have 64 or 128 values. Norms, biases and the like stay F32.
     pub matrices: GgmlType,
-    /// Grid that the norms' weights lie on.
+    /// The grid on which the weights of the norms lie.
     pub norms: Grid,
-    /// Of everything drawn.
+    /// The seed from which every value is drawn.
     pub seed: u64,
 }
 
@@ -55,7 +56,7 @@ const N_EXPERT: u64 = 4;
 const N_SWA: u64 = 32;
 
 impl Architecture {
-    /// Those that predict the next token.
+    /// The architectures that predict the next token.
     pub const CAUSAL: [Architecture; 6] = [
         Architecture::Llama,
         Architecture::Gemma3,
@@ -65,7 +66,7 @@ impl Architecture {
         Architecture::Mamba,
     ];
 
-    /// `general.architecture`.
+    /// The value of `general.architecture`.
     pub fn gguf_name(self) -> &'static str {
         match self {
             Architecture::Llama | Architecture::LlamaExperts => "llama",
@@ -80,12 +81,12 @@ impl Architecture {
 }
 
 impl SmallModel {
-    /// Three layers with F32 matrices and norms that use all bits, from seed 1.
+    /// A model of three layers, with F32 matrices and norms that use all bits, from seed 1.
     pub fn new(architecture: Architecture) -> Self {
         SmallModel { architecture, n_layer: 3, matrices: GgmlType::F32, norms: Grid::F32, seed: 1 }
     }
 
-    /// What its file holds, with that tokenizer.
+    /// The contents of the model's file, with that tokenizer.
     pub fn recipe(&self, vocabulary: &Vocabulary) -> Recipe {
         let mut tensors = Tensors { model: self, list: Vec::new() };
         match self.architecture {
@@ -172,7 +173,7 @@ impl Tensors<'_> {
         self.list.push(TensorRecipe { spec: TensorSpec { name, ty, shape: shape.to_vec() }, values });
     }
 
-    /// `[n_in, n_out, …]` with outputs of about the size of the inputs.
+    /// Adds a matrix `[n_in, n_out, …]` whose outputs are about as large as its inputs.
     fn matrix(&mut self, name: String, shape: &[u64]) {
         let ty = self.model.matrices;
         self.push(name, ty, shape, Values::spread(1.0 / (shape[0] as f32).sqrt()));
@@ -191,7 +192,7 @@ impl Tensors<'_> {
         (0..self.model.n_layer).map(|i| move |stem: &str| format!("blk.{i}.{stem}"))
     }
 
-    /// Embedding in front, norm and head behind.
+    /// Adds the embedding at the front, and the norm and the head at the end.
     fn around(&mut self, n_vocab: u64) {
         let embedding = Values::spread(LOGIT_STD / (N_EMBD as f32).sqrt());
         let (architecture, ty) = (self.model.architecture, self.model.matrices);
@@ -213,7 +214,7 @@ impl Tensors<'_> {
         }
     }
 
-    /// llama and what is built like it.
+    /// Adds the tensors of llama and of architectures built like it.
     fn transformer(&mut self) {
         let architecture = self.model.architecture;
         for named in self.layers() {
@@ -279,10 +280,10 @@ impl Tensors<'_> {
             self.bias(named("ssm_conv1d.bias"), d_inner);
             self.matrix(named("ssm_x.weight"), &[d_inner, dt_rank + 2 * d_state]);
             self.push(named("ssm_dt.weight"), GgmlType::F32, &[dt_rank, d_inner], Values::spread(0.5));
-            // Time steps of about ln(1 + e^−3) = 0.05.
+            // The time steps are about ln(1 + e^−3) = 0.05.
             let steps = Values::Bell { mean: -3.0, std: 0.5, grid: Grid::F32 };
             self.push(named("ssm_dt.bias"), GgmlType::F32, &[d_inner], steps);
-            // Never positive: the state would grow without bound.
+            // These values must never be positive, because the state would grow without bound.
             let decay = Values::Bell { mean: -2.0, std: 0.5, grid: Grid::F32 };
             self.push(named("ssm_a"), GgmlType::F32, &[d_state, d_inner], decay);
             self.push(named("ssm_d"), GgmlType::F32, &[d_inner], Values::around_one(0.3));

@@ -2,30 +2,30 @@
 
 use gguf::{Array, GgufFile, StringArray, Value};
 
-/// Why a file's tokenizer cannot be taken over.
+/// Why the tokenizer of a file cannot be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum VocabularyError {
-    /// There is none.
+    /// The file has no tokenizer.
     #[error("found no tokenizer.ggml.tokens, wanted a tokenizer to copy")]
     None,
-    /// It has more tokens than the model has rows for.
+    /// The tokenizer has more tokens than the model has rows.
     #[error("found {found} tokens, wanted at most {wanted}")]
     TooLarge {
-        /// Tokens there.
+        /// The number of tokens of the tokenizer.
         found: usize,
-        /// Rows of the embedding.
+        /// The number of rows of the embedding.
         wanted: usize,
     },
 }
 
-/// `tokenizer.*` metadata and the number of tokens that they name.
+/// The `tokenizer.*` metadata, and the number of tokens that they name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vocabulary {
     metadata: Vec<(String, Value)>,
     n_vocab: usize,
 }
 
-/// Token types as `llama_token_type` numbers them.
+/// The token types, numbered as in `llama_token_type`.
 const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const UNUSED: i32 = 5;
@@ -36,7 +36,8 @@ const SCORES: &str = "tokenizer.ggml.scores";
 const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
 
 impl Vocabulary {
-    /// `<unk>`, `<s>`, `</s>` and the 256 bytes: any text is one token a byte, in SentencePiece's format.
+    /// A tokenizer of `<unk>`, `<s>`, `</s>` and the 256 bytes, in SentencePiece's format. Any text becomes one token
+    /// per byte.
     pub fn bytes(add_bos: bool) -> Self {
         let tokens: Vec<String> = ["<unk>", "<s>", "</s>"]
             .map(String::from)
@@ -62,7 +63,7 @@ impl Vocabulary {
     /// The tokenizer of another model.
     ///
     /// # Errors
-    /// When the file has none.
+    /// When the file has no tokenizer.
     pub fn of(file: &GgufFile) -> Result<Self, VocabularyError> {
         let n_vocab = file.get(TOKENS).and_then(Value::as_array).map_or(0, Array::len);
         if n_vocab == 0 {
@@ -72,10 +73,10 @@ impl Vocabulary {
         Ok(Vocabulary { metadata, n_vocab })
     }
 
-    /// With unused tokens at the end until there are `n_vocab`.
+    /// Adds unused tokens at the end until there are `n_vocab` tokens.
     ///
     /// # Errors
-    /// When there are more already.
+    /// When there are more tokens already.
     pub fn padded_to(mut self, n_vocab: usize) -> Result<Self, VocabularyError> {
         if self.n_vocab > n_vocab {
             return Err(VocabularyError::TooLarge { found: self.n_vocab, wanted: n_vocab });
@@ -98,12 +99,12 @@ impl Vocabulary {
         Ok(self)
     }
 
-    /// Number of tokens.
+    /// The number of tokens.
     pub fn n_vocab(&self) -> usize {
         self.n_vocab
     }
 
-    /// The keys of a model file that carry it.
+    /// The metadata keys that carry the tokenizer in a model file.
     pub fn metadata(&self) -> &[(String, Value)] {
         &self.metadata
     }

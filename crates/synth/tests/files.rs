@@ -1,4 +1,4 @@
-//! Files that are made can be read, and are the same every time.
+//! Files that are made can be read and are the same every time.
 
 use gguf::{GgmlType, GgufFile};
 use numerics::PlainCodec;

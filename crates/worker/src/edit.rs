@@ -1,4 +1,4 @@
-//! One edit: what it puts in the place of a weight, or what becomes of a node's values, and what that did.
+//! One edit: what it puts in the place of a weight or does to the values of a node, and what that changed.
 
 use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::EngineError;
@@ -38,7 +38,7 @@ pub(crate) struct Prepared {
     pub(crate) bytes: Arc<Vec<u8>>,
 }
 
-/// Computes what an edit puts in place, and what that changes against the reference.
+/// Computes what an edit puts in place and what that changes against the reference.
 fn prepare(
     loaded: &Loaded,
     base: &Base,
@@ -59,7 +59,8 @@ fn prepare(
     let scheme = loaded.files.known(&scheme);
 
     let (type_base, reference) = loaded.values_of(name, edit.place, codec)?;
-    // Edited where they will be swapped in: the F32 copy of a token embedding is too large to be held once more.
+    // The values are edited where they will be swapped in, because the F32 copy of a token embedding is too large to
+    // store twice.
     let mut asked_bytes = vec![0u8; reference.len() * size_of::<f32>()];
     let asked: &mut [f32] = bytemuck::try_cast_slice_mut(&mut asked_bytes)
         .map_err(|error| EditError::Scheme(format!("{name}: {error}")))?;
@@ -67,9 +68,9 @@ fn prepare(
     scheme.fake_quantize(asked, &TensorContext { name, n_per_row }, codec)?;
     let scheme_did = difference(&reference, asked);
 
-    // Blocks that nothing was asked of are copied: quantizing them again might not give them back.
+    // Blocks that the scheme does not change are copied, because quantizing them again might give other blocks.
     let untouched = scheme_did.changed == 0 && scheme_did.zero_sign == 0;
-    // What the carrier holds, where that is not what was asked for.
+    // The values that the carrier stores, where they differ from what the scheme gave.
     let mut rounded: Option<Vec<f32>> = None;
     let (ty, kept_bytes) = match edit.carrier {
         Carrier::F32 => ("f32".into(), None),
@@ -80,7 +81,7 @@ fn prepare(
             codec.dequantize(stored, &blocks, &mut held)?;
             let kept = match base.arm {
                 Arm::Native => (stored.clone(), Some(blocks)),
-                // What the carrier holds, read by the kernels of the exact arm.
+                // The values that the carrier stores, read by the kernels of the exact arm.
                 Arm::Exact => ("f32".into(), Some(bytemuck::cast_slice(&held).to_vec())),
             };
             rounded = Some(held);
@@ -112,11 +113,11 @@ fn prepare(
     Ok((Prepared { tensor: name.clone(), place: edit.place, ty, bytes }, evidence))
 }
 
-/// Edits of weights that stay in memory between rounds and jobs. A weight that several cells hold in the same scheme (one
-/// layer alone, then all of them) is computed once.
+/// Edits of weights that stay in memory between rounds and jobs. When several cells quantize a weight in the same
+/// scheme, it is computed once. This happens when one layer is measured alone, then all layers.
 #[derive(Default)]
 pub(crate) struct KeptEdits {
-    /// The reference that they were computed on.
+    /// The reference on which they were computed.
     base: Option<Base>,
     bytes: u64,
     max_bytes: u64,
@@ -124,7 +125,7 @@ pub(crate) struct KeptEdits {
 }
 
 impl KeptEdits {
-    /// Keeps up to `max_bytes` of edits on this reference from now on; what was kept of another is dropped.
+    /// Keeps up to `max_bytes` of edits on this reference from now on. Edits on another reference are dropped.
     pub(crate) fn begin(&mut self, base: &Base, max_bytes: u64) {
         if self.base.as_ref() != Some(base) || self.bytes > max_bytes {
             *self = KeptEdits { base: Some(base.clone()), ..KeptEdits::default() };
@@ -132,7 +133,7 @@ impl KeptEdits {
         self.max_bytes = max_bytes;
     }
 
-    /// What an edit puts in place, kept or computed now.
+    /// What an edit puts in place, from memory or computed now.
     pub(crate) fn get(
         &mut self,
         loaded: &Loaded,
@@ -153,14 +154,14 @@ impl KeptEdits {
     }
 }
 
-/// An edit of a node's values, at work in every pass of its cell.
+/// An edit of a node's values, which acts in every pass of its cell.
 pub(crate) struct ActivationEdit<'a> {
     node: &'a str,
     scheme: Scheme,
     codec: &'a dyn BlockCodec,
-    /// Type of the KV cache, for values that go there: it rounds them once more.
+    /// The type of the KV cache, for values that go there, because the cache rounds them again.
     cache_type: Option<String>,
-    /// What it did on the first window, while that is asked for.
+    /// What the edit did on the first window. `None` when that is not asked for.
     did: Mutex<Option<Did>>,
 }
 
@@ -189,7 +190,7 @@ impl<'a> ActivationEdit<'a> {
         Ok(ActivationEdit { node: &edit.tensor, scheme, codec, cache_type, did: Mutex::new(None) })
     }
 
-    /// Takes note of what happens to the first window from now on.
+    /// Starts to record what happens to the first window.
     pub(crate) fn observe(&self) {
         *self.did() = Some(Did::default());
     }
@@ -198,12 +199,12 @@ impl<'a> ActivationEdit<'a> {
         self.did.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node whose values it changes.
+    /// The name of the node whose values the edit changes.
     pub(crate) fn node(&self) -> &'a str {
         self.node
     }
 
-    /// Fake-quantizes the values of a part of a window.
+    /// Fake-quantizes the values of one part of a window.
     pub(crate) fn replace(&self, slot: usize, values: &mut [f32], n_per_row: usize) -> Result<(), String> {
         let before = (slot == 0 && self.did().is_some()).then(|| values.to_vec());
         let context = TensorContext { name: self.node, n_per_row };
@@ -220,7 +221,7 @@ impl<'a> ActivationEdit<'a> {
         Ok(())
     }
 
-    /// What it did to the first window, once a pass has ended.
+    /// What the edit did to the first window. To be called after the pass has ended.
     pub(crate) fn evidence(&self) -> TensorEvidence {
         let did = self.did().take().unwrap_or_default();
         let rel_rmse = (did.squared_error / did.squared_reference).sqrt();
@@ -238,7 +239,7 @@ impl<'a> ActivationEdit<'a> {
                 _ => f64::MAX,
             },
             changed_bytes: did.changed_bytes,
-            // The engine fails a pass in which a hooked node is not met.
+            // The engine fails a pass in which it does not reach a hooked node.
             read_back: did.passes > 0,
             consumers: usize::from(did.passes > 0),
         }
@@ -262,7 +263,7 @@ impl Did {
     }
 }
 
-/// Values that a type does not give back as they are.
+/// The number of values that a type does not give back unchanged.
 fn rounded_by(ty: &str, values: &[f32], n_per_row: usize, codec: &dyn BlockCodec) -> Result<u64, CodecError> {
     let blocks = codec.quantize(ty, values, n_per_row, None)?;
     let mut held = vec![0.0; values.len()];

@@ -1,4 +1,4 @@
-//! Why a job failed, or a cell of it, and how that is said to whoever gave the job.
+//! Why a job failed, or one cell of it, and the event that reports it to the caller.
 
 use crate::edit::EditError;
 use crate::protocol::Event;
@@ -11,36 +11,36 @@ use words::{Advice, Hint};
 /// Why a whole job failed.
 #[derive(Debug)]
 pub(crate) enum JobError {
-    /// Nobody listens any more.
+    /// Nobody reads the events any more.
     Gone(io::Error),
     /// The request is at fault.
     Input { why: String, hint: Option<Hint> },
-    /// The engine is.
+    /// The engine is at fault.
     Engine(EngineError),
-    /// An edit of the only variant cannot be made.
+    /// The edit of the only variant cannot be made.
     Edit(EditError),
 }
 
 impl JobError {
-    /// The error of a request with this advice.
+    /// An error of the request, with advice.
     pub(crate) fn input(why: impl Into<String>, hint: Hint) -> JobError {
         JobError::Input { why: why.into(), hint: Some(hint) }
     }
 
-    /// The error of a request that has this error in it.
+    /// An error of the request, made from another error.
     pub(crate) fn refused(error: &(impl Display + Advice)) -> JobError {
         JobError::Input { why: error.to_string(), hint: error.hint() }
     }
 
-    /// The error of a request that assay itself should not have made.
+    /// An error of a request that assay itself should not have made.
     pub(crate) fn impossible(why: impl Into<String>) -> JobError {
         JobError::input(why, Hint::Bug)
     }
 
-    /// The event that says so.
+    /// The event that reports the error.
     ///
     /// # Errors
-    /// When nobody listens any more.
+    /// When nobody reads the events any more.
     pub(crate) fn event(self) -> Result<Event, io::Error> {
         let (why, hint, input) = match self {
             JobError::Gone(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Advice for CellError {
 }
 
 impl CellError {
-    /// The event that says that this cell failed; the others go on.
+    /// The event that reports that this cell failed. The other cells go on.
     pub(crate) fn of_cell(&self, key: &str) -> Event {
         Event::CellFailed { cell: key.to_owned(), why: self.to_string(), hint: self.hint() }
     }

@@ -1,4 +1,4 @@
-//! The process that owns the engine: what is said to it, how, and what it does.
+//! The process that owns the engine: the messages to and from it, how they travel, and the work it does.
 //!
 //! ```text
 //! session ──Job──▶ link (a process, a thread) ──▶ serve ──▶ engine, schemes, metrics
@@ -6,13 +6,13 @@
 //!     └───────────────────Event─────────────────────┘
 //! ```
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`protocol`] | jobs and events, one JSON object a line |
-//! | [`serve`](mod@serve), `loaded`, `edit`, `jobs`, `job_error` | the loop that serves jobs, the model with what is swapped in it, one edit, jobs of their own, why one failed |
-//! | [`memory`] | what is given up when a measurement does not fit |
+//! | [`serve`](mod@serve), `loaded`, `edit`, `jobs`, `job_error` | the loop that serves jobs, the loaded model with its swapped weights, one edit, the other kinds of jobs, why a job failed |
+//! | [`memory`] | the choices that make a measurement fit in memory |
 //! | [`link`] | connections to a worker |
-//! | [`session`] | the one session: opens a model, and hears what is said until a job is done |
+//! | [`session`] | the one session: it opens a model and takes events until a job is done |
 
 mod edit;
 mod job_error;

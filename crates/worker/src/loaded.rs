@@ -1,4 +1,4 @@
-//! A model with a text cut into windows, and what is swapped in it.
+//! A loaded model with a text cut into windows, and the weights that are swapped in it.
 
 use crate::edit::Prepared;
 use crate::job_error::JobError;
@@ -12,23 +12,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use words::{Advice, Hint};
 
-/// A model with a text cut into windows.
+/// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) settings: EngineSettings,
     pub(crate) max_memory_bytes: Option<u64>,
-    /// ggml type of each weight in the file.
+    /// The ggml type of each weight in the file, by the name of the weight.
     pub(crate) stored: BTreeMap<String, String>,
-    /// Files that schemes name.
+    /// The files that schemes name.
     pub(crate) files: SchemeFiles,
     pub(crate) windows: Vec<Vec<Token>>,
-    /// Swapped weights, in order: undone from the end.
+    /// The swapped weights, in order. They are undone from the end.
     swapped: Vec<(String, Option<WeightUse>)>,
-    /// Whether starting from a recorded prefix gave the bits of a full pass on this model; `None` until tried.
+    /// Whether a pass from a recorded prefix gave the same bits as a full pass on this model. `None` until it is tried.
     pub(crate) prefix_is_exact: Option<bool>,
 }
 
-/// The single use that a place stands for.
+/// The single use that a place stands for. `None` when the place is the whole weight.
 pub(crate) fn use_of(place: Place) -> Option<WeightUse> {
     match place {
         Place::Weight | Place::Activation => None,
@@ -52,12 +52,12 @@ impl Loaded {
         }
     }
 
-    /// Swaps in place.
+    /// The number of swaps that are now in place.
     pub(crate) fn depth(&self) -> usize {
         self.swapped.len()
     }
 
-    /// Cuts the text into windows as llama-perplexity does, and says what they are.
+    /// Cuts the text into windows as llama-perplexity does, and returns the event that describes them.
     pub(crate) fn cut(&mut self, text: &str) -> Result<Event, JobError> {
         let n_ctx = self.settings.n_ctx as usize;
         let tokens = self.engine.tokenize(without_trailing_newline(text))?;
@@ -78,7 +78,7 @@ impl Loaded {
         Ok(Event::Tokenized { n_tokens: tokens.len(), n_chunks: self.windows.len(), chunk_blake3, chunk_scored_bytes })
     }
 
-    /// Weights that the reference holds in F32 though they are stored in another type.
+    /// The weights that the reference stores in F32 although the file has them in another type.
     pub(crate) fn held_in_f32(&self, base: &Base, codec: &dyn BlockCodec) -> Vec<Carried> {
         let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
         let weights = self.engine.weights().iter();
@@ -95,7 +95,8 @@ impl Loaded {
         for (name, place) in weights.iter().map(|carried| (carried.tensor(), carried.place())) {
             let (ty, stored) = self.read(name, place)?;
             let failed = |why: String| EngineError::Failed(format!("{name}: {why}"));
-            // Dequantized straight into the bytes to be swapped in: a token embedding in F32 is too large to hold twice.
+            // The values are dequantized straight into the bytes to be swapped in, because a token embedding in F32 is
+            // too large to store twice.
             let mut bytes = vec![0u8; self.n_values(name) * size_of::<f32>()];
             let values: &mut [f32] =
                 bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
@@ -112,12 +113,12 @@ impl Loaded {
         Ok(())
     }
 
-    /// Type and bytes that are read now in a place.
+    /// The type and the bytes that the engine now has in a place.
     pub(crate) fn read(&self, tensor: &str, place: Place) -> Result<(String, Vec<u8>), EngineError> {
         self.engine.read_weight(tensor, use_of(place))
     }
 
-    /// Undoes swaps until `depth` are left.
+    /// Undoes swaps until `depth` of them are left.
     pub(crate) fn unwind(&mut self, depth: usize) -> Result<(), EngineError> {
         while self.swapped.len() > depth {
             let Some((name, used_as)) = self.swapped.pop() else { break };
@@ -126,11 +127,11 @@ impl Loaded {
         Ok(())
     }
 
-    /// Hash over names, types and bytes now in place.
+    /// A hash over the names, types and bytes of these weights as they are now.
     pub(crate) fn hash_of(&self, names: &BTreeSet<&str>) -> Result<String, JobError> {
         let mut hasher = blake3::Hasher::new();
         for name in names {
-            // A target that the graph does not use is judged DEAD later; it has no bytes in the engine.
+            // A target that the graph does not use has no bytes in the engine. It is judged DEAD later.
             match self.engine.read_weight(name, None) {
                 Ok((ty, bytes)) => {
                     hasher.update(name.as_bytes()).update(b"\0").update(ty.as_bytes()).update(b"\0").update(&bytes);
@@ -147,7 +148,7 @@ impl Loaded {
         info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
     }
 
-    /// Type now in a place, and the values it holds.
+    /// The type that a place now has, and its values.
     pub(crate) fn values_of(
         &self,
         name: &str,
@@ -161,7 +162,7 @@ impl Loaded {
     }
 }
 
-/// Why the values of a weight cannot be had.
+/// Why the values of a weight cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ValuesError {
     #[error(transparent)]
@@ -179,7 +180,8 @@ impl Advice for ValuesError {
     }
 }
 
-/// Types that hold numbers of a model rather than indices: integers pass through every scheme.
+/// Whether the values of a type are numbers of a model. Integers are indices, and they pass through every scheme
+/// unchanged.
 fn is_numeric(codec: &dyn BlockCodec, ty: &str) -> bool {
     codec.layout(ty).is_some() && !matches!(ty, "i8" | "i16" | "i32" | "i64" | "f64")
 }

@@ -1,26 +1,28 @@
-//! What a measurement needs of main memory, and what is given up when it does not fit. Pure.
+//! Computes the main memory that a measurement needs, and what it does without when that does not fit. This module does
+//! no I/O.
 //!
-//! Nothing that is given up changes a number: edited weights are computed anew instead of kept, fewer windows run side
-//! by side, passes start at the first layer. What cannot be given up (the weights of the arm, the logits of one window)
-//! and does not fit is refused with what it needs.
+//! Doing without changes no number: edited weights are computed anew instead of kept, fewer windows run side by side,
+//! and passes start at the first layer. The weights of the arm and the logits of one window are always needed. If they
+//! do not fit, the job is refused and told what it needs.
 
 use record::{MemoryNeeds, MemoryPlan};
 use words::{Advice, Hint, bytes};
 
-/// Edited weights kept between rounds, at most; what does not fit is computed anew in each.
+/// The most bytes of edited weights that are kept between rounds. Weights that do not fit are computed anew in each
+/// round.
 pub const KEPT_EDITS_BYTES: u64 = 512 << 20;
 
-/// What cannot be given up does not fit.
+/// The memory that is always needed does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} needed at least ({parts}), {} allowed", bytes(*.needed_bytes), bytes(*.max_bytes))]
 pub struct TooLittleMemory {
-    /// The least that would do.
+    /// The smallest limit that would suffice, in bytes.
     pub needed_bytes: u64,
-    /// The limit.
+    /// The limit, in bytes.
     pub max_bytes: u64,
-    /// What it is made of, in words.
+    /// The parts of the sum, in words.
     pub parts: String,
-    /// Weights held in F32 beside the stored ones, the part that another arm does without.
+    /// The bytes of weights stored in F32 beside the original ones. The other arm does without them.
     pub held_in_f32_bytes: u64,
 }
 
@@ -30,11 +32,11 @@ impl Advice for TooLittleMemory {
     }
 }
 
-/// The most useful arrangement within `max_bytes`: up to `n_contexts` windows side by side, prefixes recorded if
+/// The most useful arrangement within `max_bytes`: up to `n_contexts` windows side by side, and recorded prefixes if
 /// `wants_prefix`.
 ///
 /// # Errors
-/// When one window, run from the first layer with no edit kept, does not fit.
+/// When one window does not fit even if it runs from the first layer and no edit is kept.
 pub fn fit(
     needs: &MemoryNeeds,
     max_bytes: Option<u64>,
@@ -87,7 +89,7 @@ mod tests {
         edits_bytes: 200,
     };
 
-    /// What is kept of `NEEDS` at a limit: contexts, prefix, kept edits, total.
+    /// What remains of `NEEDS` at a limit: the number of contexts, the prefix, the bytes of kept edits and the total.
     fn kept(limit: Option<u64>) -> (usize, bool, u64, u64) {
         let plan = fit(&NEEDS, limit, 2, true).expect("fits");
         (plan.n_contexts, plan.keeps_prefix, plan.kept_edits_bytes, plan.total_bytes)

@@ -1,5 +1,5 @@
-//! What a run and its worker process say to each other: jobs go in, events come out, one JSON
-//! object a line. Everything here is plain data; the loop that serves it is [`crate::serve`](mod@crate::serve).
+//! The messages between a run and its worker process: jobs go in and events come out, one JSON object a line.
+//! Everything here is plain data. The loop that serves it is [`crate::serve`](mod@crate::serve).
 
 use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use words::Hint;
 
-/// One variant to be measured: the reference's weights with these edits on top.
+/// One variant to be measured: the weights of the reference with these edits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellSpec {
-    /// The cell's key; names it in every event.
+    /// The key of the cell, which names it in every event.
     pub key: String,
-    /// The first layer that the edits can act in, as `select::first_layer` tells: a pass may start there.
+    /// The first layer in which the edits can act, as `select::first_layer` computes it. A pass may start there.
     pub first_layer: usize,
-    /// Empty for the A/A control: the reference once more.
+    /// The edits. The list is empty for the A/A control, which is the reference again.
     pub edits: Vec<Edit>,
 }
 
@@ -26,9 +26,9 @@ pub struct CellSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChunkWork {
-    /// Index of the window in the tokenized text.
+    /// The index of the window in the tokenized text.
     pub chunk: usize,
-    /// Indices into [`Job::Measure::cells`]. Empty measures the reference alone.
+    /// Indices into [`Job::Measure::cells`]. If there are none, only the reference is measured.
     pub cells: Vec<usize>,
 }
 
@@ -36,73 +36,75 @@ pub struct ChunkWork {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Job {
-    /// Load a model. Answered by [`Event::Opened`].
+    /// Loads a model. The worker answers with [`Event::Opened`].
     Open {
-        /// A GGUF file.
+        /// The path of a GGUF file.
         #[serde(with = "files::path_bytes")]
         model: PathBuf,
-        /// Pinned settings.
+        /// The pinned settings of the engine.
         settings: EngineSettings,
-        /// Threads; 0 for one per core.
+        /// The number of threads; 0 means one per core.
         n_threads: usize,
-        /// Main memory that may be used, bytes; without it there is no limit.
+        /// The main memory that the worker may use, in bytes. `None` means that there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_memory_bytes: Option<u64>,
     },
-    /// Read the files that schemes name, before any cell needs them. Answered by [`Event::SchemeFilesRead`].
+    /// Reads the files that schemes name, before any cell needs them. The worker answers with
+    /// [`Event::SchemeFilesRead`].
     SchemeFiles {
-        /// One for each file.
+        /// The place and the identity of each file.
         files: Vec<SchemeFilePath>,
     },
-    /// Tokenize a text and cut it into windows. Answered by [`Event::Tokenized`].
+    /// Tokenizes a text and cuts it into windows. The worker answers with [`Event::Tokenized`].
     Corpus {
-        /// The text itself.
+        /// The text itself, not its path.
         text: String,
     },
-    /// Let the reference and a variant of it answer conversations. Answered by [`Event::Answered`] for each, the
-    /// reference's first, [`Event::Measured`] last.
+    /// Lets the reference and a variant of it answer conversations. The worker sends [`Event::Answered`] for each
+    /// answer, those of the reference first, and [`Event::Measured`] last.
     Chat {
-        /// The reference.
+        /// The weights of the reference.
         base: Base,
-        /// The variant; none lets the reference answer alone.
+        /// The edits that make the variant. If there are none, only the reference answers.
         edits: Vec<Edit>,
-        /// Conversations up to where the assistant answers.
+        /// The conversations, each up to the place where the assistant answers.
         chats: Vec<Vec<ChatMessage>>,
-        /// Longest answer, tokens.
+        /// The length of the longest answer, in tokens.
         max_tokens: usize,
-        /// How tokens are chosen.
+        /// How the tokens of the answer are chosen.
         sampling: Sampling,
     },
-    /// Compare the attention probabilities of a variant with the reference's; only with flash attention off. Answered by
-    /// [`Event::Attention`] for each window, [`Event::Measured`] last.
+    /// Compares the attention probabilities of a variant with the reference's. This works only with flash attention
+    /// off. The worker sends [`Event::Attention`] for each window and [`Event::Measured`] last.
     Attention {
-        /// The reference.
+        /// The weights of the reference.
         base: Base,
-        /// The variant.
+        /// The edits that make the variant.
         edits: Vec<Edit>,
-        /// Windows.
+        /// The indices of the windows to measure.
         chunks: Vec<usize>,
     },
-    /// Score multiple-choice tasks with the reference's weights, then with each cell's. Answered by an [`Event::Choice`] for each
-    /// task and cell, [`Event::Measured`] last.
+    /// Scores multiple-choice tasks with the weights of the reference, then with those of each cell. The worker sends
+    /// an [`Event::Choice`] for each task and cell, and [`Event::Measured`] last.
     Choose {
-        /// The reference.
+        /// The weights of the reference.
         base: Base,
-        /// The cells.
+        /// The cells to measure.
         cells: Vec<CellSpec>,
-        /// Texts of the choices of each task, context and all.
+        /// The texts of the choices of each task, with the context in each.
         tasks: Vec<Vec<String>>,
     },
-    /// Measure cells against one reference, chunk by chunk. Answered by many events, [`Event::Measured`] last.
+    /// Measures cells against one reference, window by window. The worker sends many events, and [`Event::Measured`]
+    /// last.
     Measure {
-        /// The reference.
+        /// The weights of the reference.
         base: Base,
-        /// The cells.
+        /// The cells to measure.
         cells: Vec<CellSpec>,
-        /// The windows, in the order to be worked.
+        /// The windows, in the order in which they are measured.
         chunks: Vec<ChunkWork>,
-        /// Compare the hidden state that leaves each layer with the reference's ([`Sample::residual`]). Every pass is a
-        /// full one then.
+        /// Whether to compare the hidden state that leaves each layer with the reference's ([`Sample::residual`]).
+        /// Every pass is then a full one.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         trace: bool,
     },
@@ -138,123 +140,124 @@ impl Job {
     }
 }
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     /// The model is loaded.
     Opened {
-        /// Engine and model.
+        /// What the engine is, and the model that it has loaded.
         info: EngineInfo,
     },
-    /// The files of schemes are read, and they are what they should be.
+    /// The files of schemes are read, and their contents are as expected.
     SchemeFilesRead,
     /// The text is tokenized.
     Tokenized {
-        /// Tokens, BOS included.
+        /// The number of tokens of the text, BOS included.
         n_tokens: usize,
-        /// Whole windows of `n_ctx` tokens in them.
+        /// The number of whole windows of `n_ctx` tokens in the text.
         n_chunks: usize,
-        /// blake3 of each window's token ids (little-endian i32, BOS in place): what was measured on.
+        /// The blake3 of the token ids of each window (little-endian i32, with BOS in place), which identifies what was
+        /// measured.
         chunk_blake3: Vec<String>,
-        /// Bytes of UTF-8 text that each window's scored tokens stand for (for bits per byte).
+        /// The number of bytes of UTF-8 text for which the scored tokens of each window stand, used for bits per byte.
         chunk_scored_bytes: Vec<u64>,
     },
-    /// What a measure job needs of main memory, before it begins.
+    /// The main memory that a measure job needs, sent before it begins.
     Memory(MemoryPlan),
-    /// Something that changes no number but should be known.
+    /// A remark that changes no number but that the user should know.
     Note {
-        /// In one line.
+        /// The remark, in one line.
         text: String,
     },
-    /// Work on a cell begins. The last one before silence names the culprit.
+    /// Work on a cell begins. If the worker falls silent, the last of these events names the cell at fault.
     Started {
-        /// Cell key; `None` for the reference.
+        /// The key of the cell. `None` for the reference.
         cell: Option<String>,
-        /// Window.
+        /// The index of the window, or of the conversation or task where the job has those.
         chunk: usize,
     },
-    /// The reference's scores on one window.
+    /// The scores of the reference on one window.
     Reference(ReferenceSample),
-    /// A cell's edits are in place for the first time: what they did, as read back from the engine.
+    /// The edits of a cell are in place for the first time. The event says what they did, as read back from the engine.
     Applied {
-        /// Cell key.
+        /// The key of the cell.
         cell: String,
-        /// One entry per edit.
+        /// The evidence, one entry for each edit.
         tensors: Vec<TensorEvidence>,
     },
-    /// A cell's scores on one window.
+    /// The scores of a cell on one window.
     Sample(Sample),
-    /// What attention looks at in one window.
+    /// The attention of a variant compared with the reference's, on one window.
     Attention(AttentionSample),
-    /// One answer.
+    /// One answer to a conversation.
     Answered(Answer),
-    /// How likely the choices of a task are.
+    /// The likelihood of the choices of one task.
     Choice(ChoiceSample),
-    /// One cell cannot be measured; the others go on.
+    /// One cell cannot be measured. The other cells go on.
     CellFailed {
         /// The key of the cell.
         cell: String,
         /// The reason in one line.
         why: String,
-        /// What to do about it.
+        /// What the user can do about it. `None` when there is no advice.
         hint: Option<Hint>,
     },
-    /// A measure job is done and the weights are back in place.
+    /// A measure job is done and the original weights are back in place.
     Measured {
-        /// blake3 over all weights that the job touched, before and after.
+        /// The blake3 over all weights that the job touched, before the job.
         weights_before: String,
-        /// Must equal `weights_before`.
+        /// The same hash after the job. It must equal `weights_before`.
         weights_after: String,
     },
     /// The job cannot be done at all.
     Failed {
         /// The reason in one line.
         why: String,
-        /// What to do about it.
+        /// What the user can do about it. `None` when there is no advice.
         hint: Option<Hint>,
-        /// The user's input is at fault (exit 2) rather than the engine (exit 4).
+        /// Whether the user's input is at fault (exit 2) rather than the engine (exit 4).
         input: bool,
     },
 }
 
-/// Attention of a variant beside its reference's on one window.
+/// The attention of a variant compared with its reference's, on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSample {
-    /// Window.
+    /// The index of the window.
     pub chunk: usize,
-    /// Layers that have attention, each with its heads.
+    /// The layers that have attention, each with its heads.
     pub layers: Vec<(usize, Vec<HeadShift>)>,
 }
 
-/// What was said in one conversation.
+/// One answer to a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// Index of the conversation.
+    /// The index of the conversation.
     pub chat: usize,
-    /// The variant's, not the reference's.
+    /// Whether the variant answered, rather than the reference.
     pub is_variant: bool,
-    /// Tokens, without the one that ended it.
+    /// The tokens of the answer, without the token that ended it.
     pub tokens: Vec<Token>,
-    /// Their text; bytes that are no UTF-8 are replaced.
+    /// The text of the tokens. Bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// The model ended it; otherwise it was cut at the longest allowed.
+    /// Whether the model ended the answer. Otherwise it was cut at the longest length allowed.
     pub ended: bool,
 }
 
-/// How likely the choices of a task are, beyond the tokens that all of them share.
+/// The likelihood of the choices of a task, counted after the tokens that all choices share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChoiceSample {
-    /// Cell key; `None` for the reference.
+    /// The key of the cell. `None` for the reference.
     pub cell: Option<String>,
-    /// Index among the tasks of the job.
+    /// The index of the task in the job.
     pub task: usize,
-    /// Σ ln p over the tokens of each ending, nats.
+    /// Σ ln p over the tokens of each ending, in nats.
     pub ln_p: Vec<f64>,
-    /// Tokens of each ending.
+    /// The number of tokens of each ending.
     pub n_tokens: Vec<usize>,
 }
 

@@ -1,11 +1,12 @@
-//! The worker's side of the [`protocol`](crate::protocol): one model, one job at a time, events as they happen.
+//! The worker's side of the [`protocol`](crate::protocol): one model, one job at a time, and events as they happen.
 //!
-//! A measure job works in rounds of as many windows as the engine takes side by side. In each round the reference runs
-//! once, and its logits stay in memory; then every cell runs on the same windows with its edits swapped in and its hooks
-//! set, and is undone. Memory beyond the model is the logits of one round and the weights of one cell; what else is kept
-//! is a matter of the budget ([`crate::memory`]).
+//! A measure job works in rounds. A round has as many windows as the engine takes side by side. In each round the
+//! reference runs once, and its logits stay in memory. Then every cell runs on the same windows, with its edits swapped
+//! in and its hooks set, and is undone. Besides the model, memory has the logits of one round and the weights of one
+//! cell. The budget decides what else is kept ([`crate::memory`]).
 //!
-//! `loaded` is the model with what is swapped in it, `edit` what one edit does, `chat`, `attention` and `choose` are jobs of their own.
+//! `loaded` is the model with the weights swapped in it, `edit` is what one edit does, and `jobs` has the other kinds
+//! of jobs.
 
 use crate::edit::{ActivationEdit, EditError, KeptEdits};
 use crate::job_error::JobError;
@@ -26,13 +27,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use words::{Advice, Hint};
 
-/// Opens a model: path, settings, threads.
+/// Opens a model, given its path, the settings and the number of threads.
 pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
 
-/// Serves jobs until `lines` ends: one JSON object a line in, one a line out.
+/// Serves jobs until `lines` ends. It reads one JSON object a line and writes one a line.
 ///
 /// # Errors
-/// When `lines` or `output` fails; whoever asked is gone then.
+/// When `lines` or `output` fails, because the caller is then gone.
 pub fn serve(
     open: &OpenEngine<'_>,
     codec: &dyn BlockCodec,
@@ -55,7 +56,7 @@ pub fn serve(
     Ok(())
 }
 
-/// Why one cell failed; the others go on.
+/// Why one cell failed. The other cells go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CellError {
     #[error(transparent)]
@@ -68,7 +69,7 @@ pub(crate) enum CellError {
     NonFiniteTask { task: usize },
 }
 
-/// Where numbers that are not finite came from, as the end of a sentence.
+/// The node in which numbers that are not finite first appeared, as the end of a sentence.
 fn origin_clause(origin: &Option<NonFiniteNode>) -> String {
     origin.as_ref().map_or(String::new(), |origin| format!("; {origin}"))
 }
@@ -80,19 +81,19 @@ pub(crate) struct Worker<'a, W> {
     pub(crate) kept: KeptEdits,
 }
 
-/// A cell of the job in hand.
+/// A cell of the current job.
 pub(crate) struct ActiveCell<'j> {
     spec: &'j CellSpec,
     applied: bool,
     failed: bool,
 }
 
-/// What all windows of a round are worked with.
+/// What all windows of a round share.
 pub(crate) struct Round<'a> {
     base: &'a Base,
     work: &'a [ChunkWork],
     references: &'a [Mutex<ReferenceWindow>],
-    /// Of the watched weights' outputs in the reference's pass.
+    /// The hashes of the outputs of the watched weights in the reference's pass.
     reference_hashes: &'a HashMap<String, String>,
     /// The hash of the reference's logits on each window.
     logits_blake3: &'a [String],
@@ -170,7 +171,7 @@ impl<'a, W: Write> Worker<'a, W> {
         })
     }
 
-    /// Holds the reference's weights for as long as `work` takes, and says that everything is in place again.
+    /// Puts the weights of the reference in place while `work` runs, then says that the original weights are back.
     pub(crate) fn on_base(
         &mut self,
         loaded: &mut Loaded,
@@ -200,8 +201,8 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok(())
     }
 
-    /// Swaps a variant's weights in; the caller takes them out again. What it does to activations is for the hooks of its
-    /// passes.
+    /// Swaps the weights of a variant in. The caller must take them out again. The hooks of its passes edit its
+    /// activations.
     pub(crate) fn put_in<'e>(
         &mut self,
         loaded: &mut Loaded,
@@ -240,7 +241,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let mut references: Vec<Mutex<ReferenceWindow>> = Vec::new();
         references.resize_with(width, Mutex::default);
         for work in rounds_of(chunks, width) {
-            // Hidden states are recorded for cells to start from, or to be compared with.
+            // Hidden states are recorded so that cells can start from them or be compared with them.
             let is_useful = memory.keeps_prefix && loaded.prefix_is_exact != Some(false);
             let record = (is_useful || trace) && !work[0].cells.is_empty();
             let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
@@ -285,8 +286,8 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok(())
     }
 
-    /// The reference on the windows of a round: what was seen of each, and the hash of its logits, which stay in
-    /// `references`.
+    /// Runs the reference on the windows of a round. Returns what was seen of each window and the hash of its logits.
+    /// The logits stay in `references`.
     fn reference(
         &mut self,
         loaded: &mut Loaded,
@@ -326,7 +327,7 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok((seen, hashes))
     }
 
-    /// One cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
+    /// Runs one cell on the windows of a round: edits in, decode, score. The caller takes the edits out again.
     fn cell(
         &mut self,
         loaded: &mut Loaded,
@@ -356,7 +357,7 @@ impl<'a, W: Write> Worker<'a, W> {
         if first_time {
             cell.applied = true;
             activations.iter().for_each(ActivationEdit::observe);
-            // What an activation became is known after the first pass only.
+            // What an edit does to activations is known only after the first pass.
             if activations.is_empty() {
                 self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
             }
@@ -426,7 +427,7 @@ impl<'a, W: Write> Worker<'a, W> {
     }
 }
 
-/// What the job needs and what of it fits.
+/// The memory that the job needs, and how much of it fits.
 fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
     const F32_BYTES: u64 = size_of::<f32>() as u64;
     let engine = loaded.engine.memory()?;
@@ -444,7 +445,7 @@ fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> R
         reference_bytes: n_scored * loaded.engine.info().n_vocab as u64 * F32_BYTES,
         prefix_bytes: engine.prefix_bytes,
         cell_bytes: cells.iter().map(weights).max().unwrap_or(0),
-        // The reference's values twice while a type is undone.
+        // Undoing a type needs the values of the reference twice.
         scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
         edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
     };
@@ -453,7 +454,7 @@ fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> R
         .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
 }
 
-/// A cell's failure, or that nobody listens any more.
+/// The failure of a cell, or that nobody reads the events any more.
 enum CellOrGone {
     Cell(CellError),
     Gone(io::Error),
@@ -471,12 +472,12 @@ impl<'j> ActiveCell<'j> {
     }
 }
 
-/// Rounds of up to `width` windows that have the same cells to be measured.
+/// Rounds of up to `width` windows in which the same cells are measured.
 fn rounds_of(chunks: &[ChunkWork], width: usize) -> impl Iterator<Item = &[ChunkWork]> {
     chunks.chunk_by(|a, b| a.cells == b.cells).flat_map(move |same| same.chunks(width))
 }
 
-/// Tensors of the cells that meet their first window in this round.
+/// The tensors of the cells whose first window is in this round.
 fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) -> Vec<String> {
     let touched: BTreeSet<&str> = round[0]
         .cells
@@ -490,13 +491,13 @@ fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) ->
     touched.into_iter().map(str::to_string).collect()
 }
 
-/// The windows of a round, of which the second half is scored.
+/// The windows of a round as sequences. The second half of each is scored.
 fn sequences<'w>(windows: &'w [Vec<Token>], n_ctx: u32, round: &[ChunkWork]) -> Vec<Sequence<'w>> {
     let first_output = first_scored(n_ctx as usize);
     round.iter().map(|work| Sequence { tokens: &windows[work.chunk], first_output }).collect()
 }
 
-/// Where numbers that are not finite come from, by one more pass over that window.
+/// The node in which numbers that are not finite first appear, found by another pass over that window.
 fn origin_in(
     engine: &mut dyn Engine,
     window: Sequence<'_>,
@@ -514,7 +515,7 @@ fn no_model() -> JobError {
     JobError::impossible("no model is open")
 }
 
-/// Refuses a job that names what is not there, before anything is swapped.
+/// Refuses a job that names something which does not exist, before anything is swapped.
 fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<(), JobError> {
     for work in chunks {
         if work.chunk >= loaded.windows.len() {
@@ -531,7 +532,7 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
     Ok(())
 }
 
-/// Refuses cells each of which asks for a node that the graph lacks; where others can be measured, such a cell fails by itself.
+/// Refuses the job if every cell asks for a node that the graph lacks. If only some do, each of those fails by itself.
 fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), EngineError> {
     let nodes = |cell: &CellSpec| -> Result<(), EngineError> {
         let mut activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
@@ -547,7 +548,7 @@ fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), Engin
     lacking.map_or(Ok(()), Err)
 }
 
-/// Whether a pass that starts from the recorded hidden state of the middle layer has the bits of the full pass.
+/// Whether a pass that starts from the recorded hidden state of the middle layer gives the same bits as the full pass.
 fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex<ReferenceWindow>]) -> bool {
     let middle = loaded.engine.info().n_layer / 2;
     if middle == 0 {

@@ -1,7 +1,7 @@
-//! The one session with a worker: it opens a model, cuts a text into windows, and hears what is said until a job is done.
+//! The one session with a worker: it opens a model, cuts a text into windows, and takes events until a job is done.
 //!
-//! Whoever measures gives a job and takes in its events. What an event out of turn, a death in the middle of a job and
-//! weights that are not as they were before mean is decided here, and only here.
+//! A caller gives a job and receives its events. This module alone decides what it means when an event is out of turn,
+//! the worker dies during a job, or the weights differ from what they were before.
 
 use crate::link::{LinkFactory, WorkerDied, WorkerLink};
 use crate::protocol::{Event, Job};
@@ -13,35 +13,35 @@ use words::{Advice, Hint};
 /// What a session is opened with.
 #[derive(Clone, Debug)]
 pub struct SessionRequest {
-    /// The model file; the first one of a split model.
+    /// The path of the model file, or of the first file of a split model.
     pub model: PathBuf,
-    /// The model's name in errors.
+    /// The name of the model in error messages.
     pub name: String,
-    /// The pinned settings.
+    /// The pinned settings of the engine.
     pub settings: EngineSettings,
     /// The number of threads; 0 means one per core.
     pub n_threads: usize,
-    /// The main memory that the worker may use, in bytes; without it there is no limit.
+    /// The main memory that the worker may use, in bytes. `None` means that there is no limit.
     pub max_memory_bytes: Option<u64>,
-    /// The files that schemes name, which the worker reads again.
+    /// The files that schemes name. The worker reads them again.
     pub files: Vec<SchemeFilePath>,
 }
 
 /// A text cut into windows by the model's tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutText {
-    /// The number of tokens of the text, BOS included.
+    /// The length of the text in tokens, BOS included.
     pub n_tokens: usize,
-    /// The hash of each window's tokens.
+    /// The hash of the tokens of each window.
     pub window_blake3: Vec<String>,
-    /// The bytes of text that each window's scored tokens stand for.
+    /// The number of bytes of text for which the scored tokens of each window stand.
     pub window_scored_bytes: Vec<u64>,
 }
 
-/// What the worker had in hand when it died.
+/// The work that the worker was doing when it died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InHand {
-    /// Nothing of a job yet, or nothing any more.
+    /// The worker was not working on a cell or the reference.
     Nothing,
     /// The reference, on this window (or conversation, or task).
     Reference(usize),
@@ -55,21 +55,21 @@ pub enum SessionError {
     /// The worker is gone.
     #[error("{name}: {died}")]
     Died {
-        /// The model.
+        /// The name of the model.
         name: String,
-        /// How it ended.
+        /// How the worker ended.
         died: Box<WorkerDied>,
-        /// What it had in hand.
+        /// The work that it was doing.
         in_hand: InHand,
     },
-    /// The worker says that what was asked cannot be done.
+    /// The worker cannot do what was asked.
     #[error("{about}: {why}")]
     Refused {
-        /// The model, and the text where the text is at fault.
+        /// The name of the model, and of the text where the text is at fault.
         about: String,
         /// The reason in one line.
         why: String,
-        /// What to do about it.
+        /// What the user can do about it. `None` when there is no advice.
         hint: Option<Hint>,
         /// Whether the user's input is at fault rather than the engine.
         input: bool,
@@ -77,24 +77,24 @@ pub enum SessionError {
     /// The text does not fill one window.
     #[error("{text}: {n_tokens} tokens with the tokenizer of {name}, wanted at least one window of {n_ctx}")]
     ShortText {
-        /// The text.
+        /// The name of the text.
         text: String,
-        /// The model.
+        /// The name of the model.
         name: String,
         /// The number of tokens found.
         n_tokens: usize,
-        /// The window length.
+        /// The length of a window, in tokens.
         n_ctx: u32,
     },
-    /// The weights are not as they were before the job, so nothing that was measured is to be believed: results are
-    /// withheld.
+    /// The weights differ from what they were before the job. Nothing that was measured can be trusted, so the results
+    /// are withheld.
     #[error("{name}: the weights are not as they were before, results are withheld")]
     NotRestored {
-        /// The model.
+        /// The name of the model.
         name: String,
         /// The hash over the touched weights before the job.
         before: String,
-        /// The hash after it.
+        /// The hash over the same weights after the job.
         after: String,
     },
 }
@@ -124,14 +124,14 @@ impl SessionError {
 /// A worker that has loaded a model.
 pub struct Session {
     link: Box<dyn WorkerLink>,
-    /// Engine and model as loaded.
+    /// The engine and the model that it has loaded.
     pub info: EngineInfo,
     name: String,
     n_ctx: u32,
 }
 
 impl Session {
-    /// Starts a worker and has it load the model and the files that schemes name.
+    /// Starts a worker, which loads the model and the files that schemes name.
     ///
     /// # Errors
     /// When the worker dies, or the engine refuses the model or a file.
@@ -160,10 +160,10 @@ impl Session {
         Ok(Session { link, info, name, n_ctx: request.settings.n_ctx })
     }
 
-    /// Cuts a text into windows.
+    /// Cuts a text into windows of the model's tokens.
     ///
     /// # Errors
-    /// When the worker dies, or the text fills no window.
+    /// When the worker dies, or the text does not fill a window.
     pub fn cut(&mut self, text_name: &str, text: &str) -> Result<CutText, SessionError> {
         let died =
             |died| SessionError::Died { name: self.name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
@@ -183,12 +183,11 @@ impl Session {
         }
     }
 
-    /// Has a job done. `sink` takes in every event of the job in the order in which they come; an error of its own ends
-    /// the hearing, and the session with it.
+    /// Runs a job. `sink` receives every event of the job, in order. If `sink` fails, the session ends.
     ///
     /// # Errors
-    /// When the worker dies, refuses the job, says something that was not asked for, or leaves the weights in another
-    /// state than it found them in; and the errors of `sink`.
+    /// When the worker dies, refuses the job, sends an event that was not asked for, or leaves the weights in another
+    /// state than before. Also the errors of `sink`.
     pub fn hear<E: From<SessionError>>(
         &mut self,
         job: &Job,
@@ -229,23 +228,23 @@ impl Session {
         }
     }
 
-    /// The model's name in errors.
+    /// The name of the model in error messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// From now on, and for all that was said before, the worker's standard error goes to this file.
+    /// Writes the worker's standard error to this file from now on, and also what came before.
     pub fn log_to(&mut self, path: &Path) {
         self.link.log_to(path);
     }
 
-    /// Stops the worker and frees what it holds; what it said can still be logged.
+    /// Stops the worker and frees its memory. What it wrote can still be logged.
     pub fn end(&mut self) {
         self.link.end();
     }
 }
 
-/// The error for an event that answers nothing that was asked, or says that it cannot be answered.
+/// The error for an event that does not answer the job, or that says that the job cannot be done.
 fn unexpected(event: Event, about: &str, name: &str, in_hand: InHand) -> SessionError {
     match event {
         Event::Failed { why, hint, input } => SessionError::Refused { about: about.to_owned(), why, hint, input },

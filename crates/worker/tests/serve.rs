@@ -1,4 +1,4 @@
-//! The worker's loop over an engine that can be followed by hand.
+//! Tests the worker's loop with an engine that can be followed by hand.
 
 mod toy;
 
@@ -24,7 +24,7 @@ fn all_norms(scheme: &'static str) -> Vec<(String, &'static str, Carrier)> {
     (0..N_LAYER).map(|layer| (norm_name(layer), scheme, Carrier::F32)).collect()
 }
 
-/// Runs a measure job over five windows and returns what was said after the text was cut.
+/// Runs a measure job over five windows and returns the events after the text was cut.
 fn measure(arm: Arm, n_parallel: usize, fault: Fault, cells: &[CellSpec]) -> Vec<Event> {
     let base = Base { arm, carried: Vec::new() };
     let work = (0..5).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
@@ -174,7 +174,7 @@ fn a_cell_that_fails_is_named_and_the_others_go_on() {
 
 #[test]
 fn a_carrier_that_rounds_says_how_many_values() {
-    // Kept in F16, values of the scheme int3@row no longer fit: its step is a full F32.
+    // In F16 the values of the scheme int3@row no longer fit, because its step is a full F32.
     let cells = [
         cell("keep", &[("output.weight".into(), "int3@row", Carrier::Keep)]),
         cell("f32", &[("output.weight".into(), "int3@row", Carrier::F32)]),
@@ -321,7 +321,7 @@ fn the_residual_stream_is_the_references_before_the_first_touched_layer() {
     }
 }
 
-/// A measure job within a budget: plan and samples, or why not.
+/// Runs a measure job within a memory budget and returns its plan and samples, or the reason why it is refused.
 fn within(max_memory_bytes: u64) -> Result<(record::MemoryPlan, Vec<Sample>), String> {
     let base = Base { arm: Arm::Exact, carried: Vec::new() };
     let cells = [cell("late", &[(norm_name(2), "bf16", Carrier::F32)]), cell("all", &all_norms("bf16"))];
@@ -346,7 +346,7 @@ fn within(max_memory_bytes: u64) -> Result<(record::MemoryPlan, Vec<Sample>), St
 fn a_budget_takes_away_speed_and_never_a_bit() {
     let (whole, samples) = within(1 << 30).expect("fits");
     assert_eq!((whole.n_contexts, whole.keeps_prefix), (2, true));
-    // The same three norms in two cells are computed and kept once.
+    // Two cells have the same three norms, which are computed and kept once.
     assert_eq!(whole.kept_edits_bytes, 3 * 8 * 4);
     let mut arrangements = std::collections::BTreeSet::new();
     let mut least = whole.total_bytes;

@@ -1,6 +1,6 @@
 //! What the values of a file's tensors say about their precision and origin, and what schemes would change.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | `row` | one tensor |
 //! | `prediction` | what schemes would change |
@@ -21,23 +21,23 @@ use select::{Selection, Selector, TargetRole};
 use std::collections::BTreeMap;
 use words::{Advice, Hint};
 
-/// Why there is no census. None of these names the file, but for a file that cannot be read.
+/// Why there is no census. The message names the file only when the file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CensusError {
     /// The selector matches nothing.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// Values cannot be read.
+    /// The values of a tensor cannot be read.
     #[error(transparent)]
     Values(#[from] ValuesError),
     /// A scheme fits none of the tensors.
     #[error("{scheme} fits none of the tensors: {why}")]
     FitsNone {
-        /// The scheme in canonical form.
+        /// The scheme in its canonical form.
         scheme: String,
-        /// Why it does not fit the first of them.
+        /// Why the scheme does not fit the first of the tensors.
         why: String,
-        /// What can be done about that.
+        /// What the user can do about that, where there is something.
         hint: Option<Hint>,
     },
 }
@@ -52,8 +52,8 @@ impl Advice for CensusError {
     }
 }
 
-/// Looks at every value of the target's tensors, and at what each scheme would change in them. `progress` hears how many of
-/// how many tensors are done.
+/// Examines every value of the target's tensors, and what each scheme would change in them. `progress` gets the number
+/// of tensors that are done and the number of all tensors.
 ///
 /// # Errors
 /// When the selector matches nothing, the file cannot be read, or a scheme fits none of the tensors.
@@ -98,7 +98,7 @@ pub fn census(
     })
 }
 
-/// A prediction of what a scheme would change, as it is recorded.
+/// A prediction of what a scheme would change, in the form of the record.
 pub fn predicted(found: lineage::Prediction) -> Predicted {
     Predicted {
         n: found.n,
@@ -110,7 +110,7 @@ pub fn predicted(found: lineage::Prediction) -> Predicted {
     }
 }
 
-/// `norms: 61 of 61 stored f32, effectively BF16`.
+/// Lines such as `norms: 61 of 61 stored f32, effectively BF16`.
 fn summary(model: &Model, chosen: &[usize], rows: &[CensusTensor]) -> Vec<String> {
     let mut left: Vec<usize> = (0..rows.len()).collect();
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! What schemes would change, before anything runs: in each tensor, in all, and by what the values are.
+//! What schemes would change before anything runs: in each tensor, in all tensors, and by the kind of the values.
 
 use super::row::{Predicted, Unfit, kind};
 use numerics::Scheme;
@@ -6,7 +6,7 @@ use record::answer::{CensusPrediction, CensusTensor, PredictedCounts, PredictedF
 use select::Selector;
 use words::Advice;
 
-/// A prediction of a scheme on the tensors of a selector, before the first of them.
+/// An empty prediction of a scheme on the tensors of a selector.
 pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
     CensusPrediction {
         scheme: scheme.to_string(),
@@ -19,7 +19,7 @@ pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
     }
 }
 
-/// Takes what was found for a tensor into the sums, and into the tensor's row.
+/// Adds what was found for a tensor to the sums and to the row of the tensor.
 pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, predicted: Predicted) {
     let found = match predicted {
         Ok(found) => found,
@@ -44,7 +44,7 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
     }
 }
 
-/// Sums up after the last tensor.
+/// Computes the totals after the last tensor.
 pub(super) fn finish(prediction: &mut CensusPrediction) {
     prediction.counts = sum(prediction.from.iter().map(|one| one.counts));
     prediction.n_tensors = prediction.from.iter().map(|one| one.n_tensors).sum();

@@ -1,4 +1,4 @@
-//! One tensor of a census: what its values say, as it is answered.
+//! One tensor of a census: what its values say, in the form of the answer.
 
 use crate::abreast::Held;
 use crate::pieces::ValuesError;
@@ -17,11 +17,11 @@ pub(super) type Predicted = Result<lineage::Prediction, Unfit>;
 pub(super) enum Unfit {
     /// The scheme refuses the tensor.
     Refused(FakeQuantError),
-    /// The stored type cannot be looked at.
+    /// The values of the stored type cannot be examined, for the reason given.
     NotLookedAt(String),
 }
 
-/// Looks at a tensor's values, and at what each scheme would change in them.
+/// Examines a tensor's values and what each scheme would change in them.
 pub(super) fn look_at(
     tensor: &TensorInfo,
     held: &mut Held,
@@ -57,7 +57,7 @@ pub(super) fn look_at(
     };
     let n_per_row = tensor.n_per_row() as usize;
     let survey = match stored {
-        // Values of two bytes are looked at where they lie.
+        // Values of two bytes are examined where they lie.
         StoredPrecision::F16 => lineage::survey(Values::F16(held.bytes()), n_per_row),
         StoredPrecision::Bf16 => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
         StoredPrecision::F32 | StoredPrecision::Quantized => {
@@ -86,7 +86,7 @@ pub(super) fn kind(row: &CensusTensor) -> String {
     if row.grid.is_some() { row.effective.clone() } else { row.ty.clone() }
 }
 
-/// Adds what the values are as floats.
+/// Adds the census of the values as floats.
 fn add_census(row: &mut CensusTensor, found: &TensorCensus) {
     row.effective = found.effective.to_string();
     row.transform = found.transform.map(|transform| match transform {
@@ -112,7 +112,7 @@ fn add_census(row: &mut CensusTensor, found: &TensorCensus) {
     row.note = found.note();
 }
 
-/// Adds the grid of blocks that the values of a float tensor lie on, and rows that are coarser than the tensor.
+/// Adds the grid of blocks on which the values of a float tensor lie, and the rows that are coarser than the tensor.
 fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
     row.blocks = blocks(grid);
     row.not_decidable.extend(undecided(census, grid).into_iter().map(|open| open.words().to_owned()));
@@ -122,7 +122,7 @@ fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_no
     if grid.is_found() {
         row.note = format!("stored {}, {}; as floats: {}", census.stored, grid.note(), row.note);
     }
-    // Rows say nothing new where the whole tensor is on their grid.
+    // Rows add nothing where the whole tensor lies on their grid.
     let effective_is_storage = matches!(
         (census.stored, census.effective),
         (StoredPrecision::F32, Effective::F32) | (StoredPrecision::F16, Effective::F16)
@@ -133,7 +133,7 @@ fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_no
     }
 }
 
-/// Adds what lies under the blocks of a quantized tensor.
+/// Adds what lies under the blocks of a quantized tensor: the precision or grid that its source had.
 fn add_under(row: &mut CensusTensor, under: &Under, grid: &Search) {
     row.blocks = blocks_inside_storage(grid);
     row.under_bf16 = match under {
@@ -150,7 +150,7 @@ fn add_under(row: &mut CensusTensor, under: &Under, grid: &Search) {
     }
 }
 
-/// What a search for a grid of blocks found.
+/// The result of a search for a grid of blocks.
 fn blocks(found: &Search) -> CensusBlocks {
     let mut blocks = CensusBlocks {
         grid: found.name(),
@@ -207,7 +207,7 @@ fn blocks(found: &Search) -> CensusBlocks {
     blocks
 }
 
-/// Notes the kind of grid and the values that share a scale.
+/// Records the kind of grid and which values share a scale.
 fn lies(blocks: &mut CensusBlocks, family: &str, extent: Extent, axis: Axis) {
     blocks.family = Some(family.to_owned());
     blocks.block = Some(match extent {
@@ -222,7 +222,8 @@ fn lies(blocks: &mut CensusBlocks, family: &str, extent: Extent, axis: Axis) {
     blocks.axis = Some(axis.into());
 }
 
-/// What lies inside the grid that a quantized tensor is stored on, which is no news itself.
+/// The grids inside the one in which a quantized tensor is stored. The storage grid itself is left out, since it is
+/// known.
 fn blocks_inside_storage(found: &Search) -> CensusBlocks {
     match &found.grid {
         Grid::Lattice(lattice) if lattice.requantized.is_some() => blocks(found),

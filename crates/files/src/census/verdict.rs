@@ -4,10 +4,10 @@ use record::answer::CensusTensor;
 use std::collections::BTreeMap;
 use words::{escape_terminal, whole};
 
-/// Names of tensors that disagree are listed up to this many.
+/// The largest number of disagreeing tensors that are listed by name.
 const NAMED: usize = 3;
 
-/// Sentences about the file, the most telling first; empty where nothing is to be said beyond the summary.
+/// Sentences about the file, the most telling first. The list is empty when there is nothing to add to the summary.
 pub(super) fn verdict(rows: &[CensusTensor]) -> Vec<String> {
     [upcast(rows), partly(rows), requantized(rows), sources(rows), finer_than_stored(rows)]
         .into_iter()
@@ -15,7 +15,7 @@ pub(super) fn verdict(rows: &[CensusTensor]) -> Vec<String> {
         .collect()
 }
 
-/// `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`
+/// Sentences such as `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`.
 fn upcast(rows: &[CensusTensor]) -> Vec<String> {
     let floats = |row: &&CensusTensor| matches!(row.ty.as_str(), "f32" | "f16" | "bf16") && row.blocks.could_tell;
     let mut by_type: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
@@ -29,9 +29,9 @@ fn upcast(rows: &[CensusTensor]) -> Vec<String> {
         for (grid, on) in &grids {
             let mean_bits = on.iter().filter_map(|row| row.blocks.bits).sum::<f64>() / on.len() as f64;
             let others = of_type.iter().filter(|row| row.blocks.grid != *grid).map(|row| row.name.as_str());
-            // Who does not agree is worth a name where most do.
+            // Where most tensors agree, the others are named.
             let but = if on.len() * 2 > of_type.len() { but(others) } else { String::new() };
-            // Of levels that are no known table's, what naming them costs is not known.
+            // Where the levels do not belong to a known table, the cost of storing that table is not known.
             let hold = match grid.starts_with(FEW_LEVELS) {
                 true => String::new(),
                 false => format!(": stored in {ty}, they hold about {} bits a value", whole(mean_bits)),
@@ -43,10 +43,11 @@ fn upcast(rows: &[CensusTensor]) -> Vec<String> {
     lines
 }
 
-/// How the name of a grid of few levels begins.
+/// The first words of the name of a grid of few levels.
 const FEW_LEVELS: &str = "at most";
 
-/// `lie on a Q4_0-like grid`, `lie on an INT8-like grid`, `have at most 3 levels in each block`.
+/// The verb and the grid, such as `lie on a Q4_0-like grid`, `lie on an INT8-like grid` or `have at most 3 levels in
+/// each block`.
 fn lie_on(grid: &str) -> String {
     if grid.starts_with(FEW_LEVELS) {
         return format!("have {grid} in each block");
@@ -58,7 +59,8 @@ fn lie_on(grid: &str) -> String {
     }
 }
 
-/// `2 of 30 f16 tensors that can tell lie on a Q4_0-like grid in part (blk.0.…)`, and those with rows of few values.
+/// Sentences such as `2 of 30 f16 tensors that can tell lie on a Q4_0-like grid in part (blk.0.…)`, and one about
+/// tensors with rows of few values.
 fn partly(rows: &[CensusTensor]) -> Vec<String> {
     let can_tell = rows.iter().filter(|row| row.blocks.could_tell);
     let mut n_by_type: BTreeMap<&str, usize> = BTreeMap::new();
@@ -80,7 +82,7 @@ fn partly(rows: &[CensusTensor]) -> Vec<String> {
     found.into_iter().map(line).collect()
 }
 
-/// How the name of a grid that only some blocks lie on ends.
+/// The last words of the name of a grid on which only some blocks lie.
 const IN_PART: &str = " in part";
 
 fn requantized(rows: &[CensusTensor]) -> Vec<String> {
@@ -103,7 +105,7 @@ fn requantized(rows: &[CensusTensor]) -> Vec<String> {
         .collect()
 }
 
-/// `210 of 210 q4_1 tensors: a BF16 source lies under them`.
+/// Sentences such as `210 of 210 q4_1 tensors: a BF16 source lies under them`.
 fn sources(rows: &[CensusTensor]) -> Vec<String> {
     let mut by_type: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
     for row in rows {
@@ -123,13 +125,13 @@ fn sources(rows: &[CensusTensor]) -> Vec<String> {
     .collect()
 }
 
-/// Rows of a coarser precision than their tensor.
+/// Sentences about rows that are coarser than their tensor.
 fn finer_than_stored(rows: &[CensusTensor]) -> Vec<String> {
     let notes = rows.iter().filter_map(|row| row.row_note.as_ref().map(|note| (row, note)));
     notes.map(|(row, note)| format!("{}: {note}", escape_terminal(&row.name))).collect()
 }
 
-/// `; not a, b, c and 4 more`, or nothing.
+/// A text such as `; not a, b, c and 4 more`. It is empty when there are no names.
 fn but<'a>(names: impl Iterator<Item = &'a str>) -> String {
     match named(names) {
         none if none.is_empty() => none,

@@ -1,31 +1,34 @@
-//! How a tensor is cut, so that each piece comes out as it would from the whole and memory does not grow with the file.
+//! How a tensor is cut into pieces. Each piece gives the same values as in the whole tensor, and memory does not grow
+//! with the file.
 
 use crate::pieces::PIECE_VALUES;
 use gguf::TensorInfo;
 use numerics::{DifferenceSums, Together};
 
-/// Values that one core works on at a time: they stay in its cache from the first step to the last.
+/// The number of values that one core works on at a time. They stay in its cache from the first step to the last.
 const BATCH_VALUES: u64 = 1 << 16;
 
-/// Values that are read at once, where nothing calls for more: many batches, and little memory for all that wait somewhere.
+/// The number of values that are read at once, where the scheme does not need more. That is many batches, and the
+/// waiting pieces still take little memory.
 const ENOUGH_VALUES: u64 = 1 << 20;
 
-/// A tensor's pieces, read one at a time, and their batches, worked on at once.
+/// The pieces of a tensor, which are read one at a time, and the batches of a piece, which the cores work on together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cutting {
     n: u64,
-    /// Pieces start anew at multiples of this: the tensor, or a row that is itself cut.
+    /// The length after which pieces start anew, in values: the whole tensor, or one row if a row is itself cut.
     stretch: u64,
-    /// Values of a piece, but for the last of a stretch.
+    /// The number of values of a piece. The last piece of a stretch may have fewer.
     piece: u64,
-    /// Values of a batch, but for the last of a piece.
+    /// The number of values of a batch. The last batch of a piece may have fewer.
     batch: u64,
-    /// The rows of a batch are the tensor's; otherwise it is part of one.
+    /// Whether a batch consists of whole rows of the tensor. Otherwise a batch is part of one row.
     whole_rows: bool,
 }
 
 impl Cutting {
-    /// For a scheme that sees so much at once, and types of which each has whole blocks in `blck_size` values.
+    /// The cutting for a scheme that must see as much at once as `together` says, and for types whose blocks all divide
+    /// `blck_size` values.
     pub(super) fn of(tensor: &TensorInfo, together: Together, blck_size: u64) -> Cutting {
         let (n, n_per_row) = (tensor.n_elements(), tensor.n_per_row().max(1));
         let rows = |rows: u64| {
@@ -44,15 +47,15 @@ impl Cutting {
     }
 
     fn in_units(n: u64, stretch: u64, unit: u64, whole_rows: bool) -> Cutting {
-        // If it can be, a multiple of the parts in which differences are summed: then the sums are those of the tensor
-        // in one piece, to the bit.
+        // Where possible, the step is a multiple of the parts over which differences are summed. The sums then equal
+        // those of the tensor in one piece, to the bit.
         let step = Some(lcm(unit, DifferenceSums::PART as u64)).filter(|&step| step <= PIECE_VALUES).unwrap_or(unit);
         let batch = step.saturating_mul((BATCH_VALUES / step).max(1));
         let piece = batch.saturating_mul((ENOUGH_VALUES / batch).max(1));
         Cutting { n, stretch, piece: piece.min(stretch), batch: batch.min(stretch), whole_rows }
     }
 
-    /// First value and number of values of each piece, in order.
+    /// The first value and the number of values of each piece, in order.
     pub(super) fn pieces(self) -> impl Iterator<Item = (u64, u64)> {
         let mut start = 0;
         std::iter::from_fn(move || {
@@ -69,12 +72,12 @@ impl Cutting {
         self.batch.max(1)
     }
 
-    /// Values of a row of a batch of `n` values.
+    /// The number of values in a row of a batch of `n` values.
     pub(super) fn n_per_row(self, tensor: &TensorInfo, n: usize) -> usize {
         if self.whole_rows { tensor.n_per_row() as usize } else { n }
     }
 
-    /// Values that are read at once, at most.
+    /// The largest number of values that are read at once.
     pub(super) fn at_once(self) -> u64 {
         self.piece
     }

@@ -9,65 +9,65 @@ use words::{Advice, Hint};
 /// Why a file cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// The targets.
+    /// The targets cannot be matched to tensors.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// Reading.
+    /// The values of a tensor cannot be read.
     #[error(transparent)]
     Values(#[from] ValuesError),
-    /// A tensor cannot be held in the scheme.
+    /// A tensor cannot be quantized in the scheme.
     #[error(transparent)]
     Scheme(#[from] FakeQuantError),
     /// A tensor cannot be stored in the carrier.
     #[error("tensor \"{tensor}\" cannot be stored: {source}")]
     Carrier {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// Why.
+        /// The error of the codec.
         source: CodecError,
     },
-    /// A type that does not fit, and no leave to take another.
+    /// The type does not fit the tensor, and the request does not allow another type.
     #[error("tensor \"{tensor}\": {wanted} has blocks of {blck_size} values, which do not divide a row of {n_per_row}")]
     Fallback {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// The type that was asked for.
+        /// The name of the type that was asked for.
         wanted: &'static str,
-        /// Values in one of its blocks.
+        /// The number of values in a block of that type.
         blck_size: u64,
-        /// Values in a row.
+        /// The number of values in a row of the tensor.
         n_per_row: u64,
-        /// What would be taken instead.
+        /// The name of the type that a fallback would use instead.
         fallback: &'static str,
     },
-    /// A norm, bias or scalar in a type that llama.cpp does not compute with.
+    /// A norm, bias or scalar would be stored in a type that llama.cpp does not compute with.
     #[error(
         "tensor \"{tensor}\" is a vector: found {wanted} to store it in, wanted f32, the only type llama.cpp adds and multiplies with"
     )]
     Vector {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// The type that was asked for.
+        /// The name of the type that was asked for.
         wanted: &'static str,
     },
-    /// A file that is smaller than its largest tensor.
+    /// The largest file allowed is smaller than the largest tensor.
     #[error("tensor \"{tensor}\" does not fit a file of {max} bytes with its header")]
     TooLargeForShard {
-        /// Tensor, escaped.
+        /// The name of the tensor, escaped for a terminal.
         tensor: String,
-        /// The limit.
+        /// The size of the largest file allowed, in bytes.
         max: u64,
     },
-    /// More files than a split can have.
+    /// The model would have more files than a split can have.
     #[error("the model would be {found} files, wanted at most {}", gguf::split::MAX_SHARDS)]
     TooManyShards {
-        /// Files.
+        /// The number of files that the model would have.
         found: usize,
     },
-    /// The layout.
+    /// The output cannot be laid out.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The output.
+    /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
 }

@@ -1,4 +1,4 @@
-//! What a rewritten file says about itself: the source's metadata, its true file type, and where it comes from.
+//! What a rewritten file says about itself: the metadata of the source, its true file type and its origin.
 
 use crate::pieces::{PIECE_VALUES, pieces};
 use crate::pipeline::{self, Buffers, PieceBuffer};
@@ -10,21 +10,21 @@ use gguf::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was done, for whoever opens the file later. No time and no path, so that equal work gives equal bytes.
+/// What was done, for whoever opens the file later. It has no time and no path, so that equal work gives equal bytes.
 pub(crate) struct Provenance<'a> {
-    /// Of assay.
+    /// The version of assay that wrote the file.
     pub(crate) version: &'a str,
-    /// Of the source's bytes, file after file.
+    /// The BLAKE3 of the bytes of the source, file after file, in hexadecimal.
     pub(crate) source_blake3: String,
-    /// `SELECTOR=SCHEME`, canonical.
+    /// The applications, each as `SELECTOR=SCHEME` in canonical form.
     pub(crate) applies: &'a [String],
-    /// The carrier asked for.
+    /// The carrier that was asked for.
     pub(crate) carrier: String,
-    /// Tensors that are not as asked for.
+    /// One line for each tensor whose type or scheme differs from the request.
     pub(crate) fallbacks: Vec<String>,
 }
 
-/// BLAKE3 over the files of a model, one after the other. `progress` hears how many bytes are done.
+/// BLAKE3 over the files of a model, one after the other. `progress` gets the number of bytes that are done.
 pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<String, GgufError> {
     let (mut hasher, buffers, mut done) = (blake3::Hasher::new(), Buffers::default(), 0);
     pipeline::run(
@@ -55,9 +55,9 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The source's metadata in its order, what has become untrue put right, and the provenance behind it.
+/// The metadata of the source in its order, with outdated values corrected, followed by the provenance.
 pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Provenance<'_>) -> Vec<(String, Value)> {
-    // What tied the source to other files does not tie the output to them.
+    // The keys that tied the source to other files do not apply to the output.
     let ties = |key: &str| source.shards().len() > 1 && is_split_key(key);
     let mut metadata: Vec<(String, Value)> = source.metadata().iter().filter(|(key, _)| !ties(key)).cloned().collect();
     let types_changed = source.tensors().iter().zip(specs).any(|(tensor, spec)| tensor.ty != spec.ty);
@@ -74,7 +74,7 @@ pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Pro
         }
     }
 
-    // A file that was made by assay already keeps what it says about that.
+    // The output keeps the provenance of a source that assay has made.
     let step_of = |key: &str| key.strip_prefix("assay.")?.split_once('.')?.0.parse().ok();
     let taken: BTreeSet<usize> = source.metadata().iter().filter_map(|(key, _)| step_of(key)).collect();
     let step = (0..).find(|n| !taken.contains(n)).unwrap_or(0);
@@ -98,7 +98,7 @@ fn set(metadata: &mut Vec<(String, Value)>, key: &str, value: Value) {
     }
 }
 
-/// The type that holds most values of matrices, as llama.cpp means it: norms and biases do not count.
+/// The type that most values of matrices have. As in llama.cpp, norms and biases do not count.
 fn mostly<'a>(tensors: impl Iterator<Item = (GgmlType, &'a [u64])>) -> Option<GgmlType> {
     let mut n_by_type: BTreeMap<GgmlType, u64> = BTreeMap::new();
     for (ty, shape) in tensors.filter(|(_, shape)| shape.iter().skip(1).any(|&extent| extent > 1)) {
@@ -108,14 +108,14 @@ fn mostly<'a>(tensors: impl Iterator<Item = (GgmlType, &'a [u64])>) -> Option<Gg
     n_by_type.into_iter().rev().max_by_key(|&(_, n)| n).map(|(ty, _)| ty)
 }
 
-/// One file of the output.
+/// One file of the output: its metadata and its tensors.
 #[derive(Clone)]
 pub(crate) struct Part {
     pub(crate) layout: Layout,
     pub(crate) n_tensors: usize,
 }
 
-/// The whole in one file, or cut into shards of at most `max_bytes` if it is larger.
+/// The output as one file, or as shards of at most `max_bytes` if it is larger.
 pub(crate) fn parts(
     version: u32,
     metadata: &[(String, Value)],
@@ -135,7 +135,7 @@ pub(crate) fn parts(
         let own = own.iter().filter(|(key, _)| !is_split_key(key)).cloned();
         own.chain(split_keys(no, count, specs.len())).collect()
     };
-    // The keys of a shard take the same bytes whatever their values.
+    // The keys of a shard take the same number of bytes whatever their values.
     let [first, later] = [0, 1].map(|no| layout(&of_shard(no, 1), &[]).map(|layout| layout.file_bytes()));
     let (first, later) = (first?, later?);
     let alignment = alignment.and_then(|(_, value)| value.as_u64()).and_then(|n| u32::try_from(n).ok());

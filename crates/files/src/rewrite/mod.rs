@@ -1,13 +1,14 @@
-//! A new model file from an old one, with some tensors held in a scheme: what `assay quantize` does.
+//! Writes a new model file from an old one, with some tensors quantized. This is what `assay quantize` does.
 //!
 //! ```text
 //! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── write ──▶ files, Rewritten
 //! ```
 //!
-//! Tensors that no scheme is asked of are copied byte for byte; the others go through in pieces (`cutting`), each turned
-//! into bytes of the output on all cores (`transform`) while others are read, hashed and written (`write`). Where a scheme
-//! must know something of all values first, they are read as often as its [`Observer`](numerics::Observer) has to see them.
-//! Memory does not grow with the file, but for schemes that hold a whole tensor at once ([`Together::Tensor`](numerics::Together)).
+//! Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
+//! piece into bytes of the output (`transform`), while other pieces are read, hashed and written (`write`). Where a
+//! scheme must see all values first, they are read as often as its [`Observer`](numerics::Observer) requires. Memory
+//! does not grow with the file, except for schemes that need a whole tensor at once
+//! ([`Together::Tensor`](numerics::Together)).
 
 mod cutting;
 mod error;
@@ -29,22 +30,22 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use words::{Advice, Hint};
 
-/// The type that holds fake-quantized values in a file.
+/// The type in which a file stores the quantized values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FileCarrier {
-    /// One type for all: F32 is exact for every scheme, a quantized type stores for real.
+    /// One type for all tensors. F32 is exact for every scheme; a quantized type really stores the blocks.
     In(GgmlType),
-    /// Each tensor's own.
+    /// The type that each tensor has in the source.
     #[default]
     Keep,
 }
 
 impl FileCarrier {
-    /// F32.
+    /// The carrier that stores every tensor in F32.
     pub const F32: FileCarrier = FileCarrier::In(GgmlType::F32);
 }
 
-/// No type of that name.
+/// No carrier has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("carrier: found {found:?}, wanted keep, f32 or another ggml type")]
 pub struct CarrierError {
@@ -80,31 +81,32 @@ impl fmt::Display for FileCarrier {
     }
 }
 
-/// What is asked.
+/// What a caller asks of a rewrite.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// Targets and their schemes.
+    /// The targets and their schemes.
     pub applies: &'a [Apply],
-    /// What holds the values.
+    /// The type in which the values are stored.
     pub carrier: FileCarrier,
-    /// Where a row is not whole blocks of a type, take the one llama-quantize falls back to.
+    /// Whether to use the type that llama-quantize falls back to, where a row is not whole blocks of the type asked
+    /// for.
     pub allow_fallback: bool,
-    /// Largest file to be written; `None` writes one.
+    /// The size of the largest file to be written, in bytes. `None` writes one file of any size.
     pub split_max_bytes: Option<u64>,
-    /// Version of assay, for the provenance.
+    /// The version of assay, for the provenance.
     pub version: &'a str,
 }
 
-/// What becomes of one target tensor.
+/// What happens to one target tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Edit {
-    /// As asked for.
+    /// The scheme that was asked for.
     scheme_requested: Scheme,
-    /// As it is done; another one only by fallback.
+    /// The scheme that is applied. It differs from the one asked for only by a fallback.
     scheme: Scheme,
-    /// As asked for.
+    /// The type that was asked for.
     type_requested: GgmlType,
-    /// As it is stored; another one only by fallback.
+    /// The type in which the tensor is stored. It differs from the one asked for only by a fallback.
     ty: GgmlType,
 }
 
@@ -116,59 +118,59 @@ pub struct Rewrite<'a> {
     carrier: FileCarrier,
     version: String,
     split_max_bytes: Option<u64>,
-    /// By index of the tensor.
+    /// The edits, by the index of the tensor.
     edits: BTreeMap<usize, Edit>,
-    /// Tensors of integers or f64 that were matched but hold no weights.
+    /// The names of matched tensors that are not weights, because their values are integers or f64. They are copied.
     pub skipped: Vec<String>,
 }
 
-/// What became of one target tensor.
+/// What happened to one target tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RewrittenTensor {
-    /// Name.
+    /// The name of the tensor.
     pub name: String,
-    /// Type in the source.
+    /// The type of the tensor in the source.
     pub type_source: &'static str,
-    /// Type asked for.
+    /// The type that was asked for.
     pub type_requested: &'static str,
-    /// Type in the output.
+    /// The type of the tensor in the output.
     pub type_realised: &'static str,
-    /// Scheme asked for.
+    /// The scheme that was asked for.
     pub scheme_requested: String,
-    /// Scheme that was applied.
+    /// The scheme that was applied.
     pub scheme_realised: String,
-    /// The output's values against the source's.
+    /// The difference of the output's values from the source's.
     pub difference: Difference,
-    /// Values that the carrier could not hold as the scheme left them.
+    /// The number of values that the carrier could not store exactly as the scheme left them.
     pub carrier_rounded: u64,
 }
 
-/// What was written.
+/// What a rewrite has written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rewritten {
-    /// One for each target tensor, in file order.
+    /// The target tensors, in file order.
     pub tensors: Vec<RewrittenTensor>,
-    /// The files, in order.
+    /// The files of the output, in order.
     pub files: Vec<WrittenFile>,
-    /// The output is the input, byte for byte.
+    /// Whether the output equals the input byte for byte.
     pub verbatim: bool,
 }
 
 /// One file of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its size.
+    /// The size of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// Checks a request against a file: targets, schemes, types and fallbacks. Nothing is written.
+/// Checks the targets, schemes, types and fallbacks of a request against a file. It writes nothing.
 ///
 /// # Errors
-/// When a target is not there, a type does not fit a tensor, or cannot be stored to.
+/// When a target matches nothing, a type does not fit a tensor, or a type cannot be written.
 pub fn plan<'a>(
     source: &'a GgufFile,
     request: &Request<'_>,
@@ -206,11 +208,12 @@ pub fn plan<'a>(
     })
 }
 
-/// The type that holds a tensor: the one asked for where it fits, otherwise a fallback, if that is allowed.
+/// The type in which a tensor is stored: the one asked for where it fits, otherwise a fallback if the request allows
+/// it.
 fn held_in(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
     let is_vector = tensor.n_rows() <= 1;
     if is_vector && wanted != GgmlType::F32 && wanted != tensor.ty {
-        // As llama-quantize does.
+        // llama-quantize does the same.
         return match allow_fallback {
             true => Ok(GgmlType::F32),
             false => Err(RewriteError::Vector { tensor: shown(tensor), wanted: wanted.name() }),
@@ -219,7 +222,7 @@ fn held_in(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Resul
     realised(wanted, tensor, allow_fallback)
 }
 
-/// The type itself where its blocks fit the tensor's rows, otherwise the one llama-quantize would take.
+/// `wanted` where its blocks fit the rows of the tensor, otherwise the type that llama-quantize would take.
 fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
     let n_per_row = tensor.n_per_row();
     let fallback = fallback::type_for_rows(wanted, n_per_row);
@@ -230,7 +233,7 @@ fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Resu
     Err(RewriteError::Fallback { tensor, wanted: wanted.name(), blck_size, n_per_row, fallback: fallback.name() })
 }
 
-/// Whether ggml can quantize to a type, asked with one block of zeros.
+/// Whether ggml can quantize to a type. This is tried with one block of zeros.
 fn storable(
     ty: GgmlType,
     tensor: &TensorInfo,
@@ -244,22 +247,22 @@ fn storable(
 }
 
 impl Edit {
-    /// Nothing is asked: the stored blocks are copied.
+    /// Whether nothing changes in the tensor, so that its stored blocks are copied.
     fn copies(&self, tensor: &TensorInfo) -> bool {
         self.scheme == Scheme::identity() && self.ty == tensor.ty
     }
 
-    /// The scheme is the storage: ggml quantizes the values once.
+    /// Whether the scheme is the storage itself, so that ggml quantizes the values once.
     fn stores_for_real(&self) -> bool {
         self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
     }
 
-    /// What the scheme's file says about how much each value of a row matters.
+    /// The weight of each value of a row, from the file of the scheme. `None` when the scheme has no such file.
     fn importance(&self, tensor: &TensorInfo) -> Result<Option<Importance<'_>>, FakeQuantError> {
         self.scheme.importance(&tensor.name, TensorShape::of(tensor.shape()))
     }
 
-    /// `q4_0 in q4_0`, as asked for or as done.
+    /// A text such as `q4_0 in q4_0`, for what was asked for or for what is done.
     fn words(&self, requested: bool) -> String {
         match requested {
             true => format!("{} in {}", self.scheme_requested, self.type_requested),
@@ -281,29 +284,30 @@ impl Edit {
     }
 }
 
-/// Bytes for each value of a piece while it is worked on: as it was read, restored, in the scheme, stored and read back.
+/// The bytes that each value of a piece takes while it is worked on: as read, restored, quantized, stored and read
+/// back.
 const WORK_BYTES: u64 = 5 * 4;
 
-/// A tensor that cannot go through in pieces.
+/// A tensor that cannot go through in small pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldWhole {
-    /// Name.
+    /// The name of the tensor.
     pub tensor: String,
-    /// The scheme that has to see so much of it at once.
+    /// The scheme that must see so much of the tensor at once.
     pub scheme: String,
-    /// About the memory it takes.
+    /// The memory that it takes, in bytes; an estimate.
     pub bytes: u64,
 }
 
 impl Rewrite<'_> {
-    /// Tensors of which more than the usual piece is in memory at once, because the scheme has to see it: the largest
-    /// first. Where there are none, memory does not depend on the size of the file.
+    /// The tensors of which more than a usual piece is in memory at once, because the scheme must see it. The largest
+    /// comes first. If the list is empty, memory does not depend on the size of the file.
     pub fn held_whole(&self) -> Vec<HeldWhole> {
         let of = |(&index, edit): (&usize, &Edit)| {
             let tensor = &self.source.tensors()[index];
             let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
             let piece = Cutting::of(tensor, edit.scheme.together(), blck_size).at_once();
-            // Something is known of each column.
+            // Such a scheme keeps some facts for each column.
             let columns = if edit.scheme.granularity() == Some(Granularity::Col) { tensor.n_per_row() } else { 0 };
             let at_once = piece.max(columns);
             let bytes = at_once.saturating_mul(WORK_BYTES);
@@ -315,19 +319,19 @@ impl Rewrite<'_> {
         held
     }
 
-    /// How often a tensor is read before any of its values is held.
+    /// The number of times a tensor is read before its first value is quantized.
     fn passes(&self, index: usize) -> u64 {
         let shape = TensorShape::of(self.source.tensors()[index].shape());
         self.edits.get(&index).map_or(0, |edit| edit.scheme.passes(shape).into())
     }
 
-    /// The output would be the input again.
+    /// Whether the output would equal the input.
     fn is_verbatim(&self) -> bool {
         let all_copied = self.edits.iter().all(|(&index, edit)| edit.copies(&self.source.tensors()[index]));
         all_copied && self.source.shards().len() == 1 && self.split_max_bytes.is_none()
     }
 
-    /// What the output's tensors are.
+    /// The name, type and shape of each tensor of the output.
     fn specs(&self) -> Vec<TensorSpec> {
         let of = |(index, tensor): (usize, &TensorInfo)| TensorSpec {
             name: tensor.name.clone(),
@@ -337,7 +341,7 @@ impl Rewrite<'_> {
         self.source.tensors().iter().enumerate().map(of).collect()
     }
 
-    /// One line for each tensor that is not as it was asked for.
+    /// One line for each tensor whose type or scheme differs from the request.
     fn fallbacks(&self) -> Vec<String> {
         let of = |(&index, edit): (&usize, &Edit)| {
             let name = &self.source.tensors()[index].name;

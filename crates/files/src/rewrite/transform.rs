@@ -1,4 +1,5 @@
-//! What becomes of the values of one target tensor, piece by piece: restored, held in the scheme, stored, compared.
+//! Turns the values of one target tensor into the output, piece by piece: restores, quantizes, stores and compares
+//! them.
 
 use super::cutting::Cutting;
 use super::{Edit, Rewrite, RewriteError};
@@ -8,46 +9,46 @@ use gguf::{GgmlType, TensorInfo};
 use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape};
 use rayon::prelude::*;
 
-/// One target tensor, and how it is treated.
+/// One target tensor and how it is treated.
 pub(super) struct Target<'a> {
-    /// Of the tensor in its model.
+    /// The index of the tensor in its model.
     pub(super) index: usize,
     pub(super) tensor: &'a TensorInfo,
     edit: &'a Edit,
     cutting: Cutting,
     codec: &'a dyn BlockCodec,
-    /// The scheme, with what it knows of the whole tensor; `None` where it is the storage itself.
+    /// The scheme, with what it knows of the whole tensor. `None` when the scheme is the storage itself.
     holder: Option<Holder<'a>>,
     batches: Spare<Batch>,
 }
 
-/// What the pieces of a tensor amount to, so far.
+/// The results for the pieces of a tensor so far.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// The output's values against the source's.
+    /// The difference of the output's values from the source's.
     pub(super) sums: DifferenceSums,
-    /// Values that the carrier could not hold as the scheme left them.
+    /// The number of values that the carrier could not store exactly as the scheme left them.
     pub(super) carrier_rounded: u64,
 }
 
-/// One core's values, used again for the next batch.
+/// The values that one core works on, in memory that is used again for the next batch.
 #[derive(Default)]
 struct Batch {
-    /// As stored.
+    /// The values of the source.
     source: Vec<f32>,
-    /// As the scheme leaves them.
+    /// The values as the scheme leaves them.
     asked: Vec<f32>,
-    /// As they are stored then.
+    /// The values as they are read back from the output's type.
     held: Vec<f32>,
 }
 
 impl Target<'_> {
-    /// First value and number of values of each piece, in order.
+    /// The first value and the number of values of each piece, in order.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
         self.cutting.pieces()
     }
 
-    /// Bytes that `n` values take in the source and in the output.
+    /// The number of bytes that `n` values take in the source, and in the output.
     pub(super) fn nbytes(&self, n: u64) -> Result<(usize, usize), RewriteError> {
         let of = |ty: GgmlType| ty.bytes_of(n).and_then(|bytes| usize::try_from(bytes).ok());
         of(self.tensor.ty).zip(of(self.edit.ty)).ok_or_else(|| self.memory(n))
@@ -57,8 +58,8 @@ impl Target<'_> {
         RewriteError::Values(ValuesError::Memory { tensor: shown(self.tensor), n })
     }
 
-    /// Turns the bytes of a piece of `n` values, which begins with value `start`, into those of the output, and adds what
-    /// it amounts to to `tally`.
+    /// Turns the bytes of a piece into those of the output and adds the results to `tally`. The piece has `n` values
+    /// and begins with value `start`.
     pub(super) fn transform(
         &self,
         start: u64,
@@ -80,7 +81,7 @@ impl Target<'_> {
                 Ok(done)
             })
             .collect();
-        // In order of place, so that neither sums nor errors depend on the threads.
+        // The results are added in the order of their place, so that neither sums nor errors depend on the threads.
         for result in results {
             let (sums, rounded) = result?;
             sums.iter().for_each(|part| tally.sums.merge(part));
@@ -128,7 +129,8 @@ impl Target<'_> {
         if self.edit.stores_for_real() {
             return Ok((sums(source, self.store(source, held, start, out)?), 0));
         }
-        // Where the output holds F32, the scheme works in it; tensors need not lie at multiples of four bytes.
+        // Where the output is F32, the scheme writes straight into it. The data of a tensor need not lie at a multiple
+        // of four bytes.
         if let (GgmlType::F32, Ok(out)) = (self.edit.ty, bytemuck::try_cast_slice_mut(out)) {
             self.ask(source, out, start)?;
             return Ok((sums(source, out), 0));
@@ -150,7 +152,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// What the values from value `start` on become in the scheme.
+    /// Quantizes the values from value `start` on, into `asked`.
     fn ask(&self, source: &[f32], asked: &mut [f32], start: u64) -> Result<(), RewriteError> {
         asked.copy_from_slice(source);
         match &self.holder {
@@ -160,18 +162,19 @@ impl Target<'_> {
         }
     }
 
-    /// Stored bytes → the values that they stand for.
+    /// Restores the values for which stored bytes stand.
     fn restore(&self, raw: &[u8], values: &mut [f32]) -> Result<(), RewriteError> {
         let failed = |source| ValuesError::Codec { tensor: shown(self.tensor), source };
         Ok(self.codec.dequantize(self.tensor.ty.name(), raw, values).map_err(failed)?)
     }
 
-    /// The row of value `start`.
+    /// The index of the row that has value `start`.
     fn row(&self, start: u64) -> usize {
         (start / self.tensor.n_per_row().max(1)) as usize
     }
 
-    /// `values`, from value `start` on, as blocks of the output's type; each matrix with its own importances.
+    /// Quantizes `values`, from value `start` on, into blocks of the output's type. Each matrix has its own
+    /// importances.
     fn quantize(&self, start: u64, values: &[f32]) -> Result<Vec<u8>, RewriteError> {
         let failed = |source| RewriteError::Carrier { tensor: shown(self.tensor), source };
         let (ty, n_per_row) = (self.edit.ty.name(), self.cutting.n_per_row(self.tensor, values.len()));
@@ -189,7 +192,7 @@ impl Target<'_> {
         Ok(bytes)
     }
 
-    /// Stores values in the carrier; returns what is read from there, which may be `held`.
+    /// Stores values in the carrier. Returns the values that are read back, which may lie in `held`.
     fn store<'v>(
         &self,
         asked: &'v [f32],
@@ -213,7 +216,7 @@ impl Target<'_> {
     }
 }
 
-/// The output's values against the source's, part by part.
+/// The difference of the output's values from the source's, part by part.
 fn sums(source: &[f32], stored: &[f32]) -> Vec<DifferenceSums> {
     let parts = source.chunks(DifferenceSums::PART).zip(stored.chunks(DifferenceSums::PART));
     let of = |(source, stored): (&[f32], &[f32])| {
@@ -225,8 +228,8 @@ fn sums(source: &[f32], stored: &[f32]) -> Vec<DifferenceSums> {
 }
 
 impl Rewrite<'_> {
-    /// The target, once its scheme has seen as much of the whole tensor as it must. `seen` hears of the bytes that were
-    /// read for that; `None` when it says that nothing more is wanted.
+    /// Prepares the target: its scheme sees as much of the whole tensor as it must. `seen` is called with the number of
+    /// bytes that were read for that. Returns `None` when `seen` says that no more is wanted.
     pub(super) fn target<'s>(
         &'s self,
         index: usize,
@@ -260,8 +263,8 @@ impl Rewrite<'_> {
         Ok(Some(target))
     }
 
-    /// Blocks that nothing is asked of are copied: quantizing them again might not give them back. The engine's worker
-    /// does the same with a weight in memory.
+    /// Whether the target's blocks are copied because the scheme does not change them. Quantizing them again might give
+    /// other blocks. The engine's worker does the same with a weight in memory.
     pub(super) fn is_left_alone(&self, target: &Target<'_>) -> Result<bool, RewriteError> {
         let (tensor, edit) = (target.tensor, target.edit);
         if edit.ty != tensor.ty || !tensor.ty.is_quantized() || edit.stores_for_real() {
@@ -277,13 +280,13 @@ impl Rewrite<'_> {
         Ok(true)
     }
 
-    /// The stored bytes of a piece that begins with value `start`.
+    /// Reads the stored bytes of a piece that begins with value `start`.
     pub(super) fn read_piece(&self, target: &Target<'_>, start: u64, raw: &mut [u8]) -> Result<(), RewriteError> {
         let offset = target.tensor.ty.bytes_of(start).unwrap_or(u64::MAX);
         Ok(self.source.read_at(target.tensor, offset, raw)?)
     }
 
-    /// The same, of `n` values, in a buffer that is made to fit.
+    /// Reads a piece of `n` values into a buffer, which gets the right size.
     fn read_piece_into<'r>(
         &self,
         target: &Target<'_>,
@@ -297,7 +300,7 @@ impl Rewrite<'_> {
     }
 }
 
-/// ggml's blocks hold finite values only.
+/// Checks that values are finite, because blocks of ggml store finite values only.
 fn finite(values: &[f32], tensor: &TensorInfo, start: u64) -> Result<(), FakeQuantError> {
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The output, from the first byte to its name: what is read, worked on, hashed and written at the same time.
+//! Writes the output, from its first byte to its name, and reads, works, hashes and writes at the same time.
 
 use super::transform::{Tally, Target};
 use super::{Rewrite, RewriteError, Rewritten, RewrittenTensor, WrittenFile};
@@ -12,48 +12,49 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes of what is copied as it is that are read at once.
+/// The number of bytes that are read at once of data that are copied unchanged.
 const PIECE_BYTES: u64 = PIECE_VALUES;
 
-/// What is read.
+/// What the reading stage passes on.
 enum Read<'a> {
-    /// Bytes that stay as they are.
+    /// Bytes that are copied unchanged.
     Kept(PieceBuffer),
-    /// So many bytes of a target have been looked at, before any of them is a piece.
+    /// The number of bytes of a target that its scheme has seen, before the first piece.
     Seen(u64),
-    /// A piece of a target: its first value, how many, their bytes.
+    /// A piece of a target: its first value, its number of values and its bytes.
     Piece(Arc<Target<'a>>, u64, u64, PieceBuffer),
-    /// All of this tensor has been read.
+    /// The end of a tensor, by its index.
     End(usize),
 }
 
-/// What is written.
+/// What the working stage passes on.
 enum Done {
-    /// So many bytes of a target have been looked at.
+    /// The number of bytes of a target that its scheme has seen.
     Seen(u64),
-    /// Bytes of the output, and how many of the source they were made of.
+    /// Bytes of the output, and the number of source bytes that they were made from.
     Bytes(PieceBuffer, u64),
-    /// All of a tensor, and what became of it if it is a target.
+    /// The end of a tensor, with its result if it is a target.
     End(Option<Box<RewrittenTensor>>),
 }
 
-/// What goes round between reading and writing.
+/// What the stages share: the buffers, and the places in the output.
 struct Flow<'a> {
     codec: &'a dyn BlockCodec,
-    /// Bytes of the source.
+    /// Buffers for bytes of the source.
     raw: Buffers,
-    /// Bytes of the output.
+    /// Buffers for bytes of the output.
     out: Buffers,
-    /// Where each tensor's data begins in its file of the output.
+    /// The byte at which the data of each tensor begin in its file of the output.
     places: Vec<u64>,
 }
 
 impl Rewrite<'_> {
-    /// Writes the output to `out`, or to shards named after it. `progress` hears how many of how many bytes are done.
+    /// Writes the output to `out`, or to shards named after it. `progress` gets the number of bytes that are done and
+    /// the number of all bytes.
     ///
     /// # Errors
-    /// When `out` is an input or exists (unless `replace`), a file cannot be read or written, or a value cannot be held.
-    /// Nothing is left behind then.
+    /// When `out` is an input or exists (unless `replace`), a file cannot be read or written, or a value cannot be
+    /// quantized or stored. Nothing is left behind then.
     pub fn write(
         &self,
         out: &Path,
@@ -61,7 +62,8 @@ impl Rewrite<'_> {
         codec: &dyn BlockCodec,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Rewritten, RewriteError> {
-        // Files that schemes name are read as well. One out of a store is named by its hash, which is no path here.
+        // The files that schemes name are also read. A scheme from a store names its file by a hash, which is not a
+        // path here.
         let of_schemes = || self.edits.values().filter_map(|edit| edit.scheme_requested.file());
         let inputs = || {
             let shards = self.source.shards().iter().map(Shard::path);
@@ -83,15 +85,16 @@ impl Rewrite<'_> {
             let metadata = header::metadata(self.source, &specs, &provenance);
             header::parts(self.source.version(), &metadata, &specs, self.split_max_bytes)
         };
-        // How many files there will be does not depend on the digits of a hash, so their names are looked at before it is taken.
+        // The number of files does not depend on the digits of a hash, so their names are checked before the hash is
+        // computed.
         let n_parts = parts_with(blake3::Hash::from([0; 32]).to_hex().to_string())?.len();
         let paths: Vec<PathBuf> = match n_parts {
             1 => vec![out.to_owned()],
             n => (0..n).map(|no| gguf::split::split_path(out, no, n)).collect(),
         };
         paths.iter().try_for_each(|path| check_output(path, inputs(), replace))?;
-        // The source is read twice: its hash stands in front of what is made of it. Targets are read more often where
-        // their scheme must know something of all values before it holds any.
+        // The source is read twice, because its hash stands before the tensors in the output. A target is read more
+        // often if its scheme must see all values before it quantizes the first one.
         let hash_bytes = self.source.file_bytes();
         let mut total_bytes = hash_bytes;
         for (index, tensor) in self.source.tensors().iter().enumerate() {
@@ -99,7 +102,7 @@ impl Rewrite<'_> {
         }
         let parts = parts_with(header::hash(self.source, &mut |done| progress(done, total_bytes))?)?;
 
-        // The same bytes twice: once for their hashes, once for the disk.
+        // The output's bytes count twice: once for the hash and once for the disk.
         let failed = |no: usize| {
             let paths = &paths;
             move |e| RewriteError::Output(OutputFile::failed(&paths[no], e))
@@ -152,7 +155,7 @@ impl Rewrite<'_> {
         Ok(Rewritten { tensors, files, verbatim: false })
     }
 
-    /// Reads every tensor, in order; what is asked of it decides how.
+    /// Reads every tensor in order, in the way that the request requires.
     fn read_all<'s>(&'s self, flow: &Flow<'s>, next: &Next<Read<'s>>) -> Result<(), RewriteError> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
             let mut target = None;
@@ -174,7 +177,8 @@ impl Rewrite<'_> {
                 }
             } else {
                 for (start, n) in pieces(tensor.nbytes, PIECE_BYTES) {
-                    // As they are read, they are written: it is a buffer of the output, and goes back there.
+                    // This buffer is written as it is read. So it comes from the buffers of the output and goes back
+                    // there.
                     let mut raw = flow.out.take_piece(n as usize, flow.places[index] + start);
                     self.source.read_at(tensor, start, &mut raw)?;
                     if !next.put(Read::Kept(raw)) {
@@ -189,7 +193,7 @@ impl Rewrite<'_> {
         Ok(())
     }
 
-    /// Makes the output's bytes of the source's. `tally` is that of the tensor in hand.
+    /// Turns the bytes of the source into those of the output. `tally` is that of the current tensor.
     fn work(&self, read: Read<'_>, tally: &mut Option<Tally>, flow: &Flow<'_>) -> Result<Done, RewriteError> {
         match read {
             Read::Seen(n) => Ok(Done::Seen(n)),
@@ -218,7 +222,7 @@ impl Rewrite<'_> {
         }
     }
 
-    /// The input's bytes, all of them.
+    /// Copies the whole input.
     fn copy(&self, out: &Path, replace: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Rewritten, RewriteError> {
         let shard = &self.source.shards()[0];
         let bytes = shard.file_bytes();
@@ -258,7 +262,7 @@ impl Rewrite<'_> {
     }
 }
 
-/// A tensor against itself.
+/// The difference of a tensor from itself.
 fn unchanged(tensor: &TensorInfo) -> Difference {
     Difference { n: tensor.n_elements(), ..DifferenceSums::default().finish() }
 }
@@ -267,12 +271,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The files of the output, one after the other, each opened when the one before has all its tensors.
+/// The files of the output, one after the other. Each is opened when the one before has all its tensors.
 struct Files<W, Open, Failed> {
     parts: std::vec::IntoIter<Part>,
     open: Open,
     failed: Failed,
-    /// The one in hand, and tensors that are to come.
+    /// The current file, and the number of its tensors that are still to come. `None` after the last file.
     current: Option<(GgufWriter<W>, usize)>,
     finished: Vec<W>,
 }
@@ -309,7 +313,7 @@ where
         self.go_on()
     }
 
-    /// Finishes files that have all their tensors, and opens the next that has some.
+    /// Finishes the files that have all their tensors, and opens the next file that has tensors.
     fn go_on(&mut self) -> Result<(), RewriteError> {
         while self.current.as_ref().is_none_or(|(_, left)| *left == 0) {
             let failed = (self.failed)(self.no());

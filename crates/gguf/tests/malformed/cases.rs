@@ -1,16 +1,16 @@
-//! The table: files that are wrong, each in one way, and what is said about it.
+//! The table of files that are wrong in one way each, with the error that each must produce.
 
 use super::support::*;
 use gguf::{GgmlType, ValueType, limits};
 
-/// One file.
+/// A malformed file and the error that it must produce.
 pub struct Case {
-    /// What is wrong, unique in the table.
+    /// What is wrong with the file; unique in the table.
     pub name: String,
     pub bytes: Vec<u8>,
-    /// Variant of `Problem`, as its `Debug` begins.
+    /// The variant of `Problem`, as the start of its `Debug` text.
     pub problem: &'static str,
-    /// Each must be said: field, place, found, wanted.
+    /// The texts that the error must contain: the field, the place, what was found and what was wanted.
     pub says: Vec<String>,
 }
 
@@ -323,7 +323,7 @@ fn tensor_cases() -> Vec<Case> {
     ]
 }
 
-/// Each value type cut within its value, and each block type with a row that is no whole number of blocks.
+/// Each value type cut off within its value, and each block type with a row that is not a whole number of blocks.
 fn cases_by_type() -> Vec<Case> {
     let cut = ValueType::ALL.into_iter().map(|ty| {
         let bytes = Bytes::header(0, 1).key("key", ty as u32).raw(&[0; 16][..ty.least_bytes() as usize - 1]);
@@ -340,7 +340,7 @@ fn cases_by_type() -> Vec<Case> {
     cut.chain(blocks).collect()
 }
 
-/// Files that say they are one of several, wrongly.
+/// Files that wrongly claim to be one of several.
 fn split_cases() -> Vec<Case> {
     let count = |n_kv, value: u16| Bytes::header(0, n_kv).key("split.count", 2).raw(&value.to_le_bytes());
     let whole = |no: u16| count(3, 3).key("split.no", 2).raw(&no.to_le_bytes()).kv_u32("split.tensors.count", 0);
@@ -365,7 +365,7 @@ fn split_cases() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// All malformed files of the table.
 pub fn malformed() -> Vec<Case> {
     [header_cases(), metadata_cases(), tensor_cases(), cases_by_type(), split_cases()].into_iter().flatten().collect()
 }

@@ -1,5 +1,5 @@
-//! Attention probabilities, reference beside variant, window by window. They are nodes of the graph only where flash
-//! attention is off, so the reference is one without it too.
+//! Compares attention probabilities of a variant with the reference's, window by window. They are nodes of the graph
+//! only where flash attention is off, so the reference also runs without flash attention.
 
 use crate::edit::ActivationEdit;
 use crate::job_error::JobError;
@@ -13,7 +13,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use words::Hint;
 
-/// Probabilities of one layer as they come, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
+/// The probabilities of one layer, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
 type Seen = Mutex<Vec<(usize, Vec<f32>)>>;
 
 impl<W: Write> Worker<'_, W> {
@@ -48,7 +48,7 @@ impl<W: Write> Worker<'_, W> {
         })
     }
 
-    /// One window: the reference's probabilities are kept, then the variant's are compared with them.
+    /// Measures one window: it keeps the reference's probabilities, then compares the variant's with them.
     fn window(
         &mut self,
         loaded: &mut Loaded,
@@ -73,7 +73,7 @@ impl<W: Write> Worker<'_, W> {
     }
 }
 
-/// A full pass in which the probabilities of each layer are looked at, and activations edited.
+/// Runs a full pass that reads the probabilities of each layer and edits activations.
 fn run(
     loaded: &mut Loaded,
     window: &[Token],
@@ -95,7 +95,7 @@ fn run(
             }
         })
         .collect();
-    // An edit at the same node comes first: what is looked at is what the model goes on with.
+    // An edit at the same node acts first, so that the values which are read are those with which the model goes on.
     let edits = activations.iter().zip(&edits).map(|(edit, replace)| Hook { node: edit.node(), replace });
     let looks = layers.iter().zip(&looks).map(|((_, node), replace)| Hook { node, replace });
     let hooks: Vec<Hook<'_>> = edits.chain(looks).collect();
@@ -103,7 +103,8 @@ fn run(
     loaded.engine.pass(&Ask { hooks: &hooks, ..Ask::of(&window) }, &|_, _| {}).map(drop)
 }
 
-/// Heads of one layer, over all parts of a window; each part has up to `n_ubatch` of its `n_window` queries.
+/// The shifts of the heads of one layer over all parts of a window. Each part has up to `n_ubatch` of the window's
+/// `n_window` queries.
 fn shifts(
     reference: &[(usize, Vec<f32>)],
     variant: &[(usize, Vec<f32>)],

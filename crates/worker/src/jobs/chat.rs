@@ -9,7 +9,7 @@ use record::{Base, Edit, Sampling};
 use std::collections::BTreeSet;
 use std::io::Write;
 
-/// How answers are made.
+/// The limits and the sampling with which answers are made.
 pub(crate) struct Limits {
     pub(crate) max_tokens: usize,
     pub(crate) sampling: Sampling,

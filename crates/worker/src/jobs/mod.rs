@@ -1,4 +1,4 @@
-//! Jobs beside measuring windows of a text.
+//! Jobs other than measuring the windows of a text.
 
 mod attention;
 mod chat;

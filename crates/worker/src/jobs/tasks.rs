@@ -1,4 +1,4 @@
-//! Multiple-choice tasks on the model in hand: every ending's likelihood under the reference, then under each cell.
+//! Multiple-choice tasks: the likelihood of every ending under the reference, then under each cell.
 
 use crate::job_error::JobError;
 use crate::loaded::Loaded;
@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use words::Hint;
 
-/// Tasks between two looks at the output: what a worker that dies costs.
+/// The number of tasks scored before events are sent. A worker that dies loses at most these.
 const TASKS_AT_ONCE: usize = 8;
 
 /// Why the tasks of a cell, or of the reference, were not all scored.
@@ -94,7 +94,7 @@ impl<W: Write> Worker<'_, W> {
         self.score_tasks(loaded, n_parallel, Some(&cell.key), tokens)
     }
 
-    /// Every task with the weights now in place.
+    /// Scores every task with the weights that are now in place.
     fn score_tasks(
         &mut self,
         loaded: &mut Loaded,
@@ -106,7 +106,7 @@ impl<W: Write> Worker<'_, W> {
         for (part, tasks) in tokens.chunks(TASKS_AT_ONCE).enumerate() {
             let first = part * TASKS_AT_ONCE;
             self.say(&Event::Started { cell: cell.map(str::to_string), chunk: first }).map_err(Unscored::Gone)?;
-            // The last token of a choice predicts nothing that is asked for.
+            // The prediction after the last token of a choice is not needed.
             let sequences: Vec<Sequence<'_>> = tasks
                 .iter()
                 .flat_map(|task| task.choices.iter().map(|tokens| (task.n_shared, tokens)))

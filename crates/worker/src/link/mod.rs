@@ -1,4 +1,4 @@
-//! Connections to a worker: jobs go in, events come out, and a worker that dies says its last words.
+//! Connections to a worker: jobs go in and events come out. A worker that dies leaves its last words.
 
 mod oom;
 mod process;
@@ -11,32 +11,32 @@ use crate::protocol::{Event, Job};
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
 
-/// A worker that is gone, or can no longer be understood.
+/// A worker that is gone or no longer follows the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker is gone: {what}{}{}; {}{}", ended(.status), told(.cause), spoken(.last_words), kept(.log))]
 pub struct WorkerDied {
     /// What was noticed, such as `it ended`.
     pub what: String,
-    /// How the process ended, in the system's words; `None` for a worker without a process of its own.
+    /// How the process ended, in the system's words. `None` for a worker without a process of its own.
     pub status: Option<String>,
-    /// Why it ended, where that was established.
+    /// Why the worker ended. `None` when that is not known.
     pub cause: Option<DeathCause>,
-    /// The most telling line of the end of its standard error; empty when it said nothing.
+    /// The most telling line at the end of its standard error. It is empty when the worker wrote nothing.
     pub last_words: String,
-    /// The file that holds all that it said, where no run keeps a log.
+    /// The file with all of its standard error. `None` when a run keeps the log.
     pub log: Option<PathBuf>,
 }
 
-/// Why a worker ended. Stated only when it was established.
+/// Why a worker ended. It is stated only when it is certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeathCause {
-    /// assay itself stopped it.
+    /// assay itself stopped the worker.
     StoppedByAssay,
-    /// An allocation failed: its last line says so.
+    /// An allocation failed, as the worker's last line says.
     AllocationFailed,
-    /// The kernel's out-of-memory killer ended a process while it ran, and it was ended by that signal.
+    /// The kernel's out-of-memory killer ended a process while the worker ran, and the worker ended by that signal.
     OomKiller,
-    /// It said what it should not have said, so nobody listens to it any more.
+    /// The worker sent an event that it should not have sent, so nobody listens to it any more.
     OutOfTurn,
 }
 
@@ -52,12 +52,12 @@ impl Advice for WorkerDied {
 }
 
 impl WorkerDied {
-    /// A worker that went on, but said what it should not have said.
+    /// The death of a worker that still ran but sent an event that it should not have sent.
     pub fn out_of_turn(what: &str) -> WorkerDied {
         WorkerDied { cause: Some(DeathCause::OutOfTurn), ..WorkerDied::misunderstood(what) }
     }
 
-    /// A worker that could not be started or heard, or whose end has no status.
+    /// The death of a worker that could not be started or understood, or whose end has no status.
     pub fn misunderstood(what: &str) -> WorkerDied {
         WorkerDied { what: what.to_owned(), status: None, cause: None, last_words: String::new(), log: None }
     }
@@ -86,7 +86,7 @@ fn kept(log: &Option<PathBuf>) -> String {
 
 /// A running worker.
 pub trait WorkerLink {
-    /// Hands over a job.
+    /// Sends a job to the worker.
     ///
     /// # Errors
     /// When the worker is gone.
@@ -95,21 +95,21 @@ pub trait WorkerLink {
     /// Waits for the next event.
     ///
     /// # Errors
-    /// When the worker is gone, or what it says is no event.
+    /// When the worker is gone, or what it sends is not an event.
     fn recv(&mut self) -> Result<Event, WorkerDied>;
 
-    /// From now on, and for all that was said before, standard error goes to this file.
+    /// Writes standard error to this file from now on, and also what came before.
     fn log_to(&mut self, _path: &Path) {}
 
-    /// Stops the worker and frees what it holds; what it said can still be logged.
+    /// Stops the worker and frees its memory. What it wrote can still be logged.
     fn end(&mut self) {}
 }
 
-/// Starts workers.
+/// A source of workers.
 pub trait LinkFactory {
-    /// A fresh worker.
+    /// Starts a fresh worker.
     ///
     /// # Errors
-    /// When none can be started.
+    /// When no worker can be started.
     fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied>;
 }

@@ -1,8 +1,9 @@
-//! Whether the kernel's out-of-memory killer was at work: its own counts, of this control group and of the system.
+//! Whether the kernel's out-of-memory killer has ended a process, by its counts for this control group and for the
+//! system.
 
 use std::path::Path;
 
-/// How many processes the out-of-memory killer has ended so far.
+/// The number of processes that the out-of-memory killer has ended so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OomKills {
     of_group: Option<u64>,
@@ -10,7 +11,7 @@ pub(super) struct OomKills {
 }
 
 impl OomKills {
-    /// The counts now; `None` in what the system does not tell.
+    /// The counts now. A count is `None` when the system does not tell it.
     pub(super) fn now() -> OomKills {
         let read = |path: &Path| std::fs::read_to_string(path).ok();
         let group = read(Path::new("/proc/self/cgroup")).and_then(|text| {
@@ -23,14 +24,14 @@ impl OomKills {
         }
     }
 
-    /// Whether a process was ended between an earlier count and this one.
+    /// Whether the killer has ended a process between an earlier count and this one.
     pub(super) fn more_than(&self, earlier: &OomKills) -> bool {
         let rose = |now: Option<u64>, then: Option<u64>| now.zip(then).is_some_and(|(now, then)| now > then);
         rose(self.of_group, earlier.of_group) || rose(self.of_system, earlier.of_system)
     }
 }
 
-/// The count in a file of lines `name number`.
+/// The count `oom_kill` in a file with one `name number` on each line.
 fn oom_kill(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }

@@ -1,4 +1,4 @@
-//! A worker in a process of its own, spoken to through pipes.
+//! A worker in a process of its own. Jobs and events go through pipes.
 
 use super::oom::OomKills;
 use super::{DeathCause, LinkFactory, WorkerDied, WorkerLink};
@@ -16,26 +16,26 @@ use std::{
 };
 use words::first_line;
 
-/// How much of the end of a worker's standard error its last words are looked for in.
+/// The number of bytes at the end of a worker's standard error in which its last words are searched.
 const LAST_WORDS_BYTES: usize = 2048;
-/// How much is kept for the log file until there is one.
+/// The number of bytes of standard error that are kept until there is a log file.
 const UNLOGGED_BYTES: usize = 1 << 20;
-/// Longest event line. A sample of the largest usable window is a few MB.
+/// The longest line of an event, in bytes. A sample of the largest usable window has a few MB.
 const MAX_EVENT_BYTES: u64 = 256 << 20;
 
-/// Whether a line says that an allocation failed: Rust's words, C++'s, ggml's and the system's.
+/// Whether a line says that an allocation failed, in the words of Rust, C++, ggml or the system.
 fn tells_of_memory(line: &str) -> bool {
     let says = ["memory allocation of", "bad_alloc", "failed to allocate", "cannot allocate memory", "out of memory"];
     let line = line.to_ascii_lowercase();
     says.iter().any(|words| line.contains(words))
 }
 
-/// Starts `program args…` and speaks with it through pipes.
+/// Starts `program args…` and exchanges lines with it through pipes.
 #[derive(Clone, Debug)]
 pub struct ProcessWorkers {
-    /// Program, usually this one.
+    /// The program to start, usually this one.
     pub program: PathBuf,
-    /// Arguments, usually `worker`.
+    /// The arguments of the program, usually `worker`.
     pub args: Vec<OsString>,
 }
 
@@ -75,7 +75,7 @@ impl LinkFactory for ProcessWorkers {
     }
 }
 
-/// What a worker said on standard error: the end in memory, all of it in the log.
+/// What a worker wrote to standard error: the end of it in memory, all of it in the log.
 #[derive(Default)]
 struct Said {
     tail: VecDeque<u8>,
@@ -89,7 +89,7 @@ impl Said {
         let excess = self.tail.len().saturating_sub(LAST_WORDS_BYTES);
         self.tail.drain(..excess);
         match &mut self.log {
-            // A full disk must not kill the run for a log; the tail is still there.
+            // A full disk must not end the run because of a log. The end of the text is still in memory.
             Some(log) => drop(log.write_all(bytes)),
             None => {
                 let room = UNLOGGED_BYTES.saturating_sub(self.unlogged.len());
@@ -99,8 +99,8 @@ impl Said {
     }
 }
 
-/// The most telling line of the end of a log: the last that names an assertion or an error, else the last of all.
-/// What comes before the first line break is left out where the end of the log is cut in the middle of a line.
+/// The most telling line at the end of a log. It is the last line that names an assertion or an error, otherwise the
+/// last line. If the end of the log is cut in the middle of a line, that line is left out.
 fn last_words(tail: &str) -> String {
     let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
     let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -112,22 +112,22 @@ fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A worker process; killed when dropped.
+/// A worker process, which is killed when this is dropped.
 struct ProcessWorker {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     said: Arc<Mutex<Said>>,
     listener: Option<JoinHandle<()>>,
-    /// The kernel's count when the worker was started.
+    /// The kernel's counts when the worker was started.
     oom_kills: OomKills,
 }
 
 impl ProcessWorker {
-    /// Ends the worker and tells how it ended.
+    /// Ends the worker and says how it ended.
     fn died(&mut self, what: &str) -> WorkerDied {
         self.stdin = None;
-        // It closed its pipe, so it is ending by itself; what still runs after that is stopped.
+        // The worker closed its pipe, so it is ending by itself. If it still runs after a while, it is stopped.
         let by_itself = (0..50).find_map(|_| {
             let status = self.child.try_wait().ok().flatten();
             if status.is_none() {
@@ -137,12 +137,12 @@ impl ProcessWorker {
         });
         let stopped = by_itself.is_none();
         let status = by_itself.or_else(|| {
-            // Already gone is as good.
+            // If the process has gone already, that is fine.
             drop(self.child.kill());
             self.child.wait().ok()
         });
         if let Some(listener) = self.listener.take() {
-            // The listener ends with the pipe; if it panicked there is nothing more to hear.
+            // The listener ends when the pipe does. If it panicked, there is nothing more to read.
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
@@ -159,7 +159,7 @@ impl ProcessWorker {
         WorkerDied { what: what.to_owned(), status: Some(status), cause, last_words, log }
     }
 
-    /// Where all that it said is, if no log has it: a file among the temporary ones.
+    /// The file, among the temporary ones, with all that the worker wrote. `None` when a log has it.
     fn kept_log(&self) -> Option<PathBuf> {
         let mut said = lock(&self.said);
         if said.log.is_some() || said.unlogged.is_empty() {
@@ -202,7 +202,7 @@ impl WorkerLink for ProcessWorker {
     fn log_to(&mut self, path: &Path) {
         let mut said = lock(&self.said);
         if let Ok(mut log) = OpenOptions::new().create(true).append(true).open(path) {
-            // As in `Said::add`: a log that cannot be written is no reason to stop.
+            // As in `Said::add`, a log that cannot be written does not stop the run.
             drop(log.write_all(&said.unlogged));
             said.unlogged.clear();
             said.log = Some(log);
@@ -211,7 +211,7 @@ impl WorkerLink for ProcessWorker {
 
     fn end(&mut self) {
         self.stdin = None;
-        // Already gone is as good.
+        // If the process has gone already, that is fine.
         drop(self.child.kill());
         drop(self.child.wait());
         if let Some(listener) = self.listener.take() {
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use words::{Advice, Hint};
 
-    /// Removes the file that holds what a worker without a log said.
+    /// Removes the file with the standard error of a worker that had no log.
     fn remove_log(died: &WorkerDied) {
         died.log.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
     }

@@ -1,7 +1,7 @@
-//! A worker in a thread of this process, spoken to in the same lines of JSON as one in a process of its own.
+//! A worker in a thread of this process. It uses the same lines of JSON as a worker in a process of its own.
 //!
-//! It is for checks that must get at the engine behind the worker, and for tests. Nothing shields the caller from it: an
-//! engine that aborts takes this process with it.
+//! It is meant for tests, and for checks that must reach the engine behind the worker. It does not protect the caller:
+//! an engine that aborts ends this process too.
 
 use super::{LinkFactory, WorkerDied, WorkerLink};
 use crate::protocol::{Event, Job};
@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{IntoIter, Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// A function that opens a model: path, settings, number of threads.
+/// A function that opens a model, given its path, the settings and the number of threads.
 pub type OpenModel = Arc<dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
 
-/// The conversions of ggml's types, for several threads.
+/// The conversions of ggml's types, shared by several threads.
 pub type SharedCodec = Arc<dyn BlockCodec + Send + Sync>;
 
-/// The work of a worker: it reads jobs, writes events, and returns when the jobs end or nobody listens any more.
+/// The work of a worker: it reads jobs and writes events. It returns when the jobs end or nobody reads the events any
+/// more.
 type Serve = dyn Fn(JobLines, EventLines) -> io::Result<()> + Send + Sync;
 
 /// Starts workers, each in a thread of this process.
@@ -36,7 +37,7 @@ impl ThreadWorkers {
         Self::serving(move |jobs, events| serve(&|path, settings, n| open(path, settings, n), &*codec, jobs, events))
     }
 
-    /// Workers that do something of their own, such as [`serve`](fn@serve) with its lines changed on the way.
+    /// Workers that run `serve` instead, such as [`serve`](fn@serve) with its lines changed on the way.
     pub fn serving(serve: impl Fn(JobLines, EventLines) -> io::Result<()> + Send + Sync + 'static) -> Self {
         ThreadWorkers { serve: Arc::new(serve) }
     }
@@ -55,7 +56,7 @@ impl LinkFactory for ThreadWorkers {
     }
 }
 
-/// The lines of jobs that come to a worker, until the caller ends it.
+/// The lines of jobs that reach a worker, until the caller ends it.
 pub struct JobLines(IntoIter<String>);
 
 impl Iterator for JobLines {
@@ -66,7 +67,7 @@ impl Iterator for JobLines {
     }
 }
 
-/// Where a worker writes its lines; each is read as an event and handed to the caller.
+/// The output of a worker. Each line is parsed as an event and passed to the caller.
 pub struct EventLines {
     line: Vec<u8>,
     to_caller: Sender<Event>,
@@ -90,11 +91,11 @@ impl Write for EventLines {
     }
 }
 
-/// A running worker; ended when dropped.
+/// A running worker, which ends when this is dropped.
 struct ThreadWorker {
-    /// The worker ends when this is dropped and its job is done.
+    /// The sender of jobs. When it is dropped, the worker ends after its current job.
     to_worker: Option<Sender<String>>,
-    /// The worker ends at its next event when this is dropped.
+    /// The receiver of events. When it is dropped, the worker ends at its next event.
     events: Option<Receiver<Event>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -104,7 +105,7 @@ fn died(what: String) -> WorkerDied {
 }
 
 impl ThreadWorker {
-    /// Waits for the thread's end and says how it ended.
+    /// Waits until the thread ends and says how it ended.
     fn ended(&mut self) -> WorkerDied {
         (self.to_worker, self.events) = (None, None);
         let why = match self.thread.take().map(JoinHandle::join) {
@@ -153,7 +154,7 @@ mod tests {
         Job::Corpus { text: text.into() }
     }
 
-    /// A worker that answers each job with an event which quotes it, written in two parts.
+    /// A worker that answers each job with an event that quotes the job. It writes the event in two parts.
     fn echo() -> ThreadWorkers {
         ThreadWorkers::serving(|jobs, mut events| {
             for job in jobs {
@@ -237,7 +238,7 @@ mod tests {
     fn the_last_words_of_a_worker_say_how_it_ended() {
         let last_words = |workers: ThreadWorkers| {
             let mut link = workers.start().expect("a thread");
-            // It may be gone before the job comes: then this says the same.
+            // The worker may have gone before the job comes. In that case the error says the same.
             link.send(&corpus("text")).and_then(|()| link.recv().map(drop)).expect_err("it ends").what
         };
         assert_eq!(last_words(ThreadWorkers::serving(|_, _| Ok(()))), "it ended");

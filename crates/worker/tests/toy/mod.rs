@@ -1,4 +1,5 @@
-//! An engine small enough to follow by hand: h = Σ embeddings so far, each layer h ← tanh(h · norm), logits = output · h.
+//! An engine small enough to follow by hand. h = Σ embeddings so far, each layer computes h ← tanh(h · norm), and
+//! logits = output · h.
 
 use eval::{
     Ask, ChatMessage, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError, Memory, NodeInfo,
@@ -13,18 +14,18 @@ pub const N_VOCAB: usize = 11;
 pub const N_EMBD: usize = 8;
 pub const N_LAYER: usize = 3;
 
-/// Ways in which the toy can misbehave.
+/// The ways in which the toy engine can misbehave.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fault {
     #[default]
     None,
-    /// A reused prefix is a little off.
+    /// A pass from a reused prefix is slightly wrong.
     InexactPrefix,
-    /// Swapped weights are written, but reading them back gives something else.
+    /// Swapped weights are written, but reading them back gives other bytes.
     WrongReadBack,
 }
 
-/// Type and bytes of a weight, the stored ones first.
+/// The type and bytes of a weight, the stored ones first.
 type Stack = Vec<(String, Arc<Vec<u8>>)>;
 
 pub struct Toy {
@@ -33,12 +34,12 @@ pub struct Toy {
     stacks: BTreeMap<String, Stack>,
     n_parallel: usize,
     fault: Fault,
-    /// Hidden states entering each layer: `[slot][layer][position][n_embd]`.
+    /// The hidden states that enter each layer: `[slot][layer][position][n_embd]`.
     states: Vec<Vec<Vec<[f32; N_EMBD]>>>,
     nodes: Vec<NodeInfo>,
 }
 
-/// Deterministic values between −1 and 1 that are no short binary fractions.
+/// Deterministic values between −1 and 1 that are not short binary fractions.
 fn value(seed: usize, i: usize) -> f32 {
     ((seed * 7919 + i * 104_729 + 13) as f32 * 0.618_034).sin()
 }
@@ -108,7 +109,7 @@ impl Toy {
         }
     }
 
-    /// Logits of one sequence, and what was seen of it.
+    /// Computes the logits of one sequence, and what was seen of it.
     fn compute(&mut self, slot: usize, ask: &Ask<'_>) -> Result<(Vec<f32>, Seen), EngineError> {
         let Sequence { tokens: window, first_output } = ask.sequences[slot];
         let from = if let Prefix::Reuse(layer) = ask.prefix { layer } else { 0 };
@@ -116,7 +117,7 @@ impl Toy {
             let mut state =
                 self.states[slot].get(from).cloned().ok_or_else(|| EngineError::Failed("nothing recorded".into()))?;
             if self.fault == Fault::InexactPrefix {
-                // In every row: positions do not see each other here, and not all are scored.
+                // Every row is changed, because positions do not see each other here and not all of them are scored.
                 state.iter_mut().for_each(|row| row[0] += 1e-3);
             }
             state
@@ -194,7 +195,7 @@ impl Toy {
 }
 
 impl Tokens for Toy {
-    /// One token a byte, after BOS.
+    /// Each byte is one token, after BOS.
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
         Ok(std::iter::once(0).chain(text.bytes().map(|b| Token::from(b) % N_VOCAB as Token)).collect())
     }
