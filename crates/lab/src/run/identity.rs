@@ -7,7 +7,6 @@ use files::scheme_files;
 use record::store::lock::{LockedEngine, LockedModel, PlanLock, RunIdentity};
 use record::{Arm, CorpusRecord, MemoryNeeds};
 use select::TensorId;
-use words::quoted;
 use worker::{LinkFactory, Session, SessionRequest, memory};
 
 /// A plan whose files were opened and hashed and contain the target.
