@@ -1,11 +1,11 @@
-//! Advice in the words of the command line: the one place where an option is named that another room could mean.
+//! Advice in the words of the command line. This is the only place that names options in advice for other rooms.
 
 use lab::ask::AskError;
 use std::fmt::Display;
 use std::str::FromStr;
 use words::{Advice, Hint, quoted};
 
-/// The advice as a line of text says it, after `hint: `.
+/// The text of the advice, as it is printed after `hint: `.
 pub fn words(hint: &Hint) -> String {
     match hint {
         Hint::Words(words) => words.to_string(),
@@ -52,8 +52,8 @@ pub fn of(error: &impl Advice) -> Option<String> {
     error.hint().as_ref().map(words)
 }
 
-/// The advice that comes with an unanswered question. Where the question itself lacks something, only a front knows how
-/// it is asked for.
+/// The advice that comes with an unanswered question. If the question itself lacks something, only this front knows
+/// which option asks for it.
 pub fn of_question(error: &AskError) -> Option<String> {
     Some(match error {
         AskError::NothingApplied(_) => "add one, for example --apply ffn_norm=bf16".into(),
@@ -69,7 +69,7 @@ pub fn of_question(error: &AskError) -> Option<String> {
     })
 }
 
-/// Reads the value of an option; what is wrong with it comes with its advice.
+/// Parses the value of an option. The error text includes the advice.
 pub fn parsed<T: FromStr<Err: Advice + Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| match of(&error) {
         Some(hint) => format!("{error}\nhint: {hint}"),

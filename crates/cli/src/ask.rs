@@ -1,4 +1,4 @@
-//! What is heard while a question is answered, in words; and what an unanswered one means for the exit code.
+//! The text of events while a question is answered, and the failure of a question that is not answered.
 
 use crate::advice;
 use crate::failure::{Exit, Failure};
@@ -8,12 +8,12 @@ use record::answer::SchemeFallback;
 use std::collections::BTreeMap;
 use words::{Lines, escape_terminal, plural};
 
-/// Said where a matrix that is used in two ways is changed as a whole.
+/// The remark that is printed when a matrix with two uses is changed as a whole.
 const BOTH_USES: &str =
     "token_embd.weight is the output head too: both uses change; token_embd[use=lookup] is one of them";
 
-/// Shows an event. What is said when measuring begins is the command's own: `begun` words it from the model's name and
-/// the number of parts.
+/// Shows an event. Each command has its own text for the start of measuring: `begun` makes it from the name of the
+/// model and the number of parts.
 pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&str, usize) -> (String, String)) {
     match event {
         AskEvent::Begun { model, parts } => {
@@ -42,7 +42,7 @@ pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&st
 /// The number of tensors that a line names.
 const NAMED: usize = 3;
 
-/// A line for each scheme that stood in for the one that was asked for.
+/// Adds a line for each scheme that replaces the one that was asked for.
 pub fn fallbacks(fallbacks: &[SchemeFallback], out: &mut Lines) {
     let mut by_scheme: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for row in fallbacks {
@@ -56,7 +56,7 @@ pub fn fallbacks(fallbacks: &[SchemeFallback], out: &mut Lines) {
     }
 }
 
-/// The failure that an unanswered question is: its exit code, and advice in the words of the command line.
+/// Turns an unanswered question into a failure: its exit code, and advice in the words of the command line.
 pub fn failed(error: &AskError) -> Failure {
     let exit = match error.kind() {
         AskErrorKind::Input => Exit::BadInput,

@@ -1,4 +1,4 @@
-//! The text to measure on: the project's own, or a file.
+//! The text to measure on: the project's own text or a file.
 
 use crate::failure::Failure;
 use lab::Corpus;
@@ -7,13 +7,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use words::escape_terminal;
 
-/// Written for this project, so that it can be shipped with it and no model has been trained on it.
+/// The built-in text. It was written for this project, so it can be shipped and no model has been trained on it.
 const BUILT_IN: &str = include_str!("../assets/demo.txt");
 
-/// Longest text that is read, bytes. WikiText-2's test part is 1.3 MB.
+/// The longest text that is read, in bytes. The test part of WikiText-2 has 1.3 MB.
 const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// The file's text, or the built-in one.
+/// Reads the text of the file, or the built-in text if there is no file.
 pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
     match path {
         None => Ok(Corpus { name: "built-in".into(), text: BUILT_IN.into() }),
@@ -21,7 +21,7 @@ pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
     }
 }
 
-/// The text of a file that was given with this option.
+/// Reads the text of a file that was given with this option.
 pub fn read_file(path: &Path, option: &str) -> Result<Corpus, Failure> {
     let shown = escape_terminal(path.as_os_str().as_encoded_bytes());
     let text = text_of(path, &shown, option)?;
@@ -40,7 +40,7 @@ fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {
     let cannot_be = |done: &str, error: io::Error| {
         Failure::input(format!("{shown}: cannot be {done}: {error}"), format!("check the path given with {option}"))
     };
-    // Looked at before it is opened: opening a FIFO would wait for ever.
+    // The path is examined before it is opened, because opening a FIFO would wait for ever.
     let metadata = std::fs::metadata(path).map_err(|error| cannot_be("opened", error))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "directory" } else { "FIFO, device or socket" };
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn the_built_in_text_is_long_enough_for_the_default_windows() {
         let corpus = read(None).expect("it is part of the program");
-        // A token of English text is about four bytes.
+        // A token of English text has about four bytes.
         assert!(corpus.text.len() > 16 * 512 * 4, "{} bytes", corpus.text.len());
         assert_eq!(corpus.name, "built-in");
     }

@@ -15,18 +15,18 @@ use std::io;
 use std::process::ExitCode;
 use words::escape_terminal;
 
-/// How assay ends.
+/// The ways in which assay ends, each with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// The command did what was asked.
     Done = 0,
-    /// A gate that was asked for found a difference.
+    /// A gate that the user asked for found a difference.
     Difference = 1,
-    /// Usage or bad input.
+    /// The command line or an input cannot be used.
     BadInput = 2,
-    /// A control failed; results are withheld.
+    /// A control failed, so the results are withheld.
     ControlFailed = 3,
-    /// The engine failed, or a cell did.
+    /// The engine failed, or one cell did.
     Engine = 4,
 }
 
@@ -36,35 +36,35 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a subcommand comes to.
+/// The result of a subcommand.
 pub type Outcome = Result<Exit, Failure>;
 
-/// An error, the exit code that it means, and advice.
+/// An error, its exit code, and advice.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
+    /// The exit code of the process.
     pub exit: Exit,
-    /// The error.
+    /// The error itself, with its causes.
     pub error: anyhow::Error,
-    /// What to do about it, in the words of the command line.
+    /// What the user can do about it, in the words of the command line. `None` when there is no advice.
     pub hint: Option<String>,
 }
 
-/// What the user gave cannot be used.
+/// An error that states no exit code of its own counts as bad input.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Failure { exit: Exit::BadInput, error, hint: None }
     }
 }
 
-/// An unanswered question knows whose fault that is.
+/// The exit code follows from the error, which knows whether the input or the engine is at fault.
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         ask::failed(&error)
     }
 }
 
-/// Errors that mean bad input wherever they end a command: those of other rooms come with advice of their own.
+/// Errors that mean bad input in every command. Those of other rooms bring their own advice.
 macro_rules! bad_input {
     (advised: $($advised:ty),+; plain: $($plain:ty),+) => {
         $(impl From<$advised> for Failure {
@@ -87,12 +87,12 @@ bad_input! {
 }
 
 impl Failure {
-    /// Bad input, and what to do about it.
+    /// A failure for bad input, with advice.
     pub fn input(error: impl Display, hint: impl Into<String>) -> Failure {
         Failure { hint: Some(hint.into()), ..Failure::from(anyhow!("{error}")) }
     }
 
-    /// An `error: …` line, then a `hint: …` line where there is advice.
+    /// Renders an `error: …` line, then a `hint: …` line if there is advice.
     pub fn render(&self) -> String {
         let mut out = format!("error: {}\n", self.why());
         if let Some(hint) = &self.hint {
@@ -101,7 +101,7 @@ impl Failure {
         out
     }
 
-    /// The error with its causes.
+    /// The text of the error with its causes.
     pub fn why(&self) -> String {
         let mut said: Vec<String> = Vec::new();
         for cause in self.error.chain() {
@@ -115,8 +115,8 @@ impl Failure {
     }
 }
 
-/// Text with nothing in it that could steer a terminal, whoever wrote the message. Backslashes stay:
-/// what comes from files has been escaped already, mostly.
+/// Escapes everything in a text that could control a terminal, whoever wrote the message. Backslashes stay, because
+/// most text from files has been escaped already.
 fn safe(text: &str) -> String {
     let kept = |c: char| matches!(c, '\n' | '\\');
     text.chars().map(|c| if kept(c) { c.to_string() } else { escape_terminal(c.to_string()) }).collect()

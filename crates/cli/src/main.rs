@@ -1,19 +1,19 @@
-//! `assay`: the command line. Wiring and words; what is asked for is done by the rooms.
+//! `assay`, the command line: it reads arguments and prints answers. The other rooms do the work.
 //!
-//! Each subcommand has a file: its arguments as typed, their check, the work, the words.
+//! Each subcommand has a file with its arguments, their check, the call and the text of the answer.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | `args` | the command line as clap reads it |
 //! | `advice` | the advice of other rooms, with the names of the options |
 //! | `failure` | exit codes, and how an error is shown |
 //! | `output` | standard output (data) and standard error (talk), neither of which can panic |
 //! | `table` | columns of text |
-//! | `progress` | how far long work is |
-//! | `python` | a Python that nobody named |
-//! | `engine_process`, `parent` | what a process needs before it opens an engine, and what ends it with its parent |
-//! | `question`, `settings`, `corpus` | what several subcommands take: `--apply` and its like; text, machine and seed |
-//! | `ask` | what is heard while a question is answered, and what an unanswered one means for the exit code |
+//! | `progress` | the progress of long work |
+//! | `python` | the Python that is used when the user names none |
+//! | `engine_process`, `parent` | the environment that an engine needs, and the end of a process with its parent |
+//! | `question`, `settings`, `corpus` | the options that several subcommands share: `--apply` and its like; text, machine and seed |
+//! | `ask` | the text of events while a question is answered, and the exit code if it is not answered |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
 
 mod advice;

@@ -1,24 +1,25 @@
-//! Processes that end with the process that started them.
+//! Makes processes end with the process that started them.
 //!
-//! The parent holds the other end of the child's standard input and never closes it before the child has ended. Where that
-//! input ends, the parent is gone, however it died.
+//! The parent keeps the other end of the child's standard input open until the child has ended. When that input ends,
+//! the parent has died, in whatever way.
 
 use std::time::Duration;
 
-/// How long a process whose parent is gone may take to end by itself.
+/// The time that a process may take to end by itself after its parent has died.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Ends this process, since nobody is left who waits for it. Called where standard input has ended, in a thread of its own.
+/// Ends this process, because nobody waits for it any more. It is called in a thread of its own, when standard input
+/// has ended.
 pub fn is_gone() {
     std::thread::sleep(LAST_WORDS);
-    // What is in the middle of a computation cannot be asked to stop, and leaves nothing behind that a signal could break.
+    // A computation cannot be asked to stop in the middle, and it leaves nothing behind that a signal could damage.
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
-/// Watches standard input, which nothing else may read, and ends this process with it.
+/// Watches standard input and ends this process when it ends. Nothing else may read standard input.
 pub fn watch() {
     std::thread::spawn(|| {
-        // Whatever is said there means nothing; an error is an end too.
+        // The bytes that arrive have no meaning. An error also counts as the end.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         is_gone();
     });

@@ -76,7 +76,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Outcome {
     Ok(exit_of(&record))
 }
 
-/// Writes the reports and gives the path of the first. In a folder that can only be read, those that are there count.
+/// Writes the reports and returns the path of the first. In a read-only folder it returns that of an existing report.
 fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
     let folder = dir.join("report");
     let there = folder.join("report.md");
@@ -87,7 +87,7 @@ fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// A control that was measured and failed is told from one that could not be measured.
+/// A control that was measured and failed has another exit code than one that could not be measured.
 fn exit_of(record: &RunRecord) -> Exit {
     let models = &record.models;
     let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.failure.is_some());
@@ -100,7 +100,7 @@ fn exit_of(record: &RunRecord) -> Exit {
     }
 }
 
-/// From what was typed to a plan that can be run.
+/// Turns the arguments into a plan that can be run.
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let (applies, layers) = (args.question.what.applies()?, args.question.what.layers()?);
     let mut models = args.others.clone();
@@ -113,7 +113,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
             plan
         }
         [apply] => {
-            // The first word is a model too, since there is no preset.
+            // Without a preset, the first word is also a model.
             models.splice(0..0, args.first.iter().map(PathBuf::from));
             require_no_preset(&models)?;
             let apply = layers.map_or_else(|| apply.clone(), |layers| apply.narrowed(&layers));
@@ -139,7 +139,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// The preset that is to be asked, where no scheme is applied.
+/// The preset that was named, for a command line without `--apply`.
 fn preset(args: &RunArgs) -> Result<String, Failure> {
     let usage = "for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL";
     let Some(first) = &args.first else {
@@ -160,7 +160,7 @@ fn preset(args: &RunArgs) -> Result<String, Failure> {
     Ok(first.to_string_lossy().into_owned())
 }
 
-/// Where a scheme is applied, every word is a model; a preset would be a second question.
+/// With `--apply` every word is a model. A preset would be a second question, so it is refused.
 fn require_no_preset(models: &[PathBuf]) -> Result<(), Failure> {
     let Some(first) = models.first() else {
         return Err(Failure::input("--apply is asked of no model", "assay run --apply SEL=SCHEME MODEL"));
@@ -180,7 +180,8 @@ fn failure(error: RunError) -> Failure {
     Failure { exit, hint: advice::of(&error), error: error.into() }
 }
 
-/// The method's settings, defaults included, once nothing can refuse the run any more and before anything is measured.
+/// The settings of the method, defaults included. They are shown when nothing can refuse the run any more and before
+/// anything is measured.
 fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
     let seeds: Vec<String> = plan.jitter_seeds.iter().map(u64::to_string).collect();
     let arms: Vec<&str> = plan.arms.iter().map(|arm| arm.name()).collect();
@@ -212,9 +213,9 @@ struct Display<'a> {
     plan: &'a Plan,
     dir: &'a Path,
     progress: Progress,
-    /// The most that was said to be needed, by model and arm.
+    /// The largest memory need that was announced, in bytes, by model and arm.
     memory: BTreeMap<(String, Arm), u64>,
-    /// The advice that was given already.
+    /// The advice that was already printed.
     advised: BTreeSet<String>,
 }
 
@@ -237,7 +238,7 @@ impl Display<'_> {
                 self.progress.say(&format!("the text has {there}, {wanted} were asked for; all of it is used"));
             }
             RunEvent::Census { model: name, summary } => self.progress.say(&format!("{}: {summary}", model(name))),
-            // All of the stage's cells are there already.
+            // All cells of the stage are in the store already.
             RunEvent::StageStarted { cells: 0, .. } => {}
             RunEvent::StageStarted { model: name, stage, cells } => {
                 let label = format!("{}: {}", model(name), stage.words());
@@ -245,7 +246,7 @@ impl Display<'_> {
                 self.progress.label(&label);
             }
             RunEvent::Memory { model: name, arm, plan } => {
-                // The stages of an arm take much the same; the most is what has to fit.
+                // The stages of an arm need much the same memory. The largest need must fit.
                 let most = self.memory.entry((name.clone(), *arm)).or_default();
                 if plan.total_bytes > *most {
                     *most = plan.total_bytes;

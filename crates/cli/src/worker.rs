@@ -1,5 +1,5 @@
-//! `assay worker`: the hidden process that owns the engine. llama.cpp aborts on some bad models; an
-//! abort here costs a cell, not the run.
+//! `assay worker`: the hidden process that owns the engine. llama.cpp aborts on some bad models; in a process of its
+//! own, an abort costs one cell and not the run.
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::parent;
@@ -12,14 +12,14 @@ use std::path::Path;
 use std::sync::mpsc;
 use worker::ProcessWorkers;
 
-/// Runs `assay worker`: jobs come on standard input, events go to what standard output was when the process began, until
-/// the input ends.
+/// Runs `assay worker` until its input ends. Jobs come on standard input. Events go to what standard output was when
+/// the process began.
 pub fn run() -> Outcome {
     let events = own_descriptor_for_events().map_err(failed)?;
     let served = ::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(events));
     match served {
         Ok(()) => Ok(Exit::Done),
-        // Whoever asked has gone: there is nobody left to tell.
+        // The caller has gone, so nobody can be told.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(failed(error)),
     }
@@ -29,16 +29,16 @@ fn failed(error: io::Error) -> Failure {
     Failure { exit: Exit::Engine, ..Failure::from(error) }
 }
 
-/// The pipe to whoever asked, under a descriptor of its own. Standard output becomes standard error: what a library prints
-/// ends in the worker's log and never among the events.
+/// The pipe to the caller, under a descriptor of its own. Standard output becomes standard error, so that what a
+/// library prints goes to the worker's log and never among the events.
 fn own_descriptor_for_events() -> io::Result<File> {
     let events = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdout(io::stderr().as_fd())?;
     Ok(File::from(events))
 }
 
-/// Lines of standard input, read by a thread of their own: when they end, whoever asked is gone, and a worker must not
-/// compute on for minutes in its absence.
+/// The lines of standard input, read by a thread of their own. When they end, the caller has gone, and a worker must
+/// not go on computing for minutes.
 fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -47,7 +47,7 @@ fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
                 return;
             }
         }
-        // A worker without work ends by itself now.
+        // A worker without work now ends by itself.
         drop(sender);
         parent::is_gone();
     });
@@ -58,7 +58,7 @@ fn open(model: &Path, settings: &EngineSettings, n_threads: usize) -> Result<Box
     Ok(Box::new(LlamaEngine::open(model, settings, n_threads)?))
 }
 
-/// Starts this very program as a worker.
+/// Starts this same program as a worker.
 pub fn workers() -> Result<ProcessWorkers, Failure> {
     Ok(ProcessWorkers { program: std::env::current_exe()?, args: vec!["worker".into()] })
 }

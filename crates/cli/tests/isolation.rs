@@ -28,7 +28,7 @@ const MIB: u64 = 1024;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Death {
     None,
-    /// Address space, KiB.
+    /// The worker runs out of memory; the number limits its address space, in KiB.
     OutOfMemory(u64),
     Signal(&'static str),
 }

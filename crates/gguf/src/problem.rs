@@ -37,7 +37,7 @@ impl Advice for GgufError {
 }
 
 impl std::error::Error for GgufError {
-    // The I/O error of `Open` and `Read` is part of the line that is displayed, so it is no source
+    // The I/O error of `Open` and `Read` is part of the line that is displayed, so it is not a source
     // of its own: a chain that is printed would say it twice.
 }
 

@@ -79,7 +79,7 @@ fn table(census: &CensusAnswer, reasons: &Reasons<'_>) -> String {
     table::render(&columns, rows)
 }
 
-/// What the values are as far as it shows, in a word or two.
+/// The precision or grid of a tensor's values, in a word or two.
 fn really(row: &CensusTensor) -> String {
     match (&row.grid, row.under_bf16) {
         (Some(_), _) => row.effective.clone(),
@@ -89,7 +89,7 @@ fn really(row: &CensusTensor) -> String {
     }
 }
 
-/// What a scheme would change: one line on all, one for each kind of values, and one on what was refused.
+/// What a scheme would change: one line about all values, one for each kind of values, and one about what was refused.
 fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
     let (scheme, counts) = (&prediction.scheme, &prediction.counts);
     let is = match (prediction.noop, counts.changed) {
@@ -103,7 +103,7 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
         let tensors = plural(one.n_tensors, "tensor");
         format!("  {} → {scheme} ({tensors}): {}", one.from, changes(&one.counts))
     }));
-    // By reason, in the order of their first tensors.
+    // The reasons are in the order of the first tensors that have them.
     let mut reasons: Vec<(&str, usize)> = Vec::new();
     for refused in &prediction.refused {
         let of_all = refused.why.strip_prefix(&format!("tensor \"{}\": ", escape_terminal(&refused.name)));
@@ -136,7 +136,7 @@ fn changes(counts: &PredictedCounts) -> String {
     )
 }
 
-/// Why things are not decidable: each reason once, marked by a letter in the table.
+/// The reasons why things are not decidable, each once. A letter marks them in the table.
 struct Reasons<'a>(Vec<(&'a str, usize)>);
 
 impl<'a> Reasons<'a> {
@@ -151,7 +151,7 @@ impl<'a> Reasons<'a> {
         Reasons(reasons)
     }
 
-    /// `a, c`.
+    /// The letters of a tensor's reasons, such as `a, c`. The text is empty when there are none.
     fn marks(&self, row: &CensusTensor) -> String {
         let of = |why: &String| self.0.iter().position(|(known, _)| known == why).map(mark);
         row.not_decidable.iter().filter_map(of).collect::<Vec<String>>().join(", ")
@@ -163,12 +163,12 @@ impl<'a> Reasons<'a> {
     }
 }
 
-/// a, b, … z, then 27, 28 …
+/// The mark of reason `i`: a, b, … z, then 27, 28 …
 fn mark(i: usize) -> String {
     u8::try_from(i).ok().filter(|i| *i < 26).map_or_else(|| (i + 1).to_string(), |i| char::from(b'a' + i).to_string())
 }
 
-/// How the values of each tensor are spread.
+/// How the values of each tensor are distributed.
 fn spread(rows: &[CensusTensor]) -> String {
     let columns = [
         ("name", Align::Left),
@@ -204,7 +204,7 @@ fn spread(rows: &[CensusTensor]) -> String {
     table::render(&columns, cells)
 }
 
-/// Tensors that hold less than their size says.
+/// A note about a tensor that carries less information than its size suggests. `None` for other tensors.
 fn degenerate(row: &CensusTensor) -> Option<String> {
     let spread = row.distribution.as_ref()?;
     let mut said = Vec::new();

@@ -18,7 +18,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads a document.
+    /// Reads the keys of a JSON document, after those of earlier documents.
     pub fn read(&mut self, json: &str) {
         self.at = 0;
         self.walk("", &serde_json::from_str(json).expect("JSON"));

@@ -44,7 +44,7 @@ pub fn subcommands() -> Vec<String> {
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
-/// Its JSON.
+/// The standard output of a command, parsed as JSON.
 pub fn json(folder: &Path, args: &[&str]) -> serde_json::Value {
     serde_json::from_str(&stdout(folder, args)).expect("JSON")
 }

@@ -81,7 +81,7 @@ pub const F32: u32 = 0;
 pub const Q4_0: u32 = 2;
 pub const Q4_K: u32 = 12;
 
-/// A folder that holds one file of these bytes; it goes when the folder is dropped.
+/// A folder with one file of these bytes. Both are removed when the folder is dropped.
 pub fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("model.gguf");

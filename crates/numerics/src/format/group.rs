@@ -127,7 +127,7 @@ pub(crate) struct RangeKeys {
 }
 
 impl RangeKeys {
-    /// The keys of a group of which nothing was read yet.
+    /// The keys of a group before its first value has been read.
     pub(crate) const EMPTY: RangeKeys = RangeKeys { min: i32::MAX, max: i32::MIN };
 
     #[inline(always)]

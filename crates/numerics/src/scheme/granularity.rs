@@ -19,9 +19,9 @@ pub enum Granularity {
     /// `rows` output channels by `cols` contiguous values. The last tiles may be shorter. Rows are counted through all
     /// matrices of a tensor.
     Tile {
-        /// N of `@NxM`.
+        /// The number of output channels in a tile: N of `@NxM`.
         rows: NonZeroU32,
-        /// M of `@NxM`.
+        /// The number of contiguous values in a tile: M of `@NxM`.
         cols: NonZeroU32,
     },
 }
