@@ -143,7 +143,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
 fn preset(args: &RunArgs) -> Result<String, Failure> {
     let usage = "for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL";
     let Some(first) = &args.first else {
-        return Err(Failure::input(format!("no question is asked, wanted a preset or --apply"), usage));
+        return Err(Failure::input("no question is asked, wanted a preset or --apply", usage));
     };
     let word = escape_terminal(first.as_encoded_bytes());
     if word.contains('=') {
