@@ -1,6 +1,7 @@
 //! Advice in the words of the command line. This is the only place that names options in advice for other rooms.
 
 use lab::ask::AskError;
+use record::store::StoreError;
 use std::fmt::Display;
 use std::str::FromStr;
 use words::{Advice, Hint, quoted};
@@ -61,7 +62,13 @@ pub fn of_question(error: &AskError) -> Option<String> {
             "a sweep goes through the layers; `assay eval` measures tensors outside them".into()
         }
         AskError::NothingToTrace { .. } => "leave --trace out".into(),
-        AskError::NotARunFolder { .. } => "name the folder that `assay run` made".into(),
+        AskError::NotARunFolder { .. } | AskError::Store(StoreError::NotARun { .. }) => {
+            "name the folder that `assay run` made".into()
+        }
+        // Nothing is written by a question, so another folder is no way out.
+        AskError::Store(StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. }) => {
+            "restore the file; nothing else shows what happened in the run".into()
+        }
         AskError::Unfinished { dir } => {
             format!("`assay status {dir}` says how far it is; the same `assay run` goes on with it")
         }

@@ -223,11 +223,13 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
         for command in TAKING_A_RUN {
             let said = refused(folder.path(), &[command, dir]);
             assert!(said.contains(dir), "{said}");
+            // A command that only reads has no other folder to offer.
+            assert!(!said.contains("--out") && !said.contains("remove"), "{said}");
         }
     }
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
     for (dir, hint) in [
-        ("photos", "or remove that one"),
+        ("photos", "choose another folder with --out"),
         ("file", "another --out"),
         ("file/deep", "with --out"),
         ("/proc/run", "with --out"),

@@ -90,6 +90,20 @@ fn a_damaged_line_in_the_middle_is_named() {
 }
 
 #[test]
+fn a_short_column_is_refused_by_file_and_window() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let path = a_sample_file(&dir);
+    let text = std::fs::read_to_string(&path).expect("samples");
+    let marker = "\"logits_changed\":{\"bits\":\"";
+    let at = text.find(marker).expect("a column") + marker.len();
+    std::fs::write(&path, [&text[..at], &text[at + 1..]].concat()).expect("writes");
+    let said = again(&room, &dir);
+    assert!(said.contains("window 0: column "), "{said}");
+    assert!(said.contains(&*path.file_name().expect("a name").to_string_lossy()), "{said}");
+}
+
+#[test]
 fn a_lost_window_is_measured_again_to_the_same_cell() {
     let room = Room::new();
     let dir = finished(&room);

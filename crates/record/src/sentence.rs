@@ -306,13 +306,21 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
         (Some(only), None) | (None, Some(only)) => {
             let kernels = match only.arm {
                 Arm::Exact => "with exact weights",
-                Arm::Native => "through the model's own kernels, floor included,",
+                Arm::Native => "through the model's own kernels",
             };
             format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
         }
         (None, None) => format!("Nothing was measured about {scheme} on {target}."),
     };
-    whole + &parts_clause(cells)
+    whole + &fallback_clause(scheme, &model.census_fallbacks) + &parts_clause(cells)
+}
+
+/// The clause on the schemes that stand in for the question's: what was measured there is theirs.
+fn fallback_clause(scheme: &str, fallbacks: &[(String, usize)]) -> String {
+    let words =
+        fallbacks.iter().map(|(fallback, n)| format!("{fallback} stands in for {scheme} in {}", plural(*n, "tensor")));
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { String::new() } else { format!(" Not all of it is {scheme}: {}.", words.join("; ")) }
 }
 
 /// The clause that says what each part costs alone, in the arm that answers the question.

@@ -59,7 +59,10 @@ fn one_arm_answers_alone_and_parts_are_told_singly() {
     let mut model = record.models[1].clone();
     model.verdicts.remove(0);
     let said = answer(&model);
-    assert!(said.contains(" through the model's own kernels, floor included, (BELOW-FLOOR: 498 of 1,920"), "{said}");
+    assert!(said.contains(" through the model's own kernels (BELOW-FLOOR: 498 of 1,920"), "{said}");
+    model.census_fallbacks = vec![("q8_0".into(), 2)];
+    assert!(answer(&model).ends_with(" Not all of it is bf16: q8_0 stands in for bf16 in 2 tensors."), "{said}");
+    model.census_fallbacks.clear();
     model.verdicts.clear();
     assert_eq!(answer(&model), "Nothing was measured about bf16 on ffn_norm.");
     model.cells.retain(|judged| judged.cell.role == Role::Variant && judged.cell.arm == Arm::Exact);

@@ -16,7 +16,7 @@ use crate::evidence::TensorEvidence;
 use crate::format::{Format, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
-use crate::sample::{ReferenceSample, Sample};
+use crate::sample::{Columns, ReferenceSample, Sample};
 use atomic::{PutError, put, sync_folder};
 use journal::Journal;
 use lock::PlanLock;
@@ -179,7 +179,7 @@ impl Advice for StoreError {
             StoreError::Newer { .. } => Some(Hint::words("use the newer assay")),
             StoreError::Older { .. } => another("look at this one with the commands that only read"),
             StoreError::OtherRun { .. } => another("remove that one, or repeat the run that is there"),
-            StoreError::NotARun { .. } => another("remove that one"),
+            StoreError::NotARun { .. } => Some(Hint::OtherFolder { or: None }),
             StoreError::Busy { .. } => another("wait for it to end"),
             StoreError::CellDiffers { .. } => another("restore the samples and the cell, one of which has changed"),
         }
@@ -393,8 +393,10 @@ impl Store {
     /// When a whole line cannot be read.
     pub fn reference(&self, key: &str) -> Result<BTreeMap<usize, ReferenceSample>, StoreError> {
         let mut by_chunk = BTreeMap::new();
-        for line in read_whole_lines(&self.samples_path(key))? {
+        let path = self.samples_path(key);
+        for line in read_whole_lines(&path)? {
             if let SampleLine::Reference(sample) = line {
+                check_columns(&path, sample.chunk, &sample.columns)?;
                 by_chunk.entry(sample.chunk).or_insert(sample);
             }
         }
@@ -489,6 +491,7 @@ fn cell_samples(path: &Path, lines: Vec<SampleLine>) -> Result<CellSamples, Stor
         match line {
             SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
             SampleLine::Sample(sample) => {
+                check_columns(path, sample.chunk, &sample.columns)?;
                 samples.by_chunk.entry(sample.chunk).or_insert(sample);
             }
             SampleLine::Reference(_) => {
@@ -498,6 +501,12 @@ fn cell_samples(path: &Path, lines: Vec<SampleLine>) -> Result<CellSamples, Stor
         }
     }
     Ok(samples)
+}
+
+/// Refuses columns that no worker measured, by file and window.
+fn check_columns(path: &Path, window: usize, columns: &Columns) -> Result<(), StoreError> {
+    let corrupt = |what| StoreError::Corrupt { path: path.into(), why: format!("window {window}: {what}") };
+    columns.check().map_err(corrupt)
 }
 
 fn has_entries(folder: &Path) -> Result<bool, StoreError> {
