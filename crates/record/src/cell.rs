@@ -271,7 +271,7 @@ pub struct EvidenceChain {
     pub n_scored: usize,
 }
 
-/// What a cell's evidence amounts to (DESIGN §9).
+/// What a cell's evidence amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// The effect is above its floor.
@@ -308,7 +308,7 @@ impl Verdict {
     }
 }
 
-/// An effect below this multiple of the largest jitter seed is not distinguished from the floor (DESIGN §6).
+/// An effect below this multiple of the largest jitter seed is not distinguished from the floor.
 pub const FLOOR_FACTOR: f64 = 2.0;
 
 /// The perturbation floor that a cell is compared with.

@@ -47,7 +47,7 @@ pub const DEFAULT_N_CTX: u32 = 512;
 pub const N_CTX: RangeInclusive<u32> = 8..=1 << 20;
 /// The seeds of the jitter, unless a plan states others.
 pub const DEFAULT_JITTER_SEEDS: [u64; 3] = [1, 2, 3];
-/// The least number of seeds for a floor (DESIGN §6).
+/// The least number of seeds for a floor.
 pub const MIN_JITTER_SEEDS: usize = 3;
 
 /// Why a plan cannot be run.
