@@ -65,7 +65,7 @@ pub fn of_question(error: &AskError) -> Option<String> {
         AskError::NotARunFolder { .. } | AskError::Store(StoreError::NotARun { .. }) => {
             "name the folder that `assay run` made".into()
         }
-        // Nothing is written by a question, so another folder is no way out.
+        // These commands only read the folder, so another one would not help.
         AskError::Store(StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. }) => {
             "restore the file; nothing else shows what happened in the run".into()
         }

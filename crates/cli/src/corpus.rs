@@ -13,7 +13,7 @@ const BUILT_IN: &str = include_str!("../assets/demo.txt");
 /// The longest text that is read, in bytes. The test part of WikiText-2 has 1.3 MB.
 const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// Reads the text of the file, or the built-in text if there is no file.
+/// Reads the text from the file, or takes the built-in text when no file is named.
 pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
     match path {
         None => Ok(Corpus { name: "built-in".into(), text: BUILT_IN.into() }),

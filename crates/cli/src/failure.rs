@@ -46,7 +46,7 @@ pub struct Failure {
     pub exit: Exit,
     /// The error itself, with its causes.
     pub error: anyhow::Error,
-    /// What the user can do about it, in the words of the command line. `None` when there is no advice.
+    /// The advice for the user, in the words of the command line; `None` where there is none.
     pub hint: Option<String>,
 }
 

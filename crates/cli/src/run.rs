@@ -34,7 +34,7 @@ pub struct RunArgs {
     /// The GGUF files to measure
     #[arg(value_name = "MODEL")]
     others: Vec<PathBuf>,
-    /// Folder of the run, where an unfinished run goes on and a finished one is only read [default: runs/ID]
+    /// Folder of the run, where an unfinished run goes on and a finished one is reported again [default: runs/ID]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]

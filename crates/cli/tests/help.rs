@@ -40,7 +40,7 @@ fn one_option_has_one_meaning_wherever_it_is() {
     let differs = |option: &str, name: &str| match (option, name) {
         // A preset asks by itself, and both arms are measured.
         ("--apply" | "--arm", "run") => true,
-        // Other defaults.
+        // These commands have defaults of their own.
         ("--ctx", "chat" | "verify") | ("--chunks", "verify") => true,
         _ => false,
     };

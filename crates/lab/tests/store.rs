@@ -20,19 +20,20 @@ fn again(room: &Room, dir: &Path) -> String {
     format!("{error}\nhint: {:?}", error.hint())
 }
 
-/// The path of a sample file of a cell, not of a reference.
-fn a_sample_file(dir: &Path) -> PathBuf {
+/// The path of the first file in `samples/` that is or is not a reference's.
+fn samples_file(dir: &Path, is_reference: bool) -> PathBuf {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();
     files.sort();
-    files.into_iter().find(|path| !path.to_string_lossy().contains("reference")).expect("a cell")
+    let is_wanted = |path: &PathBuf| path.to_string_lossy().contains("reference") == is_reference;
+    files.into_iter().find(is_wanted).expect("a file of samples")
 }
 
 #[test]
 fn a_changed_sample_is_noticed_by_its_cell() {
     let room = Room::new();
     let dir = finished(&room);
-    let path = a_sample_file(&dir);
+    let path = samples_file(&dir, false);
     let text = std::fs::read_to_string(&path).expect("samples");
     let other = text.replacen("\"same_top\":{\"bits\":\"1", "\"same_top\":{\"bits\":\"0", 1);
     let other = other.replacen("\"same_top\":{\"bits\":\"00", "\"same_top\":{\"bits\":\"10", 1);
@@ -41,19 +42,11 @@ fn a_changed_sample_is_noticed_by_its_cell() {
     assert!(again(&room, &dir).contains("the samples give another cell"));
 }
 
-/// The path of the sample file of a reference.
-fn a_reference_file(dir: &Path) -> PathBuf {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files.into_iter().find(|path| path.to_string_lossy().contains("reference")).expect("a reference")
-}
-
 #[test]
 fn a_changed_reference_is_noticed_by_the_cells_compared_with_it() {
     let room = Room::new();
     let dir = finished(&room);
-    let path = a_reference_file(&dir);
+    let path = samples_file(&dir, true);
     let text = std::fs::read_to_string(&path).expect("a reference");
     let refused = |from: &str, to: &str, wanted: &str| {
         let other = text.replacen(from, to, 1);
@@ -71,7 +64,7 @@ fn a_lost_reference_is_measured_again_to_the_same_cells() {
     let room = Room::new();
     let dir = finished(&room);
     let before = bench::results(&dir);
-    std::fs::remove_file(a_reference_file(&dir)).expect("removes");
+    std::fs::remove_file(samples_file(&dir, true)).expect("removes");
     for started in [1, 0] {
         let workers = Workers::new(Faults::default());
         run(&room.prepare(Norms::OnePlus), &dir, &workers).0.expect("resumes");
@@ -83,7 +76,7 @@ fn a_lost_reference_is_measured_again_to_the_same_cells() {
 fn a_damaged_line_in_the_middle_is_named() {
     let room = Room::new();
     let dir = finished(&room);
-    let path = a_sample_file(&dir);
+    let path = samples_file(&dir, false);
     let text = std::fs::read_to_string(&path).expect("samples");
     std::fs::write(&path, text.replacen("\"columns\"", "\"colunms\"", 1)).expect("writes");
     assert!(again(&room, &dir).contains("line "));
@@ -93,7 +86,7 @@ fn a_damaged_line_in_the_middle_is_named() {
 fn a_short_column_is_refused_by_file_and_window() {
     let room = Room::new();
     let dir = finished(&room);
-    let path = a_sample_file(&dir);
+    let path = samples_file(&dir, false);
     let text = std::fs::read_to_string(&path).expect("samples");
     let marker = "\"logits_changed\":{\"bits\":\"";
     let at = text.find(marker).expect("a column") + marker.len();
@@ -108,7 +101,7 @@ fn a_lost_window_is_measured_again_to_the_same_cell() {
     let room = Room::new();
     let dir = finished(&room);
     let before = bench::results(&dir);
-    std::fs::remove_file(a_sample_file(&dir)).expect("removes");
+    std::fs::remove_file(samples_file(&dir, false)).expect("removes");
     let workers = Workers::new(Faults::default());
     run(&room.prepare(Norms::OnePlus), &dir, &workers).0.expect("resumes");
     assert_eq!(workers.started.get(), 1);

@@ -206,7 +206,7 @@ pub enum ArmSet {
 }
 
 impl ArmSet {
-    /// Both choices.
+    /// The two choices, in the order in which an error lists them.
     pub const ALL: [ArmSet; 2] = [ArmSet::First, ArmSet::All];
 
     /// The choice as typed.
@@ -227,7 +227,7 @@ pub enum GateName {
 }
 
 impl GateName {
-    /// All gates.
+    /// The gates that a plan can name, in the order in which an error lists them.
     pub const ALL: [GateName; 1] = [GateName::ControlsHold];
 
     /// The gate as typed.

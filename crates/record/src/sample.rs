@@ -56,13 +56,6 @@ impl Column {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bits(pub Vec<bool>);
 
-impl Bits {
-    /// The number of bits that are set.
-    pub fn count(&self) -> usize {
-        self.0.iter().filter(|&&bit| bit).count()
-    }
-}
-
 impl Serialize for Bits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text: String = self.0.iter().map(|&bit| if bit { '1' } else { '0' }).collect();
@@ -91,11 +84,6 @@ impl Columns {
     /// The column of that name; `None` where there is none.
     pub fn get(&self, id: &str) -> Option<&Column> {
         self.0.get(id)
-    }
-
-    /// The mutable column of that name; `None` where there is none.
-    pub fn get_mut(&mut self, id: &str) -> Option<&mut Column> {
-        self.0.get_mut(id)
     }
 
     /// Puts a column under a name and replaces the one that is there.

@@ -30,7 +30,7 @@ pub enum Said {
     Mutant(Mutant),
     /// The task cannot be done as the user asked for it.
     Refused {
-        /// The reason.
+        /// The reason why the task is refused.
         why: String,
         /// What to do about it.
         hint: Option<String>,

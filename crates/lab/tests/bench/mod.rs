@@ -34,7 +34,7 @@ pub enum Norms {
     OnGrid,
     /// F32 values that are BF16 plus one.
     OnePlus,
-    /// F16 values.
+    /// Values that are stored in F16, so that the native arm needs a carrier control.
     Half,
 }
 
