@@ -28,8 +28,8 @@ pub use xml::escape_xml;
 use crate::invisible::is_dangerous;
 use std::fmt::Write as _;
 
-/// Text with every dangerous character written as `\u{…}`. A name can then neither break a line nor reorder or hide the
-/// text around it. A backslash stays as it is.
+/// Text with every dangerous character written as `\n`, `\r`, `\t` or `\u{…}`. A name can then neither break a line nor
+/// reorder or hide the text around it. A backslash stays as it is.
 ///
 /// ```
 /// assert_eq!(words::printable("a\u{202e}b"), "a\\u{202e}b");
@@ -43,10 +43,15 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Appends the character as `\u{…}`.
+/// Appends the escape of a dangerous character. It is the same for every writer but JSON's.
 fn push_code(out: &mut String, c: char) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        // Writing to a String cannot fail.
+        c => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn control_and_bidirectional_characters_are_made_visible() {
-        assert_eq!(printable("a\nb\u{202e}c\u{1b}[31m"), "a\\u{a}b\\u{202e}c\\u{1b}[31m");
+        assert_eq!(printable("a\nb\u{202e}c\u{1b}[31m"), "a\\nb\\u{202e}c\\u{1b}[31m");
     }
 
     proptest! {

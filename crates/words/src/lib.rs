@@ -34,7 +34,7 @@ pub use escape::{
 pub use lines::{Lines, first_line};
 pub use near::{edit_distance, nearest};
 pub use number::{
-    about_times, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits, entropy,
+    Number, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits, entropy,
     evidence_bits, exact, nats, number, of, p_value, perplexity, perplexity_ratio, plural, plus_minus, share, signed,
     standard_error, times, whole,
 };

@@ -10,11 +10,14 @@ const SCIENTIFIC_FROM: f64 = 1e7;
 
 /// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
 ///
+/// The digits before the point are grouped by thousands, as those of [`count`] are.
+///
 /// Non-finite values are named, never hidden: `NaN`, `inf`, `-inf`.
 ///
 /// ```
 /// assert_eq!(words::number(0.006374, 3), "0.00637");
 /// assert_eq!(words::number(2.314e-5, 3), "2.31e-5");
+/// assert_eq!(words::number(2602.4, 5), "2,602.4");
 /// ```
 pub fn number(x: f64, digits: usize) -> String {
     if x == 0.0 {
@@ -38,7 +41,24 @@ pub fn number(x: f64, digits: usize) -> String {
         return scientific;
     }
     let decimals = usize::try_from(digits as i32 - 1 - exponent).unwrap_or(0);
-    format!("{x:.decimals$}")
+    let plain = format!("{x:.decimals$}");
+    let (whole, fraction) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
+    match whole.strip_prefix('-') {
+        Some(whole) => format!("-{}{fraction}", grouped(whole)),
+        None => format!("{}{fraction}", grouped(whole)),
+    }
+}
+
+/// Decimal digits grouped by thousands.
+fn grouped(digits: &str) -> String {
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A number as [`number`] prints it, with a `+` before positive values. It is for differences.
@@ -57,15 +77,7 @@ pub fn signed(x: f64, digits: usize) -> String {
 /// assert_eq!(words::count(2990), "2,990");
 /// ```
 pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(&n.to_string())
 }
 
 /// A part of a whole, both as counts.
@@ -80,11 +92,44 @@ pub fn of(part: u64, whole: u64) -> String {
 /// A number of things, whose name takes an `s` unless there is one.
 ///
 /// ```
-/// assert_eq!(words::plural(1, "window"), "1 window");
-/// assert_eq!(words::plural(2990, "window"), "2,990 windows");
+/// assert_eq!(words::plural(1_usize, "window"), "1 window");
+/// assert_eq!(words::plural(2990_u64, "window"), "2,990 windows");
 /// ```
-pub fn plural(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) }
+pub fn plural<N: Number>(n: N, one: &str) -> String {
+    match n.as_u64() {
+        1 => format!("1 {one}"),
+        n => format!("{} {one}s", count(n)),
+    }
+}
+
+/// A type that counts things.
+pub trait Number: Copy {
+    /// The count.
+    fn as_u64(self) -> u64;
+}
+
+impl Number for usize {
+    fn as_u64(self) -> u64 {
+        self as u64
+    }
+}
+
+impl Number for u64 {
+    fn as_u64(self) -> u64 {
+        self
+    }
+}
+
+impl Number for u32 {
+    fn as_u64(self) -> u64 {
+        self.into()
+    }
+}
+
+impl<N: Number> Number for &N {
+    fn as_u64(self) -> u64 {
+        (*self).as_u64()
+    }
 }
 
 /// A number rounded to a whole one, for approximate quantities.
@@ -170,21 +215,10 @@ pub fn plus_minus(se: Option<f64>) -> String {
 ///
 /// ```
 /// assert_eq!(words::times(48.591), "48.6 ×");
+/// assert_eq!(words::times(2602.3), "2,602 ×");
 /// ```
 pub fn times(ratio: f64) -> String {
     format!("{} ×", number(ratio, 3))
-}
-
-/// The ratio of two quantities for a sentence, with one decimal below ten and none from there on.
-///
-/// Stored sentences of verdicts use this format.
-///
-/// ```
-/// assert_eq!(words::about_times(1.19), "1.2 ×");
-/// assert_eq!(words::about_times(1048.59), "1,049 ×");
-/// ```
-pub fn about_times(ratio: f64) -> String {
-    if ratio < 10.0 { format!("{ratio:.1} ×") } else { format!("{} ×", count(ratio.round() as u64)) }
 }
 
 /// A perplexity, or its logarithm in nats a token, with six significant digits.
@@ -301,7 +335,7 @@ pub fn bytes(n: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(size, _)| n >= *size) {
         Some((size, unit)) => format!("{:.1} {unit}", n as f64 / *size as f64),
-        None => format!("{n} bytes"),
+        None => plural(n, "byte"),
     }
 }
 
@@ -317,7 +351,9 @@ mod tests {
             (25.585_353, 6, "25.5854"),
             (9.996, 3, "10.0"),
             (0.000_999_9, 2, "1.0e-3"),
-            (123_456.0, 3, "123456"),
+            (123_456.0, 3, "123,456"),
+            (-1_234.56, 6, "-1,234.56"),
+            (999.96, 4, "1,000"),
             (1.0, 3, "1.00"),
             (-0.001_8, 2, "-0.0018"),
             (1e-300, 2, "1.0e-300"),
@@ -370,9 +406,9 @@ mod tests {
 
     #[test]
     fn one_has_no_plural() {
-        assert_eq!(plural(1, "window"), "1 window");
-        assert_eq!(plural(0, "window"), "0 windows");
-        assert_eq!(plural(1234, "cell"), "1,234 cells");
+        assert_eq!(plural(1_u64, "window"), "1 window");
+        assert_eq!(plural(0_u64, "window"), "0 windows");
+        assert_eq!(plural(1234_u64, "cell"), "1,234 cells");
     }
 
     #[test]

@@ -24,9 +24,6 @@ pub fn escape_terminal(text: impl AsRef<[u8]>) -> String {
         while let Some(c) = chars.next() {
             match c {
                 '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
                 c if is_dangerous(c) && !selects_form(before, c, chars.peek().copied()) => push_code(&mut out, c),
                 c => out.push(c),
             }
