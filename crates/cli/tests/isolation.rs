@@ -30,7 +30,7 @@ enum Death {
     None,
     /// The worker runs out of memory; the number limits its address space, in KiB.
     OutOfMemory(u64),
-    Signal(&'static str),
+    Signal(rustix::process::Signal),
 }
 
 /// What is seen of the workers of a run.
@@ -113,8 +113,7 @@ impl WorkerLink for Link {
         if let (Ok(Event::Started { cell: Some(key), .. }), Death::Signal(signal)) = (&event, self.death)
             && Some(key) == self.seen.hungry.borrow().as_ref()
         {
-            let killed = Command::new("kill").args([&format!("-{signal}"), &self.pid()]).status();
-            assert!(killed.is_ok_and(|status| status.success()), "{signal}");
+            support::send(signal, self.pid().parse().expect("the id of a process"));
         }
         event
     }
@@ -191,8 +190,8 @@ fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
             ["signal: 6", "memory could not be allocated"],
             2,
         ),
-        ("killed", Death::Signal("KILL"), ["signal: 9", "the worker is gone"], 1),
-        ("aborts", Death::Signal("ABRT"), ["signal: 6", "the worker is gone"], 1),
+        ("killed", Death::Signal(rustix::process::Signal::KILL), ["signal: 9", "the worker is gone"], 1),
+        ("aborts", Death::Signal(rustix::process::Signal::ABORT), ["signal: 6", "the worker is gone"], 1),
     ] {
         let (record, events, seen) = run(&plan, folder.path(), name, death);
         let deaths = events.iter().filter(|event| matches!(event, RunEvent::WorkerDied { .. })).count();

@@ -392,8 +392,8 @@ fn a_worker_killed_from_outside_costs_nothing_and_leaves_its_words_behind() {
         let has_begun = std::fs::read_dir(&samples).is_ok_and(|entries| entries.count() > 2);
         if has_begun && !killed {
             for id in support::children_of(run.id()) {
-                let status = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
-                killed |= status.is_ok_and(|status| status.success());
+                support::send(rustix::process::Signal::KILL, id);
+                killed = true;
             }
         }
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -69,6 +69,16 @@ pub fn children_of(parent: u32) -> Vec<u32> {
     ids.filter(|&id| parent_of(id) == Some(parent)).collect()
 }
 
+/// Sends a signal to a process by system call: a machine need not have the program `kill`. A process that is gone already
+/// is left alone.
+pub fn send(signal: rustix::process::Signal, id: u32) {
+    let id = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw).expect("the id of a process");
+    match rustix::process::kill_process(id, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => panic!("{signal:?}: {error}"),
+    }
+}
+
 /// `assay ARGS…` is refused as bad input: exit 2, one error line, a hint line, nothing on standard
 /// output, nothing written. Returns what was said.
 pub fn refused(folder: &Path, args: &[&str]) -> String {
