@@ -4,7 +4,7 @@ use crate::failure::Exit;
 use crate::output;
 use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, sweep, task, verify};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A laboratory for quantization experiments on GGUF models.
 ///
@@ -79,13 +79,19 @@ pub enum Command {
 
 /// The parsed command line, or the exit code after help, version or an error has been printed.
 pub fn parse() -> Result<Args, Exit> {
-    Args::try_parse().map_err(|error| match error.kind() {
+    let command = Args::command().mut_subcommands(numbers_may_be_negative);
+    let parsed = command.try_get_matches().and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::to_stdout(&error.render().to_string()) {
             Ok(()) => Exit::Done,
             Err(_) => Exit::BadInput,
         },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             output::to_stderr(&error.render().to_string());
+            Exit::BadInput
+        }
+        ErrorKind::MissingSubcommand => {
+            output::to_stderr(&Args::command().render_help().to_string());
             Exit::BadInput
         }
         _ => {
@@ -95,12 +101,23 @@ pub fn parse() -> Result<Args, Exit> {
     })
 }
 
-/// clap's words for a usage error, with its tips as hint lines like everybody else's.
+/// Lets every option take a negative number as its value, so that the option itself says what it wants instead. Without
+/// this, clap takes the number for an option that does not exist.
+fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| match arg.get_long().is_some() && arg.get_action().takes_values() {
+        true if !arg.is_allow_hyphen_values_set() => arg.allow_negative_numbers(true),
+        _ => arg,
+    })
+}
+
+/// clap's words for a usage error, with its tips as hint lines like everybody else's. Advice to read the help is left out
+/// where there is better advice.
 fn with_hints(rendered: &str) -> String {
     let mut out = String::new();
     for line in rendered.lines().filter(|line| !line.trim().is_empty()) {
         let line = match line.trim_start() {
             tip if tip.starts_with("tip: ") => format!("hint: {}", &tip["tip: ".len()..]),
+            more if more.starts_with("For more information, ") && out.contains("\nhint: ") => continue,
             more if more.starts_with("For more information, ") => {
                 format!("hint: {}", &more["For more information, ".len()..])
             }
@@ -115,7 +132,6 @@ fn with_hints(rendered: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -17,7 +17,7 @@ use words::{Lines, escape_terminal, plural};
 
 /// Arguments of `assay chat`.
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("ctx", |ctx| ctx.default_value("1024")))]
+#[command(mut_arg("ctx", |ctx| ctx.default_value("1024")), mut_arg("seed", |seed| seed.requires("temperature")))]
 pub struct ChatArgs {
     /// The GGUF file to talk to; it must have a chat template
     model: PathBuf,
@@ -30,10 +30,10 @@ pub struct ChatArgs {
     #[command(flatten)]
     question: QuestionArgs,
     /// Tokens after which an answer is cut
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     tokens: u32,
     /// Temperature at which tokens are drawn; at 0 the most probable one is always taken
-    #[arg(long, value_name = "T", allow_negative_numbers = true, default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     temperature: f64,
     #[command(flatten)]
     seed: SeedArgs,

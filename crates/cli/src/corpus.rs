@@ -5,7 +5,7 @@ use lab::Corpus;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use words::escape_terminal;
+use words::{escape_terminal, plural};
 
 /// The built-in text. It was written for this project, so it can be shipped and no model has been trained on it.
 const BUILT_IN: &str = include_str!("../assets/demo.txt");
@@ -48,7 +48,7 @@ fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {
         return Err(Failure::input(why, "save the text to a file first"));
     }
     if metadata.len() > MAX_TEXT_BYTES {
-        let why = format!("{shown}: has {} bytes, wanted at most {MAX_TEXT_BYTES}", metadata.len());
+        let why = format!("{shown}: has {}, wanted at most {MAX_TEXT_BYTES}", plural(metadata.len(), "byte"));
         return Err(Failure::input(why, "cut the text shorter"));
     }
     let mut bytes = Vec::new();

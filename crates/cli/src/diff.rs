@@ -8,7 +8,7 @@ use lab::ask::{self, DiffRequest};
 use numerics::BlockCodec;
 use record::answer::{DiffAnswer, GroupDifference, TensorDifference, ValueDifference};
 use std::path::PathBuf;
-use words::{Lines, count, decibels, deviation, escape_terminal};
+use words::{Lines, count, decibels, deviation, escape_terminal, plural};
 
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
@@ -83,8 +83,8 @@ fn text(answer: &DiffAnswer) -> String {
     let nonfinite: u64 = answer.tensors.iter().map(|row| row.difference.nonfinite).sum();
     if nonfinite > 0 {
         out.line(format_args!(
-            "{} values are infinite or NaN in one of the two: the errors above leave them out, and are NaN where nothing is left",
-            count(nonfinite)
+            "in one of the two files {} infinite or NaN: the errors above leave such values out, and are NaN where nothing is left",
+            if nonfinite == 1 { "1 value is".into() } else { format!("{} are", plural(nonfinite, "value")) }
         ));
     }
     for row in &answer.incomparable {

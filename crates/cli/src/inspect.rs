@@ -27,24 +27,25 @@ pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
 fn text(file: &GgufFile, verbose: bool) -> String {
     let mut out = Lines::new();
     out.line(format_args!(
-        "{}: GGUF version {}, {}-endian, alignment {}, {} ({} bytes), {}",
+        "{}: GGUF version {}, {}-endian, alignment {}, {} ({}), {}",
         escape_terminal(file.path().as_os_str().as_encoded_bytes()),
         file.version(),
         file.endian().name(),
         file.alignment(),
         bytes(file.file_bytes()),
-        count(file.file_bytes()),
+        plural(file.file_bytes(), "byte"),
         plural(file.shards().len(), "shard"),
     ));
     if file.shards().len() > 1 {
         for (no, shard) in file.shards().iter().enumerate() {
             let name = escape_terminal(shard.path().as_os_str().as_encoded_bytes());
-            let (n, size, start) = (shard.n_tensors(), bytes(shard.file_bytes()), shard.data_offset());
-            out.line(format_args!("  shard {no}: {name}, {n} tensors, {size}, data from byte {start}"));
+            let (n, size, start) =
+                (plural(shard.n_tensors(), "tensor"), bytes(shard.file_bytes()), shard.data_offset());
+            out.line(format_args!("  shard {no}: {name}, {n}, {size}, data from byte {start}"));
         }
     }
 
-    out.line(format_args!("\nmetadata: {} keys", file.metadata().len()));
+    out.line(format_args!("\nmetadata: {}", plural(file.metadata().len(), "key")));
     let rows = file.metadata().iter().map(|(key, value)| {
         let shown = if verbose { value.to_string() } else { abbreviated(value) };
         vec![escape_terminal(key), value.type_name(), shown]
@@ -54,9 +55,9 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     let n = n_values(file.tensors());
     let data: u64 = file.tensors().iter().map(|t| t.nbytes).sum();
     out.line(format_args!(
-        "\ntensors: {}, {} values, data from byte {}",
+        "\ntensors: {}, {}, data from byte {}",
         file.tensors().len(),
-        count(n),
+        plural(n, "value"),
         file.data_offset()
     ));
     let rows = file.tensors().iter().map(|t| {
@@ -120,7 +121,7 @@ fn abbreviated(value: &Value) -> String {
     }
     let start: String = shown.chars().take(SHOWN_CHARS).collect();
     match value {
-        Value::String(bytes) => format!("{start}… {} bytes in all", bytes.len()),
+        Value::String(bytes) => format!("{start}… {} in all", plural(bytes.len(), "byte")),
         Value::Array(array) => format!("{start}… {} in all", array.len()),
         _ => format!("{start}…"),
     }

@@ -143,8 +143,8 @@ fn text(answer: &QuantizeAnswer) -> String {
         out.line(format_args!("skipped: {tensors} of integers or f64, which hold no weights"));
     }
     for file in &answer.out {
-        let (name, size, exactly) = (escape_terminal(&file.name), bytes(file.bytes), count(file.bytes));
-        out.line(format_args!("{name}: {size} ({exactly} bytes), sha256 {}", file.sha256));
+        let (name, size, exactly) = (escape_terminal(&file.name), bytes(file.bytes), plural(file.bytes, "byte"));
+        out.line(format_args!("{name}: {size} ({exactly}), sha256 {}", file.sha256));
     }
     out.into_string()
 }

@@ -46,7 +46,7 @@ pub struct RunArgs {
     #[command(flatten)]
     machine: MachineArgs,
     /// Number of windows to measure where a single layer is quantized
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_LAYER_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     layer_chunks: u32,
 }
 
@@ -147,7 +147,7 @@ fn preset(args: &RunArgs) -> Result<String, Failure> {
     };
     let word = escape_terminal(first.as_encoded_bytes());
     if word.contains('=') {
-        let hint = format!("assay run --apply {} MODEL", words::quoted(&word));
+        let hint = format!("assay run --apply {} MODEL", words::quoted(&first.to_string_lossy()));
         return Err(Failure::input(format!("{word}: is not a preset, and a scheme is applied with --apply"), hint));
     }
     let is_preset = lab::plan::PRESETS.iter().any(|preset| first == preset.name);

@@ -14,7 +14,7 @@ pub struct TextArgs {
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Number of windows to measure; a shorter text is measured as far as it goes
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     chunks: u32,
 }
 
@@ -22,7 +22,7 @@ pub struct TextArgs {
 #[derive(Debug, clap::Args)]
 pub struct ContextArgs {
     /// Length of a window, a task or a conversation, in tokens
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     pub ctx: u32,
 }
 
@@ -32,10 +32,10 @@ pub struct MachineArgs {
     #[command(flatten)]
     context: ContextArgs,
     /// Number of threads, 0 for one per core; no result depends on it
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     threads: u32,
     /// Number of layers to run on a GPU, in builds with cuda, metal or vulkan
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     gpu_layers: u32,
     /// Main memory to use at most, such as 8G or 800M; no result depends on it [default: what is available]
     #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
@@ -46,7 +46,7 @@ pub struct MachineArgs {
 #[derive(Debug, clap::Args)]
 pub struct SeedArgs {
     /// Seed of what is drawn at random: the order of windows (sweep), the tokens (chat), the jitter (run)
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }
 

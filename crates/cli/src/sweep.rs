@@ -20,7 +20,7 @@ use words::{Lines, difference, divergence, escape_terminal, plural, share, stand
 
 /// Arguments of `assay sweep`.
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("apply", |apply| apply.required(true)))]
+#[command(mut_arg("apply", |apply| apply.required(true)), mut_arg("seed", |seed| seed.requires("race")))]
 pub struct SweepArgs {
     /// The GGUF file whose layers are ranked
     model: PathBuf,

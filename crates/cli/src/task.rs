@@ -23,7 +23,7 @@ pub struct TaskArgs {
     #[arg(long, value_name = "NAME:FILE", required = true, value_delimiter = ',')]
     tasks: Vec<String>,
     /// Number of tasks to take from each file; a shorter file is taken whole
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
     question: QuestionArgs,

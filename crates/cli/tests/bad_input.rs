@@ -285,3 +285,44 @@ fn a_run_that_is_asked_no_question_or_two_is_refused_with_how_to_ask() {
         assert!(said.contains("hint: --allow-fallback takes q5_0 for such tensors"), "{command:?}: {said}");
     }
 }
+
+#[test]
+fn an_option_that_would_do_nothing_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
+    for (args, says) in [
+        (&["eval", "m.gguf", "--allow-fallback"][..], "a fallback needs a scheme to apply, and none is given"),
+        (&["eval", "m.gguf", "--layers", "0"], "a choice of layers needs a scheme to apply, and none is given"),
+        (&["chat", "m.gguf", "--allow-fallback"], "a fallback needs a scheme to apply, and none is given"),
+        (&["chat", "m.gguf", "--seed", "2"], "--temperature <T>"),
+        (&["census", "m.gguf", "--allow-fallback"], "--against <SCHEME>"),
+        (&["sweep", "m.gguf", "--apply", "ffn_norm=bf16", "--seed", "2"], "--race [<K>]"),
+    ] {
+        let said = refused(folder.path(), args);
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_negative_number_is_refused_by_the_option_it_was_given_to() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for args in [
+        &["eval", "m.gguf", "--ctx", "-1"][..],
+        &["eval", "m.gguf", "--threads", "-1"],
+        &["sweep", "m.gguf", "--apply", "ffn_norm=bf16", "--race", "--epsilon", "-1"],
+        &["task", "m.gguf", "--tasks", "hellaswag:x", "--limit", "-1"],
+        &["chat", "m.gguf", "--temperature", "-1"],
+        &["run", "ffn-norm-bf16", "m.gguf", "--layer-chunks", "-1"],
+    ] {
+        let (option, said) = (args[args.len() - 2], refused(folder.path(), args));
+        assert!(said.contains("invalid value '-1'") && said.contains(option), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn advice_to_read_the_help_comes_only_where_there_is_no_better_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let said = refused(folder.path(), &["quantize", "--carrier", "foo", "m.gguf", "out.gguf"]);
+    assert_eq!(said.matches("hint: ").count(), 1, "{said}");
+    assert!(said.contains("hint: for example q8_0"), "{said}");
+}

@@ -475,6 +475,14 @@ fn a_scheme_that_stands_in_for_another_gives_what_it_gives_itself_and_is_named()
     assert_eq!((&rows[0]["scheme_requested"], &rows[0]["scheme_realised"]), (&"q4_k".into(), &"q5_0".into()));
     assert!(itself["settings"].get("fallbacks").is_none(), "{itself}");
 
+    let census =
+        |args: &[&str]| json(room.path(), &[&["census", "on.gguf", "--target", "attn_q", "--json"], args].concat());
+    let (fallback, itself) = (census(&["--against", "q4_k", "--allow-fallback"]), census(&["--against", "q5_0"]));
+    assert_eq!(fallback["predictions"][0]["changed"], itself["predictions"][0]["changed"]);
+    assert_eq!(fallback["fallbacks"][0]["scheme_realised"], "q5_0");
+    let said = support::refused(room.path(), &["census", "on.gguf", "--target", "attn_q", "--against", "q4_k"]);
+    assert!(said.contains("hint: --allow-fallback takes q5_0 for such tensors"), "{said}");
+
     let run = |out: &str, args: &[&str]| {
         json(room.path(), &[&["run", "on.gguf", "--out", out, "--json"], args, &SMALL[..]].concat())
     };

@@ -64,6 +64,7 @@ fn every_answer_is_valid_by_its_schema() {
         ("selectors", vec!["selectors", "m.gguf"]),
         ("census", vec!["census", "m.gguf"]),
         ("census", vec!["census", "m.gguf", "--target", "norms", "--against", "bf16", "--against", "zero"]),
+        ("census", vec!["census", "m.gguf", "--target", "attn_q", "--against", "q4_k", "--allow-fallback"]),
         ("quantize", vec!["quantize", "m.gguf", "out.gguf", "--apply", "ffn=int4@block32"]),
         ("quantize", vec!["quantize", "m.gguf", "split.gguf", "--apply", "all=identity", "--split-max-size", "80K"]),
         ("diff", vec!["diff", "m.gguf", "out.gguf"]),

@@ -5,7 +5,7 @@
 
 use crate::softmax::summarize;
 use record::Token;
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// A context, several endings, and the index of the right one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct ChoiceTask {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// The lines of the file are not whole tasks.
-    #[error("found {found} lines, wanted a multiple of 6 (context, index of the right ending, four endings)")]
+    #[error("found {}, wanted a multiple of 6 (context, index of the right ending, four endings)", plural(.found, "line"))]
     Lines {
         /// The number of lines in the file.
         found: usize,
@@ -50,7 +50,7 @@ pub enum ChoiceError {
         task: usize,
     },
     /// A choice is longer than the context.
-    #[error("task {task}: choice {choice} has {found} tokens, wanted at most {n_ctx}")]
+    #[error("task {task}: choice {choice} has {}, wanted at most {n_ctx}", plural(.found, "token"))]
     TooLong {
         /// The index of the task, counted from 0.
         task: usize,

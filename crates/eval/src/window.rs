@@ -1,12 +1,13 @@
 //! Cuts tokens into windows as llama-perplexity does.
 
 use record::Token;
+use words::plural;
 
 /// Why a text cannot be cut into windows.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The text has fewer tokens than one window.
-    #[error("the text is too short: {found} tokens found, {wanted} wanted for one window")]
+    #[error("the text is too short: {} found, {wanted} wanted for one window", plural(.found, "token"))]
     TooShort {
         /// The number of tokens in the text.
         found: usize,

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use words::{Advice, Hint, escape_terminal};
+use words::{Advice, Hint, escape_terminal, plural};
 
 pub(crate) const WANTED: &str = "an importance matrix of llama-imatrix";
 
@@ -205,7 +205,7 @@ impl<'a> Legacy<'a> {
 
     fn take(&mut self, n: usize, wanted: &'static str) -> Result<&'a [u8], ImatrixFileError> {
         if n > self.left() {
-            return self.refuse(format!("found {} of {n} bytes", self.left()), wanted);
+            return self.refuse(format!("found {} of {}", self.left(), plural(n, "byte")), wanted);
         }
         let bytes = &self.data[self.at..self.at + n];
         self.at += n;
@@ -221,7 +221,7 @@ impl<'a> Legacy<'a> {
         let at = self.at;
         let n = self.i32(wanted)?;
         let fits = usize::try_from(n).ok().filter(|&n| n >= 1 && n <= self.left() / bytes_each);
-        let what = || format!("found {n} with {} bytes to come", self.left());
+        let what = || format!("found {n} with {} to come", plural(self.left(), "byte"));
         fits.ok_or_else(|| ImatrixFileError::Legacy { offset: at, what: what(), wanted })
     }
 }
@@ -260,7 +260,7 @@ fn of_legacy(data: &[u8]) -> Result<Imatrix, ImatrixFileError> {
     }
     match file.left() {
         0 => Ok(Imatrix::new(entries)),
-        n => file.refuse(format!("found {n} bytes more"), "the end of the file"),
+        n => file.refuse(format!("found {} more", plural(n, "byte")), "the end of the file"),
     }
 }
 

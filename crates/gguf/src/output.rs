@@ -17,7 +17,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use words::{Advice, Hint, escape_terminal};
+use words::{Advice, Hint, escape_terminal, plural};
 
 /// Why an output cannot be written. It displays as one line with the path in front.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum OutputProblem {
     #[error("cannot be made: {0}")]
     Create(#[source] io::Error),
     /// The process may not write a file as large as this one.
-    #[error("would have {wanted} bytes, found a file-size limit of {limit} bytes")]
+    #[error("would have {}, found a file-size limit of {}", plural(.wanted, "byte"), plural(.limit, "byte"))]
     SizeLimit {
         /// The number of bytes that the file would have.
         wanted: u64,

@@ -6,7 +6,7 @@ use crate::value::ValueType;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use words::{Advice, Hint, escape_terminal};
+use words::{Advice, Hint, escape_terminal, plural};
 
 /// A file and what is wrong with it. It displays as one line.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub enum Problem {
         source: io::Error,
     },
     /// The file has fewer bytes than when it was opened.
-    #[error("shrank while it was read: {wanted} bytes wanted at byte {offset}, {now} bytes left of {at_open}")]
+    #[error("shrank while it was read: {} wanted at byte {offset}, {} left of {at_open}", plural(.wanted, "byte"), plural(.now, "byte"))]
     Shrunk {
         /// The first byte that was asked for, counted from the start of the file.
         offset: u64,
@@ -86,7 +86,7 @@ pub enum Problem {
         now: u64,
     },
     /// The system refused the memory that is needed.
-    #[error("{field}: {wanted} bytes of memory wanted, the system refused")]
+    #[error("{field}: {} of memory wanted, the system refused", plural(.wanted, "byte"))]
     Memory {
         /// What the memory is for.
         field: String,
@@ -96,7 +96,7 @@ pub enum Problem {
 
     // The header.
     /// The file ends within the header.
-    #[error("ends too early: {field} at byte {offset} wants {wanted} bytes, found {left}")]
+    #[error("ends too early: {field} at byte {offset} wants {}, found {left}", plural(.wanted, "byte"))]
     Truncated {
         /// The part of the header that was being read.
         field: String,
@@ -120,7 +120,7 @@ pub enum Problem {
         found: u32,
     },
     /// The header claims more tensors or metadata pairs than fit in the bytes that follow.
-    #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {left} bytes can hold")]
+    #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {} can hold", plural(.left, "byte"))]
     Count {
         /// `number of tensors` or `number of metadata pairs`.
         field: &'static str,
@@ -307,7 +307,8 @@ pub enum Problem {
     },
     /// A row is not a whole number of blocks.
     #[error(
-        "tensor \"{name}\": found {found} values in a row of {ty} at byte {offset}, wanted a multiple of {blck_size}"
+        "tensor \"{name}\": found {} in a row of {ty} at byte {offset}, wanted a multiple of {blck_size}",
+        plural(.found, "value")
     )]
     Row {
         /// The name of the tensor, escaped for a terminal.
@@ -335,8 +336,10 @@ pub enum Problem {
     },
     /// The data of a tensor goes beyond the end of the file.
     #[error(
-        "tensor \"{name}\": found {nbytes} bytes of data at offset {offset} of the data section, \
-         which has {data_bytes} bytes (from byte {data_offset} to the end of the file)"
+        "tensor \"{name}\": found {} of data at offset {offset} of the data section, \
+         which has {} (from byte {data_offset} to the end of the file)",
+        plural(.nbytes, "byte"),
+        plural(.data_bytes, "byte")
     )]
     OutOfFile {
         /// The name of the tensor, escaped for a terminal.
@@ -409,7 +412,7 @@ pub enum Problem {
         no: usize,
     },
     /// The shards have more or fewer tensors than they state.
-    #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {found} tensors together")]
+    #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {} together", plural(.found, "tensor"))]
     SplitTensors {
         /// The number of tensors that the shards have.
         found: u64,
@@ -427,7 +430,7 @@ pub enum Problem {
         ty: &'static str,
     },
     /// The caller asked for bytes that do not belong to the tensor.
-    #[error("tensor \"{name}\": {wanted} bytes wanted at byte {offset} of its {nbytes}")]
+    #[error("tensor \"{name}\": {} wanted at byte {offset} of its {nbytes}", plural(.wanted, "byte"))]
     Range {
         /// The name of the tensor, escaped for a terminal.
         name: String,

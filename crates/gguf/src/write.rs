@@ -14,7 +14,7 @@ use crate::parse;
 use crate::problem::WrongAlignment;
 use crate::value::Value;
 use std::io::{self, Write};
-use words::escape_terminal;
+use words::{escape_terminal, plural};
 
 /// A tensor that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl<W: Write> GgufWriter<W> {
         self.skip_finished()?;
         let left = self.layout.nbytes.get(self.tensor).map_or(0, |n| n - self.written);
         if bytes.len() as u64 > left {
-            return Err(self.out_of_step(format!("{} bytes given, {left} left", bytes.len())));
+            return Err(self.out_of_step(format!("{} given, {left} left", plural(bytes.len(), "byte"))));
         }
         self.out.write_all(bytes)?;
         self.written += bytes.len() as u64;

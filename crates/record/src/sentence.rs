@@ -9,7 +9,7 @@ use crate::run::{ArmVerdict, CensusRow, ControlRecord, ModelRecord, Question};
 use crate::stage::Extent;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use words::{about_times, count, divergence, first_line, nats, plural, share};
+use words::{count, divergence, first_line, nats, plural, share, times};
 
 impl Display for Reason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl Display for Reason {
                     f,
                     "{changes}; KLD {} is {} the largest jitter seed ({}): not distinguishable from moving {values} by one ulp{}",
                     nats(*kld_mean),
-                    floor.ratio.map_or("above".into(), about_times),
+                    floor.ratio.map_or("above".into(), times),
                     nats(floor.kld_mean_max),
                     floor.caveat()
                 )
@@ -73,7 +73,7 @@ impl Display for Reason {
                 Some(ratio) => write!(
                     f,
                     "{changes}; {effect}, {} the largest jitter seed ({}){}",
-                    about_times(ratio),
+                    times(ratio),
                     nats(floor.kld_mean_max),
                     floor.caveat()
                 ),
@@ -453,14 +453,14 @@ mod tests {
             (
                 Reason::NearFloor { changes: CHANGES, kld_mean: 0.00637, floor: floor(Some(1.195), None) },
                 format!(
-                    "{changes}; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 nats): not distinguishable \
+                    "{changes}; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 nats): not distinguishable \
                      from moving the same weights by one ulp"
                 ),
             ),
             (
                 Reason::NearFloor { changes: CHANGES, kld_mean: 0.00637, floor: floor(Some(1.195), Some("ffn")) },
                 format!(
-                    "{changes}; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 nats): not distinguishable \
+                    "{changes}; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 nats): not distinguishable \
                      from moving the whole target by one ulp{borrowed}"
                 ),
             ),
@@ -470,7 +470,7 @@ mod tests {
                     kld_mean: 0.00637,
                     floor: floor(Some(1.195), None),
                 },
-                "20 of 2,000 values of the first window change; KLD 0.00637 nats is 1.2 × the largest jitter seed (0.00533 \
+                "20 of 2,000 values of the first window change; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 \
                  nats): not distinguishable from moving the same values by one ulp"
                     .into(),
             ),
@@ -480,7 +480,7 @@ mod tests {
             ),
             (
                 Reason::AboveFloor { changes: CHANGES, effect: EFFECT, floor: floor(Some(49.0), Some("ffn")) },
-                format!("{changes}; {effect}, 49 × the largest jitter seed (0.00533 nats){borrowed}"),
+                format!("{changes}; {effect}, 49.0 × the largest jitter seed (0.00533 nats){borrowed}"),
             ),
             (
                 Reason::AboveFloor { changes: CHANGES, effect: EFFECT, floor: floor(None, None) },

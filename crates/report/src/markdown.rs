@@ -2,7 +2,7 @@
 
 use crate::document::{Block, Document, Span, Table, Text};
 use crate::write::FIGURES;
-use words::{escape_markdown, escape_markdown_code, escape_markdown_line_start, longest_run, printable};
+use words::{escape_markdown, escape_markdown_code, escape_markdown_line_start, longest_run, plural, printable};
 
 /// The document as Markdown.
 pub fn render(document: &Document) -> String {
@@ -73,7 +73,7 @@ fn table_text(table: &Table) -> String {
     let out = out.trim_end();
     let caption = escape_markdown(&table.caption);
     if table.folded {
-        format!("<details><summary>{caption} ({} rows)</summary>\n\n{out}\n\n</details>", table.rows.len())
+        format!("<details><summary>{caption} ({})</summary>\n\n{out}\n\n</details>", plural(table.rows.len(), "row"))
     } else {
         format!("*{caption}*\n\n{out}")
     }

@@ -43,9 +43,9 @@ fn the_answer_follows_from_the_verdicts_of_the_arms() {
     assert!(
         said.ends_with(
             " has a real effect with exact weights, which is the effect of the scheme (REAL: 498 of 1,920 values change; KLD \
-             2.31e-5 ± 1.16e-6 nats, same top 95.60 %, 22 × the largest jitter seed (1.05e-6 nats)); through the model's own \
+             2.31e-5 ± 1.16e-6 nats, same top 95.60 %, 22.0 × the largest jitter seed (1.05e-6 nats)); through the model's own \
              kernels it has no effect that stands out from its floor (BELOW-FLOOR: 498 of 1,920 values change; KLD 0.00637 \
-             nats is 1.2 × the largest jitter seed (0.00533 nats): not distinguishable from moving the same weights by one \
+             nats is 1.20 × the largest jitter seed (0.00533 nats): not distinguishable from moving the same weights by one \
              ulp)."
         ),
         "{said}"

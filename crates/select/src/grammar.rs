@@ -7,7 +7,7 @@ use crate::weight_role::TargetRole;
 use record::WeightUse;
 use regex::Regex;
 use std::{fmt, str::FromStr};
-use words::Hint;
+use words::{Hint, plural};
 
 /// The longest selector that is read, in bytes. A longer one is a mistake, and the cap keeps error messages readable.
 pub(super) const MAX_LEN: usize = 4096;
@@ -72,7 +72,7 @@ impl FromStr for Selector {
             hint: "examples: ffn_norm, attn[layers=0,3-5], attn_q,attn_k, re:/ffn_(up|down)/".into(),
         };
         if text.len() > MAX_LEN {
-            return Err(syntax(format!("{} bytes", text.len()), &format!("at most {MAX_LEN}")));
+            return Err(syntax(plural(text.len(), "byte"), &format!("at most {MAX_LEN}")));
         }
         let commas = outside_groups(text, b',', false)?;
         if commas.len() >= MAX_PARTS {

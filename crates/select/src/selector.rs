@@ -11,7 +11,7 @@ use crate::weight_role::TargetRole;
 use record::WeightUse;
 use regex::Regex;
 use std::collections::BTreeMap;
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// The largest number of names that are compared to suggest near ones. It is enough for any real model and bounds the
 /// work for a hostile one.
@@ -51,7 +51,7 @@ pub enum SelectorError {
         hint: Hint,
     },
     /// A part of the selector matches no tensor.
-    #[error("selector {part:?} matches none of the model's {searched} tensors")]
+    #[error("selector {part:?} matches none of the model's {}", plural(.searched, "tensor"))]
     NoMatch {
         /// The part of the selector that matches nothing.
         part: String,
@@ -61,7 +61,7 @@ pub enum SelectorError {
         hint: String,
     },
     /// The selector names a layer that the model does not have.
-    #[error("selector: no layer {layer}: the model has {n_layer} layers")]
+    #[error("selector: no layer {layer}: the model has {}", plural(.n_layer, "layer"))]
     NoSuchLayer {
         /// The layer as it was asked for. A negative number counts from the end.
         layer: i64,
@@ -173,7 +173,10 @@ impl Selector {
             return Err(SelectorError::NoMatch {
                 part: self.to_string(),
                 searched: tensors.len(),
-                hint: format!("it matches {} tensors of integers or f64, which hold no weights", skipped.len()),
+                hint: format!(
+                    "it matches only {} of integers or f64, which hold no weights",
+                    plural(skipped.len(), "tensor")
+                ),
             });
         }
         Ok(Selection { tensors: tensors_chosen, skipped })

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// Opens a model, given its path, the settings and the number of threads.
 pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
@@ -520,13 +520,13 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
     for work in chunks {
         if work.chunk >= loaded.windows.len() {
             return Err(JobError::impossible(format!(
-                "window {}: the text has {} windows",
+                "window {}: the text has {}",
                 work.chunk,
-                loaded.windows.len()
+                plural(loaded.windows.len(), "window")
             )));
         }
         if let Some(index) = work.cells.iter().find(|&&index| index >= cells.len()) {
-            return Err(JobError::impossible(format!("cell {index}: the job has {} cells", cells.len())));
+            return Err(JobError::impossible(format!("cell {index}: the job has {}", plural(cells.len(), "cell"))));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::protocol::{Event, Job};
 use files::SchemeFilePath;
 use record::{EngineInfo, EngineSettings};
 use std::path::{Path, PathBuf};
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// What a session is opened with.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub enum SessionError {
         input: bool,
     },
     /// The text does not fill one window.
-    #[error("{text}: {n_tokens} tokens with the tokenizer of {name}, wanted at least one window of {n_ctx}")]
+    #[error("{text}: {} with the tokenizer of {name}, wanted at least one window of {n_ctx}", plural(.n_tokens, "token"))]
     ShortText {
         /// The name of the text.
         text: String,

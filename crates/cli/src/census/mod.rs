@@ -21,6 +21,9 @@ pub struct CensusArgs {
     /// Predict how many values this scheme would change, such as bf16 or int8@row (may be repeated)
     #[arg(long, value_name = "SCHEME")]
     against: Vec<String>,
+    /// Where the rows of a tensor are not whole blocks of a ggml type, use the type that llama-quantize falls back to
+    #[arg(long, requires = "against")]
+    allow_fallback: bool,
 }
 
 /// Runs `assay census`.
@@ -29,6 +32,7 @@ pub fn run(args: &CensusArgs, codec: &dyn BlockCodec, output: &Output) -> Outcom
         file: args.model.clone(),
         target: args.target.parse()?,
         against: args.against.iter().map(|text| text.parse()).collect::<Result<Vec<Scheme>, _>>()?,
+        allow_fallback: args.allow_fallback,
     };
     let mut progress = Progress::new("census", output.quiet());
     let mut answer = ask::census(&request, codec, &mut |done, total| progress.at(done, total))?;

@@ -1,5 +1,6 @@
 //! A census as text: a table of tensors, then what they say together.
 
+use crate::ask;
 use crate::table::{self, Align};
 use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor, PredictedCounts};
 use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
@@ -38,7 +39,11 @@ pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
         ));
     }
     part("summary", summary);
-    part("prediction", census.predictions.iter().flat_map(prediction_lines).collect());
+    let mut predictions: Vec<String> = census.predictions.iter().flat_map(prediction_lines).collect();
+    let mut fallbacks = Lines::new();
+    ask::fallbacks(&census.fallbacks, &mut fallbacks);
+    predictions.extend(fallbacks.as_str().lines().map(str::to_owned));
+    part("prediction", predictions);
     out.into_string()
 }
 

@@ -11,11 +11,12 @@ mod row;
 mod verdict;
 
 use crate::abreast::{Held, side_by_side};
+use crate::fallback;
 use crate::open::Model;
 use crate::pieces::ValuesError;
 use numerics::{BlockCodec, Scheme};
-use record::Predicted;
-use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor};
+use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, SchemeFallback};
+use record::{Place, Predicted};
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
 use std::collections::BTreeMap;
@@ -52,8 +53,9 @@ impl Advice for CensusError {
     }
 }
 
-/// Examines every value of the target's tensors, and what each scheme would change in them. `progress` gets the number
-/// of tensors that are done and the number of all tensors.
+/// Examines every value of the target's tensors, and what each scheme would change in them. With `allow_fallback`, a ggml
+/// type whose blocks do not divide the rows of a tensor gives way to the type that llama-quantize takes. `progress` gets
+/// the number of tensors that are done and the number of all tensors.
 ///
 /// # Errors
 /// When the selector matches nothing, the file cannot be read, or a scheme fits none of the tensors.
@@ -61,12 +63,15 @@ pub fn census(
     model: &Model,
     target: &Selector,
     schemes: &[Scheme],
+    allow_fallback: bool,
     codec: &dyn BlockCodec,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<CensusAnswer, CensusError> {
     let Selection { tensors: chosen, skipped } = target.select(&model.ids)?;
     let total = chosen.len();
-    let look = |index: usize, held: &mut Held| row::look_at(&model.file.tensors()[index], held, schemes, codec);
+    let look = |index: usize, held: &mut Held| {
+        row::look_at(&model.file.tensors()[index], held, schemes, allow_fallback, codec)
+    };
     let looked_at: Vec<(CensusTensor, Vec<row::Predicted>)> =
         side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
 
@@ -93,9 +98,29 @@ pub fn census(
         skipped: skipped.iter().map(|&index| model.ids[index].name.clone()).collect(),
         verdict: verdict::verdict(&tensors),
         summary: summary(model, &chosen, &tensors),
+        fallbacks: if allow_fallback { fallbacks(model, &chosen, schemes) } else { Vec::new() },
         tensors,
         predictions,
     })
+}
+
+/// The tensors in which a scheme gives way to its fallback.
+fn fallbacks(model: &Model, chosen: &[usize], schemes: &[Scheme]) -> Vec<SchemeFallback> {
+    let of_scheme = |scheme: &Scheme| {
+        let requested = scheme.to_string();
+        let of_tensor = |&index: &usize| {
+            let tensor = &model.file.tensors()[index];
+            let realised = fallback::scheme_for_rows(scheme, tensor.n_per_row());
+            (realised != *scheme).then(|| SchemeFallback {
+                name: tensor.name.clone(),
+                place: Place::Weight,
+                scheme_requested: requested.clone(),
+                scheme_realised: realised.to_string(),
+            })
+        };
+        chosen.iter().filter_map(of_tensor).collect::<Vec<_>>()
+    };
+    schemes.iter().flat_map(of_scheme).collect()
 }
 
 /// A prediction of what a scheme would change, in the form of the record.

@@ -4,7 +4,7 @@ use super::row::{Predicted, Unfit, kind};
 use numerics::Scheme;
 use record::answer::{CensusPrediction, CensusTensor, PredictedCounts, PredictedFrom, RefusedTensor, TensorPrediction};
 use select::Selector;
-use words::Advice;
+use words::{Advice, Hint};
 
 /// An empty prediction of a scheme on the tensors of a selector.
 pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
@@ -25,7 +25,13 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
         Ok(found) => found,
         Err(unfit) => {
             let (why, advice) = match unfit {
-                Unfit::Refused(error) => (error.to_string(), error.hint()),
+                Unfit::Refused { source, fallback } => {
+                    let advice = match fallback {
+                        Some(ty) => Some(Hint::AllowFallback { ty: ty.into() }),
+                        None => source.hint(),
+                    };
+                    (source.to_string(), advice)
+                }
                 Unfit::NotLookedAt(why) => (why, None),
             };
             return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint: None, advice });

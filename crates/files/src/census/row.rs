@@ -1,6 +1,7 @@
 //! One tensor of a census: what its values say, in the form of the answer.
 
 use crate::abreast::Held;
+use crate::fallback;
 use crate::pieces::ValuesError;
 use gguf::TensorInfo;
 use lineage::{
@@ -16,16 +17,23 @@ pub(super) type Predicted = Result<lineage::Prediction, Unfit>;
 /// Why a scheme does not fit a tensor.
 pub(super) enum Unfit {
     /// The scheme refuses the tensor.
-    Refused(FakeQuantError),
+    Refused {
+        /// Why it does.
+        source: FakeQuantError,
+        /// The scheme that llama-quantize would fall back to, if that is another one.
+        fallback: Option<String>,
+    },
     /// The values of the stored type cannot be examined, for the reason given.
     NotLookedAt(String),
 }
 
-/// Examines a tensor's values and what each scheme would change in them.
+/// Examines a tensor's values and what each scheme would change in them. With `allow_fallback`, a scheme whose blocks do
+/// not divide the tensor's rows gives way to its fallback.
 pub(super) fn look_at(
     tensor: &TensorInfo,
     held: &mut Held,
     schemes: &[Scheme],
+    allow_fallback: bool,
     codec: &dyn BlockCodec,
 ) -> Result<(CensusTensor, Vec<Predicted>), ValuesError> {
     let ty = tensor.ty.name();
@@ -76,7 +84,14 @@ pub(super) fn look_at(
     }
     let context = TensorContext { name: &tensor.name, n_per_row };
     let values = held.values(tensor, codec)?;
-    let predict = |scheme| lineage::predict(scheme, values, &context, codec).map_err(Unfit::Refused);
+    let predict = |scheme: &Scheme| {
+        let realised = fallback::scheme_for_rows(scheme, n_per_row as u64);
+        let tried = if allow_fallback { &realised } else { scheme };
+        lineage::predict(tried, values, &context, codec).map_err(|source| {
+            let fallback = (*tried != realised).then(|| realised.to_string());
+            Unfit::Refused { source, fallback }
+        })
+    };
     let answers = schemes.iter().map(predict).collect();
     Ok((row, answers))
 }

@@ -18,6 +18,8 @@ pub struct CensusRequest {
     pub target: Selector,
     /// The schemes whose changes are predicted.
     pub against: Vec<Scheme>,
+    /// Whether a ggml type whose blocks do not divide the rows of a tensor gives way to the type that llama-quantize takes.
+    pub allow_fallback: bool,
 }
 
 /// Looks at the values of a file. `progress` hears how many tensors are done, and of how many.
@@ -32,7 +34,7 @@ pub fn census(
     let mut files = SchemeFiles::default();
     let schemes = request.against.iter().map(|scheme| files.read(scheme)).collect::<Result<Vec<Scheme>, _>>()?;
     let model = Model::open_to_look(&request.file)?;
-    files::census::census(&model, &request.target, &schemes, codec, progress).map_err(|error| {
+    files::census::census(&model, &request.target, &schemes, request.allow_fallback, codec, progress).map_err(|error| {
         let shown = model.shown();
         match error {
             CensusError::Selector(error) => AskError::Selection { model: shown, source: Box::new(error.into()) },

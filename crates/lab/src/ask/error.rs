@@ -30,6 +30,8 @@ pub enum AskErrorKind {
 pub enum NeedsVariant {
     /// A choice of layers.
     Layers,
+    /// A fallback for schemes that do not fit.
+    Fallback,
     /// A trace of the residual stream.
     Trace,
     /// A comparison of attention.
@@ -42,6 +44,7 @@ impl std::fmt::Display for NeedsVariant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             NeedsVariant::Layers => "a choice of layers",
+            NeedsVariant::Fallback => "a fallback",
             NeedsVariant::Trace => "a trace of the residual stream",
             NeedsVariant::Attention => "a comparison of attention",
             NeedsVariant::Sweep => "a sweep",

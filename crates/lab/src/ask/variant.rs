@@ -78,10 +78,14 @@ impl Variant {
     /// Opens the model, finds the tensors, and checks that each scheme fits its tensors.
     ///
     /// # Errors
-    /// When one of these steps fails, a file of a scheme cannot be read, or layers are chosen but nothing is applied.
+    /// When one of these steps fails, a file of a scheme cannot be read, or layers or fallbacks are asked for but nothing is
+    /// applied.
     pub(super) fn find(request: &VariantRequest, codec: &dyn BlockCodec) -> Result<Variant, AskError> {
         if request.layers.is_some() && request.applies.is_empty() {
             return Err(AskError::NothingApplied(NeedsVariant::Layers));
+        }
+        if request.allow_fallback && request.applies.is_empty() {
+            return Err(AskError::NothingApplied(NeedsVariant::Fallback));
         }
         let mut files = SchemeFiles::default();
         let mut applies =

@@ -1,12 +1,12 @@
 //! The answer of `assay census`.
 
-use super::float;
+use super::{SchemeFallback, float};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`CensusAnswer`].
-pub const CENSUS_FORMAT: u32 = 2;
+pub const CENSUS_FORMAT: u32 = 3;
 
 /// What the values of a file's tensors say about their precision and origin, and what schemes would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,10 @@ pub struct CensusAnswer {
     pub tensors: Vec<CensusTensor>,
     /// What each scheme that was asked for would change.
     pub predictions: Vec<CensusPrediction>,
+    /// The tensors for which the changes of a scheme other than the requested one are predicted; left out where there are
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<SchemeFallback>,
     /// The names of tensors of integers or f64, to which no scheme applies.
     pub skipped: Vec<String>,
     /// What the tensors say together, in sentences; empty where the summary says it all.

@@ -11,7 +11,7 @@ use eval::{Ask, EngineError, HeadShift, Hook, Sequence, Token};
 use record::{Base, Edit};
 use std::io::Write;
 use std::sync::Mutex;
-use words::Hint;
+use words::{Hint, plural};
 
 /// The probabilities of one layer, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
 type Seen = Mutex<Vec<(usize, Vec<f32>)>>;
@@ -25,7 +25,10 @@ impl<W: Write> Worker<'_, W> {
         chunks: &[usize],
     ) -> Result<(), JobError> {
         if let Some(chunk) = chunks.iter().find(|&&chunk| chunk >= loaded.windows.len()) {
-            return Err(JobError::impossible(format!("window {chunk}: the text has {} windows", loaded.windows.len())));
+            return Err(JobError::impossible(format!(
+                "window {chunk}: the text has {}",
+                plural(loaded.windows.len(), "window")
+            )));
         }
         let layers: Vec<(usize, String)> = (0..loaded.engine.info().n_layer)
             .map(|layer| (layer, format!("kq_soft_max-{layer}")))

@@ -8,6 +8,7 @@ use eval::{ChatMessage, EngineError, Hook, Token, choose_token};
 use record::{Base, Edit, Sampling};
 use std::collections::BTreeSet;
 use std::io::Write;
+use words::plural;
 
 /// The limits and the sampling with which answers are made.
 pub(crate) struct Limits {
@@ -83,7 +84,8 @@ impl<W: Write> Worker<'_, W> {
                 Some(token)
             })?;
             if is_bad {
-                let why = format!("conversation {chat}: the logits after {} tokens are not finite", tokens.len());
+                let why =
+                    format!("conversation {chat}: the logits after {} are not finite", plural(tokens.len(), "token"));
                 return Err(JobError::Engine(EngineError::Failed(why)));
             }
             let bytes: Vec<u8> = tokens.iter().flat_map(|&token| loaded.engine.piece(token)).collect();
