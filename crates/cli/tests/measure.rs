@@ -133,7 +133,8 @@ fn models_of_one_file_name_keep_their_own_verdicts() {
     };
     let answer = String::from_utf8(run(["a/m.gguf", "b/m.gguf"]).stdout).expect("UTF-8");
     let lines: Vec<&str> = answer.lines().filter(|line| line.contains("m.gguf (") || line.starts_with("  ")).collect();
-    let starts = ["Yes, in 1 of 2 models: m.gguf (", "m.gguf (", "  NO-OP ", "  NO-OP ", "m.gguf (", "  REAL ", "  REAL "];
+    let starts =
+        ["Yes, in 1 of 2 models: m.gguf (", "m.gguf (", "  NO-OP ", "  NO-OP ", "m.gguf (", "  REAL ", "  REAL "];
     assert_eq!(lines.len(), starts.len(), "{answer}");
     assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{answer}");
 
