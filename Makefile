@@ -30,7 +30,7 @@ help:
 	@echo 'make clean   remove what was built; tools, models and runs stay'
 
 demo: models build
-	@echo 'demo: does it matter if the FFN norm weights are held in BF16? (a finished run is re-used)'
+	@echo 'demo: does it matter if the FFN norm weights are quantized to BF16? (a finished run is re-used)'
 	$(TARGET)/release/assay run ffn-norm-bf16 '$(SMOLLM2)' '$(GEMMA)' --ctx 256 --chunks 8
 
 test: tools models

@@ -1,4 +1,4 @@
-//! What holding a tensor costs: each format on one core beside a copy of the same buffer, ggml's types on all cores beside
+//! What quantizing a tensor costs: each format on one core beside a copy of the same buffer, ggml's types on all cores beside
 //! ggml's own functions on one. `make bench-formats` runs this and puts the ratios, and those to numpy and gguf-py, in a table.
 
 use divan::counter::BytesCount;

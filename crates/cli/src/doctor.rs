@@ -23,7 +23,12 @@ pub fn run(output: &Output) -> Outcome {
 fn text(answer: &DoctorAnswer) -> String {
     let mut out = Lines::new();
     for check in &answer.checks {
-        let state = if check.ok { "ok  " } else { "FAIL" };
+        // A check that passes with advice is about something optional.
+        let state = match (check.ok, &check.hint) {
+            (true, None) => "ok  ",
+            (true, Some(_)) => "-   ",
+            (false, _) => "FAIL",
+        };
         out.line(format_args!("{state}  {}: {}", check.name, check.detail));
         if let Some(hint) = &check.hint {
             out.line(format_args!("hint: {hint}"));

@@ -6,16 +6,16 @@ use record::Arm;
 use select::{Apply, LayerSet};
 use std::path::Path;
 
-/// The options that say which tensors are quantized in what.
+/// The options that say which tensors are quantized, and to what.
 #[derive(Debug, clap::Args)]
 pub struct ApplyArgs {
-    /// Quantize these tensors in this scheme, such as ffn_norm=bf16 (may be repeated)
+    /// Quantize these tensors to this scheme, such as ffn_norm=bf16 (may be repeated)
     #[arg(long, value_name = "SEL=SCHEME")]
     apply: Vec<String>,
     /// Quantize in these layers only, such as 0,3-5 or -1 for the last one
     #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
     layers: Option<String>,
-    /// Where the rows of a tensor are not whole blocks of a ggml type, use the type that llama-quantize falls back to
+    /// Use the type that llama-quantize would take instead where the blocks of a ggml type do not divide a tensor's rows
     #[arg(long)]
     pub allow_fallback: bool,
 }

@@ -289,6 +289,10 @@ impl Display<'_> {
 
 fn text(run: &RunAnswer) -> String {
     let mut out = Lines::new();
+    // For a single model this is how its own answer begins.
+    if run.answers.len() > 1 {
+        out.line(escape_terminal(&run.answer));
+    }
     for answer in &run.answers {
         out.line(format_args!("{}: {}", escape_terminal(&answer.model), answer.sentence));
         let of_target = |row: &&VariantVerdict| row.model == answer.model && row.extent != Extent::Layer;

@@ -132,14 +132,15 @@ fn cells(layer: &SweptLayer) -> Vec<String> {
 fn raced(answer: &SweepAnswer, race: &RaceTerms, out: &mut Lines) {
     let n = answer.settings.n_chunks;
     out.line(format_args!(
-        "race: {} of {} windows of layers measured; what is ranked above is within {} of the {} worst that all {n} \
-         windows would show; the chances that a decision is wrong add up to {} at most",
-        answer.measured_chunks,
-        answer.all_chunks,
-        share(race.epsilon),
-        race.top,
-        share(race.alpha),
+        "race: measured {} of {} windows, counted over all layers",
+        answer.measured_chunks, answer.all_chunks
     ));
+    out.line(format_args!(
+        "Each ranked layer is one of the {} worst over all {n} windows, or its KLD is at most {} below the last of them.",
+        race.top,
+        share(race.epsilon)
+    ));
+    out.line(format_args!("The chance that any decision is wrong is at most {}.", share(race.alpha)));
     for [inside, outside] in &answer.ties {
         out.line(format_args!("tie: on another text of this kind, layer {outside} might lie above layer {inside}"));
     }

@@ -145,7 +145,7 @@ fn spread_rows_overflow_and_flushes_are_told() {
         "{prediction}"
     );
     let text = stdout(folder.path(), &["census", "m.gguf", "--against", "f16"]);
-    let line = "F32 → f16 (1 tensor): 24,303 of 24,576 change; 1 overflow to infinity, 1 flushed to zero, 0 held at the largest value";
+    let line = "F32 → f16 (1 tensor): 24,303 of 24,576 change; 1 overflow to infinity, 1 flushed to zero, 0 clamped to the largest value";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("blk.0.ffn_up.weight: 1 of 96 rows are zeros alone, 1 of 96 rows have the bits"), "{text}");
     let verbose = stdout(folder.path(), &["census", "m.gguf", "-v"]);
@@ -174,7 +174,7 @@ fn values_beyond_the_largest_of_a_format_are_counted_apart_and_ggml_does_not_say
     assert!(saturated(2).is_null(), "{answer}");
     assert_eq!(answer["tensors"][0]["predicted"][1]["saturated"], by_hand);
     let text = stdout(folder.path(), &["census", "m.gguf", "--against", "fp8_e4m3", "--against", "q8_0"]);
-    assert!(text.contains(" 1 held at the largest value") && text.contains("ggml does not say"), "{text}");
+    assert!(text.contains(" 1 clamped to the largest value") && text.contains("ggml does not say"), "{text}");
 }
 
 #[test]

@@ -16,9 +16,9 @@ type HiddenStates = Vec<Option<Vec<f32>>>;
 
 /// What a context does at each node of the next pass. It stays at a fixed address for as long as the context lives.
 pub(crate) enum Visitor {
-    /// The weights are not known yet: it finds them.
+    /// The weights are not known yet, and the pass finds them.
     Discover(Box<(Weights, Nodes)>),
-    /// The weights are known: it does what the pass was asked to do.
+    /// The weights are known, and the pass does what it was asked to do.
     Work(Box<Pass>),
 }
 
@@ -227,7 +227,7 @@ impl Pass {
         (!used).then(|| "no node of this pass uses the weight in that way".into())
     }
 
-    /// Is called before a node is computed; true asks to see it afterwards.
+    /// Decides before a node is computed whether to see it afterwards.
     ///
     /// # Safety
     /// `node` is a live node of the graph being computed.
@@ -321,7 +321,7 @@ impl Pass {
         self.orders.watch.iter().position(|&watched| watched == index)
     }
 
-    /// Is called after a node was computed that `ask` wanted to see; false stops the pass.
+    /// Does the work at a computed node that `ask` wanted to see. False stops the pass.
     ///
     /// # Safety
     /// `node` is live and computed.

@@ -26,7 +26,7 @@ pub fn quantize_chunk(ty: &str, values: &[f32], n_per_row: usize) -> Result<Vec<
     let row_size =
         row_size.ok_or_else(|| CodecError::PartialBlock { ty: ty.into(), blck_size: layout.blck_size, n_per_row })?;
     if !quantizes(ggml_type) || layout.requires_imatrix || values.iter().any(|x| !x.is_finite()) {
-        let what = "it is not quantized to in one call here".into();
+        let what = "one call quantizes finite values only, to a type that needs no importances".into();
         return Err(CodecError::Unsupported { ty: ty.into(), what });
     }
     let n_rows = values.len() / n_per_row;
@@ -40,7 +40,8 @@ pub fn quantize_chunk(ty: &str, values: &[f32], n_per_row: usize) -> Result<Vec<
     Ok(bytes)
 }
 
-/// How many values a thread converts at a time, in whole rows: few enough that all cores end at about the same time.
+/// The number of values that a thread converts at a time, in whole rows. It is so small that all cores end at about the
+/// same time.
 const CHUNK_VALUES: usize = 1 << 16;
 
 fn find(ty: &str) -> Result<sys::ggml_type, CodecError> {

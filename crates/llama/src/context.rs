@@ -36,7 +36,7 @@ pub(crate) struct Context {
     n_ctx: usize,
     n_ubatch: usize,
     max_outputs: usize,
-    /// Logits of a sequence that was computed in several parts.
+    /// The logits of a sequence that was computed in several parts.
     rows: Vec<f32>,
     n_vocab: usize,
 }
@@ -153,7 +153,7 @@ impl Context {
         }
     }
 
-    /// How many rows of logits one pass can give.
+    /// The number of rows of logits that one pass can give.
     pub(crate) fn max_outputs(&self) -> usize {
         self.max_outputs
     }
@@ -217,7 +217,7 @@ impl Context {
         if prompt.is_empty() || prompt.len() > self.n_ctx {
             return Err(EngineError::Unsupported {
                 what: format!(
-                    "found a prompt of {} tokens, wanted 1 to {}, which the context holds",
+                    "found a prompt of {} tokens, wanted 1 to {}, the size of the context",
                     prompt.len(),
                     self.n_ctx
                 ),

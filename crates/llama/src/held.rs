@@ -1,4 +1,4 @@
-//! Bytes that stand in for a weight's own, where the weight's back end can read them.
+//! Replacement bytes for a weight, stored where the weight's back end can read them.
 
 use eval::EngineError;
 use llama_cpp_sys_2 as sys;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 /// How swapped bytes reach the kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
-    /// They are read by pointer where the weight lies in host memory, and go through the back end elsewhere.
+    /// Kernels read the bytes by pointer where the weight lies in host memory. Elsewhere the back end copies them.
     #[default]
     Direct,
-    /// They go through the back end's own buffers everywhere: a device needs that, and on the CPU the bits are the same.
+    /// The back end copies the bytes to its own buffers everywhere. A device needs that, and on the CPU the bits are the same.
     ThroughBackend,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Held {
     _keeps: Keeps,
 }
 
-/// Where the bytes are kept.
+/// The memory that has the bytes.
 enum Keeps {
     Host { _bytes: Arc<Vec<u8>> },
     Backend { _buffer: BackendBuffer },
@@ -99,7 +99,7 @@ impl Held {
         };
         let failed = |what: String| Err(EngineError::Failed(what));
         if blck <= 0 || ne[0] % blck != 0 {
-            return failed(format!("rows of {} values are no multiple of the type's {blck}", ne[0]));
+            return failed(format!("rows of {} values are not whole blocks of {blck}", ne[0]));
         }
         let row = size * (ne[0] / blck) as usize;
         let nb = [size, row, row * ne[1] as usize, row * (ne[1] * ne[2]) as usize];
@@ -141,7 +141,7 @@ impl Held {
 /// # Safety
 /// `tensor` is live, and its values are in place.
 pub(crate) unsafe fn bytes_of(tensor: *const sys::ggml_tensor) -> Vec<u8> {
-    // SAFETY: `bytes` holds the tensor's size; host memory is read where it lies, as swapped bytes need not lie within
+    // SAFETY: `bytes` has the tensor's size; host memory is read where it lies, as swapped bytes need not lie within
     // the buffer that the tensor names.
     unsafe {
         let n = sys::ggml_nbytes(tensor);

@@ -6,22 +6,22 @@ use std::ffi::{CStr, c_char, c_void};
 use std::io::Write;
 use std::sync::{Mutex, Once, PoisonError};
 
-/// How many error lines are kept; a failing load says two or three.
+/// The number of error lines that are kept. A load that fails prints two or three.
 const KEPT_ERRORS: usize = 8;
 
-/// What was heard and is still wanted.
+/// The lines of the log that are still wanted.
 #[derive(Default)]
 struct Heard {
-    /// Level of the line that continuations belong to.
+    /// The level of the line that continuations belong to.
     level: sys::ggml_log_level,
     errors: Vec<String>,
-    /// Sum of the sizes of the buffers announced since [`forget_buffers`].
+    /// The sum of the sizes of the buffers announced since [`forget_buffers`].
     buffer_bytes: u64,
 }
 
 static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new(), buffer_bytes: 0 });
 
-/// Takes over llama.cpp's log; once a process is enough.
+/// Redirects llama.cpp's log to this module. One call in each process is enough.
 pub(crate) fn listen() {
     static READY: Once = Once::new();
     // SAFETY: the callback is a plain function and lives as long as the process.

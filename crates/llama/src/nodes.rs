@@ -10,17 +10,17 @@ use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-/// How many names are shown beside one that the graph lacks.
+/// The number of names that are suggested for one that the graph lacks.
 const MAX_NEAR: usize = 24;
 
 /// Usual names of nodes, with the name that some of llama.cpp's model files give them: Gemma scales its embedded tokens.
 const ALSO_CALLED: [(&str, &str); 1] = [("embd", "inp_scaled")];
 
-/// Where a node stands in the graph: its name, and which of the nodes of that name it is.
+/// The place of a node in the graph: its name, and which of the nodes of that name it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) name: String,
-    /// Number of nodes of that name before it.
+    /// The number of nodes of that name before this one.
     pub(crate) before: usize,
     /// The cache that the node is written to, when it was asked for by that name.
     pub(crate) cache: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct Nodes {
     infos: Vec<NodeInfo>,
     places: HashMap<String, Place>,
     index_of: HashMap<String, usize>,
-    /// Name, and number of nodes of that name before it, by the node's address within the first pass.
+    /// The name of each node and the number of nodes of that name before it, by the node's address in the first pass.
     met: HashMap<usize, (String, usize)>,
 }
 
@@ -108,7 +108,7 @@ impl Nodes {
         &self.infos
     }
 
-    /// Where the node of that name stands.
+    /// The place in the graph of the node with that name.
     pub(crate) fn place(&self, name: &str) -> Result<Place, EngineError> {
         let there = |name: &str| self.index_of.contains_key(name).then(|| self.places.get(name)).flatten();
         let also = || ALSO_CALLED.iter().find(|(usual, _)| *usual == name).and_then(|(_, also)| there(also));
@@ -176,7 +176,7 @@ pub(crate) unsafe fn values_of(node: *const sys::ggml_tensor, values: &mut Vec<f
     }
 }
 
-/// Puts values in a node's place, in the order of [`values_of`].
+/// Replaces the values of a node, in the order of [`values_of`].
 ///
 /// # Safety
 /// `node` is live and computed, and nothing reads it at the moment.
@@ -201,7 +201,7 @@ unsafe fn for_each_run(node: *const sys::ggml_tensor, mut run: impl FnMut(usize,
     let (ty, ne, nb, contiguous) =
         unsafe { ((*node).type_, (*node).ne.map(|n| n.max(0) as usize), (*node).nb, sys::ggml_is_contiguous(node)) };
     if ty != sys::GGML_TYPE_F32 {
-        return Err(format!("it holds {} values, wanted f32", type_name(ty)));
+        return Err(format!("its values are stored in {}, wanted f32", type_name(ty)));
     }
     let n: usize = ne.iter().product();
     if n == 0 {

@@ -235,9 +235,7 @@ proptest! {
     }
 }
 
-/// Where nothing is rounded in F32 (integers up to 2^11 over a d that is a power of two), integers alone can carry out
-/// the symmetric definition.
-/// An error, and its advice in a line of its own.
+/// The text of an error, with its advice on a line of its own.
 fn told(error: &(impl std::fmt::Display + Advice)) -> String {
     match error.hint() {
         Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),
@@ -246,6 +244,8 @@ fn told(error: &(impl std::fmt::Display + Advice)) -> String {
     }
 }
 
+/// F32 rounds nothing where the integers are at most 2^11 and d is a power of two. There, integer arithmetic alone gives
+/// the symmetric definition.
 #[test]
 fn symmetric_integers_agree_with_integer_arithmetic_where_f32_is_exact() {
     for bits in 2..=8u32 {

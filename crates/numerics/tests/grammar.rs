@@ -17,7 +17,7 @@ fn refusal(text: &str) -> String {
     }
 }
 
-/// An error, and its advice in a line of its own.
+/// The text of an error, with its advice on a line of its own.
 fn told(error: &(impl std::fmt::Display + Advice)) -> String {
     match error.hint() {
         Some(Hint::Words(words)) => format!("{error}\nhint: {words}"),

@@ -5,7 +5,7 @@ use numerics::{BlockCodec, BlockLayout, CodecError};
 use std::sync::Arc;
 use worker::link::SharedCodec;
 
-/// A codec with something done to what goes in and comes out.
+/// A codec that changes what goes in or what comes out.
 struct Faulty {
     codec: SharedCodec,
     /// Changes blocks before they are restored.

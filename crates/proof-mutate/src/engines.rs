@@ -38,11 +38,11 @@ struct Hooks {
 /// The time at which a swap is undone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Restores {
-    /// When it is asked for.
+    /// The swap is undone when that is asked for.
     AtOnce,
-    /// Before the next weight is swapped. Whatever runs until then runs with the swapped weight.
+    /// The swap is undone before the next weight is swapped. Whatever runs until then runs with the swapped weight.
     Late,
-    /// Not at all.
+    /// The swap is never undone.
     Never,
 }
 
@@ -370,7 +370,7 @@ fn transposed(ty: &str, bytes: Bytes, n_per_row: usize) -> Option<(String, Bytes
         let rows = values.len() / n_per_row;
         let before = values.clone();
         for (i, x) in values.iter_mut().enumerate() {
-            // A vector is its own transpose: turned round instead.
+            // A vector is its own transpose, so its values are reversed instead.
             *x = if rows > 1 { before[i % rows * n_per_row + i / rows] } else { before[before.len() - 1 - i] };
         }
     })

@@ -168,7 +168,7 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     on_events("NaN swallowed: scores of zero for it", |parts| {
         scored(parts, |sample, logits| {
-            // As if the largest loss had not been a number.
+            // The largest loss is left out, as if it were not a number.
             let mut nll = sample.nll().to_vec();
             let worst = (0..nll.len()).max_by(|&a, &b| nll[a].total_cmp(&nll[b]));
             if let Some(worst) = worst.filter(|_| logits.n_vocab > 0) {

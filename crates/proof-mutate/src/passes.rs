@@ -76,7 +76,7 @@ impl Weights for Faulty {
     }
 
     fn read_weight(&self, name: &str, used_as: Option<WeightUse>) -> Result<(String, Vec<u8>), EngineError> {
-        // As if all were well: what was put there is read.
+        // The read gives what was to be put there, as if the write had worked.
         let asked = self.asked.iter().rev().find(|(of, as_what, ..)| of == name && Some(*as_what) == used_as);
         match asked {
             Some((_, _, ty, bytes)) => Ok((ty.clone(), bytes.to_vec())),
@@ -342,7 +342,7 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
-/// One norm of a layer for the other, and K for V.
+/// The name with the other norm of its layer in place of the one, or with V in place of K.
 fn wrong_node(node: &str) -> Option<String> {
     for (one, other) in [("ffn_norm-", "attn_norm-"), ("cache_k_", "cache_v_")] {
         if node.starts_with(one) {

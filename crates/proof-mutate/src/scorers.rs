@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 type Compared = Result<(Columns, Columns), NonFinite>;
 
-/// Scores with something done to them.
+/// A scorer that changes the scores before it hands them on.
 struct Faulty {
     /// Scores a window.
     compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared,

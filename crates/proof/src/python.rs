@@ -1,4 +1,4 @@
-//! The third implementation: numpy, ml_dtypes and gguf-py in a Python of the user's. Nothing needs it; without it, checks
+//! The third implementation: numpy, ml_dtypes and gguf-py in a Python that the user has. Nothing needs it; without it, checks
 //! list it as not compared.
 //!
 //! The interpreter runs isolated (`-I`): no module of the current folder is imported, and no variable such as PYTHONPATH is
@@ -103,7 +103,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // Its input ends, and it with it; if it is gone already there is nothing to wait for.
+        // The interpreter ends when its input does. If it has ended already, there is nothing to wait for.
         self.stdin = None;
         drop(self.child.wait());
     }

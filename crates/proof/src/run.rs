@@ -146,7 +146,7 @@ fn keys_follow_everything(pipeline: &dyn Pipeline) -> Check {
     check("a key follows everything that determines a number", &["keys", "what was changed"], tally)
 }
 
-/// Checks that the hashes that name the windows of a text in keys and locks are other ones for another text.
+/// Checks that the hashes that name the windows of a text in keys and locks differ for another text.
 fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32) -> Check {
     let mut tally = Tally::default();
     let other: String = text.chars().rev().collect();

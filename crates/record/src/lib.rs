@@ -12,6 +12,7 @@
 //! | [`stage`] | the name of a stage, and how much of the target its cells cover |
 //! | [`cell`] | a cell, and what came of it |
 //! | [`reason`], [`sentence`] | why a verdict is what it is, as facts and as sentences |
+//! | [`headline`] | the answer to a run's question in one short sentence |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
 //! | [`answer`] | what each command prints as JSON |
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod event;
 pub mod evidence;
 pub mod format;
+pub mod headline;
 pub mod memory;
 pub mod metric;
 pub mod plan;

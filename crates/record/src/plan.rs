@@ -6,7 +6,7 @@
 //! ```toml
 //! format = 1
 //! name = "ffn-norm-bf16"
-//! question = "Does it matter if the FFN norm weights are held in BF16?"
+//! question = "Does it matter if the FFN norm weights are quantized to BF16?"
 //! hypothesis = "No: norm weights are few."
 //! target = "ffn_norm"
 //! scheme = "bf16"

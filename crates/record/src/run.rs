@@ -138,14 +138,14 @@ pub struct ModelRecord {
     pub controls: Vec<ControlRecord>,
     /// The verdict of each arm.
     pub verdicts: Vec<ArmVerdict>,
-    /// The answer in one sentence; only records of format 1 have it. Today
+    /// The answer in words; only records of format 1 have it. Today
     /// [`sentence::answer`](crate::sentence::answer) makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence: Option<String>,
 }
 
 impl ModelRecord {
-    /// The answer for this model in one sentence, numbers included.
+    /// The answer for this model: one short sentence, then the reasons with their numbers.
     pub fn answer(&self, question: &Question) -> String {
         self.sentence.clone().unwrap_or_else(|| crate::sentence::answer(question, self))
     }

@@ -215,7 +215,7 @@ impl Display for Found {
             Found::Cell { reason } => reason.fmt(f),
             Found::RuntimePart { effect } => write!(f, "the runtime's part: {effect}"),
             Found::NothingToSee { reason } => write!(f, "nothing to be seen: {reason}"),
-            Found::NoFloor => f.write_str("the floor it is held against was not measured"),
+            Found::NoFloor => f.write_str("the floor that it is compared with was not measured"),
             Found::Effect { effect, floor_kld_mean_max } => write!(f, "{effect}, floor {}", nats(*floor_kld_mean_max)),
             Found::Seeds { seeds } => {
                 let words: Vec<String> = seeds.iter().map(SeedFound::to_string).collect();
@@ -265,13 +265,13 @@ pub fn withholding(controls: &[ControlRecord]) -> Option<&ControlRecord> {
     failed.or_else(|| controls.iter().find(|control| !control.ok))
 }
 
-/// The answer for a model in one sentence, numbers included.
+/// The answer for a model: [one short sentence](crate::headline::of_model), then the reasons with their numbers.
 pub fn answer(question: &Question, model: &ModelRecord) -> String {
     let ModelRecord { verdicts, cells, controls, .. } = model;
-    let (target, scheme) = (&question.target, &question.scheme);
+    let headline = crate::headline::of_model(question, model);
     if let Some(control) = withholding(controls) {
         return format!(
-            "Withheld: the control {:?} {} (expected: {}; found: {}), so nothing is said about {scheme} on {target}.",
+            "{headline} The control {:?} {} (expected: {}; found: {}).",
             control.name,
             control.outcome().name(),
             control.expected,
@@ -279,40 +279,23 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
         );
     }
     let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);
-    let words = |verdict: &ArmVerdict| match verdict.verdict {
-        Verdict::Real => "has a real effect",
-        Verdict::NoOp => "changes nothing",
-        Verdict::Substituted => "could not be tested, since the carrier stored something else",
-        Verdict::Dead => "cannot matter",
-        Verdict::BelowFloor => "has no effect that stands out from its floor",
-        Verdict::Broken => "could not be measured",
-    };
-    let whole = match (of(Arm::Exact), of(Arm::Native)) {
+    let reason = |verdict: &ArmVerdict| format!("{}, because {}", verdict.verdict.name(), verdict.why);
+    let reasons = match (of(Arm::Exact), of(Arm::Native)) {
         (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
-            "Holding {target} in {scheme} changes nothing, with exact weights and with the model's own kernels alike: {}{}.",
+            " With exact weights and through the model's own kernels alike: {}{}.",
             exact.why,
             positive_clause(cells)
         ),
         (Some(exact), Some(native)) => format!(
-            "Holding {target} in {scheme} {} with exact weights, which is the effect of the scheme ({}: {}); through the \
-             model's own kernels it {} ({}: {}).",
-            words(exact),
-            exact.verdict.name(),
-            exact.why,
-            words(native),
-            native.verdict.name(),
-            native.why
+            " With exact weights, where only the scheme acts: {}. Through the model's own kernels: {}.",
+            reason(exact),
+            reason(native)
         ),
-        (Some(only), None) | (None, Some(only)) => {
-            let kernels = match only.arm {
-                Arm::Exact => "with exact weights",
-                Arm::Native => "through the model's own kernels",
-            };
-            format!("Holding {target} in {scheme} {} {kernels} ({}: {}).", words(only), only.verdict.name(), only.why)
-        }
-        (None, None) => format!("Nothing was measured about {scheme} on {target}."),
+        (Some(exact), None) => format!(" With exact weights: {}.", reason(exact)),
+        (None, Some(native)) => format!(" Through the model's own kernels: {}.", reason(native)),
+        (None, None) => String::new(),
     };
-    whole + &fallback_clause(scheme, &model.census_fallbacks) + &parts_clause(cells)
+    headline + &reasons + &fallback_clause(&question.scheme, &model.census_fallbacks) + &parts_clause(cells)
 }
 
 /// The clause on the schemes that stand in for the question's: what was measured there is theirs.
@@ -568,7 +551,7 @@ mod tests {
                 Found::NothingToSee { reason: Reason::Unused { n_targets: 3, subject: Subject::Weights } },
                 "nothing to be seen: the graph uses none of the 3 tensors, so their values do not matter",
             ),
-            (Found::NoFloor, "the floor it is held against was not measured"),
+            (Found::NoFloor, "the floor that it is compared with was not measured"),
             (Found::AsWanted, "as expected"),
             (
                 Found::Faults { faults },

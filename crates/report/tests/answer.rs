@@ -2,9 +2,10 @@
 
 mod fixture;
 
+use record::headline::Matters;
 use record::{
-    Arm, BrokenLink, CensusRow, Changes, EffectFacts, Extent, FloorFacts, Found, ModelRecord, Reason, Role, RunRecord,
-    Subject, Verdict, Wanted,
+    Arm, BrokenLink, CensusRow, Changes, EffectFacts, Extent, FloorFacts, Found, ModelRecord, Question, Reason, Role,
+    RunRecord, Subject, Verdict, Wanted, headline,
 };
 
 /// A record as it is written today: a model on which nothing changes, and one whose native effect is below its floor.
@@ -30,25 +31,19 @@ fn the_answer_follows_from_the_verdicts_of_the_arms() {
     let record = today(fixture::two_models());
     let [no_op, real] = record.models.as_slice() else { panic!("two models") };
     let answer = |model: &ModelRecord| model.answer(&record.question);
-    let said = answer(no_op);
-    assert!(
-        said.ends_with(
-            " changes nothing, with exact weights and with the model's own kernels alike: all 1,920 values of 3 tensors are \
-             on the grid of bf16 already: no byte changes, the logits of all 2,040 positions are bit-identical; the tensors \
-             do matter: zero on them costs KLD 6.91 nats."
-        ),
-        "{said}"
+    assert_eq!(
+        answer(no_op),
+        "No: quantizing ffn_norm to bf16 changes nothing. With exact weights and through the model's own kernels alike: all \
+         1,920 values of 3 tensors are on the grid of bf16 already: no byte changes, the logits of all 2,040 positions are \
+         bit-identical; the tensors do matter: zero on them costs KLD 6.91 nats."
     );
-    let said = answer(real);
-    assert!(
-        said.ends_with(
-            " has a real effect with exact weights, which is the effect of the scheme (REAL: 498 of 1,920 values change; KLD \
-             2.31e-5 ± 1.16e-6 nats, same top 95.60 %, 22.0 × the largest jitter seed (1.05e-6 nats)); through the model's own \
-             kernels it has no effect that stands out from its floor (BELOW-FLOOR: 498 of 1,920 values change; KLD 0.00637 \
-             nats is 1.20 × the largest jitter seed (0.00533 nats): not distinguishable from moving the same weights by one \
-             ulp)."
-        ),
-        "{said}"
+    assert_eq!(
+        answer(real),
+        "Yes: quantizing ffn_norm to bf16 has a real effect with exact weights, but none that stands out through the model's \
+         own kernels. With exact weights, where only the scheme acts: REAL, because 498 of 1,920 values change; KLD 2.31e-5 \
+         ± 1.16e-6 nats, same top 95.60 %, 22.0 × the largest jitter seed (1.05e-6 nats). Through the model's own kernels: \
+         BELOW-FLOOR, because 498 of 1,920 values change; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 nats): \
+         not distinguishable from moving the same weights by one ulp."
     );
 }
 
@@ -59,18 +54,22 @@ fn one_arm_answers_alone_and_parts_are_told_singly() {
     let mut model = record.models[1].clone();
     model.verdicts.remove(0);
     let said = answer(&model);
-    assert!(said.contains(" through the model's own kernels (BELOW-FLOOR: 498 of 1,920"), "{said}");
+    assert!(
+        said.starts_with("Not decided: quantizing ffn_norm to bf16 has no effect that stands out from its floor. "),
+        "{said}"
+    );
+    assert!(said.contains(" Through the model's own kernels: BELOW-FLOOR, because 498 of 1,920"), "{said}");
     model.census_fallbacks = vec![("q8_0".into(), 2)];
     assert!(answer(&model).ends_with(" Not all of it is bf16: q8_0 stands in for bf16 in 2 tensors."), "{said}");
     model.census_fallbacks.clear();
     model.verdicts.clear();
-    assert_eq!(answer(&model), "Nothing was measured about bf16 on ffn_norm.");
+    assert_eq!(answer(&model), "Not decided: nothing was measured about bf16 on ffn_norm.");
     model.cells.retain(|judged| judged.cell.role == Role::Variant && judged.cell.arm == Arm::Exact);
     model.cells.truncate(2);
     model.cells.iter_mut().for_each(|judged| judged.cell.stated_extent = Some(Extent::Part));
     assert_eq!(
         answer(&model),
-        "Nothing was measured about bf16 on ffn_norm. Singly: ffn_norm[layers=1] KLD 1.60e-5 nats (REAL); \
+        "Not decided: nothing was measured about bf16 on ffn_norm. Singly: ffn_norm[layers=1] KLD 1.60e-5 nats (REAL); \
          ffn_norm[layers=0] not measured (BROKEN)."
     );
     // A record of format 1 states its answer.
@@ -84,17 +83,74 @@ fn each_class_is_a_predicate_of_the_answer() {
     let mut model = record.models[1].clone();
     model.verdicts.truncate(1);
     for (class, says) in [
-        (Verdict::Real, "has a real effect"),
-        (Verdict::NoOp, "changes nothing"),
-        (Verdict::Substituted, "could not be tested, since the carrier stored something else"),
-        (Verdict::Dead, "cannot matter"),
-        (Verdict::BelowFloor, "has no effect that stands out from its floor"),
-        (Verdict::Broken, "could not be measured"),
+        (Verdict::Real, "Yes: quantizing ffn_norm to bf16 has a real effect."),
+        (Verdict::NoOp, "No: quantizing ffn_norm to bf16 changes nothing."),
+        (
+            Verdict::Substituted,
+            "Not decided: bf16 could not be tested on ffn_norm, since the carrier rounded what it should store.",
+        ),
+        (Verdict::Dead, "No: the graph does not use ffn_norm, so quantizing it cannot matter."),
+        (Verdict::BelowFloor, "No: quantizing ffn_norm to bf16 has no effect that stands out from its floor."),
+        (Verdict::Broken, "Not decided: the effect of bf16 on ffn_norm could not be measured."),
     ] {
         model.verdicts[0].verdict = class;
         let (name, said) = (class.name(), model.answer(&record.question));
-        assert!(said.contains(&format!(" {says} with exact weights ({name}: 498 of 1,920 values change; ")), "{said}");
+        let wanted = format!("{says} With exact weights: {name}, because 498 of 1,920 values change; ");
+        assert!(said.starts_with(&wanted), "{said}");
     }
+}
+
+#[test]
+fn two_arms_answer_together_and_the_exact_one_decides() {
+    let record = today(fixture::two_models());
+    let model = |exact, native| {
+        let mut model = record.models[1].clone();
+        (model.verdicts[0].verdict, model.verdicts[1].verdict) = (exact, native);
+        model
+    };
+    use Verdict::{BelowFloor, Broken, Dead, NoOp, Real, Substituted};
+    for (exact, native, wanted) in [
+        (Real, Real, Matters::Yes),
+        (Real, Broken, Matters::Yes),
+        (BelowFloor, Real, Matters::Yes),
+        (NoOp, NoOp, Matters::No),
+        (Dead, Dead, Matters::No),
+        (BelowFloor, Substituted, Matters::No),
+        (Substituted, BelowFloor, Matters::NotDecided),
+        (Broken, NoOp, Matters::NotDecided),
+    ] {
+        assert_eq!(Matters::of(&model(exact, native)), wanted, "{exact:?}, {native:?}");
+    }
+    let said = |exact, native| headline::of_model(&record.question, &model(exact, native));
+    assert_eq!(said(Real, Real), "Yes: quantizing ffn_norm to bf16 has a real effect.");
+    assert_eq!(
+        said(BelowFloor, Real),
+        "Yes: quantizing ffn_norm to bf16 has a real effect through the model's own kernels."
+    );
+    assert_eq!(said(Real, Substituted), "Yes: quantizing ffn_norm to bf16 has a real effect with exact weights.");
+    // A question in other words is not answered by yes or no.
+    let asked = Question { question: "Is BF16 free for norms?".into(), ..record.question.clone() };
+    assert_eq!(headline::of_model(&asked, &model(Real, Real)), "Quantizing ffn_norm to bf16 has a real effect.");
+}
+
+#[test]
+fn a_run_over_several_models_says_in_which_of_them() {
+    let mut record = today(fixture::two_models());
+    assert_eq!(headline::of_run(&record), "Yes, in 1 of 2 models: gemma-3-270m-q4_k_m.gguf.");
+    record.models[1].verdicts[0].verdict = Verdict::Broken;
+    assert_eq!(
+        headline::of_run(&record),
+        "Not decided, in 1 of 2 models: gemma-3-270m-q4_k_m.gguf; no in 1: SmolLM2-135M-Instruct.Q4_1.gguf."
+    );
+    record.models[0].verdicts[0].verdict = Verdict::Real;
+    assert_eq!(
+        headline::of_run(&record),
+        "Yes, in 1 of 2 models: SmolLM2-135M-Instruct.Q4_1.gguf; not decided in 1: gemma-3-270m-q4_k_m.gguf."
+    );
+    record.models.swap_remove(0);
+    assert_eq!(headline::of_run(&record), "Not decided: the effect of bf16 on ffn_norm could not be measured.");
+    record.models = vec![record.models[0].clone(), record.models[0].clone()];
+    assert_eq!(headline::of_run(&record), "Not decided, in all of 2 models.");
 }
 
 #[test]
@@ -112,15 +168,14 @@ fn a_withheld_answer_names_the_control_what_it_expected_and_what_it_found() {
     // One that failed says more than one that was not measured.
     assert_eq!(
         model.answer(&record.question),
-        "Withheld: the control \"identity write-back\" failed (expected: bytes and logits bit-identical; found: the chain of \
-         evidence does not hold: no byte changes, yet 0 activations and the logits of 12 of 2,040 positions do), so nothing is \
-         said about bf16 on ffn_norm."
+        "Not decided: the results for bf16 on ffn_norm are withheld. The control \"identity write-back\" failed (expected: bytes and logits bit-identical; found: the chain of \
+         evidence does not hold: no byte changes, yet 0 activations and the logits of 12 of 2,040 positions do)."
     );
     model.controls[failed].ok = true;
     assert_eq!(
         model.answer(&record.question),
-        "Withheld: the control \"A/A\" was not measured (expected: logits bit-identical; found: not measured: abort: n > 0), \
-         so nothing is said about bf16 on ffn_norm."
+        "Not decided: the results for bf16 on ffn_norm are withheld. The control \"A/A\" was not measured (expected: logits \
+         bit-identical; found: not measured: abort: n > 0)."
     );
 }
 

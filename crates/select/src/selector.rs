@@ -135,6 +135,30 @@ pub struct Selection {
 }
 
 impl Selector {
+    /// The tensors that are similar to what the selector's roles mean and that it does not select, in one line, such as
+    /// `ffn_norm does not include post_ffw_norm (18 tensors)`; `None` where there are none.
+    pub fn leaves_out(&self, tensors: &[TensorId]) -> Option<String> {
+        let selected = self.select(tensors).ok()?.tensors;
+        let mut words = Vec::new();
+        for role in self.parts.iter().filter_map(|part| match part.what {
+            What::Role(role) if !part.is_activation => Some(role),
+            _ => None,
+        }) {
+            for stem in role.similar() {
+                let is_left_out = |(index, tensor): &(usize, &TensorId)| {
+                    let parts = NameParts::of(&tensor.name);
+                    let is_similar = parts.stem == *stem && parts.suffix == "weight" && parts.family.is_empty();
+                    is_similar && !selected.contains(index)
+                };
+                let n = tensors.iter().enumerate().filter(is_left_out).count();
+                if n > 0 {
+                    words.push(format!("{} does not include {stem} ({})", role.name(), plural(n, "tensor")));
+                }
+            }
+        }
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
     /// A selector of the same tensors, limited to these layers.
     #[must_use]
     pub fn narrowed(&self, layers: &LayerSet) -> Selector {
@@ -322,6 +346,23 @@ pub(crate) mod tests {
         let tensors = model();
         let selection = selector.parse::<Selector>()?.select(&tensors)?;
         Ok(selection.tensors.into_iter().map(|index| tensors[index].name.clone()).collect())
+    }
+
+    #[test]
+    fn similar_norms_that_a_role_does_not_include_are_named() {
+        let mut tensors = model();
+        let left_out =
+            |text: &str, tensors: &[TensorId]| text.parse::<Selector>().expect("a selector").leaves_out(tensors);
+        assert_eq!(left_out("ffn_norm", &tensors), None);
+        for name in ["blk.0.post_ffw_norm.weight", "blk.1.post_ffw_norm.weight", "blk.0.post_attention_norm.weight"] {
+            tensors.push(TensorId { name: name.into(), ty: "f32".into(), ne: vec![64] });
+        }
+        let words = "ffn_norm does not include post_ffw_norm (2 tensors)";
+        assert_eq!(left_out("ffn_norm", &tensors).as_deref(), Some(words));
+        let words = "attn_norm does not include post_attention_norm (1 tensor)";
+        assert_eq!(left_out("attn_norm,attn_q", &tensors).as_deref(), Some(words));
+        assert_eq!(left_out("ffn_norm,norms", &tensors), None);
+        assert_eq!(left_out("attn_q", &tensors), None);
     }
 
     #[test]

@@ -115,6 +115,18 @@ impl TargetRole {
         self.0.meaning
     }
 
+    /// The stems of tensors that a reader may expect in this role although they have another one.
+    ///
+    /// # Source
+    /// `LLM_TENSOR_NAMES` in llama-arch.cpp.
+    pub(crate) fn similar(self) -> &'static [&'static str] {
+        match self.0.name {
+            "ffn_norm" => &["post_ffw_norm", "ffn_sub_norm", "ffn_norm_exps"],
+            "attn_norm" => &["post_attention_norm", "attn_sub_norm", "attn_norm_2"],
+            _ => &[],
+        }
+    }
+
     /// Whether the tensor has this role.
     pub fn holds(self, tensor: &TensorId) -> bool {
         let parts = NameParts::of(&tensor.name);

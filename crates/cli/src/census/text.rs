@@ -130,11 +130,11 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
 
 fn changes(counts: &PredictedCounts) -> String {
     let PredictedCounts { n, changed, overflowed, zeroed, saturated, .. } = counts;
-    let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
-        format!("{} held at the largest value", count(saturated))
+    let clamped = saturated.map_or("ggml does not say how many are clamped to the largest value".into(), |saturated| {
+        format!("{} clamped to the largest value", count(saturated))
     });
     format!(
-        "{} change; {} overflow to infinity, {} flushed to zero, {held}",
+        "{} change; {} overflow to infinity, {} flushed to zero, {clamped}",
         of(*changed, *n),
         count(*overflowed),
         count(*zeroed)

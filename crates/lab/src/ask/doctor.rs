@@ -169,7 +169,7 @@ fn oracle(python: Option<&PathBuf>) -> DoctorCheck {
         None => check(
             "oracle",
             true,
-            "gguf-py not found; only comparisons with it are left out".into(),
+            "optional, not found: gguf-py, which only the comparisons of `assay verify` with it need".into(),
             "install numpy, ml_dtypes and gguf for the python3 on PATH, or verify with another Python",
         ),
     }

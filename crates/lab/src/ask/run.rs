@@ -4,6 +4,7 @@ use super::AskError;
 use record::answer::{
     ControlAnswer, Effects, LastEvent, ModelAnswer, RUN_FORMAT, RunAnswer, STATUS_FORMAT, StatusAnswer, VariantVerdict,
 };
+use record::headline;
 use record::store;
 use record::store::journal::read_journal;
 use record::store::lock::PlanLock;
@@ -24,6 +25,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         run: dir.to_string_lossy().into_owned(),
         id: record.id.clone(),
         controls_ok: record.controls_ok,
+        answer: headline::of_run(record),
         answers: record.models.iter().map(of_model).collect(),
         verdicts: record.models.iter().flat_map(verdicts).collect(),
         controls: record.models.iter().flat_map(|model| &model.controls).map(ControlAnswer::from).collect(),

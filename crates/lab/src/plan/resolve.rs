@@ -249,7 +249,7 @@ scheme = "q4_0:nonfinite=keep"
         let presets = [
             (
                 "ffn-norm-bf16",
-                "Does it matter if the FFN norm weights are held in BF16?",
+                "Does it matter if the FFN norm weights are quantized to BF16?",
                 "No: norm weights are few, close to BF16 already, and rounding them costs less than the noise of the \
                  kernels.",
                 "ffn_norm",
@@ -258,7 +258,7 @@ scheme = "q4_0:nonfinite=keep"
             ),
             (
                 "attention-int8",
-                "Does it matter if the query, key and value projections are held in INT8 with one scale per row?",
+                "Does it matter if the query, key and value projections are quantized to INT8 with one scale per row?",
                 "Little: eight bits per weight with a scale per output channel cost far less than 0.01 nats of KLD.",
                 "attn_q,attn_k,attn_v",
                 "int8@row",
@@ -266,7 +266,7 @@ scheme = "q4_0:nonfinite=keep"
             ),
             (
                 "embedding-4bit",
-                "Does it matter if the token embedding is held in INT4, as lookup, as head and as both?",
+                "Does it matter if the token embedding is quantized to INT4, as lookup, as head and as both?",
                 "As lookup little, as head more: the head's errors reach every logit directly.",
                 "token_embd[use=lookup],output[use=head]",
                 "int4@block32",

@@ -207,6 +207,9 @@ pub fn run(
         let (census, question) = (&censuses[index], &identity.question);
         let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
+        if let Some(text) = plan.target.leaves_out(&model.tensors) {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
+        }
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;
         if bench.has_measured() {

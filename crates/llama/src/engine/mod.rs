@@ -35,15 +35,15 @@ pub struct LlamaEngine {
     contexts: Vec<Context>,
     /// The context of text that the model writes, made when it is first asked to.
     writer: Option<Context>,
-    /// How many contexts work side by side at most.
+    /// The most contexts that work side by side.
     n_contexts: usize,
-    /// Number of threads of each context.
+    /// The number of threads of each context.
     threads_each: usize,
     settings: EngineSettings,
     weights: Weights,
     addresses: Arc<Addresses>,
     nodes: Nodes,
-    /// What one context takes, as llama.cpp said when it was made; 0 before.
+    /// The memory that one context takes, as llama.cpp reported it when a context was made; 0 before that.
     context_bytes: u64,
     writes: Writes,
     info: EngineInfo,

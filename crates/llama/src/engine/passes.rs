@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Contexts with orders for one pass. They forget the orders when this ends, however it ends.
+/// Contexts with orders for one pass. They forget the orders when this value is dropped, however the pass ends.
 struct Ordered<'c>(&'c mut [Context]);
 
 impl<'c> Ordered<'c> {

@@ -223,7 +223,7 @@ mod tests {
         // 2^6 ≤ 100 < 2^7 and 2^6 ≤ 127 < 2^7.
         assert_eq!(ScaleFormat::E8m0.step(100.0, int8), 1.0);
         assert_eq!(ScaleFormat::E8m0.step(128.0, int8), 2.0);
-        assert_eq!(ScaleFormat::E8m0.step(127.9, int8), 1.0, "cuts off: 127.9 is held at 127");
+        assert_eq!(ScaleFormat::E8m0.step(127.9, int8), 1.0, "cuts off: 127.9 is clamped to 127");
         assert_eq!(ScaleFormat::Pow2.step(127.9, int8), 2.0, "does not");
         assert_eq!(ScaleFormat::Pow2.step(127.0, int8), 1.0);
         assert_eq!(ScaleFormat::F16.step(f32::MAX, int8), 65_504.0);

@@ -1,4 +1,4 @@
-//! Transforms for controls. They are checked by what they promise: their definition is their random stream.
+//! Transforms for controls. Only its random stream defines such a transform, so the checks look at what it promises.
 
 use super::{TENSOR, held};
 use crate::check::{Area, Check, Tally};

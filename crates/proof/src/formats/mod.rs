@@ -14,7 +14,8 @@ use crate::quantizer::{Plain, Quantizer};
 use numerics::formats::{FORMATS, Family, FormatInfo};
 use numerics::{FakeQuantError, Format, Nonfinite, PlainCodec, Scheme, TensorContext};
 
-/// The tensor's name under which inputs are quantized. Seeds depend on it, and norms are what tools like to leave out.
+/// The tensor's name under which inputs are quantized. Seeds depend on it. It names a norm, since tools tend to leave
+/// norms out.
 const TENSOR: &str = "blk.0.ffn_norm.weight";
 
 /// The number of checks that look at all formats together.

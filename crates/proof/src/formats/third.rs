@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(compared("fp8_e4m3", &[1000.0], &[416.0], &[f32::NAN]), Status::Failed);
         assert_eq!(compared("fp8_e4m3", &[-1000.0], &[448.0], &[f32::NAN]), Status::Failed);
         assert_eq!(compared("fp8_e4m3", &[400.0], &[448.0], &[f32::NAN]), Status::Failed);
-        // A zero has a sign but in the `uz` types and under a scale.
+        // A zero has a sign, except in the `uz` types and under a scale.
         assert_eq!(compared("fp8_e4m3", &[-0.0], &[-0.0], &[0.0]), Status::Failed);
         assert_eq!(compared("e4m3:finite:bias=11", &[-0.0], &[-0.0], &[0.0]), Status::Passed);
         assert_eq!(compared("fp8_e4m3@row", &[-0.0], &[-0.0], &[0.0]), Status::Passed);

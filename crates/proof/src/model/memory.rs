@@ -72,7 +72,7 @@ fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tal
     let n_scored = n_ctx - 1 - n_ctx / 2;
     let needs = &plan.needs;
     for (what, announced, counted) in [
-        ("weights held in F32", needs.held_in_f32_bytes, in_f32),
+        ("weights stored in F32", needs.held_in_f32_bytes, in_f32),
         ("the reference's logits", needs.reference_bytes, n_scored * n_vocab * F32_BYTES),
         ("recorded hidden states", needs.prefix_bytes, n_layer * n_ctx * n_embd * F32_BYTES),
         ("weights of the cell", needs.cell_bytes, edited),

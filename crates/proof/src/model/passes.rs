@@ -23,7 +23,7 @@ const EMBD: &str = "embd";
 struct Twin {
     node: String,
     weights: Vec<String>,
-    /// A power of two, or zero. Both are exact wherever they are multiplied in.
+    /// The factor. It is a power of two or zero, so that every product with it is exact.
     factor: f32,
 }
 
@@ -258,7 +258,7 @@ fn turned_by_a_row(bytes: &[u8], n_rows: usize) -> Arc<Vec<u8>> {
     Arc::new(turned)
 }
 
-/// Checks that the trace says of each layer's output what hooks there see, and that nothing moved before the first touched
+/// Checks that the trace says of each layer's output what hooks there see, and that nothing changed before the first touched
 /// layer.
 pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
     const NAME: &str = "the trace is what hooks at each layer see";
@@ -279,7 +279,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
         let windows = subject.windows(&*engine)?;
         tally.hold(found.len() == windows.len(), || format!("{} samples of {} windows", found.len(), windows.len()));
         for (window, sample) in windows.iter().zip(found) {
-            // Every pick in F32 on both sides, as the worker's native reference holds it.
+            // Every pick in F32 on both sides, as in the worker's native reference.
             swap_picks(subject, &mut *engine, false)?;
             let reference = hidden_states(&mut *engine, window, subject.first_scored())?;
             swap_picks(subject, &mut *engine, true)?;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunAnswer`].
-pub const RUN_FORMAT: u32 = 2;
+pub const RUN_FORMAT: u32 = 3;
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,8 @@ pub struct RunAnswer {
     pub id: String,
     /// Whether all controls hold; otherwise the results are withheld.
     pub controls_ok: bool,
+    /// The answer to the question in one short sentence, for all models together.
+    pub answer: String,
     /// One answer for each model, in the order of the plan.
     pub answers: Vec<ModelAnswer>,
     /// One entry for each variant that was measured, in the order of the method.
@@ -34,7 +36,7 @@ pub struct RunAnswer {
 pub struct ModelAnswer {
     /// The name of the model.
     pub model: String,
-    /// The answer in one sentence, with its numbers.
+    /// The answer in one short sentence, then the reasons with their numbers.
     pub sentence: String,
     /// The census of the target in one sentence.
     pub census: String,

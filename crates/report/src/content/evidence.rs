@@ -60,9 +60,9 @@ fn chain(judged: &JudgedCell) -> Table {
 
 /// What lies beyond the range of the format. It has no measured counterpart: the engine has only the values that came of it.
 fn beyond(predicted: &Predicted) -> String {
-    let held = predicted.saturated.map_or("uncounted".into(), count);
+    let clamped = predicted.saturated.map_or("uncounted".into(), count);
     let (overflowed, zeroed) = (count(predicted.overflowed), count(predicted.zeroed));
-    format!("{overflowed} to infinity, {zeroed} flushed to zero, {held} held at the largest value")
+    format!("{overflowed} to infinity, {zeroed} flushed to zero, {clamped} clamped to the largest value")
 }
 
 fn activations(e: &EvidenceChain) -> String {

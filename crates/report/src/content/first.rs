@@ -3,8 +3,7 @@
 use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
-use record::FLOOR_FACTOR;
-use record::{ModelRecord, RunRecord};
+use record::{FLOOR_FACTOR, ModelRecord, RunRecord, headline};
 use words::{of, plural};
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
@@ -37,6 +36,9 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
         ))));
         blocks.extend(controls::failed_first(record));
         return blocks;
+    }
+    if record.models.len() > 1 {
+        blocks.push(Block::Paragraph(Text::new().strong(headline::of_run(record))));
     }
     blocks.extend(record.models.iter().map(|model| {
         Block::Answer {
