@@ -163,6 +163,14 @@ impl TensorCensus {
         let believed = |bits: f64| bits >= MIN_GRID_EVIDENCE_BITS;
         if scan.off_bf16 == 0 {
             self.evidence_bits = of_distinct(Minifloat::Bf16);
+            // Few values of few bits, such as those of MXFP4, are BF16 values. In F16 storage, where BF16 forces three
+            // bits of a value, only their coarser grid tells.
+            if self.stored == StoredPrecision::F16
+                && !believed(self.evidence_bits)
+                && let Some(distinct) = grid::few_distinct(values)
+            {
+                self.evidence_bits = self.evidence_bits.max(grid::evidence_of_few_bits(&distinct, self.stored));
+            }
             if believed(self.evidence_bits) {
                 self.effective = Effective::Bf16;
             }

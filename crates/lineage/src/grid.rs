@@ -11,6 +11,7 @@
 
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
+use crate::small_float::last_bit;
 use multiversion::multiversion;
 use numerics::Minifloat;
 use rayon::prelude::*;
@@ -167,6 +168,18 @@ pub(crate) fn evidence_bits(values: Counted<'_>, stored: StoredPrecision, grid: 
             .sum(),
     };
     total as f64
+}
+
+/// The evidence, in bits, that values have as few significant bits as the one of these `distinct` magnitudes that has
+/// most: what storage has beyond that, less the bits that name the number. Values without structure reach b bits with a
+/// probability of at most 2^−b.
+pub(crate) fn evidence_of_few_bits(distinct: &[f32], stored: StoredPrecision) -> f64 {
+    let significant = |x: f32| exponent(x) - last_bit(x) + 1;
+    let most = distinct.iter().copied().map(significant).max().unwrap_or(0);
+    let (mantissa_bits, min_exponent, max_exponent) = stored.shape();
+    let available = |x: f32| significant_bits(mantissa_bits, min_exponent, max_exponent, exponent(x));
+    let forced: i32 = distinct.iter().map(|&x| (available(x) - most).max(0)).sum();
+    f64::from(forced) - libm::log2(f64::from(mantissa_bits + 1))
 }
 
 /// The number of finite nonzero values for each exponent.

@@ -49,9 +49,6 @@ const MIN_VALUES: usize = 12 * 16;
 /// The shortest column that can have a block of a grid made on the transposed tensor.
 const MIN_COLUMN: usize = 32;
 
-/// The most bits of a lattice that says more than a table, if whole rows lie on it.
-const MAX_BITS_BEFORE_TABLES: u32 = 8;
-const LARGEST_TABLE_EXTENT: Extent = Extent::Block(256);
 /// The largest multiple up to which all multiples have at most four significant bits, as scaled floats do.
 const MAX_TOP_BEFORE_FLOATS: u32 = 16;
 
@@ -93,10 +90,13 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     }
     let several_rows = values.len() > n_per_row;
     let find = |lines: &Lines<'_>, sample: &Sample| {
-        let table = table::find(sample, lines.axis, precision);
-        // A table says all that a lattice would say, unless whole rows share one step: parts of such rows fit tables.
-        let says_more = |l: &Lattice| l.bits <= MAX_BITS_BEFORE_TABLES && l.extent.is_larger_than(LARGEST_TABLE_EXTENT);
-        let lattice = lattice::find(lines, sample, precision).filter(|l| table.is_none() || says_more(l));
+        // Of a table and a lattice that both pass, the one that describes the sampled blocks in fewer bits is claimed.
+        let lattice = lattice::find(lines, sample, precision);
+        let (table, lattice) = match (table::find(sample, lines.axis, precision), lattice) {
+            (Some(table), Some(lattice)) if lattice.cost() < table.cost() => (None, Some(lattice)),
+            (Some(table), _) => (Some(table), None),
+            (None, lattice) => (None, lattice),
+        };
         match (table, lattice) {
             // Levels that are far apart and all floats of few bits are floats.
             (None, Some(l)) if l.top > MAX_TOP_BEFORE_FLOATS => {

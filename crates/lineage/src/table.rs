@@ -86,6 +86,13 @@ pub struct TableGrid {
     pub blocks: BlockCount,
 }
 
+impl TableGrid {
+    /// The bits that describe a value, as [`lattice::cost`] counts them.
+    pub(crate) fn cost(&self) -> f64 {
+        lattice::cost(self.entries.into(), lattice::SCALE_BITS, self.extent, &self.blocks)
+    }
+}
+
 impl Codebook {
     /// The entries that occur, as bits by index, and for a symmetric table also their negatives, since the sign of its
     /// scale is arbitrary.
@@ -105,6 +112,21 @@ const MIN_TABLE_USE: f64 = 0.85;
 
 fn uses_all(used: u32, table: &Codebook) -> bool {
     f64::from(used) >= MIN_TABLE_USE * table.entries.len() as f64
+}
+
+/// The share of the explained blocks that need not be full.
+const FULLEST: f64 = 0.05;
+/// The least share of a table's entries that the fullest blocks must each have. A table whose entries outnumber the
+/// distinct values of every block says nothing: an integer lattice of few levels leaves −1, 0, 1, 2 and 4 steps beside
+/// an outlier, which are entries of FP4. On the development sources the fullest blocks of a table have at least 81 % of
+/// its entries, and those of a lattice at most 60 %.
+const MIN_FULL: f64 = 0.7;
+
+/// Whether the fullest of the blocks, of whose values these are the entries, have most of the table.
+fn fills_blocks(mut used: Vec<u32>, table: &Codebook) -> bool {
+    used.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+    let fullest = used.get((used.len() as f64 * FULLEST) as usize);
+    fullest.is_some_and(|n| f64::from(*n) >= MIN_FULL * table.entries.len() as f64)
 }
 
 /// The known table that explains the largest blocks.
@@ -129,7 +151,8 @@ pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<
             let surrogates = surrogates.count() as u64;
             let blocks = BlockCount::new(fits.len() as u64, blocks.len() as u64, surrogates, lattice::CHANCE_RATE);
             let entries = known.entries.len() as u32;
-            if blocks.is_accepted() && uses_all(used, &known) {
+            let of_each = fits.iter().map(|fit| known.with_mirrored(fit.used).count_ones()).collect();
+            if blocks.is_accepted() && uses_all(used, &known) && fills_blocks(of_each, &known) {
                 return Some(TableGrid { name: known.name, entries, extent, axis, blocks });
             }
         }

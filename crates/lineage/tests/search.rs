@@ -1,50 +1,11 @@
 //! The search for grids on tensors whose origin is known because the test made them.
 
-use half::{bf16, f16};
+mod made;
+
+use half::bf16;
 use lineage::{Axis, CODEBOOKS, Extent, Grid, Lattice, Search, StoredPrecision, Undecided, census, search, undecided};
+use made::{N_PER_ROW, ROWS, SHAPES, Shape, gaussian, half, store, weights};
 use rand_pcg::Pcg64;
-use rand_pcg::rand_core::RngCore;
-
-const ROWS: usize = 128;
-const N_PER_ROW: usize = 512;
-
-fn uniform(rng: &mut Pcg64) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-fn gaussian(rng: &mut Pcg64) -> f64 {
-    (0..12).map(|_| uniform(rng)).sum::<f64>() - 6.0
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Shape {
-    Gaussian,
-    /// A Gaussian over the root of a mean of four squares: Student's t with four degrees of freedom.
-    StudentT,
-    /// Some columns are twenty times as large.
-    OutlierChannels,
-}
-
-const SHAPES: [Shape; 3] = [Shape::Gaussian, Shape::StudentT, Shape::OutlierChannels];
-
-fn weights(shape: Shape, seed: u64) -> Vec<f32> {
-    let mut rng = Pcg64::new(seed.into(), 1);
-    (0..ROWS * N_PER_ROW)
-        .map(|i| {
-            let x = 0.02 * gaussian(&mut rng);
-            let x = match shape {
-                Shape::Gaussian => x,
-                Shape::StudentT => x / ((0..4).map(|_| gaussian(&mut rng).powi(2)).sum::<f64>() / 4.0).sqrt(),
-                Shape::OutlierChannels => x * if i % N_PER_ROW % 97 == 5 { 20.0 } else { 1.0 },
-            };
-            x as f32
-        })
-        .collect()
-}
-
-fn half(x: f32) -> f32 {
-    f16::from_f32(x).to_f32()
-}
 
 fn per_block(values: &[f32], size: usize, f: impl Fn(&[f32]) -> Vec<f32>) -> Vec<f32> {
     values.chunks(size).flat_map(f).collect()
@@ -95,15 +56,6 @@ fn codebook(values: &[f32], size: usize, name: &str, scale: fn(f32) -> f32) -> V
 }
 
 use StoredPrecision::{Bf16, F16, F32};
-
-fn store(values: &[f32], stored: StoredPrecision) -> Vec<f32> {
-    let to = |x: &f32| match stored {
-        F16 => half(*x),
-        Bf16 => bf16::from_f32(*x).to_f32(),
-        _ => *x,
-    };
-    values.iter().map(to).collect()
-}
 
 fn look(values: &[f32], stored: StoredPrecision) -> Search {
     let held = store(values, stored);

@@ -1,5 +1,6 @@
 //! Sampled blocks and the lattice that explains them.
 
+use super::Lattice;
 use super::claim::BlockCount;
 use super::null::{SURROGATE_SHIFT, mean, moved_part, surrogate_hits};
 use super::rule::{MAX_SHARED_TOP, MIN_SHARED_TOP, Rule};
@@ -54,21 +55,96 @@ impl Explained {
     /// The largest multiple in [`USUAL`] of the blocks: the others may have found a part of their step, or have an
     /// outlier. Rows have enough values to avoid that, so it is the largest of all.
     pub(super) fn top(&self, extent: Extent) -> u32 {
-        let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
-        tops.sort_unstable();
-        let last = tops.len().saturating_sub(1);
-        let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
-        tops.get(at).copied().unwrap_or(1)
+        usual(self.hits.iter().map(|(_, fit)| fit.top).collect(), extent)
+    }
+
+    /// The steps from the least to the greatest value, in as many blocks as [`Explained::top`] speaks of.
+    fn span(&self, extent: Extent) -> u32 {
+        let of = |(block, fit): &(Vec<f32>, Fit)| {
+            let (least, most) = block.iter().fold((0.0f32, 0.0f32), |(a, z), x| (a.min(*x), z.max(*x)));
+            ((f64::from(most) - f64::from(least)) / fit.step()).round() as u32
+        };
+        usual(self.hits.iter().map(of).collect(), extent)
+    }
+
+    /// How the levels are numbered.
+    pub(super) fn numbering(&self, extent: Extent, zero: Zero) -> Numbering {
+        Numbering::of(zero, self.top(extent), || self.span(extent))
     }
 
     /// Bits for one value, with its share of the scale.
     pub(super) fn cost(&self, extent: Extent, zero: Zero) -> f64 {
-        let scale_bits = if zero == Zero::AtZero { 16.0 } else { 28.0 };
-        let values = match extent {
-            Extent::Block(size) => size as f64,
-            Extent::Whole | Extent::Tensor => 1e6,
+        let scale_bits = if zero == Zero::AtZero { SCALE_BITS } else { SCALE_BITS_FROM_LEAST };
+        f64::from(self.numbering(extent, zero).bits) + scale_bits / values_of(extent)
+    }
+}
+
+/// The number in [`USUAL`] of the blocks, or the largest of all lines.
+fn usual(mut of_each: Vec<u32>, extent: Extent) -> u32 {
+    of_each.sort_unstable();
+    let last = of_each.len().saturating_sub(1);
+    let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
+    of_each.get(at).copied().unwrap_or(1)
+}
+
+/// How the levels of a lattice are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbering {
+    /// Whether the levels lie around zero.
+    pub(super) symmetric: bool,
+    /// The number of bits that name a level.
+    pub(super) bits: u32,
+}
+
+/// The most bits that name a level in any format of integers.
+pub(super) const MAX_FORMAT_BITS: u32 = 8;
+
+impl Numbering {
+    /// The numbering of the levels up to `top`. Steps from zero of which there are too many for a format belong to one
+    /// with a zero point, if there are few enough of them from the least to the greatest value, which is `span` steps.
+    pub(super) fn of(zero: Zero, top: u32, span: impl FnOnce() -> u32) -> Numbering {
+        let bits = bits_of(top, zero);
+        if zero == Zero::AtZero && bits > MAX_FORMAT_BITS {
+            let bits = bits_of(span(), Zero::AtLeast);
+            if bits <= MAX_FORMAT_BITS {
+                return Numbering { symmetric: false, bits };
+            }
+        }
+        Numbering { symmetric: zero == Zero::AtZero, bits }
+    }
+}
+
+/// The bits of a scale, and of a scale and the least value of a block.
+pub(crate) const SCALE_BITS: f64 = 16.0;
+const SCALE_BITS_FROM_LEAST: f64 = 28.0;
+
+/// The number of values that share a scale. Lines and tensors have so many that their scales cost nothing.
+fn values_of(extent: Extent) -> f64 {
+    match extent {
+        Extent::Block(size) => size as f64,
+        Extent::Whole | Extent::Tensor => 1e6,
+    }
+}
+
+/// The bits of a value that no grid explains.
+const BITS_OFF_GRID: f64 = 16.0;
+
+/// The bits that describe a value, over all sampled blocks: those that name one of `levels` and the share of the scale
+/// where the grid explains the block, and storage's own where it does not.
+pub(crate) fn cost(levels: f64, scale_bits: f64, extent: Extent, blocks: &BlockCount) -> f64 {
+    let hit = blocks.hits as f64 / blocks.n.max(1) as f64;
+    hit * (libm::log2(levels) + scale_bits / values_of(extent)) + (1.0 - hit) * BITS_OFF_GRID
+}
+
+impl Lattice {
+    /// The bits that describe a value, as [`cost`] counts them.
+    pub(crate) fn cost(&self) -> f64 {
+        let (top, named) = (f64::from(self.top), libm::exp2(self.bits.into()));
+        let (levels, scale_bits) = match self.symmetric {
+            true => (2.0 * top, SCALE_BITS),
+            false => ((top + 1.0).min(named), SCALE_BITS_FROM_LEAST),
         };
-        f64::from(bits_of(self.top(extent), zero)) + scale_bits / values
+        cost(levels, scale_bits, self.extent, &self.blocks)
     }
 }
 

@@ -22,12 +22,13 @@ mod rule;
 
 pub use claim::{BlockCount, MAX_SURROGATE_SHARE, MIN_HIT_SHARE, MIN_LATTICE_EVIDENCE_BITS};
 pub(crate) use claim::{CHANCE_RATE, MIN_AGREEMENT, tail_bits};
+pub(crate) use fit::{SCALE_BITS, cost};
 pub(crate) use null::{SURROGATE_SHIFT, mean, moved_part};
 
 use crate::interval::{Precision, Zero};
 use crate::sample::{Axis, Extent, Lines, Sample};
 use describe::{MIN_SAME_STEP, MIN_SAME_STEP_OF_MORE_BITS, has_super_blocks};
-use fit::{Explained, bits_of, max_top};
+use fit::{Explained, MAX_FORMAT_BITS, Numbering, bits_of, max_top};
 use rayon::prelude::*;
 use rule::{MAX_TOP_IN_PART, Rule};
 
@@ -63,7 +64,7 @@ pub struct Requantized {
 /// A regular grid that the sampled blocks of a tensor lie on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lattice {
-    /// Whether steps are counted from zero, and not from each block's least value.
+    /// Whether the levels lie around zero, and are not counted from each block's least value.
     pub symmetric: bool,
     /// The number of bits that name a level.
     pub bits: u32,
@@ -114,17 +115,26 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     let cheapest = (0..found.len()).reduce(|a, b| if found[b].0 < found[a].0 { b } else { a })?;
     let chosen = (cheapest + 1..found.len()).fold(cheapest, |chosen, larger| {
         let ((_, extent, zero, small), (_, larger_extent, larger_zero, whole)) = (&found[chosen], &found[larger]);
-        // Small blocks of few levels can be cheaper, but one step for more values says more.
-        let more_bits = bits_of(whole.top(*larger_extent), *larger_zero) > bits_of(small.top(*extent), *zero);
-        let share = if more_bits { MIN_SAME_STEP_OF_MORE_BITS } else { MIN_SAME_STEP };
-        let stays = larger_extent != extent && whole.step_stays_in_parts(*extent, *zero, precision, share);
+        // Small blocks of few levels can be cheaper, but one step for more values says more. Steps that are powers of
+        // two nest, and so make one of more values with more levels than any format has.
+        let larger_bits = whole.numbering(*larger_extent, *larger_zero).bits;
+        let small_bits = small.numbering(*extent, *zero).bits;
+        let no_format = larger_bits > MAX_FORMAT_BITS && small_bits <= MAX_FORMAT_BITS;
+        let share = if larger_bits > small_bits { MIN_SAME_STEP_OF_MORE_BITS } else { MIN_SAME_STEP };
+        let stays =
+            larger_extent != extent && !no_format && whole.step_stays_in_parts(*extent, *zero, precision, share);
         if stays { larger } else { chosen }
     });
+    // Of both zeros for the same values, the one with fewer levels.
+    let bits = |i: usize| found[i].3.numbering(found[i].1, found[i].2).bits;
+    let same_extent = (0..found.len()).filter(|i| found[*i].1 == found[chosen].1);
+    let chosen = same_extent.fold(chosen, |chosen, other| if bits(other) < bits(chosen) { other } else { chosen });
     let (_, extent, zero, explained) = &found[chosen];
     let (extent, zero) = (*extent, *zero);
+    let Numbering { symmetric, bits } = explained.numbering(extent, zero);
     let lattice = Lattice {
-        symmetric: zero == Zero::AtZero,
-        bits: bits_of(explained.top(extent), zero),
+        symmetric,
+        bits,
         top: explained.top(extent),
         extent,
         axis: lines.axis,
@@ -139,8 +149,12 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
     }
     if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
         let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
-        let requantized = explained.requantized(zero, top);
-        return Some(Lattice { extent: Extent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
+        let Numbering { symmetric, bits } = Numbering::of(zero, top, || (lines.range(false) / step).round() as u32);
+        // The least of nested steps is one that all rows lie on, with more levels than any format has.
+        if bits <= MAX_FORMAT_BITS || lattice.bits > MAX_FORMAT_BITS {
+            let requantized = explained.requantized(zero, top);
+            return Some(Lattice { extent: Extent::Tensor, top, symmetric, bits, requantized, ..lattice });
+        }
     }
     Some(Lattice {
         super_blocks: has_super_blocks(sample, extent, zero, precision),
@@ -159,7 +173,7 @@ pub(crate) fn find_in_part(sample: &Sample, axis: Axis, precision: Precision) ->
             let rule = Rule::AnyTopInPart(max_top(extent, zero).min(MAX_TOP_IN_PART));
             let explained = Explained::under(rule, &blocks, zero, precision)?;
             let (top, scales) = (explained.top(extent), explained.scale_class());
-            let (symmetric, bits) = (zero == Zero::AtZero, bits_of(top, zero));
+            let Numbering { symmetric, bits } = explained.numbering(extent, zero);
             let (super_blocks, requantized, blocks) = (false, None, explained.count);
             let lattice = Lattice { symmetric, bits, top, extent, axis, scales, super_blocks, requantized, blocks };
             Some((explained.cost(extent, zero), lattice))
