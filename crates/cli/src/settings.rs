@@ -13,13 +13,8 @@ pub struct TextArgs {
     /// Text file to measure on [default: a text that comes with assay]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-<<<<<<< HEAD
-    /// Number of windows to measure; a shorter text is measured as far as it goes
-    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
-=======
     /// Measure the first N windows of the text, or all of them if it has fewer
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
->>>>>>> english
+    #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_CHUNKS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     chunks: u32,
 }
 

@@ -29,17 +29,113 @@ fn samples_file(dir: &Path, is_reference: bool) -> PathBuf {
     files.into_iter().find(is_wanted).expect("a file of samples")
 }
 
+/// A file of lines with each hash made anew, as by someone who means to deceive.
+fn forged(text: &str) -> String {
+    let hash = |before: &str, body: &str| blake3::hash(format!("{before}{body}").as_bytes()).to_hex().to_string();
+    let mut before = String::new();
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        let Some((_, body)) = line.split_once(",\"body\":") else {
+            before = hash("", line);
+            out.push_str(line);
+            continue;
+        };
+        let body = body.trim_end().strip_suffix('}').expect("a body");
+        before = hash(&before, body);
+        out.push_str(&format!("{{\"hash\":\"{before}\",\"body\":{body}}}\n"));
+    }
+    out
+}
+
 #[test]
 fn a_changed_sample_is_noticed_by_its_cell() {
     let room = Room::new();
     let dir = finished(&room);
     let path = samples_file(&dir, false);
     let text = std::fs::read_to_string(&path).expect("samples");
+    assert_eq!(forged(&text), text);
     let other = text.replacen("\"same_top\":{\"bits\":\"1", "\"same_top\":{\"bits\":\"0", 1);
     let other = other.replacen("\"same_top\":{\"bits\":\"00", "\"same_top\":{\"bits\":\"10", 1);
     assert_ne!(other, text);
-    std::fs::write(&path, other).expect("writes");
+    std::fs::write(&path, forged(&other)).expect("writes");
     assert!(again(&room, &dir).contains("the samples give another cell"));
+}
+
+#[test]
+fn a_digit_changed_in_samples_whose_cell_is_not_there_yet_is_refused() {
+    let room = Room::new();
+    let dir = finished(&room);
+    for is_reference in [false, true] {
+        let path = samples_file(&dir, is_reference);
+        let text = std::fs::read_to_string(&path).expect("samples");
+        // The cells are gone, so nothing but the lines themselves can tell.
+        std::fs::remove_dir_all(dir.join("cells")).expect("removes");
+        let places: Vec<usize> = text.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at).collect();
+        for at in places.iter().step_by(places.len() / 40 + 1) {
+            let mut other = text.clone().into_bytes();
+            other[*at] = if other[*at] == b'7' { b'8' } else { b'7' };
+            std::fs::write(&path, other).expect("writes");
+            let said = again(&room, &dir);
+            assert!(said.contains("line ") || said.contains("written by"), "byte {at}: {said}");
+        }
+        std::fs::write(&path, text).expect("writes");
+    }
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("is as it was");
+}
+
+#[test]
+fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
+    let room = Room::new();
+    let dir = finished(&room);
+    assert!(lab::ask::finished_run(&dir).is_ok() && lab::ask::status(&dir).is_ok());
+    for (name, from, to, says) in [
+        ("run.json", "\"controls_ok\": true", "\"controls_ok\": false", "run.json: is not the file that the run wrote"),
+        ("run.json", "\"verdict\": \"REAL\"", "\"verdict\": \"NO-OP\"", "run.json: is not the file that the run wrote"),
+        ("run.json", "\"kld_mean\": ", "\"kld_mean\": 1", "run.json: is not the file that the run wrote"),
+        ("plan.lock.json", "\"n_layer\": 3", "\"n_layer\": 4", "plan.lock.json: is not the file that the run wrote"),
+        ("plan.lock.json", "\"n_tokens\": ", "\"n_tokens\": 1", "plan.lock.json: is not the file that the run wrote"),
+    ] {
+        let path = dir.join(name);
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let other = text.replacen(from, to, 1);
+        assert_ne!(other, text, "{from}");
+        std::fs::write(&path, other).expect("writes");
+        for read in [lab::ask::finished_run(&dir).map(drop), lab::ask::status(&dir).map(drop)] {
+            let said = read.expect_err("is not believed").to_string();
+            assert!(said.contains(says), "{from}: {said}");
+        }
+        std::fs::write(&path, text).expect("writes");
+    }
+    // A cell that is not the one of the record.
+    let cell = std::fs::read_dir(dir.join("cells")).expect("cells").flatten().next().expect("a cell").path();
+    let text = std::fs::read_to_string(&cell).expect("a cell");
+    std::fs::write(&cell, text.replacen("\"ppl\": ", "\"ppl\": 1", 1)).expect("writes");
+    let said = lab::ask::finished_run(&dir).expect_err("is not believed").to_string();
+    assert!(said.contains("run.json: cell ") && said.contains("is not the one in cells/"), "{said}");
+    std::fs::write(&cell, text).expect("writes");
+    // The same run writes its record again.
+    std::fs::write(dir.join("run.json"), "{\"format\": 2}").expect("writes");
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("writes it again");
+    assert!(lab::ask::finished_run(&dir).is_ok());
+}
+
+#[test]
+fn what_a_kill_leaves_can_be_read_and_is_swept_by_the_next_run() {
+    let room = Room::new();
+    let dir = finished(&room);
+    // Killed once the lock was there, and before anything else was.
+    let early = room.run_dir("early");
+    std::fs::create_dir(&early).expect("a folder");
+    std::fs::copy(dir.join("plan.lock.json"), early.join("plan.lock.json")).expect("copies");
+    let status = lab::ask::status(&early).expect("can be read");
+    assert_eq!((status.finished, status.cells_finished, status.last), (false, 0, None));
+    // Killed within the writing of a file.
+    let left = [".assay-unfinished-a", "cells/.assay-unfinished-b", "report/.assay-unfinished-c"];
+    std::fs::create_dir_all(dir.join("report")).expect("a folder");
+    left.iter().for_each(|name| std::fs::write(dir.join(name), "half").expect("a file"));
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("runs");
+    assert!(left.iter().all(|name| !dir.join(name).exists()));
+    run(&room.prepare(Norms::OnePlus), &early, &Workers::new(Faults::default())).0.expect("goes on");
 }
 
 #[test]
@@ -51,7 +147,7 @@ fn a_changed_reference_is_noticed_by_the_cells_compared_with_it() {
     let refused = |from: &str, to: &str, wanted: &str| {
         let other = text.replacen(from, to, 1);
         assert_ne!(other, text);
-        std::fs::write(&path, other).expect("writes");
+        std::fs::write(&path, forged(&other)).expect("writes");
         let said = again(&room, &dir);
         assert!(said.contains(wanted), "{said}");
     };
@@ -90,7 +186,7 @@ fn a_short_column_is_refused_by_file_and_window() {
     let text = std::fs::read_to_string(&path).expect("samples");
     let marker = "\"logits_changed\":{\"bits\":\"";
     let at = text.find(marker).expect("a column") + marker.len();
-    std::fs::write(&path, [&text[..at], &text[at + 1..]].concat()).expect("writes");
+    std::fs::write(&path, forged(&[&text[..at], &text[at + 1..]].concat())).expect("writes");
     let said = again(&room, &dir);
     assert!(said.contains("window 0: column "), "{said}");
     assert!(said.contains(&*path.file_name().expect("a name").to_string_lossy()), "{said}");
@@ -114,9 +210,9 @@ fn a_newer_store_and_a_folder_of_something_else_are_refused() {
     let dir = finished(&room);
     let lock = dir.join("plan.lock.json");
     let text = std::fs::read_to_string(&lock).expect("lock");
-    std::fs::write(&lock, text.replacen("\"format\": 2", "\"format\": 3", 1)).expect("writes");
+    std::fs::write(&lock, text.replacen("\"format\": 3", "\"format\": 4", 1)).expect("writes");
     let said = again(&room, &dir);
-    assert!(said.contains("plan.lock.json: written by a newer assay: format 3, this program knows 2"), "{said}");
+    assert!(said.contains("plan.lock.json: written by a newer assay: format 4, this program knows 3"), "{said}");
 
     let other = room.run_dir("other");
     std::fs::create_dir(&other).expect("creates");
@@ -142,7 +238,8 @@ fn the_journal_keeps_every_decision_and_no_progress() {
     let dir = finished(&room);
     let lines = record::store::journal::read_journal(&dir.join("journal.jsonl")).expect("the chain holds");
     let what: Vec<&str> = lines.iter().filter_map(|line| line.entry["what"].as_str()).collect();
-    assert_eq!((what.first(), what.last()), (Some(&"begun"), Some(&"finished")));
+    assert_eq!((&what[..2], what.last()), (&["stored", "begun"][..], Some(&"finished")));
+    assert_eq!(what.iter().filter(|what| **what == "stored").count(), 2);
     assert_eq!(what.iter().filter(|what| **what == "gate").count(), 4);
     assert!(!what.contains(&"progress"));
 }

@@ -373,6 +373,18 @@ impl CellRecord {
         self.stated_extent.unwrap_or_else(|| Extent::implied_by(&self.stage))
     }
 
+    /// Whether both records say that the same edits had the same results. A cell of two stages has a record in each, which
+    /// differ in what they say of the stage.
+    pub fn has_same_results(&self, other: &CellRecord) -> bool {
+        let chain = |cell: &CellRecord| {
+            let EvidenceChain { tensors, activations, logits_changed, n_scored, .. } = &cell.evidence;
+            (tensors.clone(), activations.clone(), *logits_changed, *n_scored)
+        };
+        (&self.key, &self.arm, &self.base, &self.edits, &self.chunks, &self.measured)
+            == (&other.key, &other.arm, &other.base, &other.edits, &other.chunks, &other.measured)
+            && chain(self) == chain(other)
+    }
+
     /// Whether the cell answers the question in its arm: it covers the whole target in the question's scheme.
     pub fn is_answer(&self) -> bool {
         self.role == Role::Variant && self.extent() == Extent::Whole

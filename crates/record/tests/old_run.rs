@@ -37,6 +37,14 @@ fn copied() -> tempfile::TempDir {
     dir
 }
 
+/// A run of the current format that has nothing yet, with the identity of the old one.
+fn of_today() -> (tempfile::TempDir, PlanLock) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let lock = PlanLock { format: STORE_FORMAT, ..lock(&old()) };
+    drop(Store::open(dir.path(), &lock).expect("opens"));
+    (dir, lock)
+}
+
 fn lock(dir: &Path) -> PlanLock {
     store::peek(dir).expect("a lock that is read").expect("a run")
 }
@@ -92,18 +100,22 @@ fn every_file_of_an_old_run_is_read() {
 fn an_old_run_is_not_gone_on_with() {
     let dir = copied();
     let older = |name: &str, error: StoreError| {
-        let wanted = (Format(1), Format(2));
+        let wanted = (Format(1), STORE_FORMAT);
         assert!(
             matches!(error, StoreError::Older { found, wanted: needed, .. } if (found, needed) == wanted),
             "{error}"
         );
         let said = error.to_string();
-        assert!(said.contains(&format!("{name}: written by an older assay: format 1, this program needs 2")), "{said}");
+        assert!(
+            said.contains(&format!("{name}: written by an older assay: format 1, this program needs {STORE_FORMAT}")),
+            "{said}"
+        );
         assert!(error.is_input());
     };
     older("plan.lock.json", Store::open(dir.path(), &lock(&old())).expect_err("older"));
-    // Two columns of the old samples are sums.
-    older(&format!("{WHOLE}.jsonl"), store::read_samples(&old(), WHOLE).expect_err("older"));
+    // Samples of format 1 do not even state their version.
+    let error = store::read_samples(&old(), WHOLE).expect_err("not of today");
+    assert!(error.to_string().ends_with("line 1: does not state the version of the lines"), "{error}");
 }
 
 /// Changes the text of a file.
@@ -132,13 +144,10 @@ fn says_newer<T: std::fmt::Debug>(name: &str, known: Format, read: Result<T, Sto
 
 #[test]
 fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
-    let dir = copied();
+    let (dir, lock) = of_today();
     let dir = dir.path();
-    // A run of the current format in place of the old one.
-    let lock = PlanLock { format: STORE_FORMAT, ..lock(dir) };
-    std::fs::write(dir.join("plan.lock.json"), serde_json::to_vec_pretty(&lock).expect("prints")).expect("writes");
-    let cell = CellRecord { format: CELL_FORMAT, ..store::read_cell(dir, WHOLE).expect("a cell") };
-    let record = RunRecord { format: RECORD_FORMAT, ..store::read_run(dir).expect("a record") };
+    let cell = CellRecord { format: CELL_FORMAT, ..store::read_cell(&old(), WHOLE).expect("a cell") };
+    let record = RunRecord { format: RECORD_FORMAT, ..store::read_run(&old()).expect("a record") };
     // Each document has a field that this program does not know.
     let later = |known: Format| {
         let newer = format!("\"format\": {},\n  \"added\": true,", known.0 + 1);
@@ -161,6 +170,7 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     let newer = Format(LINES_FORMAT.0 + 1);
     for key in [WHOLE, REFERENCE] {
         let name = format!("samples/{key}.jsonl");
+        std::fs::copy(old().join(&name), dir.join(&name)).expect("copies");
         change(dir, &name, |text| format!("{{\"format\":{newer},\"added\":true}}\n{text}"));
         says_newer(&name, LINES_FORMAT, store::read_samples(dir, key));
         says_newer(&name, LINES_FORMAT, open().expect("opens").reference(key));
@@ -182,11 +192,8 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
 
 #[test]
 fn samples_of_today_are_read_as_they_were_written() {
-    let dir = copied();
+    let (dir, lock) = of_today();
     let dir = dir.path();
-    std::fs::remove_dir_all(dir.join("samples")).expect("removes");
-    let lock = PlanLock { format: STORE_FORMAT, ..lock(dir) };
-    std::fs::write(dir.join("plan.lock.json"), serde_json::to_vec_pretty(&lock).expect("prints")).expect("writes");
     let store = Store::open(dir, &lock).expect("opens");
     let columns = |id: &str, value: Column| Columns([(id.to_owned(), value)].into());
     let sample = |chunk: usize| Sample {
@@ -210,10 +217,49 @@ fn samples_of_today_are_read_as_they_were_written() {
     assert_eq!(store.reference(REFERENCE).expect("reads")[&0], reference);
     // A line that a crash tore is cut off, with the version if it was the first line.
     let path = dir.join(format!("samples/{WHOLE}.jsonl"));
-    for (torn, left) in [("{\"format\":2}\n{\"sam", 0), ("{\"form", 0)] {
+    for (torn, left) in [(format!("{{\"format\":{LINES_FORMAT}}}\n{{\"hash"), 0), ("{\"form".into(), 0)] {
         std::fs::write(&path, torn).expect("writes");
         assert_eq!(store.samples(WHOLE).expect("reads").by_chunk.len(), left);
         store.append_sample(&sample(1)).expect("writes");
         assert_eq!(store.samples(WHOLE).expect("reads").by_chunk[&1], sample(1));
     }
+}
+
+#[test]
+fn lines_of_samples_that_were_changed_moved_or_removed_are_refused() {
+    let (dir, lock) = of_today();
+    let store = Store::open(dir.path(), &lock).expect("opens");
+    let sample = |chunk: usize| Sample {
+        cell: WHOLE.into(),
+        chunk,
+        reference_blake3: "logits".into(),
+        columns: Columns([("kld".to_owned(), Column::F64(vec![0.125]))].into()),
+        activations: None,
+        residual: Vec::new(),
+    };
+    (0..3).for_each(|chunk| store.append_sample(&sample(chunk)).expect("writes"));
+    let path = dir.path().join(format!("samples/{WHOLE}.jsonl"));
+    let text = std::fs::read_to_string(&path).expect("samples");
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let (flipped, chunk) = (lines[2].replace("0.125", "0.126"), lines[2].replace("\"chunk\":1", "\"chunk\":7"));
+    for (changed, line) in [
+        ([lines[0], lines[1], &flipped, lines[3]].concat(), 3),
+        ([lines[0], lines[1], &chunk, lines[3]].concat(), 3),
+        ([lines[0], lines[2], lines[1], lines[3]].concat(), 2),
+        ([lines[0], lines[1], lines[3]].concat(), 3),
+        ([lines[1], lines[2], lines[3]].concat(), 1),
+    ] {
+        assert_ne!(changed, text);
+        std::fs::write(&path, changed).expect("writes");
+        for error in [
+            store::read_samples(dir.path(), WHOLE).expect_err("is not as written"),
+            store.samples(WHOLE).expect_err("is not as written"),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains(&format!("samples/{WHOLE}.jsonl: line {line}: ")), "{said}");
+            assert_eq!(error.hint(), Some(Hint::words("remove this file to measure it again")));
+        }
+    }
+    std::fs::write(&path, &text).expect("writes");
+    assert_eq!(store.samples(WHOLE).expect("reads").by_chunk.len(), 3);
 }

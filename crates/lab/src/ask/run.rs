@@ -9,7 +9,6 @@ use record::store;
 use record::store::journal::read_journal;
 use record::store::lock::PlanLock;
 use record::{AllValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
-use serde_json::Value;
 use std::path::Path;
 use words::escape_terminal;
 
@@ -69,8 +68,7 @@ pub fn status(dir: &Path) -> Result<StatusAnswer, AskError> {
     let record = if store::is_finished(dir) { Some(store::read_run(dir)?) } else { None };
     let path = dir.join("journal.jsonl");
     let lines = if path.is_file() { read_journal(&path)? } else { Vec::new() };
-    let what = |entry: &Value| entry.get("what").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let begun = lines.iter().rev().find(|line| what(&line.entry) == "begun");
+    let begun = lines.iter().rev().find(|line| line.what() == "begun");
     Ok(StatusAnswer {
         format: STATUS_FORMAT,
         run: dir.to_string_lossy().into_owned(),
@@ -82,7 +80,11 @@ pub fn status(dir: &Path) -> Result<StatusAnswer, AskError> {
         cells_finished: store::finished_cells(dir)?.len(),
         cells: begun.and_then(|line| line.entry.get("cells")?.as_u64()),
         controls_ok: record.map(|record| record.controls_ok),
-        last: lines.last().map(|line| LastEvent { time_unix_s: line.time_unix_s, what: what(&line.entry) }),
+        last: lines
+            .iter()
+            .rev()
+            .find(|line| !line.is_of_store())
+            .map(|line| LastEvent { time_unix_s: line.time_unix_s, what: line.what().into() }),
     })
 }
 

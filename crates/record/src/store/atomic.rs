@@ -18,6 +18,9 @@ pub struct PutError {
     pub source: io::Error,
 }
 
+/// How the name of a file begins that is not finished. A run removes what a killed program left under such names.
+pub const UNFINISHED: &str = ".assay-unfinished-";
+
 /// Writes a file and replaces the one that is there. Everyone may read it, as far as the umask allows.
 ///
 /// # Errors
@@ -27,7 +30,8 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<(), PutError> {
     let failed = |source| PutError { doing: "write", path: path.into(), source };
     // Temporary files are private by default.
     let readable = Permissions::from_mode(0o644);
-    let mut temp = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(failed)?;
+    let mut temp =
+        tempfile::Builder::new().prefix(UNFINISHED).permissions(readable).tempfile_in(folder).map_err(failed)?;
     temp.write_all(bytes).and_then(|()| temp.as_file().sync_all()).map_err(failed)?;
     temp.persist(path).map_err(|error| failed(error.error))?;
     sync_folder(folder)

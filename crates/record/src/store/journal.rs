@@ -46,6 +46,42 @@ pub struct JournalLine {
     pub entry: serde_json::Value,
 }
 
+/// A line that the store writes itself: the contents of a file of the folder, before the file gets its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename = "stored")]
+pub(crate) struct Stored {
+    /// The path of the file within the run folder.
+    pub(crate) file: String,
+    /// The blake3 hash of its bytes.
+    pub(crate) blake3: String,
+}
+
+impl Stored {
+    /// The line for a file with these bytes.
+    pub(crate) fn of(file: &str, bytes: &[u8]) -> Stored {
+        Stored { file: file.into(), blake3: hash(bytes) }
+    }
+}
+
+impl JournalLine {
+    /// What kind of entry the line is, such as `begun`; empty where it does not say so.
+    pub fn what(&self) -> &str {
+        self.entry.get("what").and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether the store wrote the line for itself, so that it is not an event of the run.
+    pub fn is_of_store(&self) -> bool {
+        self.what() == "stored"
+    }
+}
+
+/// The hashes that lines of a journal give for a file, in the order of the lines.
+pub(crate) fn stored(lines: &[JournalLine], file: &str) -> Vec<String> {
+    let found = lines.iter().filter(|line| line.is_of_store());
+    let found = found.filter_map(|line| serde_json::from_value::<Stored>(line.entry.clone()).ok());
+    found.filter(|stored| stored.file == file).map(|stored| stored.blake3).collect()
+}
+
 /// The open journal of a run.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -65,6 +101,11 @@ impl Journal {
         file.set_len(whole).map_err(io)?;
         let (seq, prev) = lines.last().map_or((0, hash(b"")), |(hash, line)| (line.seq + 1, hash.clone()));
         Ok(Journal { path: path.into(), file, seq, prev, host: host_name() })
+    }
+
+    /// Whether the journal has no line yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seq == 0
     }
 
     /// Appends one entry and waits until the disk has it.

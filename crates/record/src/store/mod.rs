@@ -3,13 +3,17 @@
 //! ```text
 //! plan.lock.json       the plan with every hash that determines the numbers
 //! journal.jsonl        what happened, with time and host
-//! samples/<key>.jsonl  one fsynced line per window: the raw data, by column
+//! samples/<key>.jsonl  one fsynced line per window: the raw data, by column; each line has a hash that covers the lines before
 //! cells/<key>.json     immutable, derived from the samples; no time, path, host or speed
 //! faults.jsonl         controls that failed during a measurement
 //! worker-<n>.stderr    everything model n's workers said
 //! run.json             the record that reports are made from
 //! .lock                held (flock) by the one run that writes
 //! ```
+//!
+//! Nothing is believed because it is there. Lines of samples are checked by their hashes, a finished cell is derived again
+//! from its samples when the run goes on, the cells of `run.json` are compared with their files, and the journal, whose
+//! lines are a chain of hashes, has the hashes of `plan.lock.json` and of every `run.json` that was written.
 
 use crate::cell::{CELL_FORMAT, CellRecord};
 use crate::evidence::TensorEvidence;
@@ -17,192 +21,39 @@ use crate::format::{Format, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{Columns, ReferenceSample, Sample};
-use atomic::{PutError, put, sync_folder};
-use journal::Journal;
+use atomic::{UNFINISHED, put};
+use journal::{Journal, Stored, read_journal, stored};
+use lines::{append_line, read_lines, read_whole_lines};
 use lock::PlanLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
-use words::{Advice, Hint};
 
 pub mod atomic;
+mod error;
 pub mod journal;
+pub mod lines;
 pub mod lock;
 
-/// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
-/// reported but not resumed: samples of format 1 have two of their columns only as sums.
-pub const STORE_FORMAT: Format = Format(2);
+pub use error::StoreError;
+pub use lines::LINES_FORMAT;
 
-/// The version of the lines in `samples/` and `faults.jsonl`, stated in the first line. Files of format 1 have no such
-/// line.
-pub const LINES_FORMAT: Format = Format(2);
+/// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
+/// reported but not resumed: samples of format 1 have two of their columns only as sums, and nothing in format 2 says
+/// whether a line of samples was changed.
+pub const STORE_FORMAT: Format = Format(3);
+
+/// The first version of the folder whose journal has the hashes of `plan.lock.json` and `run.json`.
+const HASHED_FORMAT: Format = Format(3);
 
 const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
 const RUN: &str = "run.json";
-
-/// Why the run folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The operating system refused an operation.
-    #[error("{}: cannot {doing}: {source}", .path.display())]
-    Io {
-        /// The operation that was tried.
-        doing: &'static str,
-        /// The path on which it was tried.
-        path: PathBuf,
-        /// The error that the system gives.
-        source: std::io::Error,
-    },
-    /// A file has other contents than it should.
-    #[error("{}: {why}", .path.display())]
-    Corrupt {
-        /// The path of the file.
-        path: PathBuf,
-        /// What is wrong, with the number of the line.
-        why: String,
-    },
-    /// The journal's chain of hashes is broken.
-    #[error("{}: line {line}: {why}", .path.display())]
-    JournalBroken {
-        /// The path of the journal.
-        path: PathBuf,
-        /// The number of the line, counted from 1.
-        line: usize,
-        /// What is wrong with the line.
-        why: String,
-    },
-    /// There are samples but no journal that says when and how they were measured.
-    #[error("{}: is missing or empty, though samples are there", .path.display())]
-    JournalMissing {
-        /// The path where the journal should be.
-        path: PathBuf,
-    },
-    /// A newer program has written the file.
-    #[error("{}: written by a newer assay: format {found}, this program knows {known}", .path.display())]
-    Newer {
-        /// The path of the file.
-        path: PathBuf,
-        /// The version of the file.
-        found: Format,
-        /// The newest version that this program reads.
-        known: Format,
-    },
-    /// An older program has written the file, which lacks what this program needs.
-    #[error("{}: written by an older assay: format {found}, this program needs {wanted}", .path.display())]
-    Older {
-        /// The path of the file.
-        path: PathBuf,
-        /// The version of the file.
-        found: Format,
-        /// The version that this program needs.
-        wanted: Format,
-    },
-    /// The folder contains the run of another plan.
-    #[error("{}: holds another run: {difference}", .path.display())]
-    OtherRun {
-        /// The path of the folder.
-        path: PathBuf,
-        /// The first thing that differs.
-        difference: String,
-    },
-    /// The folder contains something that is not a run.
-    #[error("{}: holds {found:?} and no plan.lock.json, so it is not a run folder", .path.display())]
-    NotARun {
-        /// The path of the folder.
-        path: PathBuf,
-        /// The first entry of the folder whose name does not begin with a dot.
-        found: String,
-    },
-    /// Another process is writing to the folder.
-    #[error("{}: another assay is writing to this run", .path.display())]
-    Busy {
-        /// The path of the folder.
-        path: PathBuf,
-    },
-    /// The samples give another cell than the stored one.
-    #[error("{}: the samples give another cell than the one stored", .path.display())]
-    CellDiffers {
-        /// The path of the cell's file.
-        path: PathBuf,
-    },
-}
-
-impl StoreError {
-    pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
-        StoreError::Io { doing, path: path.into(), source }
-    }
-
-    pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
-        StoreError::Corrupt { path: path.into(), why: source.to_string() }
-    }
-
-    pub(crate) fn version(path: &Path, source: VersionError) -> Self {
-        match source {
-            VersionError::Newer { found, known } => StoreError::Newer { path: path.into(), found, known },
-            VersionError::Json(source) => StoreError::json(path, source),
-        }
-    }
-
-    /// Whether the user can mend it, by choosing another folder, changing permissions or freeing disk space.
-    pub fn is_input(&self) -> bool {
-        match self {
-            StoreError::Io { source, .. } => advice(source.kind()).is_some(),
-            _ => true,
-        }
-    }
-}
-
-impl From<PutError> for StoreError {
-    fn from(error: PutError) -> Self {
-        StoreError::Io { doing: error.doing, path: error.path, source: error.source }
-    }
-}
-
-impl Advice for StoreError {
-    fn hint(&self) -> Option<Hint> {
-        let another = |or: &'static str| Some(Hint::OtherFolder { or: Some(or.into()) });
-        match self {
-            StoreError::Io { source, .. } => advice(source.kind()),
-            StoreError::Corrupt { path, .. } => {
-                Some(Hint::words(match path.file_name().and_then(|name| name.to_str()) {
-                    Some(PLAN_LOCK) => "restore the file, or remove the folder",
-                    Some(RUN) => "remove this file, and the same run writes it again",
-                    _ => "remove this file to measure it again",
-                }))
-            }
-            StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. } => another("restore the file"),
-            StoreError::Newer { .. } => Some(Hint::words("use the newer assay")),
-            StoreError::Older { .. } => another("look at this one with the commands that only read"),
-            StoreError::OtherRun { .. } => another("remove that one, or repeat the run that is there"),
-            StoreError::NotARun { .. } => Some(Hint::OtherFolder { or: None }),
-            StoreError::Busy { .. } => another("wait for it to end"),
-            StoreError::CellDiffers { .. } => another("restore the samples and the cell, one of which has changed"),
-        }
-    }
-}
-
-/// What the user can do about an error of the operating system; `None` when the disk is at fault.
-fn advice(kind: ErrorKind) -> Option<Hint> {
-    let or = match kind {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some("make this one writable"),
-        ErrorKind::NotFound
-        | ErrorKind::NotADirectory
-        | ErrorKind::IsADirectory
-        | ErrorKind::AlreadyExists
-        | ErrorKind::InvalidFilename
-        | ErrorKind::Unsupported => None,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            Some("make room and run it again: it goes on where it was")
-        }
-        _ => return None,
-    };
-    Some(Hint::OtherFolder { or: or.map(Into::into) })
-}
+const JOURNAL: &str = "journal.jsonl";
 
 /// The measurements of one cell so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -249,7 +100,10 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
     let path = dir.join(PLAN_LOCK);
     match std::fs::read(&path) {
         Ok(bytes) => {
-            read_versioned(&bytes, STORE_FORMAT).map(Some).map_err(|source| StoreError::version(&path, source))
+            let lock: PlanLock =
+                read_versioned(&bytes, STORE_FORMAT).map_err(|source| StoreError::version(&path, source))?;
+            check_written(dir, PLAN_LOCK, &bytes, lock.format)?;
+            Ok(Some(lock))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries = match std::fs::read_dir(dir) {
@@ -284,12 +138,53 @@ pub fn is_finished(dir: &Path) -> bool {
     dir.join(RUN).is_file()
 }
 
-/// The record of a finished run.
+/// The record of a finished run, checked against the journal and the files of the cells.
 ///
 /// # Errors
-/// When the record is not there, a newer program has written it, or it cannot be read.
+/// When the record is not there, a newer program has written it, it cannot be read, or it is not what the run wrote.
 pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
-    read_json(&dir.join(RUN), RECORD_FORMAT)
+    let path = dir.join(RUN);
+    let bytes = std::fs::read(&path).map_err(|source| StoreError::io("read", &path, source))?;
+    let record: RunRecord =
+        read_versioned(&bytes, RECORD_FORMAT).map_err(|source| StoreError::version(&path, source))?;
+    let format = peek(dir)?.map_or(Format::FIRST, |lock| lock.format);
+    check_written(dir, RUN, &bytes, format)?;
+    for judged in record.models.iter().flat_map(|model| &model.cells) {
+        // A cell that failed has no file. A cell of two stages has one file, which names the first of them.
+        if judged.cell.measured.is_none() {
+            continue;
+        }
+        let key = &judged.cell.key;
+        let is_same = match read_cell(dir, key) {
+            Ok(cell) => cell.has_same_results(&judged.cell),
+            // Part of an old run may have been kept without all of its cells.
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => format < HASHED_FORMAT,
+            Err(error) => return Err(error),
+        };
+        if !is_same {
+            return Err(StoreError::OtherCell { path, key: key.clone() });
+        }
+    }
+    Ok(record)
+}
+
+/// Refuses a file of the run whose hash the journal does not have, where the folder's format is one that has it.
+fn check_written(dir: &Path, file: &str, bytes: &[u8], format: Format) -> Result<(), StoreError> {
+    let journal = dir.join(JOURNAL);
+    if format < HASHED_FORMAT || !is_begun(&journal) {
+        return Ok(());
+    }
+    let written = stored(&read_journal(&journal)?, file);
+    let found = blake3::hash(bytes).to_hex();
+    match written.iter().any(|blake3| *blake3 == found.as_str()) {
+        true => Ok(()),
+        false => Err(StoreError::NotAsWritten { path: dir.join(file) }),
+    }
+}
+
+/// Whether the journal has a line. The lock is written before it, and nothing else is.
+fn is_begun(journal: &Path) -> bool {
+    std::fs::metadata(journal).is_ok_and(|file| file.len() > 0)
 }
 
 /// The finished cell of that key.
@@ -315,7 +210,12 @@ pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
 /// When the folder cannot be listed.
 pub fn finished_cells(dir: &Path) -> Result<Vec<String>, StoreError> {
     let cells = dir.join("cells");
-    let entries = std::fs::read_dir(&cells).map_err(|source| StoreError::io("list", &cells, source))?;
+    let entries = match std::fs::read_dir(&cells) {
+        Ok(entries) => entries,
+        // A run that was killed at its beginning has no such folder yet.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", &cells, error)),
+    };
     let mut keys: Vec<String> = entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".json").map(String::from))
@@ -347,17 +247,23 @@ impl Store {
         if !same_run(dir, lock)? {
             write_json(&dir.join(PLAN_LOCK), lock)?;
         }
+        sweep(dir);
         // These folders come after the lock, because a folder that had them without a lock would not be taken for a
         // run.
         create(&dir.join("samples"))?;
         create(&dir.join("cells"))?;
-        let path = dir.join("journal.jsonl");
+        let path = dir.join(JOURNAL);
         // The journal's first line is older than the first sample.
-        let begun = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
-        if !begun && has_entries(&dir.join("samples"))? {
+        if !is_begun(&path) && has_entries(&dir.join("samples"))? {
             return Err(StoreError::JournalMissing { path });
         }
-        Ok(Store { dir: dir.into(), journal: Journal::open(&path)?, _held: held })
+        let mut journal = Journal::open(&path)?;
+        if journal.is_empty() {
+            let lock = dir.join(PLAN_LOCK);
+            let bytes = std::fs::read(&lock).map_err(|source| StoreError::io("read", &lock, source))?;
+            journal.append(&Stored::of(PLAN_LOCK, &bytes))?;
+        }
+        Ok(Store { dir: dir.into(), journal, _held: held })
     }
 
     /// The path of the run folder.
@@ -448,11 +354,14 @@ impl Store {
     ///
     /// # Errors
     /// When the stored record is of a newer program, or the disk fails.
-    pub fn write_run(&self, record: &RunRecord) -> Result<(), StoreError> {
+    pub fn write_run(&mut self, record: &RunRecord) -> Result<(), StoreError> {
         let path = self.dir.join(RUN);
         let there = std::fs::read(&path).ok().and_then(|there| stated(&there).ok()?);
         there.unwrap_or(RECORD_FORMAT).check(RECORD_FORMAT).map_err(|source| StoreError::version(&path, source))?;
-        write_json(&path, record)
+        let bytes = json_bytes(&path, record)?;
+        // The journal has the hash first, so that a kill in between leaves a folder in which everything is as written.
+        self.journal.append(&Stored::of(RUN, &bytes))?;
+        Ok(put(&path, &bytes)?)
     }
 
     /// Stores a failed control.
@@ -514,6 +423,16 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
     Ok(entries.next().is_some())
 }
 
+/// Removes what a killed program left of files that it did not finish. Nothing depends on them, so an error is no reason
+/// to stop.
+fn sweep(dir: &Path) {
+    for folder in ["", "cells", "samples", "report"] {
+        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
+        let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));
+        left.for_each(|entry| drop(std::fs::remove_file(entry.path())));
+    }
+}
+
 /// Whether the folder already contains this run.
 fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     match peek(dir)? {
@@ -541,66 +460,4 @@ fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, StoreError
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     Ok(put(path, &json_bytes(path, value)?)?)
-}
-
-fn append_line(path: &Path, line: &impl Serialize) -> Result<(), StoreError> {
-    let io = |source| StoreError::io("write", path, source);
-    let mut text = serde_json::to_vec(line).map_err(|source| StoreError::json(path, source))?;
-    text.push(b'\n');
-    let is_new = !std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
-    if is_new {
-        // The first line states the version of the lines.
-        text = [format!("{{\"format\":{LINES_FORMAT}}}\n").into_bytes(), text].concat();
-    }
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-    file.write_all(&text).and_then(|()| file.sync_data()).map_err(io)?;
-    if is_new { Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?) } else { Ok(()) }
-}
-
-/// The lines of a file that may not exist. What follows the last newline is cut off, because a crash tore it.
-fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
-    let found = read_lines(path)?;
-    if found.whole < found.bytes {
-        let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
-            file.set_len(found.whole)?;
-            file.sync_data()
-        });
-        cut.map_err(|source| StoreError::io("truncate", path, source))?;
-    }
-    Ok(found.lines)
-}
-
-/// The contents of a file of lines.
-struct Lines<T> {
-    lines: Vec<T>,
-    /// The number of bytes up to the end of the last whole line.
-    whole: u64,
-    /// The number of bytes of the file.
-    bytes: u64,
-}
-
-/// The whole lines of a file that may not exist.
-fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(StoreError::io("read", path, error)),
-    };
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let mut lines = Vec::new();
-    for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
-        if number == 0 {
-            let format = stated(line).ok().flatten();
-            let found = format.unwrap_or(Format::FIRST);
-            found.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
-            if found < LINES_FORMAT {
-                return Err(StoreError::Older { path: path.into(), found, wanted: LINES_FORMAT });
-            }
-            continue;
-        }
-        let line = serde_json::from_slice(line)
-            .map_err(|error| StoreError::Corrupt { path: path.into(), why: format!("line {}: {error}", number + 1) })?;
-        lines.push(line);
-    }
-    Ok(Lines { lines, whole: whole as u64, bytes: bytes.len() as u64 })
 }
