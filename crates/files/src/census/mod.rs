@@ -10,7 +10,7 @@ mod prediction;
 mod row;
 mod verdict;
 
-use crate::abreast::{Held, side_by_side};
+use crate::abreast::{TensorInMemory, side_by_side};
 use crate::open::Model;
 use crate::pieces::ValuesError;
 use numerics::{BlockCodec, Scheme};
@@ -66,7 +66,8 @@ pub fn census(
 ) -> Result<CensusAnswer, CensusError> {
     let Selection { tensors: chosen, skipped } = target.select(&model.ids)?;
     let total = chosen.len();
-    let look = |index: usize, held: &mut Held| row::look_at(&model.file.tensors()[index], held, schemes, codec);
+    let look =
+        |index: usize, held: &mut TensorInMemory| row::look_at(&model.file.tensors()[index], held, schemes, codec);
     let looked_at: Vec<(CensusTensor, Vec<row::Predicted>)> =
         side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
 

@@ -4,7 +4,7 @@ use super::claim::BlockCount;
 use super::null::{SURROGATE_SHIFT, mean, moved_part, surrogate_hits};
 use super::rule::{MAX_SHARED_TOP, MIN_SHARED_TOP, Rule};
 use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
-use crate::sample::Extent;
+use crate::sample::BlockExtent;
 
 /// The share of the blocks whose largest multiple counts as the format's.
 const USUAL: f64 = 0.8;
@@ -53,20 +53,20 @@ impl Explained {
 
     /// The largest multiple in [`USUAL`] of the blocks: the others may have found a part of their step, or have an
     /// outlier. Rows have enough values to avoid that, so it is the largest of all.
-    pub(super) fn top(&self, extent: Extent) -> u32 {
+    pub(super) fn top(&self, extent: BlockExtent) -> u32 {
         let mut tops: Vec<u32> = self.hits.iter().map(|(_, fit)| fit.top).collect();
         tops.sort_unstable();
         let last = tops.len().saturating_sub(1);
-        let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
+        let at = if matches!(extent, BlockExtent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
         tops.get(at).copied().unwrap_or(1)
     }
 
     /// Bits for one value, with its share of the scale.
-    pub(super) fn cost(&self, extent: Extent, zero: Zero) -> f64 {
+    pub(super) fn cost(&self, extent: BlockExtent, zero: Zero) -> f64 {
         let scale_bits = if zero == Zero::AtZero { 16.0 } else { 28.0 };
         let values = match extent {
-            Extent::Block(size) => size as f64,
-            Extent::Whole | Extent::Tensor => 1e6,
+            BlockExtent::Block(size) => size as f64,
+            BlockExtent::Whole | BlockExtent::Tensor => 1e6,
         };
         f64::from(bits_of(self.top(extent), zero)) + scale_bits / values
     }
@@ -110,10 +110,10 @@ fn shared_top(blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<u
 
 /// The largest multiple that is tried. It is 128 for small blocks: among 16 or 32 BF16 values, those of one binade are
 /// multiples up to 255 of its spacing without any other cause.
-pub(super) fn max_top(extent: Extent, zero: Zero) -> u32 {
+pub(super) fn max_top(extent: BlockExtent, zero: Zero) -> u32 {
     match (extent, zero) {
-        (Extent::Block(..=32), Zero::AtZero) => 128,
-        (Extent::Block(..=32), Zero::AtLeast) => 63,
+        (BlockExtent::Block(..=32), Zero::AtZero) => 128,
+        (BlockExtent::Block(..=32), Zero::AtLeast) => 63,
         _ => 255,
     }
 }

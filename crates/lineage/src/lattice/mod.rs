@@ -25,7 +25,7 @@ pub(crate) use claim::{CHANCE_RATE, MIN_AGREEMENT, tail_bits};
 pub(crate) use null::{SURROGATE_SHIFT, mean, moved_part};
 
 use crate::interval::{Precision, Zero};
-use crate::sample::{Axis, Extent, Lines, Sample};
+use crate::sample::{Axis, BlockExtent, Lines, Sample};
 use describe::{MIN_SAME_STEP, MIN_SAME_STEP_OF_MORE_BITS, has_super_blocks};
 use fit::{Explained, bits_of, max_top};
 use rayon::prelude::*;
@@ -70,7 +70,7 @@ pub struct Lattice {
     /// The largest multiple in 80 % of the blocks; for rows, the largest in all of them.
     pub top: u32,
     /// The values that share a step.
-    pub extent: Extent,
+    pub extent: BlockExtent,
     /// The axis along which blocks run.
     pub axis: Axis,
     /// The kind of numbers that the steps are.
@@ -84,26 +84,32 @@ pub struct Lattice {
 }
 
 /// The most blocks of each extent that are fitted.
-pub(crate) fn sampled(extent: Extent) -> usize {
+pub(crate) fn sampled(extent: BlockExtent) -> usize {
     match extent {
-        Extent::Block(..=32) => 192,
-        Extent::Block(..=64) => 64,
-        Extent::Block(_) => 48,
-        Extent::Whole | Extent::Tensor => 32,
+        BlockExtent::Block(..=32) => 192,
+        BlockExtent::Block(..=64) => 64,
+        BlockExtent::Block(_) => 48,
+        BlockExtent::Whole | BlockExtent::Tensor => 32,
     }
 }
 
-const EXTENTS: [Extent; 6] =
-    [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
+const EXTENTS: [BlockExtent; 6] = [
+    BlockExtent::Block(16),
+    BlockExtent::Block(32),
+    BlockExtent::Block(64),
+    BlockExtent::Block(128),
+    BlockExtent::Block(256),
+    BlockExtent::Whole,
+];
 
 /// All extents, each with both zeros, in the order of preference among equals.
-fn tried() -> Vec<(Extent, Zero)> {
+fn tried() -> Vec<(BlockExtent, Zero)> {
     EXTENTS.iter().flat_map(|&extent| [(extent, Zero::AtZero), (extent, Zero::AtLeast)]).collect()
 }
 
 /// The cheapest accepted lattice along the axis of `lines`; `sample` is their sample.
 pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
-    let found: Vec<(f64, Extent, Zero, Explained)> = tried()
+    let found: Vec<(f64, BlockExtent, Zero, Explained)> = tried()
         .into_par_iter()
         .filter_map(|(extent, zero)| {
             let blocks = sample.blocks(extent, sampled(extent));
@@ -134,13 +140,13 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
         blocks: explained.count,
     };
     if let Some((size, top)) = explained.sub_lattice(extent, zero) {
-        let (extent, bits) = (Extent::Block(size), bits_of(top, zero));
+        let (extent, bits) = (BlockExtent::Block(size), bits_of(top, zero));
         return Some(Lattice { extent, top, bits, super_blocks: true, ..lattice });
     }
-    if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
+    if let Some(step) = explained.one_step().filter(|_| extent == BlockExtent::Whole) {
         let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
         let requantized = explained.requantized(zero, top);
-        return Some(Lattice { extent: Extent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
+        return Some(Lattice { extent: BlockExtent::Tensor, top, bits: bits_of(top, zero), requantized, ..lattice });
     }
     Some(Lattice {
         super_blocks: has_super_blocks(sample, extent, zero, precision),

@@ -1,6 +1,6 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{AllValues, Arm, ControlRecord, Extent, Found, Reason, StageName, Verdict};
+use crate::{AllMetricValues, Arm, CellExtent, ControlRecord, Found, Reason, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ pub struct VariantVerdict {
     /// The stage of the plan that the variant belongs to.
     pub stage: StageName,
     /// How much of the target the variant covers.
-    pub extent: Extent,
+    pub extent: CellExtent,
     /// The kernels that the model ran through.
     pub arm: Arm,
     /// The number of windows that were measured.
@@ -113,7 +113,7 @@ impl From<&ControlRecord> for ControlAnswer {
 pub struct Effects {
     /// The metrics, by the keys of [`METRICS`](crate::METRICS).
     #[serde(flatten)]
-    pub metrics: AllValues,
+    pub metrics: AllMetricValues,
     /// The mean divergence of the largest jitter seed on the same windows, nats a token.
     pub floor_kld_mean_max: Option<f64>,
     /// `kld_mean` over `floor_kld_mean_max`; `null` where the floor is zero.

@@ -13,7 +13,7 @@
 
 use crate::cell::{CELL_FORMAT, CellRecord};
 use crate::evidence::TensorEvidence;
-use crate::format::{Format, VersionError, read_versioned, stated};
+use crate::format::{FormatVersion, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{Columns, ReferenceSample, Sample};
@@ -35,11 +35,11 @@ pub mod lock;
 
 /// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
 /// reported but not resumed: samples of format 1 have two of their columns only as sums.
-pub const STORE_FORMAT: Format = Format(2);
+pub const STORE_FORMAT: FormatVersion = FormatVersion(2);
 
 /// The version of the lines in `samples/` and `faults.jsonl`, stated in the first line. Files of format 1 have no such
 /// line.
-pub const LINES_FORMAT: Format = Format(2);
+pub const LINES_FORMAT: FormatVersion = FormatVersion(2);
 
 const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
@@ -88,9 +88,9 @@ pub enum StoreError {
         /// The path of the file.
         path: PathBuf,
         /// The version of the file.
-        found: Format,
+        found: FormatVersion,
         /// The newest version that this program reads.
-        known: Format,
+        known: FormatVersion,
     },
     /// An older program has written the file, which lacks what this program needs.
     #[error("{}: written by an older assay: format {found}, this program needs {wanted}", .path.display())]
@@ -98,9 +98,9 @@ pub enum StoreError {
         /// The path of the file.
         path: PathBuf,
         /// The version of the file.
-        found: Format,
+        found: FormatVersion,
         /// The version that this program needs.
-        wanted: Format,
+        wanted: FormatVersion,
     },
     /// The folder contains the run of another plan.
     #[error("{}: holds another run: {difference}", .path.display())]
@@ -224,7 +224,7 @@ enum SampleLine {
 /// A control that failed during a measurement. It is stored so that a resumed run knows of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct StoredFault {
     /// The index of the model in the plan.
     pub model: usize,
     /// The name of the control.
@@ -459,7 +459,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn append_fault(&self, fault: &Fault) -> Result<(), StoreError> {
+    pub fn append_fault(&self, fault: &StoredFault) -> Result<(), StoreError> {
         append_line(&self.dir.join("faults.jsonl"), fault)
     }
 
@@ -467,7 +467,7 @@ impl Store {
     ///
     /// # Errors
     /// When a whole line cannot be read.
-    pub fn faults(&self) -> Result<Vec<Fault>, StoreError> {
+    pub fn faults(&self) -> Result<Vec<StoredFault>, StoreError> {
         read_whole_lines(&self.dir.join("faults.jsonl"))
     }
 
@@ -528,7 +528,7 @@ fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path, known: Format) -> Result<T, StoreError> {
+fn read_json<T: DeserializeOwned>(path: &Path, known: FormatVersion) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     read_versioned(&bytes, known).map_err(|source| StoreError::version(path, source))
 }
@@ -591,7 +591,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> 
     for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
         if number == 0 {
             let format = stated(line).ok().flatten();
-            let found = format.unwrap_or(Format::FIRST);
+            let found = format.unwrap_or(FormatVersion::FIRST);
             found.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
             if found < LINES_FORMAT {
                 return Err(StoreError::Older { path: path.into(), found, wanted: LINES_FORMAT });
