@@ -217,20 +217,20 @@ impl MeasuredFormat1 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
-    /// The number of values in the target.
+    /// The number of values.
     pub n: u64,
     /// The number of values whose bits would change, except −0 → +0.
     pub changed: u64,
     /// The number of values that would go from −0 to +0, counted apart.
     pub zero_sign: u64,
-    /// The number of finite values that would become infinite; 0 in records from before the field existed.
+    /// The number of finite values that would become infinite or NaN; 0 where an old record lacks it.
     #[serde(default)]
     pub overflowed: u64,
-    /// The number of nonzero values that would become zero; 0 in records from before the field existed.
+    /// The number of nonzero values that would become zero; 0 where an old record lacks it.
     #[serde(default)]
     pub zeroed: u64,
-    /// The number of values beyond the format's largest that would be clamped to it; `None` where they were not
-    /// counted.
+    /// The number of values beyond the format's largest value that would be clamped to it; `null` where they were not
+    /// counted, as where ggml does not say.
     #[serde(default)]
     pub saturated: Option<u64>,
 }

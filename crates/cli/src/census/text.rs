@@ -1,7 +1,8 @@
 //! A census as text: a table of tensors, then what they say together.
 
 use crate::table::{self, Align};
-use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor, PredictedCounts};
+use record::Predicted;
+use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor};
 use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
 
 /// The reasons for refusals that are written out.
@@ -123,8 +124,8 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
     lines
 }
 
-fn changes(counts: &PredictedCounts) -> String {
-    let PredictedCounts { n, changed, overflowed, zeroed, saturated, .. } = counts;
+fn changes(counts: &Predicted) -> String {
+    let Predicted { n, changed, overflowed, zeroed, saturated, .. } = counts;
     let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
         format!("{} held at the largest value", count(saturated))
     });

@@ -68,7 +68,7 @@ pub fn census(
     let total = chosen.len();
     let look =
         |index: usize, held: &mut TensorInMemory| row::look_at(&model.file.tensors()[index], held, schemes, codec);
-    let looked_at: Vec<(CensusTensor, Vec<row::Predicted>)> =
+    let looked_at: Vec<(CensusTensor, Vec<row::Outcome>)> =
         side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
 
     let mut predictions: Vec<_> = schemes.iter().map(|scheme| prediction::none_yet(scheme, target)).collect();

@@ -11,7 +11,7 @@ use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext};
 use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
 
 /// What a scheme would change in a tensor, or why it does not fit.
-pub(super) type Predicted = Result<lineage::Prediction, Unfit>;
+pub(super) type Outcome = Result<lineage::Prediction, Unfit>;
 
 /// Why a scheme does not fit a tensor.
 pub(super) enum Unfit {
@@ -27,7 +27,7 @@ pub(super) fn look_at(
     held: &mut TensorInMemory,
     schemes: &[Scheme],
     codec: &dyn BlockCodec,
-) -> Result<(CensusTensor, Vec<Predicted>), ValuesError> {
+) -> Result<(CensusTensor, Vec<Outcome>), ValuesError> {
     let ty = tensor.ty.name();
     let mut row = CensusTensor {
         name: tensor.name.clone(),
