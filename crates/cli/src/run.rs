@@ -301,7 +301,7 @@ fn text(run: &RunAnswer) -> String {
         }
     }
     let held = run.controls.iter().filter(|control| control.ok).count();
-    out.line(format_args!("controls: {held} of {} held", run.controls.len()));
+    out.line(format_args!("controls: {held} of {} checks held", run.controls.len()));
     for control in run.controls.iter().filter(|control| !control.ok) {
         let model = escape_terminal(&control.model);
         let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));

@@ -23,7 +23,8 @@ pub struct RunAnswer {
     pub answers: Vec<ModelAnswer>,
     /// One entry for each variant that was measured, in the order of the method.
     pub verdicts: Vec<VariantVerdict>,
-    /// The controls of all models, in order.
+    /// The control checks of all models, in order. A check may rest on several cells, on all of them or on none, so
+    /// there are not as many checks as cells of controls.
     pub controls: Vec<ControlAnswer>,
     /// The path of the report.
     pub report: String,
