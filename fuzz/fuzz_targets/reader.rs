@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gguf::{GgufFile, GgufWriter, Layout, TensorSpec};
+use gguf::{FileLayout, GgufFile, GgufWriter, TensorSpec};
 use words::escape_terminal;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -67,7 +67,7 @@ fn write_again(model: &GgufFile) {
         .iter()
         .map(|t| TensorSpec { name: t.name.clone(), ty: t.ty, shape: t.shape().to_vec() })
         .collect();
-    let layout = Layout::new(model.version(), metadata, &specs).expect("a layout of what was read");
+    let layout = FileLayout::new(model.version(), metadata, &specs).expect("a layout of what was read");
     if layout.file_bytes() > 1 << 24 {
         // A huge alignment: nothing to be learnt from so many zeros.
         return;

@@ -10,7 +10,7 @@ use crate::worker;
 use lab::ask::EvalRequest;
 use llama::GgmlCodec;
 use record::answer::{ChangedTarget, EvalAnswer, HeadAttention, LayerResidual};
-use record::{Arm, Place};
+use record::{Arm, EditPlace};
 use std::path::PathBuf;
 use words::{
     Lines, bits, count, deviation, difference, divergence, entropy, escape_terminal, of, perplexity, plural,
@@ -92,7 +92,7 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let values: u64 = answer.changed.iter().map(|target| target.n).sum();
     let changed: u64 = answer.changed.iter().map(|target| target.changed).sum();
     let applied = escape_terminal(answer.settings.apply.join(" "));
-    let is_node = |target: &&ChangedTarget| target.place == Place::Activation;
+    let is_node = |target: &&ChangedTarget| target.place == EditPlace::Activation;
     let nodes = answer.changed.iter().filter(is_node).count();
     let places = [(answer.changed.len() - nodes, "tensor"), (nodes, "graph node")];
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));

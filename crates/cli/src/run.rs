@@ -14,7 +14,7 @@ use files::SchemeFiles;
 use lab::{Plan, RunError};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
-use record::{Arm, ControlRecord, Extent, RunEvent, RunRecord, store};
+use record::{Arm, CellExtent, ControlRecord, RunEvent, RunRecord, store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -295,17 +295,17 @@ fn text(run: &RunAnswer) -> String {
     }
     for answer in &run.answers {
         out.line(format_args!("{}: {}", escape_terminal(&answer.model), answer.sentence));
-        let of_target = |row: &&VariantVerdict| row.model == answer.model && row.extent != Extent::Layer;
+        let of_target = |row: &&VariantVerdict| row.model == answer.model && row.extent != CellExtent::Layer;
         for row in run.verdicts.iter().filter(of_target) {
             let (arm, verdict) = (row.arm.name(), row.verdict.name());
-            let part = if row.extent == Extent::Part { format!(", {} alone", row.target) } else { String::new() };
+            let part = if row.extent == CellExtent::Part { format!(", {} alone", row.target) } else { String::new() };
             let effects = row.effects.as_ref().map_or(String::new(), |effects| format!(": {}", words(effects)));
             let windows = plural(row.chunks, "window");
             out.line(format_args!("  {verdict:<12} {arm} arm, {windows}{part}{effects}"));
         }
     }
     let held = run.controls.iter().filter(|control| control.ok).count();
-    out.line(format_args!("controls: {held} of {} held", run.controls.len()));
+    out.line(format_args!("controls: {held} of {} checks held", run.controls.len()));
     for control in run.controls.iter().filter(|control| !control.ok) {
         let model = escape_terminal(&control.model);
         let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));

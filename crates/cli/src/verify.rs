@@ -17,7 +17,7 @@ use crate::parent;
 use crate::progress::Progress;
 use crate::settings::{ContextArgs, TextArgs};
 use crate::table::{self, Align};
-use child::{Said, Task};
+use child::{ChildLine, Task};
 use files::Model;
 use llama::GgmlCodec;
 use mutants::Mutant;
@@ -51,7 +51,7 @@ pub struct VerifyArgs {
 }
 
 /// What was found: checks, and planted faults with the checks that caught them.
-struct Answer {
+struct Verified {
     report: Report,
     mutants: Vec<Mutant>,
 }
@@ -78,7 +78,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         models.push((path, escape_terminal(Model::open_to_score(path)?.name())));
     }
     let mut python = python(args)?;
-    let mut answer = Answer { report: Report::default(), mutants: Vec::new() };
+    let mut answer = Verified { report: Report::default(), mutants: Vec::new() };
     let mut progress = Progress::new("verify", output.quiet());
     if args.models.is_empty() && !args.mutate {
         let total = proof::n_known_answers();
@@ -92,7 +92,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     for (path, shown) in models {
         progress.label(&shown);
         child::ask(&task_on(args, path.clone(), python.clone()), &mut |said| {
-            if let Said::Check(mut check) = said {
+            if let ChildLine::Check(mut check) = said {
                 check.name = format!("{shown}: {}", check.name);
                 progress.label(&check.name);
                 answer.report.add(check);
@@ -103,13 +103,13 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
         let total = mutants::n_steps();
         progress.label("without a fault");
         child::ask(&Task::Mutate, &mut |said| match said {
-            Said::Mutant(mutant) => {
+            ChildLine::Mutant(mutant) => {
                 progress.label(mutants::name(&mutant));
                 answer.mutants.push(mutant);
                 progress.at(answer.mutants.len() + 1, total);
             }
-            Said::Check(check) => answer.report.add(check),
-            Said::Refused { .. } => {}
+            ChildLine::Check(check) => answer.report.add(check),
+            ChildLine::Refused { .. } => {}
         })?;
     }
     drop(progress);
@@ -136,7 +136,7 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, Failure> {
     }
 }
 
-impl Answer {
+impl Verified {
     /// The answer as plain data.
     fn recorded(&self) -> VerifyAnswer {
         let Report { passed, failed, skipped, checks } = &self.report;

@@ -6,7 +6,7 @@ use llama::GgmlCodec;
 use serde_json::Value;
 use std::path::Path;
 use support::{json, refused, stdout, text};
-use synth::{Architecture, SmallModel, Values, Vocabulary};
+use synth::{Architecture, DrawnValues, SmallModel, Vocabulary};
 
 const N_LAYER: u64 = 8;
 
@@ -20,7 +20,7 @@ fn room() -> tempfile::TempDir {
         for stem in ["ffn_down", "attn_output"] {
             let loud = if layer == 2 || layer == 5 { 0.3 } else { 0.01 };
             recipe.tensor_mut(&format!("blk.{layer}.{stem}.weight")).expect("it is there").values =
-                Values::spread(loud);
+                DrawnValues::spread(loud);
         }
     }
     recipe.write(&folder.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");

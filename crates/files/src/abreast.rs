@@ -15,12 +15,12 @@ const READ_AT_ONCE: u64 = 4 << 20;
 
 /// One tensor in memory. The next tensor is read into the same memory, so that the system need not clear new pages.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct TensorInMemory {
     bytes: Vec<u8>,
     values: Vec<f32>,
 }
 
-impl Held {
+impl TensorInMemory {
     /// Reads the whole of a tensor.
     ///
     /// # Errors
@@ -69,16 +69,16 @@ impl Held {
 pub fn side_by_side<T: Send, E: Send + From<ValuesError>>(
     file: &GgufFile,
     indices: &[usize],
-    look: impl Fn(usize, &mut Held) -> Result<T, E> + Sync,
+    look: impl Fn(usize, &mut TensorInMemory) -> Result<T, E> + Sync,
     mut done: impl FnMut(usize),
 ) -> Result<Vec<T>, E> {
     let tensor = |index: usize| &file.tensors()[index];
-    let one = |index: usize, held: &mut Held| {
+    let one = |index: usize, held: &mut TensorInMemory| {
         held.read(file, tensor(index))?;
         look(index, held)
     };
     let mut answers = Vec::with_capacity(indices.len());
-    let mut held = Held::default();
+    let mut held = TensorInMemory::default();
     let mut rest = indices;
     while let Some((&first, _)) = rest.split_first() {
         done(answers.len());
@@ -88,7 +88,7 @@ pub fn side_by_side<T: Send, E: Send + From<ValuesError>>(
             [_] => answers.push(one(first, &mut held)?),
             _ => {
                 let found: Vec<Result<T, E>> =
-                    now.par_iter().map_init(Held::default, |held, &index| one(index, held)).collect();
+                    now.par_iter().map_init(TensorInMemory::default, |held, &index| one(index, held)).collect();
                 answers.extend(found.into_iter().collect::<Result<Vec<T>, E>>()?);
             }
         }

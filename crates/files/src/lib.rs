@@ -28,7 +28,7 @@ pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
 
-pub use abreast::{Held, side_by_side};
+pub use abreast::{TensorInMemory, side_by_side};
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};

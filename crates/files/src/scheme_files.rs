@@ -90,11 +90,11 @@ pub struct SchemeFilePath {
 /// The files that have been read.
 #[derive(Debug, Default)]
 pub struct SchemeFiles {
-    read: Vec<Known>,
+    read: Vec<ReadFile>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct ReadFile {
     name: String,
     blake3: String,
     contents: FileContents,
@@ -109,13 +109,13 @@ impl SchemeFiles {
     pub fn read(&mut self, scheme: &Scheme) -> Result<Scheme, SchemeFileError> {
         let Some(file) = scheme.file().filter(|file| file.contents().is_none()) else { return Ok(scheme.clone()) };
         let (name, option) = (file.name().to_owned(), file.option());
-        let known = |known: &&Known| known.name == name && known.contents.option() == option;
+        let known = |known: &&ReadFile| known.name == name && known.contents.option() == option;
         if let Some(known) = self.read.iter().find(known) {
             return Ok(scheme.with_contents(&known.blake3, known.contents.clone()));
         }
         let (blake3, contents) = read(option, Path::new(&name))?;
         let scheme = scheme.with_contents(&blake3, contents.clone());
-        self.read.push(Known { name, blake3, contents });
+        self.read.push(ReadFile { name, blake3, contents });
         Ok(scheme)
     }
 
@@ -137,14 +137,14 @@ impl SchemeFiles {
         if found != wanted {
             return Err(SchemeFileError::Changed { path: shown(&file.path), found, wanted });
         }
-        self.read.push(Known { name: wanted, blake3, contents });
+        self.read.push(ReadFile { name: wanted, blake3, contents });
         Ok(())
     }
 
     /// The scheme, with the contents of its file if that has been read. Schemes of a job name a file by its contents.
     pub fn known(&self, scheme: &Scheme) -> Scheme {
         let known = scheme.file().and_then(|file| {
-            let is_it = |known: &&Known| {
+            let is_it = |known: &&ReadFile| {
                 let identity = SchemeFile::identity_of(&known.blake3);
                 known.contents.option() == file.option() && [&known.name, &identity].iter().any(|n| *n == file.name())
             };

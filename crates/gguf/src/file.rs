@@ -2,7 +2,7 @@
 
 use crate::endian::{Endian, swap_blocks};
 use crate::parse::{self, Header};
-use crate::problem::{GgufError, Problem};
+use crate::problem::{GgufError, GgufProblem};
 use crate::source::Source;
 use crate::split::{self, Split};
 use crate::tensor::TensorInfo;
@@ -84,7 +84,7 @@ impl GgufFile {
     /// it also opens the others and checks them against each other.
     ///
     /// # Errors
-    /// One [`Problem`] for each way in which the path or the files can be wrong. Nothing is read from a directory,
+    /// One [`GgufProblem`] for each way in which the path or the files can be wrong. Nothing is read from a directory,
     /// FIFO, device or socket.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         Self::open_model(path.as_ref(), false)
@@ -125,8 +125,8 @@ impl GgufFile {
             let (shard, mut header) = match opened.take_if(|_| no == split.no) {
                 Some(opened) => opened,
                 None => open_shard(path, big_endian_too).map_err(|error| match error.problem {
-                    Problem::Open(source) => {
-                        GgufError::new(path, Problem::ShardMissing { no: no + 1, count: split.count, source })
+                    GgufProblem::Open(source) => {
+                        GgufError::new(path, GgufProblem::ShardMissing { no: no + 1, count: split.count, source })
                     }
                     problem => GgufError::new(path, problem),
                 })?,
@@ -144,7 +144,7 @@ impl GgufFile {
             Some(header) if header.tensors.len() as u64 == split.n_tensors => Self::of_shards(shards, header),
             other => {
                 let found = other.map_or(0, |header| header.tensors.len() as u64);
-                Err(GgufError::new(&paths[0], Problem::SplitTensors { found, wanted: split.n_tensors }))
+                Err(GgufError::new(&paths[0], GgufProblem::SplitTensors { found, wanted: split.n_tensors }))
             }
         }
     }
@@ -155,7 +155,7 @@ impl GgufFile {
             // The names within one file have been compared already.
             if let Some(other) = tensor_index.insert(tensor.name.clone(), index) {
                 let no = header.tensors[other].shard + 1;
-                let problem = Problem::TensorInTwoShards { name: escape_terminal(&tensor.name), no };
+                let problem = GgufProblem::TensorInTwoShards { name: escape_terminal(&tensor.name), no };
                 return Err(GgufError::new(&shards[tensor.shard].path, problem));
             }
         }
@@ -230,7 +230,7 @@ impl GgufFile {
     pub fn read_tensor(&self, tensor: &TensorInfo) -> Result<Vec<u8>, GgufError> {
         let memory = || {
             let field = format!("tensor \"{}\"", escape_terminal(&tensor.name));
-            GgufError::new(self.path(), Problem::Memory { field, wanted: tensor.nbytes })
+            GgufError::new(self.path(), GgufProblem::Memory { field, wanted: tensor.nbytes })
         };
         self.place(tensor, 0, tensor.nbytes)?;
         let n = usize::try_from(tensor.nbytes).map_err(|_| memory())?;
@@ -256,7 +256,7 @@ impl GgufFile {
             }
             if !swap_blocks(tensor.ty, out) {
                 let (name, ty) = (escape_terminal(&tensor.name), tensor.ty.name());
-                return Err(GgufError::new(&shard.path, Problem::ByteOrder { name, ty }));
+                return Err(GgufError::new(&shard.path, GgufProblem::ByteOrder { name, ty }));
             }
         }
         Ok(())
@@ -276,7 +276,7 @@ impl GgufFile {
 
     fn range(&self, tensor: &TensorInfo, offset: u64, wanted: u64) -> GgufError {
         let (name, nbytes) = (escape_terminal(&tensor.name), tensor.nbytes);
-        GgufError::new(self.path(), Problem::Range { name, offset, wanted, nbytes })
+        GgufError::new(self.path(), GgufProblem::Range { name, offset, wanted, nbytes })
     }
 }
 
@@ -294,9 +294,9 @@ fn open_shard(path: &Path, big_endian_too: bool) -> Result<(Shard, Header), Gguf
 }
 
 /// Adds the metadata and tensors of a later shard to those of the first.
-fn join(first: &mut Header, later: Header) -> Result<(), Problem> {
+fn join(first: &mut Header, later: Header) -> Result<(), GgufProblem> {
     let disagree = |what: &str, found: String, wanted: String| {
-        if found == wanted { Ok(()) } else { Err(Problem::ShardDisagrees { what: what.into(), found, wanted }) }
+        if found == wanted { Ok(()) } else { Err(GgufProblem::ShardDisagrees { what: what.into(), found, wanted }) }
     };
     disagree("version", later.version.to_string(), first.version.to_string())?;
     disagree("byte order", later.endian.name().into(), first.endian.name().into())?;

@@ -23,7 +23,7 @@
 //! | `split` | models in several files |
 //! | `endian` | the byte order of a file |
 //! | `file` | [`GgufFile`] |
-//! | `encode`, `write` | the writing side: [`Layout`], [`GgufWriter`] |
+//! | `encode`, `write` | the writing side: [`FileLayout`], [`GgufWriter`] |
 //! | `output`, `direct` | [`OutputFile`], which appears whole or not at all; large files are written past the page cache |
 //! | `file_type` | `general.file_type` |
 //! | `problem` | every way in which a file can be wrong |
@@ -50,8 +50,8 @@ pub use file::{GgufFile, Shard};
 pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
 pub use output::{OutputError, OutputFile, OutputProblem, check_output, commit_all};
-pub use problem::{GgufError, Problem, WrongAlignment};
+pub use problem::{GgufError, GgufProblem, WrongAlignment};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
 // `lab` still takes its escaping from here; everybody else takes it from `words`.
-pub use write::{GgufWriter, Layout, LayoutError, TensorSpec, cut_into_shards};
+pub use write::{FileLayout, GgufWriter, LayoutError, TensorSpec, cut_into_shards};

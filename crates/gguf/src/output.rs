@@ -7,7 +7,7 @@
 
 use crate::direct::DirectWriter;
 use crate::parse;
-use crate::problem::Problem;
+use crate::problem::GgufProblem;
 use crate::source::Source;
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::process::{Resource, getrlimit};
@@ -83,7 +83,7 @@ pub enum OutputProblem {
     Folder(#[source] io::Error),
     /// The reader refuses what was written, which is a bug of the writer.
     #[error("what was written is no sound GGUF file: {0}; nothing is left behind")]
-    Malformed(Problem),
+    Malformed(GgufProblem),
 }
 
 impl Advice for OutputError {

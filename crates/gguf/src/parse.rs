@@ -14,7 +14,7 @@
 use crate::endian::Endian;
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
-use crate::problem::{Problem, WrongAlignment};
+use crate::problem::{GgufProblem, WrongAlignment};
 use crate::source::{Cursor, Field, Source};
 use crate::tensor::TensorInfo;
 use crate::value::{Array, StringArray, Value, ValueType};
@@ -45,7 +45,7 @@ const LEAST_KV_BYTES: u64 = 8 + 1 + 4 + 1;
 const LEAST_TENSOR_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
 
 /// Reads and checks the whole header. Big-endian files are refused unless `big_endian_too`.
-pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Problem> {
+pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, GgufProblem> {
     let mut cursor = Cursor::new(source);
     magic(&mut cursor)?;
     let (version, endian) = version(&mut cursor, big_endian_too)?;
@@ -60,7 +60,7 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
         let offset = cursor.position();
         let key = name(&mut cursor, Field::Key(index), OF_KEY)?;
         if key_index.insert(key.clone(), metadata.len()).is_some() {
-            return Err(Problem::DuplicateKey { index, offset, key: escape_short(key) });
+            return Err(GgufProblem::DuplicateKey { index, offset, key: escape_short(key) });
         }
         if key == GENERAL_ALIGNMENT {
             alignment_offset = offset;
@@ -70,7 +70,7 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
         metadata.push((key, value));
     }
     let alignment = alignment(key_index.get(GENERAL_ALIGNMENT).map(|&i| &metadata[i].1))
-        .map_err(|wrong| Problem::Alignment { offset: alignment_offset, wrong })?;
+        .map_err(|wrong| GgufProblem::Alignment { offset: alignment_offset, wrong })?;
 
     let mut tensors = Vec::new();
     let mut names = HashSet::new();
@@ -78,7 +78,7 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
         let offset = cursor.position();
         let tensor = tensor(&mut cursor, index, alignment)?;
         if !names.insert(tensor.name.clone()) {
-            return Err(Problem::DuplicateTensor { index, offset, name: escape_terminal(tensor.name) });
+            return Err(GgufProblem::DuplicateTensor { index, offset, name: escape_terminal(tensor.name) });
         }
         tensors.push(tensor);
     }
@@ -92,7 +92,7 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Pr
     Ok(Header { version, endian, alignment, metadata, key_index, tensors, data_offset })
 }
 
-fn magic(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+fn magic(cursor: &mut Cursor<'_>) -> Result<(), GgufProblem> {
     const MAGIC: &[u8] = b"GGUF";
     let mut first = Vec::new();
     cursor.append(cursor.left().min(16), &mut first, Field::Header("first bytes"))?;
@@ -102,14 +102,14 @@ fn magic(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
         return Ok(());
     }
     if first.is_empty() {
-        return Err(Problem::Empty);
+        return Err(GgufProblem::Empty);
     }
     if MAGIC.starts_with(&first) {
         let left = first.len() as u64;
-        return Err(Problem::Truncated { field: "magic".into(), offset: 0, wanted: 4, left });
+        return Err(GgufProblem::Truncated { field: "magic".into(), offset: 0, wanted: 4, left });
     }
     let found = format!("\"{}\"", escape_terminal(&first[..first.len().min(8)]));
-    Err(Problem::NotGguf { found, looks_like: looks_like(&first) })
+    Err(GgufProblem::NotGguf { found, looks_like: looks_like(&first) })
 }
 
 /// The kind of file that starts with these bytes. `None` when the kind is not known.
@@ -133,23 +133,23 @@ fn looks_like(first: &[u8]) -> Option<&'static str> {
 }
 
 /// The version. It also tells the byte order, because it is a small number in only one of the two.
-fn version(cursor: &mut Cursor<'_>, big_endian_too: bool) -> Result<(u32, Endian), Problem> {
+fn version(cursor: &mut Cursor<'_>, big_endian_too: bool) -> Result<(u32, Endian), GgufProblem> {
     let found = cursor.u32(Field::Header("version"))?;
     match (found, found.swap_bytes()) {
         (2..=GGUF_VERSION, _) => Ok((found, Endian::Little)),
         (_, swapped @ 2..=GGUF_VERSION) if big_endian_too => Ok((swapped, Endian::Big)),
-        (_, swapped @ 1..=0xffff) if found & 0xffff == 0 => Err(Problem::BigEndian { version: swapped }),
-        _ => Err(Problem::Version { found }),
+        (_, swapped @ 1..=0xffff) if found & 0xffff == 0 => Err(GgufProblem::BigEndian { version: swapped }),
+        _ => Err(GgufProblem::Version { found }),
     }
 }
 
-fn count(cursor: &mut Cursor<'_>, field: &'static str, least_bytes: u64) -> Result<u64, Problem> {
+fn count(cursor: &mut Cursor<'_>, field: &'static str, least_bytes: u64) -> Result<u64, GgufProblem> {
     let offset = cursor.position();
     let found = cursor.u64(Field::Header(field))?;
     let left = cursor.left();
     let max = left / least_bytes;
     if found > max {
-        return Err(Problem::Count { field, offset, found, max, left });
+        return Err(GgufProblem::Count { field, offset, found, max, left });
     }
     Ok(found)
 }
@@ -167,44 +167,44 @@ const OF_VALUE: Limit = Limit { max: GGUF_MAX_STRING_LENGTH, name: "GGUF_MAX_STR
 const OF_TENSOR_NAME: Limit = Limit { max: GGML_MAX_NAME - 1, name: "GGML_MAX_NAME less its NUL" };
 
 /// The length before a string, checked against the limit and the bytes that are left.
-fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<u64, Problem> {
+fn string_length(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<u64, GgufProblem> {
     let Limit { max, name } = limit;
     let offset = cursor.position();
     let found = cursor.u64(field)?;
     if found > max {
-        return Err(Problem::StringLength { field: field.to_string(), offset, found, max, limit: name });
+        return Err(GgufProblem::StringLength { field: field.to_string(), offset, found, max, limit: name });
     }
     cursor.require(found, field)?;
     Ok(found)
 }
 
 /// Reads a metadata key or a tensor name.
-fn name(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<String, Problem> {
+fn name(cursor: &mut Cursor<'_>, field: Field<'_>, limit: Limit) -> Result<String, GgufProblem> {
     let n = string_length(cursor, field, limit)?;
     let offset = cursor.position();
     if n == 0 {
-        return Err(Problem::EmptyName { field: field.to_string(), offset });
+        return Err(GgufProblem::EmptyName { field: field.to_string(), offset });
     }
     let mut bytes = Vec::new();
     cursor.append(n, &mut bytes, field)?;
     if let Some(nul) = bytes.iter().position(|&byte| byte == 0) {
         let (offset, found) = (offset + nul as u64, escape_short(&bytes));
-        return Err(Problem::NameWithNul { field: field.to_string(), offset, found });
+        return Err(GgufProblem::NameWithNul { field: field.to_string(), offset, found });
     }
-    String::from_utf8(bytes).map_err(|e| Problem::NameNotUtf8 {
+    String::from_utf8(bytes).map_err(|e| GgufProblem::NameNotUtf8 {
         field: field.to_string(),
         offset: offset + e.utf8_error().valid_up_to() as u64,
         found: escape_short(e.as_bytes()),
     })
 }
 
-fn value_type(cursor: &mut Cursor<'_>, field: Field<'_>) -> Result<ValueType, Problem> {
+fn value_type(cursor: &mut Cursor<'_>, field: Field<'_>) -> Result<ValueType, GgufProblem> {
     let offset = cursor.position();
     let found = cursor.u32(field)?;
-    ValueType::from_id(found).ok_or_else(|| Problem::ValueType { field: field.to_string(), offset, found })
+    ValueType::from_id(found).ok_or_else(|| GgufProblem::ValueType { field: field.to_string(), offset, found })
 }
 
-fn value(cursor: &mut Cursor<'_>, ty: ValueType, field: Field<'_>) -> Result<Value, Problem> {
+fn value(cursor: &mut Cursor<'_>, ty: ValueType, field: Field<'_>) -> Result<Value, GgufProblem> {
     Ok(match ty {
         ValueType::U8 => Value::U8(u8::from_le_bytes(cursor.array(field)?)),
         ValueType::I8 => Value::I8(i8::from_le_bytes(cursor.array(field)?)),
@@ -227,30 +227,30 @@ fn value(cursor: &mut Cursor<'_>, ty: ValueType, field: Field<'_>) -> Result<Val
     })
 }
 
-fn bools(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<Vec<bool>, Problem> {
+fn bools(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<Vec<bool>, GgufProblem> {
     let start = cursor.position();
     let bytes = cursor.numbers(n, u8::from_le_bytes, field)?;
     if let Some(i) = bytes.iter().position(|&byte| byte > 1) {
-        return Err(Problem::Bool { field: field.to_string(), offset: start + i as u64, found: bytes[i] });
+        return Err(GgufProblem::Bool { field: field.to_string(), offset: start + i as u64, found: bytes[i] });
     }
     Ok(bytes.into_iter().map(|byte| byte == 1).collect())
 }
 
-fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array, Problem> {
+fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array, GgufProblem> {
     let start = cursor.position();
     if depth > MAX_ARRAY_DEPTH {
-        return Err(Problem::ArrayDepth { field: field.to_string(), offset: start, found: depth });
+        return Err(GgufProblem::ArrayDepth { field: field.to_string(), offset: start, found: depth });
     }
     let ty = value_type(cursor, field)?;
     let offset = cursor.position();
     let n = cursor.u64(field)?;
     if n > GGUF_MAX_ARRAY_ELEMENTS {
-        return Err(Problem::ArrayLength { field: field.to_string(), offset, found: n });
+        return Err(GgufProblem::ArrayLength { field: field.to_string(), offset, found: n });
     }
     if ty == ValueType::Array {
         let found = cursor.count_nested(n);
         if found > MAX_NESTED_ARRAYS {
-            return Err(Problem::NestedArrays { field: field.to_string(), offset, found });
+            return Err(GgufProblem::NestedArrays { field: field.to_string(), offset, found });
         }
     }
     // There are at most as many elements as bytes left, so capacity for `n` can be reserved.
@@ -278,14 +278,14 @@ fn array(cursor: &mut Cursor<'_>, depth: u32, field: Field<'_>) -> Result<Array,
     })
 }
 
-fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringArray, Problem> {
+fn strings(cursor: &mut Cursor<'_>, n: u64, field: Field<'_>) -> Result<StringArray, GgufProblem> {
     let mut strings = StringArray::with_capacity(n as usize);
     for _ in 0..n {
         let offset = cursor.position();
         let length = string_length(cursor, field, OF_VALUE)?;
         strings
             .push_with(|bytes| cursor.append(length, bytes, field))?
-            .ok_or_else(|| Problem::HeaderTooLarge { field: field.to_string(), offset })?;
+            .ok_or_else(|| GgufProblem::HeaderTooLarge { field: field.to_string(), offset })?;
     }
     Ok(strings)
 }
@@ -300,14 +300,14 @@ pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, WrongAlignment> {
     }
 }
 
-fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, Problem> {
+fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, GgufProblem> {
     let name = name(cursor, Field::TensorName(index), OF_TENSOR_NAME)?;
     let safe_name = || escape_terminal(&name);
 
     let offset = cursor.position();
     let n_dims = cursor.u32(Field::TensorShape(&name))?;
     if n_dims > GGML_MAX_DIMS {
-        return Err(Problem::Dimensions { name: safe_name(), offset, found: n_dims });
+        return Err(GgufProblem::Dimensions { name: safe_name(), offset, found: n_dims });
     }
     let mut ne = [1; GGML_MAX_DIMS as usize];
     let shape_offset = cursor.position();
@@ -315,7 +315,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
         *extent = cursor.u64(Field::TensorShape(&name))?;
     }
     let shape_problem =
-        || Problem::Shape { name: safe_name(), offset: shape_offset, ne: ne[..n_dims as usize].to_vec() };
+        || GgufProblem::Shape { name: safe_name(), offset: shape_offset, ne: ne[..n_dims as usize].to_vec() };
     // An extent of 0 must not hide an overflow of the others, because any of their products is computed later.
     let product = ne.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1)));
     if product.is_none_or(|product| product > i64::MAX as u64) {
@@ -324,33 +324,33 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     let n_elements: u64 = ne.iter().product();
 
     let offset = cursor.position();
-    let ty = GgmlType::from_id(cursor.u32(Field::TensorType(&name))?).map_err(|found| Problem::TensorType {
+    let ty = GgmlType::from_id(cursor.u32(Field::TensorType(&name))?).map_err(|found| GgufProblem::TensorType {
         name: safe_name(),
         offset,
         found,
     })?;
     if !ne[0].is_multiple_of(ty.blck_size()) {
         let (found, blck_size) = (ne[0], ty.blck_size());
-        return Err(Problem::Row { name: safe_name(), offset: shape_offset, ty: ty.name(), found, blck_size });
+        return Err(GgufProblem::Row { name: safe_name(), offset: shape_offset, ty: ty.name(), found, blck_size });
     }
     let nbytes = ty.bytes_of(n_elements).ok_or_else(shape_problem)?;
 
     let place = cursor.position();
     let offset = cursor.u64(Field::TensorOffset(&name))?;
     if !offset.is_multiple_of(alignment.into()) {
-        return Err(Problem::Misaligned { name: safe_name(), offset: place, found: offset, alignment });
+        return Err(GgufProblem::Misaligned { name: safe_name(), offset: place, found: offset, alignment });
     }
     Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 })
 }
 
 /// Checks that every tensor lies in the file and that no two share a byte.
-fn data_fits(tensors: &[TensorInfo], data_offset: u64, file_bytes: u64) -> Result<(), Problem> {
+fn data_fits(tensors: &[TensorInfo], data_offset: u64, file_bytes: u64) -> Result<(), GgufProblem> {
     let data_bytes = file_bytes.saturating_sub(data_offset);
     for t in tensors {
         let fits = t.offset.checked_add(t.nbytes).is_some_and(|end| end <= data_bytes);
         if !fits {
             let (name, offset, nbytes) = (escape_terminal(&t.name), t.offset, t.nbytes);
-            return Err(Problem::OutOfFile { name, offset, nbytes, data_offset, data_bytes });
+            return Err(GgufProblem::OutOfFile { name, offset, nbytes, data_offset, data_bytes });
         }
     }
     let mut by_offset: Vec<&TensorInfo> = tensors.iter().filter(|t| t.nbytes > 0).collect();
@@ -358,7 +358,7 @@ fn data_fits(tensors: &[TensorInfo], data_offset: u64, file_bytes: u64) -> Resul
     for pair in by_offset.windows(2) {
         let (first, second) = (pair[0], pair[1]);
         if first.offset + first.nbytes > second.offset {
-            return Err(Problem::Overlap {
+            return Err(GgufProblem::Overlap {
                 first: escape_terminal(&first.name),
                 second: escape_terminal(&second.name),
                 offset: second.offset,

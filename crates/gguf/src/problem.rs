@@ -14,11 +14,11 @@ pub struct GgufError {
     /// The path of the file, as it was given.
     pub path: PathBuf,
     /// What is wrong with the file.
-    pub problem: Problem,
+    pub problem: GgufProblem,
 }
 
 impl GgufError {
-    pub(crate) fn new(path: &Path, problem: Problem) -> Self {
+    pub(crate) fn new(path: &Path, problem: GgufProblem) -> Self {
         GgufError { path: path.to_owned(), problem }
     }
 }
@@ -43,7 +43,7 @@ impl std::error::Error for GgufError {
 
 /// A way in which a file can be wrong. Text taken from the file is already escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum GgufProblem {
     // The path.
     /// The path cannot be opened.
     #[error("cannot be opened: {0}")]
@@ -454,7 +454,7 @@ pub enum WrongAlignment {
     Value(u32),
 }
 
-impl Advice for Problem {
+impl Advice for GgufProblem {
     fn hint(&self) -> Option<Hint> {
         let hint = match self {
             Self::Open(e) if e.kind() == io::ErrorKind::NotFound => "check the path; nothing of this name exists",

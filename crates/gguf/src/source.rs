@@ -2,7 +2,7 @@
 
 use crate::endian::Endian;
 use crate::limits::MAX_HEADER_BYTES;
-use crate::problem::Problem;
+use crate::problem::GgufProblem;
 use std::fmt;
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -22,21 +22,21 @@ impl Source {
     /// The path is examined before it is opened, because opening a FIFO waits and opening a device may do anything. It
     /// is examined again afterwards, because another process may have replaced it in between. For the same reason the
     /// open itself must not wait.
-    pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
-        require_regular(&std::fs::metadata(path).map_err(Problem::Open)?)?;
+    pub(crate) fn open(path: &Path) -> Result<Self, GgufProblem> {
+        require_regular(&std::fs::metadata(path).map_err(GgufProblem::Open)?)?;
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
-            .map_err(Problem::Open)?;
-        let metadata = file.metadata().map_err(Problem::Open)?;
+            .map_err(GgufProblem::Open)?;
+        let metadata = file.metadata().map_err(GgufProblem::Open)?;
         require_regular(&metadata)?;
         Ok(Source { file, bytes: metadata.len() })
     }
 
     /// Takes a file of our own that has no name yet.
-    pub(crate) fn of(file: File) -> Result<Self, Problem> {
-        let bytes = file.metadata().map_err(Problem::Open)?.len();
+    pub(crate) fn of(file: File) -> Result<Self, GgufProblem> {
+        let bytes = file.metadata().map_err(GgufProblem::Open)?.len();
         Ok(Source { file, bytes })
     }
 
@@ -46,20 +46,20 @@ impl Source {
     }
 
     /// Fills `out` from byte `offset`. The caller must have checked the range against [`bytes`](Self::bytes).
-    pub(crate) fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> Result<(), Problem> {
+    pub(crate) fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> Result<(), GgufProblem> {
         self.file.read_exact_at(out, offset).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => Problem::Shrunk {
+            io::ErrorKind::UnexpectedEof => GgufProblem::Shrunk {
                 offset,
                 wanted: out.len() as u64,
                 at_open: self.bytes,
                 now: self.file.metadata().map_or(0, |m| m.len()),
             },
-            _ => Problem::Read { offset, source },
+            _ => GgufProblem::Read { offset, source },
         })
     }
 }
 
-fn require_regular(metadata: &Metadata) -> Result<(), Problem> {
+fn require_regular(metadata: &Metadata) -> Result<(), GgufProblem> {
     let ty: FileType = metadata.file_type();
     let found = match ty {
         _ if ty.is_file() => return Ok(()),
@@ -70,7 +70,7 @@ fn require_regular(metadata: &Metadata) -> Result<(), Problem> {
         _ if ty.is_socket() => "socket",
         _ => "special file",
     };
-    Err(Problem::NotAFile { found })
+    Err(GgufProblem::NotAFile { found })
 }
 
 /// The part of the header that is being read, for the error message.
@@ -146,19 +146,19 @@ impl<'a> Cursor<'a> {
 
     /// Refuses `n` bytes if the file does not have them or the header may not be so large. It does so before memory is
     /// allocated for them.
-    pub(crate) fn require(&self, n: u64, field: Field<'_>) -> Result<(), Problem> {
+    pub(crate) fn require(&self, n: u64, field: Field<'_>) -> Result<(), GgufProblem> {
         let offset = self.position;
         if n > self.left() {
-            return Err(Problem::Truncated { field: field.to_string(), offset, wanted: n, left: self.left() });
+            return Err(GgufProblem::Truncated { field: field.to_string(), offset, wanted: n, left: self.left() });
         }
         if n > MAX_HEADER_BYTES - offset.min(MAX_HEADER_BYTES) {
-            return Err(Problem::HeaderTooLarge { field: field.to_string(), offset });
+            return Err(GgufProblem::HeaderTooLarge { field: field.to_string(), offset });
         }
         Ok(())
     }
 
     /// The next `n` bytes, at most [`BUFFER_BYTES`].
-    fn take(&mut self, n: usize, field: Field<'_>) -> Result<&[u8], Problem> {
+    fn take(&mut self, n: usize, field: Field<'_>) -> Result<&[u8], GgufProblem> {
         debug_assert!(n <= BUFFER_BYTES);
         self.require(n as u64, field)?;
         let mut start = (self.position - self.buffer_start) as usize;
@@ -180,7 +180,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next number of `N` bytes, with the least significant byte first.
-    pub(crate) fn array<const N: usize>(&mut self, field: Field<'_>) -> Result<[u8; N], Problem> {
+    pub(crate) fn array<const N: usize>(&mut self, field: Field<'_>) -> Result<[u8; N], GgufProblem> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N, field)?);
         if self.endian == Endian::Big {
@@ -189,16 +189,16 @@ impl<'a> Cursor<'a> {
         Ok(out)
     }
 
-    pub(crate) fn u32(&mut self, field: Field<'_>) -> Result<u32, Problem> {
+    pub(crate) fn u32(&mut self, field: Field<'_>) -> Result<u32, GgufProblem> {
         self.array(field).map(u32::from_le_bytes)
     }
 
-    pub(crate) fn u64(&mut self, field: Field<'_>) -> Result<u64, Problem> {
+    pub(crate) fn u64(&mut self, field: Field<'_>) -> Result<u64, GgufProblem> {
         self.array(field).map(u64::from_le_bytes)
     }
 
     /// Appends the next `n` bytes to `out`.
-    pub(crate) fn append(&mut self, n: u64, out: &mut Vec<u8>, field: Field<'_>) -> Result<(), Problem> {
+    pub(crate) fn append(&mut self, n: u64, out: &mut Vec<u8>, field: Field<'_>) -> Result<(), GgufProblem> {
         self.require(n, field)?;
         let mut left = n;
         while left > 0 {
@@ -215,7 +215,7 @@ impl<'a> Cursor<'a> {
         n: u64,
         from_le_bytes: fn([u8; N]) -> T,
         field: Field<'_>,
-    ) -> Result<Vec<T>, Problem> {
+    ) -> Result<Vec<T>, GgufProblem> {
         const { assert!(BUFFER_BYTES.is_multiple_of(N)) };
         self.require(n.saturating_mul(N as u64), field)?;
         let mut out = Vec::with_capacity(n as usize);

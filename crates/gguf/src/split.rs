@@ -9,7 +9,7 @@
 use crate::encode;
 use crate::limits::GENERAL_ALIGNMENT;
 use crate::parse::Header;
-use crate::problem::Problem;
+use crate::problem::GgufProblem;
 use crate::value::Value;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -37,23 +37,23 @@ pub(crate) struct Split {
 
 impl Split {
     /// What the header says about its split. `None` for a model in one file.
-    pub(crate) fn declared(header: &Header) -> Result<Option<Split>, Problem> {
-        let number = |key: &'static str, max: u64| -> Result<Option<u64>, Problem> {
+    pub(crate) fn declared(header: &Header) -> Result<Option<Split>, GgufProblem> {
+        let number = |key: &'static str, max: u64| -> Result<Option<u64>, GgufProblem> {
             let Some(value) = header.get(key) else { return Ok(None) };
             match value.as_u64().filter(|&n| n <= max) {
                 Some(n) => Ok(Some(n)),
                 None => {
                     let found = format!("{} of type {}", value, value.type_name());
-                    Err(Problem::SplitKey { key, found, wanted: format!("an integer from 0 to {max}") })
+                    Err(GgufProblem::SplitKey { key, found, wanted: format!("an integer from 0 to {max}") })
                 }
             }
         };
         let Some(count) = number(SPLIT_COUNT, MAX_SHARDS as u64)?.filter(|&count| count > 1) else { return Ok(None) };
-        let missing = |key, wanted: String| Problem::SplitKey { key, found: "nothing".into(), wanted };
+        let missing = |key, wanted: String| GgufProblem::SplitKey { key, found: "nothing".into(), wanted };
         let in_split = format!("a shard of the {count} that {SPLIT_COUNT} says there are, from 0");
         let no = number(SPLIT_NO, u64::MAX)?.ok_or_else(|| missing(SPLIT_NO, in_split.clone()))?;
         if no >= count {
-            return Err(Problem::SplitKey { key: SPLIT_NO, found: no.to_string(), wanted: in_split });
+            return Err(GgufProblem::SplitKey { key: SPLIT_NO, found: no.to_string(), wanted: in_split });
         }
         let n_tensors = number(SPLIT_TENSORS_COUNT, u64::MAX)?
             .ok_or_else(|| missing(SPLIT_TENSORS_COUNT, "the number of tensors in all shards".into()))?;
@@ -61,25 +61,25 @@ impl Split {
     }
 
     /// The paths of all shards, derived from the path of this one.
-    pub(crate) fn paths(&self, path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    pub(crate) fn paths(&self, path: &Path) -> Result<Vec<PathBuf>, GgufProblem> {
         let ending = ending(self.no, self.count);
         let name = path.file_name().unwrap_or_default().as_bytes();
         let Some(prefix) = name.strip_suffix(ending.as_bytes()) else {
-            return Err(Problem::SplitName { found: escape_terminal(name), wanted: format!("NAME{ending}") });
+            return Err(GgufProblem::SplitName { found: escape_terminal(name), wanted: format!("NAME{ending}") });
         };
         Ok((0..self.count).map(|no| path.with_file_name(named(prefix, no, self.count))).collect())
     }
 
     /// Checks that `other`, at place `no`, belongs to the same split.
-    pub(crate) fn check(&self, no: u64, other: Option<Split>) -> Result<(), Problem> {
+    pub(crate) fn check(&self, no: u64, other: Option<Split>) -> Result<(), GgufProblem> {
         let found = |key, found: u64, wanted: u64| {
             if found == wanted {
                 return Ok(());
             }
             let wanted = format!("{wanted}, as the other shards and its name say");
-            Err(Problem::SplitKey { key, found: found.to_string(), wanted })
+            Err(GgufProblem::SplitKey { key, found: found.to_string(), wanted })
         };
-        let other = other.ok_or_else(|| Problem::SplitKey {
+        let other = other.ok_or_else(|| GgufProblem::SplitKey {
             key: SPLIT_COUNT,
             found: "no split of several files".into(),
             wanted: format!("{}, as the other shards say", self.count),
@@ -92,7 +92,7 @@ impl Split {
 
 /// Adds the keys that a later shard's metadata has and the first shard's lacks. Where both have a key, the values must
 /// be equal, except for keys in which each file describes itself.
-pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), Problem> {
+pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), GgufProblem> {
     for (key, value) in &later.metadata {
         if is_split_key(key) || key == GENERAL_ALIGNMENT {
             continue;
@@ -101,7 +101,7 @@ pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), P
             Some(known) if encode::same(known, value) => {}
             Some(known) => {
                 let (key, found, wanted) = (escape_short(key), value.to_string(), known.to_string());
-                return Err(Problem::ShardDisagrees { what: format!("metadata \"{key}\""), found, wanted });
+                return Err(GgufProblem::ShardDisagrees { what: format!("metadata \"{key}\""), found, wanted });
             }
             None => {
                 first.key_index.insert(key.clone(), first.metadata.len());

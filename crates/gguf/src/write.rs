@@ -65,7 +65,7 @@ pub enum LayoutError {
 
 /// The bytes of a header, and the places of everything that follows it.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct FileLayout {
     header: Vec<u8>,
     /// The byte at which the data begin. The zeros before it are not stored, because an alignment of 2^31 would need
     /// too many.
@@ -76,7 +76,7 @@ pub struct Layout {
     file_bytes: u64,
 }
 
-impl Layout {
+impl FileLayout {
     /// Lays out a file of this version (2 or 3) with these contents, in this order.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Layout {
         version: u32,
         metadata: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
         tensors: &[TensorSpec],
-    ) -> Result<Layout, LayoutError> {
+    ) -> Result<FileLayout, LayoutError> {
         let mut header = b"GGUF".to_vec();
         header.extend(version.to_le_bytes());
         header.extend((tensors.len() as u64).to_le_bytes());
@@ -116,7 +116,7 @@ impl Layout {
         };
         let data_offset = data_offset.ok_or(LayoutError::TooLarge)?;
         let file_bytes = offset.checked_add(data_offset).filter(|&n| n <= i64::MAX as u64);
-        Ok(Layout { header, data_offset, alignment, nbytes, file_bytes: file_bytes.ok_or(LayoutError::TooLarge)? })
+        Ok(FileLayout { header, data_offset, alignment, nbytes, file_bytes: file_bytes.ok_or(LayoutError::TooLarge)? })
     }
 
     /// The size of the whole file, in bytes.
@@ -143,7 +143,7 @@ fn padded(n: u64, alignment: u64) -> Option<u64> {
 #[derive(Debug)]
 pub struct GgufWriter<W> {
     out: W,
-    layout: Layout,
+    layout: FileLayout,
     /// The index of the tensor that is being written, and the number of its bytes that are written.
     tensor: usize,
     written: u64,
@@ -154,7 +154,7 @@ impl<W: Write> GgufWriter<W> {
     ///
     /// # Errors
     /// When `out` fails.
-    pub fn new(mut out: W, layout: Layout) -> io::Result<Self> {
+    pub fn new(mut out: W, layout: FileLayout) -> io::Result<Self> {
         out.write_all(&layout.header)?;
         zeros(&mut out, layout.data_offset - layout.header.len() as u64)?;
         Ok(GgufWriter { out, layout, tensor: 0, written: 0 })
@@ -261,8 +261,8 @@ mod tests {
         TensorSpec { name: name.into(), ty, shape: shape.to_vec() }
     }
 
-    fn layout(tensors: &[TensorSpec]) -> Layout {
-        Layout::new(3, std::iter::empty(), tensors).expect("a layout")
+    fn layout(tensors: &[TensorSpec]) -> FileLayout {
+        FileLayout::new(3, std::iter::empty(), tensors).expect("a layout")
     }
 
     #[test]
@@ -287,11 +287,11 @@ mod tests {
     fn the_largest_alignment_takes_no_memory() {
         let alignment = Value::U32(1 << 31);
         let pairs = || std::iter::once((GENERAL_ALIGNMENT, &alignment));
-        let plan = Layout::new(3, pairs(), &[spec("none", GgmlType::F32, &[0]), spec("a", GgmlType::F32, &[1])]);
+        let plan = FileLayout::new(3, pairs(), &[spec("none", GgmlType::F32, &[0]), spec("a", GgmlType::F32, &[1])]);
         let plan = plan.expect("a layout");
         assert_eq!(plan.file_bytes(), 2 << 31);
         assert!(plan.header.capacity() < 1024);
-        let begins = |plan: Layout| GgufWriter::new(io::sink(), plan).map(|writer| writer.layout.data_offset);
+        let begins = |plan: FileLayout| GgufWriter::new(io::sink(), plan).map(|writer| writer.layout.data_offset);
         assert_eq!(begins(plan).expect("a sink takes all"), 1 << 31);
     }
 
@@ -310,7 +310,7 @@ mod tests {
         for (ty, shape) in
             [(GgmlType::Q4_0, &[33u64][..]), (GgmlType::F32, &[1 << 62]), (GgmlType::F32, &[1 << 33, 1 << 33])]
         {
-            assert!(Layout::new(3, std::iter::empty(), &[spec("t", ty, shape)]).is_err(), "{ty} {shape:?}");
+            assert!(FileLayout::new(3, std::iter::empty(), &[spec("t", ty, shape)]).is_err(), "{ty} {shape:?}");
         }
     }
 

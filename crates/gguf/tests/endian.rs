@@ -2,7 +2,7 @@
 
 mod support;
 
-use gguf::{Array, Endian, GgmlType, GgufFile, Problem, Value};
+use gguf::{Array, Endian, GgmlType, GgufFile, GgufProblem, Value};
 use support::*;
 
 /// Bytes of a big-endian file: the magic and strings as ever, numbers the other way round.
@@ -76,7 +76,7 @@ fn a_type_whose_byte_order_is_laid_down_nowhere_is_refused_by_name() {
     let (_folder, path) = file(&sound(3));
     let model = GgufFile::open_either_endian(&path).expect("a sound file");
     let error = model.read_tensor(&model.tensors()[2]).expect_err("no order");
-    assert!(matches!(error.problem, Problem::ByteOrder { ty: "iq2_xxs", .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::ByteOrder { ty: "iq2_xxs", .. }), "{error}");
     // Part of a number cannot be turned round.
     assert!(model.read_at(&model.tensors()[0], 2, &mut [0; 2]).is_err());
 }
@@ -84,7 +84,7 @@ fn a_type_whose_byte_order_is_laid_down_nowhere_is_refused_by_name() {
 #[test]
 fn who_asks_for_little_endian_gets_nothing_else_and_a_little_endian_file_opens_either_way() {
     let (_folder, path) = file(&sound(3));
-    assert!(matches!(GgufFile::open(&path).expect_err("big").problem, Problem::BigEndian { version: 3 }));
+    assert!(matches!(GgufFile::open(&path).expect_err("big").problem, GgufProblem::BigEndian { version: 3 }));
     let (_folder, path) = file(&Bytes::header(0, 1).kv_u32("k", 7).0);
     let model = GgufFile::open_either_endian(&path).expect("a sound file");
     assert_eq!((model.endian(), model.get("k")), (Endian::Little, Some(&Value::U32(7))));

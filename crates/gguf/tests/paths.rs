@@ -2,7 +2,7 @@
 
 mod support;
 
-use gguf::{GgufFile, Problem};
+use gguf::{GgufFile, GgufProblem};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use support::*;
@@ -11,7 +11,7 @@ use support::*;
 fn a_missing_file_is_named_with_a_hint() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let error = GgufFile::open(folder.path().join("absent.gguf")).expect_err("nothing is there");
-    assert!(matches!(error.problem, Problem::Open(_)));
+    assert!(matches!(error.problem, GgufProblem::Open(_)));
     let said = told(&error);
     assert!(said.contains("absent.gguf: cannot be opened") && said.contains("\nhint: check the path"), "{said}");
 }
@@ -37,7 +37,7 @@ fn directories_fifos_devices_and_sockets_are_refused_without_waiting_for_them() 
     for (path, wanted) in cases {
         let error = GgufFile::open(&path).expect_err("not a regular file");
         match error.problem {
-            Problem::NotAFile { found } => assert_eq!(found, wanted),
+            GgufProblem::NotAFile { found } => assert_eq!(found, wanted),
             other => panic!("{}: {other}", path.display()),
         }
     }
@@ -58,7 +58,7 @@ fn a_file_that_shrinks_after_opening_is_an_error_that_says_so() {
     let writer = std::fs::OpenOptions::new().write(true).open(&path).expect("the file");
     writer.set_len(model.data_offset() + 100).expect("cut");
     let error = model.read_tensor(&model.tensors()[0]).expect_err("bytes are gone");
-    assert!(matches!(error.problem, Problem::Shrunk { wanted: 256, .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::Shrunk { wanted: 256, .. }), "{error}");
     assert!(error.to_string().contains("model.gguf: shrank while it was read"), "{error}");
 }
 
@@ -80,7 +80,7 @@ fn bytes_outside_a_tensor_are_never_handed_out() {
     assert_eq!(out, [24, 25, 26, 27, 28, 29, 30, 31]);
     for offset in [25, 32, u64::MAX] {
         let error = model.read_at(tensor, offset, &mut out).expect_err("beyond the tensor");
-        assert!(matches!(error.problem, Problem::Range { nbytes: 32, .. }), "{error}");
+        assert!(matches!(error.problem, GgufProblem::Range { nbytes: 32, .. }), "{error}");
     }
     // A tensor of some other file.
     let mut foreign = tensor.clone();

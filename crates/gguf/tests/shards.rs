@@ -2,7 +2,7 @@
 
 mod support;
 
-use gguf::{GgufFile, Problem, Value};
+use gguf::{GgufFile, GgufProblem, Value};
 use std::path::{Path, PathBuf};
 use support::*;
 
@@ -119,13 +119,13 @@ fn a_missing_shard_and_a_renamed_one_are_named() {
     let folder = write(&shards());
     std::fs::remove_file(path(folder.path(), 1)).expect("a shard");
     let error = GgufFile::open(path(folder.path(), 2)).expect_err("a shard is missing");
-    assert!(matches!(error.problem, Problem::ShardMissing { no: 2, count: 3, .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::ShardMissing { no: 2, count: 3, .. }), "{error}");
     assert!(error.to_string().contains("model-00002-of-00003.gguf: is shard 2 of 3"), "{error}");
 
     let renamed = folder.path().join("model.gguf");
     std::fs::rename(path(folder.path(), 0), &renamed).expect("a shard");
     let error = GgufFile::open(&renamed).expect_err("its name says nothing");
-    assert!(matches!(error.problem, Problem::SplitName { .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::SplitName { .. }), "{error}");
     assert!(error.to_string().contains("wanted NAME-00001-of-00003.gguf"), "{error}");
 }
 
@@ -135,5 +135,5 @@ fn the_tensor_of_one_shard_is_not_read_from_another() {
     let model = GgufFile::open(path(folder.path(), 0)).expect("a sound split");
     let mut foreign = model.tensors()[0].clone();
     foreign.shard = 3;
-    assert!(matches!(model.read_tensor(&foreign).expect_err("no such shard").problem, Problem::Range { .. }));
+    assert!(matches!(model.read_tensor(&foreign).expect_err("no such shard").problem, GgufProblem::Range { .. }));
 }

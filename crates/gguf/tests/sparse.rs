@@ -2,7 +2,7 @@
 
 mod support;
 
-use gguf::{GgufFile, Problem, limits};
+use gguf::{GgufFile, GgufProblem, limits};
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -33,6 +33,6 @@ fn arrays_within_arrays_without_end_are_refused_before_they_take_memory() {
     let start = Instant::now();
     let error = GgufFile::open(&path).expect_err("too many");
     assert!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
-    assert!(matches!(error.problem, Problem::NestedArrays { found: 20_000_000, .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::NestedArrays { found: 20_000_000, .. }), "{error}");
     assert!(error.to_string().contains(&limits::MAX_NESTED_ARRAYS.to_string()), "{error}");
 }

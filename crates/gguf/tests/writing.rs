@@ -3,7 +3,7 @@
 mod support;
 
 use gguf::{
-    Array, GgmlType, GgufFile, GgufWriter, Layout, OutputFile, OutputProblem, StringArray, TensorSpec, Value,
+    Array, FileLayout, GgmlType, GgufFile, GgufWriter, OutputFile, OutputProblem, StringArray, TensorSpec, Value,
     check_output, commit_all,
 };
 use std::io::Write;
@@ -27,7 +27,7 @@ fn written_again(model: &GgufFile) -> Vec<u8> {
         .map(|t| TensorSpec { name: t.name.clone(), ty: t.ty, shape: t.shape().to_vec() })
         .collect();
     let metadata = model.metadata().iter().map(|(key, value)| (key.as_str(), value));
-    let layout = Layout::new(model.version(), metadata, &specs).expect("a layout");
+    let layout = FileLayout::new(model.version(), metadata, &specs).expect("a layout");
     let mut writer = GgufWriter::new(Vec::new(), layout).expect("a vector takes all");
     for tensor in model.tensors() {
         writer.data(&model.read_tensor(tensor).expect("its bytes")).expect("a vector takes all");
@@ -73,10 +73,10 @@ fn a_file_written_again_from_what_was_read_is_the_same_bytes() {
     assert_eq!(written_again(&GgufFile::open(&path).expect("no tensors")), std::fs::read(&path).expect("a file"));
 }
 
-fn small_layout() -> Layout {
+fn small_layout() -> FileLayout {
     let strings = Value::Array(Array::String(StringArray::of(["x", "y"]).expect("short")));
     let spec = TensorSpec { name: "t".into(), ty: GgmlType::F32, shape: vec![8] };
-    Layout::new(3, [("k", &strings)].into_iter(), &[spec]).expect("a layout")
+    FileLayout::new(3, [("k", &strings)].into_iter(), &[spec]).expect("a layout")
 }
 
 fn output(path: &Path) -> OutputFile {

@@ -1,7 +1,7 @@
 //! The method: what is asked, what is run, and what the result is.
 //!
 //! ```text
-//! Plan ── prepare ──▶ Prepared (files hashed, target found) ── run ──▶ RunRecord
+//! Plan ── prepare ──▶ PreparedRun (files hashed, target found) ── run ──▶ RunRecord
 //!                                                               │
 //!   expand → cells → stages → jobs ⇄ worker                     │
 //!                               │                               │
@@ -23,4 +23,4 @@ pub mod run;
 pub mod sweep;
 
 pub use plan::{Corpus, PRESETS, Plan, PlanError, Preset};
-pub use run::{Prepared, RunError, prepare, run};
+pub use run::{PreparedRun, RunError, prepare, run};

@@ -11,7 +11,7 @@ use lab::RunError;
 use record::Arm;
 use record::RunEvent;
 use record::sentence::withholding;
-use record::{FaultFound, Found, Reason, Role, RunRecord, Subject, Verdict};
+use record::{FaultFound, Found, Reason, Role, RunRecord, TargetValues, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use words::{Advice, Hint};
 
@@ -32,7 +32,7 @@ fn values_on_the_grid_are_a_no_op_in_both_arms_and_the_reason_says_so() {
     for arm in [Arm::Exact, Arm::Native] {
         let answer = record.models[0].cells.iter().find(|judged| judged.cell.arm == arm && judged.cell.is_answer());
         let n_scored = answer.expect("an answer").cell.evidence.n_scored as u64;
-        let (n, n_targets, subject, scheme) = (96, 3, Subject::Weights, "bf16".into());
+        let (n, n_targets, subject, scheme) = (96, 3, TargetValues::Weights, "bf16".into());
         let why = Reason::OnGrid { n, n_targets, subject, scheme, n_scored };
         assert_eq!(verdict_of(&record, arm), (Verdict::NoOp, &why));
     }

@@ -3,7 +3,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use lineage::{StoredPrecision, Values, census, distribution, row_grids, survey};
+use lineage::{StoredPrecision, TensorValues, census, distribution, row_grids, survey};
 use rayon::prelude::*;
 
 /// The number of values, beyond every cache: 256 MiB of F32, 128 MiB of two bytes each.
@@ -65,7 +65,7 @@ fn rows(bencher: Bencher) {
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_f32(bencher: Bencher) {
     let values = weights(N);
-    let look = || survey(Values::Restored(black_box(&values), StoredPrecision::F32), N_PER_ROW);
+    let look = || survey(TensorValues::Restored(black_box(&values), StoredPrecision::F32), N_PER_ROW);
     bencher.counter(BytesCount::of_many::<f32>(N)).bench_local(look);
 }
 
@@ -73,7 +73,7 @@ fn survey_f32(bencher: Bencher) {
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_f16(bencher: Bencher) {
     let bytes = halves(|x| half::f16::from_f32(x).to_le_bytes());
-    let look = || survey(Values::F16(black_box(&bytes)), N_PER_ROW);
+    let look = || survey(TensorValues::F16(black_box(&bytes)), N_PER_ROW);
     bencher.counter(BytesCount::of_many::<u16>(N)).bench_local(look);
 }
 
@@ -81,6 +81,6 @@ fn survey_f16(bencher: Bencher) {
 #[divan::bench(sample_count = 9, sample_size = 1)]
 fn survey_bf16(bencher: Bencher) {
     let bytes = halves(|x| half::bf16::from_f32(x).to_le_bytes());
-    let look = || survey(Values::Bf16(black_box(&bytes)), N_PER_ROW);
+    let look = || survey(TensorValues::Bf16(black_box(&bytes)), N_PER_ROW);
     bencher.counter(BytesCount::of_many::<u16>(N)).bench_local(look);
 }

@@ -2,7 +2,7 @@
 //! not depend on positions is then computed once for each code instead of once for each value.
 
 use crate::grid::{CHUNK, Scan};
-use crate::values::{Values, bf16_to_f32, f16_to_f32};
+use crate::values::{TensorValues, bf16_to_f32, f16_to_f32};
 use rayon::prelude::*;
 
 /// Values with their counts.
@@ -18,11 +18,11 @@ pub(crate) enum Counted<'a> {
 const CODES_AT_ONCE: usize = 1 << 24;
 
 /// Every code that occurs, with its count; `None` for values that are restored already.
-pub(crate) fn count_codes(values: Values<'_>) -> Option<Vec<(f32, u64)>> {
+pub(crate) fn count_codes(values: TensorValues<'_>) -> Option<Vec<(f32, u64)>> {
     let (bytes, restore): (&[u8], fn(u16) -> f32) = match values {
-        Values::F16(bytes) => (bytes, f16_to_f32),
-        Values::Bf16(bytes) => (bytes, bf16_to_f32),
-        Values::Restored(..) => return None,
+        TensorValues::F16(bytes) => (bytes, f16_to_f32),
+        TensorValues::Bf16(bytes) => (bytes, bf16_to_f32),
+        TensorValues::Restored(..) => return None,
     };
     let whole = &bytes[..bytes.len() / 2 * 2];
     let parts: Vec<Vec<u32>> = whole.par_chunks(2 * CODES_AT_ONCE).map(count_part).collect();
@@ -100,20 +100,20 @@ mod tests {
     fn codes_are_counted_with_none_left_over() {
         let values: Vec<f32> = (0..1003).map(|i| ((i * i) % 17) as f32 - 3.0).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
-        let codes = count_codes(Values::F16(&bytes)).unwrap();
+        let codes = count_codes(TensorValues::F16(&bytes)).unwrap();
         assert_eq!(codes.iter().map(|(_, n)| n).sum::<u64>(), 1003);
         for &(x, n) in &codes {
             assert_eq!(values.iter().filter(|v| **v == x).count() as u64, n, "{x}");
         }
-        assert_eq!(count_codes(Values::Restored(&values, StoredPrecision::F32)), None);
+        assert_eq!(count_codes(TensorValues::Restored(&values, StoredPrecision::F32)), None);
     }
 
     #[test]
     fn a_scan_of_codes_is_the_scan_of_their_values_but_for_the_first() {
         let values = [0.0, -0.0, 1.0, 1.0 + 1.0 / 1024.0, 6e-8, f32::NAN, f32::INFINITY, 60000.0, 1.0];
         let bytes: Vec<u8> = values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
-        let codes = count_codes(Values::F16(&bytes)).unwrap();
-        let restored = Values::F16(&bytes).restored();
+        let codes = count_codes(TensorValues::F16(&bytes)).unwrap();
+        let restored = TensorValues::F16(&bytes).restored();
         let (of_codes, of_values) = (Counted::Codes(&codes).scan(), Counted::Each(&restored).scan());
         assert_eq!(Scan { unlike_first: of_values.unlike_first, ..of_codes }, of_values);
         assert!(of_codes.unlike_first > 0);

@@ -3,7 +3,7 @@
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
 use crate::grid::{CHUNK, INFINITY};
-use crate::values::Values;
+use crate::values::TensorValues;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -40,11 +40,15 @@ pub struct Distribution {
 
 /// The distribution of `values`, `[n / n_per_row][n_per_row]`; `None` where no value is finite.
 pub fn distribution(values: &[f32], n_per_row: usize) -> Option<Distribution> {
-    distribution_counted(Values::Restored(values, StoredPrecision::F32), Counted::Each(values), n_per_row)
+    distribution_counted(TensorValues::Restored(values, StoredPrecision::F32), Counted::Each(values), n_per_row)
 }
 
 /// [`distribution`] of `values` in any storage; `counted` are their counts.
-pub(crate) fn distribution_counted(values: Values<'_>, counted: Counted<'_>, n_per_row: usize) -> Option<Distribution> {
+pub(crate) fn distribution_counted(
+    values: TensorValues<'_>,
+    counted: Counted<'_>,
+    n_per_row: usize,
+) -> Option<Distribution> {
     let first = Range::of(counted);
     if first.n == 0 {
         return None;
@@ -199,11 +203,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(values: Values<'_>, n_per_row: usize) -> Rows {
+    fn of(values: TensorValues<'_>, n_per_row: usize) -> Rows {
         // A mask for eight bytes that leaves out the signs.
         let (bytes, size, magnitude): (&[u8], usize, u64) = match values {
-            Values::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
-            Values::F16(bytes) | Values::Bf16(bytes) => (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff),
+            TensorValues::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
+            TensorValues::F16(bytes) | TensorValues::Bf16(bytes) => {
+                (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff)
+            }
         };
         let row_size = size.saturating_mul(n_per_row);
         let row = |i: usize| &bytes[i * row_size..((i + 1) * row_size).min(bytes.len())];

@@ -5,7 +5,7 @@
 
 use crate::interval::{Precision, Zero, levels};
 use crate::lattice::{self, BlockCount, SURROGATE_SHIFT, mean, moved_part, tail_bits};
-use crate::sample::{Axis, Extent, Lines, Sample, mix, symmetric_uniform};
+use crate::sample::{Axis, BlockExtent, Lines, Sample, mix, symmetric_uniform};
 use crate::table::TABLE_EXTENTS;
 
 /// Blocks with far fewer distinct values than similar blocks have.
@@ -16,7 +16,7 @@ pub struct FewLevels {
     /// The median number of distinct values of blocks whose values are as fine.
     pub expected: u32,
     /// The values of a block.
-    pub extent: Extent,
+    pub extent: BlockExtent,
     /// The axis along which blocks run.
     pub axis: Axis,
     /// The evidence: the blocks with fewer magnitudes than their surrogate, among those where the two differ.
@@ -47,7 +47,7 @@ const MAX_LEVELS: u32 = 16;
 impl FewLevels {
     /// The cheapest extent whose blocks have at most 16 distinct values, and far fewer than chance gives.
     pub(crate) fn find(sample: &Sample, axis: Axis, precision: Precision) -> Option<FewLevels> {
-        let found = [Extent::Whole].into_iter().chain(TABLE_EXTENTS).filter_map(|extent| {
+        let found = [BlockExtent::Whole].into_iter().chain(TABLE_EXTENTS).filter_map(|extent| {
             let blocks = sample.blocks(extent, lattice::sampled(extent).max(MIN_BLOCKS_OF_FEW));
             let size = blocks.first().map_or(0, Vec::len);
             let few = FewLevels::of(&blocks, extent, axis, precision, 1.0).filter(|few| few.levels <= MAX_LEVELS)?;
@@ -59,11 +59,11 @@ impl FewLevels {
     /// Rows of low cardinality: with many distinct values, but far fewer than chance gives.
     pub(crate) fn of_rows(rows: &Lines<'_>, precision: Precision) -> Option<FewLevels> {
         let seen = rows.seen(ROWS_SEEN, VALUES_OF_ROW);
-        FewLevels::of(&seen, Extent::Whole, rows.axis, precision, MAX_ROW_SHARE)
+        FewLevels::of(&seen, BlockExtent::Whole, rows.axis, precision, MAX_ROW_SHARE)
     }
 
     /// `far` is the share of another block's levels below which levels count as fewer.
-    fn of(blocks: &[Vec<f32>], extent: Extent, axis: Axis, precision: Precision, far: f64) -> Option<FewLevels> {
+    fn of(blocks: &[Vec<f32>], extent: BlockExtent, axis: Axis, precision: Precision, far: f64) -> Option<FewLevels> {
         let is_fewer = |a: usize, b: usize| (a as f64) < far * b as f64;
         let (mut fewer, mut more) = (0, 0);
         let (mut own_sum, mut other_sum, mut chance) = (0, 0, 0);

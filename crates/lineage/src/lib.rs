@@ -54,12 +54,12 @@ pub use lattice::{
 pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset, Transform};
 pub use predict::{Prediction, predict};
 pub use rows::{RowGrids, row_grids};
-pub use sample::{Axis, Extent};
+pub use sample::{Axis, BlockExtent};
 pub use scaled_float::ScaledFloat;
-pub use search::{Grid, Search, article, search};
+pub use search::{BlockGrid, Search, article, search};
 pub use small_float::SmallFloat;
 pub use survey::{Survey, survey};
 pub use table::{CODEBOOKS, Codebook, TableGrid};
 pub use undecided::{Undecided, undecided};
 pub use under::{MIN_UNDER_EVIDENCE_BITS, Under, under};
-pub use values::Values;
+pub use values::TensorValues;

@@ -4,7 +4,7 @@
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
 use crate::grid::{self, MIN_GRID_EVIDENCE_BITS};
-use crate::values::Values;
+use crate::values::TensorValues;
 use numerics::{Minifloat, Rounding};
 use rayon::prelude::*;
 
@@ -22,10 +22,10 @@ pub struct RowGrids {
 /// Reads every value of every row of `values`, `[n / n_per_row][n_per_row]`. A row counts only where its own distinct
 /// values are enough evidence, and enough for having read every row.
 pub fn row_grids(values: &[f32], n_per_row: usize, stored: StoredPrecision) -> RowGrids {
-    row_grids_of(Values::Restored(values, stored), n_per_row)
+    row_grids_of(TensorValues::Restored(values, stored), n_per_row)
 }
 
-pub(crate) fn row_grids_of(values: Values<'_>, n_per_row: usize) -> RowGrids {
+pub(crate) fn row_grids_of(values: TensorValues<'_>, n_per_row: usize) -> RowGrids {
     let stored = values.stored();
     let n_rows = values.len().checked_div(n_per_row).unwrap_or(0);
     let wanted = MIN_GRID_EVIDENCE_BITS + libm::log2(n_rows.max(1) as f64);

@@ -1,6 +1,6 @@
 //! The sample of a tensor: a few blocks, spread evenly, and the same ones every time.
 
-use crate::values::Values;
+use crate::values::TensorValues;
 use stats::rng;
 
 /// The axis along which the values of a block stand.
@@ -14,7 +14,7 @@ pub enum Axis {
 
 /// How much of a row or column one block takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum BlockExtent {
     /// This many consecutive values.
     Block(usize),
     /// The whole row or column, of which at most 256 values are read.
@@ -39,14 +39,14 @@ pub(crate) fn symmetric_uniform(counter: u64) -> f64 {
 /// A tensor as lines along one axis: its rows, or its columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines<'a> {
-    values: Values<'a>,
+    values: TensorValues<'a>,
     n_per_row: usize,
     pub(crate) axis: Axis,
 }
 
 impl<'a> Lines<'a> {
     /// The lines of `values`, `[n / n_per_row][n_per_row]`; `None` unless they are whole rows.
-    pub(crate) fn new(values: Values<'a>, n_per_row: usize, axis: Axis) -> Option<Self> {
+    pub(crate) fn new(values: TensorValues<'a>, n_per_row: usize, axis: Axis) -> Option<Self> {
         (n_per_row > 0 && !values.is_empty() && values.len().is_multiple_of(n_per_row)).then_some(Lines {
             values,
             n_per_row,
@@ -137,15 +137,15 @@ impl Sample {
 
     /// At most `at_most` different blocks, spread evenly, without those that have a value that is not finite. Empty
     /// where blocks of this extent do not fit the lines.
-    pub(crate) fn blocks(&self, extent: Extent, at_most: usize) -> Vec<Vec<f32>> {
+    pub(crate) fn blocks(&self, extent: BlockExtent, at_most: usize) -> Vec<Vec<f32>> {
         let blocks: Vec<Vec<f32>> = match extent {
-            Extent::Block(size) if size == 0 || size > self.size => Vec::new(),
-            Extent::Block(size) => {
+            BlockExtent::Block(size) if size == 0 || size > self.size => Vec::new(),
+            BlockExtent::Block(size) => {
                 let parts: Vec<&[f32]> = self.places.iter().flat_map(|place| place.chunks_exact(size)).collect();
                 let count = parts.len().min(at_most);
                 (0..count).map(|part| parts[place_in_part(part, count, parts.len())].to_vec()).collect()
             }
-            Extent::Whole | Extent::Tensor => self.lines.clone(),
+            BlockExtent::Whole | BlockExtent::Tensor => self.lines.clone(),
         };
         different(blocks)
     }
@@ -165,18 +165,18 @@ mod tests {
     use crate::census::StoredPrecision;
 
     fn sample(values: &[f32], n_per_row: usize, axis: Axis) -> Sample {
-        Sample::of(&Lines::new(Values::Restored(values, StoredPrecision::F32), n_per_row, axis).unwrap())
+        Sample::of(&Lines::new(TensorValues::Restored(values, StoredPrecision::F32), n_per_row, axis).unwrap())
     }
 
     #[test]
     fn blocks_run_along_the_axis_asked_for() {
         let values: Vec<f32> = (0..12 * 16).map(|i| i as f32).collect();
         let rows = sample(&values, 16, Axis::Row);
-        assert_eq!(rows.blocks(Extent::Block(16), 99)[1][..3], [16.0, 17.0, 18.0]);
+        assert_eq!(rows.blocks(BlockExtent::Block(16), 99)[1][..3], [16.0, 17.0, 18.0]);
         let columns = sample(&values, 12, Axis::Column);
-        assert_eq!(columns.blocks(Extent::Whole, 99)[1][..3], [1.0, 13.0, 25.0]);
-        assert!(rows.blocks(Extent::Block(32), 99).is_empty());
-        let restored = Values::Restored(&values, StoredPrecision::F32);
+        assert_eq!(columns.blocks(BlockExtent::Whole, 99)[1][..3], [1.0, 13.0, 25.0]);
+        assert!(rows.blocks(BlockExtent::Block(32), 99).is_empty());
+        let restored = TensorValues::Restored(&values, StoredPrecision::F32);
         assert!(Lines::new(restored, 5, Axis::Row).is_none() && Lines::new(restored, 0, Axis::Row).is_none());
     }
 
@@ -195,19 +195,19 @@ mod tests {
         let values: Vec<f32> = (0..1024 * 1024).map(|i| i as f32).collect();
         let [rows, columns] = [Axis::Row, Axis::Column].map(|axis| sample(&values, 1024, axis));
         assert!(rows.n() + columns.n() <= 40_000, "{} + {}", rows.n(), columns.n());
-        let blocks = rows.blocks(Extent::Block(32), 16);
+        let blocks = rows.blocks(BlockExtent::Block(32), 16);
         assert_eq!(blocks.len(), 16);
         for (part, block) in blocks.iter().enumerate() {
             assert_eq!(block[0] as usize / (1024 * 1024 / 16), part, "one from each part");
         }
-        assert_eq!(blocks, sample(&values, 1024, Axis::Row).blocks(Extent::Block(32), 16));
-        assert_eq!(rows.blocks(Extent::Whole, 8)[0].len(), WHOLE_SEEN);
+        assert_eq!(blocks, sample(&values, 1024, Axis::Row).blocks(BlockExtent::Block(32), 16));
+        assert_eq!(rows.blocks(BlockExtent::Whole, 8)[0].len(), WHOLE_SEEN);
     }
 
     #[test]
     fn blocks_that_repeat_or_are_not_finite_are_left_out() {
         let mut values = vec![1.0; 96];
         values[64] = f32::NAN;
-        assert_eq!(sample(&values, 32, Axis::Row).blocks(Extent::Block(32), 9).len(), 1);
+        assert_eq!(sample(&values, 32, Axis::Row).blocks(BlockExtent::Block(32), 9).len(), 1);
     }
 }

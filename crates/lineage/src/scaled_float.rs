@@ -11,7 +11,7 @@ use crate::few_levels::moved_values;
 use crate::grid::exponent;
 use crate::interval::{self, F32_ARITHMETIC, HIT_BITS, Point, Precision, Zero, levels, points};
 use crate::lattice::{self, BlockCount};
-use crate::sample::{Axis, Extent, Sample};
+use crate::sample::{Axis, BlockExtent, Sample};
 use crate::small_float::small_float_name;
 
 /// Blocks of floats of few significant bits, with a scale for each block.
@@ -22,7 +22,7 @@ pub struct ScaledFloat {
     /// The most binades that occur within a block, in 95 % of the blocks.
     pub octaves: u32,
     /// The values that share a scale.
-    pub extent: Extent,
+    pub extent: BlockExtent,
     /// The axis along which blocks run.
     pub axis: Axis,
     /// The evidence of the sampled blocks.
@@ -33,8 +33,14 @@ pub struct ScaledFloat {
 const SIGNIFICANT_BITS: [u32; 2] = [3, 4];
 
 /// The extents that are tried, the largest first: one scale for more values says more.
-const EXTENTS: [Extent; 6] =
-    [Extent::Whole, Extent::Block(256), Extent::Block(128), Extent::Block(64), Extent::Block(32), Extent::Block(16)];
+const EXTENTS: [BlockExtent; 6] = [
+    BlockExtent::Whole,
+    BlockExtent::Block(256),
+    BlockExtent::Block(128),
+    BlockExtent::Block(64),
+    BlockExtent::Block(32),
+    BlockExtent::Block(16),
+];
 
 /// The bits that a block must be able to give: a hit and the name of its scale's place.
 const MIN_BITS_AT_STAKE: f64 = 14.0;
@@ -58,7 +64,7 @@ impl ScaledFloat {
 
     fn of(
         blocks: &[Vec<f32>],
-        extent: Extent,
+        extent: BlockExtent,
         axis: Axis,
         significant_bits: u32,
         precision: Precision,
@@ -94,11 +100,11 @@ impl ScaledFloat {
             .map(|(least, most)| (exponent(most.a as f32) - exponent(least.a as f32) + 1) as u32)
             .collect();
         octaves.sort_unstable();
-        let one_scale = extent == Extent::Whole && has_one_scale(&fits);
+        let one_scale = extent == BlockExtent::Whole && has_one_scale(&fits);
         count.is_accepted().then_some(ScaledFloat {
             significant_bits,
             octaves: octaves[(octaves.len() - 1) * 95 / 100],
-            extent: if one_scale { Extent::Tensor } else { extent },
+            extent: if one_scale { BlockExtent::Tensor } else { extent },
             axis,
             blocks: count,
         })

@@ -4,16 +4,16 @@ use crate::census::{Effective, StoredPrecision, TensorCensus};
 use crate::few_levels::FewLevels;
 use crate::interval::Precision;
 use crate::lattice::{self, BlockCount, Lattice, ScaleClass};
-use crate::sample::{Axis, Extent, Lines, Sample};
+use crate::sample::{Axis, BlockExtent, Lines, Sample};
 use crate::scaled_float::ScaledFloat;
 use crate::small_float::SmallFloat;
 use crate::table::{self, TableGrid};
-use crate::values::Values;
+use crate::values::TensorValues;
 use numerics::Minifloat;
 
 /// The grid that a search found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Grid {
+pub enum BlockGrid {
     /// Multiples of a step.
     Lattice(Lattice),
     /// A scale times the entries of a known table.
@@ -38,7 +38,7 @@ pub enum Grid {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     /// The grid that was found.
-    pub grid: Grid,
+    pub grid: BlockGrid,
     /// The number of values that were read.
     pub sampled: u64,
 }
@@ -55,32 +55,32 @@ const MAX_TOP_BEFORE_FLOATS: u32 = 16;
 /// Looks for a grid that is coarser than the stored precision. `values` are `[n / n_per_row][n_per_row]`, restored to
 /// F32, and `census` is their census. A claim is about the sampled blocks alone, except for small floats.
 pub fn search(values: &[f32], n_per_row: usize, census: &TensorCensus) -> Search {
-    search_values(Values::Restored(values, census.stored), n_per_row, census)
+    search_values(TensorValues::Restored(values, census.stored), n_per_row, census)
 }
 
-pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &TensorCensus) -> Search {
+pub(crate) fn search_values(values: TensorValues<'_>, n_per_row: usize, census: &TensorCensus) -> Search {
     let nothing = |grid| Search { grid, sampled: 0 };
     let finite = census.n - census.nonfinite;
     if let Effective::Transformed(_) = census.effective {
-        return nothing(Grid::NotDecidable("the converter's constant is not taken off before looking for a grid"));
+        return nothing(BlockGrid::NotDecidable("the converter's constant is not taken off before looking for a grid"));
     }
     if finite == 0 && census.n > 0 {
-        return nothing(Grid::NotDecidable("no value is finite"));
+        return nothing(BlockGrid::NotDecidable("no value is finite"));
     }
     if (finite as usize) < MIN_VALUES {
-        return nothing(Grid::NotDecidable("too few values for a grid of blocks to show"));
+        return nothing(BlockGrid::NotDecidable("too few values for a grid of blocks to show"));
     }
     if census.zeros == finite {
-        return nothing(Grid::NotDecidable("every value is zero"));
+        return nothing(BlockGrid::NotDecidable("every value is zero"));
     }
     if census.constant {
-        return nothing(Grid::NotDecidable("all values are one"));
+        return nothing(BlockGrid::NotDecidable("all values are one"));
     }
     let Some(rows) = Lines::new(values, n_per_row, Axis::Row) else {
-        return nothing(Grid::NotDecidable("the values do not fill whole rows"));
+        return nothing(BlockGrid::NotDecidable("the values do not fill whole rows"));
     };
     if let Some(small) = SmallFloat::of(values) {
-        return Search { grid: Grid::SmallFloat(small), sampled: small.n };
+        return Search { grid: BlockGrid::SmallFloat(small), sampled: small.n };
     }
 
     let precision = precision_of(census);
@@ -102,10 +102,10 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
             (None, Some(l)) if l.top > MAX_TOP_BEFORE_FLOATS => {
                 let float =
                     ScaledFloat::find(sample, lines.axis, precision).filter(|s| !l.extent.is_larger_than(s.extent));
-                Some(float.map_or(Grid::Lattice(l), Grid::ScaledFloat))
+                Some(float.map_or(BlockGrid::Lattice(l), BlockGrid::ScaledFloat))
             }
-            (_, Some(l)) => Some(Grid::Lattice(l)),
-            (Some(table), None) => Some(Grid::Codebook(table)),
+            (_, Some(l)) => Some(BlockGrid::Lattice(l)),
+            (Some(table), None) => Some(BlockGrid::Codebook(table)),
             (None, None) => None,
         }
     };
@@ -116,15 +116,15 @@ pub(crate) fn search_values(values: Values<'_>, n_per_row: usize, census: &Tenso
     let found = lines
         .iter()
         .find_map(|(lines, sample)| find(lines, sample))
-        .or_else(|| lines.iter().find_map(float).map(Grid::ScaledFloat))
+        .or_else(|| lines.iter().find_map(float).map(BlockGrid::ScaledFloat))
         .or_else(|| {
             let (rows, sample) = lines.first().filter(|_| several_rows)?;
             FewLevels::find(sample, rows.axis, precision)
-                .map(Grid::FewLevels)
-                .or_else(|| lattice::find_in_part(sample, rows.axis, precision).map(Grid::InPart))
-                .or_else(|| FewLevels::of_rows(rows, precision).map(Grid::LowCardinality))
+                .map(BlockGrid::FewLevels)
+                .or_else(|| lattice::find_in_part(sample, rows.axis, precision).map(BlockGrid::InPart))
+                .or_else(|| FewLevels::of_rows(rows, precision).map(BlockGrid::LowCardinality))
         });
-    Search { grid: found.unwrap_or(Grid::NoneFound), sampled }
+    Search { grid: found.unwrap_or(BlockGrid::NoneFound), sampled }
 }
 
 /// The coarsest float grid on which every value lies: differences below it tell nothing.
@@ -141,24 +141,24 @@ fn precision_of(census: &TensorCensus) -> Precision {
     }
 }
 
-impl Extent {
+impl BlockExtent {
     /// Whether more values share a step than under `other`.
-    fn is_larger_than(self, other: Extent) -> bool {
+    fn is_larger_than(self, other: BlockExtent) -> bool {
         let size = |extent| match extent {
-            Extent::Block(size) => size,
-            Extent::Whole => usize::MAX - 1,
-            Extent::Tensor => usize::MAX,
+            BlockExtent::Block(size) => size,
+            BlockExtent::Whole => usize::MAX - 1,
+            BlockExtent::Tensor => usize::MAX,
         };
         size(self) > size(other)
     }
 
     fn words(self, axis: Axis) -> String {
         match (self, axis) {
-            (Extent::Block(size), Axis::Row) => format!("{size}-blocks"),
-            (Extent::Block(size), Axis::Column) => format!("{size}-blocks down the columns"),
-            (Extent::Whole, Axis::Row) => "one step per row".into(),
-            (Extent::Whole, Axis::Column) => "one step per column".into(),
-            (Extent::Tensor, _) => "one step for the tensor".into(),
+            (BlockExtent::Block(size), Axis::Row) => format!("{size}-blocks"),
+            (BlockExtent::Block(size), Axis::Column) => format!("{size}-blocks down the columns"),
+            (BlockExtent::Whole, Axis::Row) => "one step per row".into(),
+            (BlockExtent::Whole, Axis::Column) => "one step per column".into(),
+            (BlockExtent::Tensor, _) => "one step for the tensor".into(),
         }
     }
 }
@@ -169,16 +169,16 @@ impl Lattice {
         let Lattice { symmetric, bits, top, extent, super_blocks, axis, .. } = *self;
         let known = match (extent, symmetric, bits, super_blocks) {
             _ if axis == Axis::Column => None,
-            (Extent::Block(32), true, 4, _) if top == 8 => Some("Q4_0"),
-            (Extent::Block(32), true, 5, _) if top == 16 => Some("Q5_0"),
-            (Extent::Block(32), true, 8, _) => Some("Q8_0"),
-            (Extent::Block(32), false, 4, true) => Some("Q4_K"),
-            (Extent::Block(32), false, 5, true) => Some("Q5_K"),
-            (Extent::Block(32), false, 4, false) => Some("Q4_1"),
-            (Extent::Block(32), false, 5, false) => Some("Q5_1"),
-            (Extent::Block(16), true, 3, true) => Some("Q3_K"),
-            (Extent::Block(16), true, 6, true) => Some("Q6_K"),
-            (Extent::Block(16), false, 2, true) => Some("Q2_K"),
+            (BlockExtent::Block(32), true, 4, _) if top == 8 => Some("Q4_0"),
+            (BlockExtent::Block(32), true, 5, _) if top == 16 => Some("Q5_0"),
+            (BlockExtent::Block(32), true, 8, _) => Some("Q8_0"),
+            (BlockExtent::Block(32), false, 4, true) => Some("Q4_K"),
+            (BlockExtent::Block(32), false, 5, true) => Some("Q5_K"),
+            (BlockExtent::Block(32), false, 4, false) => Some("Q4_1"),
+            (BlockExtent::Block(32), false, 5, false) => Some("Q5_1"),
+            (BlockExtent::Block(16), true, 3, true) => Some("Q3_K"),
+            (BlockExtent::Block(16), true, 6, true) => Some("Q6_K"),
+            (BlockExtent::Block(16), false, 2, true) => Some("Q2_K"),
             _ => None,
         };
         known.map_or_else(|| format!("INT{bits}"), str::to_owned)
@@ -194,50 +194,54 @@ pub fn article(name: &str) -> &'static str {
 impl Search {
     /// Whether a grid that is coarser than storage was found.
     pub fn is_found(&self) -> bool {
-        !matches!(self.grid, Grid::NoneFound | Grid::NotDecidable(_))
+        !matches!(self.grid, BlockGrid::NoneFound | BlockGrid::NotDecidable(_))
     }
 
     /// A short name for the grid: `Q4_1-like`, `NF4`, `none found`, `not decidable`.
     pub fn name(&self) -> String {
         match &self.grid {
-            Grid::Lattice(l) => match l.requantized {
+            BlockGrid::Lattice(l) => match l.requantized {
                 Some(_) => format!("{}-like over a coarser lattice", l.like()),
                 None => format!("{}-like", l.like()),
             },
-            Grid::Codebook(t) => format!("{} codebook", t.name),
-            Grid::SmallFloat(s) => format!("{}-like", s.like()),
-            Grid::ScaledFloat(s) => format!("scaled {}-like", s.like()),
-            Grid::InPart(l) => format!("{}-like in part", l.like()),
-            Grid::FewLevels(f) => format!("at most {} levels", f.levels),
-            Grid::LowCardinality(_) => "low-cardinality rows".into(),
-            Grid::NoneFound => "none found".into(),
-            Grid::NotDecidable(_) => "not decidable".into(),
+            BlockGrid::Codebook(t) => format!("{} codebook", t.name),
+            BlockGrid::SmallFloat(s) => format!("{}-like", s.like()),
+            BlockGrid::ScaledFloat(s) => format!("scaled {}-like", s.like()),
+            BlockGrid::InPart(l) => format!("{}-like in part", l.like()),
+            BlockGrid::FewLevels(f) => format!("at most {} levels", f.levels),
+            BlockGrid::LowCardinality(_) => "low-cardinality rows".into(),
+            BlockGrid::NoneFound => "none found".into(),
+            BlockGrid::NotDecidable(_) => "not decidable".into(),
         }
     }
 
     /// The number of bits that name a level, without the scale; `None` where there is no grid that all values lie on.
     pub fn bits(&self) -> Option<f64> {
         match &self.grid {
-            Grid::Lattice(l) => Some(f64::from(l.requantized.and_then(|r| r.about_bits).unwrap_or(l.bits))),
-            Grid::Codebook(t) => Some(libm::log2(f64::from(t.entries)).ceil()),
-            Grid::ScaledFloat(s) => {
+            BlockGrid::Lattice(l) => Some(f64::from(l.requantized.and_then(|r| r.about_bits).unwrap_or(l.bits))),
+            BlockGrid::Codebook(t) => Some(libm::log2(f64::from(t.entries)).ceil()),
+            BlockGrid::ScaledFloat(s) => {
                 Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil())
             }
-            Grid::SmallFloat(s) => Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil()),
-            Grid::FewLevels(f) => Some(libm::log2(f64::from(f.levels)).ceil()),
-            Grid::InPart(_) | Grid::LowCardinality(_) | Grid::NoneFound | Grid::NotDecidable(_) => None,
+            BlockGrid::SmallFloat(s) => {
+                Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil())
+            }
+            BlockGrid::FewLevels(f) => Some(libm::log2(f64::from(f.levels)).ceil()),
+            BlockGrid::InPart(_) | BlockGrid::LowCardinality(_) | BlockGrid::NoneFound | BlockGrid::NotDecidable(_) => {
+                None
+            }
         }
     }
 
     /// The evidence for what was found, in bits.
     pub fn evidence_bits(&self) -> f64 {
         match &self.grid {
-            Grid::Lattice(l) | Grid::InPart(l) => l.blocks.evidence_bits,
-            Grid::Codebook(t) => t.blocks.evidence_bits,
-            Grid::SmallFloat(s) => s.evidence_bits,
-            Grid::ScaledFloat(s) => s.blocks.evidence_bits,
-            Grid::FewLevels(f) | Grid::LowCardinality(f) => f.blocks.evidence_bits,
-            Grid::NoneFound | Grid::NotDecidable(_) => 0.0,
+            BlockGrid::Lattice(l) | BlockGrid::InPart(l) => l.blocks.evidence_bits,
+            BlockGrid::Codebook(t) => t.blocks.evidence_bits,
+            BlockGrid::SmallFloat(s) => s.evidence_bits,
+            BlockGrid::ScaledFloat(s) => s.blocks.evidence_bits,
+            BlockGrid::FewLevels(f) | BlockGrid::LowCardinality(f) => f.blocks.evidence_bits,
+            BlockGrid::NoneFound | BlockGrid::NotDecidable(_) => 0.0,
         }
     }
 
@@ -246,7 +250,7 @@ impl Search {
     pub fn note(&self) -> String {
         let of = |b: &BlockCount| format!("{} of {} sampled blocks, surrogate {}", b.hits, b.n, b.surrogate_hits);
         match &self.grid {
-            Grid::Lattice(l) => {
+            BlockGrid::Lattice(l) => {
                 let symmetric = if l.symmetric { "symmetric" } else { "asymmetric" };
                 let scales = match l.scales {
                     ScaleClass::PowerOfTwo => ", power-of-two steps",
@@ -268,7 +272,7 @@ impl Search {
                     of(&l.blocks)
                 )
             }
-            Grid::Codebook(t) => {
+            BlockGrid::Codebook(t) => {
                 format!(
                     "lies on {} {} grid: {}, {} entries ({})",
                     article(t.name),
@@ -278,7 +282,7 @@ impl Search {
                     of(&t.blocks)
                 )
             }
-            Grid::SmallFloat(s) => format!(
+            BlockGrid::SmallFloat(s) => format!(
                 "lies on {} {}-like grid: {} significant bits over {} binades, power-of-two scales ({} of {} values, exact)",
                 article(s.like()),
                 s.like(),
@@ -287,7 +291,7 @@ impl Search {
                 s.n,
                 s.n
             ),
-            Grid::ScaledFloat(s) => format!(
+            BlockGrid::ScaledFloat(s) => format!(
                 "lies on an {}-like grid: {}, {} significant bits over {} binades, scales of any value ({})",
                 s.like(),
                 s.extent.words(s.axis),
@@ -295,7 +299,7 @@ impl Search {
                 s.octaves,
                 of(&s.blocks)
             ),
-            Grid::FewLevels(f) => format!(
+            BlockGrid::FewLevels(f) => format!(
                 "has at most {} distinct values where {} are expected: {}, no known table ({} of {} sampled blocks)",
                 f.levels,
                 f.expected,
@@ -303,7 +307,7 @@ impl Search {
                 f.blocks.hits,
                 f.blocks.n
             ),
-            Grid::InPart(l) => format!(
+            BlockGrid::InPart(l) => format!(
                 "lies in part on {} {}-like grid: {:.0} % of the blocks, {}, {}, {} bits ({})",
                 article(&l.like()),
                 l.like(),
@@ -313,12 +317,12 @@ impl Search {
                 l.bits,
                 of(&l.blocks)
             ),
-            Grid::LowCardinality(f) => format!(
+            BlockGrid::LowCardinality(f) => format!(
                 "has low-cardinality rows: at most {} distinct values where {} are expected, on no grid of blocks ({} of {} sampled rows)",
                 f.levels, f.expected, f.blocks.hits, f.blocks.n
             ),
-            Grid::NoneFound => format!("no grid of blocks coarser than storage found ({} sampled)", self.sampled),
-            Grid::NotDecidable(why) => format!("not decidable: {why}"),
+            BlockGrid::NoneFound => format!("no grid of blocks coarser than storage found ({} sampled)", self.sampled),
+            BlockGrid::NotDecidable(why) => format!("not decidable: {why}"),
         }
     }
 }

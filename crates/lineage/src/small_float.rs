@@ -3,7 +3,7 @@
 use crate::census::StoredPrecision;
 use crate::grid::exponent;
 use crate::lattice;
-use crate::values::Values;
+use crate::values::TensorValues;
 use std::collections::BTreeSet;
 
 /// A tensor whose values are all floats of few significant bits.
@@ -29,7 +29,7 @@ const BLOCK: usize = 32;
 const MAX_DISTINCT: usize = 256;
 
 impl SmallFloat {
-    pub(crate) fn of(values: Values<'_>) -> Option<SmallFloat> {
+    pub(crate) fn of(values: TensorValues<'_>) -> Option<SmallFloat> {
         let telling = |x: &f32| *x != 0.0 && x.is_finite();
         let mut significant_bits = 0;
         for x in (0..values.len()).map(|i| values.at(i)).filter(telling) {

@@ -5,7 +5,7 @@ use crate::coded::{Counted, count_codes};
 use crate::distribution::{Distribution, distribution_counted};
 use crate::rows::{RowGrids, row_grids_of};
 use crate::search::{Search, search_values};
-use crate::values::Values;
+use crate::values::TensorValues;
 
 /// What was found out about one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +38,10 @@ impl Survey {
 
 /// Surveys `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted in place and never restored as a whole;
 /// the answer is the same as for restored values.
-pub fn survey(values: Values<'_>, n_per_row: usize) -> Survey {
+pub fn survey(values: TensorValues<'_>, n_per_row: usize) -> Survey {
     let codes = count_codes(values);
     let counted = match (values, &codes) {
-        (Values::Restored(values, _), _) => Counted::Each(values),
+        (TensorValues::Restored(values, _), _) => Counted::Each(values),
         (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
     };
     let census = census_counted(counted, values.stored());
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn effective_bits_are_those_of_the_coarsest_grid_that_shows() {
         let noisy: Vec<f32> = (0..96 * 64).map(noise).collect();
-        let bits = |values: &[f32], stored| survey(Values::Restored(values, stored), 64).effective_bits();
+        let bits = |values: &[f32], stored| survey(TensorValues::Restored(values, stored), 64).effective_bits();
         assert_eq!(bits(&noisy, StoredPrecision::F32), Some(32.0));
         assert_eq!(bits(&noisy, StoredPrecision::Quantized), None);
         let coarse: Vec<f32> = noisy.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
@@ -90,7 +90,7 @@ mod tests {
         for made in [&noisy, &spoilt, &steps, &coarse] {
             let f16: Vec<u8> = made.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
             let bf16: Vec<u8> = made.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
-            for values in [Values::F16(&f16), Values::Bf16(&bf16)] {
+            for values in [TensorValues::F16(&f16), TensorValues::Bf16(&bf16)] {
                 let restored = values.restored();
                 let found = survey(values, 64);
                 let wanted = census(&restored, values.stored());
@@ -105,7 +105,7 @@ mod tests {
                 assert_eq!(Distribution { mean, std, kurtosis, ..found }, wanted);
             }
         }
-        let none = survey(Values::Restored(&[], StoredPrecision::F32), 0);
+        let none = survey(TensorValues::Restored(&[], StoredPrecision::F32), 0);
         assert_eq!((none.census.n, none.distribution), (0, None));
     }
 }

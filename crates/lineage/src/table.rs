@@ -3,7 +3,7 @@
 use crate::few_levels::moved_values;
 use crate::interval::{F32_ARITHMETIC, HIT_BITS, Precision, Zero, levels};
 use crate::lattice::{self, BlockCount};
-use crate::sample::{Axis, Extent, Sample};
+use crate::sample::{Axis, BlockExtent, Sample};
 
 /// A table that quantizers are known to use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +79,7 @@ pub struct TableGrid {
     /// The number of entries of the table.
     pub entries: u32,
     /// The values that share a scale.
-    pub extent: Extent,
+    pub extent: BlockExtent,
     /// The axis along which blocks run.
     pub axis: Axis,
     /// The evidence of the sampled blocks.
@@ -104,8 +104,13 @@ impl Codebook {
 }
 
 /// The extents that tables are tried on, the one that says most first.
-pub(crate) const TABLE_EXTENTS: [Extent; 5] =
-    [Extent::Block(256), Extent::Block(128), Extent::Block(64), Extent::Block(32), Extent::Block(16)];
+pub(crate) const TABLE_EXTENTS: [BlockExtent; 5] = [
+    BlockExtent::Block(256),
+    BlockExtent::Block(128),
+    BlockExtent::Block(64),
+    BlockExtent::Block(32),
+    BlockExtent::Block(16),
+];
 
 /// The least share of a table's entries that must occur somewhere: a few levels fit into any table.
 const MIN_TABLE_USE: f64 = 0.85;

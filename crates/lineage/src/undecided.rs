@@ -2,7 +2,7 @@
 //! arithmetic.
 
 use crate::census::{Effective, StoredPrecision, TensorCensus};
-use crate::search::{Grid, Search};
+use crate::search::{BlockGrid, Search};
 
 /// A question about the origin of a tensor that its values leave open, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ const MAX_COARSE_BITS: f64 = 5.0;
 
 /// The questions that stay open about a tensor with this census and search.
 pub fn undecided(census: &TensorCensus, search: &Search) -> Vec<Undecided> {
-    if census.n == census.nonfinite || matches!(search.grid, Grid::NotDecidable(_)) && census.transform.is_none() {
+    if census.n == census.nonfinite || matches!(search.grid, BlockGrid::NotDecidable(_)) && census.transform.is_none() {
         // The search says itself that it cannot tell.
         return Vec::new();
     }
@@ -72,12 +72,14 @@ pub fn undecided(census: &TensorCensus, search: &Search) -> Vec<Undecided> {
         open.push(Undecided::DestroyedLattice);
     }
     match &search.grid {
-        Grid::Lattice(lattice) if lattice.requantized.is_none() && f64::from(lattice.bits) <= MAX_COARSE_BITS => {
+        BlockGrid::Lattice(lattice) if lattice.requantized.is_none() && f64::from(lattice.bits) <= MAX_COARSE_BITS => {
             open.push(Undecided::FinerLattice);
         }
-        Grid::Codebook(_) | Grid::FewLevels(_) | Grid::LowCardinality(_) => open.push(Undecided::FinerLattice),
-        Grid::SmallFloat(small) if small.like().contains(" or ") => open.push(Undecided::ExponentRange),
-        Grid::ScaledFloat(scaled) if scaled.like().contains(" or ") => open.push(Undecided::ExponentRange),
+        BlockGrid::Codebook(_) | BlockGrid::FewLevels(_) | BlockGrid::LowCardinality(_) => {
+            open.push(Undecided::FinerLattice)
+        }
+        BlockGrid::SmallFloat(small) if small.like().contains(" or ") => open.push(Undecided::ExponentRange),
+        BlockGrid::ScaledFloat(scaled) if scaled.like().contains(" or ") => open.push(Undecided::ExponentRange),
         _ => {}
     }
     open

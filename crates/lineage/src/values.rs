@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// The values of one tensor, `[n_rows][n_per_row]`, read in place.
 #[derive(Clone, Copy, Debug)]
-pub enum Values<'a> {
+pub enum TensorValues<'a> {
     /// Values restored to F32, from any storage.
     Restored(&'a [f32], StoredPrecision),
     /// F16 values, little-endian; an odd last byte is not a value.
@@ -17,12 +17,12 @@ pub enum Values<'a> {
     Bf16(&'a [u8]),
 }
 
-impl Values<'_> {
+impl TensorValues<'_> {
     /// The number of values.
     pub fn len(self) -> usize {
         match self {
-            Values::Restored(values, _) => values.len(),
-            Values::F16(bytes) | Values::Bf16(bytes) => bytes.len() / 2,
+            TensorValues::Restored(values, _) => values.len(),
+            TensorValues::F16(bytes) | TensorValues::Bf16(bytes) => bytes.len() / 2,
         }
     }
 
@@ -34,18 +34,18 @@ impl Values<'_> {
     /// The precision that the values are stored in.
     pub fn stored(self) -> StoredPrecision {
         match self {
-            Values::Restored(_, stored) => stored,
-            Values::F16(_) => StoredPrecision::F16,
-            Values::Bf16(_) => StoredPrecision::Bf16,
+            TensorValues::Restored(_, stored) => stored,
+            TensorValues::F16(_) => StoredPrecision::F16,
+            TensorValues::Bf16(_) => StoredPrecision::Bf16,
         }
     }
 
-    /// The value at `index`, which is less than [`len`](Values::len).
+    /// The value at `index`, which is less than [`len`](TensorValues::len).
     pub(crate) fn at(self, index: usize) -> f32 {
         match self {
-            Values::Restored(values, _) => values[index],
-            Values::F16(bytes) => f16_to_f32(code_at(bytes, index)),
-            Values::Bf16(bytes) => bf16_to_f32(code_at(bytes, index)),
+            TensorValues::Restored(values, _) => values[index],
+            TensorValues::F16(bytes) => f16_to_f32(code_at(bytes, index)),
+            TensorValues::Bf16(bytes) => bf16_to_f32(code_at(bytes, index)),
         }
     }
 
@@ -54,9 +54,9 @@ impl Values<'_> {
     pub(crate) fn are_finite_and_zero(self, range: Range<usize>) -> (bool, bool) {
         let of_codes = |bytes: &[u8]| greatest_code(&bytes[2 * range.start..2 * range.end]).into();
         let (most, infinity) = match self {
-            Values::Restored(values, _) => (greatest_magnitude(&values[range]), grid::INFINITY),
-            Values::F16(bytes) => (of_codes(bytes), 0x7c00),
-            Values::Bf16(bytes) => (of_codes(bytes), grid::INFINITY >> 16),
+            TensorValues::Restored(values, _) => (greatest_magnitude(&values[range]), grid::INFINITY),
+            TensorValues::F16(bytes) => (of_codes(bytes), 0x7c00),
+            TensorValues::Bf16(bytes) => (of_codes(bytes), grid::INFINITY >> 16),
         };
         (most < infinity, most == 0)
     }
@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn values_are_read_where_they_lie() {
         let bytes: Vec<u8> = [1.0f32, -2.5, 0.0].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
-        let values = Values::F16(&bytes);
+        let values = TensorValues::F16(&bytes);
         assert_eq!((values.len(), values.stored()), (3, StoredPrecision::F16));
         assert_eq!(values.restored(), [1.0, -2.5, 0.0]);
-        assert_eq!(Values::Bf16(&[0xc0, 0x3f, 0xff]).restored(), [1.5], "an odd byte is no value");
+        assert_eq!(TensorValues::Bf16(&[0xc0, 0x3f, 0xff]).restored(), [1.5], "an odd byte is no value");
     }
 }

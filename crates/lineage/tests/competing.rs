@@ -3,7 +3,7 @@
 
 mod made;
 
-use lineage::{Extent, Grid, Lattice, Search, StoredPrecision, census, search};
+use lineage::{BlockExtent, BlockGrid, Lattice, Search, StoredPrecision, census, search};
 use made::{N_PER_ROW, SHAPES, Shape, half, outlier_channel, store, weights};
 use numerics::{PlainCodec, Scheme, TensorContext};
 
@@ -41,13 +41,12 @@ fn look(values: &[f32], stored: StoredPrecision) -> Search {
 }
 
 /// Makes each shape, and expects a lattice of these bits in blocks of at least this size in every storage.
-fn expect_lattice(bits: u32, extent: Extent, made_from: impl Fn(&[f32]) -> Vec<f32>) {
+fn expect_lattice(bits: u32, extent: BlockExtent, made_from: impl Fn(&[f32]) -> Vec<f32>) {
     for (name, values) in (0..3).flat_map(|seed| all_shapes(100 + seed)) {
         let made = made_from(&values);
         for stored in STORED {
             let found = look(&made, stored);
-            let is_it =
-                matches!(&found.grid, Grid::Lattice(Lattice { bits: b, extent: e, .. }) if (*b, *e) == (bits, extent));
+            let is_it = matches!(&found.grid, BlockGrid::Lattice(Lattice { bits: b, extent: e, .. }) if (*b, *e) == (bits, extent));
             assert!(is_it, "{name} in {stored}: {}", found.note());
         }
     }
@@ -55,15 +54,15 @@ fn expect_lattice(bits: u32, extent: Extent, made_from: impl Fn(&[f32]) -> Vec<f
 
 #[test]
 fn few_levels_beside_an_outlier_are_a_lattice_and_not_a_table_that_has_them_among_others() {
-    expect_lattice(3, Extent::Block(128), |values| with_zero_point(values, 3, 128));
-    expect_lattice(3, Extent::Block(64), |values| with_zero_point(values, 3, 64));
-    expect_lattice(4, Extent::Block(128), |values| with_zero_point(values, 4, 128));
+    expect_lattice(3, BlockExtent::Block(128), |values| with_zero_point(values, 3, 128));
+    expect_lattice(3, BlockExtent::Block(64), |values| with_zero_point(values, 3, 64));
+    expect_lattice(4, BlockExtent::Block(128), |values| with_zero_point(values, 4, 128));
 }
 
 #[test]
 fn a_block_of_a_lattice_says_that_all_blocks_lie_on_it() {
     let found = look(&with_zero_point(&heavy_tails_and_outliers(110), 3, 128), StoredPrecision::F16);
-    let Grid::Lattice(lattice) = &found.grid else { panic!("{}", found.note()) };
+    let BlockGrid::Lattice(lattice) = &found.grid else { panic!("{}", found.note()) };
     assert_eq!(lattice.blocks.hits, lattice.blocks.n, "{}", found.note());
 }
 
@@ -72,7 +71,7 @@ fn rows_of_eight_bits_with_a_zero_point_have_eight_bits() {
     for (name, values) in (0..3).flat_map(|seed| all_shapes(120 + seed)) {
         for stored in STORED {
             let found = look(&with_zero_point(&values, 8, N_PER_ROW), stored);
-            let is_it = matches!(&found.grid, Grid::Lattice(l) if (l.bits, l.symmetric) == (8, false));
+            let is_it = matches!(&found.grid, BlockGrid::Lattice(l) if (l.bits, l.symmetric) == (8, false));
             assert!(is_it, "{name} in {stored}: {}", found.note());
         }
     }
@@ -93,7 +92,7 @@ fn steps_that_nest_do_not_make_a_format_of_more_than_eight_bits() {
             let context = TensorContext { name: "made", n_per_row: N_PER_ROW };
             scheme.fake_quantize(&mut made, &context, &PlainCodec).unwrap();
             let found = look(&made, StoredPrecision::F16);
-            assert!(matches!(&found.grid, Grid::Lattice(l) if l.bits == 8), "{name}: {}", found.note());
+            assert!(matches!(&found.grid, BlockGrid::Lattice(l) if l.bits == 8), "{name}: {}", found.note());
         }
     }
 }

@@ -3,7 +3,9 @@
 mod made;
 
 use half::bf16;
-use lineage::{Axis, CODEBOOKS, Extent, Grid, Lattice, Search, StoredPrecision, Undecided, census, search, undecided};
+use lineage::{
+    Axis, BlockExtent, BlockGrid, CODEBOOKS, Lattice, Search, StoredPrecision, Undecided, census, search, undecided,
+};
 use made::{N_PER_ROW, ROWS, SHAPES, Shape, gaussian, half, store, weights};
 use rand_pcg::Pcg64;
 
@@ -64,7 +66,7 @@ fn look(values: &[f32], stored: StoredPrecision) -> Search {
 
 fn lattice(found: &Search) -> Lattice {
     match &found.grid {
-        Grid::Lattice(l) => *l,
+        BlockGrid::Lattice(l) => *l,
         other => panic!("{other:?}"),
     }
 }
@@ -94,12 +96,12 @@ fn steps_per_row_and_per_tensor_are_told_from_blocks() {
     let w = weights(Shape::Gaussian, 3);
     for stored in [F32, F16, Bf16] {
         let l = lattice(&look(&symmetric(&w, N_PER_ROW, 127.0, |d| d), stored));
-        assert_eq!((l.extent, l.bits, l.symmetric), (Extent::Whole, 8, true), "{stored}");
+        assert_eq!((l.extent, l.bits, l.symmetric), (BlockExtent::Whole, 8, true), "{stored}");
     }
     let l = lattice(&look(&symmetric(&w, w.len(), 127.0, |d| d), F32));
-    assert_eq!((l.extent, l.bits), (Extent::Tensor, 8));
+    assert_eq!((l.extent, l.bits), (BlockExtent::Tensor, 8));
     let l = lattice(&look(&symmetric(&w, 64, 7.0, |d| d), F16));
-    assert_eq!((l.extent, l.bits), (Extent::Block(64), 4));
+    assert_eq!((l.extent, l.bits), (BlockExtent::Block(64), 4));
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn a_grid_made_on_the_transposed_tensor_is_found_down_the_columns() {
     let made = symmetric(&transposed, 32, 7.0, half);
     let back: Vec<f32> = (0..w.len()).map(|i| made[i % N_PER_ROW * ROWS + i / N_PER_ROW]).collect();
     let l = lattice(&look(&back, F16));
-    assert_eq!((l.axis, l.extent, l.bits), (Axis::Column, Extent::Block(32), 4));
+    assert_eq!((l.axis, l.extent, l.bits), (Axis::Column, BlockExtent::Block(32), 4));
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn native_weights_of_any_shape_and_storage_lie_on_no_grid() {
                 [(w.clone(), F32), (w.clone(), F16), (w.clone(), Bf16), (store(&w, Bf16), F32), (store(&w, Bf16), F16)];
             for (values, stored) in natives {
                 let found = look(&values, stored);
-                assert_eq!(found.grid, Grid::NoneFound, "{shape:?} in {stored}, seed {seed}: {}", found.note());
+                assert_eq!(found.grid, BlockGrid::NoneFound, "{shape:?} in {stored}, seed {seed}: {}", found.note());
             }
         }
     }
@@ -187,7 +189,7 @@ fn a_lattice_of_few_bits_in_blocks_of_another_size_is_not_said_to_be_requantized
         let made = per_block(&weights(shape, 5), N_PER_ROW, |row| symmetric(row, 48, top, |d| d));
         for stored in [F32, F16, Bf16] {
             let found = look(&made, stored);
-            let requantized = matches!(&found.grid, Grid::Lattice(l) if l.requantized.is_some());
+            let requantized = matches!(&found.grid, BlockGrid::Lattice(l) if l.requantized.is_some());
             assert!(!requantized, "±{top} in {stored}: {}", found.note());
         }
     }
@@ -239,7 +241,7 @@ fn ternary_weights_have_few_levels() {
     });
     for stored in [F32, F16, Bf16] {
         let found = look(&ternary, stored);
-        assert!(matches!(&found.grid, Grid::FewLevels(f) if f.levels == 3), "{stored}: {}", found.note());
+        assert!(matches!(&found.grid, BlockGrid::FewLevels(f) if f.levels == 3), "{stored}: {}", found.note());
     }
 }
 
@@ -260,7 +262,7 @@ fn floats_of_few_bits_with_a_scale_of_any_value_for_each_row_are_told_from_latti
         for stored in [F32, F16, Bf16] {
             for bits in [3, 4] {
                 let found = look(&scaled_floats(&w, bits), stored);
-                let is_it = matches!(&found.grid, Grid::ScaledFloat(s) if s.significant_bits == bits && s.extent == Extent::Whole);
+                let is_it = matches!(&found.grid, BlockGrid::ScaledFloat(s) if s.significant_bits == bits && s.extent == BlockExtent::Whole);
                 assert!(is_it, "{bits} bits, {shape:?} in {stored}: {}", found.note());
             }
         }
@@ -274,7 +276,11 @@ fn a_table_down_the_columns_is_found_there() {
     let made = codebook(&transposed, 64, "NF4", |d| d);
     let back: Vec<f32> = (0..w.len()).map(|i| made[i % N_PER_ROW * ROWS + i / N_PER_ROW]).collect();
     let found = look(&back, F16);
-    assert!(matches!(&found.grid, Grid::Codebook(t) if t.name == "NF4" && t.axis == Axis::Column), "{}", found.note());
+    assert!(
+        matches!(&found.grid, BlockGrid::Codebook(t) if t.name == "NF4" && t.axis == Axis::Column),
+        "{}",
+        found.note()
+    );
 }
 
 #[test]
@@ -322,8 +328,8 @@ fn a_grid_in_some_of_the_rows_is_found_with_their_share() {
         };
         for stored in [F32, F16, Bf16] {
             let found = look(&every(2), stored);
-            let Grid::InPart(part) = &found.grid else { panic!("{shape:?} in {stored}: {}", found.note()) };
-            assert_eq!((part.like().as_str(), part.extent), ("Q4_0", Extent::Block(32)), "{shape:?} in {stored}");
+            let BlockGrid::InPart(part) = &found.grid else { panic!("{shape:?} in {stored}: {}", found.note()) };
+            assert_eq!((part.like().as_str(), part.extent), ("Q4_0", BlockExtent::Block(32)), "{shape:?} in {stored}");
             let share = part.blocks.hits as f64 / part.blocks.n as f64;
             assert!((share - 0.5).abs() < 0.2, "{shape:?} in {stored}: {share}");
             assert_eq!(found.bits(), None);
@@ -348,7 +354,7 @@ fn rows_of_few_values_in_no_blocks_are_of_low_cardinality() {
         });
         for stored in [F32, F16, Bf16] {
             let found = look(&strewn, stored);
-            assert!(matches!(&found.grid, Grid::LowCardinality(_)), "{shape:?} in {stored}: {}", found.note());
+            assert!(matches!(&found.grid, BlockGrid::LowCardinality(_)), "{shape:?} in {stored}: {}", found.note());
             assert_eq!(found.bits(), None);
         }
     }

@@ -4,7 +4,7 @@
 //! are searched for.
 
 use crate::held::bytes_of;
-use crate::nodes::{Nodes, Place, cache_written, n_per_row, name_of, put_values, values_of};
+use crate::nodes::{NodePlace, Nodes, cache_written, n_per_row, name_of, put_values, values_of};
 use crate::weights::{Addresses, UseSwap, Weights, use_of};
 use eval::{LayerError, Prefix, Replace};
 use llama_cpp_sys_2 as sys;
@@ -25,7 +25,7 @@ pub(crate) enum Visitor {
 /// A hook of the pass in hand.
 #[derive(Clone)]
 pub(crate) struct ActiveHook {
-    place: Place,
+    place: NodePlace,
     /// The hook's function; valid for as long as the context has its orders.
     replace: *const Replace<'static>,
     /// The node at which it was met in this part of the pass.
@@ -33,7 +33,7 @@ pub(crate) struct ActiveHook {
 }
 
 impl ActiveHook {
-    pub(crate) fn new(place: Place, replace: *const Replace<'static>) -> Self {
+    pub(crate) fn new(place: NodePlace, replace: *const Replace<'static>) -> Self {
         ActiveHook { place, replace, met: None }
     }
 }

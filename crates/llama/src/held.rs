@@ -17,21 +17,23 @@ pub enum Writes {
 
 /// The type, strides and place of a tensor's values.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
+pub(crate) struct TensorLayout {
     ty: sys::ggml_type,
     nb: [usize; 4],
     data: *mut std::ffi::c_void,
     buffer: *mut sys::ggml_backend_buffer,
 }
 
-impl Layout {
+impl TensorLayout {
     /// The layout that a tensor has now.
     ///
     /// # Safety
     /// `tensor` is live.
     pub(crate) unsafe fn of(tensor: *const sys::ggml_tensor) -> Self {
         // SAFETY: live by contract.
-        unsafe { Layout { ty: (*tensor).type_, nb: (*tensor).nb, data: (*tensor).data, buffer: (*tensor).buffer } }
+        unsafe {
+            TensorLayout { ty: (*tensor).type_, nb: (*tensor).nb, data: (*tensor).data, buffer: (*tensor).buffer }
+        }
     }
 
     /// Points a tensor at these values.
@@ -65,8 +67,8 @@ impl Drop for BackendBuffer {
 }
 
 /// Bytes that are kept alive while a tensor points at them.
-pub(crate) struct Held {
-    layout: Layout,
+pub(crate) struct WeightBytes {
+    layout: TensorLayout,
     _keeps: Keeps,
 }
 
@@ -76,7 +78,7 @@ enum Keeps {
     Backend { _buffer: BackendBuffer },
 }
 
-impl Held {
+impl WeightBytes {
     /// Puts `bytes` of type `ty`, as values of `tensor`'s extents, where `tensor`'s back end can read them.
     ///
     /// # Safety
@@ -86,12 +88,12 @@ impl Held {
         ty: sys::ggml_type,
         bytes: Arc<Vec<u8>>,
         writes: Writes,
-    ) -> Result<Held, EngineError> {
+    ) -> Result<WeightBytes, EngineError> {
         // SAFETY: live by contract; the type is valid.
         let (ne, own, is_host, blck, size) = unsafe {
             (
                 (*tensor).ne,
-                Layout::of(tensor),
+                TensorLayout::of(tensor),
                 sys::ggml_backend_buffer_is_host((*tensor).buffer),
                 sys::ggml_blck_size(ty),
                 sys::ggml_type_size(ty),
@@ -109,8 +111,8 @@ impl Held {
         }
         if is_host && writes == Writes::Direct {
             let data = bytes.as_ptr().cast_mut().cast();
-            let layout = Layout { ty, nb, data, buffer: own.buffer };
-            return Ok(Held { layout, _keeps: Keeps::Host { _bytes: bytes } });
+            let layout = TensorLayout { ty, nb, data, buffer: own.buffer };
+            return Ok(WeightBytes { layout, _keeps: Keeps::Host { _bytes: bytes } });
         }
         // SAFETY: the weight's buffer is live, so it has a type; the clone is only measured and written through.
         unsafe {
@@ -125,13 +127,13 @@ impl Held {
             let data = sys::ggml_backend_buffer_get_base(buffer.0.as_ptr());
             (stand_in.buffer, stand_in.data) = (buffer.0.as_ptr(), data);
             sys::ggml_backend_tensor_set(&raw mut stand_in, bytes.as_ptr().cast(), 0, wanted);
-            let layout = Layout { ty, nb, data, buffer: buffer.0.as_ptr() };
-            Ok(Held { layout, _keeps: Keeps::Backend { _buffer: buffer } })
+            let layout = TensorLayout { ty, nb, data, buffer: buffer.0.as_ptr() };
+            Ok(WeightBytes { layout, _keeps: Keeps::Backend { _buffer: buffer } })
         }
     }
 
     /// The layout to be put in the tensor.
-    pub(crate) fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> TensorLayout {
         self.layout
     }
 }

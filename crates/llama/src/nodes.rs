@@ -18,7 +18,7 @@ const ALSO_CALLED: [(&str, &str); 1] = [("embd", "inp_scaled")];
 
 /// The place of a node in the graph: its name, and which of the nodes of that name it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct NodePlace {
     pub(crate) name: String,
     /// The number of nodes of that name before this one.
     pub(crate) before: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Place {
 #[derive(Default)]
 pub(crate) struct Nodes {
     infos: Vec<NodeInfo>,
-    places: HashMap<String, Place>,
+    places: HashMap<String, NodePlace>,
     index_of: HashMap<String, usize>,
     /// The name of each node and the number of nodes of that name before it, by the node's address in the first pass.
     met: HashMap<usize, (String, usize)>,
@@ -78,11 +78,11 @@ impl Nodes {
             // SAFETY: it was met in this pass, so it is live.
             let ty = type_name(unsafe { (*source).type_ });
             self.add(NodeInfo { name: cache.clone(), op: op.clone(), ty });
-            self.places.insert(cache.clone(), Place { name: source_name, before, cache: Some(cache) });
+            self.places.insert(cache.clone(), NodePlace { name: source_name, before, cache: Some(cache) });
         }
         let before = self.places.get(&name).filter(|place| place.cache.is_none()).map_or(0, |place| place.before + 1);
         self.met.insert(node.addr(), (name.clone(), before));
-        self.places.insert(name.clone(), Place { name: name.clone(), before, cache: None });
+        self.places.insert(name.clone(), NodePlace { name: name.clone(), before, cache: None });
         // ggml numbers the nodes that nobody named.
         if !name.is_empty() && !name.starts_with("node_") {
             self.add(NodeInfo { name, op, ty: type_name(ty) });
@@ -109,7 +109,7 @@ impl Nodes {
     }
 
     /// The place in the graph of the node with that name.
-    pub(crate) fn place(&self, name: &str) -> Result<Place, EngineError> {
+    pub(crate) fn place(&self, name: &str) -> Result<NodePlace, EngineError> {
         let there = |name: &str| self.index_of.contains_key(name).then(|| self.places.get(name)).flatten();
         let also = || ALSO_CALLED.iter().find(|(usual, _)| *usual == name).and_then(|(_, also)| there(also));
         match there(name).or_else(also) {

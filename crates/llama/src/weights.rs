@@ -5,7 +5,7 @@
 //! the `ggml_tensor`. The model's own bytes are never written, so restoring is exact. A swap for one use alone (virtual
 //! untying) makes a tensor of its own; the callback puts it in the place of the weight in the nodes that use it so.
 
-use crate::held::{Held, Layout, Writes, bytes_of};
+use crate::held::{TensorLayout, WeightBytes, Writes, bytes_of};
 use eval::{EngineError, WeightInfo, WeightUse};
 use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
@@ -14,16 +14,16 @@ use std::sync::Arc;
 
 /// What a swap replaced, and what it put there.
 struct Frame {
-    before: Layout,
+    before: TensorLayout,
     /// The bytes that are in place, kept alive for as long as they are there.
-    _held: Held,
+    _held: WeightBytes,
 }
 
 /// A weight under another address, for the nodes that use it in one way.
 struct UseFrame {
     /// The tensor that stands in for the weight; boxed, since nodes of the graph point at it.
     tensor: Box<sys::ggml_tensor>,
-    _held: Held,
+    _held: WeightBytes,
 }
 
 /// A weight of the model, with its three stacks of replacements.
@@ -226,7 +226,7 @@ impl Weights {
         // SAFETY: the tensor is live and no graph is being computed; the frame keeps the bytes alive until they are
         // restored. ggml only ever reads weights.
         let before = unsafe {
-            let before = Layout::of(tensor);
+            let before = TensorLayout::of(tensor);
             held.layout().put(tensor);
             before
         };
@@ -316,11 +316,11 @@ fn hold(
     ty: &str,
     bytes: Arc<Vec<u8>>,
     writes: Writes,
-) -> Result<Held, EngineError> {
+) -> Result<WeightBytes, EngineError> {
     let ggml_type =
         type_by_name(ty).ok_or_else(|| EngineError::Failed(format!("{name}: no ggml type is called {ty:?}")))?;
     // SAFETY: the tensor is a live weight: it comes from the table.
-    unsafe { Held::new(tensor, ggml_type, bytes, writes) }.map_err(|error| match error {
+    unsafe { WeightBytes::new(tensor, ggml_type, bytes, writes) }.map_err(|error| match error {
         EngineError::Failed(why) => EngineError::Failed(format!("{name}: as {ty}: {why}")),
         other => other,
     })

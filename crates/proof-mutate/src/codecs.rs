@@ -1,6 +1,6 @@
 //! Faults in ggml's conversions.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use numerics::{BlockCodec, BlockLayout, CodecError};
 use std::sync::Arc;
 use worker::link::SharedCodec;
@@ -60,7 +60,7 @@ fn plant(parts: &mut Parts, fault: impl FnOnce(Faulty) -> Faulty) {
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Codec, plant }
+    Fault { name, place: FaultPlace::Codec, plant }
 }
 
 /// A number of blocks that is more than a thread quantizes at a time.

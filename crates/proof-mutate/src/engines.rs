@@ -1,6 +1,6 @@
 //! Faults in an engine: its writes and their undoing, its tokens, windows and passes.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use eval::{
     Ask, ChatMessage, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WeightInfo,
     WeightUse, Weights,
@@ -32,7 +32,7 @@ struct Hooks {
     /// The use that is made of hidden states; the number counts windows decoded before.
     prefix: fn(Prefix, usize) -> Prefix,
     /// Changes the logits of a window.
-    logits: fn(&mut Vec<f32>, Context<'_>),
+    logits: fn(&mut Vec<f32>, FaultyWindow<'_>),
 }
 
 /// The time at which a swap is undone.
@@ -47,7 +47,7 @@ enum Restores {
 }
 
 /// What a fault knows of a window whose logits it changes.
-struct Context<'a> {
+struct FaultyWindow<'a> {
     /// The number of windows decoded before.
     call: usize,
     /// The logits of the window before.
@@ -181,7 +181,7 @@ impl Passes for Faulty {
         })?;
         for (slot, mut logits) in scored.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let own = logits.clone();
-            let context = Context { call: self.calls, before: &self.before, prefix: ask.prefix };
+            let context = FaultyWindow { call: self.calls, before: &self.before, prefix: ask.prefix };
             (self.hooks.logits)(&mut logits, context);
             self.calls += 1;
             self.before = own;
@@ -210,7 +210,7 @@ fn plant(parts: &mut Parts, hooks: Hooks) {
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Engine, plant }
+    Fault { name, place: FaultPlace::Engine, plant }
 }
 
 pub(super) const FAULTS: &[Fault] = &[

@@ -32,7 +32,7 @@ pub use parts::{EventFilter, Parts};
 
 use proof::check::Tally;
 use proof::inputs::Draw;
-use proof::model::{self, Subject};
+use proof::model::{self, ModelUnderTest};
 use proof::{Area, Check, Report, formats, ggml_types, run, worked};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -46,7 +46,7 @@ pub struct Fault {
     /// The fault's name, which says what is wrong.
     pub name: &'static str,
     /// The place of the fault.
-    pub place: Place,
+    pub place: FaultPlace,
     /// Puts the fault into the parts.
     pub plant: fn(&mut Parts),
 }
@@ -54,7 +54,7 @@ pub struct Fault {
 /// A place between two rooms at which a fault can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum FaultPlace {
     /// The schemes, between `numerics` and whoever quantizes values.
     Quantizer,
     /// The conversions of ggml, between `llama` and `numerics`.
@@ -77,32 +77,32 @@ pub enum Place {
     Keys,
 }
 
-impl Place {
+impl FaultPlace {
     /// The name of the place as it is printed.
     pub fn name(self) -> &'static str {
         match self {
-            Place::Quantizer => "quantizer",
-            Place::Codec => "codec",
-            Place::Engine => "engine",
-            Place::Jobs => "jobs",
-            Place::Events => "events",
-            Place::Scorer => "scorer",
-            Place::Weights => "weights",
-            Place::WrittenFile => "written file",
-            Place::Store => "store",
-            Place::Keys => "keys",
+            FaultPlace::Quantizer => "quantizer",
+            FaultPlace::Codec => "codec",
+            FaultPlace::Engine => "engine",
+            FaultPlace::Jobs => "jobs",
+            FaultPlace::Events => "events",
+            FaultPlace::Scorer => "scorer",
+            FaultPlace::Weights => "weights",
+            FaultPlace::WrittenFile => "written file",
+            FaultPlace::Store => "store",
+            FaultPlace::Keys => "keys",
         }
     }
 
     /// The checks that use this part. The others give what they gave without a fault.
     fn areas(self) -> &'static [Area] {
         match self {
-            Place::Quantizer => &[Area::Formats, Area::Model],
-            Place::Codec => &[Area::Ggml, Area::Model, Area::Run],
-            Place::Engine | Place::Jobs | Place::Events => &[Area::Model, Area::Run],
-            Place::Scorer => &[Area::Metrics],
-            Place::Weights | Place::WrittenFile => &[Area::Model],
-            Place::Store | Place::Keys => &[Area::Run],
+            FaultPlace::Quantizer => &[Area::Formats, Area::Model],
+            FaultPlace::Codec => &[Area::Ggml, Area::Model, Area::Run],
+            FaultPlace::Engine | FaultPlace::Jobs | FaultPlace::Events => &[Area::Model, Area::Run],
+            FaultPlace::Scorer => &[Area::Metrics],
+            FaultPlace::Weights | FaultPlace::WrittenFile => &[Area::Model],
+            FaultPlace::Store | FaultPlace::Keys => &[Area::Run],
         }
     }
 }
@@ -128,7 +128,7 @@ pub struct Mutant {
     /// The fault's name.
     pub name: String,
     /// The place of the fault.
-    pub place: Place,
+    pub place: FaultPlace,
     /// The names of the checks that failed, in their order; if there are none, the fault went uncaught.
     pub caught_by: Vec<String>,
     /// The first disagreement that the first of them found.
@@ -218,7 +218,7 @@ fn battery(
             Area::Formats => formats::by_row(&*parts.quantizer, None, put),
             Area::Ggml => ggml_types::checks(&*parts.codec, None, put),
             Area::Metrics => worked::checks(&*parts.scorer, put),
-            Area::Model => model::checks(&Subject::open(parts, model, text, N_CTX, CHUNKS)?, None, put),
+            Area::Model => model::checks(&ModelUnderTest::open(parts, model, text, N_CTX, CHUNKS)?, None, put),
             Area::Run => run::checks(parts, model, text, N_CTX, put),
             Area::Machine => {}
         }
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own_and_the_faults_of_a_place_stand_together() {
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<FaultPlace> = Vec::new();
         for (i, fault) in faults().enumerate() {
             assert_eq!(faults().position(|other| other.name == fault.name), Some(i), "{}", fault.name);
             if places.last() != Some(&fault.place) {
@@ -287,7 +287,7 @@ mod tests {
     fn an_uncaught_fault_and_a_check_raised_without_one_fail_the_verdict() {
         let mutant = |caught_by: &[&str]| Mutant {
             name: "write skipped".into(),
-            place: Place::Engine,
+            place: FaultPlace::Engine,
             caught_by: caught_by.iter().map(|name| (*name).to_owned()).collect(),
             evidence: String::new(),
         };

@@ -1,10 +1,10 @@
 //! Faults in jobs and events between a run and its worker.
 
 use crate::parts::EventFilter;
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use proof::oracle::scores::brute_force;
 use proof::tap::{Pass, Tap};
-use record::{Bits, Carrier, Column, Edit, Place as EditPlace, ReferenceSample, Sample};
+use record::{Bits, Carrier, Column, Edit, EditPlace, ReferenceSample, Sample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use worker::protocol::{Event, Job};
@@ -74,11 +74,11 @@ fn rescoring(tap: Tap, score: fn(&mut Sample, &Logits<'_>)) -> EventFilter {
 }
 
 const fn on_jobs(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Jobs, plant }
+    Fault { name, place: FaultPlace::Jobs, plant }
 }
 
 const fn on_events(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Events, plant }
+    Fault { name, place: FaultPlace::Events, plant }
 }
 
 pub(super) const FAULTS: &[Fault] = &[

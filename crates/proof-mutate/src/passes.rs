@@ -1,7 +1,7 @@
 //! Faults inside a pass of an engine: hooks, single uses of a weight, skipped layers and the trace; and in the memory that
 //! it says it needs.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use eval::{
     Ask, Engine, EngineError, EngineMemory, Hook, LayerError, Memory, Passes, Prefix, Replace, Score, Seen, Token,
     WeightInfo, WeightUse, Weights,
@@ -196,7 +196,7 @@ fn plant(parts: &mut Parts, deeds: Deeds) {
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Engine, plant }
+    Fault { name, place: FaultPlace::Engine, plant }
 }
 
 pub(super) const FAULTS: &[Fault] = &[

@@ -1,11 +1,11 @@
 //! Faults in files, folders and keys.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use gguf::GgufFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const fn fault(name: &'static str, place: Place, plant: fn(&mut Parts)) -> Fault {
+const fn fault(name: &'static str, place: FaultPlace, plant: fn(&mut Parts)) -> Fault {
     Fault { name, place, plant }
 }
 
@@ -50,14 +50,14 @@ fn text(path: &Path) -> String {
 }
 
 pub(super) const FAULTS: &[Fault] = &[
-    fault("wrong tensor read from the file", Place::Weights, |parts| {
+    fault("wrong tensor read from the file", FaultPlace::Weights, |parts| {
         parts.read_tensor = Arc::new(|file, tensor| {
             let same =
                 |other: &&gguf::TensorInfo| other.name != tensor.name && other.ty == tensor.ty && other.ne == tensor.ne;
             file.read_tensor(file.tensors().iter().find(same).unwrap_or(tensor))
         });
     }),
-    fault("read one block late", Place::Weights, |parts| {
+    fault("read one block late", FaultPlace::Weights, |parts| {
         parts.read_tensor = Arc::new(|file, tensor| {
             let mut bytes = file.read_tensor(tensor)?;
             let block = (tensor.ty.type_size() as usize).min(bytes.len());
@@ -65,22 +65,24 @@ pub(super) const FAULTS: &[Fault] = &[
             Ok(bytes)
         });
     }),
-    fault("one value of a matrix written wrongly", Place::WrittenFile, |parts| {
+    fault("one value of a matrix written wrongly", FaultPlace::WrittenFile, |parts| {
         in_file(parts, "attn_q.", |bytes, _| bytes[3] ^= 0x80);
     }),
-    fault("rows of a matrix written one late", Place::WrittenFile, |parts| {
+    fault("rows of a matrix written one late", FaultPlace::WrittenFile, |parts| {
         in_file(parts, "attn_q.", |bytes, row| bytes.rotate_right(row));
     }),
-    fault("a norm written as zeros", Place::WrittenFile, |parts| in_file(parts, "ffn_norm.", |bytes, _| bytes.fill(0))),
-    fault("a sample changed in the run folder", Place::Store, |parts| {
+    fault("a norm written as zeros", FaultPlace::WrittenFile, |parts| {
+        in_file(parts, "ffn_norm.", |bytes, _| bytes.fill(0))
+    }),
+    fault("a sample changed in the run folder", FaultPlace::Store, |parts| {
         in_run(parts, "samples", "\"kld\":{\"f64\":[0.", |text| {
             text.replacen("\"kld\":{\"f64\":[0.", "\"kld\":{\"f64\":[1.", 1)
         });
     }),
-    fault("a finished cell changed in the run folder", Place::Store, |parts| {
+    fault("a finished cell changed in the run folder", FaultPlace::Store, |parts| {
         in_run(parts, "cells", "\"same_top\"", |text| text.replacen("\"n_tokens\": ", "\"n_tokens\": 1", 1));
     }),
-    fault("a cell under another's key", Place::Store, |parts| {
+    fault("a cell under another's key", FaultPlace::Store, |parts| {
         parts.folder = Arc::new(|dir| {
             let cells = files(&dir.join("cells"));
             if let [first, .., last] = cells.as_slice() {
@@ -88,7 +90,7 @@ pub(super) const FAULTS: &[Fault] = &[
             }
         });
     }),
-    fault("a line of the journal taken out", Place::Store, |parts| {
+    fault("a line of the journal taken out", FaultPlace::Store, |parts| {
         parts.folder = Arc::new(|dir| {
             let path = dir.join("journal.jsonl");
             let lines: Vec<String> = text(&path).lines().map(str::to_owned).collect();
@@ -96,30 +98,30 @@ pub(super) const FAULTS: &[Fault] = &[
             drop(std::fs::write(&path, kept.collect::<String>()));
         });
     }),
-    fault("a reference changed in the run folder", Place::Store, |parts| {
+    fault("a reference changed in the run folder", FaultPlace::Store, |parts| {
         in_run(parts, "samples", "{\"reference\"", |text| {
             text.replacen("\"nll\":{\"f64\":[", "\"nll\":{\"f64\":[1", 1)
         });
     }),
-    fault("a key that ignores the scheme", Place::Keys, |parts| {
+    fault("a key that ignores the scheme", FaultPlace::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
             let mut edits = edits.to_vec();
             edits.iter_mut().for_each(|edit| edit.scheme.clear());
             model.of_cell(base, &edits, chunks)
         });
     }),
-    fault("a key that ignores the text", Place::Keys, |parts| {
+    fault("a key that ignores the text", FaultPlace::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
             lab::plan::cells::ModelKey { chunk_blake3: &[], ..*model }.of_cell(base, edits, chunks)
         });
     }),
-    fault("a key that ignores the reference", Place::Keys, |parts| {
+    fault("a key that ignores the reference", FaultPlace::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
             let base = record::Base { carried: Vec::new(), ..base.clone() };
             model.of_cell(&base, edits, chunks)
         });
     }),
-    fault("a key that ignores the model file", Place::Keys, |parts| {
+    fault("a key that ignores the model file", FaultPlace::Keys, |parts| {
         parts.key = Arc::new(|model, base, edits, chunks| {
             lab::plan::cells::ModelKey { file_blake3: "", ..*model }.of_cell(base, edits, chunks)
         });

@@ -1,6 +1,6 @@
 //! Faults in schemes.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use numerics::{BlockCodec, FakeQuantError, Format, Granularity, Scheme, TensorContext};
 use proof::inputs::BELOW_HALF;
 use proof::{Fast, Quantizer};
@@ -29,7 +29,7 @@ fn plant(parts: &mut Parts, hold: Hold) {
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Quantizer, plant }
+    Fault { name, place: FaultPlace::Quantizer, plant }
 }
 
 pub(super) const FAULTS: &[Fault] = &[

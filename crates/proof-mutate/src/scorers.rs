@@ -1,6 +1,6 @@
 //! Faults in scores and in the numbers of a cell.
 
-use crate::{Fault, Parts, Place};
+use crate::{Fault, FaultPlace, Parts};
 use eval::{NonFinite, Token};
 use lab::judge::evidence::{EvidenceError, References};
 use proof::oracle::scores::brute_force;
@@ -44,7 +44,7 @@ impl Scorer for Faulty {
 }
 
 const fn fault(name: &'static str, plant: fn(&mut Parts)) -> Fault {
-    Fault { name, place: Place::Scorer, plant }
+    Fault { name, place: FaultPlace::Scorer, plant }
 }
 
 fn compare(parts: &mut Parts, compare: fn(usize, &[Token], &[f32], &[f32]) -> Compared) {

@@ -2,7 +2,7 @@
 
 use crate::check::{Area, Check, Tally};
 use crate::pipeline::Pipeline;
-use crate::session::Session;
+use crate::session::TextSession;
 use eval::EngineSettings;
 use lab::plan::cells::ModelKey;
 use lab::{Corpus, Plan};
@@ -151,8 +151,9 @@ fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &
     let mut tally = Tally::default();
     let other: String = text.chars().rev().collect();
     let settings = EngineSettings::pinned(n_ctx);
-    let windows =
-        |text: &str| Session::open(pipeline.workers(), model, &settings, 1, text).map(|session| session.chunk_blake3);
+    let windows = |text: &str| {
+        TextSession::open(pipeline.workers(), model, &settings, 1, text).map(|session| session.chunk_blake3)
+    };
     match (windows(text), windows(&other)) {
         (Ok(one), Ok(two)) => {
             let one: BTreeSet<String> = one.into_iter().collect();

@@ -8,13 +8,13 @@ use worker::protocol::{CellSpec, ChunkWork, Event, Job};
 use worker::{SessionError, SessionRequest};
 
 /// An open worker, which has a model and a text.
-pub(crate) struct Session {
+pub(crate) struct TextSession {
     worker: worker::Session,
     pub(crate) info: EngineInfo,
     pub(crate) chunk_blake3: Vec<String>,
 }
 
-impl Session {
+impl TextSession {
     /// Opens the model in a fresh worker and has it cut the text into windows.
     pub(crate) fn open(
         workers: &dyn LinkFactory,
@@ -22,11 +22,11 @@ impl Session {
         settings: &EngineSettings,
         n_threads: usize,
         text: &str,
-    ) -> Result<Session, String> {
-        Session::open_within(workers, model, settings, n_threads, None, text)
+    ) -> Result<TextSession, String> {
+        TextSession::open_within(workers, model, settings, n_threads, None, text)
     }
 
-    /// As [`open`](Session::open), within a memory budget.
+    /// As [`open`](TextSession::open), within a memory budget.
     pub(crate) fn open_within(
         workers: &dyn LinkFactory,
         model: &Path,
@@ -34,7 +34,7 @@ impl Session {
         n_threads: usize,
         max_memory_bytes: Option<u64>,
         text: &str,
-    ) -> Result<Session, String> {
+    ) -> Result<TextSession, String> {
         let request = SessionRequest {
             model: model.into(),
             name: "the model".into(),
@@ -45,7 +45,7 @@ impl Session {
         };
         let mut worker = worker::Session::open(workers, &request).map_err(why)?;
         let cut = worker.cut("the text", text).map_err(why)?;
-        Ok(Session { info: worker.info.clone(), worker, chunk_blake3: cut.window_blake3 })
+        Ok(TextSession { info: worker.info.clone(), worker, chunk_blake3: cut.window_blake3 })
     }
 
     /// Measures these cells on the first `chunks` windows and returns every event.
@@ -53,7 +53,7 @@ impl Session {
         self.work(base, cells, chunks, false)
     }
 
-    /// As [`measure`](Session::measure), with the hidden state behind each layer compared with the reference's.
+    /// As [`measure`](TextSession::measure), with the hidden state behind each layer compared with the reference's.
     pub(crate) fn trace(&mut self, base: &Base, cells: &[CellSpec], chunks: usize) -> Result<Vec<Event>, String> {
         self.work(base, cells, chunks, true)
     }

@@ -7,7 +7,7 @@ use record::Cell;
 use record::metric::sums;
 use record::store::CellSamples;
 use record::{Arm, Base, Column, ReferenceSample, Sample};
-use record::{Extent, Measured, Role, StageName};
+use record::{CellExtent, Measured, Role, StageName};
 use std::collections::BTreeMap;
 
 /// The page. Its lines ``Worked: … `name` = value, …`` are the claims.
@@ -66,7 +66,7 @@ fn measured(scorer: &dyn Scorer) -> Result<Measured, String> {
     let cell = Cell {
         key: "example".into(),
         stage: StageName::of("all_layers"),
-        extent: Extent::Whole,
+        extent: CellExtent::Whole,
         role: Role::Variant,
         target: "ffn_norm".into(),
         scheme: "bf16".into(),

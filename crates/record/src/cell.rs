@@ -2,10 +2,10 @@
 
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
-use crate::format::Format;
-use crate::metric::Values;
+use crate::format::FormatVersion;
+use crate::metric::MetricValues;
 use crate::reason::{Reason, value_or_sentence};
-use crate::stage::{Extent, StageName};
+use crate::stage::{CellExtent, StageName};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,7 +18,7 @@ pub struct Cell {
     /// The stage that adds the cell.
     pub stage: StageName,
     /// How much of the target the cell covers.
-    pub extent: Extent,
+    pub extent: CellExtent,
     /// What the cell is for.
     pub role: Role,
     /// The selector of the target, layers included.
@@ -77,7 +77,7 @@ pub struct Measured {
     pub n_tokens: usize,
     /// The numbers by key. No number of a core metric is missing.
     #[serde(flatten)]
-    values: Values,
+    values: MetricValues,
 }
 
 /// The key of a number that a measurement lacks, although verdicts need it.
@@ -90,7 +90,7 @@ impl Measured {
     ///
     /// # Errors
     /// When a number of a core metric is missing.
-    pub fn new(n_chunks: usize, n_tokens: usize, values: Values) -> Result<Measured, LacksNumber> {
+    pub fn new(n_chunks: usize, n_tokens: usize, values: MetricValues) -> Result<Measured, LacksNumber> {
         match values.lacks() {
             Some(key) => Err(LacksNumber(key)),
             None => Ok(Measured { n_chunks, n_tokens, values }),
@@ -98,7 +98,7 @@ impl Measured {
     }
 
     /// All numbers of the measurement.
-    pub fn values(&self) -> &Values {
+    pub fn values(&self) -> &MetricValues {
         &self.values
     }
 
@@ -158,7 +158,7 @@ struct MeasuredToday {
     n_chunks: usize,
     n_tokens: usize,
     #[serde(flatten)]
-    values: Values,
+    values: MetricValues,
 }
 
 /// The fields of a measurement in cells and runs of format 1.
@@ -194,7 +194,7 @@ impl<'de> Deserialize<'de> for Measured {
 
 impl MeasuredFormat1 {
     fn measured(self) -> Result<Measured, LacksNumber> {
-        let mut values = Values::from([
+        let mut values = MetricValues::from([
             ("ppl", self.ppl),
             ("ppl_ref", self.ppl_ref),
             ("dlnppl", self.dlnppl.mean),
@@ -217,20 +217,20 @@ impl MeasuredFormat1 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predicted {
-    /// The number of values in the target.
+    /// The number of values.
     pub n: u64,
     /// The number of values whose bits would change, except −0 → +0.
     pub changed: u64,
     /// The number of values that would go from −0 to +0, counted apart.
     pub zero_sign: u64,
-    /// The number of finite values that would become infinite; 0 in records from before the field existed.
+    /// The number of finite values that would become infinite or NaN; 0 where an old record lacks it.
     #[serde(default)]
     pub overflowed: u64,
-    /// The number of nonzero values that would become zero; 0 in records from before the field existed.
+    /// The number of nonzero values that would become zero; 0 where an old record lacks it.
     #[serde(default)]
     pub zeroed: u64,
-    /// The number of values beyond the format's largest that would be clamped to it; `None` where they were not
-    /// counted.
+    /// The number of values beyond the format's largest value that would be clamped to it; `null` where they were not
+    /// counted, as where ggml does not say.
     #[serde(default)]
     pub saturated: Option<u64>,
 }
@@ -327,22 +327,22 @@ pub struct Floor {
 
 /// The version of [`CellRecord`]. Cells of format 1 do not state it. In format 2, a measurement is a list of numbers by
 /// the keys of the table of metrics.
-pub const CELL_FORMAT: Format = Format(2);
+pub const CELL_FORMAT: FormatVersion = FormatVersion(2);
 
 /// The record of one cell, immutable once written. It has no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellRecord {
     /// The version of this record.
-    #[serde(default = "Format::first", skip_serializing_if = "Format::is_first")]
-    pub format: Format,
+    #[serde(default = "FormatVersion::first", skip_serializing_if = "FormatVersion::is_first")]
+    pub format: FormatVersion,
     /// The blake3 hash of everything that determines the numbers.
     pub key: String,
     /// The stage that adds the cell.
     pub stage: StageName,
     /// How much of the target the cell covers, where the stage's name does not imply it; see [`CellRecord::extent`].
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "extent")]
-    pub stated_extent: Option<Extent>,
+    pub stated_extent: Option<CellExtent>,
     /// What the cell is for.
     pub role: Role,
     /// The kernels that the model ran through.
@@ -369,8 +369,8 @@ pub struct CellRecord {
 
 impl CellRecord {
     /// How much of the target the cell covers.
-    pub fn extent(&self) -> Extent {
-        self.stated_extent.unwrap_or_else(|| Extent::implied_by(&self.stage))
+    pub fn extent(&self) -> CellExtent {
+        self.stated_extent.unwrap_or_else(|| CellExtent::implied_by(&self.stage))
     }
 
     /// Whether both records say that the same edits had the same results. A cell of two stages has a record in each, which
@@ -387,7 +387,7 @@ impl CellRecord {
 
     /// Whether the cell answers the question in its arm: it covers the whole target in the question's scheme.
     pub fn is_answer(&self) -> bool {
-        self.role == Role::Variant && self.extent() == Extent::Whole
+        self.role == Role::Variant && self.extent() == CellExtent::Whole
     }
 }
 

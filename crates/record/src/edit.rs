@@ -37,7 +37,7 @@ pub enum Carrier {
 /// The uses of a tensor on which an edit acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum EditPlace {
     /// A weight in every use that the graph makes of it.
     #[default]
     Weight,
@@ -49,9 +49,9 @@ pub enum Place {
     Activation,
 }
 
-impl Place {
+impl EditPlace {
     fn is_weight(&self) -> bool {
-        *self == Place::Weight
+        *self == EditPlace::Weight
     }
 }
 
@@ -66,14 +66,14 @@ pub struct Edit {
     /// The type that stores the result. Activations are F32, and the KV cache rounds to its own type in any case.
     pub carrier: Carrier,
     /// The uses of the tensor on which the edit acts.
-    #[serde(default, skip_serializing_if = "Place::is_weight")]
-    pub place: Place,
+    #[serde(default, skip_serializing_if = "EditPlace::is_weight")]
+    pub place: EditPlace,
 }
 
 impl Edit {
     /// The edit that quantizes a weight in every use that the graph makes of it.
     pub fn of_weight(tensor: impl Into<String>, scheme: impl Into<String>, carrier: Carrier) -> Self {
-        Edit { tensor: tensor.into(), scheme: scheme.into(), carrier, place: Place::Weight }
+        Edit { tensor: tensor.into(), scheme: scheme.into(), carrier, place: EditPlace::Weight }
     }
 }
 
@@ -99,7 +99,7 @@ pub enum Carried {
         /// The GGUF tensor name.
         tensor: String,
         /// The use, `Lookup` or `Head`.
-        place: Place,
+        place: EditPlace,
     },
 }
 
@@ -112,28 +112,28 @@ impl Carried {
     }
 
     /// The uses in which the weight is in F32.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> EditPlace {
         match self {
-            Carried::Whole(_) => Place::Weight,
+            Carried::Whole(_) => EditPlace::Weight,
             Carried::Use { place, .. } => *place,
         }
     }
 
     /// Whether a use of a tensor reads it in F32.
-    pub fn covers(&self, tensor: &str, place: Place) -> bool {
-        self.tensor() == tensor && (self.place() == Place::Weight || self.place() == place)
+    pub fn covers(&self, tensor: &str, place: EditPlace) -> bool {
+        self.tensor() == tensor && (self.place() == EditPlace::Weight || self.place() == place)
     }
 }
 
 impl Base {
     /// The native arm's reference for variants that hold weights in F32 in these places, in this order: both uses of a weight
     /// are the whole of it.
-    pub fn native<'a>(places: impl IntoIterator<Item = (&'a str, Place)>) -> Base {
+    pub fn native<'a>(places: impl IntoIterator<Item = (&'a str, EditPlace)>) -> Base {
         let mut carried: Vec<Carried> = Vec::new();
-        for (tensor, place) in places.into_iter().filter(|(_, place)| *place != Place::Activation) {
+        for (tensor, place) in places.into_iter().filter(|(_, place)| *place != EditPlace::Activation) {
             let one = match place {
-                Place::Lookup | Place::Head => Carried::Use { tensor: tensor.into(), place },
-                Place::Weight | Place::Activation => Carried::Whole(tensor.into()),
+                EditPlace::Lookup | EditPlace::Head => Carried::Use { tensor: tensor.into(), place },
+                EditPlace::Weight | EditPlace::Activation => Carried::Whole(tensor.into()),
             };
             match carried.iter_mut().find(|known| known.tensor() == tensor) {
                 None => carried.push(one),
@@ -151,17 +151,23 @@ mod tests {
 
     #[test]
     fn the_native_reference_carries_the_uses_that_are_edited_and_no_more() {
-        let carried = |places: &[(&str, Place)]| Base::native(places.iter().copied()).carried;
-        let lookup = Carried::Use { tensor: "token_embd.weight".into(), place: Place::Lookup };
-        assert_eq!(carried(&[("token_embd.weight", Place::Lookup)]), std::slice::from_ref(&lookup));
-        assert!(lookup.covers("token_embd.weight", Place::Lookup) && !lookup.covers("token_embd.weight", Place::Head));
+        let carried = |places: &[(&str, EditPlace)]| Base::native(places.iter().copied()).carried;
+        let lookup = Carried::Use { tensor: "token_embd.weight".into(), place: EditPlace::Lookup };
+        assert_eq!(carried(&[("token_embd.weight", EditPlace::Lookup)]), std::slice::from_ref(&lookup));
+        assert!(
+            lookup.covers("token_embd.weight", EditPlace::Lookup)
+                && !lookup.covers("token_embd.weight", EditPlace::Head)
+        );
         let whole = Carried::Whole("token_embd.weight".into());
         assert_eq!(
-            carried(&[("token_embd.weight", Place::Lookup), ("token_embd.weight", Place::Head)]),
+            carried(&[("token_embd.weight", EditPlace::Lookup), ("token_embd.weight", EditPlace::Head)]),
             std::slice::from_ref(&whole)
         );
-        assert!(whole.covers("token_embd.weight", Place::Head));
-        assert_eq!(carried(&[("l_out-1", Place::Activation), ("a", Place::Weight), ("a", Place::Weight)]).len(), 1);
+        assert!(whole.covers("token_embd.weight", EditPlace::Head));
+        assert_eq!(
+            carried(&[("l_out-1", EditPlace::Activation), ("a", EditPlace::Weight), ("a", EditPlace::Weight)]).len(),
+            1
+        );
         // A whole weight is its name alone, as keys of cells have had it.
         assert_eq!(serde_json::to_string(&whole).expect("prints"), "\"token_embd.weight\"");
         let printed = serde_json::to_string(&lookup).expect("prints");

@@ -186,7 +186,7 @@ impl RunEvent {
 pub enum GateReason {
     /// Every control that can be decided holds.
     ControlsHold {
-        /// The number of controls that can be decided.
+        /// The number of control checks that can be decided.
         decided: usize,
     },
     /// A control was measured and does not hold.
@@ -209,7 +209,7 @@ impl fmt::Display for GateReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GateReason::ControlsHold { decided } => {
-                write!(f, "all {decided} controls that can be decided so far hold")
+                write!(f, "all {decided} control checks that can be decided so far hold")
             }
             GateReason::ControlFailed { control, found } => {
                 write!(f, "{control} failed: {found}; results are withheld")
@@ -239,7 +239,7 @@ mod tests {
         };
         assert_eq!(
             gate(true, GateReason::ControlsHold { decided: 9 }),
-            r#"{"what":"gate","model":"m","after":"one_layer","go_on":true,"why":"all 9 controls that can be decided so far hold"}"#
+            r#"{"what":"gate","model":"m","after":"one_layer","go_on":true,"why":"all 9 control checks that can be decided so far hold"}"#
         );
         let (control, found) = ("A/A".to_string(), "12 positions differ".to_string());
         assert_eq!(

@@ -20,30 +20,30 @@ use std::fmt;
 /// The version of a kind of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Format(pub u32);
+pub struct FormatVersion(pub u32);
 
-impl Format {
+impl FormatVersion {
     /// The first version. A document that states none has this version, if its kind began without stating it.
-    pub const FIRST: Format = Format(1);
+    pub const FIRST: FormatVersion = FormatVersion(1);
 
-    pub(crate) fn first() -> Format {
-        Format::FIRST
+    pub(crate) fn first() -> FormatVersion {
+        FormatVersion::FIRST
     }
 
     pub(crate) fn is_first(&self) -> bool {
-        *self == Format::FIRST
+        *self == FormatVersion::FIRST
     }
 
     /// Refuses a version that is newer than `known`.
     ///
     /// # Errors
     /// When this version is newer.
-    pub fn check(self, known: Format) -> Result<(), VersionError> {
+    pub fn check(self, known: FormatVersion) -> Result<(), VersionError> {
         if self > known { Err(VersionError::Newer { found: self, known }) } else { Ok(()) }
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for FormatVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -56,9 +56,9 @@ pub enum VersionError {
     #[error("written by a newer assay: format {found}, this program knows {known}")]
     Newer {
         /// The document's version.
-        found: Format,
+        found: FormatVersion,
         /// The newest version that this program reads.
-        known: Format,
+        known: FormatVersion,
     },
     /// It is not JSON, or not the document that is wanted.
     #[error(transparent)]
@@ -69,14 +69,14 @@ pub enum VersionError {
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
-    format: Option<Format>,
+    format: Option<FormatVersion>,
 }
 
 /// The version that a document states, if it states one.
 ///
 /// # Errors
 /// When it is not a JSON object, or its `format` is not a version.
-pub fn stated(json: &[u8]) -> Result<Option<Format>, serde_json::Error> {
+pub fn stated(json: &[u8]) -> Result<Option<FormatVersion>, serde_json::Error> {
     serde_json::from_slice(json).map(|head: Head| head.format)
 }
 
@@ -84,8 +84,8 @@ pub fn stated(json: &[u8]) -> Result<Option<Format>, serde_json::Error> {
 ///
 /// # Errors
 /// When its version is newer than `known`, or it is not a `T`.
-pub fn read_versioned<T: DeserializeOwned>(json: &[u8], known: Format) -> Result<T, VersionError> {
-    stated(json)?.unwrap_or(Format::FIRST).check(known)?;
+pub fn read_versioned<T: DeserializeOwned>(json: &[u8], known: FormatVersion) -> Result<T, VersionError> {
+    stated(json)?.unwrap_or(FormatVersion::FIRST).check(known)?;
     Ok(serde_json::from_slice(json)?)
 }
 
@@ -96,20 +96,23 @@ mod tests {
     #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Document {
-        #[serde(default = "Format::first")]
-        format: Format,
+        #[serde(default = "FormatVersion::first")]
+        format: FormatVersion,
         n: u32,
     }
 
     fn read(json: &str) -> Result<Document, VersionError> {
-        read_versioned(json.as_bytes(), Format(2))
+        read_versioned(json.as_bytes(), FormatVersion(2))
     }
 
     #[test]
     fn a_newer_document_is_called_newer_whatever_is_in_it() {
         for body in [r#""n":1,"added":true"#, r#""n":"no longer a number""#, r#""renamed":1"#] {
             let error = read(&format!("{{\"format\":3,{body}}}")).expect_err("newer");
-            assert!(matches!(error, VersionError::Newer { found: Format(3), known: Format(2) }), "{error}");
+            assert!(
+                matches!(error, VersionError::Newer { found: FormatVersion(3), known: FormatVersion(2) }),
+                "{error}"
+            );
             assert_eq!(error.to_string(), "written by a newer assay: format 3, this program knows 2");
             // The version is found wherever it stands in the document.
             let last = read(&format!("{{{body},\"format\":3}}")).expect_err("newer");
@@ -119,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_document_of_a_known_version_is_read_and_a_damaged_one_is_not_called_newer() {
-        assert_eq!(read(r#"{"n":1}"#).expect("of the first version"), Document { format: Format(1), n: 1 });
-        assert_eq!(read(r#"{"format":2,"n":1}"#).expect("of this version").format, Format(2));
+        assert_eq!(read(r#"{"n":1}"#).expect("of the first version"), Document { format: FormatVersion(1), n: 1 });
+        assert_eq!(read(r#"{"format":2,"n":1}"#).expect("of this version").format, FormatVersion(2));
         for damaged in ["", "[]", r#"{"format":2,"n":1,"added":true}"#, r#"{"format":"2","n":1}"#, r#"{"format":2"#] {
             assert!(matches!(read(damaged), Err(VersionError::Json(_))), "{damaged}");
         }

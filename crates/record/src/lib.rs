@@ -42,11 +42,12 @@ pub use edit::*;
 pub use engine::*;
 pub use event::{GateReason, RunEvent};
 pub use evidence::*;
-pub use format::Format;
+pub use format::FormatVersion;
 pub use memory::{MemoryNeeds, MemoryPlan};
-pub use metric::{AllValues, METRICS, Metric, Values};
+pub use metric::{AllMetricValues, METRICS, Metric, MetricValues};
 pub use reason::{
-    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, TargetValues,
+    Wanted,
 };
 pub use run::*;
 pub use sample::*;

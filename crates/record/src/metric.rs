@@ -15,7 +15,7 @@ use std::fmt;
 
 /// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// Nats (units of information to the base e) a token.
     Nats,
     /// A share of the scored positions, from 0 to 1.
@@ -28,14 +28,14 @@ pub enum Unit {
     Ratio,
 }
 
-impl Unit {
+impl MetricUnit {
     /// The name of the unit for the head of a column; empty where there is no unit.
     pub fn name(self) -> &'static str {
         match self {
-            Unit::Nats => "nats/token",
-            Unit::Share => "share",
-            Unit::Positions => "positions",
-            Unit::Perplexity | Unit::Ratio => "",
+            MetricUnit::Nats => "nats/token",
+            MetricUnit::Share => "share",
+            MetricUnit::Positions => "positions",
+            MetricUnit::Perplexity | MetricUnit::Ratio => "",
         }
     }
 }
@@ -167,7 +167,7 @@ pub struct Metric {
     /// The name of the metric for readers.
     pub title: &'static str,
     /// The unit of the metric's numbers.
-    pub unit: Unit,
+    pub unit: MetricUnit,
     /// Which values are better.
     pub direction: Direction,
     /// The unit of observation for which the metric has one value.
@@ -191,7 +191,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "ppl",
         title: "PPL",
-        unit: Unit::Perplexity,
+        unit: MetricUnit::Perplexity,
         direction: Direction::Lower,
         per: Per::Token,
         needs: Needs::Logits,
@@ -206,7 +206,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "nll",
         title: "NLL",
-        unit: Unit::Nats,
+        unit: MetricUnit::Nats,
         direction: Direction::Lower,
         per: Per::Token,
         needs: Needs::Logits,
@@ -221,7 +221,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "ppl_ref",
         title: "PPL of the reference",
-        unit: Unit::Perplexity,
+        unit: MetricUnit::Perplexity,
         direction: Direction::Lower,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -232,7 +232,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "kld",
         title: "KLD",
-        unit: Unit::Nats,
+        unit: MetricUnit::Nats,
         direction: Direction::Zero,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -250,7 +250,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "kld_reverse",
         title: "reverse KLD",
-        unit: Unit::Nats,
+        unit: MetricUnit::Nats,
         direction: Direction::Zero,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -272,7 +272,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "tv",
         title: "total variation",
-        unit: Unit::Share,
+        unit: MetricUnit::Share,
         direction: Direction::Zero,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -290,7 +290,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "same_top",
         title: "same top",
-        unit: Unit::Share,
+        unit: MetricUnit::Share,
         direction: Direction::Higher,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -304,7 +304,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "top_agreement",
         title: "same top 2 … 5",
-        unit: Unit::Share,
+        unit: MetricUnit::Share,
         direction: Direction::Higher,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -336,7 +336,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "dlnppl",
         title: "Δ ln PPL",
-        unit: Unit::Nats,
+        unit: MetricUnit::Nats,
         direction: Direction::Lower,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -351,7 +351,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "ppl_ratio",
         title: "PPL / PPL of the reference",
-        unit: Unit::Ratio,
+        unit: MetricUnit::Ratio,
         direction: Direction::Lower,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -362,7 +362,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         id: "logits_changed",
         title: "logits changed",
-        unit: Unit::Positions,
+        unit: MetricUnit::Positions,
         direction: Direction::None,
         per: Per::Token,
         needs: Needs::PairedLogits,
@@ -404,9 +404,9 @@ impl How {
 
 /// Numbers by the keys of the table. In JSON they have the order of the table, and absent ones are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values(BTreeMap<&'static str, f64>);
+pub struct MetricValues(BTreeMap<&'static str, f64>);
 
-impl Values {
+impl MetricValues {
     /// The number under a key; `None` where it was not measured.
     pub fn get(&self, key: &str) -> Option<f64> {
         self.0.get(key).copied()
@@ -438,9 +438,9 @@ impl Values {
     }
 }
 
-impl<const N: usize> From<[(&str, f64); N]> for Values {
+impl<const N: usize> From<[(&str, f64); N]> for MetricValues {
     fn from(numbers: [(&str, f64); N]) -> Self {
-        let mut values = Values::default();
+        let mut values = MetricValues::default();
         numbers.into_iter().for_each(|(key, value)| values.set(key, value));
         values
     }
@@ -449,7 +449,7 @@ impl<const N: usize> From<[(&str, f64); N]> for Values {
 /// The numbers of core metrics that records of format 1 do not have.
 const SINCE_FORMAT_2: [&str; 2] = ["ppl_se_iid", "nll_nats"];
 
-impl Serialize for Values {
+impl Serialize for MetricValues {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         self.serialize_into(&mut map, false)?;
@@ -458,18 +458,18 @@ impl Serialize for Values {
 }
 
 /// Reads the keys of the table and ignores all others, because the map may be part of a larger one.
-impl<'de> Deserialize<'de> for Values {
+impl<'de> Deserialize<'de> for MetricValues {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
-            type Value = Values;
+            type Value = MetricValues;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("numbers by the keys of the metrics")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
-                let mut values = Values::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MetricValues, A::Error> {
+                let mut values = MetricValues::default();
                 while let Some(key) = map.next_key::<String>()? {
                     if sum_of(&key).is_none() {
                         map.next_value::<IgnoredAny>()?;
@@ -506,7 +506,7 @@ fn schema(with_absent: bool) -> schemars::Schema {
     schema.try_into().unwrap_or_default()
 }
 
-impl JsonSchema for Values {
+impl JsonSchema for MetricValues {
     fn inline_schema() -> bool {
         true
     }
@@ -520,18 +520,18 @@ impl JsonSchema for Values {
     }
 }
 
-/// The [`Values`] as the answers of commands write them, with `null` for absent numbers.
+/// The [`MetricValues`] as the answers of commands write them, with `null` for absent numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AllValues(pub Values);
+pub struct AllMetricValues(pub MetricValues);
 
-impl AllValues {
+impl AllMetricValues {
     /// The number under a key; `None` where it was not measured.
     pub fn get(&self, key: &str) -> Option<f64> {
         self.0.get(key)
     }
 }
 
-impl Serialize for AllValues {
+impl Serialize for AllMetricValues {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         self.0.serialize_into(&mut map, true)?;
@@ -539,13 +539,13 @@ impl Serialize for AllValues {
     }
 }
 
-impl<'de> Deserialize<'de> for AllValues {
+impl<'de> Deserialize<'de> for AllMetricValues {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Values::deserialize(deserializer).map(AllValues)
+        MetricValues::deserialize(deserializer).map(AllMetricValues)
     }
 }
 
-impl JsonSchema for AllValues {
+impl JsonSchema for AllMetricValues {
     fn inline_schema() -> bool {
         true
     }
@@ -587,11 +587,11 @@ mod tests {
 
     #[test]
     fn values_stand_in_the_tables_order_and_what_is_absent_is_left_out_or_null() {
-        let values = Values::from([("logits_changed", 12.0), ("kld_mean", 0.5), ("ppl", 2.0), ("unknown", 1.0)]);
+        let values = MetricValues::from([("logits_changed", 12.0), ("kld_mean", 0.5), ("ppl", 2.0), ("unknown", 1.0)]);
         let json = serde_json::to_string(&values).expect("prints");
         assert_eq!(json, r#"{"ppl":2.0,"kld_mean":0.5,"logits_changed":12}"#);
-        assert_eq!(serde_json::from_str::<Values>(&json).expect("reads"), values);
-        let all = serde_json::to_value(AllValues(values)).expect("prints");
+        assert_eq!(serde_json::from_str::<MetricValues>(&json).expect("reads"), values);
+        let all = serde_json::to_value(AllMetricValues(values)).expect("prints");
         assert_eq!(all.as_object().map(serde_json::Map::len), Some(sums().count()));
         assert!(all["kld_se"].is_null());
     }

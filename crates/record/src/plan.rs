@@ -23,7 +23,7 @@
 //! ```
 
 use crate::edit::Arm;
-use crate::stage::{Extent, StageName};
+use crate::stage::{CellExtent, StageName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -143,11 +143,11 @@ impl CellSet {
     }
 
     /// How much of the target each cell of the set covers.
-    pub fn extent(self) -> Extent {
+    pub fn extent(self) -> CellExtent {
         match self {
-            CellSet::Controls | CellSet::All => Extent::Whole,
-            CellSet::OneLayer | CellSet::EachLayer => Extent::Layer,
-            CellSet::EachPart => Extent::Part,
+            CellSet::Controls | CellSet::All => CellExtent::Whole,
+            CellSet::OneLayer | CellSet::EachLayer => CellExtent::Layer,
+            CellSet::EachPart => CellExtent::Part,
         }
     }
 }

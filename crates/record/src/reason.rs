@@ -45,7 +45,7 @@ pub enum Reason {
         /// The number of values.
         n: u64,
         /// Whether the values are weights or activations.
-        subject: Subject,
+        subject: TargetValues,
         /// The number of scored positions.
         n_scored: u64,
     },
@@ -56,7 +56,7 @@ pub enum Reason {
         /// The number of tensors or graph nodes.
         n_targets: usize,
         /// Whether the values are weights or activations.
-        subject: Subject,
+        subject: TargetValues,
         /// The scheme in canonical form.
         scheme: String,
         /// The number of scored positions.
@@ -67,7 +67,7 @@ pub enum Reason {
         /// The number of tensors or graph nodes.
         n_targets: usize,
         /// Whether the values are weights or activations.
-        subject: Subject,
+        subject: TargetValues,
     },
     /// The carrier did not store what the scheme asked for.
     CarrierRounded {
@@ -127,7 +127,7 @@ pub enum Reason {
 /// Whether the values of a target are weights or activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Subject {
+pub enum TargetValues {
     /// The values of tensors.
     Weights,
     /// The values of graph nodes, in the first window.
@@ -145,7 +145,7 @@ pub struct Changes {
     /// The number of values.
     pub n: u64,
     /// Whether the values are weights or activations.
-    pub subject: Subject,
+    pub subject: TargetValues,
 }
 
 /// The headline numbers of an effect.
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_kept_in_full_precision_and_a_sentence_is_read_in_its_place() {
-        let changes = Changes { changed: 2_990, zero_sign: 0, n: u64::MAX, subject: Subject::Weights };
+        let changes = Changes { changed: 2_990, zero_sign: 0, n: u64::MAX, subject: TargetValues::Weights };
         let effect = EffectFacts { kld_mean: 0.1 + 0.2, kld_se: None, same_top: 1.0 };
         let floor = FloorFacts { kld_mean_max: 5e-324, ratio: Some(1e300), borrowed_from: Some("ffn_norm".into()) };
         comes_back(

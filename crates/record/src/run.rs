@@ -4,14 +4,14 @@
 use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
-use crate::format::Format;
+use crate::format::FormatVersion;
 use crate::reason::{ControlOutcome, Found, Reason, Wanted, value_or_sentence};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunRecord`]. In format 2, the measurement of a cell is a list of numbers by the keys of the table
 /// of metrics, and reasons are values instead of sentences.
-pub const RECORD_FORMAT: Format = Format(2);
+pub const RECORD_FORMAT: FormatVersion = FormatVersion(2);
 
 /// One control and whether it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -204,7 +204,7 @@ pub struct Question {
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
     /// The version of this record.
-    pub format: Format,
+    pub format: FormatVersion,
     /// The version of assay that measured.
     pub assay_version: String,
     /// The id of the run, which equal runs share.

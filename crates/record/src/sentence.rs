@@ -3,10 +3,11 @@
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;
 use crate::reason::{
-    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, Subject, Wanted,
+    BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, TargetValues,
+    Wanted,
 };
 use crate::run::{ArmVerdict, CensusRow, ControlRecord, ModelRecord, Question};
-use crate::stage::Extent;
+use crate::stage::CellExtent;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use words::{count, divergence, first_line, nats, plural, share, times};
@@ -54,8 +55,8 @@ impl Display for Reason {
             Reason::NearFloor { changes, kld_mean, floor } => {
                 let values = match (&floor.borrowed_from, changes.subject) {
                     (Some(_), _) => "the whole target",
-                    (None, Subject::Activations) => "the same values",
-                    (None, Subject::Weights) => "the same weights",
+                    (None, TargetValues::Activations) => "the same values",
+                    (None, TargetValues::Weights) => "the same weights",
                 };
                 write!(
                     f,
@@ -91,18 +92,18 @@ fn same_logits(n_scored: u64) -> String {
     format!("the logits of all {} positions are bit-identical", count(n_scored))
 }
 
-impl Subject {
+impl TargetValues {
     fn of_window(self) -> &'static str {
         match self {
-            Subject::Weights => "",
-            Subject::Activations => " of the first window",
+            TargetValues::Weights => "",
+            TargetValues::Activations => " of the first window",
         }
     }
 
     fn targets(self, n: usize) -> String {
         match self {
-            Subject::Weights => plural(n, "tensor"),
-            Subject::Activations => plural(n, "graph node"),
+            TargetValues::Weights => plural(n, "tensor"),
+            TargetValues::Activations => plural(n, "graph node"),
         }
     }
 }
@@ -308,7 +309,7 @@ fn fallback_clause(scheme: &str, fallbacks: &[(String, usize)]) -> String {
 
 /// The clause that says what each part costs alone, in the arm that answers the question.
 fn parts_clause(cells: &[JudgedCell]) -> String {
-    let parts = cells.iter().filter(|judged| judged.cell.extent() == Extent::Part);
+    let parts = cells.iter().filter(|judged| judged.cell.extent() == CellExtent::Part);
     let arm = parts.clone().map(|judged| judged.cell.arm).min();
     let words = parts.filter(|judged| Some(judged.cell.arm) == arm).map(|judged| {
         let kld =
@@ -383,7 +384,7 @@ fn rows_and_nodes(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) 
 mod tests {
     use super::*;
 
-    const CHANGES: Changes = Changes { changed: 20, zero_sign: 3, n: 2000, subject: Subject::Weights };
+    const CHANGES: Changes = Changes { changed: 20, zero_sign: 3, n: 2000, subject: TargetValues::Weights };
     const EFFECT: EffectFacts = EffectFacts { kld_mean: 0.00637, kld_se: Some(0.0004), same_top: 0.95 };
 
     fn floor(ratio: Option<f64>, borrowed_from: Option<&str>) -> FloorFacts {
@@ -394,7 +395,7 @@ mod tests {
     fn every_reason_has_its_sentence() {
         let same = "the logits of all 255 positions are bit-identical";
         let (n, n_scored, scheme) = (2000, 255, || "bf16".to_string());
-        let (weights, nodes) = (Subject::Weights, Subject::Activations);
+        let (weights, nodes) = (TargetValues::Weights, TargetValues::Activations);
         let borrowed = "; its own floor was not measured, this is the floor of ffn, an upper bound in practice";
         let changes = "20 of 2,000 values change (3 from −0 to +0)";
         let effect = "KLD 0.00637 ± 4.00e-4 nats, same top 95.00 %";
@@ -548,7 +549,7 @@ mod tests {
                 "seed 1: KLD 0.0100 nats; seed 2: not measured: died; seed 3: not measured",
             ),
             (
-                Found::NothingToSee { reason: Reason::Unused { n_targets: 3, subject: Subject::Weights } },
+                Found::NothingToSee { reason: Reason::Unused { n_targets: 3, subject: TargetValues::Weights } },
                 "nothing to be seen: the graph uses none of the 3 tensors, so their values do not matter",
             ),
             (Found::NoFloor, "the floor that it is compared with was not measured"),

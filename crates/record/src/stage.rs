@@ -78,7 +78,7 @@ impl fmt::Display for StageName {
 /// How much of the target a cell covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Extent {
+pub enum CellExtent {
     /// The whole target at once.
     Whole,
     /// One layer of the target.
@@ -87,20 +87,20 @@ pub enum Extent {
     Part,
 }
 
-impl Extent {
+impl CellExtent {
     /// The extent that the name of a stage implies. Records whose stages have the names of the presets do not state
     /// another.
-    pub fn implied_by(stage: &StageName) -> Extent {
+    pub fn implied_by(stage: &StageName) -> CellExtent {
         match stage.as_str() {
-            "one_layer" | "each_layer" => Extent::Layer,
-            "each_part" => Extent::Part,
-            _ => Extent::Whole,
+            "one_layer" | "each_layer" => CellExtent::Layer,
+            "each_part" => CellExtent::Part,
+            _ => CellExtent::Whole,
         }
     }
 
     /// The extent that a cell's record must state; `None` where the stage's name implies it.
-    pub fn unless_implied_by(self, stage: &StageName) -> Option<Extent> {
-        (self != Extent::implied_by(stage)).then_some(self)
+    pub fn unless_implied_by(self, stage: &StageName) -> Option<CellExtent> {
+        (self != CellExtent::implied_by(stage)).then_some(self)
     }
 }
 
@@ -129,16 +129,16 @@ mod tests {
     #[test]
     fn an_extent_is_stated_only_where_the_name_of_the_stage_says_another() {
         for (stage, extent) in [
-            ("controls", Extent::Whole),
-            ("one_layer", Extent::Layer),
-            ("each_layer", Extent::Layer),
-            ("each_part", Extent::Part),
-            ("all_layers", Extent::Whole),
-            ("deep", Extent::Whole),
+            ("controls", CellExtent::Whole),
+            ("one_layer", CellExtent::Layer),
+            ("each_layer", CellExtent::Layer),
+            ("each_part", CellExtent::Part),
+            ("all_layers", CellExtent::Whole),
+            ("deep", CellExtent::Whole),
         ] {
             let stage = StageName::of(stage);
-            assert_eq!(Extent::implied_by(&stage), extent);
-            for other in [Extent::Whole, Extent::Layer, Extent::Part] {
+            assert_eq!(CellExtent::implied_by(&stage), extent);
+            for other in [CellExtent::Whole, CellExtent::Layer, CellExtent::Part] {
                 assert_eq!(other.unless_implied_by(&stage), (other != extent).then_some(other));
             }
         }

@@ -8,8 +8,8 @@ use record::store::journal::{JOURNAL_FORMAT, read_journal};
 use record::store::lock::PlanLock;
 use record::store::{self, LINES_FORMAT, STORE_FORMAT, Store, StoreError};
 use record::{
-    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, Format, Found, RECORD_FORMAT, Reason, ReferenceSample, Role,
-    RunRecord, Sample, StageName, Verdict, Wanted,
+    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, FormatVersion, Found, RECORD_FORMAT, Reason, ReferenceSample,
+    Role, RunRecord, Sample, StageName, Verdict, Wanted,
 };
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
@@ -53,11 +53,11 @@ fn lock(dir: &Path) -> PlanLock {
 fn every_file_of_an_old_run_is_read() {
     let dir = old();
     let lock = lock(&dir);
-    assert_eq!((lock.format, lock.chunks, lock.identity.id()), (Format(1), 2, "embedding-4bit-a7467f69".into()));
+    assert_eq!((lock.format, lock.chunks, lock.identity.id()), (FormatVersion(1), 2, "embedding-4bit-a7467f69".into()));
     assert_eq!((lock.engines[0].info.n_layer, lock.engines[0].chunk_blake3.len()), (2, 2));
 
     let run = store::read_run(&dir).expect("a record that is read");
-    assert_eq!((run.format, run.id.as_str(), run.controls_ok), (Format(1), "embedding-4bit-a7467f69", true));
+    assert_eq!((run.format, run.id.as_str(), run.controls_ok), (FormatVersion(1), "embedding-4bit-a7467f69", true));
     let model = &run.models[0];
     assert_eq!((model.cells.len(), model.controls.len(), model.precision.len()), (20, 14, 20));
     assert_eq!(
@@ -100,7 +100,7 @@ fn every_file_of_an_old_run_is_read() {
 fn an_old_run_is_not_gone_on_with() {
     let dir = copied();
     let older = |name: &str, error: StoreError| {
-        let wanted = (Format(1), STORE_FORMAT);
+        let wanted = (FormatVersion(1), STORE_FORMAT);
         assert!(
             matches!(error, StoreError::Older { found, wanted: needed, .. } if (found, needed) == wanted),
             "{error}"
@@ -128,9 +128,9 @@ fn change(dir: &Path, name: &str, change: impl Fn(&str) -> String) {
 }
 
 #[track_caller]
-fn says_newer<T: std::fmt::Debug>(name: &str, known: Format, read: Result<T, StoreError>) {
+fn says_newer<T: std::fmt::Debug>(name: &str, known: FormatVersion, read: Result<T, StoreError>) {
     let error = read.expect_err("newer");
-    let newer = Format(known.0 + 1);
+    let newer = FormatVersion(known.0 + 1);
     let is_newer = matches!(error, StoreError::Newer { found, known: knows, .. } if (found, knows) == (newer, known));
     assert!(is_newer, "{error}");
     let said = error.to_string();
@@ -149,7 +149,7 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     let cell = CellRecord { format: CELL_FORMAT, ..store::read_cell(&old(), WHOLE).expect("a cell") };
     let record = RunRecord { format: RECORD_FORMAT, ..store::read_run(&old()).expect("a record") };
     // Each document has a field that this program does not know.
-    let later = |known: Format| {
+    let later = |known: FormatVersion| {
         let newer = format!("\"format\": {},\n  \"added\": true,", known.0 + 1);
         move |text: &str| text.replacen(&format!("\"format\": {known},"), &newer, 1)
     };
@@ -167,7 +167,7 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     let other = CellRecord { failure: Some("other".into()), ..cell };
     says_newer(&name, CELL_FORMAT, open().expect("opens").write_cell(&other));
 
-    let newer = Format(LINES_FORMAT.0 + 1);
+    let newer = FormatVersion(LINES_FORMAT.0 + 1);
     for key in [WHOLE, REFERENCE] {
         let name = format!("samples/{key}.jsonl");
         std::fs::copy(old().join(&name), dir.join(&name)).expect("copies");
@@ -179,7 +179,7 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
     std::fs::write(dir.join("faults.jsonl"), format!("{{\"format\":{newer}}}\n")).expect("writes");
     says_newer("faults.jsonl", LINES_FORMAT, open().expect("opens").faults());
 
-    let newer = Format(JOURNAL_FORMAT.0 + 1);
+    let newer = FormatVersion(JOURNAL_FORMAT.0 + 1);
     let of_newer = format!("{{\"format\":{newer},\"added\":true,\"hash\"");
     change(dir, "journal.jsonl", |text| text.replacen("{\"hash\"", &of_newer, 1));
     says_newer("journal.jsonl", JOURNAL_FORMAT, read_journal(&dir.join("journal.jsonl")));

@@ -126,7 +126,7 @@ pub struct Table {
     /// What the table shows, in one line.
     pub caption: String,
     /// The columns from left to right.
-    pub columns: Vec<Column>,
+    pub columns: Vec<ColumnHead>,
     /// The rows, each as long as `columns`.
     pub rows: Vec<Vec<Text>>,
     /// Whether the table is folded away until the reader asks for it, as long tables of detail are.
@@ -135,7 +135,7 @@ pub struct Table {
 
 /// The head of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
+pub struct ColumnHead {
     /// The words of the head, with the unit.
     pub head: String,
     /// Whether the cells are set flush right, as numbers are.
@@ -148,8 +148,8 @@ impl Table {
         let columns = heads
             .iter()
             .map(|head| match head.strip_suffix('>') {
-                Some(head) => Column { head: head.to_string(), numeric: true },
-                None => Column { head: (*head).to_string(), numeric: false },
+                Some(head) => ColumnHead { head: head.to_string(), numeric: true },
+                None => ColumnHead { head: (*head).to_string(), numeric: false },
             })
             .collect();
         Table { caption: caption.into(), columns, rows: Vec::new(), folded: false }

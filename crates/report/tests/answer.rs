@@ -4,8 +4,8 @@ mod fixture;
 
 use record::headline::Matters;
 use record::{
-    Arm, BrokenLink, CensusRow, Changes, EffectFacts, Extent, FloorFacts, Found, ModelRecord, Question, Reason, Role,
-    RunRecord, Subject, Verdict, Wanted, headline,
+    Arm, BrokenLink, CellExtent, CensusRow, Changes, EffectFacts, FloorFacts, Found, ModelRecord, Question, Reason,
+    Role, RunRecord, TargetValues, Verdict, Wanted, headline,
 };
 
 /// A record as it is written today: a model on which nothing changes, and one whose native effect is below its floor.
@@ -13,7 +13,7 @@ fn today(mut record: RunRecord) -> RunRecord {
     for model in &mut record.models {
         (model.sentence, model.census_summary) = (None, None);
     }
-    let (n, n_scored, subject, scheme) = (1_920, 2_040, Subject::Weights, "bf16".to_owned());
+    let (n, n_scored, subject, scheme) = (1_920, 2_040, TargetValues::Weights, "bf16".to_owned());
     for verdict in &mut record.models[0].verdicts {
         verdict.why = Reason::OnGrid { n, n_targets: 3, subject, scheme: scheme.clone(), n_scored };
     }
@@ -66,7 +66,7 @@ fn one_arm_answers_alone_and_parts_are_told_singly() {
     assert_eq!(answer(&model), "Not decided: nothing was measured about bf16 on ffn_norm.");
     model.cells.retain(|judged| judged.cell.role == Role::Variant && judged.cell.arm == Arm::Exact);
     model.cells.truncate(2);
-    model.cells.iter_mut().for_each(|judged| judged.cell.stated_extent = Some(Extent::Part));
+    model.cells.iter_mut().for_each(|judged| judged.cell.stated_extent = Some(CellExtent::Part));
     assert_eq!(
         answer(&model),
         "Not decided: nothing was measured about bf16 on ffn_norm. Singly: ffn_norm[layers=1] KLD 1.60e-5 nats (REAL); \

@@ -6,7 +6,7 @@ use crate::selector::{Selection, Selector, SelectorError};
 use crate::target::Target;
 use crate::tensor_id::TensorId;
 use numerics::{Scheme, SchemeError};
-use record::{Carrier, Edit, Place};
+use record::{Carrier, Edit, EditPlace};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 use words::{Advice, Hint};
 
@@ -130,18 +130,18 @@ pub fn edits(applies: &[Apply], tensors: &[TensorId]) -> Result<Vec<Edit>, Apply
 /// # Errors
 /// When a selector matches nothing, or two applications choose the same tensor or node.
 pub fn edits_by_apply<'a>(applies: &'a [Apply], tensors: &[TensorId]) -> Result<Vec<(Edit, &'a Apply)>, ApplyError> {
-    let mut chosen: BTreeMap<String, Vec<(Place, &Apply)>> = BTreeMap::new();
+    let mut chosen: BTreeMap<String, Vec<(EditPlace, &Apply)>> = BTreeMap::new();
     let mut edits = Vec::new();
     for apply in applies {
         for target in apply.selector.targets(tensors)?.targets {
             let (tensor, place) = match target {
                 Target::Weight(index, place) => (tensors[index].name.clone(), place),
-                Target::Node(name) => (name, Place::Activation),
+                Target::Node(name) => (name, EditPlace::Activation),
             };
             let there = chosen.entry(tensor.clone()).or_default();
             // A matrix may have one scheme as lookup and another as head. An edit of the whole matrix conflicts with
             // both.
-            let meets = |other: Place| other == place || other == Place::Weight || place == Place::Weight;
+            let meets = |other: EditPlace| other == place || other == EditPlace::Weight || place == EditPlace::Weight;
             if let Some((_, first)) = there.iter().find(|(other, _)| meets(*other)) {
                 return Err(ApplyError::Overlap { tensor, first: first.to_string(), second: apply.to_string() });
             }
@@ -194,7 +194,7 @@ mod tests {
             edits(&applies, &model)
         };
         let both = of(&["token_embd[use=lookup]=int4@row", "output[use=head]=bf16"]).expect("two uses");
-        assert_eq!(both.iter().map(|edit| edit.place).collect::<Vec<_>>(), [Place::Lookup, Place::Head]);
+        assert_eq!(both.iter().map(|edit| edit.place).collect::<Vec<_>>(), [EditPlace::Lookup, EditPlace::Head]);
         assert!(of(&["token_embd=bf16", "output[use=head]=f16"]).is_err());
         assert!(of(&["token_embd[use=head]=bf16", "output[use=head]=f16"]).is_err());
     }

@@ -2,13 +2,13 @@
 
 use crate::activation_role::layer_of_node;
 use crate::tensor_id::NameParts;
-use record::{Edit, Place};
+use record::{Edit, EditPlace};
 
 /// The layer that an edit names, which is that of its tensor or of its graph node. `None` when the name has no layer.
 pub fn layer_of(edit: &Edit) -> Option<u32> {
     match edit.place {
-        Place::Activation => layer_of_node(&edit.tensor),
-        Place::Weight | Place::Lookup | Place::Head => NameParts::of(&edit.tensor).layer,
+        EditPlace::Activation => layer_of_node(&edit.tensor),
+        EditPlace::Weight | EditPlace::Lookup | EditPlace::Head => NameParts::of(&edit.tensor).layer,
     }
 }
 
@@ -21,17 +21,17 @@ pub fn first_layer(edits: &[Edit]) -> usize {
 fn first_layer_of(edit: &Edit) -> usize {
     let name = edit.tensor.as_str();
     let after_all = match edit.place {
-        Place::Weight => name.starts_with("output.") || name.starts_with("output_norm."),
-        Place::Lookup => false,
-        Place::Head => true,
-        Place::Activation => name == "result_norm" || name == "result_output",
+        EditPlace::Weight => name.starts_with("output.") || name.starts_with("output_norm."),
+        EditPlace::Lookup => false,
+        EditPlace::Head => true,
+        EditPlace::Activation => name == "result_norm" || name == "result_output",
     };
     if after_all {
         return usize::MAX;
     }
     match edit.place {
-        Place::Activation => layer_of_node(name).map(|layer| layer as usize),
-        Place::Weight | Place::Lookup | Place::Head => {
+        EditPlace::Activation => layer_of_node(name).map(|layer| layer as usize),
+        EditPlace::Weight | EditPlace::Lookup | EditPlace::Head => {
             name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok())
         }
     }
@@ -53,14 +53,14 @@ mod tests {
             ("output.weight", usize::MAX),
             ("output_norm.weight", usize::MAX),
         ] {
-            assert_eq!(first(name, Place::Weight), layer, "{name}");
+            assert_eq!(first(name, EditPlace::Weight), layer, "{name}");
         }
-        assert_eq!(first("token_embd.weight", Place::Lookup), 0);
-        assert_eq!(first("token_embd.weight", Place::Head), usize::MAX);
+        assert_eq!(first("token_embd.weight", EditPlace::Lookup), 0);
+        assert_eq!(first("token_embd.weight", EditPlace::Head), usize::MAX);
         for (name, layer) in
             [("ffn_norm-7", 7), ("cache_k_l12", 12), ("cache_v_l0", 0), ("embd", 0), ("result_norm", usize::MAX)]
         {
-            assert_eq!(first(name, Place::Activation), layer, "{name}");
+            assert_eq!(first(name, EditPlace::Activation), layer, "{name}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::activation_role::{ActivationRole, layer_of_node};
 use crate::selector::{Part, Selector, SelectorError, What, n_layer};
 use crate::tensor_id::TensorId;
-use record::{Place, WeightUse};
+use record::{EditPlace, WeightUse};
 use std::collections::BTreeSet;
 
 const TOKEN_EMBD: &str = "token_embd.weight";
@@ -13,7 +13,7 @@ const OUTPUT: &str = "output.weight";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// A tensor of the file, by its index, in all its uses or in one of them.
-    Weight(usize, Place),
+    Weight(usize, EditPlace),
     /// A node of the graph, by its name.
     Node(String),
 }
@@ -40,7 +40,7 @@ impl Selector {
     /// When a part matches nothing, names a layer that the model does not have, or names a use that a tensor does not
     /// have.
     pub fn targets(&self, tensors: &[TensorId]) -> Result<Targets, SelectorError> {
-        let mut weights: BTreeSet<(usize, Place)> = BTreeSet::new();
+        let mut weights: BTreeSet<(usize, EditPlace)> = BTreeSet::new();
         let mut nodes: Vec<String> = Vec::new();
         let mut skipped: Vec<usize> = Vec::new();
         for part in &self.parts {
@@ -54,19 +54,19 @@ impl Selector {
                 weights.insert(part.one_use(used_as, tensors)?);
             } else {
                 let plain = Selector { parts: vec![part.clone()] }.select(tensors)?;
-                weights.extend(plain.tensors.into_iter().map(|index| (index, Place::Weight)));
+                weights.extend(plain.tensors.into_iter().map(|index| (index, EditPlace::Weight)));
                 skipped.extend(plain.skipped);
             }
         }
         skipped.sort_unstable();
         skipped.dedup();
         let whole = |index: usize| {
-            weights.contains(&(index, Place::Weight))
-                || [Place::Lookup, Place::Head].iter().all(|place| weights.contains(&(index, *place)))
+            weights.contains(&(index, EditPlace::Weight))
+                || [EditPlace::Lookup, EditPlace::Head].iter().all(|place| weights.contains(&(index, *place)))
         };
         let weights: BTreeSet<Target> = weights
             .iter()
-            .map(|&(index, place)| Target::Weight(index, if whole(index) { Place::Weight } else { place }))
+            .map(|&(index, place)| Target::Weight(index, if whole(index) { EditPlace::Weight } else { place }))
             .collect();
         let targets = weights.into_iter().chain(nodes.into_iter().map(Target::Node)).collect();
         Ok(Targets { targets, skipped })
@@ -83,10 +83,10 @@ impl Target {
     }
 
     /// The place in which an edit of the target acts.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> EditPlace {
         match self {
             Target::Weight(_, place) => *place,
-            Target::Node(_) => Place::Activation,
+            Target::Node(_) => EditPlace::Activation,
         }
     }
 
@@ -101,7 +101,7 @@ impl Target {
 
 impl Part {
     /// Finds a matrix in one of its uses. It may be named by the role that it plays or by its own name.
-    fn one_use(&self, used_as: WeightUse, tensors: &[TensorId]) -> Result<(usize, Place), SelectorError> {
+    fn one_use(&self, used_as: WeightUse, tensors: &[TensorId]) -> Result<(usize, EditPlace), SelectorError> {
         let tied = is_tied(tensors);
         let no_match = |hint: &str| self.no_match(tensors, hint.into());
         let find = |name: &str| tensors.iter().position(|tensor| tensor.name == name);
@@ -109,8 +109,8 @@ impl Part {
             return Err(no_match("the token embedding and the head are in no layer"));
         }
         let place = match used_as {
-            WeightUse::Lookup => Place::Lookup,
-            WeightUse::Head => Place::Head,
+            WeightUse::Lookup => EditPlace::Lookup,
+            WeightUse::Head => EditPlace::Head,
         };
         match (self.what.text(), used_as) {
             ("token_embd" | TOKEN_EMBD, _) if tied => {}
@@ -118,11 +118,11 @@ impl Part {
             ("output" | OUTPUT, WeightUse::Head) if tied => {}
             ("token_embd" | TOKEN_EMBD, WeightUse::Lookup) => {
                 let index = find(TOKEN_EMBD).ok_or_else(|| no_match("this model has no token embedding"))?;
-                return Ok((index, Place::Weight));
+                return Ok((index, EditPlace::Weight));
             }
             ("output" | OUTPUT, WeightUse::Head) => {
                 let index = find(OUTPUT).ok_or_else(|| no_match("this model has no output head"))?;
-                return Ok((index, Place::Weight));
+                return Ok((index, EditPlace::Weight));
             }
             ("token_embd" | TOKEN_EMBD, WeightUse::Head) => {
                 return Err(no_match("this model's head has a matrix of its own: output[use=head]"));
@@ -191,11 +191,11 @@ mod tests {
     fn a_shared_matrix_is_chosen_in_one_use_or_as_a_whole() {
         use Target::Weight;
         for (selector, expected) in [
-            ("token_embd[use=lookup]", vec![Weight(0, Place::Lookup)]),
-            ("token_embd[use=head]", vec![Weight(0, Place::Head)]),
-            ("output[use=head]", vec![Weight(0, Place::Head)]),
-            ("token_embd[use=lookup],output[use=head]", vec![Weight(0, Place::Weight)]),
-            ("token_embd,token_embd[use=head]", vec![Weight(0, Place::Weight)]),
+            ("token_embd[use=lookup]", vec![Weight(0, EditPlace::Lookup)]),
+            ("token_embd[use=head]", vec![Weight(0, EditPlace::Head)]),
+            ("output[use=head]", vec![Weight(0, EditPlace::Head)]),
+            ("token_embd[use=lookup],output[use=head]", vec![Weight(0, EditPlace::Weight)]),
+            ("token_embd,token_embd[use=head]", vec![Weight(0, EditPlace::Weight)]),
         ] {
             assert_eq!(targets(selector, false).expect(selector), expected, "{selector}");
         }
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn an_own_head_is_the_use_of_its_own_matrix() {
         use Target::Weight;
-        assert_eq!(targets("token_embd[use=lookup]", true).expect("there"), [Weight(0, Place::Weight)]);
-        assert_eq!(targets("output[use=head]", true).expect("there"), [Weight(10, Place::Weight)]);
+        assert_eq!(targets("token_embd[use=lookup]", true).expect("there"), [Weight(0, EditPlace::Weight)]);
+        assert_eq!(targets("output[use=head]", true).expect("there"), [Weight(10, EditPlace::Weight)]);
         let error = targets("token_embd[use=head]", true).expect_err("it is no head");
         assert!(
             told(&error).contains("\nhint: this model's head has a matrix of its own: output[use=head]"),
@@ -222,7 +222,7 @@ mod tests {
             ("kv[layers=-1]", vec![node("cache_k_l2"), node("cache_v_l2")]),
             ("residual[where=activation][layers=1]", vec![node("l_out-1")]),
             ("Kcur-1[where=activation]", vec![node("Kcur-1")]),
-            ("attn_k[layers=1],residual[layers=1]", vec![Target::Weight(4, Place::Weight), node("l_out-1")]),
+            ("attn_k[layers=1],residual[layers=1]", vec![Target::Weight(4, EditPlace::Weight), node("l_out-1")]),
         ] {
             assert_eq!(targets(selector, false).expect(selector), expected, "{selector}");
         }

@@ -4,7 +4,7 @@
 //! Such a file cannot show what the real model says. It shows that the real file fits in memory, and how long work on
 //! it takes.
 
-use crate::draw::Values;
+use crate::draw::DrawnValues;
 use crate::recipe::{Recipe, TensorRecipe};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 use gguf::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, TensorSpec, Value};
@@ -158,19 +158,19 @@ impl ClassicModel {
             list.push(TensorRecipe { spec: TensorSpec { name, ty, shape: shape.to_vec() }, values });
         };
         // The logits then have a standard deviation of 2.5.
-        let embedding = Values::spread(2.5 / (n_embd as f32).sqrt());
+        let embedding = DrawnValues::spread(2.5 / (n_embd as f32).sqrt());
         push("token_embd.weight".into(), self.matrix_type("token_embd", 0), &[n_embd, n_vocab], embedding);
         if self == ClassicModel::TinyLlama {
             push("output.weight".into(), self.matrix_type("output", 0), &[n_embd, n_vocab], embedding);
         }
         if self == ClassicModel::Llama32 {
             let n_rot = n_embd / n_head;
-            push("rope_freqs.weight".into(), GgmlType::F32, &[n_rot / 2], Values::Llama3RopeFactors);
+            push("rope_freqs.weight".into(), GgmlType::F32, &[n_rot / 2], DrawnValues::Llama3RopeFactors);
         }
         for layer in 0..n_layer {
             let named = |stem: &str| format!("blk.{layer}.{stem}");
-            push(named("attn_norm.weight"), GgmlType::F32, &[n_embd], Values::around_one(0.3));
-            push(named("ffn_norm.weight"), GgmlType::F32, &[n_embd], Values::around_one(0.3));
+            push(named("attn_norm.weight"), GgmlType::F32, &[n_embd], DrawnValues::around_one(0.3));
+            push(named("ffn_norm.weight"), GgmlType::F32, &[n_embd], DrawnValues::around_one(0.3));
             for (stem, n_in, n_out) in [
                 ("attn_q", n_embd, n_embd),
                 ("attn_k", n_embd, n_embd_kv),
@@ -180,14 +180,14 @@ impl ClassicModel {
                 ("ffn_up", n_embd, n_ff),
                 ("ffn_down", n_ff, n_embd),
             ] {
-                let values = Values::spread(1.0 / (n_in as f32).sqrt());
+                let values = DrawnValues::spread(1.0 / (n_in as f32).sqrt());
                 push(named(&format!("{stem}.weight")), self.matrix_type(stem, layer), &[n_in, n_out], values);
                 if self == ClassicModel::Qwen2 && matches!(stem, "attn_q" | "attn_k" | "attn_v") {
-                    push(named(&format!("{stem}.bias")), GgmlType::F32, &[n_out], Values::spread(0.1));
+                    push(named(&format!("{stem}.bias")), GgmlType::F32, &[n_out], DrawnValues::spread(0.1));
                 }
             }
         }
-        push("output_norm.weight".into(), GgmlType::F32, &[n_embd], Values::around_one(0.3));
+        push("output_norm.weight".into(), GgmlType::F32, &[n_embd], DrawnValues::around_one(0.3));
         list
     }
 }

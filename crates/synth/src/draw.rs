@@ -5,7 +5,7 @@ use stats::rng::{fnv1a, mix64, nth};
 
 /// The float grid on which values lie, whatever type stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Grid {
+pub enum ValueGrid {
     /// The grid of all 24 bits of a float.
     #[default]
     F32,
@@ -15,7 +15,7 @@ pub enum Grid {
 
 /// How a tensor's values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Values {
+pub enum DrawnValues {
     /// Values from a bell-shaped distribution. None is more than 3.47 standard deviations from the mean.
     Bell {
         /// The mean of the distribution.
@@ -23,7 +23,7 @@ pub enum Values {
         /// The standard deviation of the distribution.
         std: f32,
         /// The grid to which the values are cut.
-        grid: Grid,
+        grid: ValueGrid,
     },
     /// The frequency factors that Llama 3 models have in `rope_freqs.weight`, for a head of twice as many values.
     ///
@@ -33,32 +33,32 @@ pub enum Values {
     Llama3RopeFactors,
 }
 
-impl Values {
+impl DrawnValues {
     /// A bell-shaped distribution around 0.
     pub fn spread(std: f32) -> Self {
-        Values::Bell { mean: 0.0, std, grid: Grid::F32 }
+        DrawnValues::Bell { mean: 0.0, std, grid: ValueGrid::F32 }
     }
 
     /// A bell-shaped distribution around 1, as for the weights of a norm.
     pub fn around_one(std: f32) -> Self {
-        Values::Bell { mean: 1.0, std, grid: Grid::F32 }
+        DrawnValues::Bell { mean: 1.0, std, grid: ValueGrid::F32 }
     }
 
     /// Fills `out` with the values from place `first` on of the tensor `name`, which has `n` values.
     pub(crate) fn fill(self, seed: u64, name: &str, n: u64, first: u64, out: &mut [f32]) {
         match self {
-            Values::Bell { mean, std, grid } => {
+            DrawnValues::Bell { mean, std, grid } => {
                 let start = start(seed, name);
                 let mask = match grid {
-                    Grid::F32 => u32::MAX,
-                    Grid::Bf16 => 0xffff_0000,
+                    ValueGrid::F32 => u32::MAX,
+                    ValueGrid::Bf16 => 0xffff_0000,
                 };
                 for (place, value) in (first..).zip(out) {
                     let drawn = mean + std * bell(nth(start, place));
                     *value = f32::from_bits(drawn.to_bits() & mask);
                 }
             }
-            Values::Llama3RopeFactors => {
+            DrawnValues::Llama3RopeFactors => {
                 for (place, value) in (first..).zip(out) {
                     *value = llama3_rope_factor(place, n);
                 }
@@ -106,7 +106,7 @@ fn llama3_rope_factor(i: u64, n: u64) -> f32 {
 mod tests {
     use super::*;
 
-    fn drawn(values: Values, seed: u64, name: &str, n: u64) -> Vec<f32> {
+    fn drawn(values: DrawnValues, seed: u64, name: &str, n: u64) -> Vec<f32> {
         let mut out = vec![0.0; n as usize];
         values.fill(seed, name, n, 0, &mut out);
         out
@@ -114,9 +114,9 @@ mod tests {
 
     #[test]
     fn a_piece_is_the_piece_of_the_whole() {
-        let whole = drawn(Values::spread(0.1), 7, "t", 1000);
+        let whole = drawn(DrawnValues::spread(0.1), 7, "t", 1000);
         let mut piece = vec![0.0; 300];
-        Values::spread(0.1).fill(7, "t", 1000, 450, &mut piece);
+        DrawnValues::spread(0.1).fill(7, "t", 1000, 450, &mut piece);
         assert_eq!(piece, whole[450..750]);
     }
 
@@ -124,17 +124,17 @@ mod tests {
     fn drawn_values_are_pinned_so_that_a_model_of_a_seed_stays_the_same_file() {
         // These values come from a second implementation, in Python integers.
         let mut far = [0.0];
-        Values::spread(0.1).fill(7, "blk.0.ffn_up.weight", 1 << 20, 1_000_000, &mut far);
-        let near = drawn(Values::spread(0.1), 7, "blk.0.ffn_up.weight", 3);
+        DrawnValues::spread(0.1).fill(7, "blk.0.ffn_up.weight", 1 << 20, 1_000_000, &mut far);
+        let near = drawn(DrawnValues::spread(0.1), 7, "blk.0.ffn_up.weight", 3);
         let bits = [near[0], near[1], near[2], far[0]].map(f32::to_bits);
         assert_eq!(bits, [0x3e61_bf9b, 0x3d54_4b9a, 0xbddc_fcf0, 0x3db5_467e]);
     }
 
     #[test]
     fn seed_and_name_decide_and_mean_and_deviation_are_as_asked() {
-        let values = drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 1, "a", 100_000);
-        assert_ne!(values[..8], drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 2, "a", 8)[..]);
-        assert_ne!(values[..8], drawn(Values::Bell { mean: 2.0, std: 0.5, grid: Grid::F32 }, 1, "b", 8)[..]);
+        let values = drawn(DrawnValues::Bell { mean: 2.0, std: 0.5, grid: ValueGrid::F32 }, 1, "a", 100_000);
+        assert_ne!(values[..8], drawn(DrawnValues::Bell { mean: 2.0, std: 0.5, grid: ValueGrid::F32 }, 2, "a", 8)[..]);
+        assert_ne!(values[..8], drawn(DrawnValues::Bell { mean: 2.0, std: 0.5, grid: ValueGrid::F32 }, 1, "b", 8)[..]);
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e5;
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / 1e5;
         // The standard errors are 0.5 / √1e5 = 0.0016 and 0.5 / √2e5 = 0.0011. The bounds are five of each.
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn values_on_the_bf16_grid_have_no_low_bits() {
-        let values = drawn(Values::Bell { mean: 1.0, std: 0.3, grid: Grid::Bf16 }, 1, "n", 1000);
+        let values = drawn(DrawnValues::Bell { mean: 1.0, std: 0.3, grid: ValueGrid::Bf16 }, 1, "n", 1000);
         assert!(values.iter().all(|x| x.to_bits() & 0xffff == 0));
     }
 
     #[test]
     fn rope_factors_go_from_1_to_32_as_in_llama_3() {
-        let factors = drawn(Values::Llama3RopeFactors, 1, "rope_freqs.weight", 32);
+        let factors = drawn(DrawnValues::Llama3RopeFactors, 1, "rope_freqs.weight", 32);
         assert_eq!((factors[0], factors[31]), (1.0, 32.0));
         assert!(factors.is_sorted());
         // Wavelength of place 17: 2π · 500000^(17/32) = 6703; smooth = (8192/6703 − 1)/3 = 0.0741;

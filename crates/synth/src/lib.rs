@@ -22,7 +22,7 @@ mod small;
 mod vocabulary;
 
 pub use classic::ClassicModel;
-pub use draw::{Grid, Values};
+pub use draw::{DrawnValues, ValueGrid};
 pub use recipe::{Recipe, SynthError, TensorRecipe};
 pub use small::{Architecture, SmallModel};
 pub use vocabulary::{Vocabulary, VocabularyError};

@@ -1,7 +1,7 @@
 //! The contents of a file, and writing it piece by piece, so that a model larger than memory can be made.
 
-use crate::draw::Values;
-use gguf::{GgufWriter, Layout, LayoutError, OutputError, OutputFile, TensorSpec, Value};
+use crate::draw::DrawnValues;
+use gguf::{FileLayout, GgufWriter, LayoutError, OutputError, OutputFile, TensorSpec, Value};
 use numerics::{BlockCodec, CodecError};
 use rayon::prelude::*;
 use std::io::{BufWriter, Write};
@@ -37,7 +37,7 @@ pub struct TensorRecipe {
     /// The name, type and extents of the tensor.
     pub spec: TensorSpec,
     /// The distribution of the values.
-    pub values: Values,
+    pub values: DrawnValues,
 }
 
 /// A model file to be written. Tensors and metadata may be changed before that.
@@ -65,9 +65,9 @@ impl Recipe {
         Ok(self.layout()?.file_bytes())
     }
 
-    fn layout(&self) -> Result<Layout, LayoutError> {
+    fn layout(&self) -> Result<FileLayout, LayoutError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
-        Layout::new(3, self.metadata.iter().map(|(key, value)| (key.as_str(), value)), &specs)
+        FileLayout::new(3, self.metadata.iter().map(|(key, value)| (key.as_str(), value)), &specs)
     }
 
     /// Writes the file. It appears whole or not at all, and it replaces a file that is there. `progress` gets the

@@ -1,6 +1,6 @@
 //! A few layers of each kind of architecture, with every tensor that llama.cpp requires. Nobody trained the values.
 
-use crate::draw::{Grid, Values};
+use crate::draw::{DrawnValues, ValueGrid};
 use crate::recipe::{Recipe, TensorRecipe};
 use crate::vocabulary::Vocabulary;
 use gguf::{GgmlType, TensorSpec, Value};
@@ -40,7 +40,7 @@ pub struct SmallModel {
     /// The type of the matrices. Their rows have 64 or 128 values. Norms, biases and the like stay F32.
     pub matrices: GgmlType,
     /// The grid on which the weights of the norms lie.
-    pub norms: Grid,
+    pub norms: ValueGrid,
     /// The seed from which every value is drawn.
     pub seed: u64,
 }
@@ -83,7 +83,7 @@ impl Architecture {
 impl SmallModel {
     /// A model of three layers, with F32 matrices and norms that use all bits, from seed 1.
     pub fn new(architecture: Architecture) -> Self {
-        SmallModel { architecture, n_layer: 3, matrices: GgmlType::F32, norms: Grid::F32, seed: 1 }
+        SmallModel { architecture, n_layer: 3, matrices: GgmlType::F32, norms: ValueGrid::F32, seed: 1 }
     }
 
     /// The contents of the model's file, with that tokenizer.
@@ -169,23 +169,23 @@ struct Tensors<'a> {
 }
 
 impl Tensors<'_> {
-    fn push(&mut self, name: String, ty: GgmlType, shape: &[u64], values: Values) {
+    fn push(&mut self, name: String, ty: GgmlType, shape: &[u64], values: DrawnValues) {
         self.list.push(TensorRecipe { spec: TensorSpec { name, ty, shape: shape.to_vec() }, values });
     }
 
     /// Adds a matrix `[n_in, n_out, …]` whose outputs are about as large as its inputs.
     fn matrix(&mut self, name: String, shape: &[u64]) {
         let ty = self.model.matrices;
-        self.push(name, ty, shape, Values::spread(1.0 / (shape[0] as f32).sqrt()));
+        self.push(name, ty, shape, DrawnValues::spread(1.0 / (shape[0] as f32).sqrt()));
     }
 
     fn norm(&mut self, name: String, n: u64) {
-        let values = Values::Bell { mean: 1.0, std: 0.3, grid: self.model.norms };
+        let values = DrawnValues::Bell { mean: 1.0, std: 0.3, grid: self.model.norms };
         self.push(name, GgmlType::F32, &[n], values);
     }
 
     fn bias(&mut self, name: String, n: u64) {
-        self.push(name, GgmlType::F32, &[n], Values::spread(0.1));
+        self.push(name, GgmlType::F32, &[n], DrawnValues::spread(0.1));
     }
 
     fn layers(&self) -> impl Iterator<Item = impl Fn(&str) -> String + use<>> + use<> {
@@ -194,7 +194,7 @@ impl Tensors<'_> {
 
     /// Adds the embedding at the front, and the norm and the head at the end.
     fn around(&mut self, n_vocab: u64) {
-        let embedding = Values::spread(LOGIT_STD / (N_EMBD as f32).sqrt());
+        let embedding = DrawnValues::spread(LOGIT_STD / (N_EMBD as f32).sqrt());
         let (architecture, ty) = (self.model.architecture, self.model.matrices);
         if architecture == Architecture::Projector {
             return;
@@ -238,7 +238,7 @@ impl Tensors<'_> {
                     named("ffn_gate_inp.weight"),
                     GgmlType::F32,
                     &[N_EMBD, N_EXPERT],
-                    Values::spread(1.0 / (N_EMBD as f32).sqrt()),
+                    DrawnValues::spread(1.0 / (N_EMBD as f32).sqrt()),
                 );
                 self.matrix(named("ffn_gate_exps.weight"), &[N_EMBD, N_FF, N_EXPERT]);
                 self.matrix(named("ffn_up_exps.weight"), &[N_EMBD, N_FF, N_EXPERT]);
@@ -252,7 +252,7 @@ impl Tensors<'_> {
     }
 
     fn gpt2(&mut self) {
-        let positions = Values::spread(0.1);
+        let positions = DrawnValues::spread(0.1);
         self.push("position_embd.weight".into(), GgmlType::F32, &[N_EMBD, N_CTX_TRAIN], positions);
         for named in self.layers() {
             for norm in ["attn_norm", "ffn_norm"] {
@@ -276,24 +276,24 @@ impl Tensors<'_> {
         for named in self.layers() {
             self.norm(named("attn_norm.weight"), N_EMBD);
             self.matrix(named("ssm_in.weight"), &[N_EMBD, 2 * d_inner]);
-            self.push(named("ssm_conv1d.weight"), GgmlType::F32, &[d_conv, d_inner], Values::spread(0.5));
+            self.push(named("ssm_conv1d.weight"), GgmlType::F32, &[d_conv, d_inner], DrawnValues::spread(0.5));
             self.bias(named("ssm_conv1d.bias"), d_inner);
             self.matrix(named("ssm_x.weight"), &[d_inner, dt_rank + 2 * d_state]);
-            self.push(named("ssm_dt.weight"), GgmlType::F32, &[dt_rank, d_inner], Values::spread(0.5));
+            self.push(named("ssm_dt.weight"), GgmlType::F32, &[dt_rank, d_inner], DrawnValues::spread(0.5));
             // The time steps are about ln(1 + e^−3) = 0.05.
-            let steps = Values::Bell { mean: -3.0, std: 0.5, grid: Grid::F32 };
+            let steps = DrawnValues::Bell { mean: -3.0, std: 0.5, grid: ValueGrid::F32 };
             self.push(named("ssm_dt.bias"), GgmlType::F32, &[d_inner], steps);
             // These values must never be positive, because the state would grow without bound.
-            let decay = Values::Bell { mean: -2.0, std: 0.5, grid: Grid::F32 };
+            let decay = DrawnValues::Bell { mean: -2.0, std: 0.5, grid: ValueGrid::F32 };
             self.push(named("ssm_a"), GgmlType::F32, &[d_state, d_inner], decay);
-            self.push(named("ssm_d"), GgmlType::F32, &[d_inner], Values::around_one(0.3));
+            self.push(named("ssm_d"), GgmlType::F32, &[d_inner], DrawnValues::around_one(0.3));
             self.matrix(named("ssm_out.weight"), &[d_inner, N_EMBD]);
         }
     }
 
     fn bert(&mut self) {
-        self.push("position_embd.weight".into(), GgmlType::F32, &[N_EMBD, N_CTX_TRAIN], Values::spread(0.1));
-        self.push("token_types.weight".into(), GgmlType::F32, &[N_EMBD, 2], Values::spread(0.1));
+        self.push("position_embd.weight".into(), GgmlType::F32, &[N_EMBD, N_CTX_TRAIN], DrawnValues::spread(0.1));
+        self.push("token_types.weight".into(), GgmlType::F32, &[N_EMBD, 2], DrawnValues::spread(0.1));
         self.norm("token_embd_norm.weight".into(), N_EMBD);
         self.bias("token_embd_norm.bias".into(), N_EMBD);
         for named in self.layers() {

@@ -3,7 +3,7 @@
 use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::EngineError;
 use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference};
-use record::{Arm, Base, Carrier, Edit, Place, TensorEvidence, WeightUse};
+use record::{Arm, Base, Carrier, Edit, EditPlace, TensorEvidence, WeightUse};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,9 +31,9 @@ impl From<ValuesError> for EditError {
 
 /// An edit of a weight, ready to be swapped in.
 #[derive(Clone)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedEdit {
     pub(crate) tensor: String,
-    pub(crate) place: Place,
+    pub(crate) place: EditPlace,
     pub(crate) ty: String,
     pub(crate) bytes: Arc<Vec<u8>>,
 }
@@ -44,7 +44,7 @@ fn prepare(
     base: &Base,
     edit: &Edit,
     codec: &dyn BlockCodec,
-) -> Result<(Prepared, TensorEvidence), EditError> {
+) -> Result<(PreparedEdit, TensorEvidence), EditError> {
     let name = &edit.tensor;
     let info = loaded.engine.weights().iter().find(|w| w.name == *name);
     let info = info.ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
@@ -110,7 +110,7 @@ fn prepare(
         consumers,
     };
     let bytes = Arc::new(kept_bytes.unwrap_or(asked_bytes));
-    Ok((Prepared { tensor: name.clone(), place: edit.place, ty, bytes }, evidence))
+    Ok((PreparedEdit { tensor: name.clone(), place: edit.place, ty, bytes }, evidence))
 }
 
 /// Edits of weights that stay in memory between rounds and jobs. When several cells quantize a weight in the same
@@ -121,7 +121,7 @@ pub(crate) struct KeptEdits {
     base: Option<Base>,
     bytes: u64,
     max_bytes: u64,
-    by_edit: HashMap<Edit, (Prepared, TensorEvidence)>,
+    by_edit: HashMap<Edit, (PreparedEdit, TensorEvidence)>,
 }
 
 impl KeptEdits {
@@ -140,7 +140,7 @@ impl KeptEdits {
         base: &Base,
         edit: &Edit,
         codec: &dyn BlockCodec,
-    ) -> Result<(Prepared, TensorEvidence), EditError> {
+    ) -> Result<(PreparedEdit, TensorEvidence), EditError> {
         if let Some(kept) = self.by_edit.get(edit) {
             return Ok(kept.clone());
         }

@@ -1,13 +1,13 @@
 //! A loaded model with a text cut into windows, and the weights that are swapped in it.
 
-use crate::edit::Prepared;
+use crate::edit::PreparedEdit;
 use crate::job_error::JobError;
 use crate::protocol::Event;
 use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError};
 use files::SchemeFiles;
 use numerics::{BlockCodec, CodecError};
-use record::{Arm, Base, Carried, EngineSettings, Place, Token, WeightUse};
+use record::{Arm, Base, Carried, EditPlace, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use words::{Advice, Hint};
@@ -29,11 +29,11 @@ pub(crate) struct Loaded {
 }
 
 /// The single use that a place stands for. `None` when the place is the whole weight.
-pub(crate) fn use_of(place: Place) -> Option<WeightUse> {
+pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
     match place {
-        Place::Weight | Place::Activation => None,
-        Place::Lookup => Some(WeightUse::Lookup),
-        Place::Head => Some(WeightUse::Head),
+        EditPlace::Weight | EditPlace::Activation => None,
+        EditPlace::Lookup => Some(WeightUse::Lookup),
+        EditPlace::Head => Some(WeightUse::Head),
     }
 }
 
@@ -101,12 +101,12 @@ impl Loaded {
             let values: &mut [f32] =
                 bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
             codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
-            self.swap(&Prepared { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
+            self.swap(&PreparedEdit { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
         }
         Ok(())
     }
 
-    pub(crate) fn swap(&mut self, edit: &Prepared) -> Result<(), EngineError> {
+    pub(crate) fn swap(&mut self, edit: &PreparedEdit) -> Result<(), EngineError> {
         let used_as = use_of(edit.place);
         self.engine.swap_weight(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?;
         self.swapped.push((edit.tensor.clone(), used_as));
@@ -114,7 +114,7 @@ impl Loaded {
     }
 
     /// The type and the bytes that the engine now has in a place.
-    pub(crate) fn read(&self, tensor: &str, place: Place) -> Result<(String, Vec<u8>), EngineError> {
+    pub(crate) fn read(&self, tensor: &str, place: EditPlace) -> Result<(String, Vec<u8>), EngineError> {
         self.engine.read_weight(tensor, use_of(place))
     }
 
@@ -152,7 +152,7 @@ impl Loaded {
     pub(crate) fn values_of(
         &self,
         name: &str,
-        place: Place,
+        place: EditPlace,
         codec: &dyn BlockCodec,
     ) -> Result<(String, Vec<f32>), ValuesError> {
         let (ty, bytes) = self.read(name, place)?;

@@ -191,7 +191,7 @@ pub enum Event {
     /// The attention of a variant compared with the reference's, on one window.
     Attention(AttentionSample),
     /// One answer to a conversation.
-    Answered(Answer),
+    Answered(GeneratedAnswer),
     /// The likelihood of the choices of one task.
     Choice(ChoiceSample),
     /// One cell cannot be measured. The other cells go on.
@@ -234,7 +234,7 @@ pub struct AttentionSample {
 /// One answer to a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+pub struct GeneratedAnswer {
     /// The index of the conversation.
     pub chat: usize,
     /// Whether the variant answered, rather than the reference.

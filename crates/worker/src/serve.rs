@@ -18,8 +18,8 @@ use eval::window::{first_scored, n_scored};
 use eval::{Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence};
 use numerics::BlockCodec;
 use record::{
-    ActivationEvidence, Base, Carried, Columns, Edit, EngineSettings, MemoryNeeds, MemoryPlan, Place, ReferenceSample,
-    Sample, TensorEvidence, Token,
+    ActivationEvidence, Base, Carried, Columns, Edit, EditPlace, EngineSettings, MemoryNeeds, MemoryPlan,
+    ReferenceSample, Sample, TensorEvidence, Token,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -188,7 +188,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let touched: BTreeSet<&str> = cells
             .iter()
             .flat_map(|c| &c.edits)
-            .filter(|e| e.place != Place::Activation)
+            .filter(|e| e.place != EditPlace::Activation)
             .map(|e| e.tensor.as_str())
             .chain(in_f32.iter().map(Carried::tensor))
             .collect();
@@ -215,7 +215,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let mut activations = Vec::new();
         for edit in edits {
             match edit.place {
-                Place::Activation => {
+                EditPlace::Activation => {
                     activations.push(ActivationEdit::new(edit, loaded, self.codec)?);
                 }
                 _ => {
@@ -336,7 +336,7 @@ impl<'a, W: Write> Worker<'a, W> {
         may_reuse: bool,
     ) -> Result<Vec<Sample>, CellOrGone> {
         let first_time = !cell.applied;
-        let is_activation = |edit: &&Edit| edit.place == Place::Activation;
+        let is_activation = |edit: &&Edit| edit.place == EditPlace::Activation;
         let activations = cell
             .spec
             .edits
@@ -344,7 +344,7 @@ impl<'a, W: Write> Worker<'a, W> {
             .filter(is_activation)
             .map(|edit| ActivationEdit::new(edit, loaded, self.codec))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut evidence: HashMap<(&str, Place), TensorEvidence> = HashMap::new();
+        let mut evidence: HashMap<(&str, EditPlace), TensorEvidence> = HashMap::new();
         for edit in cell.spec.edits.iter().filter(|edit| !is_activation(edit)) {
             let (prepared, mut found) = self.kept.get(loaded, round.base, edit, self.codec)?;
             loaded.swap(&prepared)?;
@@ -391,7 +391,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 let found = edit.evidence();
                 seen.watched += 1;
                 seen.changed += usize::from(found.changed_bytes > 0);
-                evidence.insert((edit.node(), Place::Activation), found);
+                evidence.insert((edit.node(), EditPlace::Activation), found);
             }
             seen
         });
@@ -420,7 +420,11 @@ impl<'a, W: Write> Worker<'a, W> {
         Ok(samples)
     }
 
-    fn say_applied(&mut self, spec: &CellSpec, evidence: &HashMap<(&str, Place), TensorEvidence>) -> io::Result<()> {
+    fn say_applied(
+        &mut self,
+        spec: &CellSpec,
+        evidence: &HashMap<(&str, EditPlace), TensorEvidence>,
+    ) -> io::Result<()> {
         let found = |edit: &Edit| evidence.get(&(edit.tensor.as_str(), edit.place)).cloned();
         let tensors = spec.edits.iter().filter_map(found).collect();
         self.say(&Event::Applied { cell: spec.key.clone(), tensors })
@@ -433,10 +437,10 @@ fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> R
     let engine = loaded.engine.memory()?;
     let held = |tensor: &str| loaded.n_values(tensor) as u64 * F32_BYTES;
     let weights = |cell: &CellSpec| -> u64 {
-        cell.edits.iter().filter(|e| e.place != Place::Activation).map(|e| held(&e.tensor)).sum()
+        cell.edits.iter().filter(|e| e.place != EditPlace::Activation).map(|e| held(&e.tensor)).sum()
     };
     let distinct: HashSet<&Edit> =
-        cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != Place::Activation).collect();
+        cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != EditPlace::Activation).collect();
     let n_scored = n_scored(loaded.settings.n_ctx as usize) as u64;
     let needs = MemoryNeeds {
         model_bytes: engine.model_bytes,
@@ -485,7 +489,7 @@ fn touched_for_the_first_time(active: &[ActiveCell<'_>], round: &[ChunkWork]) ->
         .map(|&index| &active[index])
         .filter(|cell| !cell.applied && !cell.failed)
         .flat_map(|cell| &cell.spec.edits)
-        .filter(|edit| edit.place != Place::Activation)
+        .filter(|edit| edit.place != EditPlace::Activation)
         .map(|edit| edit.tensor.as_str())
         .collect();
     touched.into_iter().map(str::to_string).collect()
@@ -535,7 +539,7 @@ fn check(loaded: &Loaded, cells: &[CellSpec], chunks: &[ChunkWork]) -> Result<()
 /// Refuses the job if every cell asks for a node that the graph lacks. If only some do, each of those fails by itself.
 fn some_can_be_measured(loaded: &Loaded, cells: &[CellSpec]) -> Result<(), EngineError> {
     let nodes = |cell: &CellSpec| -> Result<(), EngineError> {
-        let mut activations = cell.edits.iter().filter(|edit| edit.place == Place::Activation);
+        let mut activations = cell.edits.iter().filter(|edit| edit.place == EditPlace::Activation);
         activations.try_for_each(|edit| loaded.engine.find_node(&edit.tensor))
     };
     let mut lacking = None;

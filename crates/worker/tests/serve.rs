@@ -4,7 +4,7 @@ mod toy;
 
 use eval::{Ask, ChatMessage, Passes, Sampling, Sequence, Tokens, Weights};
 use numerics::PlainCodec;
-use record::{Arm, Base, Carrier, Edit, Place, ReferenceSample, Sample};
+use record::{Arm, Base, Carrier, Edit, EditPlace, ReferenceSample, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
 use words::Hint;
 use worker::{CellSpec, ChunkWork, Event, Job, serve};
@@ -261,7 +261,7 @@ fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
 }
 
 fn activation(node: &str, scheme: &str) -> Edit {
-    Edit { place: Place::Activation, ..Edit::of_weight(node, scheme, Carrier::F32) }
+    Edit { place: EditPlace::Activation, ..Edit::of_weight(node, scheme, Carrier::F32) }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::ask;
 use crate::table::{self, Align};
-use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor, PredictedCounts};
+use record::Predicted;
+use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor};
 use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
 
 /// The reasons for refusals that are written out.
@@ -128,8 +129,8 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
     lines
 }
 
-fn changes(counts: &PredictedCounts) -> String {
-    let PredictedCounts { n, changed, overflowed, zeroed, saturated, .. } = counts;
+fn changes(counts: &Predicted) -> String {
+    let Predicted { n, changed, overflowed, zeroed, saturated, .. } = counts;
     let clamped = saturated.map_or("ggml does not say how many are clamped to the largest value".into(), |saturated| {
         format!("{} clamped to the largest value", count(saturated))
     });

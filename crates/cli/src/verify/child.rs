@@ -23,7 +23,7 @@ const LAST_WORDS_BYTES: usize = 2048;
 /// A line of the process's output.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Said {
+pub enum ChildLine {
     /// A check was made.
     Check(Check),
     /// A planted fault was tried.
@@ -79,7 +79,7 @@ impl Task {
 }
 
 /// Has a task done in a process of its own. `hear` gets each line as it comes.
-pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
+pub fn ask(task: &Task, hear: &mut dyn FnMut(ChildLine)) -> Result<(), Failure> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(task.arguments())
         .stdin(Stdio::piped())
@@ -94,7 +94,7 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(Said)) -> Result<(), Failure> {
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             match serde_json::from_str(&line?)? {
-                Said::Refused { why, hint } => refused = Some((why, hint)),
+                ChildLine::Refused { why, hint } => refused = Some((why, hint)),
                 said => hear(said),
             }
         }
@@ -128,7 +128,7 @@ fn last_words(mut stderr: impl Read) -> String {
 pub fn serve(task: &Task) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let mut failed = None;
-    let mut say = |said: &Said| {
+    let mut say = |said: &ChildLine| {
         // Whoever asked is gone when this fails: end at the next line.
         let line = serde_json::to_vec(said).map_err(anyhow::Error::new);
         let written = line.and_then(|line| {
@@ -141,19 +141,21 @@ pub fn serve(task: &Task) -> Result<(), Failure> {
     });
     let codec: SharedCodec = Arc::new(GgmlCodec);
     let result: Result<(), Failure> = match task {
-        Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&Said::Mutant(mutant.clone())))
-            .map(|check| say(&Said::Check(check))),
+        Task::Mutate => mutants::plant(open, codec, &mut |mutant| say(&ChildLine::Mutant(mutant.clone())))
+            .map(|check| say(&ChildLine::Check(check))),
         Task::Model { path, text, ctx, windows, python } => {
             let text = crate::corpus::read(text.as_deref())?.text;
             let mut python = python.as_ref().and_then(|path| Python::start(path).ok());
             let pipeline = OwnPipeline::new(open, codec);
-            proof::model::Subject::open(&pipeline, path, &text, *ctx, *windows)
-                .map(|subject| proof::model::checks(&subject, python.as_mut(), &mut |check| say(&Said::Check(check))))
+            proof::model::ModelUnderTest::open(&pipeline, path, &text, *ctx, *windows)
+                .map(|subject| {
+                    proof::model::checks(&subject, python.as_mut(), &mut |check| say(&ChildLine::Check(check)))
+                })
                 .map_err(Failure::from)
         }
     };
     if let Err(failure) = result {
-        say(&Said::Refused { why: failure.why(), hint: failure.hint });
+        say(&ChildLine::Refused { why: failure.why(), hint: failure.hint });
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -10,13 +10,13 @@ mod prediction;
 mod row;
 mod verdict;
 
-use crate::abreast::{Held, side_by_side};
+use crate::abreast::{TensorInMemory, side_by_side};
 use crate::fallback;
 use crate::open::Model;
 use crate::pieces::ValuesError;
 use numerics::{BlockCodec, Scheme};
 use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, SchemeFallback};
-use record::{Place, Predicted};
+use record::{EditPlace, Predicted};
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
 use std::collections::BTreeMap;
@@ -69,10 +69,10 @@ pub fn census(
 ) -> Result<CensusAnswer, CensusError> {
     let Selection { tensors: chosen, skipped } = target.select(&model.ids)?;
     let total = chosen.len();
-    let look = |index: usize, held: &mut Held| {
+    let look = |index: usize, held: &mut TensorInMemory| {
         row::look_at(&model.file.tensors()[index], held, schemes, allow_fallback, codec)
     };
-    let looked_at: Vec<(CensusTensor, Vec<row::Predicted>)> =
+    let looked_at: Vec<(CensusTensor, Vec<row::Outcome>)> =
         side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
 
     let mut predictions: Vec<_> = schemes.iter().map(|scheme| prediction::none_yet(scheme, target)).collect();
@@ -113,7 +113,7 @@ fn fallbacks(model: &Model, chosen: &[usize], schemes: &[Scheme]) -> Vec<SchemeF
             let realised = fallback::scheme_for_rows(scheme, tensor.n_per_row());
             (realised != *scheme).then(|| SchemeFallback {
                 name: tensor.name.clone(),
-                place: Place::Weight,
+                place: EditPlace::Weight,
                 scheme_requested: requested.clone(),
                 scheme_realised: realised.to_string(),
             })

@@ -1,8 +1,9 @@
 //! What schemes would change before anything runs: in each tensor, in all tensors, and by the kind of the values.
 
-use super::row::{Predicted, Unfit, kind};
+use super::row::{Outcome, Unfit, kind};
 use numerics::Scheme;
-use record::answer::{CensusPrediction, CensusTensor, PredictedCounts, PredictedFrom, RefusedTensor, TensorPrediction};
+use record::Predicted;
+use record::answer::{CensusPrediction, CensusTensor, PredictedFrom, RefusedTensor, TensorPrediction};
 use select::Selector;
 use words::{Advice, Hint};
 
@@ -11,7 +12,7 @@ pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
     CensusPrediction {
         scheme: scheme.to_string(),
         target: target.to_string(),
-        counts: PredictedCounts::default(),
+        counts: Predicted::default(),
         noop: false,
         n_tensors: 0,
         from: Vec::new(),
@@ -20,8 +21,8 @@ pub(super) fn none_yet(scheme: &Scheme, target: &Selector) -> CensusPrediction {
 }
 
 /// Adds what was found for a tensor to the sums and to the row of the tensor.
-pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, predicted: Predicted) {
-    let found = match predicted {
+pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, outcome: Outcome) {
+    let found = match outcome {
         Ok(found) => found,
         Err(unfit) => {
             let (why, advice) = match unfit {
@@ -37,14 +38,14 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
             return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint: None, advice });
         }
     };
-    let lineage::Prediction { n, changed, zero_sign, zeroed, overflowed, saturated, noop, .. } = found;
+    let lineage::Prediction { changed, zero_sign, zeroed, overflowed, saturated, noop, .. } = found;
     let scheme = prediction.scheme.clone();
     row.predicted.push(TensorPrediction { scheme, changed, zero_sign, overflowed, zeroed, saturated, noop });
-    let (of_tensor, from) = (PredictedCounts { n, changed, zero_sign, overflowed, zeroed, saturated }, kind(row));
+    let (of_tensor, from) = (super::predicted(found), kind(row));
     match prediction.from.iter_mut().find(|one| one.from == from) {
         Some(one) => {
             one.n_tensors += 1;
-            one.counts = sum([one.counts, of_tensor]);
+            one.counts = Predicted::sum([&one.counts, &of_tensor].into_iter());
         }
         None => prediction.from.push(PredictedFrom { from, n_tensors: 1, counts: of_tensor }),
     }
@@ -52,19 +53,7 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
 
 /// Computes the totals after the last tensor.
 pub(super) fn finish(prediction: &mut CensusPrediction) {
-    prediction.counts = sum(prediction.from.iter().map(|one| one.counts));
+    prediction.counts = Predicted::sum(prediction.from.iter().map(|one| &one.counts));
     prediction.n_tensors = prediction.from.iter().map(|one| one.n_tensors).sum();
     prediction.noop = prediction.counts.changed == 0 && prediction.refused.is_empty();
-}
-
-fn sum(parts: impl IntoIterator<Item = PredictedCounts>) -> PredictedCounts {
-    let none = PredictedCounts { saturated: Some(0), ..PredictedCounts::default() };
-    parts.into_iter().fold(none, |sum, part| PredictedCounts {
-        n: sum.n + part.n,
-        changed: sum.changed + part.changed,
-        zero_sign: sum.zero_sign + part.zero_sign,
-        overflowed: sum.overflowed + part.overflowed,
-        zeroed: sum.zeroed + part.zeroed,
-        saturated: sum.saturated.zip(part.saturated).map(|(a, b)| a + b),
-    })
 }

@@ -1,18 +1,18 @@
 //! One tensor of a census: what its values say, in the form of the answer.
 
-use crate::abreast::Held;
+use crate::abreast::TensorInMemory;
 use crate::fallback;
 use crate::pieces::ValuesError;
 use gguf::TensorInfo;
 use lineage::{
-    Axis, Distribution, Effective, Extent, Grid, ScaleClass, Search, StoredPrecision, TensorCensus, Transform, Under,
-    Values, undecided,
+    Axis, BlockExtent, BlockGrid, Distribution, Effective, ScaleClass, Search, StoredPrecision, TensorCensus,
+    TensorValues, Transform, Under, undecided,
 };
 use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext};
 use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
 
 /// What a scheme would change in a tensor, or why it does not fit.
-pub(super) type Predicted = Result<lineage::Prediction, Unfit>;
+pub(super) type Outcome = Result<lineage::Prediction, Unfit>;
 
 /// Why a scheme does not fit a tensor.
 pub(super) enum Unfit {
@@ -31,11 +31,11 @@ pub(super) enum Unfit {
 /// not divide the tensor's rows gives way to its fallback.
 pub(super) fn look_at(
     tensor: &TensorInfo,
-    held: &mut Held,
+    held: &mut TensorInMemory,
     schemes: &[Scheme],
     allow_fallback: bool,
     codec: &dyn BlockCodec,
-) -> Result<(CensusTensor, Vec<Predicted>), ValuesError> {
+) -> Result<(CensusTensor, Vec<Outcome>), ValuesError> {
     let ty = tensor.ty.name();
     let mut row = CensusTensor {
         name: tensor.name.clone(),
@@ -66,10 +66,10 @@ pub(super) fn look_at(
     let n_per_row = tensor.n_per_row() as usize;
     let survey = match stored {
         // Values of two bytes are examined where they lie.
-        StoredPrecision::F16 => lineage::survey(Values::F16(held.bytes()), n_per_row),
-        StoredPrecision::Bf16 => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        StoredPrecision::F16 => lineage::survey(TensorValues::F16(held.bytes()), n_per_row),
+        StoredPrecision::Bf16 => lineage::survey(TensorValues::Bf16(held.bytes()), n_per_row),
         StoredPrecision::F32 | StoredPrecision::Quantized => {
-            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
+            lineage::survey(TensorValues::Restored(held.values(tensor, codec)?, stored), n_per_row)
         }
     };
     let (found, grid) = (&survey.census, &survey.search);
@@ -131,7 +131,7 @@ fn add_census(row: &mut CensusTensor, found: &TensorCensus) {
 fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_note: Option<String>) {
     row.blocks = blocks(grid);
     row.not_decidable.extend(undecided(census, grid).into_iter().map(|open| open.words().to_owned()));
-    if let Grid::NotDecidable(why) = &grid.grid {
+    if let BlockGrid::NotDecidable(why) = &grid.grid {
         row.not_decidable.push(format!("which grid of blocks the values lie on: {why}"));
     }
     if grid.is_found() {
@@ -173,11 +173,11 @@ fn blocks(found: &Search) -> CensusBlocks {
         evidence_bits: found.evidence_bits(),
         sampled: found.sampled,
         note: found.note(),
-        could_tell: !matches!(found.grid, Grid::NotDecidable(_)),
+        could_tell: !matches!(found.grid, BlockGrid::NotDecidable(_)),
         ..CensusBlocks::default()
     };
     let scales = match &found.grid {
-        Grid::Lattice(lattice) => {
+        BlockGrid::Lattice(lattice) => {
             lies(&mut blocks, "integer lattice", lattice.extent, lattice.axis);
             blocks.symmetric = Some(lattice.symmetric);
             blocks.super_blocks = Some(lattice.super_blocks);
@@ -190,45 +190,45 @@ fn blocks(found: &Search) -> CensusBlocks {
                 ScaleClass::Unknown => "any",
             })
         }
-        Grid::Codebook(table) => {
+        BlockGrid::Codebook(table) => {
             lies(&mut blocks, "codebook", table.extent, table.axis);
             None
         }
-        Grid::ScaledFloat(float) => {
+        BlockGrid::ScaledFloat(float) => {
             lies(&mut blocks, "small float", float.extent, float.axis);
             Some("any")
         }
-        Grid::SmallFloat(_) => {
+        BlockGrid::SmallFloat(_) => {
             blocks.family = Some("small float".into());
             Some("power of two")
         }
-        Grid::InPart(lattice) => {
+        BlockGrid::InPart(lattice) => {
             lies(&mut blocks, "integer lattice", lattice.extent, lattice.axis);
             blocks.symmetric = Some(lattice.symmetric);
             blocks.share = Some(lattice.blocks.hits as f64 / lattice.blocks.n as f64);
             None
         }
-        Grid::FewLevels(few) => {
+        BlockGrid::FewLevels(few) => {
             lies(&mut blocks, "few levels", few.extent, few.axis);
             None
         }
-        Grid::LowCardinality(few) => {
+        BlockGrid::LowCardinality(few) => {
             lies(&mut blocks, "low cardinality", few.extent, few.axis);
             None
         }
-        Grid::NoneFound | Grid::NotDecidable(_) => None,
+        BlockGrid::NoneFound | BlockGrid::NotDecidable(_) => None,
     };
     blocks.scales = scales.map(str::to_owned);
     blocks
 }
 
 /// Records the kind of grid and which values share a scale.
-fn lies(blocks: &mut CensusBlocks, family: &str, extent: Extent, axis: Axis) {
+fn lies(blocks: &mut CensusBlocks, family: &str, extent: BlockExtent, axis: Axis) {
     blocks.family = Some(family.to_owned());
     blocks.block = Some(match extent {
-        Extent::Block(n) => CensusBlock::Values(n),
-        Extent::Whole => CensusBlock::All("line".into()),
-        Extent::Tensor => CensusBlock::All("tensor".into()),
+        BlockExtent::Block(n) => CensusBlock::Values(n),
+        BlockExtent::Whole => CensusBlock::All("line".into()),
+        BlockExtent::Tensor => CensusBlock::All("tensor".into()),
     });
     let axis = match axis {
         Axis::Row => "row",
@@ -241,7 +241,7 @@ fn lies(blocks: &mut CensusBlocks, family: &str, extent: Extent, axis: Axis) {
 /// known.
 fn blocks_inside_storage(found: &Search) -> CensusBlocks {
     match &found.grid {
-        Grid::Lattice(lattice) if lattice.requantized.is_some() => blocks(found),
+        BlockGrid::Lattice(lattice) if lattice.requantized.is_some() => blocks(found),
         _ => CensusBlocks { grid: "its own".into(), sampled: found.sampled, ..CensusBlocks::default() },
     }
 }

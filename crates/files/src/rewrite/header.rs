@@ -5,8 +5,8 @@ use crate::pipeline::{self, Buffers, PieceBuffer};
 use crate::rewrite::RewriteError;
 use gguf::split::{MAX_SHARDS, is_split_key, split_keys};
 use gguf::{
-    Array, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError, GgufFile, Layout,
-    StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
+    Array, FileLayout, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError,
+    GgufFile, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +111,7 @@ fn mostly<'a>(tensors: impl Iterator<Item = (GgmlType, &'a [u64])>) -> Option<Gg
 /// One file of the output: its metadata and its tensors.
 #[derive(Clone)]
 pub(crate) struct Part {
-    pub(crate) layout: Layout,
+    pub(crate) layout: FileLayout,
     pub(crate) n_tensors: usize,
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn parts(
     max_bytes: Option<u64>,
 ) -> Result<Vec<Part>, RewriteError> {
     let layout = |metadata: &[(String, Value)], specs: &[TensorSpec]| {
-        Layout::new(version, metadata.iter().map(|(key, value)| (key.as_str(), value)), specs)
+        FileLayout::new(version, metadata.iter().map(|(key, value)| (key.as_str(), value)), specs)
     };
     let whole = layout(metadata, specs)?;
     let Some(max) = max_bytes.filter(|&max| whole.file_bytes() > max) else {

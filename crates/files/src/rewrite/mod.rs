@@ -151,14 +151,14 @@ pub struct Rewritten {
     /// The target tensors, in file order.
     pub tensors: Vec<RewrittenTensor>,
     /// The files of the output, in order.
-    pub files: Vec<WrittenFile>,
+    pub files: Vec<RewrittenFile>,
     /// Whether the output equals the input byte for byte.
     pub verbatim: bool,
 }
 
 /// One file of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrittenFile {
+pub struct RewrittenFile {
     /// The path of the file.
     pub path: PathBuf,
     /// The size of the file in bytes.

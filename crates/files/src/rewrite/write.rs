@@ -1,7 +1,7 @@
 //! Writes the output, from its first byte to its name, and reads, works, hashes and writes at the same time.
 
 use super::transform::{Tally, Target};
-use super::{Rewrite, RewriteError, Rewritten, RewrittenTensor, WrittenFile};
+use super::{Rewrite, RewriteError, Rewritten, RewrittenFile, RewrittenTensor};
 use crate::pieces::{PIECE_VALUES, pieces};
 use crate::pipeline::{self, Buffers, Next, PieceBuffer};
 use crate::rewrite::header::{self, Part};
@@ -145,7 +145,7 @@ impl Rewrite<'_> {
             },
         )?;
         let (hashes, outputs) = (hashes.finish()?, outputs.finish()?);
-        let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| WrittenFile {
+        let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| RewrittenFile {
             path: path.clone(),
             bytes: part.layout.file_bytes(),
             sha256: hex(&sha256.finalize()),
@@ -253,7 +253,7 @@ impl Rewrite<'_> {
             },
         )?;
         commit_all(vec![file], replace)?;
-        let file = WrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
+        let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
         let of = |(&index, edit): (&usize, &super::Edit)| {
             let tensor = &self.source.tensors()[index];
             edit.outcome(tensor, unchanged(tensor), 0)

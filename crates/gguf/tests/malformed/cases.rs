@@ -8,7 +8,7 @@ pub struct Case {
     /// What is wrong with the file; unique in the table.
     pub name: String,
     pub bytes: Vec<u8>,
-    /// The variant of `Problem`, as the start of its `Debug` text.
+    /// The variant of `GgufProblem`, as the start of its `Debug` text.
     pub problem: &'static str,
     /// The texts that the error must contain: the field, the place, what was found and what was wanted.
     pub says: Vec<String>,

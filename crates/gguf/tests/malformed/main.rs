@@ -6,7 +6,7 @@ mod sound;
 mod support;
 
 use cases::malformed;
-use gguf::{GgufFile, Problem};
+use gguf::{GgufFile, GgufProblem};
 use support::*;
 
 #[test]
@@ -76,7 +76,10 @@ fn a_file_cut_anywhere_is_refused_and_never_panics() {
         assert!(
             matches!(
                 error.problem,
-                Problem::Empty | Problem::Truncated { .. } | Problem::Count { .. } | Problem::OutOfFile { .. }
+                GgufProblem::Empty
+                    | GgufProblem::Truncated { .. }
+                    | GgufProblem::Count { .. }
+                    | GgufProblem::OutOfFile { .. }
             ),
             "cut at {n}: {error}"
         );
@@ -116,5 +119,5 @@ fn a_header_that_claims_gigabytes_is_refused_before_memory_is_asked_for() {
     let sparse = std::fs::OpenOptions::new().write(true).open(&path).expect("the file");
     sparse.set_len(1 << 40).expect("a sparse file");
     let error = GgufFile::open(&path).expect_err("passes the cap of the header");
-    assert!(matches!(error.problem, Problem::HeaderTooLarge { .. }), "{error}");
+    assert!(matches!(error.problem, GgufProblem::HeaderTooLarge { .. }), "{error}");
 }

@@ -6,7 +6,7 @@ use super::{AskEvent, Hear};
 use eval::{ChatMessage, Sampling, first_divergence};
 use numerics::BlockCodec;
 use record::answer::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
-use worker::protocol::Answer;
+use worker::protocol::GeneratedAnswer;
 use worker::{Event, Job, LinkFactory, Session};
 
 /// The prompts to ask when a user names none.
@@ -61,7 +61,7 @@ pub fn chat(
     let settings = request.conditions.settings();
     let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
     let total = request.prompts.len() * if variant.edits.is_empty() { 1 } else { 2 };
-    let mut replies: Vec<Answer> = Vec::new();
+    let mut replies: Vec<GeneratedAnswer> = Vec::new();
     session.hear::<AskError>(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
@@ -87,7 +87,7 @@ pub fn chat(
     })
 }
 
-fn exchanges(prompts: &[String], replies: Vec<Answer>) -> Vec<ChatExchange> {
+fn exchanges(prompts: &[String], replies: Vec<GeneratedAnswer>) -> Vec<ChatExchange> {
     let unanswered = |prompt: &String| ChatExchange {
         prompt: prompt.clone(),
         reference: None,

@@ -11,7 +11,7 @@ use eval::HeadShift;
 use numerics::BlockCodec;
 use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 use record::store::CellSamples;
-use record::{AllValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
+use record::{AllMetricValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
 use std::collections::BTreeMap;
 use worker::protocol::AttentionSample;
 use worker::{ChunkWork, Event, Job, LinkFactory, Session};
@@ -217,7 +217,7 @@ fn answer(
         bits_per_byte,
         n_tokens,
         n_chunks: windows,
-        metrics: AllValues(metrics),
+        metrics: AllMetricValues(metrics),
         changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
         residual: None,
         attention: None,

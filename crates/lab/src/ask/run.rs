@@ -8,7 +8,7 @@ use record::headline;
 use record::store;
 use record::store::journal::read_journal;
 use record::store::lock::PlanLock;
-use record::{AllValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
+use record::{AllMetricValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
 use std::path::Path;
 use words::escape_terminal;
 
@@ -53,7 +53,7 @@ fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VariantVerdict> {
 
 fn effects(measured: &Measured, judged: &JudgedCell) -> Effects {
     Effects {
-        metrics: AllValues(measured.values().clone()),
+        metrics: AllMetricValues(measured.values().clone()),
         floor_kld_mean_max: judged.floor.as_ref().map(|floor| floor.kld_mean_max),
         floor_ratio: judged.floor.as_ref().and_then(|floor| floor.ratio),
     }

@@ -8,7 +8,7 @@ use crate::plan::reference::reference;
 use crate::sweep::{Sweep, SweepEvent, SweptCell, sweep as sweep_cells};
 use numerics::BlockCodec;
 use record::answer::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
-use record::{AllValues, Base, Cell, Edit, Extent, StageName};
+use record::{AllMetricValues, Base, Cell, CellExtent, Edit, StageName};
 use stats::{RaceRule, Standing};
 use std::collections::BTreeMap;
 use worker::{LinkFactory, Session};
@@ -132,7 +132,7 @@ fn layers(variant: &Variant) -> Result<(Base, Vec<Cell>), AskError> {
     let of_layer = |(layer, edits)| Cell {
         key: format!("layer {layer}"),
         stage: StageName::of("each_layer"),
-        extent: Extent::Layer,
+        extent: CellExtent::Layer,
         layers: vec![layer],
         base: base.clone(),
         edits,
@@ -163,7 +163,7 @@ fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
     let (changed, n) = tensors.fold((0, 0), |(changed, n), tensor| (changed + tensor.changed, n + tensor.n));
     SweptLayer {
         layer,
-        metrics: AllValues(cell.measured.as_ref().map(|measured| measured.values().clone()).unwrap_or_default()),
+        metrics: AllMetricValues(cell.measured.as_ref().map(|measured| measured.values().clone()).unwrap_or_default()),
         n_chunks: cell.samples.by_chunk.len(),
         standing: cell.standing.map(|standing| match standing {
             Standing::Racing => LayerStanding::Racing,

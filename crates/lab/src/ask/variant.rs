@@ -10,7 +10,7 @@ use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
 use numerics::{BlockCodec, TensorShape};
 use record::answer::SchemeFallback;
 use record::store::CellSamples;
-use record::{Arm, Base, Cell, CellRecord, Edit, EngineSettings, Extent, Place, Role, StageName};
+use record::{Arm, Base, Cell, CellExtent, CellRecord, Edit, EditPlace, EngineSettings, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
 use worker::SessionRequest;
@@ -97,7 +97,7 @@ impl Variant {
         let mut found = select::edits_by_apply(&applies, &model.ids)
             .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
         let mut fallbacks = Vec::new();
-        for (edit, apply) in found.iter_mut().filter(|(edit, _)| edit.place != Place::Activation) {
+        for (edit, apply) in found.iter_mut().filter(|(edit, _)| edit.place != EditPlace::Activation) {
             let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
             let shape = TensorShape::of(&id.ne);
             let realised = fallback::scheme_for_rows(&apply.scheme, shape.n_per_row as u64);
@@ -136,7 +136,7 @@ impl Variant {
     /// Announces that measuring begins, and what the user should know about the variant.
     pub(super) fn begin(&self, parts: usize, hear: &mut Hear<'_>) {
         hear(AskEvent::Begun { model: &self.name, parts });
-        let is_shared = |edit: &Edit| edit.place == Place::Weight && edit.tensor == "token_embd.weight";
+        let is_shared = |edit: &Edit| edit.place == EditPlace::Weight && edit.tensor == "token_embd.weight";
         if select::is_tied(&self.tensors) && self.edits.iter().any(is_shared) {
             hear(AskEvent::BothUses);
         }
@@ -164,7 +164,7 @@ impl Variant {
         Cell {
             key: "variant".into(),
             stage: StageName::of("all_layers"),
-            extent: Extent::Whole,
+            extent: CellExtent::Whole,
             role: Role::Variant,
             target: joined(self.applies.iter().map(|apply| apply.selector.to_string())),
             scheme: joined(self.applies.iter().map(|apply| apply.scheme.to_string())),

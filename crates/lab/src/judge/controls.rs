@@ -3,7 +3,7 @@
 use crate::judge::evidence::floor;
 use crate::judge::verdict::{Sums, contradiction, effect, judge};
 use record::Cell;
-use record::store::{CellSamples, Fault};
+use record::store::{CellSamples, StoredFault};
 use record::{Arm, Carrier, FaultFound};
 use record::{
     BrokenLink, CellRecord, ControlOutcome as Outcome, ControlRecord, Found, Measured, Reason, Role, SeedFound,
@@ -17,7 +17,7 @@ pub(crate) const POSITIVE_MIN_KLD_NATS: f64 = 0.01;
 /// The smallest multiple of the largest jitter seed that this divergence must reach: five times what an effect needs.
 pub(crate) const POSITIVE_MIN_FLOOR_RATIO: f64 = 10.0;
 
-/// The names of the checks that are made during a measurement. A check fails by a [`Fault`] of its name.
+/// The names of the checks that are made during a measurement. A check fails by a [`StoredFault`] of its name.
 pub(crate) const WEIGHTS_RESTORED: &str = "weights restored";
 pub(crate) const REFERENCE_REPEATS: &str = "reference repeats";
 pub(crate) const FILE_UNCHANGED: &str = "model file unchanged";
@@ -38,7 +38,7 @@ pub(crate) struct Checked<'a> {
     /// The samples by key of the cell.
     pub samples: &'a BTreeMap<String, CellSamples>,
     /// The faults of this model.
-    pub faults: &'a [Fault],
+    pub faults: &'a [StoredFault],
 }
 
 impl Checked<'_> {

@@ -4,8 +4,8 @@
 use record::metric::{COLUMNS, How, Of};
 use record::store::CellSamples;
 use record::{
-    Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured, Metric, Predicted,
-    ReferenceSample, Sample, Values,
+    Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured, Metric,
+    MetricValues, Predicted, ReferenceSample, Sample,
 };
 use stats::StatsError;
 use std::collections::BTreeMap;
@@ -161,7 +161,7 @@ struct Window<'a> {
 ///
 /// # Errors
 /// When the values of a metric cannot be summarized.
-pub fn of_reference(windows: &[&ReferenceSample]) -> Result<Values, EvidenceError> {
+pub fn of_reference(windows: &[&ReferenceSample]) -> Result<MetricValues, EvidenceError> {
     for window in windows {
         window.columns.check().map_err(|what| EvidenceError::Malformed { chunk: window.chunk, what })?;
     }
@@ -171,8 +171,8 @@ pub fn of_reference(windows: &[&ReferenceSample]) -> Result<Values, EvidenceErro
 }
 
 /// Every number of the table of metrics whose columns all windows have.
-fn sums(windows: &[Window<'_>]) -> Result<Values, EvidenceError> {
-    let mut values = Values::default();
+fn sums(windows: &[Window<'_>]) -> Result<MetricValues, EvidenceError> {
+    let mut values = MetricValues::default();
     for metric in METRICS {
         if let Some(by_window) = windows.iter().map(|window| tokens(metric, window)).collect::<Option<Vec<_>>>() {
             sum_up(metric, &by_window, &mut values)?;
@@ -200,7 +200,7 @@ fn tokens(metric: &Metric, window: &Window<'_>) -> Option<Vec<f64>> {
     }
 }
 
-fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut Values) -> Result<(), EvidenceError> {
+fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut MetricValues) -> Result<(), EvidenceError> {
     let failed = |error| EvidenceError::Stats(metric.id, error);
     let mean = stats::mean(by_window).map_err(failed)?;
     let exp = mean.exp();

@@ -3,10 +3,10 @@
 //! The chain goes from request to logits. If a link contradicts another, the cell is `BROKEN`, whatever the metric
 //! says. Only a chain without contradictions is classified.
 
-use record::Place;
+use record::EditPlace;
 use record::{
-    BrokenLink, CellRecord, Changes, EffectFacts, EvidenceChain, Floor, FloorFacts, Measured, Reason, Role, Subject,
-    Verdict,
+    BrokenLink, CellRecord, Changes, EffectFacts, EvidenceChain, Floor, FloorFacts, Measured, Reason, Role,
+    TargetValues, Verdict,
 };
 
 pub use record::FLOOR_FACTOR;
@@ -110,7 +110,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
 
 /// Whether a cell edits computed values. They are not in the file, and their evidence is from the first window.
 fn is_computed(cell: &CellRecord) -> bool {
-    !cell.edits.is_empty() && cell.edits.iter().all(|edit| edit.place == Place::Activation)
+    !cell.edits.is_empty() && cell.edits.iter().all(|edit| edit.place == EditPlace::Activation)
 }
 
 /// Classifies a cell and gives the reason.
@@ -125,7 +125,7 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
     }
     let chain = &cell.evidence;
     let Sums { n, changed, zero_sign, carrier_rounded, unused, .. } = Sums::of_cell(cell);
-    let subject = if is_computed(cell) { Subject::Activations } else { Subject::Weights };
+    let subject = if is_computed(cell) { TargetValues::Activations } else { TargetValues::Weights };
     let (n_targets, n_scored, scheme) = (chain.tensors.len(), chain.n_scored as u64, cell.scheme.clone());
 
     if chain.logits_changed == 0 && changed == 0 && carrier_rounded == 0 {
@@ -183,11 +183,11 @@ pub(crate) fn effect(measured: &Measured) -> EffectFacts {
 mod tests {
     use super::*;
     use record::{ActivationEvidence, Arm, Base, Carrier, Edit, TensorEvidence};
-    use record::{CELL_FORMAT, Predicted, StageName, Values};
+    use record::{CELL_FORMAT, MetricValues, Predicted, StageName};
 
     /// The numbers of a cell with one window.
-    fn values(kld_mean: f64) -> Values {
-        Values::from([
+    fn values(kld_mean: f64) -> MetricValues {
+        MetricValues::from([
             ("ppl", 10.0),
             ("ppl_ref", 10.0),
             ("dlnppl", 0.0),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// The changes in [`cell`].
-    const CHANGES: Changes = Changes { changed: 20, zero_sign: 0, n: 200, subject: Subject::Weights };
+    const CHANGES: Changes = Changes { changed: 20, zero_sign: 0, n: 200, subject: TargetValues::Weights };
 
     fn predicted(cell: &mut CellRecord) -> &mut Predicted {
         cell.evidence.predicted.as_mut().expect("a weight's")
@@ -314,7 +314,7 @@ mod tests {
     fn values_on_the_grid_are_a_no_op_and_signs_of_zeros_are_told() {
         let (verdict, why) = judge(&untouched(), None);
         assert_eq!(verdict, Verdict::NoOp);
-        let subject = Subject::Weights;
+        let subject = TargetValues::Weights;
         assert_eq!(why, Reason::OnGrid { n: 200, n_targets: 2, subject, scheme: "bf16".into(), n_scored: 255 });
         let mut zeros = untouched();
         predicted(&mut zeros).zero_sign = 3;
@@ -335,7 +335,7 @@ mod tests {
         for tensor in &mut dead.evidence.tensors {
             (tensor.changed, tensor.changed_bytes, tensor.consumers) = (10, 20, 0);
         }
-        let why = Reason::Unused { n_targets: 2, subject: Subject::Weights };
+        let why = Reason::Unused { n_targets: 2, subject: TargetValues::Weights };
         assert_eq!(verdict(&dead, 0.0), (Verdict::Dead, why));
     }
 

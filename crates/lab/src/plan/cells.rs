@@ -13,7 +13,7 @@ use crate::plan::{Plan, Stage};
 use eval::EngineSettings;
 use numerics::Scheme;
 use record::plan::CellSet;
-use record::{Arm, Base, Carrier, Cell, Edit, Place, Role};
+use record::{Arm, Base, Carrier, Cell, Edit, EditPlace, Role};
 use select::{LayerSet, Selector, Target, TensorId};
 use serde::Serialize;
 use worker::CellSpec;
@@ -100,7 +100,7 @@ impl PlanTarget<'_> {
         layers
     }
 
-    fn of(&self, chosen: &[Target], keep: impl Fn(&Target) -> bool) -> Vec<(String, Place)> {
+    fn of(&self, chosen: &[Target], keep: impl Fn(&Target) -> bool) -> Vec<(String, EditPlace)> {
         let kept = chosen.iter().filter(|target| keep(target));
         kept.map(|target| (target.name(self.tensors).to_owned(), target.place())).collect()
     }
@@ -120,7 +120,7 @@ struct Draft<'a> {
     base: Base,
     scheme: Scheme,
     carrier: Carrier,
-    edited: Vec<(String, Place)>,
+    edited: Vec<(String, EditPlace)>,
     covers: Covers<'a>,
     n_windows: usize,
 }
@@ -179,7 +179,7 @@ impl<'a> Expansion<'a> {
         let all = || target.of(target.chosen, |_| true);
         let untouched = Base { arm, carried: Vec::new() };
         let base = reference(arm, target.tensors, all().iter().map(|(tensor, place)| (tensor.as_str(), *place)));
-        let carried: Vec<(String, Place)> =
+        let carried: Vec<(String, EditPlace)> =
             base.carried.iter().map(|carried| (carried.tensor().to_owned(), carried.place())).collect();
         let n_windows = self.n_windows(stage);
         let draft = |role, scheme: &Scheme, edited, covers| {
@@ -222,15 +222,15 @@ impl<'a> Expansion<'a> {
     }
 
     /// The scheme that really quantizes a tensor. The row length of a graph node is not known yet.
-    fn realised(&self, scheme: &Scheme, tensor: &str, place: Place) -> Scheme {
-        let is_it = |id: &&TensorId| place != Place::Activation && id.name == tensor;
+    fn realised(&self, scheme: &Scheme, tensor: &str, place: EditPlace) -> Scheme {
+        let is_it = |id: &&TensorId| place != EditPlace::Activation && id.name == tensor;
         let n_per_row = self.target.tensors.iter().find(is_it).and_then(|id| id.ne.first());
         n_per_row.map_or_else(|| scheme.clone(), |&n| self.plan.realised(scheme, n))
     }
 
     fn cell(&self, stage: &Stage, draft: Draft<'_>) -> Cell {
         let Draft { role, base, scheme, carrier, edited, covers, n_windows } = draft;
-        let edit = |(tensor, place): (String, Place)| {
+        let edit = |(tensor, place): (String, EditPlace)| {
             let scheme = self.realised(&scheme, &tensor, place).to_string();
             Edit { place, ..Edit::of_weight(tensor, scheme, carrier) }
         };
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::plan::Corpus;
     use record::plan::{StageArms, StageWindows};
-    use record::{Extent, StageName};
+    use record::{CellExtent, StageName};
     use std::collections::BTreeSet;
 
     fn plan() -> Plan {
@@ -273,7 +273,7 @@ mod tests {
         let tensors: Vec<TensorId> = (0..n_layer)
             .map(|layer| TensorId { name: format!("blk.{layer}.ffn_norm.weight"), ty: ty.into(), ne: vec![8] })
             .collect();
-        let chosen: Vec<Target> = (0..tensors.len()).map(|index| Target::Weight(index, Place::Weight)).collect();
+        let chosen: Vec<Target> = (0..tensors.len()).map(|index| Target::Weight(index, EditPlace::Weight)).collect();
         let hashes: Vec<String> = (0..4).map(|chunk| format!("chunk {chunk}")).collect();
         let model =
             ModelKey { file_blake3: "file", engine_build: build, settings: &plan.settings, chunk_blake3: &hashes };
@@ -376,7 +376,7 @@ mod tests {
             ModelKey { file_blake3: "file", engine_build: "engine", settings: &plan.settings, chunk_blake3: &[] };
         let cells = expand(
             &plan,
-            PlanTarget { tensors: &tensors, chosen: &[Target::Weight(0, Place::Weight)], parts: &[] },
+            PlanTarget { tensors: &tensors, chosen: &[Target::Weight(0, EditPlace::Weight)], parts: &[] },
             model,
             1,
         );
@@ -395,15 +395,15 @@ mod tests {
             plan.parts.iter().map(|part| (part.clone(), part.targets(&tensors).expect("there").targets)).collect();
         let cells = expand(&plan, PlanTarget { tensors: &tensors, chosen: &chosen, parts: &parts }, model, 2);
         for arm in [Arm::Exact, Arm::Native] {
-            let variants: Vec<(&str, Place, usize)> = cells
+            let variants: Vec<(&str, EditPlace, usize)> = cells
                 .iter()
                 .filter(|cell| cell.role == Role::Variant && cell.base.arm == arm)
                 .map(|cell| (cell.target.as_str(), cell.edits[0].place, cell.chunks.len()))
                 .collect();
             let expected = [
-                ("token_embd[use=lookup]", Place::Lookup, 2),
-                ("output[use=head]", Place::Head, 2),
-                ("token_embd[use=lookup],output[use=head]", Place::Weight, 2),
+                ("token_embd[use=lookup]", EditPlace::Lookup, 2),
+                ("output[use=head]", EditPlace::Head, 2),
+                ("token_embd[use=lookup],output[use=head]", EditPlace::Weight, 2),
             ];
             assert_eq!(variants, expected, "{arm:?}");
         }
@@ -422,7 +422,7 @@ mod tests {
         let deep: Vec<&Cell> = cells.iter().filter(|cell| cell.stage.as_str() == "deep").collect();
         assert_eq!(deep.len(), 3);
         for cell in deep {
-            assert_eq!((cell.base.arm, cell.extent, cell.chunks.len()), (Arm::Native, Extent::Layer, 4));
+            assert_eq!((cell.base.arm, cell.extent, cell.chunks.len()), (Arm::Native, CellExtent::Layer, 4));
         }
         let whole: Vec<usize> =
             cells.iter().filter(|cell| cell.stage.as_str() == "all_layers").map(|cell| cell.chunks.len()).collect();

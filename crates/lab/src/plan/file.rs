@@ -42,7 +42,7 @@ pub struct PlanFileError {
     /// The name of the file or of the preset.
     pub name: String,
     /// The problems in the order of their lines; at least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<PlanProblem>,
 }
 
 impl std::error::Error for PlanFileError {}
@@ -72,7 +72,7 @@ impl fmt::Display for PlanFileError {
 
 /// One problem in a plan file.
 #[derive(Debug)]
-pub struct Problem {
+pub struct PlanProblem {
     /// The number of the line, counted from 1. What is missing is reported where its table begins.
     pub line: usize,
     /// What is wrong.
@@ -165,7 +165,7 @@ pub fn read(text: &str, name: &str) -> Result<PlanFile, PlanFileError> {
 }
 
 /// The error of a file with these problems.
-pub(crate) fn in_order(name: &str, mut problems: Vec<Problem>) -> PlanFileError {
+pub(crate) fn in_order(name: &str, mut problems: Vec<PlanProblem>) -> PlanFileError {
     problems.sort_by_key(|problem| problem.line);
     PlanFileError { name: name.into(), problems }
 }
@@ -178,7 +178,7 @@ pub(crate) struct Typed {
     /// The line of every value that could be read.
     lines: BTreeMap<String, usize>,
     /// All problems so far.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<PlanProblem>,
 }
 
 impl Typed {
@@ -191,7 +191,7 @@ impl Typed {
             // What seems to be missing may be where the parser was lost.
             problems.retain(|problem| !matches!(problem.what, ProblemKind::Missing { .. }));
         }
-        problems.extend(errors.iter().map(|error| Problem {
+        problems.extend(errors.iter().map(|error| PlanProblem {
             line: line_at(text, error.span().map_or(0, |span| span.start)),
             what: ProblemKind::Syntax { why: error.message().into() },
         }));
@@ -282,7 +282,7 @@ type Value<'t> = Spanned<DeValue<'t>>;
 struct Reader<'t> {
     text: &'t str,
     lines: BTreeMap<String, usize>,
-    problems: Vec<Problem>,
+    problems: Vec<PlanProblem>,
 }
 
 impl<'t> Reader<'t> {
@@ -305,7 +305,7 @@ impl<'t> Reader<'t> {
         if let Some(found) = format.filter(|format| *format != u64::from(PLAN_FORMAT.0)) {
             // In another version, the other keys may mean something else.
             let line = self.lines.remove("format").unwrap_or(1);
-            self.problems.push(Problem { line, what: ProblemKind::Format { found } });
+            self.problems.push(PlanProblem { line, what: ProblemKind::Format { found } });
             return file;
         }
         self.only_known(table, &PLAN_KEYS);
@@ -389,14 +389,14 @@ impl<'t> Reader<'t> {
                 wanted: one_of(known),
                 nearest: meant(key.get_ref(), known),
             };
-            self.problems.push(Problem { line: line_at(self.text, key.span().start), what });
+            self.problems.push(PlanProblem { line: line_at(self.text, key.span().start), what });
         }
     }
 
     fn required<T>(&mut self, table: &Table<'t>, key: &str, kind: &Kind<'_, T>) -> Option<T> {
         if !table.fields.contains_key(key) {
             let what = ProblemKind::Missing { key: format!("{}{key}", table.path), wanted: kind.wanted.clone() };
-            self.problems.push(Problem { line: table.line, what });
+            self.problems.push(PlanProblem { line: table.line, what });
         }
         self.optional(table, key, kind)
     }
@@ -452,7 +452,7 @@ impl<'t> Reader<'t> {
             wanted: wanted.into(),
             nearest,
         };
-        self.problems.push(Problem { line: self.line(value), what });
+        self.problems.push(PlanProblem { line: self.line(value), what });
     }
 
     fn line(&self, value: &Value<'t>) -> usize {

@@ -6,18 +6,18 @@
 //! effect of the scheme.
 
 use gguf::GgmlType;
-use record::{Arm, Base, Place};
+use record::{Arm, Base, EditPlace};
 use select::TensorId;
 
 /// The reference of a variant that edits these tensors or graph nodes. The reference lists them by name in the same
 /// order.
 ///
 /// Graph nodes are computed in F32 in every arm, and what the file stores in F32 stays as it is.
-pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<Item = (&'a str, Place)>) -> Base {
+pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<Item = (&'a str, EditPlace)>) -> Base {
     match arm {
         Arm::Exact => Base { arm, carried: Vec::new() },
         Arm::Native => Base::native(edited.into_iter().filter(|(name, place)| {
-            *place != Place::Activation && tensors.iter().any(|tensor| tensor.name == *name && !is_f32(tensor))
+            *place != EditPlace::Activation && tensors.iter().any(|tensor| tensor.name == *name && !is_f32(tensor))
         })),
     }
 }
@@ -41,13 +41,13 @@ mod tests {
     #[test]
     fn the_native_reference_stores_in_f32_what_the_variant_does_and_nothing_else() {
         let edited = [
-            ("token_embd.weight", Place::Head),
-            ("blk.0.attn_q.weight", Place::Weight),
-            ("blk.0.ffn_norm.weight", Place::Weight),
-            ("Kcur-0", Place::Activation),
+            ("token_embd.weight", EditPlace::Head),
+            ("blk.0.attn_q.weight", EditPlace::Weight),
+            ("blk.0.ffn_norm.weight", EditPlace::Weight),
+            ("Kcur-0", EditPlace::Activation),
         ];
         let native = reference(Arm::Native, &tensors(), edited);
-        let head = Carried::Use { tensor: "token_embd.weight".into(), place: Place::Head };
+        let head = Carried::Use { tensor: "token_embd.weight".into(), place: EditPlace::Head };
         assert_eq!(native.carried, [head, Carried::Whole("blk.0.attn_q.weight".into())]);
         assert_eq!(native.arm, Arm::Native);
         assert_eq!(reference(Arm::Exact, &tensors(), edited), Base { arm: Arm::Exact, carried: Vec::new() });
@@ -57,7 +57,7 @@ mod tests {
     fn f32_is_known_in_either_spelling() {
         for (ty, carried) in [("f32", 0), ("F32", 0), ("f16", 1), ("bf16", 1)] {
             let tensors = [TensorId { name: "a".into(), ty: ty.into(), ne: vec![8] }];
-            assert_eq!(reference(Arm::Native, &tensors, [("a", Place::Weight)]).carried.len(), carried, "{ty}");
+            assert_eq!(reference(Arm::Native, &tensors, [("a", EditPlace::Weight)]).carried.len(), carried, "{ty}");
         }
     }
 }

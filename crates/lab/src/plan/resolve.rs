@@ -1,7 +1,7 @@
 //! From what a plan file says to a plan that can be run. It checks selectors, schemes, numbers and stages, and fills in
 //! what the file leaves out.
 
-use crate::plan::file::{PlanFileError, Problem, ProblemKind, Typed, in_order};
+use crate::plan::file::{PlanFileError, PlanProblem, ProblemKind, Typed, in_order};
 use crate::plan::preset::PRESETS;
 use crate::plan::stage::{self, Stage};
 use crate::plan::{
@@ -117,7 +117,7 @@ pub(crate) fn resolve(
 /// Reads what a file says and collects its problems.
 struct Check<'a> {
     typed: &'a Typed,
-    problems: Vec<Problem>,
+    problems: Vec<PlanProblem>,
 }
 
 impl Check<'_> {
@@ -187,20 +187,20 @@ impl Check<'_> {
     fn require(&mut self, key: &str, is_sound: bool, found: &str, wanted: &str) {
         if let Some(line) = self.typed.line_of(key).filter(|_| !is_sound) {
             let (key, found, wanted) = (key.into(), found.into(), wanted.into());
-            self.problems.push(Problem { line, what: ProblemKind::Wrong { key, found, wanted, nearest: None } });
+            self.problems.push(PlanProblem { line, what: ProblemKind::Wrong { key, found, wanted, nearest: None } });
         }
     }
 
     fn selector(&mut self, key: &str, text: &str) -> Option<Selector> {
         let line = self.typed.line_of(key)?;
         let keep = |source| ProblemKind::Selector { key: key.into(), source };
-        text.parse().map_err(|source| self.problems.push(Problem { line, what: keep(source) })).ok()
+        text.parse().map_err(|source| self.problems.push(PlanProblem { line, what: keep(source) })).ok()
     }
 
     fn scheme(&mut self, key: &str, text: &str) -> Option<Scheme> {
         let line = self.typed.line_of(key)?;
         let keep = |source| ProblemKind::Scheme { key: key.into(), source };
-        text.parse().map_err(|source| self.problems.push(Problem { line, what: keep(source) })).ok()
+        text.parse().map_err(|source| self.problems.push(PlanProblem { line, what: keep(source) })).ok()
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::plan::file::{print, read};
     use record::plan::{CellSet, PlanFile, StageArms, StageWindows};
-    use record::{Extent, StageName};
+    use record::{CellExtent, StageName};
 
     fn corpus() -> Corpus {
         Corpus { name: "built-in".into(), text: "text".into() }
@@ -301,7 +301,7 @@ scheme = "q4_0:nonfinite=keep"
         own[4].name = StageName::of("everything");
         let stated = unless_method(&own);
         assert_eq!((stated.len(), stated[4].name.as_str()), (5, "everything"));
-        assert_eq!(Extent::Part.unless_implied_by(&stated[4].name), Some(Extent::Part));
+        assert_eq!(CellExtent::Part.unless_implied_by(&stated[4].name), Some(CellExtent::Part));
     }
 
     #[test]

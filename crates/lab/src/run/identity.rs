@@ -11,14 +11,14 @@ use worker::{LinkFactory, Session, SessionRequest, memory};
 
 /// A plan whose files were opened and hashed and contain the target.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedRun {
     pub(super) plan: Plan,
     pub(super) models: Vec<ModelFile>,
     pub(super) identity: RunIdentity,
     names: Vec<String>,
 }
 
-impl Prepared {
+impl PreparedRun {
     /// The id of the run, which equal runs share. The default run folder is `runs/<id>`.
     pub fn id(&self) -> String {
         self.identity.id()
@@ -44,7 +44,7 @@ impl Prepared {
 ///
 /// # Errors
 /// When the plan's numbers, a file or the target in it cannot be used, or two models are the same file.
-pub fn prepare(plan: Plan, engine_build: &str) -> Result<Prepared, RunError> {
+pub fn prepare(plan: Plan, engine_build: &str) -> Result<PreparedRun, RunError> {
     plan.check()?;
     let models = plan.models.iter().map(|path| ModelFile::open(path, &plan)).collect::<Result<Vec<_>, _>>()?;
     for (index, second) in models.iter().enumerate() {
@@ -57,7 +57,7 @@ pub fn prepare(plan: Plan, engine_build: &str) -> Result<Prepared, RunError> {
     let locked = models.iter().map(|model| model.locked.clone()).collect();
     let identity = plan.identity(locked, engine_build);
     let names = identity.model_names();
-    Ok(Prepared { plan, models, identity, names })
+    Ok(PreparedRun { plan, models, identity, names })
 }
 
 impl Plan {
@@ -86,7 +86,10 @@ impl Plan {
 }
 
 /// Loads every model once before anything is written. A model or a text that cannot be used then leaves no trace.
-pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Result<(PlanLock, Vec<Session>), RunError> {
+pub(super) fn ask_engine(
+    prepared: &PreparedRun,
+    workers: &dyn LinkFactory,
+) -> Result<(PlanLock, Vec<Session>), RunError> {
     let mut engines = Vec::new();
     let mut sessions = Vec::new();
     for index in 0..prepared.models.len() {
@@ -107,7 +110,7 @@ pub(super) fn ask_engine(prepared: &Prepared, workers: &dyn LinkFactory) -> Resu
 
 /// Refuses a model whose weights do not fit the budget, before it is loaded. Only the engine knows what else a
 /// measurement needs, and it refuses for itself.
-fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
+fn require_memory(prepared: &PreparedRun, index: usize) -> Result<(), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
     let is_restored = |tensor: &&TensorId| !tensor.holds_no_weights() && !tensor.ty.eq_ignore_ascii_case("f32");
     let values = |tensor: &TensorId| tensor.ne.iter().product::<u64>();
@@ -125,7 +128,7 @@ fn require_memory(prepared: &Prepared, index: usize) -> Result<(), RunError> {
 
 /// A worker that has loaded a model and cut the text, and what it reported about both.
 pub(crate) fn open(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     index: usize,
     workers: &dyn LinkFactory,
 ) -> Result<(Session, LockedEngine), RunError> {
@@ -137,7 +140,7 @@ pub(crate) fn open(
 }
 
 fn open_once(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     index: usize,
     workers: &dyn LinkFactory,
 ) -> Result<(Session, LockedEngine), RunError> {

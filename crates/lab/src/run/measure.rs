@@ -7,14 +7,14 @@ use crate::judge::evidence::{EvidenceError, References, check_complete, check_sa
 use crate::plan::cells::{self, ModelKey};
 use crate::plan::stage::Step;
 use crate::run::RunError;
-use crate::run::identity::{Prepared, open};
+use crate::run::identity::{PreparedRun, open};
 use crate::run::model_file::Census;
-use crate::run::outstanding::{Unit, Work, jobs, outstanding};
+use crate::run::outstanding::{OutstandingWindow, Work, jobs, outstanding};
 use record::store::lock::LockedEngine;
-use record::store::{CellSamples, Fault, Store, StoreError};
+use record::store::{CellSamples, Store, StoreError, StoredFault};
 use record::{
-    Arm, Base, Cell, CellRecord, ControlRecord, Edit, FaultFound, Place, Predicted, ReferenceSample, RunEvent, Sample,
-    StageName, TensorEvidence,
+    Arm, Base, Cell, CellRecord, ControlRecord, Edit, EditPlace, FaultFound, Predicted, ReferenceSample, RunEvent,
+    Sample, StageName, TensorEvidence,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use words::{Advice, Hint};
@@ -56,7 +56,7 @@ impl<'a> Outlet<'a> {
 /// One model that is being measured: its cells, and what the store has of them.
 pub(crate) struct Bench<'a> {
     index: usize,
-    prepared: &'a Prepared,
+    prepared: &'a PreparedRun,
     engine: &'a LockedEngine,
     key: ModelKey<'a>,
     census: &'a Census,
@@ -65,7 +65,7 @@ pub(crate) struct Bench<'a> {
     samples: BTreeMap<String, CellSamples>,
     references: BTreeMap<String, References>,
     failures: BTreeMap<String, String>,
-    faults: Vec<Fault>,
+    faults: Vec<StoredFault>,
     has_measured: bool,
 }
 
@@ -74,14 +74,14 @@ impl<'a> Bench<'a> {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         index: usize,
-        prepared: &'a Prepared,
+        prepared: &'a PreparedRun,
         engine: &'a LockedEngine,
         key: ModelKey<'a>,
         census: &'a Census,
         steps: Vec<Step>,
         cells: Vec<Cell>,
         store: &Store,
-        faults: &[Fault],
+        faults: &[StoredFault],
     ) -> Result<Self, RunError> {
         let mut samples = BTreeMap::new();
         let mut references = BTreeMap::new();
@@ -177,13 +177,13 @@ impl<'a> Bench<'a> {
         .controls()
     }
 
-    fn outstanding(&self) -> Vec<Unit> {
+    fn outstanding(&self) -> Vec<OutstandingWindow> {
         outstanding(&self.steps, &self.cells, &self.samples, &self.failures)
     }
 
     /// The outstanding work of one step, one item for each reference.
     fn works(&self, step: usize) -> Vec<Work<'_>> {
-        let units: Vec<Unit> = self.outstanding().into_iter().filter(|unit| unit.step == step).collect();
+        let units: Vec<OutstandingWindow> = self.outstanding().into_iter().filter(|unit| unit.step == step).collect();
         jobs(&units, &self.cells)
     }
 
@@ -196,7 +196,7 @@ impl<'a> Bench<'a> {
         jobs(&self.outstanding(), &self.cells).iter().map(Work::passes).sum()
     }
 
-    pub(crate) fn add_fault(&mut self, fault: Fault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+    pub(crate) fn add_fault(&mut self, fault: StoredFault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
         if !self.faults.contains(&fault) {
             outlet.store.append_fault(&fault)?;
             let (control, found) = (fault.control.clone(), fault.found.to_string());
@@ -281,7 +281,7 @@ impl<'a> Bench<'a> {
                 }
                 Err(RunError::Session(SessionError::NotRestored { before, after, .. })) => {
                     let (control, found) = (WEIGHTS_RESTORED.into(), FaultFound::WeightsChanged { before, after });
-                    self.add_fault(Fault { model: self.index, control, found }, outlet)?;
+                    self.add_fault(StoredFault { model: self.index, control, found }, outlet)?;
                 }
                 Err(RunError::Session(SessionError::Refused { why, hint, .. })) => {
                     self.fail_all(&keys, &why, hint, outlet)?;
@@ -363,7 +363,7 @@ impl<'a> Bench<'a> {
             Some(before) => {
                 let (before, after) = (before.logits_blake3.clone(), sample.logits_blake3);
                 let found = FaultFound::ReferenceChanged { window: sample.chunk, before, after };
-                self.add_fault(Fault { model: self.index, control: REFERENCE_REPEATS.into(), found }, outlet)
+                self.add_fault(StoredFault { model: self.index, control: REFERENCE_REPEATS.into(), found }, outlet)
             }
         }
     }
@@ -378,7 +378,7 @@ impl<'a> Bench<'a> {
         // The effect of an edit on activations depends on the window, and a later job begins with another one.
         let repeats = |before: &[TensorEvidence]| {
             let same = |((edit, a), b): ((&Edit, &TensorEvidence), &TensorEvidence)| {
-                a == b || (edit.place == Place::Activation && a.tensor == b.tensor)
+                a == b || (edit.place == EditPlace::Activation && a.tensor == b.tensor)
             };
             before.len() == tensors.len() && edits.iter().zip(before).zip(&tensors).all(same)
         };

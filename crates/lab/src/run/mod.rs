@@ -30,7 +30,7 @@ use numerics::BlockCodec;
 use record::RECORD_FORMAT;
 use record::sentence::census_of;
 use record::store::lock::RunIdentity;
-use record::store::{self, Fault, Store, StoreError};
+use record::store::{self, Store, StoreError, StoredFault};
 use record::{FaultFound, RunEvent, RunRecord};
 use std::{
     collections::BTreeSet,
@@ -46,7 +46,7 @@ pub(crate) mod measure;
 pub mod model_file;
 pub mod outstanding;
 
-pub use identity::{Prepared, prepare};
+pub use identity::{PreparedRun, prepare};
 
 /// Why a run ended without a record.
 #[derive(Debug, thiserror::Error)]
@@ -144,14 +144,14 @@ pub type Repeat<'a> = dyn Fn(&Plan, &RunIdentity, usize) -> String + 'a;
 /// When the run cannot come to a conclusion. Failed cells, failed controls and dead workers are part of the record
 /// instead.
 pub fn run(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     dir: &Path,
     workers: &dyn LinkFactory,
     codec: &dyn BlockCodec,
     repeat: &Repeat<'_>,
     sink: &mut dyn FnMut(&RunEvent),
 ) -> Result<RunRecord, RunError> {
-    let Prepared { plan, models, identity, .. } = prepared;
+    let PreparedRun { plan, models, identity, .. } = prepared;
     let there = store::peek(dir)?;
     if let Some(difference) = there.as_ref().and_then(|lock| lock.identity.difference(identity)) {
         return Err(StoreError::OtherRun { path: dir.into(), difference }.into());
@@ -216,7 +216,7 @@ pub fn run(
             let (before, after) = (model.locked.file_blake3.clone(), model.rehash()?);
             if before != after {
                 let found = FaultFound::FileChanged { before, after };
-                bench.add_fault(Fault { model: index, control: FILE_UNCHANGED.into(), found }, &mut outlet)?;
+                bench.add_fault(StoredFault { model: index, control: FILE_UNCHANGED.into(), found }, &mut outlet)?;
             }
         }
         let record = Ended {

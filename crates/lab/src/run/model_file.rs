@@ -3,13 +3,13 @@
 use crate::plan::Plan;
 use files::fallback;
 use files::pieces::ValuesError;
-use files::{Held, Model, OpenError, side_by_side};
+use files::{Model, OpenError, TensorInMemory, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
-use lineage::{StoredPrecision, Under, Values};
+use lineage::{StoredPrecision, TensorValues, Under};
 use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
 use record::store::lock::LockedModel;
 use record::{CensusRow, Predicted, TensorPrecision};
-use record::{Edit, Place};
+use record::{Edit, EditPlace};
 use select::ApplyError;
 use select::Target;
 use select::TensorId;
@@ -144,7 +144,7 @@ impl Census {
     /// The changes that `scheme` is predicted to make to these tensors together; `None` where one is not a tensor of
     /// the file.
     pub fn predicted_of(&self, scheme: &str, edits: &[Edit]) -> Option<Predicted> {
-        let is_weight = edits.iter().all(|edit| edit.place != Place::Activation);
+        let is_weight = edits.iter().all(|edit| edit.place != EditPlace::Activation);
         is_weight.then(|| self.predicted(scheme, edits.iter().map(|edit| edit.tensor.as_str())))
     }
 
@@ -274,7 +274,7 @@ impl ModelFile {
     /// When a tensor cannot be read.
     pub fn precision(&self, codec: &dyn BlockCodec) -> Result<Vec<TensorPrecision>, ModelFileError> {
         let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].holds_no_weights()).collect();
-        let look = |index: usize, held: &mut Held| {
+        let look = |index: usize, held: &mut TensorInMemory| {
             let (id, tensor) = (&self.tensors[index], &self.gguf.tensors()[index]);
             let (bits, what) = how_fine(tensor, held, codec)?;
             let (name, role) = (id.name.clone(), id.role());
@@ -299,14 +299,18 @@ impl ModelFile {
 }
 
 /// The effective bits of one tensor, and its precision in words.
-fn how_fine(tensor: &TensorInfo, held: &mut Held, codec: &dyn BlockCodec) -> Result<(f64, String), ValuesError> {
+fn how_fine(
+    tensor: &TensorInfo,
+    held: &mut TensorInMemory,
+    codec: &dyn BlockCodec,
+) -> Result<(f64, String), ValuesError> {
     let (ty, n_per_row) = (tensor.ty.name(), tensor.n_per_row() as usize);
     let stored_bits = tensor.ty.bits_per_weight();
     let survey = match StoredPrecision::of_ggml_type(ty) {
-        Some(StoredPrecision::F16) => lineage::survey(Values::F16(held.bytes()), n_per_row),
-        Some(StoredPrecision::Bf16) => lineage::survey(Values::Bf16(held.bytes()), n_per_row),
+        Some(StoredPrecision::F16) => lineage::survey(TensorValues::F16(held.bytes()), n_per_row),
+        Some(StoredPrecision::Bf16) => lineage::survey(TensorValues::Bf16(held.bytes()), n_per_row),
         Some(stored @ StoredPrecision::F32) => {
-            lineage::survey(Values::Restored(held.values(tensor, codec)?, stored), n_per_row)
+            lineage::survey(TensorValues::Restored(held.values(tensor, codec)?, stored), n_per_row)
         }
         Some(StoredPrecision::Quantized) => {
             return Ok(match lineage::under(ty, held.bytes()) {

@@ -12,7 +12,7 @@ use worker::ChunkWork;
 
 /// One window of a cell that is still to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct OutstandingWindow {
     /// The index of the step that measures it: the first that includes the cell and the window.
     pub step: usize,
     /// The index of the cell among the cells of the model.
@@ -32,7 +32,7 @@ pub fn outstanding(
     cells: &[Cell],
     samples: &BTreeMap<String, CellSamples>,
     failures: &BTreeMap<String, String>,
-) -> Vec<Unit> {
+) -> Vec<OutstandingWindow> {
     let step_of = |cell: &Cell| steps.iter().position(|step| step.stages.contains(&cell.stage));
     let reached: Vec<Option<usize>> = cells.iter().map(step_of).collect();
     let is_there = |key: &str, window| samples.get(key).is_some_and(|there| there.by_chunk.contains_key(&window));
@@ -46,7 +46,7 @@ pub fn outstanding(
             }
             for &window in cell.chunks.iter().filter(|window| *window < n_windows) {
                 if !is_there(&cell.key, window) && seen.insert((cell.key.as_str(), window)) {
-                    units.push(Unit { step, cell: index, window });
+                    units.push(OutstandingWindow { step, cell: index, window });
                 }
             }
         }
@@ -56,7 +56,7 @@ pub fn outstanding(
 }
 
 /// The index of a unit's reference, which is the index of the first cell that is compared with it.
-fn reference_of(cells: &[Cell], unit: &Unit) -> Option<usize> {
+fn reference_of(cells: &[Cell], unit: &OutstandingWindow) -> Option<usize> {
     let base = &cells.get(unit.cell)?.base;
     cells.iter().position(|cell| cell.base == *base)
 }
@@ -80,12 +80,14 @@ impl Work<'_> {
 }
 
 /// The jobs that measure these units, in their order.
-pub fn jobs<'a>(units: &[Unit], cells: &'a [Cell]) -> Vec<Work<'a>> {
-    let together = |a: &Unit, b: &Unit| a.step == b.step && reference_of(cells, a) == reference_of(cells, b);
+pub fn jobs<'a>(units: &[OutstandingWindow], cells: &'a [Cell]) -> Vec<Work<'a>> {
+    let together = |a: &OutstandingWindow, b: &OutstandingWindow| {
+        a.step == b.step && reference_of(cells, a) == reference_of(cells, b)
+    };
     units.chunk_by(together).filter_map(|units| job(units, cells)).collect()
 }
 
-fn job<'a>(units: &[Unit], cells: &'a [Cell]) -> Option<Work<'a>> {
+fn job<'a>(units: &[OutstandingWindow], cells: &'a [Cell]) -> Option<Work<'a>> {
     let mut chosen: Vec<usize> = Vec::new();
     let mut windows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for unit in units {
@@ -108,7 +110,7 @@ mod tests {
     use crate::plan::{Corpus, Plan};
     use proptest::prelude::*;
     use record::plan::{ArmSet, CellSet, StageArms, StageWindows};
-    use record::{Arm, Extent, Role, Sample, StageName};
+    use record::{Arm, CellExtent, Role, Sample, StageName};
     use select::{Selector, Target, TensorId};
 
     fn sample(cell: &str, chunk: usize) -> Sample {
@@ -138,7 +140,7 @@ mod tests {
     /// The decision table: for a key on a window, the step that has to measure it, if any.
     type Decisions = BTreeMap<(String, usize), usize>;
 
-    fn decided(units: &[Unit], cells: &[Cell]) -> Decisions {
+    fn decided(units: &[OutstandingWindow], cells: &[Cell]) -> Decisions {
         let mut rows = Decisions::new();
         for unit in units {
             let row = (cells[unit.cell].key.clone(), unit.window);
@@ -256,12 +258,12 @@ mod tests {
             let cell = |(key, stage): (usize, usize)| {
                 let (base, n) = kinds[key];
                 let arm = if base == 0 { Arm::Exact } else { Arm::Native };
-                let places = (base == 2).then_some(("t", record::Place::Weight));
+                let places = (base == 2).then_some(("t", record::EditPlace::Weight));
                 Cell {
                     key: format!("key {key}"),
                     // One name does not belong to any stage.
                     stage: StageName::of(NAMES.get(stage).copied().unwrap_or("elsewhere")),
-                    extent: Extent::Whole,
+                    extent: CellExtent::Whole,
                     role: Role::Variant,
                     target: "t".into(),
                     scheme: "bf16".into(),

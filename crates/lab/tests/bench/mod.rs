@@ -4,7 +4,7 @@
 mod asked;
 
 use eval::EngineInfo;
-use lab::{Corpus, Plan, Prepared, RunError};
+use lab::{Corpus, Plan, PreparedRun, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
 use record::metric::{COLUMNS, ColumnKind, ColumnRow};
@@ -446,13 +446,17 @@ impl Room {
         plan
     }
 
-    pub fn prepare(&self, norms: Norms) -> Prepared {
+    pub fn prepare(&self, norms: Norms) -> PreparedRun {
         lab::prepare(self.plan(norms), BUILD).expect("a sound plan")
     }
 }
 
 /// Runs and collects the events.
-pub fn run(prepared: &Prepared, dir: &Path, workers: &Workers) -> (Result<record::RunRecord, RunError>, Vec<RunEvent>) {
+pub fn run(
+    prepared: &PreparedRun,
+    dir: &Path,
+    workers: &Workers,
+) -> (Result<record::RunRecord, RunError>, Vec<RunEvent>) {
     let mut events = Vec::new();
     let repeat = |plan: &Plan, identity: &RunIdentity, windows| {
         format!("{} of {}, {windows} windows", plan.name, identity.model_names().join(" and "))

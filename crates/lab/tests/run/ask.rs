@@ -10,7 +10,7 @@ use numerics::PlainCodec;
 use record::answer::{
     CHAT_FORMAT, ChatAnswer, EVAL_FORMAT, EvalAnswer, SWEEP_FORMAT, SweepAnswer, TASK_FORMAT, TaskAnswer,
 };
-use record::{Arm, Place, Sampling};
+use record::{Arm, EditPlace, Sampling};
 use select::LayerSet;
 
 const WINDOWS: usize = 4;
@@ -157,7 +157,7 @@ fn a_variant_is_measured_beside_its_reference_and_says_what_was_applied() {
     assert_eq!(answer.settings.apply, applies);
     assert_eq!(answer.changed.len(), N_LAYER);
     let first = &answer.changed[0];
-    assert_eq!((first.name.as_str(), first.place), ("blk.0.ffn_norm.weight", Place::Weight));
+    assert_eq!((first.name.as_str(), first.place), ("blk.0.ffn_norm.weight", EditPlace::Weight));
     assert_eq!(first.scheme, "bf16");
     assert!(first.changed > 0 && first.n == 32);
     assert_eq!(asked.progress, Some((2 * WINDOWS, 2 * WINDOWS)));

@@ -5,7 +5,7 @@ use eval::EngineSettings;
 use lab::sweep::{Sweep, SweepError, SweepEvent, sweep};
 use record::Cell;
 use record::{Arm, Base, Carrier, Edit};
-use record::{Extent, Role, StageName};
+use record::{CellExtent, Role, StageName};
 use worker::{Session, SessionError, SessionRequest};
 
 const WINDOWS: usize = 4;
@@ -32,7 +32,7 @@ fn swept(workers: &Workers) -> (Result<Sweep, SweepError>, usize) {
     let cell = |(layer, scheme): (usize, &&str)| Cell {
         key: format!("layer {layer}"),
         stage: StageName::of("each_layer"),
-        extent: Extent::Layer,
+        extent: CellExtent::Layer,
         role: Role::Variant,
         target: "ffn_norm".into(),
         scheme: (*scheme).into(),

@@ -6,7 +6,7 @@ use super::null::SURROGATE_SHIFT;
 use super::rule::{MIN_POINTS, Rule};
 use super::{Requantized, ScaleClass, sampled};
 use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
-use crate::sample::{Extent, Sample, mix, symmetric_uniform};
+use crate::sample::{BlockExtent, Sample, mix, symmetric_uniform};
 use std::collections::BTreeSet;
 
 impl Explained {
@@ -19,8 +19,14 @@ impl Explained {
     }
 
     /// Whether parts of `extent` mostly have the same step as the whole blocks.
-    pub(super) fn step_stays_in_parts(&self, extent: Extent, zero: Zero, precision: Precision, share: f64) -> bool {
-        let Extent::Block(size) = extent else { return false };
+    pub(super) fn step_stays_in_parts(
+        &self,
+        extent: BlockExtent,
+        zero: Zero,
+        precision: Precision,
+        share: f64,
+    ) -> bool {
+        let BlockExtent::Block(size) = extent else { return false };
         let (mut same, mut parts) = (0, 0);
         for (block, whole) in &self.hits {
             for part in block.chunks(size) {
@@ -37,8 +43,8 @@ impl Explained {
 
     /// The size and the largest multiple of parts whose multiples have a common divisor, as in the super-blocks of
     /// k-quants: d·(integer scale)·(level) is on a lattice of d, and each part of 16 or 32 values on a coarser one.
-    pub(super) fn sub_lattice(&self, extent: Extent, zero: Zero) -> Option<(usize, u32)> {
-        let Extent::Block(whole @ 64..) = extent else { return None };
+    pub(super) fn sub_lattice(&self, extent: BlockExtent, zero: Zero) -> Option<(usize, u32)> {
+        let BlockExtent::Block(whole @ 64..) = extent else { return None };
         if zero == Zero::AtLeast {
             return None;
         }
@@ -156,11 +162,11 @@ const MIN_RISE_Z: f64 = 8.0;
 
 /// Whether the steps within 256 consecutive values are multiples of one step: the same question for steps instead of
 /// values.
-pub(super) fn has_super_blocks(sample: &Sample, extent: Extent, zero: Zero, precision: Precision) -> bool {
-    let Extent::Block(size @ (16 | 32)) = extent else { return false };
+pub(super) fn has_super_blocks(sample: &Sample, extent: BlockExtent, zero: Zero, precision: Precision) -> bool {
+    let BlockExtent::Block(size @ (16 | 32)) = extent else { return false };
     let top = if size == 16 { 128 } else { 63 };
     let steps: Vec<Vec<Point>> = sample
-        .blocks(Extent::Block(256), sampled(Extent::Block(256)))
+        .blocks(BlockExtent::Block(256), sampled(BlockExtent::Block(256)))
         .iter()
         .map(|block| {
             let fits = block

@@ -5,7 +5,7 @@ use super::claim::BlockCount;
 use super::null::{SURROGATE_SHIFT, mean, moved_part, surrogate_hits};
 use super::rule::{MAX_SHARED_TOP, MIN_SHARED_TOP, Rule};
 use crate::interval::{self, Fit, HIT_BITS, Point, Precision, Zero, levels, points};
-use crate::sample::Extent;
+use crate::sample::BlockExtent;
 
 /// The share of the blocks whose largest multiple counts as the format's.
 const USUAL: f64 = 0.8;
@@ -54,12 +54,12 @@ impl Explained {
 
     /// The largest multiple in [`USUAL`] of the blocks: the others may have found a part of their step, or have an
     /// outlier. Rows have enough values to avoid that, so it is the largest of all.
-    pub(super) fn top(&self, extent: Extent) -> u32 {
+    pub(super) fn top(&self, extent: BlockExtent) -> u32 {
         usual(self.hits.iter().map(|(_, fit)| fit.top).collect(), extent)
     }
 
     /// The steps from the least to the greatest value, in as many blocks as [`Explained::top`] speaks of.
-    fn span(&self, extent: Extent) -> u32 {
+    fn span(&self, extent: BlockExtent) -> u32 {
         let of = |(block, fit): &(Vec<f32>, Fit)| {
             let (least, most) = block.iter().fold((0.0f32, 0.0f32), |(a, z), x| (a.min(*x), z.max(*x)));
             ((f64::from(most) - f64::from(least)) / fit.step()).round() as u32
@@ -68,22 +68,22 @@ impl Explained {
     }
 
     /// How the levels are numbered.
-    pub(super) fn numbering(&self, extent: Extent, zero: Zero) -> Numbering {
+    pub(super) fn numbering(&self, extent: BlockExtent, zero: Zero) -> Numbering {
         Numbering::of(zero, self.top(extent), || self.span(extent))
     }
 
     /// Bits for one value, with its share of the scale.
-    pub(super) fn cost(&self, extent: Extent, zero: Zero) -> f64 {
+    pub(super) fn cost(&self, extent: BlockExtent, zero: Zero) -> f64 {
         let scale_bits = if zero == Zero::AtZero { SCALE_BITS } else { SCALE_BITS_FROM_LEAST };
         f64::from(self.numbering(extent, zero).bits) + scale_bits / values_of(extent)
     }
 }
 
 /// The number in [`USUAL`] of the blocks, or the largest of all lines.
-fn usual(mut of_each: Vec<u32>, extent: Extent) -> u32 {
+fn usual(mut of_each: Vec<u32>, extent: BlockExtent) -> u32 {
     of_each.sort_unstable();
     let last = of_each.len().saturating_sub(1);
-    let at = if matches!(extent, Extent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
+    let at = if matches!(extent, BlockExtent::Block(_)) { (last as f64 * USUAL) as usize } else { last };
     of_each.get(at).copied().unwrap_or(1)
 }
 
@@ -119,10 +119,10 @@ pub(crate) const SCALE_BITS: f64 = 16.0;
 const SCALE_BITS_FROM_LEAST: f64 = 28.0;
 
 /// The number of values that share a scale. Lines and tensors have so many that their scales cost nothing.
-fn values_of(extent: Extent) -> f64 {
+fn values_of(extent: BlockExtent) -> f64 {
     match extent {
-        Extent::Block(size) => size as f64,
-        Extent::Whole | Extent::Tensor => 1e6,
+        BlockExtent::Block(size) => size as f64,
+        BlockExtent::Whole | BlockExtent::Tensor => 1e6,
     }
 }
 
@@ -131,7 +131,7 @@ const BITS_OFF_GRID: f64 = 16.0;
 
 /// The bits that describe a value, over all sampled blocks: those that name one of `levels` and the share of the scale
 /// where the grid explains the block, and storage's own where it does not.
-pub(crate) fn cost(levels: f64, scale_bits: f64, extent: Extent, blocks: &BlockCount) -> f64 {
+pub(crate) fn cost(levels: f64, scale_bits: f64, extent: BlockExtent, blocks: &BlockCount) -> f64 {
     let hit = blocks.hits as f64 / blocks.n.max(1) as f64;
     hit * (libm::log2(levels) + scale_bits / values_of(extent)) + (1.0 - hit) * BITS_OFF_GRID
 }
@@ -186,10 +186,10 @@ fn shared_top(blocks: &[Vec<f32>], zero: Zero, precision: Precision) -> Option<u
 
 /// The largest multiple that is tried. It is 128 for small blocks: among 16 or 32 BF16 values, those of one binade are
 /// multiples up to 255 of its spacing without any other cause.
-pub(super) fn max_top(extent: Extent, zero: Zero) -> u32 {
+pub(super) fn max_top(extent: BlockExtent, zero: Zero) -> u32 {
     match (extent, zero) {
-        (Extent::Block(..=32), Zero::AtZero) => 128,
-        (Extent::Block(..=32), Zero::AtLeast) => 63,
+        (BlockExtent::Block(..=32), Zero::AtZero) => 128,
+        (BlockExtent::Block(..=32), Zero::AtLeast) => 63,
         _ => 255,
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use fit::{SCALE_BITS, cost};
 pub(crate) use null::{SURROGATE_SHIFT, mean, moved_part};
 
 use crate::interval::{Precision, Zero};
-use crate::sample::{Axis, Extent, Lines, Sample};
+use crate::sample::{Axis, BlockExtent, Lines, Sample};
 use describe::{MIN_SAME_STEP, MIN_SAME_STEP_OF_MORE_BITS, has_super_blocks};
 use fit::{Explained, MAX_FORMAT_BITS, Numbering, bits_of, max_top};
 use rayon::prelude::*;
@@ -71,7 +71,7 @@ pub struct Lattice {
     /// The largest multiple in 80 % of the blocks; for rows, the largest in all of them.
     pub top: u32,
     /// The values that share a step.
-    pub extent: Extent,
+    pub extent: BlockExtent,
     /// The axis along which blocks run.
     pub axis: Axis,
     /// The kind of numbers that the steps are.
@@ -85,26 +85,32 @@ pub struct Lattice {
 }
 
 /// The most blocks of each extent that are fitted.
-pub(crate) fn sampled(extent: Extent) -> usize {
+pub(crate) fn sampled(extent: BlockExtent) -> usize {
     match extent {
-        Extent::Block(..=32) => 192,
-        Extent::Block(..=64) => 64,
-        Extent::Block(_) => 48,
-        Extent::Whole | Extent::Tensor => 32,
+        BlockExtent::Block(..=32) => 192,
+        BlockExtent::Block(..=64) => 64,
+        BlockExtent::Block(_) => 48,
+        BlockExtent::Whole | BlockExtent::Tensor => 32,
     }
 }
 
-const EXTENTS: [Extent; 6] =
-    [Extent::Block(16), Extent::Block(32), Extent::Block(64), Extent::Block(128), Extent::Block(256), Extent::Whole];
+const EXTENTS: [BlockExtent; 6] = [
+    BlockExtent::Block(16),
+    BlockExtent::Block(32),
+    BlockExtent::Block(64),
+    BlockExtent::Block(128),
+    BlockExtent::Block(256),
+    BlockExtent::Whole,
+];
 
 /// All extents, each with both zeros, in the order of preference among equals.
-fn tried() -> Vec<(Extent, Zero)> {
+fn tried() -> Vec<(BlockExtent, Zero)> {
     EXTENTS.iter().flat_map(|&extent| [(extent, Zero::AtZero), (extent, Zero::AtLeast)]).collect()
 }
 
 /// The cheapest accepted lattice along the axis of `lines`; `sample` is their sample.
 pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> Option<Lattice> {
-    let found: Vec<(f64, Extent, Zero, Explained)> = tried()
+    let found: Vec<(f64, BlockExtent, Zero, Explained)> = tried()
         .into_par_iter()
         .filter_map(|(extent, zero)| {
             let blocks = sample.blocks(extent, sampled(extent));
@@ -144,16 +150,16 @@ pub(crate) fn find(lines: &Lines<'_>, sample: &Sample, precision: Precision) -> 
         blocks: explained.count,
     };
     if let Some((size, top)) = explained.sub_lattice(extent, zero) {
-        let (extent, bits) = (Extent::Block(size), bits_of(top, zero));
+        let (extent, bits) = (BlockExtent::Block(size), bits_of(top, zero));
         return Some(Lattice { extent, top, bits, super_blocks: true, ..lattice });
     }
-    if let Some(step) = explained.one_step().filter(|_| extent == Extent::Whole) {
+    if let Some(step) = explained.one_step().filter(|_| extent == BlockExtent::Whole) {
         let top = lattice.top.max((lines.range(zero == Zero::AtZero) / step).round() as u32);
         let Numbering { symmetric, bits } = Numbering::of(zero, top, || (lines.range(false) / step).round() as u32);
         // The least of nested steps is one that all rows lie on, with more levels than any format has.
         if bits <= MAX_FORMAT_BITS || lattice.bits > MAX_FORMAT_BITS {
             let requantized = explained.requantized(zero, top);
-            return Some(Lattice { extent: Extent::Tensor, top, symmetric, bits, requantized, ..lattice });
+            return Some(Lattice { extent: BlockExtent::Tensor, top, symmetric, bits, requantized, ..lattice });
         }
     }
     Some(Lattice {

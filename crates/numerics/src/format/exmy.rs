@@ -175,7 +175,7 @@ impl ExMy {
         if !x.is_finite() {
             return x;
         }
-        let grid = Grid::of(self);
+        let grid = CastGrid::of(self);
         match rounding {
             Rounding::Rne => grid.cast(NearestEven, x, 0),
             Rounding::Trunc => grid.cast(TowardsZero, x, 0),
@@ -185,13 +185,13 @@ impl ExMy {
 
     /// Rounds finite values in place; the first one is the tensor's `start`-th.
     pub(crate) fn cast_slice<R: Round>(self, round: R, values: &mut [f32], start: usize) {
-        cast_wide(Grid::of(self), round, values, start);
+        cast_wide(CastGrid::of(self), round, values, start);
     }
 }
 
 /// The loop of [`ExMy::cast_slice`], compiled for several instruction sets; all give the same bits.
 #[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn cast_wide<R: Round>(grid: Grid, round: R, values: &mut [f32], start: usize) {
+fn cast_wide<R: Round>(grid: CastGrid, round: R, values: &mut [f32], start: usize) {
     for (i, x) in values.iter_mut().enumerate() {
         *x = grid.cast(round, *x, start + i);
     }
@@ -201,7 +201,7 @@ pub(super) const SIGN: u32 = 0x8000_0000;
 
 /// What a cast needs to know of a format, in F32's own bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Grid {
+pub(crate) struct CastGrid {
     /// The number of bits of F32's significand that the format lacks.
     shift: u32,
     /// A mask for the bit that decides a tie, where the format's last bit is one of its exponent.
@@ -214,13 +214,13 @@ pub(crate) struct Grid {
     overflow: u32,
 }
 
-impl Grid {
-    pub(crate) fn of(format: ExMy) -> Grid {
+impl CastGrid {
+    pub(crate) fn of(format: ExMy) -> CastGrid {
         let shift = 23 - format.mantissa_bits();
         // Without a mantissa the last bit of a code is the exponent's, which differs from F32's by the biases.
         let odd = format.mantissa_bits == 0 && (127 - format.bias()) % 2 != 0;
         let largest = format.largest().to_bits();
-        Grid {
+        CastGrid {
             shift,
             parity: u32::from(odd) << shift,
             smallest_normal: pow2(format.min_exponent()).to_bits(),
@@ -231,7 +231,7 @@ impl Grid {
     }
 
     /// The same format with overflow clamped to the largest value, whatever the format has.
-    pub(crate) fn saturating(mut self) -> Grid {
+    pub(crate) fn saturating(mut self) -> CastGrid {
         self.overflow = self.largest;
         self
     }

@@ -18,7 +18,7 @@
 //! # Source
 //! NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix on quantization.
 
-use super::exmy::{ExMy, Grid};
+use super::exmy::{CastGrid, ExMy};
 use super::group::{GroupKernel, Places, Range, RangeOverflow};
 use super::rounding::{NearestEven, Round};
 
@@ -27,8 +27,8 @@ pub const NVFP4_BLCK_SIZE: u32 = 16;
 
 /// The kernel for one tensor, whose own scale is known.
 pub(crate) struct Nvfp4<R> {
-    element: Grid,
-    block_scale: Grid,
+    element: CastGrid,
+    block_scale: CastGrid,
     largest: f32,
     /// Elements beyond this magnitude count as beyond the format's range.
     beyond: f32,
@@ -44,8 +44,8 @@ impl<R: Round> Nvfp4<R> {
         let reach = element.largest() * block_scale.largest();
         let s_enc = if absmax == 0.0 { 1.0 } else { (reach / absmax).min(f32::MAX) };
         Nvfp4 {
-            element: Grid::of(element).saturating(),
-            block_scale: Grid::of(block_scale).saturating(),
+            element: CastGrid::of(element).saturating(),
+            block_scale: CastGrid::of(block_scale).saturating(),
             largest: element.largest(),
             beyond: element.beyond(),
             s_enc,

@@ -1,6 +1,6 @@
 //! Small floats with a scale for each group: value = cast(x / d)·d.
 
-use super::exmy::{ExMy, Grid, SIGN};
+use super::exmy::{CastGrid, ExMy, SIGN};
 use super::group::{GroupKernel, Places, Range, RangeOverflow};
 use super::rounding::Round;
 use super::scale::{Levels, ScaleFormat};
@@ -10,7 +10,7 @@ use super::scale::{Levels, ScaleFormat};
 /// The quotient of a group's largest value may exceed the largest finite value, since d is rounded. For d = 0 the
 /// result is 0 with the sign of x.
 pub(crate) struct Scaled<R> {
-    grid: Grid,
+    grid: CastGrid,
     /// Quotients beyond this magnitude count as beyond the format's range.
     beyond: f32,
     levels: Levels,
@@ -21,7 +21,7 @@ pub(crate) struct Scaled<R> {
 impl<R: Round> Scaled<R> {
     pub(crate) fn new(format: ExMy, scale: ScaleFormat, round: R) -> Self {
         let levels = Levels { largest: format.largest(), max_exponent: format.max_exponent(), fraction_bits: 0 };
-        Scaled { grid: Grid::of(format).saturating(), beyond: format.beyond(), levels, scale, round }
+        Scaled { grid: CastGrid::of(format).saturating(), beyond: format.beyond(), levels, scale, round }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::scheme::{Granularity, Scheme};
 
 /// What a scheme must know about a whole tensor before it can quantize a piece of it.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
+pub(crate) enum TensorFacts {
     /// The scheme needs to know nothing.
     Nothing,
     /// The ranges of the groups that run through the tensor: one for the tensor, or one for each column.
@@ -28,7 +28,7 @@ pub struct Holder<'a> {
     scheme: &'a Scheme,
     tensor: &'a str,
     shape: TensorShape,
-    known: Known,
+    known: TensorFacts,
     kernel: Option<Box<dyn AnyKernel + 'a>>,
     importance: Option<Importance<'a>>,
 }
@@ -38,11 +38,11 @@ impl<'a> Holder<'a> {
         scheme: &'a Scheme,
         tensor: &'a str,
         shape: TensorShape,
-        known: Known,
+        known: TensorFacts,
     ) -> Result<Self, FakeQuantError> {
         let ranges = match &known {
-            Known::Ranges(_, ranges) => ranges.as_slice(),
-            Known::Nothing | Known::Gain(_) => &[],
+            TensorFacts::Ranges(_, ranges) => ranges.as_slice(),
+            TensorFacts::Nothing | TensorFacts::Gain(_) => &[],
         };
         let kernel = scheme.kernel(tensor, ranges.first().copied().unwrap_or(Range::NONE))?;
         if let Some(kernel) = &kernel {
@@ -70,7 +70,7 @@ impl<'a> Holder<'a> {
         let grouping = scheme.grouping();
         match (scheme.format, &self.kernel, &self.known) {
             // The blocks of NVFP4 have scales of their own beside the tensor's.
-            (_, Some(kernel), Known::Ranges(granularity, ranges)) if grouping.granularity == *granularity => {
+            (_, Some(kernel), TensorFacts::Ranges(granularity, ranges)) if grouping.granularity == *granularity => {
                 let ranges = match granularity {
                     Granularity::Col => &ranges[start % self.shape.n_per_row..][..piece.width],
                     _ => ranges,
@@ -84,7 +84,7 @@ impl<'a> Holder<'a> {
             (Format::Minifloat { exmy, rounding }, ..) => cast(exmy, rounding, values, tensor, start),
             (Format::Ggml(format), ..) => ggml::apply(format, values, tensor, piece, self.importance, codec)?,
             (Format::Jitter { seed }, ..) => control::jitter(seed, tensor, values, start),
-            (Format::Noise { seed, .. }, _, Known::Gain(gain)) => {
+            (Format::Noise { seed, .. }, _, TensorFacts::Gain(gain)) => {
                 control::add_noise(*gain, seed, tensor, values, start);
             }
             (Format::Noise { sqnr_db, seed }, ..) => {

@@ -25,7 +25,7 @@
 //! | word | what it is |
 //! |---|---|
 //! | [`Observer`](observer::Observer) | a scheme that reads a whole tensor, as often as it must, before any of it is quantized |
-//! | [`Known`](holder::Known) | what it has learned then: nothing, the ranges of groups that run through the tensor, or the factor of the noise |
+//! | [`TensorFacts`](holder::TensorFacts) | what it has learned then: nothing, the ranges of groups that run through the tensor, or the factor of the noise |
 //! | [`Holder`](holder::Holder) | the same scheme with that knowledge; it quantizes any piece of the tensor |
 //! | [`Together`](part::Together) | the values that a scheme must have at the same time: a run of values, rows, or the whole tensor |
 //! | [`Piece`](part::Piece) | the values at hand: where they start in the tensor, and how long their rows are |

@@ -24,7 +24,7 @@ use super::clip::{self, Best, CANDIDATES};
 use super::control::NoiseGain;
 use super::error::{FakeQuantError, beyond_f32};
 use super::groups::GroupParts;
-use super::holder::{Holder, Known};
+use super::holder::{Holder, TensorFacts};
 use super::kernel::AnyKernel;
 use super::part::Together;
 use crate::format::Format;
@@ -58,7 +58,7 @@ enum Stage<'a> {
     Errors(Errors<'a>),
     Ranks(Ranks),
     Noise(NoiseGain<'a>),
-    Known(Known),
+    Known(TensorFacts),
 }
 
 impl Scheme {
@@ -83,7 +83,7 @@ impl Scheme {
         let memory = |_| FakeQuantError::Memory { tensor: tensor.to_owned(), n: n_groups };
         let keys = || filled(n_groups, RangeKeys::EMPTY).map_err(memory);
         let stage = match (self.format, groups, self.clip) {
-            (_, None, _) => Stage::Known(Known::Nothing),
+            (_, None, _) => Stage::Known(TensorFacts::Nothing),
             (Format::Noise { sqnr_db, seed }, ..) => Stage::Noise(NoiseGain::new(sqnr_db, seed, tensor)),
             (_, _, Clip::Quantile(percent)) => Stage::Ranks(Ranks::new(percent, keys()?).map_err(memory)?),
             (_, _, Clip::Absmax | Clip::Mse) => Stage::Ranges(keys()?),
@@ -147,11 +147,11 @@ impl<'a> Observer<'a> {
 
     fn end_pass(&mut self) -> Result<(), FakeQuantError> {
         let memory = |n: usize| FakeQuantError::Memory { tensor: self.tensor.to_owned(), n };
-        let stage = std::mem::replace(&mut self.stage, Stage::Known(Known::Nothing));
-        let known = |ranges| Stage::Known(Known::Ranges(self.groups, ranges));
+        let stage = std::mem::replace(&mut self.stage, Stage::Known(TensorFacts::Nothing));
+        let known = |ranges| Stage::Known(TensorFacts::Ranges(self.groups, ranges));
         self.stage = match stage {
             Stage::Known(known) => Stage::Known(known),
-            Stage::Noise(noise) => Stage::Known(Known::Gain(noise.finish())),
+            Stage::Noise(noise) => Stage::Known(TensorFacts::Gain(noise.finish())),
             Stage::Ranges(keys) => {
                 let ranges: Vec<Range> = keys.into_iter().map(RangeKeys::range).collect();
                 match self.scheme.kernel(self.tensor, Range::NONE)?.filter(|_| self.scheme.clip == Clip::Mse) {

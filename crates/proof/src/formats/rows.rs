@@ -1,7 +1,7 @@
 //! From a row of the table of formats to the schemes that it stands for.
 
 use super::held;
-use super::third::Question;
+use super::third::NumpyQuestion;
 use crate::check::Tally;
 use crate::inputs::{Draw, Input};
 use crate::oracle::Ladder;
@@ -173,7 +173,7 @@ pub fn third(
     let mut asked = 0;
     for scheme in schemes {
         let Some(input) = inputs_of(scheme) else { continue };
-        let Some(question) = Question::of(scheme, input.n_per_row) else { continue };
+        let Some(question) = NumpyQuestion::of(scheme, input.n_per_row) else { continue };
         asked += 1;
         let theirs = question.ask(python, &input.values)?;
         let ours = held(quantizer, scheme, &input).map_err(|error| error.to_string())?;

@@ -38,7 +38,7 @@ fn dtype_of(float: ExMy) -> Option<&'static str> {
 
 /// A question to Python about a scheme.
 #[derive(Clone, Debug)]
-pub(crate) struct Question<'s> {
+pub(crate) struct NumpyQuestion<'s> {
     scheme: &'s Scheme,
     /// The format, as scripts/hold-with-numpy.py spells it.
     kind: String,
@@ -48,9 +48,9 @@ pub(crate) struct Question<'s> {
     n_per_block: usize,
 }
 
-impl<'s> Question<'s> {
+impl<'s> NumpyQuestion<'s> {
     /// The question about a scheme; `None` where numpy and ml_dtypes do not have it.
-    pub(crate) fn of(scheme: &'s Scheme, n_per_row: usize) -> Option<Question<'s>> {
+    pub(crate) fn of(scheme: &'s Scheme, n_per_row: usize) -> Option<NumpyQuestion<'s>> {
         let text = scheme.to_string();
         let of_name = || DTYPES.iter().find(|(name, _)| *name == text).map(|(_, dtype)| *dtype);
         let plain = scheme.scale() == ScaleFormat::F32 && scheme.clip() == Clip::Absmax;
@@ -72,7 +72,7 @@ impl<'s> Question<'s> {
             Format::Nvfp4 { rounding: NEAREST } => ("nvfp4".to_owned(), 16),
             _ => return None,
         };
-        Some(Question { scheme, kind, n_per_row, n_per_block })
+        Some(NumpyQuestion { scheme, kind, n_per_row, n_per_block })
     }
 
     /// Asks what `values` become. Short blocks are filled up with zeros, which change no scale.
@@ -138,7 +138,7 @@ impl<'p> Shared<'p> {
     /// Compares values without a scale with Python's. After an error nothing more is asked.
     pub(super) fn compare(&self, scheme: &Scheme, values: &[f32], ours: &[f32], tally: &mut Tally) {
         let answer = |python: &mut Python| {
-            let question = Question::of(scheme, 1).ok_or_else(|| format!("they have no {scheme}"))?;
+            let question = NumpyQuestion::of(scheme, 1).ok_or_else(|| format!("they have no {scheme}"))?;
             Ok((question.ask(python, values)?, question))
         };
         let mut python = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +172,7 @@ mod tests {
 
     fn compared(scheme: &str, values: &[f32], ours: &[f32], theirs: &[f32]) -> Status {
         let scheme: Scheme = scheme.parse().expect(scheme);
-        let question = Question::of(&scheme, values.len()).expect("they have it");
+        let question = NumpyQuestion::of(&scheme, values.len()).expect("they have it");
         let mut tally = Tally::default();
         question.compare(values, ours, theirs, &mut tally);
         tally.check(Area::Formats, "compared", &[]).status
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn what_python_lacks_is_not_asked() {
         for scheme in ["nf4", "int4@row:asym", "bf16:trunc", "fp8_e4m3@tensor", "int8@row:scale=f16", "mxfp4:trunc"] {
-            assert!(Question::of(&scheme.parse().expect(scheme), 64).is_none(), "{scheme}");
+            assert!(NumpyQuestion::of(&scheme.parse().expect(scheme), 64).is_none(), "{scheme}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of the weights in the engine.
 
-use super::{Subject, check};
+use super::{ModelUnderTest, check};
 use crate::check::{Area, Check, Status, Tally};
 use eval::{Ask, Engine, EngineError, Hook, Prefix, Sequence, Token};
 use record::Carrier;
@@ -48,7 +48,7 @@ pub(super) fn bits_agree(tally: &mut Tally, what: &str, ours: &[f32], theirs: &[
 }
 
 /// Checks that type and bytes of every weight in the engine are those of the file.
-pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
+pub(super) fn weights_are_the_files(subject: &ModelUnderTest<'_>) -> Check {
     check("weights in the engine are the file's", &["engine", "file"], |tally| {
         let engine = subject.engine()?;
         for weight in engine.weights() {
@@ -69,7 +69,7 @@ pub(super) fn weights_are_the_files(subject: &Subject<'_>) -> Check {
 
 /// Checks that a write changes the bytes of its weight and of no other, that the graph uses them, and that undoing the
 /// write leaves no trace.
-pub(super) fn a_write_acts_and_is_undone(subject: &Subject<'_>) -> Check {
+pub(super) fn a_write_acts_and_is_undone(subject: &ModelUnderTest<'_>) -> Check {
     check("a write acts, reaches nothing else, and is undone", &["before", "during", "after"], |tally| {
         let mut engine = subject.engine()?;
         let window = subject.windows(&*engine)?.remove(0);
@@ -121,7 +121,7 @@ const RECURRENT: [&str; 3] = [".ssm_", ".time_mix_", ".shortconv."];
 
 /// Checks for every layer that a pass from the recorded state that enters it gives the bits of a full pass. In a recurrent
 /// model it need not, and the worker must find that out.
-pub(super) fn prefix_reuse_changes_nothing(subject: &Subject<'_>) -> Check {
+pub(super) fn prefix_reuse_changes_nothing(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "a reused prefix gives the bits of a full pass";
     let mut refused = None;
     let result = check(NAME, &["reused", "full pass"], |tally| {
@@ -155,7 +155,7 @@ pub(super) fn prefix_reuse_changes_nothing(subject: &Subject<'_>) -> Check {
 }
 
 /// Whether the worker says that a reused prefix gives other bits. It tries one on the first window.
-fn worker_does_without(subject: &Subject<'_>) -> bool {
+fn worker_does_without(subject: &ModelUnderTest<'_>) -> bool {
     let cells = [subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32)];
     let measured = subject.session(1).and_then(|mut session| session.measure(&subject.native_base(), &cells, 1));
     measured.is_ok_and(|events| events.iter().any(|event| matches!(event, Event::Note { .. })))

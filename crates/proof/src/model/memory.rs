@@ -1,8 +1,8 @@
 //! Checks of the memory budget: what is announced before a measurement against what takes memory by the file.
 
-use super::{Subject, check};
+use super::{ModelUnderTest, check};
 use crate::check::{Check, Tally};
-use crate::session::{Session, samples};
+use crate::session::{TextSession, samples};
 use gguf::Value;
 use record::MemoryPlan;
 use record::{Arm, Base, Carrier};
@@ -12,7 +12,7 @@ const F32_BYTES: u64 = size_of::<f32>() as u64;
 
 /// Checks that every part of the announced memory is what the file's own shapes say, and that a budget of one byte less
 /// costs speed and changes no bit.
-pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Check {
+pub(super) fn memory_is_planned_from_what_there_is(subject: &ModelUnderTest<'_>) -> Check {
     check("the memory announced is what there is to hold", &["worker", "shapes in the file"], |tally| {
         let base = Base { arm: Arm::Exact, carried: Vec::new() };
         let cells = [subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32)];
@@ -21,7 +21,7 @@ pub(super) fn memory_is_planned_from_what_there_is(subject: &Subject<'_>) -> Che
         parts_are_the_files(subject, &plan, tally)?;
 
         let within = |max: u64| {
-            Session::open_within(
+            TextSession::open_within(
                 subject.pipeline.workers(),
                 subject.file.path(),
                 &subject.settings,
@@ -51,7 +51,7 @@ fn announced(events: &[Event]) -> Result<MemoryPlan, String> {
 }
 
 /// Compares the parts of the announced memory with sums over the file's shapes.
-fn parts_are_the_files(subject: &Subject<'_>, plan: &MemoryPlan, tally: &mut Tally) -> Result<(), String> {
+fn parts_are_the_files(subject: &ModelUnderTest<'_>, plan: &MemoryPlan, tally: &mut Tally) -> Result<(), String> {
     let engine = subject.engine()?;
     let (n_ctx, n_vocab, n_layer) =
         (u64::from(subject.settings.n_ctx), engine.info().n_vocab as u64, engine.info().n_layer as u64);

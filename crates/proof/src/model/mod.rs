@@ -24,7 +24,7 @@ use gguf::{GgufError, GgufFile};
 use std::path::Path;
 
 /// A model under test, with what it is measured on.
-pub struct Subject<'a> {
+pub struct ModelUnderTest<'a> {
     /// The parts that the checks work with.
     pub pipeline: &'a dyn Pipeline,
     /// The open model file.
@@ -52,7 +52,7 @@ pub struct Pick {
     pub scheme: &'static str,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> ModelUnderTest<'a> {
     /// Opens `path` and picks what to edit.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl<'a> Subject<'a> {
         let pick = |found: Option<(String, String)>, scheme| found.map(|(name, ty)| Pick { name, ty, scheme });
         let picks = [pick(find(&matrices), "int4@block32"), pick(find(&["ffn_norm.", "attn_norm."]), "fp8_e4m3")];
         let picks = picks.into_iter().flatten().collect();
-        Ok(Subject { pipeline, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
+        Ok(ModelUnderTest { pipeline, file, text, settings: EngineSettings::pinned(n_ctx), chunks, middle, picks })
     }
 
     /// Opens a fresh engine with one context.
@@ -126,7 +126,7 @@ fn check(name: &str, compared: &[&str], compare: impl FnOnce(&mut Tally) -> Resu
 }
 
 /// Makes all checks of a model, in a fixed order.
-pub fn checks(subject: &Subject<'_>, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+pub fn checks(subject: &ModelUnderTest<'_>, python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     values::checks(subject, python, put);
     put(engine::weights_are_the_files(subject));
     put(engine::a_write_acts_and_is_undone(subject));

@@ -3,13 +3,13 @@
 
 use super::engine::{bits_agree, hooked_logits, logits, words};
 use super::worker::{applied, n_changed};
-use super::{Subject, check};
+use super::{ModelUnderTest, check};
 use crate::check::{Area, Check};
 use crate::session::samples;
 use eval::{Engine, Hook, LayerError, Prefix, Token, WeightInfo, WeightUse};
 use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
-use record::{Arm, Base, Carrier, Edit, Place};
+use record::{Arm, Base, Carrier, Edit, EditPlace};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use worker::protocol::CellSpec;
@@ -28,7 +28,7 @@ struct Twin {
 }
 
 /// The norms of the middle layer, the last norm, K and V, as far as this graph has them.
-fn twins(subject: &Subject<'_>, engine: &dyn Engine) -> Vec<Twin> {
+fn twins(subject: &ModelUnderTest<'_>, engine: &dyn Engine) -> Vec<Twin> {
     let layer = subject.middle;
     let of_layer = |stem: &str| format!("blk.{layer}.{stem}");
     let candidates = [
@@ -54,7 +54,7 @@ fn find<'e>(engine: &'e dyn Engine, name: &str) -> Option<&'e WeightInfo> {
 }
 
 /// Checks that doubling a norm's output equals doubling its weights, and that K and V set to zero equal weights of zero.
-pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
+pub(super) fn a_hook_acts_on_its_node(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "a hook at a node equals the same change of its weights";
     let mut has_twins = true;
     let result = check(NAME, &["hook", "weights"], |tally| {
@@ -108,7 +108,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &Subject<'_>) -> Check {
 
 /// Checks that tokens looked up in a table that a scheme quantized row by row equal embedded tokens quantized in that
 /// scheme.
-pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Check {
+pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "a hook at embedded tokens equals their table in that scheme";
     const SCHEMES: [&str; 2] = ["int8@row", "int4@block32"];
     let mut is_there = true;
@@ -128,7 +128,10 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &Subject<'_>) -> Ch
         let cells: Vec<CellSpec> = SCHEMES
             .iter()
             .flat_map(|scheme| {
-                [cell("hook", scheme, EMBD, Place::Activation), cell("table", scheme, TOKEN_EMBD, Place::Lookup)]
+                [
+                    cell("hook", scheme, EMBD, EditPlace::Activation),
+                    cell("table", scheme, TOKEN_EMBD, EditPlace::Lookup),
+                ]
             })
             .collect();
         let events = subject.session(1)?.measure(&untouched(), &cells, subject.chunks)?;
@@ -180,7 +183,7 @@ fn untouched() -> Base {
 }
 
 /// The rows of the file's table that a window's tokens stand for.
-fn embedded(subject: &Subject<'_>, window: &[Token], n_embd: usize) -> Result<Vec<f32>, String> {
+fn embedded(subject: &ModelUnderTest<'_>, window: &[Token], n_embd: usize) -> Result<Vec<f32>, String> {
     let table = subject.values(TOKEN_EMBD)?;
     let row = |&token: &Token| table.get(token as usize * n_embd..(token as usize + 1) * n_embd);
     let rows: Option<Vec<&[f32]>> = window.iter().map(row).collect();
@@ -189,7 +192,7 @@ fn embedded(subject: &Subject<'_>, window: &[Token], n_embd: usize) -> Result<Ve
 
 /// Checks that each use of the token embedding follows its own bytes. A table turned by one row looks up the next token. A
 /// head turned by one row gives the next token's logit. Both together equal the whole matrix turned.
-pub(super) fn a_use_is_changed_alone(subject: &Subject<'_>) -> Check {
+pub(super) fn a_use_is_changed_alone(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "a matrix is changed in one use alone, and restored";
     let mut refused = None;
     let result = check(NAME, &["one use", "tokens and logits turned", "whole matrix"], |tally| {
@@ -260,7 +263,7 @@ fn turned_by_a_row(bytes: &[u8], n_rows: usize) -> Arc<Vec<u8>> {
 
 /// Checks that the trace says of each layer's output what hooks there see, and that nothing changed before the first touched
 /// layer.
-pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
+pub(super) fn the_trace_is_what_hooks_see(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "the trace is what hooks at each layer see";
     /// The relative difference of two sums in F64 over the same values in the same order.
     const TOLERANCE: f64 = 1e-12;
@@ -315,7 +318,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &Subject<'_>) -> Check {
 }
 
 /// Swaps the picks in F32 into the engine, as stored or quantized in their schemes.
-fn swap_picks(subject: &Subject<'_>, engine: &mut dyn Engine, is_held: bool) -> Result<(), String> {
+fn swap_picks(subject: &ModelUnderTest<'_>, engine: &mut dyn Engine, is_held: bool) -> Result<(), String> {
     for pick in &subject.picks {
         let mut values = subject.values(&pick.name)?;
         if is_held {

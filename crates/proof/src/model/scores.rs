@@ -1,9 +1,9 @@
 //! Checks of the way from text to scores: tokens, windows and the sums over the vocabulary, each done again the plain way.
 
-use super::{Subject, check};
+use super::{ModelUnderTest, check};
 use crate::check::{Area, Check};
 use crate::oracle::scores::brute_force;
-use crate::session::{Session, references, samples};
+use crate::session::{TextSession, references, samples};
 use crate::tap::Pass;
 use eval::Token;
 use gguf::{Array, GgufFile, Value};
@@ -14,7 +14,7 @@ use worker::protocol::CellSpec;
 /// The difference that another order of sums makes, relative to 1 + the sum. Both are in F64.
 const TOLERANCE: f64 = 1e-9;
 
-impl Subject<'_> {
+impl ModelUnderTest<'_> {
     /// A cell that edits every pick, each in the scheme that `scheme` says.
     pub(super) fn cell(&self, key: &str, scheme: impl Fn(&super::Pick) -> String, carrier: Carrier) -> CellSpec {
         let edit = |pick: &super::Pick| Edit::of_weight(&pick.name, scheme(pick), carrier);
@@ -22,13 +22,13 @@ impl Subject<'_> {
     }
 
     /// Opens a worker with the model and the text.
-    pub(super) fn session(&self, n_threads: usize) -> Result<Session, String> {
-        Session::open(self.pipeline.workers(), self.file.path(), &self.settings, n_threads, self.text)
+    pub(super) fn session(&self, n_threads: usize) -> Result<TextSession, String> {
+        TextSession::open(self.pipeline.workers(), self.file.path(), &self.settings, n_threads, self.text)
     }
 }
 
 /// Checks that the engine's tokens, put together by the file's own vocabulary, are the text.
-pub(super) fn tokens_spell_the_text(subject: &Subject<'_>) -> Check {
+pub(super) fn tokens_spell_the_text(subject: &ModelUnderTest<'_>) -> Check {
     const NAME: &str = "tokens spell the text";
     let text = subject.text.strip_suffix('\n').unwrap_or(subject.text);
     let Some(vocabulary) = Vocabulary::of(&subject.file) else {
@@ -130,7 +130,7 @@ fn byte_of(c: char) -> Option<u8> {
 }
 
 /// Checks that a worker gives the engine whole windows that start with BOS, of which the second half is scored.
-pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) -> Check {
+pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &ModelUnderTest<'_>) -> Check {
     check("windows are cut as llama-perplexity does", &["what the engine was given", "cut again"], |tally| {
         let windows = subject.windows(&*subject.engine()?)?;
         let mut session = subject.session(1)?;
@@ -163,12 +163,12 @@ pub(super) fn windows_are_cut_as_llama_perplexity_does(subject: &Subject<'_>) ->
 }
 
 /// The number of scored positions, n_ctx/2 to n_ctx − 2.
-fn window_scores(subject: &Subject<'_>) -> usize {
+fn window_scores(subject: &ModelUnderTest<'_>) -> usize {
     subject.settings.n_ctx as usize - 1 - subject.first_scored()
 }
 
 /// Checks NLL, KL divergence, equal top tokens and changed positions against the textbook's sums over the logits.
-pub(super) fn scores_equal_brute_force(subject: &Subject<'_>) -> Check {
+pub(super) fn scores_equal_brute_force(subject: &ModelUnderTest<'_>) -> Check {
     check("scores equal brute force over the logits", &["worker", "textbook sums in F64"], |tally| {
         let windows = subject.windows(&*subject.engine()?)?;
         let mut session = subject.session(1)?;

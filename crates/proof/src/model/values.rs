@@ -1,8 +1,8 @@
 //! Checks of the file's own tensors: every implementation restores them and quantizes them.
 
-use super::Subject;
+use super::ModelUnderTest;
 use crate::check::{Area, Check, Status, Tally};
-use crate::formats::third::Question;
+use crate::formats::third::NumpyQuestion;
 use crate::oracle;
 use crate::oracle::ggml::{Contraction, Drawn, block_of};
 use crate::python::Python;
@@ -30,7 +30,7 @@ const SCHEMES: [&str; 9] =
 const TYPES: [&str; 4] = ["q4_0", "q8_0", "tq2_0", "mxfp4"];
 
 /// Makes all checks of values.
-pub(super) fn checks(subject: &Subject<'_>, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
+pub(super) fn checks(subject: &ModelUnderTest<'_>, mut python: Option<&mut Python>, put: &mut dyn FnMut(Check)) {
     let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, tensor) in subject.file.tensors().iter().enumerate() {
         by_type.entry(tensor.ty.name()).or_default().push(index);
@@ -57,7 +57,7 @@ fn second(ty: &str, bytes: &[u8], n: usize) -> Option<Vec<f32>> {
 }
 
 /// Checks that all tensors of a type are restored alike.
-fn stored(subject: &Subject<'_>, ty: &str, tensors: &[usize], python: Option<&mut Python>) -> Check {
+fn stored(subject: &ModelUnderTest<'_>, ty: &str, tensors: &[usize], python: Option<&mut Python>) -> Check {
     let name = format!("stored {ty}: restored alike");
     let mut tally = Tally::default();
     let mut for_python: (Vec<u8>, Vec<f32>) = Default::default();
@@ -128,7 +128,7 @@ struct Sample {
 
 /// One tensor of every role and stored type, the nearest to the middle layer. Integer tensors are left out: no scheme
 /// applies to them.
-fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
+fn picked<'s>(subject: &'s ModelUnderTest<'_>) -> Vec<&'s TensorInfo> {
     let mut picked: BTreeMap<(String, &str), (usize, &TensorInfo)> = BTreeMap::new();
     for tensor in subject.file.tensors() {
         let id = TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() };
@@ -145,7 +145,7 @@ fn picked<'s>(subject: &'s Subject<'_>) -> Vec<&'s TensorInfo> {
 }
 
 /// The first values of the [`picked`] tensors, and the tensors that are left out, each with the reason.
-fn samples(subject: &Subject<'_>) -> (Vec<Sample>, Vec<String>) {
+fn samples(subject: &ModelUnderTest<'_>) -> (Vec<Sample>, Vec<String>) {
     let (mut samples, mut left_out) = (Vec::new(), Vec::new());
     for tensor in picked(subject) {
         let n_per_row = tensor.n_per_row().max(1) as usize;
@@ -175,7 +175,7 @@ fn of_samples(name: String, samples: &[Sample], left_out: &[String], tally: Tall
 
 /// Checks that every implementation quantizes the samples alike in a scheme.
 fn in_scheme(
-    subject: &Subject<'_>,
+    subject: &ModelUnderTest<'_>,
     text: &str,
     samples: &[Sample],
     left_out: &[String],
@@ -197,7 +197,7 @@ fn in_scheme(
                 }
                 third = third.and_then(|()| {
                     let none = || format!("they have no {scheme}");
-                    let question = Question::of(&scheme, sample.n_per_row).ok_or_else(none)?;
+                    let question = NumpyQuestion::of(&scheme, sample.n_per_row).ok_or_else(none)?;
                     let theirs = question.ask(python.as_deref_mut().ok_or("no Python")?, &sample.values)?;
                     question.compare(&sample.values, &fast, &theirs, &mut tally);
                     Ok(())
@@ -218,7 +218,12 @@ fn in_scheme(
 
 /// The values of a sample as the fast path quantizes them; `None` when the scheme refuses them. The plain path must give
 /// the same values or refuse with the same words.
-fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally: &mut Tally) -> Option<Vec<f32>> {
+fn fast_and_plain(
+    subject: &ModelUnderTest<'_>,
+    scheme: &Scheme,
+    sample: &Sample,
+    tally: &mut Tally,
+) -> Option<Vec<f32>> {
     let ctx = TensorContext { name: &sample.name, n_per_row: sample.n_per_row };
     let hold = |quantizer: &dyn Quantizer| {
         let mut held = sample.values.clone();
@@ -242,7 +247,7 @@ fn fast_and_plain(subject: &Subject<'_>, scheme: &Scheme, sample: &Sample, tally
 
 /// Checks that ggml, the second form and gguf-py quantize the samples to the same bytes.
 fn quantized(
-    subject: &Subject<'_>,
+    subject: &ModelUnderTest<'_>,
     ty: &str,
     samples: &[Sample],
     left_out: &[String],
@@ -275,7 +280,7 @@ fn has_a_step(block: &[f32]) -> bool {
     greatest == 0.0 || greatest >= LEAST_GREATEST
 }
 
-impl Subject<'_> {
+impl ModelUnderTest<'_> {
     /// The values of a tensor, from the file.
     pub(super) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.file.tensor(name).ok_or_else(|| format!("the file has no {name}"))?;

@@ -1,26 +1,26 @@
 //! Checks of a measurement as a whole.
 
-use super::{Pick, Subject, check};
+use super::{ModelUnderTest, Pick, check};
 use crate::check::Check;
-use crate::session::{Session, references, samples};
+use crate::session::{TextSession, references, samples};
 use crate::tap::Pass;
 use files::rewrite::{self, FileCarrier, Request};
 use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
-use record::{Arm, Base, Carrier, Edit, Place, Sample, TensorEvidence};
+use record::{Arm, Base, Carrier, Edit, EditPlace, Sample, TensorEvidence};
 use select::{Apply, Selector};
 use worker::protocol::{CellSpec, Event};
 
-impl Subject<'_> {
+impl ModelUnderTest<'_> {
     /// The native arm's reference, which has the picks in F32.
     pub(super) fn native_base(&self) -> Base {
         let not_f32 = self.picks.iter().filter(|pick| pick.ty != "f32");
-        Base::native(not_f32.map(|pick| (pick.name.as_str(), Place::Weight)))
+        Base::native(not_f32.map(|pick| (pick.name.as_str(), EditPlace::Weight)))
     }
 }
 
 /// The reference of the exact arm, and the native arm's.
-fn bases(subject: &Subject<'_>) -> [Base; 2] {
+fn bases(subject: &ModelUnderTest<'_>) -> [Base; 2] {
     [Base { arm: Arm::Exact, carried: Vec::new() }, subject.native_base()]
 }
 
@@ -31,15 +31,15 @@ fn as_picked(pick: &Pick) -> String {
 
 /// Cells that write something back unchanged other than a whole weight: each use of the token embedding, and activations
 /// of the middle layer.
-fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
+fn identities(subject: &ModelUnderTest<'_>) -> Result<Vec<CellSpec>, String> {
     let engine = subject.engine()?;
     let identity = |name: &str, place| Edit { place, ..Edit::of_weight(name, "identity", Carrier::Keep) };
     let is_lookup = |name: &str| engine.weights().iter().any(|weight| weight.name == name && weight.lookups > 0);
     let is_head =
         |name: &str| engine.weights().iter().any(|weight| weight.name == name && weight.consumers > weight.lookups);
     let (table, heads) = ("token_embd.weight", ["output.weight", "token_embd.weight"]);
-    let lookup = is_lookup(table).then(|| identity(table, Place::Lookup));
-    let head = heads.into_iter().find(|name| is_head(name)).map(|name| identity(name, Place::Head));
+    let lookup = is_lookup(table).then(|| identity(table, EditPlace::Lookup));
+    let head = heads.into_iter().find(|name| is_head(name)).map(|name| identity(name, EditPlace::Head));
     let layer = subject.middle;
     let nodes = [
         format!("attn_norm-{layer}"),
@@ -49,7 +49,7 @@ fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
         format!("l_out-{layer}"),
     ];
     let is_there = |node: &&String| engine.nodes().iter().any(|info| info.name == **node);
-    let activations = nodes.iter().filter(is_there).map(|node| identity(node, Place::Activation)).collect();
+    let activations = nodes.iter().filter(is_there).map(|node| identity(node, EditPlace::Activation)).collect();
     let cells = [
         ("identity of the lookup", lookup.into_iter().collect()),
         ("identity of the head", head.into_iter().collect()),
@@ -61,7 +61,7 @@ fn identities(subject: &Subject<'_>) -> Result<Vec<CellSpec>, String> {
 
 /// Checks that what is written back unchanged changes no bit: in either arm and either carrier, as a whole weight, in one
 /// use of it, and at nodes.
-pub(super) fn identity_changes_nothing(subject: &Subject<'_>) -> Check {
+pub(super) fn identity_changes_nothing(subject: &ModelUnderTest<'_>) -> Check {
     check("identity is bit-equal", &["identity", "untouched"], |tally| {
         let mut session = subject.session(1)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
@@ -110,7 +110,7 @@ pub(super) fn n_changed(before: &[f32], after: &[f32]) -> u64 {
 }
 
 /// Checks that the worker's evidence is what the file's own values and the schemes say that it must be.
-pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
+pub(super) fn evidence_is_the_files(subject: &ModelUnderTest<'_>) -> Check {
     check("the evidence of a cell is the file's", &["worker", "file and schemes"], |tally| {
         let mut session = subject.session(1)?;
         let [exact, _] = bases(subject);
@@ -159,7 +159,7 @@ pub(super) fn evidence_is_the_files(subject: &Subject<'_>) -> Check {
 }
 
 /// Checks that after a measurement every touched weight has its hash again and the reference its logits.
-pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
+pub(super) fn weights_are_restored(subject: &ModelUnderTest<'_>) -> Check {
     check("weights are restored after a measurement", &["before", "after"], |tally| {
         let mut session = subject.session(1)?;
         let cells =
@@ -186,7 +186,7 @@ pub(super) fn weights_are_restored(subject: &Subject<'_>) -> Check {
 }
 
 /// Checks that two workers, and one with two contexts, give the same results bit for bit.
-pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
+pub(super) fn measurements_repeat(subject: &ModelUnderTest<'_>) -> Check {
     check("two measurements give the same bytes", &["once", "again", "two threads"], |tally| {
         let [exact, _] = bases(subject);
         let cells = [
@@ -221,7 +221,7 @@ pub(super) fn measurements_repeat(subject: &Subject<'_>) -> Check {
 }
 
 /// Checks that a cell's samples are those of a worker of its own, whatever was measured before in the same worker.
-pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
+pub(super) fn cells_do_not_touch_each_other(subject: &ModelUnderTest<'_>) -> Check {
     check("a cell among others is measured as if alone", &["among others", "alone"], |tally| {
         let [exact, native] = bases(subject);
         let mut cells = vec![
@@ -231,7 +231,7 @@ pub(super) fn cells_do_not_touch_each_other(subject: &Subject<'_>) -> Check {
         ];
         let node = format!("l_out-{}", subject.middle);
         if subject.engine()?.nodes().iter().any(|info| info.name == node) {
-            let edit = Edit { place: Place::Activation, ..Edit::of_weight(node, "int8@row", Carrier::F32) };
+            let edit = Edit { place: EditPlace::Activation, ..Edit::of_weight(node, "int8@row", Carrier::F32) };
             cells.insert(1, spec_of("hook", vec![edit]));
         }
         let mut session = subject.session(1)?;
@@ -253,7 +253,12 @@ fn cut(line: &str) -> String {
 }
 
 /// The passes of a measurement of one window: the reference's first, and with a cell the cell's last.
-fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: bool) -> Result<Vec<Pass>, String> {
+fn passes(
+    subject: &ModelUnderTest<'_>,
+    session: &mut TextSession,
+    base: &Base,
+    with_cell: bool,
+) -> Result<Vec<Pass>, String> {
     let cells = [subject.cell("schemes", as_picked, Carrier::F32)];
     subject.pipeline.tap().listen();
     let events = session.measure(base, if with_cell { &cells } else { &[] }, 1);
@@ -263,7 +268,7 @@ fn passes(subject: &Subject<'_>, session: &mut Session, base: &Base, with_cell: 
 
 /// Checks that tensors swapped in memory give the logits of a file that `assay quantize` wrote and the engine loaded, bit
 /// for bit.
-pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
+pub(super) fn swapped_equals_written(subject: &ModelUnderTest<'_>) -> Check {
     check("a swapped tensor equals a written file", &["swapped in memory", "assay quantize, loaded"], |tally| {
         let [_, native] = bases(subject);
         let swapped = passes(subject, &mut subject.session(1)?, &native, true)?;
@@ -286,7 +291,7 @@ pub(super) fn swapped_equals_written(subject: &Subject<'_>) -> Check {
         let rewrite =
             rewrite::plan(&subject.file, &request, subject.pipeline.codec()).map_err(|error| error.to_string())?;
         subject.pipeline.write_file(&rewrite, &path)?;
-        let mut session = Session::open(subject.pipeline.workers(), &path, &subject.settings, 1, subject.text)?;
+        let mut session = TextSession::open(subject.pipeline.workers(), &path, &subject.settings, 1, subject.text)?;
         let untouched = Base { arm: Arm::Native, carried: Vec::new() };
         let written = passes(subject, &mut session, &untouched, false)?;
 

@@ -1,7 +1,8 @@
 //! The answer of `assay census`.
 
 use super::{SchemeFallback, float};
-use schemars::JsonSchema;
+use crate::Predicted;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use words::Hint;
 
@@ -200,6 +201,7 @@ pub struct TensorPrediction {
 
 /// What a scheme would change in the whole target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = with_every_count)]
 pub struct CensusPrediction {
     /// The scheme in canonical form.
     pub scheme: String,
@@ -207,7 +209,7 @@ pub struct CensusPrediction {
     pub target: String,
     /// The numbers of values that would change, over the tensors that the scheme fits.
     #[serde(flatten)]
-    pub counts: PredictedCounts,
+    pub counts: Predicted,
     /// Whether nothing would change and no tensor was refused.
     pub noop: bool,
     /// The number of tensors that the scheme fits.
@@ -218,25 +220,9 @@ pub struct CensusPrediction {
     pub refused: Vec<RefusedTensor>,
 }
 
-/// How many values a scheme would change, over several tensors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PredictedCounts {
-    /// The number of values.
-    pub n: u64,
-    /// The number of values whose bits would change, except −0 → +0.
-    pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
-    pub zero_sign: u64,
-    /// The number of finite values that would become infinite or NaN.
-    pub overflowed: u64,
-    /// The number of nonzero values that would become zero.
-    pub zeroed: u64,
-    /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
-    pub saturated: Option<u64>,
-}
-
 /// What a scheme would change in tensors whose values are of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = with_every_count)]
 pub struct PredictedFrom {
     /// The effective precision of float tensors, or the type of quantized ones.
     pub from: String,
@@ -244,7 +230,18 @@ pub struct PredictedFrom {
     pub n_tensors: usize,
     /// The numbers of values that would change, over these tensors.
     #[serde(flatten)]
-    pub counts: PredictedCounts,
+    pub counts: Predicted,
+}
+
+/// An answer always states every count of [`Predicted`], which old records may lack.
+fn with_every_count(schema: &mut Schema) {
+    for key in ["overflowed", "zeroed", "saturated"] {
+        let property = schema.get_mut("properties").and_then(|all| all.get_mut(key)?.as_object_mut());
+        property.and_then(|property| property.remove("default"));
+    }
+    if let Some(required) = schema.get_mut("required").and_then(|keys| keys.as_array_mut()) {
+        required.extend(["overflowed".into(), "zeroed".into()]);
+    }
 }
 
 /// A tensor that a scheme does not fit.
@@ -259,4 +256,21 @@ pub struct RefusedTensor {
     /// The same advice as a value, for the front to word; JSON does not have it.
     #[serde(skip)]
     pub advice: Option<Hint>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [`Predicted`] refuses unknown fields where a run stores it. Here its keys stand among those of the answer.
+    #[test]
+    fn predicted_changes_stand_flat_among_the_keys_of_an_answer_and_are_read_back() {
+        let counts = Predicted { n: 9, changed: 4, zero_sign: 3, overflowed: 2, zeroed: 1, saturated: None };
+        let from = PredictedFrom { from: "BF16".into(), n_tensors: 2, counts };
+        let json = serde_json::to_string(&from).expect("prints");
+        let wanted = r#"{"from":"BF16","n_tensors":2,"n":9,"changed":4,"zero_sign":3,"overflowed":2,"zeroed":1,"saturated":null}"#;
+        assert_eq!(json, wanted);
+        assert_eq!(serde_json::from_str::<PredictedFrom>(&json).expect("reads"), from);
+        assert!(serde_json::from_str::<Predicted>(r#"{"n":9,"changed":4,"zero_sign":3,"added":1}"#).is_err());
+    }
 }

@@ -1,7 +1,7 @@
 //! The answer of `assay eval`.
 
 use super::SchemeFallback;
-use crate::{AllValues, Arm, EngineSettings, Place};
+use crate::{AllMetricValues, Arm, EditPlace, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct EvalAnswer {
     pub format: u32,
     /// The metrics, by the keys of [`METRICS`](crate::METRICS). Without a variant, only those that need one model.
     #[serde(flatten)]
-    pub metrics: AllValues,
+    pub metrics: AllMetricValues,
     /// The number of bits that the model needs for a byte of the text; `null` where the scored tokens stand for no
     /// byte.
     pub bits_per_byte: Option<f64>,
@@ -44,7 +44,7 @@ pub struct ChangedTarget {
     /// The name of the tensor or the graph node.
     pub name: String,
     /// The uses of the tensor on which the scheme acts.
-    pub place: Place,
+    pub place: EditPlace,
     /// The scheme in canonical form.
     pub scheme: String,
     /// The number of values that were quantized.

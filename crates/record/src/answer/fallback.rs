@@ -1,6 +1,6 @@
 //! Schemes that stand in for others in an answer.
 
-use crate::Place;
+use crate::EditPlace;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub struct SchemeFallback {
     /// The GGUF name of the tensor.
     pub name: String,
     /// The uses of the tensor on which the scheme acts.
-    pub place: Place,
+    pub place: EditPlace,
     /// The scheme that was asked for.
     pub scheme_requested: String,
     /// The scheme that was applied.

@@ -1,6 +1,6 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{AllValues, Arm, ControlRecord, Extent, Found, Reason, StageName, Verdict};
+use crate::{AllMetricValues, Arm, CellExtent, ControlRecord, Found, Reason, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,8 @@ pub struct RunAnswer {
     pub answers: Vec<ModelAnswer>,
     /// One entry for each variant that was measured, in the order of the method.
     pub verdicts: Vec<VariantVerdict>,
-    /// The controls of all models, in order.
+    /// The control checks of all models, in order. A check may rest on several cells, on all of them or on none, so
+    /// there are not as many checks as cells of controls.
     pub controls: Vec<ControlAnswer>,
     /// The path of the report.
     pub report: String,
@@ -56,7 +57,7 @@ pub struct VariantVerdict {
     /// The stage of the plan that the variant belongs to.
     pub stage: StageName,
     /// How much of the target the variant covers.
-    pub extent: Extent,
+    pub extent: CellExtent,
     /// The kernels that the model ran through.
     pub arm: Arm,
     /// The number of windows that were measured.
@@ -115,7 +116,7 @@ impl From<&ControlRecord> for ControlAnswer {
 pub struct Effects {
     /// The metrics, by the keys of [`METRICS`](crate::METRICS).
     #[serde(flatten)]
-    pub metrics: AllValues,
+    pub metrics: AllMetricValues,
     /// The mean divergence of the largest jitter seed on the same windows, nats a token.
     pub floor_kld_mean_max: Option<f64>,
     /// `kld_mean` over `floor_kld_mean_max`; `null` where the floor is zero.

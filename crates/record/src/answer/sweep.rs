@@ -1,7 +1,7 @@
 //! The answer of `assay sweep`.
 
 use super::SchemeFallback;
-use crate::{AllValues, Arm, EngineSettings};
+use crate::{AllMetricValues, Arm, EngineSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use words::Hint;
@@ -38,7 +38,7 @@ pub struct SweptLayer {
     pub layer: u32,
     /// The metrics, by the keys of [`METRICS`](crate::METRICS); `null` where the layer was not measured.
     #[serde(flatten)]
-    pub metrics: AllValues,
+    pub metrics: AllMetricValues,
     /// The number of windows on which the layer was measured.
     pub n_chunks: usize,
     /// What the race decided about the layer; `null` without a race.

@@ -2,7 +2,7 @@
 
 use super::atomic::PutError;
 use super::{PLAN_LOCK, RUN};
-use crate::format::{Format, VersionError};
+use crate::format::{FormatVersion, VersionError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
@@ -50,9 +50,9 @@ pub enum StoreError {
         /// The path of the file.
         path: PathBuf,
         /// The version of the file.
-        found: Format,
+        found: FormatVersion,
         /// The newest version that this program reads.
-        known: Format,
+        known: FormatVersion,
     },
     /// An older program has written the file, which lacks what this program needs.
     #[error("{}: written by an older assay: format {found}, this program needs {wanted}", .path.display())]
@@ -60,9 +60,9 @@ pub enum StoreError {
         /// The path of the file.
         path: PathBuf,
         /// The version of the file.
-        found: Format,
+        found: FormatVersion,
         /// The version that this program needs.
-        wanted: Format,
+        wanted: FormatVersion,
     },
     /// The folder contains the run of another plan.
     #[error("{}: holds another run: {difference}", .path.display())]

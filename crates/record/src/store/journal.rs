@@ -7,7 +7,7 @@
 //! A crash can cut off only the last line, which is then dropped. A changed line breaks the chain.
 
 use super::StoreError;
-use crate::format::{Format, stated};
+use crate::format::{FormatVersion, stated};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
@@ -18,14 +18,14 @@ use std::{
 };
 
 /// The version of a line. Lines of format 1 do not state it.
-pub const JOURNAL_FORMAT: Format = Format(1);
+pub const JOURNAL_FORMAT: FormatVersion = FormatVersion(1);
 
 /// A line as it is in the file. The hash is that of the body's text, byte for byte.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bound<'a> {
-    #[serde(default = "Format::first", skip_serializing_if = "Format::is_first")]
-    format: Format,
+    #[serde(default = "FormatVersion::first", skip_serializing_if = "FormatVersion::is_first")]
+    format: FormatVersion,
     hash: &'a str,
     #[serde(borrow)]
     body: &'a RawValue,
@@ -149,7 +149,7 @@ fn read_lines(path: &Path) -> Result<(Vec<(String, JournalLine)>, u64), StoreErr
     let mut lines: Vec<(String, JournalLine)> = Vec::new();
     for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
         let broken = |why: &str| StoreError::JournalBroken { path: path.into(), line: number + 1, why: why.into() };
-        let version = stated(line).map_err(|_| broken("it is not a journal line"))?.unwrap_or(Format::FIRST);
+        let version = stated(line).map_err(|_| broken("it is not a journal line"))?.unwrap_or(FormatVersion::FIRST);
         version.check(JOURNAL_FORMAT).map_err(|source| StoreError::version(path, source))?;
         let bound: Bound<'_> = serde_json::from_slice(line).map_err(|_| broken("it is not a journal line"))?;
         let body = bound.body.get();

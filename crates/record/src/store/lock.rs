@@ -3,7 +3,7 @@
 use super::STORE_FORMAT;
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
-use crate::format::Format;
+use crate::format::FormatVersion;
 use crate::plan::PlanStage;
 use crate::run::{CorpusRecord, Question};
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PlanLock {
     /// The version of the folder's layout.
-    pub format: Format,
+    pub format: FormatVersion,
     /// The identity of the run, by which it is told from every other run.
     pub identity: RunIdentity,
     /// The number of windows of the cells on the whole target: as asked, or as many as the shortest text has.

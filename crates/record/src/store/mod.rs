@@ -17,7 +17,7 @@
 
 use crate::cell::{CELL_FORMAT, CellRecord};
 use crate::evidence::TensorEvidence;
-use crate::format::{Format, VersionError, read_versioned, stated};
+use crate::format::{FormatVersion, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{Columns, ReferenceSample, Sample};
@@ -45,10 +45,10 @@ pub use lines::LINES_FORMAT;
 /// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
 /// reported but not resumed: samples of format 1 have two of their columns only as sums, and nothing in format 2 says
 /// whether a line of samples was changed.
-pub const STORE_FORMAT: Format = Format(3);
+pub const STORE_FORMAT: FormatVersion = FormatVersion(3);
 
 /// The first version of the folder whose journal has the hashes of `plan.lock.json` and `run.json`.
-const HASHED_FORMAT: Format = Format(3);
+const HASHED_FORMAT: FormatVersion = FormatVersion(3);
 
 const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
@@ -75,7 +75,7 @@ enum SampleLine {
 /// A control that failed during a measurement. It is stored so that a resumed run knows of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct StoredFault {
     /// The index of the model in the plan.
     pub model: usize,
     /// The name of the control.
@@ -147,7 +147,7 @@ pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
     let bytes = std::fs::read(&path).map_err(|source| StoreError::io("read", &path, source))?;
     let record: RunRecord =
         read_versioned(&bytes, RECORD_FORMAT).map_err(|source| StoreError::version(&path, source))?;
-    let format = peek(dir)?.map_or(Format::FIRST, |lock| lock.format);
+    let format = peek(dir)?.map_or(FormatVersion::FIRST, |lock| lock.format);
     check_written(dir, RUN, &bytes, format)?;
     for judged in record.models.iter().flat_map(|model| &model.cells) {
         // A cell that failed has no file. A cell of two stages has one file, which names the first of them.
@@ -169,7 +169,7 @@ pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
 }
 
 /// Refuses a file of the run whose hash the journal does not have, where the folder's format is one that has it.
-fn check_written(dir: &Path, file: &str, bytes: &[u8], format: Format) -> Result<(), StoreError> {
+fn check_written(dir: &Path, file: &str, bytes: &[u8], format: FormatVersion) -> Result<(), StoreError> {
     let journal = dir.join(JOURNAL);
     if format < HASHED_FORMAT || !is_begun(&journal) {
         return Ok(());
@@ -368,7 +368,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn append_fault(&self, fault: &Fault) -> Result<(), StoreError> {
+    pub fn append_fault(&self, fault: &StoredFault) -> Result<(), StoreError> {
         append_line(&self.dir.join("faults.jsonl"), fault)
     }
 
@@ -376,7 +376,7 @@ impl Store {
     ///
     /// # Errors
     /// When a whole line cannot be read.
-    pub fn faults(&self) -> Result<Vec<Fault>, StoreError> {
+    pub fn faults(&self) -> Result<Vec<StoredFault>, StoreError> {
         read_whole_lines(&self.dir.join("faults.jsonl"))
     }
 
@@ -447,7 +447,7 @@ fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path, known: Format) -> Result<T, StoreError> {
+fn read_json<T: DeserializeOwned>(path: &Path, known: FormatVersion) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     read_versioned(&bytes, known).map_err(|source| StoreError::version(path, source))
 }

@@ -90,8 +90,10 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
 }
 
 fn controls_held(record: &RunRecord) -> Block {
-    let mut table =
-        Table::new("Controls: what had to hold before any number here may be read", &["Model", "Held>", "Which"]);
+    let mut table = Table::new(
+        "Controls: what had to hold before any number here may be read",
+        &["Model", "Checks held>", "Which"],
+    );
     for model in &record.models {
         let held = model.controls.iter().filter(|c| c.ok).count() as u64;
         let mut names: Vec<&str> = Vec::new();

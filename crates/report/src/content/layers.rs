@@ -5,7 +5,7 @@ use crate::document::{Block, Table, Text};
 use crate::figure::{Figure, Form, Layers, Mark};
 use record::Arm;
 use record::FLOOR_FACTOR;
-use record::{Extent, JudgedCell, ModelRecord, Role};
+use record::{CellExtent, JudgedCell, ModelRecord, Role};
 use words::{count, deviation, of, plural};
 
 pub(super) fn blocks(model: &ModelRecord, nth: usize) -> Vec<Block> {
@@ -30,7 +30,7 @@ fn layer_cells(model: &ModelRecord, arm: Arm) -> Vec<&JudgedCell> {
         // The layer of the one-layer stage comes round again with each layer.
         if cell.arm == arm
             && cell.role == Role::Variant
-            && cell.extent() == Extent::Layer
+            && cell.extent() == CellExtent::Layer
             && !cells.iter().any(|seen| seen.cell.key == cell.key)
         {
             cells.push(judged);

@@ -1,8 +1,8 @@
 //! The phrases for what is enumerated and measured.
 
-use record::metric::{Direction, How, Metric, Of, Sum, Unit, Values};
+use record::metric::{Direction, How, Metric, MetricUnit, MetricValues, Of, Sum};
 use record::{Arm, Carrier};
-use record::{CellRecord, Estimate, EvidenceChain, Extent, Floor, Measured, Predicted, Role};
+use record::{CellExtent, CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role};
 use words::{count, divergence, perplexity, perplexity_ratio, plus_minus, share, standard_error, times};
 
 /// What an arm is, in one sentence.
@@ -20,7 +20,7 @@ pub(super) fn arm_explained(arm: Arm) -> &'static str {
 /// What a cell is, for the first column of a table.
 pub(super) fn cell(cell: &CellRecord) -> String {
     match cell.role {
-        Role::Variant if cell.extent() == Extent::Part => format!("variant, {} alone", cell.target),
+        Role::Variant if cell.extent() == CellExtent::Part => format!("variant, {} alone", cell.target),
         Role::Variant => "variant".into(),
         Role::AA => "A/A: reference once more".into(),
         Role::Identity => match cell.edits.first().map(|edit| edit.carrier) {
@@ -60,25 +60,25 @@ pub(super) fn same_top(m: &Measured) -> String {
 }
 
 /// A number of a metric in the digits of its unit; the headline has its standard error by window, where there is one.
-pub(super) fn number(metric: &Metric, sum: &Sum, values: &Values) -> Option<String> {
+pub(super) fn number(metric: &Metric, sum: &Sum, values: &MetricValues) -> Option<String> {
     let value = values.get(sum.key)?;
     let number = match metric.unit {
-        Unit::Positions => count(value as u64),
-        Unit::Share if metric.direction == Direction::Zero => divergence(value),
-        Unit::Share => share(value),
-        Unit::Perplexity => perplexity(value),
-        Unit::Ratio => perplexity_ratio(value),
+        MetricUnit::Positions => count(value as u64),
+        MetricUnit::Share if metric.direction == Direction::Zero => divergence(value),
+        MetricUnit::Share => share(value),
+        MetricUnit::Perplexity => perplexity(value),
+        MetricUnit::Ratio => perplexity_ratio(value),
         // A divergence is never negative, a difference has its sign.
-        Unit::Nats if matches!(metric.of, Of::Difference(_)) => words::difference(value),
-        Unit::Nats if metric.direction == Direction::Zero => divergence(value),
-        Unit::Nats => perplexity(value),
+        MetricUnit::Nats if matches!(metric.of, Of::Difference(_)) => words::difference(value),
+        MetricUnit::Nats if metric.direction == Direction::Zero => divergence(value),
+        MetricUnit::Nats => perplexity(value),
     };
     let by_window = metric.sums.iter().find(|sum| matches!(sum.how, How::Se | How::ExpSe));
     let is_headline = sum.key == metric.sums[0].key;
     // Equal in every window: an error of zero says nothing more.
     let se = by_window.filter(|_| is_headline).and_then(|sum| values.get(sum.key)).filter(|se| *se != 0.0);
     let error = match metric.unit {
-        Unit::Share if metric.direction != Direction::Zero => {
+        MetricUnit::Share if metric.direction != Direction::Zero => {
             se.map_or(String::new(), |se| format!(" ± {} %", standard_error(100.0 * se)))
         }
         _ => plus_minus(se),

@@ -3,14 +3,14 @@
 use super::phrase;
 use crate::document::{Block, Table, Text};
 use record::metric::sums;
-use record::{Arm, Extent, Floor, JudgedCell, Measured, ModelRecord, Role};
+use record::{Arm, CellExtent, Floor, JudgedCell, Measured, ModelRecord, Role};
 use words::{count, divergence};
 
 pub(super) fn blocks(model: &ModelRecord, arm: Arm) -> Vec<Block> {
     let mut cells: Vec<&JudgedCell> =
-        model.cells.iter().filter(|j| j.cell.arm == arm && j.cell.extent() != Extent::Layer).collect();
+        model.cells.iter().filter(|j| j.cell.arm == arm && j.cell.extent() != CellExtent::Layer).collect();
     // The variant first, then its parts; the rest in the order of the method.
-    cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.extent() != Extent::Whole));
+    cells.sort_by_key(|j| (j.cell.role != Role::Variant, j.cell.extent() != CellExtent::Whole));
     let mut blocks = vec![
         Block::Heading { level: 3, text: format!("The whole target, {} arm", arm.name()).into() },
         Block::Paragraph(phrase::arm_explained(arm).into()),

@@ -2,7 +2,7 @@
 
 use crate::job_error::JobError;
 use crate::loaded::Loaded;
-use crate::protocol::{Answer, CellSpec, Event};
+use crate::protocol::{CellSpec, Event, GeneratedAnswer};
 use crate::serve::Worker;
 use eval::{ChatMessage, EngineError, Hook, Token, choose_token};
 use record::{Base, Edit, Sampling};
@@ -90,7 +90,7 @@ impl<W: Write> Worker<'_, W> {
             }
             let bytes: Vec<u8> = tokens.iter().flat_map(|&token| loaded.engine.piece(token)).collect();
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            self.say(&Event::Answered(Answer { chat, is_variant, tokens, text, ended }))?;
+            self.say(&Event::Answered(GeneratedAnswer { chat, is_variant, tokens, text, ended }))?;
         }
         Ok(())
     }

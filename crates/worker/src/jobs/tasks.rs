@@ -6,7 +6,7 @@ use crate::protocol::{CellSpec, ChoiceSample, Event};
 use crate::serve::{CellError, Worker};
 use eval::choices::{ChoiceTokens, log_likelihood, tokens_of};
 use eval::{Ask, EngineError, Sequence};
-use record::{Base, Place};
+use record::{Base, EditPlace};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,7 @@ impl<W: Write> Worker<'_, W> {
         cells: &[CellSpec],
         tasks: &[Vec<String>],
     ) -> Result<(), JobError> {
-        if cells.iter().flat_map(|cell| &cell.edits).any(|edit| edit.place == Place::Activation) {
+        if cells.iter().flat_map(|cell| &cell.edits).any(|edit| edit.place == EditPlace::Activation) {
             let why = "tasks are scored with weights changed, not activations";
             return Err(JobError::input(why, Hint::words("select weights")));
         }

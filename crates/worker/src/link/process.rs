@@ -54,7 +54,7 @@ impl LinkFactory for ProcessWorkers {
         else {
             return Err(failed("the worker's pipes are missing".into()));
         };
-        let said = Arc::new(Mutex::new(Said::default()));
+        let said = Arc::new(Mutex::new(StderrSoFar::default()));
         let listener = {
             let said = Arc::clone(&said);
             std::thread::spawn(move || {
@@ -77,13 +77,13 @@ impl LinkFactory for ProcessWorkers {
 
 /// What a worker wrote to standard error: the end of it in memory, all of it in the log.
 #[derive(Default)]
-struct Said {
+struct StderrSoFar {
     tail: VecDeque<u8>,
     unlogged: Vec<u8>,
     log: Option<File>,
 }
 
-impl Said {
+impl StderrSoFar {
     fn add(&mut self, bytes: &[u8]) {
         self.tail.extend(bytes);
         let excess = self.tail.len().saturating_sub(LAST_WORDS_BYTES);
@@ -108,7 +108,7 @@ fn last_words(tail: &str) -> String {
     first_line(lines.iter().copied().rfind(tells).or(lines.last().copied()).unwrap_or_default())
 }
 
-fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+fn lock(said: &Mutex<StderrSoFar>) -> MutexGuard<'_, StderrSoFar> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -117,7 +117,7 @@ struct ProcessWorker {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
-    said: Arc<Mutex<Said>>,
+    said: Arc<Mutex<StderrSoFar>>,
     listener: Option<JoinHandle<()>>,
     /// The kernel's counts when the worker was started.
     oom_kills: OomKills,
