@@ -27,6 +27,9 @@ pub struct ChatArgs {
     /// System message to put in front of each prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Chat template to use where the file has several (tokenizer.chat_template.NAME) [default: tokenizer.chat_template]
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
     /// Tokens after which an answer is cut
@@ -53,6 +56,7 @@ pub fn run(args: &ChatArgs, output: &Output) -> Outcome {
         conditions: args.machine.conditions(),
         prompts: if args.prompt.is_empty() { PROMPTS.map(str::to_owned).to_vec() } else { args.prompt.clone() },
         system: args.system.clone(),
+        template: args.template.clone(),
         max_tokens: args.tokens as usize,
         sampling: match args.temperature {
             0.0 => Sampling::Greedy,
@@ -68,17 +72,27 @@ pub fn run(args: &ChatArgs, output: &Output) -> Outcome {
     let mut hear = |event: lab::ask::AskEvent<'_>| ask::show(&mut progress, event, begun);
     let answer = lab::ask::chat(&request, &worker::workers()?, &GgmlCodec, &mut hear)?;
     drop(progress);
-    output.answer(&answer, || text(&answer))?;
+    output.answer(&answer, || text(&answer, output.verbose()))?;
     Ok(Exit::Done)
 }
 
-fn text(answer: &ChatAnswer) -> String {
+/// The answer as text; `verbose` adds what the model read.
+fn text(answer: &ChatAnswer, verbose: bool) -> String {
     let mut out = Lines::new();
     for (i, chat) in answer.chats.iter().enumerate() {
         if i > 0 {
             out.line("");
         }
         out.line(format_args!("> {}", escape_terminal(&chat.prompt)));
+        if verbose {
+            let n = plural(chat.rendered_tokens, "token");
+            out.line(format_args!("rendered prompt ({n}):"));
+            out.line(escape_terminal(&chat.rendered));
+        }
+        if !chat.contains_prompt {
+            let see = if verbose { "" } else { "; --verbose shows it" };
+            out.line(format_args!("note: the chat template leaves this prompt out of what the model reads{see}"));
+        }
         for (who, reply) in [("reference", &chat.reference), ("variant", &chat.variant)] {
             let Some(reply) = reply else { continue };
             let end = if reply.ended { "" } else { ", cut" };

@@ -16,6 +16,15 @@ pub struct ChatMessage {
     pub content: String,
 }
 
+/// A conversation as a model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatPrompt {
+    /// The text that the chat template wrote.
+    pub text: String,
+    /// The tokens of the text.
+    pub tokens: Vec<Token>,
+}
+
 /// The token after `step` others of this answer, chosen from `logits[n_vocab]`; `None` where a logit is NaN.
 pub fn choose_token(sampling: Sampling, logits: &[f32], step: u64) -> Option<Token> {
     if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {

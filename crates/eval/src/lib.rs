@@ -13,11 +13,11 @@ pub mod softmax;
 pub mod window;
 
 pub use attention::HeadShift;
-pub use chat_template::{ChatTemplateError, render_chat};
+pub use chat_template::{ChatTemplateError, TEMPLATE_DATE, render_chat};
 pub use engine::{
     Ask, Engine, EngineError, EngineMemory, Graph, Hook, Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Replace,
     Score, Seen, Sequence, Tokens, WatchedActivation, WeightInfo, Weights,
 };
-pub use generate::{ChatMessage, choose_token, first_divergence};
+pub use generate::{ChatMessage, ChatPrompt, choose_token, first_divergence};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};
 pub use score::{NonFinite, ReferenceWindow};

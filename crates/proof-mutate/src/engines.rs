@@ -2,8 +2,8 @@
 
 use crate::{Fault, FaultPlace, Parts};
 use eval::{
-    Ask, ChatMessage, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WeightInfo,
-    WeightUse, Weights,
+    Ask, ChatMessage, ChatPrompt, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Sequence, Token, Tokens,
+    WeightInfo, WeightUse, Weights,
 };
 use proof::forward_engine;
 use std::collections::BTreeMap;
@@ -100,8 +100,8 @@ impl Tokens for Faulty {
         self.engine.is_end(token)
     }
 
-    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
-        self.engine.chat_prompt(messages)
+    fn chat_prompt(&self, template: Option<&str>, messages: &[ChatMessage]) -> Result<ChatPrompt, EngineError> {
+        self.engine.chat_prompt(template, messages)
     }
 }
 

@@ -27,8 +27,12 @@ macro_rules! forward_engine {
                 self.engine.is_end(token)
             }
 
-            fn chat_prompt(&self, messages: &[eval::ChatMessage]) -> Result<Vec<eval::Token>, eval::EngineError> {
-                self.engine.chat_prompt(messages)
+            fn chat_prompt(
+                &self,
+                template: Option<&str>,
+                messages: &[eval::ChatMessage],
+            ) -> Result<eval::ChatPrompt, eval::EngineError> {
+                self.engine.chat_prompt(template, messages)
             }
         }
     };

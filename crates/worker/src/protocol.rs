@@ -60,13 +60,17 @@ pub enum Job {
         /// The text itself, not its path.
         text: String,
     },
-    /// Lets the reference and a variant of it answer conversations. The worker sends [`Event::Answered`] for each
-    /// answer, those of the reference first, and [`Event::Measured`] last.
+    /// Lets the reference and a variant of it answer conversations. The worker sends [`Event::Prompted`] for each
+    /// conversation, then [`Event::Answered`] for each answer, those of the reference first, and [`Event::Measured`]
+    /// last.
     Chat {
         /// The weights of the reference.
         base: Base,
         /// The edits that make the variant. If there are none, only the reference answers.
         edits: Vec<Edit>,
+        /// The name of the chat template among several; `None` for the default one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        template: Option<String>,
         /// The conversations, each up to the place where the assistant answers.
         chats: Vec<Vec<ChatMessage>>,
         /// The length of the longest answer, in tokens.
@@ -134,6 +138,7 @@ impl Job {
                 choice.task < tasks.len() && choice.cell.as_ref().is_none_or(|cell| has_cell(cells, cell))
             }
             (Job::Chat { chats, .. }, Event::Answered(answer)) => answer.chat < chats.len(),
+            (Job::Chat { chats, .. }, Event::Prompted(prompt)) => prompt.chat < chats.len(),
             (Job::Attention { chunks, .. }, Event::Attention(sample)) => chunks.contains(&sample.chunk),
             _ => false,
         }
@@ -190,6 +195,8 @@ pub enum Event {
     Sample(Sample),
     /// The attention of a variant compared with the reference's, on one window.
     Attention(AttentionSample),
+    /// A conversation as the chat template has written it.
+    Prompted(Prompt),
     /// One answer to a conversation.
     Answered(GeneratedAnswer),
     /// The likelihood of the choices of one task.
@@ -229,6 +236,18 @@ pub struct AttentionSample {
     pub chunk: usize,
     /// The layers that have attention, each with its heads.
     pub layers: Vec<(usize, Vec<HeadShift>)>,
+}
+
+/// A conversation as the model reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// The index of the conversation.
+    pub chat: usize,
+    /// The text that the chat template wrote.
+    pub text: String,
+    /// The number of its tokens.
+    pub n_tokens: usize,
 }
 
 /// One answer to a conversation.

@@ -10,7 +10,7 @@
 
 use crate::edit::{ActivationEdit, EditError, KeptEdits};
 use crate::job_error::JobError;
-use crate::jobs::Limits;
+use crate::jobs::Asked;
 use crate::loaded::Loaded;
 use crate::memory;
 use crate::protocol::{CellSpec, ChunkWork, Event, Job};
@@ -135,9 +135,9 @@ impl<'a, W: Write> Worker<'a, W> {
                 self.loaded = Some(loaded);
                 result?;
             }
-            Job::Chat { base, edits, chats, max_tokens, sampling } => {
+            Job::Chat { base, edits, template, chats, max_tokens, sampling } => {
                 let mut loaded = self.loaded.take().ok_or_else(no_model)?;
-                let result = self.chat(&mut loaded, &base, &edits, &chats, &Limits { max_tokens, sampling });
+                let result = self.chat(&mut loaded, &base, &edits, &Asked { template, chats, max_tokens, sampling });
                 self.loaded = Some(loaded);
                 result?;
             }

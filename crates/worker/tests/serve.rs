@@ -380,11 +380,20 @@ fn reference_and_variant_answer_the_same_conversations_and_untouched_alike() {
     let say_hello = |content: &str| vec![ChatMessage { role: "user".into(), content: content.into() }];
     let chats = vec![say_hello("hello"), say_hello("goodbye")];
     let answers = |edits: Vec<Edit>, sampling| -> Vec<(usize, bool, Vec<i32>)> {
-        let job = Job::Chat { base: base.clone(), edits, chats: chats.clone(), max_tokens: 12, sampling };
+        let job =
+            Job::Chat { base: base.clone(), edits, template: None, chats: chats.clone(), max_tokens: 12, sampling };
         let events = say(2, Fault::None, &[open(2, None), Job::Corpus { text: TEXT.into() }, job]);
         assert!(
             matches!(events.last(), Some(Event::Measured { weights_before, weights_after }) if weights_before == weights_after)
         );
+        let prompts: Vec<(usize, &str)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Prompted(prompt) => Some((prompt.chat, prompt.text.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(prompts, [(0, "hello"), (1, "goodbye")], "the prompts come once, whoever answers them");
         let answer = |event: &Event| match event {
             Event::Answered(answer) => Some((answer.chat, answer.is_variant, answer.tokens.clone())),
             _ => None,

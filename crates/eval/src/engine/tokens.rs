@@ -1,7 +1,7 @@
 //! Converts text to token ids and back.
 
 use super::EngineError;
-use crate::generate::ChatMessage;
+use crate::generate::{ChatMessage, ChatPrompt};
 use record::Token;
 
 /// The model's vocabulary, tokenizer and chat template.
@@ -21,10 +21,11 @@ pub trait Tokens {
     /// Whether a token ends an answer.
     fn is_end(&self, token: Token) -> bool;
 
-    /// The tokens of a conversation, written by the model's own chat template up to the point where the assistant
-    /// answers.
+    /// A conversation up to the point where the assistant answers, written by the model's own chat template: the one of
+    /// this name, or the only or default one.
     ///
     /// # Errors
-    /// When the model has no chat template, or the template cannot write this conversation.
-    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError>;
+    /// When the model has no such chat template, the template cannot write this conversation, or the prompt is longer
+    /// than the context. A prompt that cannot fit is refused before it is tokenized.
+    fn chat_prompt(&self, template: Option<&str>, messages: &[ChatMessage]) -> Result<ChatPrompt, EngineError>;
 }

@@ -3,10 +3,10 @@
 use super::error::AskError;
 use super::variant::{Conditions, Variant, VariantRequest};
 use super::{AskEvent, Hear};
-use eval::{ChatMessage, Sampling, first_divergence};
+use eval::{ChatMessage, Sampling, TEMPLATE_DATE, first_divergence};
 use numerics::BlockCodec;
 use record::answer::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
-use worker::protocol::GeneratedAnswer;
+use worker::protocol::{GeneratedAnswer, Prompt};
 use worker::{Event, Job, LinkFactory, Session};
 
 /// The prompts to ask when a user names none.
@@ -28,6 +28,8 @@ pub struct ChatRequest {
     pub prompts: Vec<String>,
     /// A system message before each prompt; `None` sends none.
     pub system: Option<String>,
+    /// The name of the chat template among several; `None` for the default one.
+    pub template: Option<String>,
     /// The number of tokens at which a reply is cut.
     pub max_tokens: usize,
     /// How the tokens of the replies are chosen.
@@ -54,6 +56,7 @@ pub fn chat(
     let job = Job::Chat {
         base: variant.base.clone(),
         edits: variant.edits.clone(),
+        template: request.template.clone(),
         chats: request.prompts.iter().map(messages).collect(),
         max_tokens: request.max_tokens,
         sampling: request.sampling,
@@ -61,11 +64,12 @@ pub fn chat(
     let settings = request.conditions.settings();
     let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
     let total = request.prompts.len() * if variant.edits.is_empty() { 1 } else { 2 };
-    let mut replies: Vec<GeneratedAnswer> = Vec::new();
+    let (mut prompts, mut replies): (Vec<Prompt>, Vec<GeneratedAnswer>) = Default::default();
     session.hear::<AskError>(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
             Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Prompted(prompt) => prompts.push(prompt),
             Event::Answered(reply) => {
                 replies.push(reply);
                 hear(AskEvent::Progress { done: replies.len(), total });
@@ -83,18 +87,29 @@ pub fn chat(
         sampling: request.sampling,
         max_tokens: request.max_tokens,
         n_ctx: settings.n_ctx,
-        chats: exchanges(&request.prompts, replies),
+        template: request.template.clone(),
+        template_date: TEMPLATE_DATE.into(),
+        chats: exchanges(&request.prompts, prompts, replies),
     })
 }
 
-fn exchanges(prompts: &[String], replies: Vec<GeneratedAnswer>) -> Vec<ChatExchange> {
+fn exchanges(prompts: &[String], rendered: Vec<Prompt>, replies: Vec<GeneratedAnswer>) -> Vec<ChatExchange> {
     let unanswered = |prompt: &String| ChatExchange {
         prompt: prompt.clone(),
+        rendered: String::new(),
+        rendered_tokens: 0,
+        contains_prompt: false,
         reference: None,
         variant: None,
         first_divergence: None,
     };
     let mut chats: Vec<ChatExchange> = prompts.iter().map(unanswered).collect();
+    for prompt in rendered {
+        if let Some(chat) = chats.get_mut(prompt.chat) {
+            chat.contains_prompt = prompt.text.contains(chat.prompt.trim());
+            (chat.rendered, chat.rendered_tokens) = (prompt.text, prompt.n_tokens);
+        }
+    }
     for said in replies {
         if let Some(chat) = chats.get_mut(said.chat) {
             let reply = ChatReply { text: said.text, tokens: said.tokens, ended: said.ended };

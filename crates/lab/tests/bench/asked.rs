@@ -2,17 +2,18 @@
 
 use super::N_LAYER;
 use record::LayerError;
-use worker::protocol::{CellSpec, ChoiceSample, Event, GeneratedAnswer};
+use worker::protocol::{CellSpec, ChoiceSample, Event, GeneratedAnswer, Prompt};
 
-/// The reference replies 1, 2, 3 in every conversation and ends it. The variant replies 1, 9 and is cut.
+/// The template writes every conversation as `<one>`, in five tokens. The reference replies 1, 2, 3 in every conversation and ends it. The variant replies 1, 9 and is cut.
 pub fn replies(n_chats: usize, with_variant: bool) -> Vec<Event> {
     let reply = |chat, is_variant: bool| {
         let tokens = if is_variant { vec![1, 9] } else { vec![1, 2, 3] };
         Event::Answered(GeneratedAnswer { chat, is_variant, text: format!("{tokens:?}"), tokens, ended: !is_variant })
     };
+    let prompt = |chat| Event::Prompted(Prompt { chat, text: "<one>".into(), n_tokens: 5 });
     let reference = (0..n_chats).map(|chat| reply(chat, false));
     let variant = (0..n_chats).filter(|_| with_variant).map(|chat| reply(chat, true));
-    reference.chain(variant).collect()
+    (0..n_chats).map(prompt).chain(reference).chain(variant).collect()
 }
 
 /// The reference finds the first ending the most likely one, a variant the last one.

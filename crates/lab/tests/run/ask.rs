@@ -100,6 +100,7 @@ fn chat(applies: &[&str]) -> Asked<ChatAnswer> {
             conditions: conditions(),
             prompts: vec!["one".into(), "two".into()],
             system: None,
+            template: None,
             max_tokens: 8,
             sampling: Sampling::Greedy,
         };
@@ -247,6 +248,8 @@ fn replies_stand_beside_their_prompts() {
     for (chat, prompt) in answer.chats.iter().zip(["one", "two"]) {
         let (reference, variant) = (chat.reference.as_ref().expect("it"), chat.variant.as_ref().expect("it"));
         assert_eq!((chat.prompt.as_str(), chat.first_divergence), (prompt, Some(1)));
+        let holds_it = prompt == "one";
+        assert_eq!((chat.rendered.as_str(), chat.rendered_tokens, chat.contains_prompt), ("<one>", 5, holds_it));
         assert_eq!((&reference.tokens[..], reference.ended), (&[1, 2, 3][..], true));
         assert_eq!((&variant.tokens[..], variant.ended), (&[1, 9][..], false));
     }

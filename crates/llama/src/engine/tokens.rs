@@ -1,8 +1,10 @@
 //! Text to token ids and back, by the model's own vocabulary.
 
 use super::LlamaEngine;
-use eval::{ChatMessage, EngineError, Token, Tokens};
+use eval::{ChatMessage, ChatPrompt, EngineError, Token, Tokens};
 use llama_cpp_sys_2 as sys;
+use std::ffi::CStr;
+use words::Hint;
 
 impl LlamaEngine {
     /// Token ids of a text, with special tokens added; with `parse_special`, those in the text are parsed too.
@@ -11,7 +13,7 @@ impl LlamaEngine {
         let len = i32::try_from(text.len()).map_err(|_| too_long())?;
         // SAFETY: the model is live.
         let vocab = unsafe { sys::llama_model_get_vocab(self.model.0.as_ptr()) };
-        let mut tokens: Vec<Token> = vec![0; text.len() / 2 + 16];
+        let mut tokens: Vec<Token> = vec![0; text.len() + 16];
         for _ in 0..2 {
             let capacity = i32::try_from(tokens.len()).map_err(|_| too_long())?;
             let (text, room) = (text.as_ptr().cast(), tokens.as_mut_ptr());
@@ -24,6 +26,22 @@ impl LlamaEngine {
             }
         }
         Err(EngineError::Failed("the tokenizer asked for more room twice".into()))
+    }
+
+    /// The length in bytes of the longest text of a token, as the vocabulary spells it, which is never shorter than the
+    /// text that it stands for.
+    fn longest_token(&self) -> usize {
+        // SAFETY: the model is live, and so are the texts of its tokens.
+        unsafe {
+            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
+            let texts = (0..sys::llama_vocab_n_tokens(vocab)).map(|token| sys::llama_vocab_get_text(vocab, token));
+            texts
+                .filter(|text| !text.is_null())
+                .map(|text| CStr::from_ptr(text).count_bytes())
+                .max()
+                .unwrap_or(0)
+                .max(1)
+        }
     }
 }
 
@@ -56,8 +74,18 @@ impl Tokens for LlamaEngine {
         unsafe { sys::llama_vocab_is_eog(sys::llama_model_get_vocab(self.model.0.as_ptr()), token) }
     }
 
-    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
-        let text = crate::chat::prompt(self.model.0, messages)?;
+    fn chat_prompt(&self, template: Option<&str>, messages: &[ChatMessage]) -> Result<ChatPrompt, EngineError> {
+        let text = crate::chat::prompt(self.model.0, template, messages)?;
+        let n_ctx = self.settings.n_ctx as usize;
+        let too_long = |found: String| EngineError::Unsupported {
+            what: format!("found a prompt of {found}, wanted 1 to {n_ctx} tokens, which the context holds"),
+            hint: Hint::LargerContext,
+        };
+        // llama.cpp's tokenizers take time that grows with the square of a text that falls back to bytes.
+        let longest = self.longest_token();
+        if text.len() > n_ctx.saturating_mul(longest) {
+            return Err(too_long(format!("{} bytes, where a token has at most {longest}", text.len())));
+        }
         let mut tokens = self.token_ids(&text, true)?;
         // Some templates write BOS themselves, and the tokenizer adds one.
         if let (Some(bos), [first, second, ..]) = (self.info.bos, &tokens[..])
@@ -66,6 +94,9 @@ impl Tokens for LlamaEngine {
         {
             tokens.remove(0);
         }
-        Ok(tokens)
+        if tokens.len() > n_ctx {
+            return Err(too_long(format!("{} tokens", tokens.len())));
+        }
+        Ok(ChatPrompt { text, tokens })
     }
 }

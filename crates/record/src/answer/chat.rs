@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`ChatAnswer`].
-pub const CHAT_FORMAT: u32 = 2;
+pub const CHAT_FORMAT: u32 = 3;
 
 /// What the model replied to prompts, and what a variant replied to the same prompts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,10 @@ pub struct ChatAnswer {
     pub max_tokens: usize,
     /// The longest conversation that was allowed, in tokens.
     pub n_ctx: u32,
+    /// The name of the chat template that was asked for; `null` for the default one.
+    pub template: Option<String>,
+    /// The date that `strftime_now` told the chat template, which is the same on every day.
+    pub template_date: String,
     /// One entry for each prompt.
     pub chats: Vec<ChatExchange>,
 }
@@ -38,6 +42,12 @@ pub struct ChatAnswer {
 pub struct ChatExchange {
     /// The text of the prompt.
     pub prompt: String,
+    /// The conversation as the chat template wrote it and the model read it.
+    pub rendered: String,
+    /// The number of tokens of the rendered conversation.
+    pub rendered_tokens: usize,
+    /// Whether the rendered conversation contains the prompt, apart from white space around it.
+    pub contains_prompt: bool,
     /// The untouched model's reply.
     pub reference: Option<ChatReply>,
     /// The variant's reply; `null` without a variant.

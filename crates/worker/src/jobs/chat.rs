@@ -2,7 +2,7 @@
 
 use crate::job_error::JobError;
 use crate::loaded::Loaded;
-use crate::protocol::{CellSpec, Event, GeneratedAnswer};
+use crate::protocol::{CellSpec, Event, GeneratedAnswer, Prompt};
 use crate::serve::Worker;
 use eval::{ChatMessage, EngineError, Hook, Token, choose_token};
 use record::{Base, Edit, Sampling};
@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use words::plural;
 
-/// The limits and the sampling with which answers are made.
-pub(crate) struct Limits {
+/// The conversations, and how they are answered.
+pub(crate) struct Asked {
+    /// The name of the chat template among several.
+    pub(crate) template: Option<String>,
+    pub(crate) chats: Vec<Vec<ChatMessage>>,
     pub(crate) max_tokens: usize,
     pub(crate) sampling: Sampling,
 }
@@ -22,15 +25,18 @@ impl<W: Write> Worker<'_, W> {
         loaded: &mut Loaded,
         base: &Base,
         edits: &[Edit],
-        chats: &[Vec<ChatMessage>],
-        limits: &Limits,
+        asked: &Asked,
     ) -> Result<(), JobError> {
-        let prompts =
-            chats.iter().map(|messages| loaded.engine.chat_prompt(messages)).collect::<Result<Vec<_>, _>>()?;
+        let mut prompts = Vec::new();
+        for (chat, messages) in asked.chats.iter().enumerate() {
+            let prompt = loaded.engine.chat_prompt(asked.template.as_deref(), messages)?;
+            self.say(&Event::Prompted(Prompt { chat, text: prompt.text, n_tokens: prompt.tokens.len() }))?;
+            prompts.push(prompt.tokens);
+        }
         let variant = CellSpec { key: "variant".into(), first_layer: 0, edits: edits.to_vec() };
         self.on_base(loaded, base, std::slice::from_ref(&variant), |worker, loaded, _| {
-            worker.answers(loaded, &prompts, &[], false, limits)?;
-            if edits.is_empty() { Ok(()) } else { worker.variant(loaded, base, edits, &prompts, limits) }
+            worker.answers(loaded, &prompts, &[], false, asked)?;
+            if edits.is_empty() { Ok(()) } else { worker.variant(loaded, base, edits, &prompts, asked) }
         })
     }
 
@@ -40,7 +46,7 @@ impl<W: Write> Worker<'_, W> {
         base: &Base,
         edits: &[Edit],
         prompts: &[Vec<Token>],
-        limits: &Limits,
+        asked: &Asked,
     ) -> Result<(), JobError> {
         let activations = self.put_in(loaded, base, edits)?;
         let closures: Vec<_> = activations
@@ -49,7 +55,7 @@ impl<W: Write> Worker<'_, W> {
             .collect();
         let hooks: Vec<Hook<'_>> =
             activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
-        self.answers(loaded, prompts, &hooks, true, limits)
+        self.answers(loaded, prompts, &hooks, true, asked)
     }
 
     fn answers(
@@ -58,7 +64,7 @@ impl<W: Write> Worker<'_, W> {
         prompts: &[Vec<Token>],
         hooks: &[Hook<'_>],
         is_variant: bool,
-        limits: &Limits,
+        asked: &Asked,
     ) -> Result<(), JobError> {
         for (chat, prompt) in prompts.iter().enumerate() {
             self.say(&Event::Started { cell: is_variant.then(|| "variant".into()), chunk: chat })?;
@@ -69,10 +75,10 @@ impl<W: Write> Worker<'_, W> {
             let mut tokens: Vec<Token> = Vec::new();
             let (mut ended, mut is_bad) = (false, false);
             loaded.engine.generate(prompt, hooks, &mut |logits| {
-                if tokens.len() >= limits.max_tokens {
+                if tokens.len() >= asked.max_tokens {
                     return None;
                 }
-                let Some(token) = choose_token(limits.sampling, logits, tokens.len() as u64) else {
+                let Some(token) = choose_token(asked.sampling, logits, tokens.len() as u64) else {
                     is_bad = true;
                     return None;
                 };

@@ -4,4 +4,4 @@ mod attention;
 mod chat;
 mod tasks;
 
-pub(crate) use chat::Limits;
+pub(crate) use chat::Asked;

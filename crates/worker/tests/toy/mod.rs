@@ -2,9 +2,9 @@
 //! logits = output · h.
 
 use eval::{
-    Ask, ChatMessage, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError, Memory, NodeInfo,
-    NonFiniteNode, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WatchedActivation, WeightInfo, WeightUse,
-    Weights,
+    Ask, ChatMessage, ChatPrompt, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError,
+    Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WatchedActivation,
+    WeightInfo, WeightUse, Weights,
 };
 use half::f16;
 use std::collections::BTreeMap;
@@ -212,8 +212,11 @@ impl Tokens for Toy {
         token == N_VOCAB as Token - 1
     }
 
-    fn chat_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<Token>, EngineError> {
-        self.tokenize(&messages.iter().map(|message| message.content.as_str()).collect::<String>())
+    fn chat_prompt(&self, template: Option<&str>, messages: &[ChatMessage]) -> Result<ChatPrompt, EngineError> {
+        let contents = messages.iter().map(|message| message.content.as_str());
+        let text: String = template.into_iter().chain(contents).collect();
+        let tokens = self.tokenize(&text)?;
+        Ok(ChatPrompt { text, tokens })
     }
 }
 
