@@ -2,7 +2,7 @@
 
 use crate::table::{self, Align};
 use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor, PredictedCounts};
-use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
+use words::{Lines, count, escape_terminal, evidence_bits, exact_f32, number, of, plural, share};
 
 /// The reasons for refusals that are written out.
 const REASONS: usize = 4;
@@ -124,15 +124,16 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
 }
 
 fn changes(counts: &PredictedCounts) -> String {
-    let PredictedCounts { n, changed, overflowed, zeroed, saturated, .. } = counts;
+    let PredictedCounts { n, changed, overflowed, zeroed, unzeroed, saturated, .. } = counts;
     let held = saturated.map_or("ggml does not say how many are held at the largest value".into(), |saturated| {
         format!("{} held at the largest value", count(saturated))
     });
     format!(
-        "{} change; {} overflow to infinity, {} flushed to zero, {held}",
+        "{} change; {} overflow to infinity, {} flushed to zero, {}{held}",
         of(*changed, *n),
         count(*overflowed),
-        count(*zeroed)
+        count(*zeroed),
+        if *unzeroed > 0 { format!("{} zeros become nonzero, ", count(*unzeroed)) } else { String::new() }
     )
 }
 
@@ -210,7 +211,7 @@ fn degenerate(row: &CensusTensor) -> Option<String> {
     let mut said = Vec::new();
     match (spread.constant, spread.zeros == row.n) {
         (_, true) => said.push("every value is zero".to_owned()),
-        (true, false) => said.push("all values are one".to_owned()),
+        (true, false) => said.push(format!("all values are equal ({})", exact_f32(spread.min))),
         (false, false) => {
             let of =
                 |n: u64, what: &str| (n > 0).then(|| format!("{} of {} rows {what}", count(n), count(spread.rows)));

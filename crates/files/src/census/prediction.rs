@@ -31,10 +31,22 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, pre
             return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint: None, advice });
         }
     };
-    let lineage::Prediction { n, changed, zero_sign, zeroed, overflowed, saturated, noop, .. } = found;
-    let scheme = prediction.scheme.clone();
-    row.predicted.push(TensorPrediction { scheme, changed, zero_sign, overflowed, zeroed, saturated, noop });
-    let (of_tensor, from) = (PredictedCounts { n, changed, zero_sign, overflowed, zeroed, saturated }, kind(row));
+    let lineage::Prediction {
+        n, changed, zero_sign, minus_zero, zeroed, unzeroed, overflowed, saturated, noop, ..
+    } = found;
+    let of_tensor = PredictedCounts { n, changed, zero_sign, minus_zero, overflowed, zeroed, unzeroed, saturated };
+    let (scheme, from) = (prediction.scheme.clone(), kind(row));
+    row.predicted.push(TensorPrediction {
+        scheme,
+        changed,
+        zero_sign,
+        minus_zero,
+        overflowed,
+        zeroed,
+        unzeroed,
+        saturated,
+        noop,
+    });
     match prediction.from.iter_mut().find(|one| one.from == from) {
         Some(one) => {
             one.n_tensors += 1;
@@ -57,8 +69,10 @@ fn sum(parts: impl IntoIterator<Item = PredictedCounts>) -> PredictedCounts {
         n: sum.n + part.n,
         changed: sum.changed + part.changed,
         zero_sign: sum.zero_sign + part.zero_sign,
+        minus_zero: sum.minus_zero + part.minus_zero,
         overflowed: sum.overflowed + part.overflowed,
         zeroed: sum.zeroed + part.zeroed,
+        unzeroed: sum.unzeroed + part.unzeroed,
         saturated: sum.saturated.zip(part.saturated).map(|(a, b)| a + b),
     })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`CensusAnswer`].
-pub const CENSUS_FORMAT: u32 = 2;
+pub const CENSUS_FORMAT: u32 = 3;
 
 /// What the values of a file's tensors say about their precision and origin, and what schemes would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +30,27 @@ pub struct CensusAnswer {
     pub verdict: Vec<String>,
     /// One line for each role that the tensors have.
     pub summary: Vec<String>,
+    /// Norms that need F16 where all other floats of the target are BF16; `null` where this does not show.
+    pub rescaled_norms: Option<RescaledNorms>,
+}
+
+/// Norms that are F16 values and mostly not BF16 values, beside float tensors that are all BF16. They do not have one
+/// source precision; activation-aware scaling (AWQ) leaves this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RescaledNorms {
+    /// The number of such norms.
+    pub norms: u64,
+    /// The number of their finite values.
+    pub values: u64,
+    /// The number of these values that are not BF16 values.
+    pub off_bf16: u64,
+    /// The number of other float tensors whose precision shows, all of which are BF16.
+    pub others: u64,
+    /// The bits of luck that it would take for the values of the others to be BF16 values if all had been rounded to F16
+    /// alone.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub evidence_bits: f64,
 }
 
 /// One tensor of a census.
@@ -180,14 +201,18 @@ pub struct CensusSpread {
 pub struct TensorPrediction {
     /// The scheme in canonical form.
     pub scheme: String,
-    /// The number of values whose bits would change, except −0 → +0.
+    /// The number of values that would become another value; zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
+    /// The number of values that would go from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that would go from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of finite values that would become infinite or NaN.
     pub overflowed: u64,
     /// The number of nonzero values that would become zero.
     pub zeroed: u64,
+    /// The number of zeros that would become nonzero.
+    pub unzeroed: u64,
     /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
     pub saturated: Option<u64>,
     /// Whether the scheme would change nothing.
@@ -219,14 +244,18 @@ pub struct CensusPrediction {
 pub struct PredictedCounts {
     /// The number of values.
     pub n: u64,
-    /// The number of values whose bits would change, except −0 → +0.
+    /// The number of values that would become another value; zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
+    /// The number of values that would go from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that would go from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of finite values that would become infinite or NaN.
     pub overflowed: u64,
     /// The number of nonzero values that would become zero.
     pub zeroed: u64,
+    /// The number of zeros that would become nonzero.
+    pub unzeroed: u64,
     /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
     pub saturated: Option<u64>,
 }
