@@ -169,7 +169,10 @@ impl Display for BrokenLink {
                 count(*predicted),
                 signs_of_zeros(*predicted_zero_sign, *predicted_minus_zero),
                 count(*changed),
-                signs_of_zeros(*zero_sign, *minus_zero)
+                match (predicted_minus_zero, minus_zero) {
+                    (0, 0) => count(*zero_sign),
+                    _ => signs_of_zeros(*zero_sign, *minus_zero),
+                }
             ),
             BrokenLink::Size { file, engine } => {
                 write!(f, "the file has {} values and the engine {}", count(*file), count(*engine))
