@@ -21,7 +21,7 @@ ALLOWED = {
     # data
     "record": {"stats", "words"},
     # workings
-    "lineage": {"numerics", "stats"},
+    "lineage": {"numerics", "stats", "words"},
     "select": {"gguf", "numerics", "record", "words"},
     "files": {"gguf", "lineage", "numerics", "record", "select", "words"},
     "eval": {"record", "stats", "words"},

@@ -70,7 +70,7 @@ fn groups(title: &str, rows: &[&GroupDifference]) -> String {
 
 fn text(answer: &DiffAnswer) -> String {
     let columns = [&[("name", Align::Left), ("type A", Align::Left), ("type B", Align::Left)], &METRICS[..]].concat();
-    let differing = |row: &&TensorDifference| row.difference.changed > 0 || row.difference.zero_sign > 0;
+    let differing = |row: &&TensorDifference| row.difference.changed > 0;
     let rows = answer.tensors.iter().filter(differing).map(|row| {
         let mut cells = vec![escape_terminal(&row.name), row.type_a.clone(), row.type_b.clone()];
         cells.extend(self::cells(&row.difference));
@@ -80,6 +80,10 @@ fn text(answer: &DiffAnswer) -> String {
     out.text(&table::render(&columns, rows));
     let same = answer.tensors.len() - answer.tensors.iter().filter(differing).count();
     out.line(format_args!("{same} of {} tensors have the same values in both", answer.tensors.len()));
+    let signs: u64 = answer.tensors.iter().map(|row| row.difference.zero_sign + row.difference.minus_zero).sum();
+    if signs > 0 {
+        out.line(format_args!("{} zeros have another sign, which is the same value", count(signs)));
+    }
     let nonfinite: u64 = answer.tensors.iter().map(|row| row.difference.nonfinite).sum();
     if nonfinite > 0 {
         out.line(format_args!(

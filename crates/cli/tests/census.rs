@@ -187,9 +187,85 @@ fn what_is_not_decidable_is_said_with_its_reason_in_the_text() {
     let text = stdout(folder.path(), &["census", "m.gguf"]);
     let (table, rest) = text.split_once("\nnot decidable\n").expect("reasons");
     assert!(rest.contains("  a  whether there was a grid before a merge") && rest.contains("(1 tensor)"), "{text}");
-    assert!(rest.contains("  b  which float format the values are of: all values are one (1 tensor)"), "{text}");
-    assert!(rest.contains("  c  which grid of blocks the values lie on: all values are one (1 tensor)"), "{text}");
+    assert!(
+        rest.contains("  b  which float format the values are of: all values are equal (0.5) (1 tensor)"),
+        "{text}"
+    );
+    assert!(
+        rest.contains("  c  which grid of blocks the values lie on: all values are equal (0.5) (1 tensor)"),
+        "{text}"
+    );
     assert!(rest.contains("1 of 2 stored f32, not decidable"), "{text}");
     let marks: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
     assert_eq!(marks, ["a", "c"], "{table}");
+}
+
+#[test]
+fn values_on_q4_0s_grid_and_zeros_are_a_no_op_whatever_the_signs_of_zeros() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // ggml gives zero back as its scale times 0, which is −0 where the scale is negative.
+    let mut grid: Vec<f32> = four_bits(&noise(20)).iter().map(|x| x + 0.0).collect();
+    grid[..512].fill(0.0);
+    grid[512] = -0.0;
+    write(folder.path(), &[("blk.0.ffn_up.weight", F32, f32s(&grid))]);
+    let answer = json(folder.path(), &["census", "m.gguf", "--against", "q4_0", "--against", "bf16", "--json"]);
+    let q4_0 = &answer["predictions"][0];
+    assert_eq!((&q4_0["changed"], &q4_0["noop"]), (&0.into(), &true.into()), "{q4_0}");
+    assert!(q4_0["minus_zero"].as_u64().is_some_and(|n| n > 100), "{q4_0}");
+    assert_eq!(
+        (&answer["predictions"][1]["minus_zero"], &answer["predictions"][1]["zero_sign"]),
+        (&0.into(), &0.into())
+    );
+
+    // Two zeros in four, as 2:4 sparsity leaves them, between weights that change.
+    let sparse: Vec<f32> = noise(21).iter().enumerate().map(|(i, x)| if i % 4 < 2 { 0.0 } else { *x }).collect();
+    write(folder.path(), &[("blk.0.ffn_up.weight", F32, f32s(&sparse))]);
+    let answer = json(folder.path(), &["census", "m.gguf", "--against", "q4_0", "--json"]);
+    let (found, n) = (&answer["predictions"][0], sparse.len() as u64);
+    let of = |key: &str| found[key].as_u64().expect("a count");
+    assert!(of("changed") <= n / 2, "a zero changes no value: {found}");
+    assert!(of("minus_zero") > n / 8 && of("unzeroed") == 0 && of("zeroed") > 0, "{found}");
+
+    // Steps from a row's least value do not meet zero.
+    let answer = json(folder.path(), &["census", "m.gguf", "--against", "int2@row:asym", "--json"]);
+    let found = &answer["predictions"][0];
+    assert_eq!(found["unzeroed"].as_u64(), Some(n / 2), "{found}");
+    let text = stdout(folder.path(), &["census", "m.gguf", "--against", "int2@row:asym"]);
+    assert!(text.contains(" zeros become nonzero, "), "{text}");
+}
+
+#[test]
+fn one_value_everywhere_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(folder.path(), &[("blk.0.ffn_up.weight", F32, f32s(&[0.1; 256 * 96]))]);
+    let text = stdout(folder.path(), &["census", "m.gguf"]);
+    assert!(text.contains("blk.0.ffn_up.weight: all values are equal (0.1)"), "{text}");
+    assert!(!text.contains("all values are one"), "{text}");
+}
+
+#[test]
+fn norms_that_need_f16_beside_bf16_floats_are_told_for_the_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let to_bf16 = |values: Vec<f32>| values.into_iter().map(bf16).collect::<Vec<f32>>();
+    // Eleven significant bits, above F16's subnormals.
+    let f16 = |x: f32| f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000);
+    let scaled = |seed: u64| to_bf16(noise(seed)).iter().map(|x| f16((x + 1.0) / 1.37)).collect::<Vec<f32>>();
+    let norm = |i: u64, values: Vec<f32>| (format!("blk.{i}.ffn_norm.weight"), values);
+    let write_all = |norms: &[(String, Vec<f32>)]| {
+        let bias = ("blk.0.attn_q.bias", F32, f32s(&to_bf16(noise(30))));
+        let norms = norms.iter().map(|(name, values)| (name.as_str(), F32, f32s(values)));
+        write(folder.path(), &norms.chain([bias]).collect::<Vec<_>>());
+        json(folder.path(), &["census", "m.gguf", "--json"])
+    };
+    let answer = write_all(&[norm(0, scaled(31)), norm(1, scaled(32)), norm(2, to_bf16(noise(33)))]);
+    let found = &answer["rescaled_norms"];
+    assert_eq!(
+        (&found["norms"], &found["others"], &found["values"]),
+        (&2.into(), &2.into(), &49_152.into()),
+        "{found}"
+    );
+    let verdict = answer["verdict"].to_string();
+    assert!(verdict.contains("2 norms need F16 (") && verdict.contains("while all 2 other float tensors"), "{verdict}");
+    let answer = write_all(&[norm(0, to_bf16(noise(31))), norm(1, to_bf16(noise(32)))]);
+    assert!(answer["rescaled_norms"].is_null() && !answer["verdict"].to_string().contains("norms need"), "{answer}");
 }

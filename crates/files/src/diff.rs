@@ -54,7 +54,7 @@ pub fn diff(
         });
     }
     let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
-    let equal = |tensor: &TensorDifference| tensor.difference.changed == 0 && tensor.difference.zero_sign == 0;
+    let equal = |tensor: &TensorDifference| tensor.difference.changed == 0;
     let same = only_a.is_empty() && only_b.is_empty() && incomparable.is_empty() && tensors.iter().all(equal);
     Ok(DiffAnswer {
         format: DIFF_FORMAT,
@@ -77,7 +77,9 @@ fn answered(d: Difference) -> ValueDifference {
         n: d.n,
         changed: d.changed,
         zero_sign: d.zero_sign,
+        minus_zero: d.minus_zero,
         zeroed: d.zeroed,
+        unzeroed: d.unzeroed,
         sign_flipped: d.sign_flipped,
         overflowed: d.overflowed,
         nonfinite: d.nonfinite,

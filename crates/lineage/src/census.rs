@@ -4,7 +4,9 @@ use crate::coded::Counted;
 use crate::grid::{self, MIN_GRID_EVIDENCE_BITS, Scan};
 use crate::offset::{self, Transform};
 use numerics::Minifloat;
+use std::borrow::Cow;
 use std::fmt;
+use words::{count, exact_f32, whole};
 
 /// The precision that a tensor is stored in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,8 +97,8 @@ pub struct TensorCensus {
     pub nonfinite: u64,
     /// The number of values that are ±0; they are on every grid and evidence for none.
     pub zeros: u64,
-    /// Whether all values have the same bits.
-    pub constant: bool,
+    /// The value whose bits all values have; `None` where they differ or there are none.
+    pub constant: Option<f32>,
     /// The precision that the values are shown to have.
     pub effective: Effective,
     /// The number of finite values with the effective precision. All of them where that is the stored one.
@@ -106,6 +108,9 @@ pub struct TensorCensus {
     pub evidence_bits: f64,
     /// What a converter did to the values, if it shows.
     pub transform: Option<Transform>,
+    /// The part of `evidence_bits` for BF16 that F16 values would not give: the bits of luck that it would take if the
+    /// values had been rounded to F16 and not to BF16. It is 0 where BF16 is not claimed.
+    pub bits_beyond_f16: f64,
     /// The number of finite values that the scheme `bf16` would not change.
     pub on_bf16: u64,
     /// The number of finite values that the scheme `f16` would not change.
@@ -129,7 +134,7 @@ pub(crate) fn census_counted(values: Counted<'_>, stored: StoredPrecision) -> Te
         n: scan.n,
         nonfinite: scan.nonfinite,
         zeros: scan.zeros,
-        constant: scan.n > 0 && scan.unlike_first == 0,
+        constant: values.first().filter(|_| scan.unlike_first == 0),
         effective: match stored {
             StoredPrecision::F32 => Effective::F32,
             StoredPrecision::F16 => Effective::F16,
@@ -138,6 +143,7 @@ pub(crate) fn census_counted(values: Counted<'_>, stored: StoredPrecision) -> Te
         },
         on_grid: if stored == StoredPrecision::Quantized { 0 } else { finite },
         evidence_bits: 0.0,
+        bits_beyond_f16: 0.0,
         transform: None,
         on_bf16: finite - scan.off_bf16,
         on_f16: finite - scan.off_f16,
@@ -156,10 +162,9 @@ impl TensorCensus {
     /// BF16` above 16 are all F16 values too, but F16 has less evidence than the offset.
     fn search(&mut self, values: Counted<'_>, scan: &Scan) {
         let of_all = |on: Minifloat| grid::evidence_bits(values, self.stored, on);
-        let of_distinct = |on: Minifloat| match grid::few_distinct(values) {
-            Some(distinct) => grid::evidence_bits(Counted::Each(&distinct), self.stored, on),
-            None => of_all(on),
-        };
+        let few = grid::few_distinct(values);
+        let distinct = few.as_deref().map_or(values, Counted::Each);
+        let of_distinct = |on: Minifloat| grid::evidence_bits(distinct, self.stored, on);
         let believed = |bits: f64| bits >= MIN_GRID_EVIDENCE_BITS;
         if scan.off_bf16 == 0 {
             self.evidence_bits = of_distinct(Minifloat::Bf16);
@@ -167,12 +172,13 @@ impl TensorCensus {
             // bits of a value, only their coarser grid tells.
             if self.stored == StoredPrecision::F16
                 && !believed(self.evidence_bits)
-                && let Some(distinct) = grid::few_distinct(values)
+                && let Some(few) = &few
             {
-                self.evidence_bits = self.evidence_bits.max(grid::evidence_of_few_bits(&distinct, self.stored));
+                self.evidence_bits = self.evidence_bits.max(grid::evidence_of_few_bits(few, self.stored));
             }
             if believed(self.evidence_bits) {
                 self.effective = Effective::Bf16;
+                self.bits_beyond_f16 = grid::evidence_bits(distinct, StoredPrecision::F16, Minifloat::Bf16);
             }
             return;
         }
@@ -203,17 +209,17 @@ impl TensorCensus {
     }
 
     /// Why the values cannot tell which float format they have; `None` if they can.
-    pub fn open(&self) -> Option<&'static str> {
+    pub fn open(&self) -> Option<Cow<'static, str>> {
         let finite = self.n - self.nonfinite;
         let is_float = self.stored != StoredPrecision::Quantized;
         let is_storage =
             self.on_grid == finite && self.transform.is_none() && self.evidence_bits < MIN_GRID_EVIDENCE_BITS;
         match () {
             () if !is_float || self.n == 0 => None,
-            () if finite == 0 => Some("no value is finite"),
-            () if self.zeros == finite => Some("every value is zero"),
-            () if self.constant && is_storage => Some("all values are one"),
-            () if self.evidence_bits > 0.0 && is_storage => Some("they are too few or too alike"),
+            () if finite == 0 => Some("no value is finite".into()),
+            () if self.zeros == finite => Some("every value is zero".into()),
+            () if is_storage && let Some(value) = self.constant => Some(all_equal(value).into()),
+            () if self.evidence_bits > 0.0 && is_storage => Some("they are too few or too alike".into()),
             () => None,
         }
     }
@@ -221,9 +227,9 @@ impl TensorCensus {
     /// The census in one sentence.
     pub fn note(&self) -> String {
         let finite = self.n - self.nonfinite;
-        let n = thousands(finite);
+        let n = count(finite);
         let stored = self.stored;
-        let would_change = thousands(finite - self.on_bf16);
+        let would_change = count(finite - self.on_bf16);
         let bf16_is = match self.on_bf16 == finite {
             true => "BF16 fake quantization is a no-op here".to_owned(),
             false => format!("BF16 fake quantization is NOT a no-op here ({would_change} of {n} values would change)"),
@@ -237,7 +243,7 @@ impl TensorCensus {
             _ if stored == StoredPrecision::Bf16 => format!("stored BF16, so BF16 by storage: {bf16_is}"),
             _ if self.zeros == finite => format!("stored {stored}, every value is zero: {bf16_is}"),
             Effective::Transformed(transform) => {
-                format!("stored {stored}, = {transform} ({} of {n}): {bf16_is}", thousands(self.on_grid))
+                format!("stored {stored}, = {transform} ({} of {n}): {bf16_is}", count(self.on_grid))
             }
             Effective::Bf16 => format!("stored {stored}, effectively BF16 (100 % of {n} values, exact): {bf16_is}"),
             Effective::F16 | Effective::Tf32 if stored == StoredPrecision::F32 => format!(
@@ -250,7 +256,7 @@ impl TensorCensus {
         };
         match self.nonfinite {
             0 => sentence,
-            k => format!("{sentence}; {} non-finite values left out", thousands(k)),
+            k => format!("{sentence}; {} non-finite values left out", count(k)),
         }
     }
 
@@ -261,26 +267,18 @@ impl TensorCensus {
             () if self.on_f16 == finite => "F16",
             () => "TF32",
         };
-        let why = if self.constant { "they are one value" } else { "they are too few or too alike" };
+        let why = if self.constant.is_some() { "they are one value" } else { "they are too few or too alike" };
         format!(
-            "stored {}, all {} values lie on the {grid} grid, but {why} ({:.0} bits of evidence, {:.0} wanted): {bf16_is}",
+            "stored {}, all {} values lie on the {grid} grid, but {why} ({} bits of evidence, {} wanted): {bf16_is}",
             self.stored,
-            thousands(finite),
-            self.evidence_bits,
-            MIN_GRID_EVIDENCE_BITS
+            count(finite),
+            whole(self.evidence_bits),
+            whole(MIN_GRID_EVIDENCE_BITS)
         )
     }
 }
 
-/// A number with commas: 36864 becomes `36,864`.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+/// That all values are this one, in words.
+pub(crate) fn all_equal(value: f32) -> String {
+    format!("all values are equal ({})", exact_f32(value))
 }

@@ -1,11 +1,11 @@
-//! Values with their counts. Two-byte storage has at most 65,536 codes. One pass counts them, and everything that does
+//! The different values of a tensor with their counts. Two-byte storage has at most 65,536 codes. One pass counts them, and everything that does
 //! not depend on positions is then computed once for each code instead of once for each value.
 
 use crate::grid::{CHUNK, Scan};
 use crate::values::{TensorValues, bf16_to_f32, f16_to_f32};
 use rayon::prelude::*;
 
-/// Values with their counts.
+/// The values of a tensor, one by one or counted.
 #[derive(Clone, Copy)]
 pub(crate) enum Counted<'a> {
     /// Every value once, in order.
@@ -17,7 +17,7 @@ pub(crate) enum Counted<'a> {
 /// The number of codes that one thread counts at a time; the counts fit into 32 bits.
 const CODES_AT_ONCE: usize = 1 << 24;
 
-/// Every code that occurs, with its count; `None` for values that are restored already.
+/// The value of every code that occurs, with its count; `None` for values that are restored already.
 pub(crate) fn count_codes(values: TensorValues<'_>) -> Option<Vec<(f32, u64)>> {
     let (bytes, restore): (&[u8], fn(u16) -> f32) = match values {
         TensorValues::F16(bytes) => (bytes, f16_to_f32),
@@ -76,6 +76,14 @@ impl Counted<'_> {
                 let unlike_first = u64::from(codes.len() > 1) * n;
                 scan.plus(Scan { unlike_first, ..Scan::of_one(x, n) })
             }),
+        }
+    }
+
+    /// One of the values: the first, where all are counted.
+    pub(crate) fn first(self) -> Option<f32> {
+        match self {
+            Counted::Each(values) => values.first().copied(),
+            Counted::Codes(codes) => codes.first().map(|(x, _)| *x),
         }
     }
 

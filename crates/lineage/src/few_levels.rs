@@ -1,4 +1,5 @@
-//! Blocks with far fewer distinct values than similar blocks have: some codebook, but not a known one.
+//! Blocks with far fewer distinct values than similar blocks have. They come from some codebook, but not from a known
+//! one.
 //!
 //! Rows can have far fewer distinct values although their blocks do not: with one scale for each group, but the values
 //! of a group spread over the row (GPTQ with act-order).

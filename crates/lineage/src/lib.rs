@@ -3,11 +3,12 @@
 //! The flow:
 //!
 //! ```text
-//! values, StoredPrecision ── scan ──▶ counts ── histogram (only where a grid holds all) ──▶ evidence
-//!                                       │                                                     │
-//!                                       └── offsets (only where BF16 does not) ───────────────┴──▶ TensorCensus
+//! values, StoredPrecision ── scan ──▶ counts ── histogram (where all lie on a grid) ──▶ evidence
+//!                                       │                                                 │
+//!                                       └── offsets (where not all lie on BF16) ──────────┴──▶ TensorCensus
 //! values, TensorCensus ── sample ── tables, lattices, few levels, each against surrogates ──▶ Search
 //! bytes of a quantized tensor ── scales ──▶ Under
+//! TensorCensus of each norm and of each other tensor ──▶ RescaledNorms
 //! values, Scheme ── fake_quantize, exactly ──▶ Prediction
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! | [`survey`] | all of the following for one tensor; two-byte values are read in place |
 //! | [`census`] | on which float grid a tensor lies, and whether it is a converter's transform of BF16. It reads every value, so its counts are exact |
 //! | [`search`] | on which grid of blocks a tensor lies: integer lattice, codebook, small float. It reads a sample, and claims only what surrogates, blocks made to look alike, do not show as well |
+//! | [`rescaled_norms`] | whether the norms of a file have another precision than its other floats |
 //! | [`undecided`] | which questions stay open, whatever was found |
 //! | [`under`] | what the scales of a quantized tensor tell about its source |
 //! | [`distribution`], [`row_grids`] | how all values are spread, and which rows are coarser than the rest |
@@ -33,6 +35,7 @@ mod interval;
 mod lattice;
 mod offset;
 mod predict;
+mod rescaled;
 mod rows;
 mod sample;
 mod scaled_float;
@@ -53,6 +56,7 @@ pub use lattice::{
 };
 pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset, Transform};
 pub use predict::{Prediction, predict};
+pub use rescaled::{RescaledNorms, rescaled_norms};
 pub use rows::{RowGrids, row_grids};
 pub use sample::{Axis, BlockExtent};
 pub use scaled_float::ScaledFloat;

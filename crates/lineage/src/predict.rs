@@ -7,12 +7,16 @@ use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext, difference};
 pub struct Prediction {
     /// The number of values.
     pub n: u64,
-    /// The number of values whose bits would change, except −0 → +0.
+    /// The number of values that would become another value; zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
+    /// The number of values that would go from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that would go from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of nonzero values that would become zero.
     pub zeroed: u64,
+    /// The number of zeros that would become nonzero.
+    pub unzeroed: u64,
     /// The number of nonzero values that would change sign.
     pub sign_flipped: u64,
     /// The number of finite values that would become infinite or NaN.
@@ -20,7 +24,7 @@ pub struct Prediction {
     /// The number of values beyond the format's largest value that would be clamped to it ([`Scheme::saturated`]);
     /// `None` for ggml's types, which do not tell.
     pub saturated: Option<u64>,
-    /// Whether no value would change: `changed` is 0, and at most signs of zeros would.
+    /// Whether no value would change: `changed` is 0, and at most the signs of zeros change.
     pub noop: bool,
 }
 
@@ -42,7 +46,9 @@ pub fn predict(
         n: d.n,
         changed: d.changed,
         zero_sign: d.zero_sign,
+        minus_zero: d.minus_zero,
         zeroed: d.zeroed,
+        unzeroed: d.unzeroed,
         sign_flipped: d.sign_flipped,
         overflowed: d.overflowed,
         saturated,

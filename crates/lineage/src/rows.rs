@@ -7,6 +7,7 @@ use crate::grid::{self, MIN_GRID_EVIDENCE_BITS};
 use crate::values::TensorValues;
 use numerics::{Minifloat, Rounding};
 use rayon::prelude::*;
+use words::about_percent;
 
 /// The numbers of rows of one tensor that lie on a float grid each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,7 @@ impl RowGrids {
     pub fn note(&self) -> Option<String> {
         let of = |n: u64, grid: &str| {
             (n > 0 && n < self.rows).then(|| {
-                let percent = 100.0 * n as f64 / self.rows as f64;
-                format!("{percent:.0} % of rows are {grid} ({n} of {})", self.rows)
+                format!("{} of rows are {grid} ({n} of {})", about_percent(n as f64 / self.rows as f64), self.rows)
             })
         };
         match (of(self.bf16, "BF16"), of(self.f16, "F16")) {

@@ -17,7 +17,7 @@ pub enum Axis {
 pub enum BlockExtent {
     /// This many consecutive values.
     Block(usize),
-    /// The whole row or column, of which at most 256 values are read.
+    /// The whole row or column. At most 256 of its values are read.
     Whole,
     /// The whole tensor, which has one step.
     Tensor,

@@ -1,6 +1,6 @@
 //! The search for a regular grid that a tensor's blocks lie on: the simplest description that is accepted.
 
-use crate::census::{Effective, StoredPrecision, TensorCensus};
+use crate::census::{Effective, StoredPrecision, TensorCensus, all_equal};
 use crate::few_levels::FewLevels;
 use crate::interval::Precision;
 use crate::lattice::{self, BlockCount, Lattice, ScaleClass};
@@ -10,6 +10,8 @@ use crate::small_float::SmallFloat;
 use crate::table::{self, TableGrid};
 use crate::values::TensorValues;
 use numerics::Minifloat;
+use std::borrow::Cow;
+use words::{about_percent, whole};
 
 /// The grid that a search found.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub enum BlockGrid {
     /// No grid that is coarser than storage shows.
     NoneFound,
     /// The values cannot tell, for this reason.
-    NotDecidable(&'static str),
+    NotDecidable(Cow<'static, str>),
 }
 
 /// The result of a search.
@@ -49,7 +51,7 @@ const MIN_VALUES: usize = 12 * 16;
 /// The shortest column that can have a block of a grid made on the transposed tensor.
 const MIN_COLUMN: usize = 32;
 
-/// The largest multiple up to which all multiples have at most four significant bits, as scaled floats do.
+/// The largest multiple up to which all multiples have at most four significant bits, as scaled floats have.
 const MAX_TOP_BEFORE_FLOATS: u32 = 16;
 
 /// Looks for a grid that is coarser than the stored precision. `values` are `[n / n_per_row][n_per_row]`, restored to
@@ -59,25 +61,25 @@ pub fn search(values: &[f32], n_per_row: usize, census: &TensorCensus) -> Search
 }
 
 pub(crate) fn search_values(values: TensorValues<'_>, n_per_row: usize, census: &TensorCensus) -> Search {
-    let nothing = |grid| Search { grid, sampled: 0 };
+    let nothing = |why: &'static str| Search { grid: BlockGrid::NotDecidable(why.into()), sampled: 0 };
     let finite = census.n - census.nonfinite;
     if let Effective::Transformed(_) = census.effective {
-        return nothing(BlockGrid::NotDecidable("the converter's constant is not taken off before looking for a grid"));
+        return nothing("the converter's constant is not taken off before looking for a grid");
     }
     if finite == 0 && census.n > 0 {
-        return nothing(BlockGrid::NotDecidable("no value is finite"));
+        return nothing("no value is finite");
     }
     if (finite as usize) < MIN_VALUES {
-        return nothing(BlockGrid::NotDecidable("too few values for a grid of blocks to show"));
+        return nothing("too few values for a grid of blocks to show");
     }
     if census.zeros == finite {
-        return nothing(BlockGrid::NotDecidable("every value is zero"));
+        return nothing("every value is zero");
     }
-    if census.constant {
-        return nothing(BlockGrid::NotDecidable("all values are one"));
+    if let Some(value) = census.constant {
+        return Search { grid: BlockGrid::NotDecidable(all_equal(value).into()), sampled: 0 };
     }
     let Some(rows) = Lines::new(values, n_per_row, Axis::Row) else {
-        return nothing(BlockGrid::NotDecidable("the values do not fill whole rows"));
+        return nothing("the values do not fill whole rows");
     };
     if let Some(small) = SmallFloat::of(values) {
         return Search { grid: BlockGrid::SmallFloat(small), sampled: small.n };
@@ -262,7 +264,8 @@ impl Search {
                 let extent = l.extent.words(l.axis);
                 let requantized = l.requantized.map_or_else(String::new, |r| {
                     let from = r.about_bits.map_or("a coarser lattice".into(), |bits| format!("about {bits} bits"));
-                    format!("; ~{:.0} of {:.0} expected levels: looks requantized from {from}", r.levels, r.expected)
+                    let (levels, expected) = (whole(r.levels), whole(r.expected));
+                    format!("; ~{levels} of {expected} expected levels: looks requantized from {from}")
                 });
                 format!(
                     "lies on {} {}-like grid: {extent}, {symmetric}, {} bits{scales} ({}){requantized}",
@@ -308,10 +311,10 @@ impl Search {
                 f.blocks.n
             ),
             BlockGrid::InPart(l) => format!(
-                "lies in part on {} {}-like grid: {:.0} % of the blocks, {}, {}, {} bits ({})",
+                "lies in part on {} {}-like grid: {} of the blocks, {}, {}, {} bits ({})",
                 article(&l.like()),
                 l.like(),
-                100.0 * l.blocks.hits as f64 / l.blocks.n as f64,
+                about_percent(l.blocks.hits as f64 / l.blocks.n as f64),
                 l.extent.words(l.axis),
                 if l.symmetric { "symmetric" } else { "asymmetric" },
                 l.bits,

@@ -15,7 +15,7 @@ pub struct SmallFloat {
     pub octaves: u32,
     /// The evidence: the bits that the grid forces to zero.
     pub evidence_bits: f64,
-    /// The number of values, all of which were read.
+    /// The number of values. All of them were read.
     pub n: u64,
 }
 

@@ -14,6 +14,7 @@
 //! `quantize_row_q4_0_ref`, `_q4_1_ref`, `_q5_0_ref`, `_q5_1_ref`, `_q8_0_ref` (ggml-quants.c).
 
 use numerics::{Minifloat, Rounding};
+use words::whole;
 
 /// The least evidence, in bits, for believing a source precision.
 pub const MIN_UNDER_EVIDENCE_BITS: f64 = 48.0;
@@ -23,7 +24,7 @@ pub const MIN_UNDER_EVIDENCE_BITS: f64 = 48.0;
 pub enum Under {
     /// Every block has a scale that BF16 weights give.
     Bf16 {
-        /// The number of blocks, all of which agree.
+        /// The number of blocks. All of them agree.
         blocks: u64,
         /// The evidence: 3 bits for each distinct scale.
         evidence_bits: f64,
@@ -98,8 +99,9 @@ impl Under {
     pub fn note(&self) -> String {
         match self {
             Under::Bf16 { blocks, evidence_bits } => format!(
-                "all {blocks} block scales are ones that BF16 weights give ({evidence_bits:.0} bits of evidence): \
-                 a BF16 source lies under it"
+                "all {blocks} block scales are ones that BF16 weights give ({} bits of evidence): \
+                 a BF16 source lies under it",
+                whole(*evidence_bits)
             ),
             Under::NotShown { agree, blocks } => {
                 format!("no coarser source shows in its scales ({agree} of {blocks} are ones that BF16 weights give)")

@@ -147,10 +147,10 @@ fn ones_that_moved_by_a_few_ulps_prove_nothing() {
 #[test]
 fn constants_zeros_and_too_few_values_are_not_called_bf16_though_bf16_is_a_noop() {
     let ones = census(&[1.0; 576], F32);
-    assert_eq!((ones.effective, ones.constant, ones.evidence_bits), (Effective::F32, true, 16.0));
+    assert_eq!((ones.effective, ones.constant, ones.evidence_bits), (Effective::F32, Some(1.0), 16.0));
     assert!(ones.note().contains("one value (16 bits of evidence, 40 wanted): BF16 fake quantization is a no-op"));
     let zeros = census(&[0.0, -0.0, 0.0], F32);
-    assert_eq!((zeros.zeros, zeros.constant, zeros.effective), (3, false, Effective::F32));
+    assert_eq!((zeros.zeros, zeros.constant, zeros.effective), (3, None, Effective::F32));
     assert!(zeros.note().contains("every value is zero: BF16 fake quantization is a no-op"), "{}", zeros.note());
     assert_eq!(effective(&[1.5, 0.75], F32), "F32");
     assert_eq!(effective(&[1.5, 0.75, 1.25], F32), "BF16", "three values are 48 bits");

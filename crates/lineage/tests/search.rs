@@ -224,7 +224,7 @@ fn what_cannot_be_told_is_not_decidable_with_the_reason() {
     let why = |values: &[f32]| search(values, values.len().max(1), &census(values, F32)).note();
     assert_eq!(why(&[0.5; 20]), "not decidable: too few values for a grid of blocks to show");
     assert_eq!(why(&[0.0; 2000]), "not decidable: every value is zero");
-    assert_eq!(why(&[0.5; 2000]), "not decidable: all values are one");
+    assert_eq!(why(&[0.5; 2000]), "not decidable: all values are equal (0.5)");
     assert_eq!(why(&[]), "not decidable: too few values for a grid of blocks to show");
     assert!(why(&[f32::NAN; 2000]).starts_with("not decidable: "));
     let gemma: Vec<f32> =
@@ -363,10 +363,11 @@ fn rows_of_few_values_in_no_blocks_are_of_low_cardinality() {
 #[test]
 fn what_a_float_format_needs_is_open_where_values_are_too_alike() {
     let open = |values: &[f32]| census(values, F32).open();
-    assert_eq!(open(&[0.0; 300]), Some("every value is zero"));
-    assert_eq!(open(&[f32::NAN; 300]), Some("no value is finite"));
-    assert_eq!(open(&[1.0; 300]), Some("all values are one"));
-    assert_eq!(open(&[1.0, 0.5]), Some("they are too few or too alike"));
+    assert_eq!(open(&[0.0; 300]).as_deref(), Some("every value is zero"));
+    assert_eq!(open(&[f32::NAN; 300]).as_deref(), Some("no value is finite"));
+    assert_eq!(open(&[0.1; 300]).as_deref(), Some("all values are equal (0.1)"));
+    assert_eq!(open(&[1.0; 300]).as_deref(), Some("all values are equal (1)"));
+    assert_eq!(open(&[1.0, 0.5]).as_deref(), Some("they are too few or too alike"));
     assert_eq!(open(&weights(Shape::Gaussian, 90)), None);
     assert_eq!(open(&store(&weights(Shape::Gaussian, 91), Bf16)), None);
     assert_eq!(open(&[]), None);

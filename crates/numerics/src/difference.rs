@@ -14,12 +14,16 @@ use serde::{Deserialize, Serialize};
 pub struct Difference {
     /// The number of values.
     pub n: u64,
-    /// The number of values whose bits differ, except −0 → +0.
+    /// The number of values that became another value, as [`is_other_value`] says: zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that went from −0 to +0, counted apart.
+    /// The number of values that went from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that went from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of nonzero values that became zero.
     pub zeroed: u64,
+    /// The number of zeros that became finite values other than zero.
+    pub unzeroed: u64,
     /// The number of nonzero values that became nonzero of the other sign.
     pub sign_flipped: u64,
     /// The number of finite values that became infinite or NaN.
@@ -43,6 +47,13 @@ pub struct Difference {
     pub max_ulp: u32,
 }
 
+/// Whether `other` is another value than `reference`. Zero is one value in either sign, and a NaN with the same bits is
+/// the same.
+#[inline(always)]
+pub fn is_other_value(reference: f32, other: f32) -> bool {
+    reference.to_bits() != other.to_bits() && !(reference == 0.0 && other == 0.0)
+}
+
 /// Measures `other` against `reference`; both are `[n]`.
 ///
 /// # Panics
@@ -59,7 +70,9 @@ pub struct DifferenceSums {
     n: u64,
     changed: u64,
     zero_sign: u64,
+    minus_zero: u64,
     zeroed: u64,
+    unzeroed: u64,
     sign_flipped: u64,
     overflowed: u64,
     nonfinite: u64,
@@ -95,7 +108,9 @@ impl DifferenceSums {
         self.n += next.n;
         self.changed += next.changed;
         self.zero_sign += next.zero_sign;
+        self.minus_zero += next.minus_zero;
         self.zeroed += next.zeroed;
+        self.unzeroed += next.unzeroed;
         self.sign_flipped += next.sign_flipped;
         self.overflowed += next.overflowed;
         self.nonfinite += next.nonfinite;
@@ -129,7 +144,7 @@ impl DifferenceSums {
     fn nonfinite_pairs(&mut self, reference: &[f32], other: &[f32]) {
         for (r, o) in reference.iter().zip(other).filter(|(r, o)| !(r.is_finite() && o.is_finite())) {
             self.nonfinite += 1;
-            self.changed += u64::from(r.to_bits() != o.to_bits());
+            self.changed += u64::from(is_other_value(*r, *o));
             self.overflowed += u64::from(r.is_finite());
         }
     }
@@ -145,7 +160,9 @@ impl DifferenceSums {
             n: self.n,
             changed: self.changed,
             zero_sign: self.zero_sign,
+            minus_zero: self.minus_zero,
             zeroed: self.zeroed,
+            unzeroed: self.unzeroed,
             sign_flipped: self.sign_flipped,
             overflowed: self.overflowed,
             nonfinite: self.nonfinite,
@@ -186,11 +203,19 @@ const STRETCH: usize = 1024;
 #[derive(Default)]
 struct Lanes {
     errors: Errors,
+    counts: Counts,
+    max_ulp: u32,
+}
+
+/// The numbers of pairs in which a value became another, or changed only the sign of a zero.
+#[derive(Clone, Copy, Default)]
+struct Counts {
     changed: u64,
     zero_sign: u64,
+    minus_zero: u64,
     zeroed: u64,
+    unzeroed: u64,
     sign_flipped: u64,
-    max_ulp: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -218,10 +243,13 @@ impl Lanes {
         s.reference_sq += errors.reference_sq.iter().sum::<f64>();
         s.other_sq += errors.other_sq.iter().sum::<f64>();
         s.product += errors.product.iter().sum::<f64>();
-        s.changed += self.changed;
-        s.zero_sign += self.zero_sign;
-        s.zeroed += self.zeroed;
-        s.sign_flipped += self.sign_flipped;
+        let Counts { changed, zero_sign, minus_zero, zeroed, unzeroed, sign_flipped } = self.counts;
+        s.changed += changed;
+        s.zero_sign += zero_sign;
+        s.minus_zero += minus_zero;
+        s.zeroed += zeroed;
+        s.unzeroed += unzeroed;
+        s.sign_flipped += sign_flipped;
         s.max_ulp = s.max_ulp.max(self.max_ulp);
     }
 }
@@ -264,21 +292,28 @@ fn add_side_by_side(sums: &mut Errors, reference: &[f32; LANES], other: &[f32; L
 fn add_counts(lanes: &mut Lanes, reference: &[f32], other: &[f32]) {
     const SIGN: u32 = 0x8000_0000;
     // The counts of a stretch fit into u32.
-    let (mut changed, mut zero_sign, mut zeroed, mut sign_flipped, mut max_ulp) = (0u32, 0u32, 0u32, 0u32, 0u32);
+    let [mut changed, mut zero_sign, mut minus_zero, mut zeroed, mut unzeroed, mut sign_flipped] = [0u32; 6];
+    let mut max_ulp = 0u32;
     for (r, o) in reference.iter().zip(other) {
         let (r, o) = (r.to_bits(), o.to_bits());
-        let lost_sign = u32::from(r == SIGN) & u32::from(o == 0);
+        let (lost_sign, got_sign) =
+            (u32::from(r == SIGN) & u32::from(o == 0), u32::from(r == 0) & u32::from(o == SIGN));
         let (zero_r, zero_o) = (u32::from(r & !SIGN == 0), u32::from(o & !SIGN == 0));
         zero_sign += lost_sign;
-        changed += u32::from(r != o) - lost_sign;
+        minus_zero += got_sign;
+        changed += u32::from(r != o) - lost_sign - got_sign;
         zeroed += (1 - zero_r) & zero_o;
+        unzeroed += zero_r & (1 - zero_o);
         sign_flipped += ((r ^ o) >> 31) & (1 - zero_r) & (1 - zero_o);
         max_ulp = max_ulp.max(ulps_between(r, o));
     }
-    lanes.changed += u64::from(changed);
-    lanes.zero_sign += u64::from(zero_sign);
-    lanes.zeroed += u64::from(zeroed);
-    lanes.sign_flipped += u64::from(sign_flipped);
+    let counts = &mut lanes.counts;
+    counts.changed += u64::from(changed);
+    counts.zero_sign += u64::from(zero_sign);
+    counts.minus_zero += u64::from(minus_zero);
+    counts.zeroed += u64::from(zeroed);
+    counts.unzeroed += u64::from(unzeroed);
+    counts.sign_flipped += u64::from(sign_flipped);
     lanes.max_ulp = lanes.max_ulp.max(max_ulp);
 }
 

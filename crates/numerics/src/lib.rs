@@ -53,7 +53,7 @@ pub mod ggml {
 }
 
 pub use codec::{BlockCodec, BlockLayout, CodecError, PlainCodec};
-pub use difference::{Difference, DifferenceSums, difference};
+pub use difference::{Difference, DifferenceSums, difference, is_other_value};
 pub use format::{
     CodebookFormat, CodebookTable, CodebookTableError, ExMy, Format, MAX_ENTRIES, MX_BLCK_SIZE, Minifloat, MxElement,
     MxFormat, NVFP4_BLCK_SIZE, Rounding, RoundingMode, ScaleFormat, Specials, Symmetry,

@@ -1,6 +1,6 @@
 //! The difference of two tensors: worked examples, values that are not finite, and sums of parts.
 
-use numerics::{DifferenceSums, difference};
+use numerics::{DifferenceSums, difference, is_other_value};
 
 #[test]
 fn a_worked_example_holds() {
@@ -24,9 +24,13 @@ fn nothing_changed_is_exact() {
 }
 
 #[test]
-fn plus_zero_to_minus_zero_is_a_change_but_not_a_distance() {
-    let d = difference(&[0.0, 1e-45], &[-0.0, 0.0]);
-    assert_eq!((d.changed, d.zero_sign, d.zeroed, d.max_ulp), (2, 0, 1, 1));
+fn zero_is_one_value_in_either_sign_and_both_directions_are_counted_apart() {
+    let d = difference(&[0.0, -0.0, 0.0, 1e-45, -0.0, 0.0], &[-0.0, 0.0, -0.0, 0.0, 1e-45, f32::NAN]);
+    assert_eq!((d.changed, d.zero_sign, d.minus_zero, d.zeroed, d.unzeroed), (3, 1, 2, 1, 1));
+    assert_eq!((d.max_ulp, d.overflowed), (1, 1));
+    let signs = difference(&[0.0; 5], &[-0.0; 5]);
+    assert_eq!((signs.changed, signs.minus_zero, signs.rel_rmse, signs.cosine), (0, 5, 0.0, 1.0));
+    assert!(!is_other_value(0.0, -0.0) && is_other_value(0.0, 1e-45) && !is_other_value(f32::NAN, f32::NAN));
 }
 
 #[test]

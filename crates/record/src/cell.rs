@@ -219,16 +219,23 @@ impl MeasuredFormat1 {
 pub struct Predicted {
     /// The number of values.
     pub n: u64,
-    /// The number of values whose bits would change, except −0 → +0.
+    /// The number of values that would become another value; zero is zero in either sign. In records from before format
+    /// 3, +0 → −0 counts as a change.
     pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
+    /// The number of values that would go from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that would go from +0 to −0, which does not change the value; 0 where an old record lacks it.
+    #[serde(default)]
+    pub minus_zero: u64,
     /// The number of finite values that would become infinite or NaN; 0 where an old record lacks it.
     #[serde(default)]
     pub overflowed: u64,
     /// The number of nonzero values that would become zero; 0 where an old record lacks it.
     #[serde(default)]
     pub zeroed: u64,
+    /// The number of zeros that would become nonzero; 0 where an old record lacks it.
+    #[serde(default)]
+    pub unzeroed: u64,
     /// The number of values beyond the format's largest value that would be clamped to it; `null` where they were not
     /// counted, as where ggml does not say.
     #[serde(default)]
@@ -243,8 +250,10 @@ impl Predicted {
             n: sum.n + part.n,
             changed: sum.changed + part.changed,
             zero_sign: sum.zero_sign + part.zero_sign,
+            minus_zero: sum.minus_zero + part.minus_zero,
             overflowed: sum.overflowed + part.overflowed,
             zeroed: sum.zeroed + part.zeroed,
+            unzeroed: sum.unzeroed + part.unzeroed,
             saturated: sum.saturated.zip(part.saturated).map(|(a, b)| a + b),
         })
     }
@@ -326,8 +335,8 @@ pub struct Floor {
 }
 
 /// The version of [`CellRecord`]. Cells of format 1 do not state it. In format 2, a measurement is a list of numbers by
-/// the keys of the table of metrics.
-pub const CELL_FORMAT: FormatVersion = FormatVersion(2);
+/// the keys of the table of metrics. In format 3, zero is one value in either sign, and both directions are counted.
+pub const CELL_FORMAT: FormatVersion = FormatVersion(3);
 
 /// The record of one cell, immutable once written. It has no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

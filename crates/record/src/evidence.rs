@@ -25,10 +25,15 @@ pub struct TensorEvidence {
     pub type_variant: String,
     /// The number of values.
     pub n: u64,
-    /// The number of values whose bits the scheme changed, except −0 → +0.
+    /// The number of values that the scheme made another value; zero is zero in either sign. In records from before
+    /// format 3, +0 → −0 counts as a change.
     pub changed: u64,
-    /// The number of values that went from −0 to +0, counted apart.
+    /// The number of values that went from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that went from +0 to −0, which does not change the value; 0 in records from before the field
+    /// existed.
+    #[serde(default)]
+    pub minus_zero: u64,
     /// The number of values that the carrier rounded away from what the scheme asked for.
     pub carrier_rounded: u64,
     /// The relative RMS error of the values in the engine against the reference's; `f64::MAX` against zeros.

@@ -37,6 +37,9 @@ pub enum Reason {
         n: u64,
         /// The number of values that went from −0 to +0.
         zero_sign: u64,
+        /// The number of values that went from +0 to −0.
+        #[serde(default)]
+        minus_zero: u64,
         /// The number of scored positions.
         n_scored: u64,
     },
@@ -138,10 +141,13 @@ pub enum TargetValues {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Changes {
-    /// The number of values that changed, except −0 → +0.
+    /// The number of values that became another value.
     pub changed: u64,
     /// The number of values that went from −0 to +0.
     pub zero_sign: u64,
+    /// The number of values that went from +0 to −0.
+    #[serde(default)]
+    pub minus_zero: u64,
     /// The number of values.
     pub n: u64,
     /// Whether the values are weights or activations.
@@ -201,10 +207,16 @@ pub enum BrokenLink {
         predicted: u64,
         /// The number of values that were predicted to go from −0 to +0.
         predicted_zero_sign: u64,
+        /// The number of values that were predicted to go from +0 to −0.
+        #[serde(default)]
+        predicted_minus_zero: u64,
         /// The number of values that changed.
         changed: u64,
         /// The number of values that went from −0 to +0.
         zero_sign: u64,
+        /// The number of values that went from +0 to −0.
+        #[serde(default)]
+        minus_zero: u64,
     },
     /// The file and the engine have different numbers of values.
     Size {
@@ -439,12 +451,13 @@ mod tests {
 
     #[test]
     fn a_reason_is_kept_in_full_precision_and_a_sentence_is_read_in_its_place() {
-        let changes = Changes { changed: 2_990, zero_sign: 0, n: u64::MAX, subject: TargetValues::Weights };
+        let changes =
+            Changes { changed: 2_990, zero_sign: 0, minus_zero: 0, n: u64::MAX, subject: TargetValues::Weights };
         let effect = EffectFacts { kld_mean: 0.1 + 0.2, kld_se: None, same_top: 1.0 };
         let floor = FloorFacts { kld_mean_max: 5e-324, ratio: Some(1e300), borrowed_from: Some("ffn_norm".into()) };
         comes_back(
             &Reason::AboveFloor { changes, effect, floor },
-            r#"{"rule":"above_floor","changes":{"changed":2990,"zero_sign":0,"n":18446744073709551615,"subject":"weights"},"effect":{"kld_mean":0.30000000000000004,"kld_se":null,"same_top":1.0},"floor":{"kld_mean_max":5e-324,"ratio":1e+300,"borrowed_from":"ffn_norm"}}"#,
+            r#"{"rule":"above_floor","changes":{"changed":2990,"zero_sign":0,"minus_zero":0,"n":18446744073709551615,"subject":"weights"},"effect":{"kld_mean":0.30000000000000004,"kld_se":null,"same_top":1.0},"floor":{"kld_mean_max":5e-324,"ratio":1e+300,"borrowed_from":"ffn_norm"}}"#,
         );
         let link = BrokenLink::ReadBack { tensor: "a.weight".into() };
         comes_back(

@@ -22,11 +22,11 @@ impl Display for Reason {
             }
             Reason::ChainBroken { link } => write!(f, "the chain of evidence does not hold: {link}"),
             Reason::NothingEdited { n_scored } => write!(f, "nothing was edited and {}", same_logits(*n_scored)),
-            Reason::SignOfZeros { n, zero_sign, n_scored } => write!(
+            Reason::SignOfZeros { n, zero_sign, minus_zero, n_scored } => write!(
                 f,
-                "no value of {} changes but the sign of zeros ({} from −0 to +0); {}",
+                "no value of {} changes but the sign of zeros ({}); {}",
                 count(*n),
-                count(*zero_sign),
+                signs_of_zeros(*zero_sign, *minus_zero),
                 same_logits(*n_scored)
             ),
             Reason::WrittenBack { n, subject, n_scored } => {
@@ -108,13 +108,23 @@ impl TargetValues {
     }
 }
 
+/// How many zeros change their sign, in the directions that occur.
+fn signs_of_zeros(zero_sign: u64, minus_zero: u64) -> String {
+    let (to_plus, to_minus) = (count(zero_sign), count(minus_zero));
+    match (zero_sign, minus_zero) {
+        (_, 0) => format!("{to_plus} from −0 to +0"),
+        (0, _) => format!("{to_minus} from +0 to −0"),
+        _ => format!("{to_plus} from −0 to +0, {to_minus} from +0 to −0"),
+    }
+}
+
 impl Display for Changes {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let of_window = self.subject.of_window();
         write!(f, "{} of {} values{of_window} change", count(self.changed), count(self.n))?;
-        match self.zero_sign {
-            0 => Ok(()),
-            n => write!(f, " ({} from −0 to +0)", count(n)),
+        match (self.zero_sign, self.minus_zero) {
+            (0, 0) => Ok(()),
+            (zero_sign, minus_zero) => write!(f, " ({})", signs_of_zeros(zero_sign, minus_zero)),
         }
     }
 }
@@ -147,13 +157,23 @@ impl Display for BrokenLink {
                 write!(f, "tensor {asked} was asked for and {reported} was reported")
             }
             BrokenLink::ReadBack { tensor } => write!(f, "what was read back of {tensor} is not what was written"),
-            BrokenLink::Prediction { predicted, predicted_zero_sign, changed, zero_sign } => write!(
+            BrokenLink::Prediction {
+                predicted,
+                predicted_zero_sign,
+                predicted_minus_zero,
+                changed,
+                zero_sign,
+                minus_zero,
+            } => write!(
                 f,
-                "{} values were predicted to change ({} from −0 to +0) and {} did ({})",
+                "{} values were predicted to change ({}) and {} did ({})",
                 count(*predicted),
-                count(*predicted_zero_sign),
+                signs_of_zeros(*predicted_zero_sign, *predicted_minus_zero),
                 count(*changed),
-                count(*zero_sign)
+                match (predicted_minus_zero, minus_zero) {
+                    (0, 0) => count(*zero_sign),
+                    _ => signs_of_zeros(*zero_sign, *minus_zero),
+                }
             ),
             BrokenLink::Size { file, engine } => {
                 write!(f, "the file has {} values and the engine {}", count(*file), count(*engine))
@@ -384,7 +404,8 @@ fn rows_and_nodes(rows: &[CensusRow], nodes: usize, target: &str, scheme: &str) 
 mod tests {
     use super::*;
 
-    const CHANGES: Changes = Changes { changed: 20, zero_sign: 3, n: 2000, subject: TargetValues::Weights };
+    const CHANGES: Changes =
+        Changes { changed: 20, zero_sign: 3, minus_zero: 0, n: 2000, subject: TargetValues::Weights };
     const EFFECT: EffectFacts = EffectFacts { kld_mean: 0.00637, kld_se: Some(0.0004), same_top: 0.95 };
 
     fn floor(ratio: Option<f64>, borrowed_from: Option<&str>) -> FloorFacts {
@@ -412,7 +433,7 @@ mod tests {
             ),
             (Reason::NothingEdited { n_scored }, format!("nothing was edited and {same}")),
             (
-                Reason::SignOfZeros { n, zero_sign: 3, n_scored },
+                Reason::SignOfZeros { n, zero_sign: 3, minus_zero: 0, n_scored },
                 format!("no value of 2,000 changes but the sign of zeros (3 from −0 to +0); {same}"),
             ),
             (
@@ -508,7 +529,14 @@ mod tests {
             ),
             (BrokenLink::ReadBack { tensor: "a".into() }, "what was read back of a is not what was written"),
             (
-                BrokenLink::Prediction { predicted: 1000, predicted_zero_sign: 1, changed: 999, zero_sign: 2 },
+                BrokenLink::Prediction {
+                    predicted: 1000,
+                    predicted_zero_sign: 1,
+                    predicted_minus_zero: 0,
+                    changed: 999,
+                    zero_sign: 2,
+                    minus_zero: 0,
+                },
                 "1,000 values were predicted to change (1 from −0 to +0) and 999 did (2)",
             ),
             (BrokenLink::Size { file: 201, engine: 200 }, "the file has 201 values and the engine 200"),

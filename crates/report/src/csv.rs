@@ -13,7 +13,7 @@ const BEFORE: [&str; 14] = [
 ];
 
 /// The columns behind the metrics.
-const AFTER: [&str; 15] = [
+const AFTER: [&str; 18] = [
     "floor_target",
     "floor_kld_mean_max",
     "floor_ratio",
@@ -21,11 +21,14 @@ const AFTER: [&str; 15] = [
     "predicted_n",
     "predicted_changed",
     "predicted_zero_sign",
+    "predicted_minus_zero",
     "predicted_overflowed",
     "predicted_zeroed",
+    "predicted_unzeroed",
     "predicted_saturated",
     "measured_changed",
     "measured_zero_sign",
+    "measured_minus_zero",
     "measured_carrier_rounded",
     "measured_changed_bytes",
     "key",
@@ -83,8 +86,10 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
         predicted(|p| Some(p.n)),
         predicted(|p| Some(p.changed)),
         predicted(|p| Some(p.zero_sign)),
+        predicted(|p| Some(p.minus_zero)),
         predicted(|p| Some(p.overflowed)),
         predicted(|p| Some(p.zeroed)),
+        predicted(|p| Some(p.unzeroed)),
         predicted(|p| p.saturated),
     ]);
     let sum = |of: fn(&record::TensorEvidence) -> u64| {
@@ -94,7 +99,13 @@ fn row(model: &ModelRecord, judged: &JudgedCell, withheld: bool) -> Vec<String> 
             evidence.tensors.iter().map(of).sum::<u64>().to_string()
         }
     };
-    row.extend([sum(|t| t.changed), sum(|t| t.zero_sign), sum(|t| t.carrier_rounded), sum(|t| t.changed_bytes)]);
+    row.extend([
+        sum(|t| t.changed),
+        sum(|t| t.zero_sign),
+        sum(|t| t.minus_zero),
+        sum(|t| t.carrier_rounded),
+        sum(|t| t.changed_bytes),
+    ]);
     row.push(escape_csv(&cell.key));
     row
 }

@@ -17,7 +17,7 @@ fn today(mut record: RunRecord) -> RunRecord {
     for verdict in &mut record.models[0].verdicts {
         verdict.why = Reason::OnGrid { n, n_targets: 3, subject, scheme: scheme.clone(), n_scored };
     }
-    let changes = Changes { changed: 498, zero_sign: 0, n, subject };
+    let changes = Changes { changed: 498, zero_sign: 0, minus_zero: 0, n, subject };
     let effect = EffectFacts { kld_mean: 2.314e-5, kld_se: Some(1.157e-6), same_top: 0.956 };
     let floor = |kld_mean_max, ratio| FloorFacts { kld_mean_max, ratio: Some(ratio), borrowed_from: None };
     let verdicts = &mut record.models[1].verdicts;

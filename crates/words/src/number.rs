@@ -151,6 +151,27 @@ pub fn exact(x: f64) -> String {
     format!("{x:?}")
 }
 
+/// The shortest digits that read back as the same float. Whole numbers have no decimal point.
+///
+/// ```
+/// assert_eq!(words::exact_f32(0.1), "0.1");
+/// assert_eq!(words::exact_f32(1.0), "1");
+/// assert_eq!(words::exact_f32(1e-9), "1e-9");
+/// ```
+pub fn exact_f32(x: f32) -> String {
+    let digits = format!("{x:?}");
+    digits.strip_suffix(".0").unwrap_or(&digits).to_owned()
+}
+
+/// A share in whole percent, for approximate quantities.
+///
+/// ```
+/// assert_eq!(words::about_percent(0.499), "50 %");
+/// ```
+pub fn about_percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
 /// A power of ten, for the ticks of a logarithmic axis.
 ///
 /// ```

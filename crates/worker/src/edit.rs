@@ -2,7 +2,7 @@
 
 use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::EngineError;
-use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference};
+use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference, is_other_value};
 use record::{Arm, Base, Carrier, Edit, EditPlace, TensorEvidence, WeightUse};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,8 +68,11 @@ fn prepare(
     scheme.fake_quantize(asked, &TensorContext { name, n_per_row }, codec)?;
     let scheme_did = difference(&reference, asked);
 
-    // Blocks that the scheme does not change are copied, because quantizing them again might give other blocks.
-    let untouched = scheme_did.changed == 0 && scheme_did.zero_sign == 0;
+    // Blocks that the scheme does not change are copied, because quantizing them again might give other blocks. Types
+    // with blocks have no sign of zero to store.
+    let has_signs = matches!(stored.as_str(), "f32" | "f16" | "bf16");
+    let n_signs = scheme_did.zero_sign + scheme_did.minus_zero;
+    let untouched = scheme_did.changed == 0 && (n_signs == 0 || !has_signs);
     // The values that the carrier stores, where they differ from what the scheme gave.
     let mut rounded: Option<Vec<f32>> = None;
     let (ty, kept_bytes) = match edit.carrier {
@@ -89,7 +92,7 @@ fn prepare(
         }
     };
     let held: &[f32] = rounded.as_deref().unwrap_or(asked);
-    let carrier_rounded = asked.iter().zip(held).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64;
+    let carrier_rounded = asked.iter().zip(held).filter(|(a, b)| is_other_value(**a, **b)).count() as u64;
     let overall = difference(&reference, held);
     let changed_bytes = reference
         .iter()
@@ -103,6 +106,7 @@ fn prepare(
         n: reference.len() as u64,
         changed: scheme_did.changed,
         zero_sign: scheme_did.zero_sign,
+        minus_zero: scheme_did.minus_zero,
         carrier_rounded,
         rel_rmse: if overall.rel_rmse.is_finite() { overall.rel_rmse } else { f64::MAX },
         changed_bytes,
@@ -172,6 +176,7 @@ struct Did {
     n: u64,
     changed: u64,
     zero_sign: u64,
+    minus_zero: u64,
     carrier_rounded: u64,
     changed_bytes: u64,
     squared_error: f64,
@@ -232,6 +237,7 @@ impl<'a> ActivationEdit<'a> {
             n: did.n,
             changed: did.changed,
             zero_sign: did.zero_sign,
+            minus_zero: did.minus_zero,
             carrier_rounded: did.carrier_rounded,
             rel_rmse: match rel_rmse {
                 _ if did.squared_error == 0.0 => 0.0,
@@ -253,6 +259,7 @@ impl Did {
         self.n += before.len() as u64;
         self.changed += did.changed;
         self.zero_sign += did.zero_sign;
+        self.minus_zero += did.minus_zero;
         self.carrier_rounded += rounded;
         for (a, b) in before.iter().zip(after) {
             let bytes = a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count();
@@ -268,5 +275,5 @@ fn rounded_by(ty: &str, values: &[f32], n_per_row: usize, codec: &dyn BlockCodec
     let blocks = codec.quantize(ty, values, n_per_row, None)?;
     let mut held = vec![0.0; values.len()];
     codec.dequantize(ty, &blocks, &mut held)?;
-    Ok(values.iter().zip(&held).filter(|(a, b)| a.to_bits() != b.to_bits()).count() as u64)
+    Ok(values.iter().zip(&held).filter(|(a, b)| is_other_value(**a, **b)).count() as u64)
 }

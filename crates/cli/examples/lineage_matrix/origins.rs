@@ -17,6 +17,12 @@ pub(crate) enum Made {
     Table(&'static str, usize),
     /// The columns in another order, fake quantization, and in the old order again, as act-order GPTQ leaves them.
     Reordered(&'static str),
+    /// Integers of this many bits in blocks of this size (0 for rows), with a whole zero point: (q − z) · d.
+    ZeroPoint(i32, usize),
+    /// The same, then each column times a factor of its own, as activation-aware scaling that is taken back leaves it.
+    ColumnScaledZeroPoint(i32, usize),
+    /// BF16 times a factor of its own for each value, then F16, as activation-aware scaling leaves norms.
+    Rescaled,
     /// Every other row through a ggml type.
     HalfTheRows(&'static str),
     /// Fake quantization down the columns.
@@ -53,12 +59,12 @@ const fn all(answer: &'static str) -> [&'static str; 3] {
 }
 
 use Made::{Averaged, ColumnScaled, Ggml, HalfTheRows, Merged, Native, NegExp, Outliers, Plus};
-use Made::{Reordered, Table, Transposed, TransposedTable};
+use Made::{ColumnScaledZeroPoint, Reordered, Rescaled, Table, Transposed, TransposedTable, ZeroPoint};
 
 /// No trace left by a merge and its like.
 const DESTROYED: [&str; 3] = all("? destroyed lattice");
 
-pub(crate) const ORIGINS: [Origin; 64] = [
+pub(crate) const ORIGINS: [Origin; 70] = [
     // Native weights stored in two bytes have been rounded, so what came before is not decidable.
     origin("native", Native, ["none", "? finer than F16", "? finer than BF16"]),
     origin("F16", Made::Scheme("f16"), ["float F16", "? finer than F16", "? finer than BF16"]),
@@ -117,6 +123,8 @@ pub(crate) const ORIGINS: [Origin; 64] = [
         Made::Scheme("int8@row:asym"),
         ["INT8-like", "INT8-like", "INT8-like|low-cardinality rows|? finer than BF16"],
     ),
+    // With a zero point the grid runs through zero, so that BF16 resolves its steps.
+    origin("INT8 per row, zero point", ZeroPoint(8, 0), all("INT8-like")),
     origin("INT6 per row", Made::Scheme("int6@row"), all("INT6-like")),
     origin("INT4 per row", Made::Scheme("int4@row"), all("INT4-like")),
     origin("INT4, 32-blocks", Made::Scheme("int4@block32"), all("INT4-like")),
@@ -130,6 +138,9 @@ pub(crate) const ORIGINS: [Origin; 64] = [
         Made::Scheme("int4@block128:asym"),
         ["INT4-like", "INT4-like", "INT4-like|few"],
     ),
+    origin("INT3, 64-blocks, zero point", ZeroPoint(3, 64), all("INT3-like")),
+    origin("INT3, 128-blocks, zero point", ZeroPoint(3, 128), all("INT3-like")),
+    origin("INT4, 128-blocks, zero point", ZeroPoint(4, 128), all("INT4-like")),
     origin("INT4, 32-blocks, transposed", Transposed("int4@block32"), all("INT4-like")),
     // The groups are strewn over the row: no block is on a grid, but a row has few values; beside outliers, so has a block.
     origin("INT4, 128-groups in act-order", Reordered("int4@block128:asym"), all("low-cardinality rows|few")),
@@ -145,6 +156,9 @@ pub(crate) const ORIGINS: [Origin; 64] = [
     origin("Q8_0 → Q4_0", Ggml(&["q8_0", "q4_0"]), all("Q4_0-like & ? finer lattice")),
     origin("Q4_0, then merged", Merged("q4_0"), DESTROYED),
     origin("Q4_0, then scaled per column", ColumnScaled("q4_0"), DESTROYED),
+    origin("INT4, 128-blocks, zero point, then scaled per column", ColumnScaledZeroPoint(4, 128), DESTROYED),
+    // What one tensor shows; that other tensors of the file are BF16 is for the verdict on the file.
+    origin("BF16, rescaled in F16", Rescaled, ["float F16", "? finer than F16", "? finer than BF16"]),
     // Of two blocks with nearly one step the mean is on half of it, as far as BF16 can tell.
     origin(
         "Q4_0, then averaged",
@@ -196,6 +210,24 @@ fn tabled(name: &str, size: usize, values: &[f32]) -> Vec<f32> {
     values.chunks(size).flat_map(block).collect()
 }
 
+fn with_zero_point(bits: i32, size: usize, values: &[f32]) -> Vec<f32> {
+    let levels = 2f32.powi(bits) - 1.0;
+    let block = |b: &[f32]| {
+        let (least, most) = b.iter().fold((0.0f32, 0.0f32), |(a, z), x| (a.min(*x), z.max(*x)));
+        let d = (most - least) / levels;
+        let z = (-least / d).round();
+        b.iter().map(|x| (((x / d).round() + z).clamp(0.0, levels) - z) * d).collect::<Vec<f32>>()
+    };
+    values.chunks(size).flat_map(block).collect()
+}
+
+/// Each column times a factor of its own.
+fn column_scaled(values: &[f32], n_per_row: usize) -> Vec<f32> {
+    let mut rng = Rng::new(2);
+    let factors: Vec<f64> = (0..n_per_row).map(|_| 1.0 + 0.2 * rng.gaussian()).collect();
+    values.iter().zip(factors.iter().cycle()).map(|(x, f)| (f64::from(*x) * f) as f32).collect()
+}
+
 fn noisy(values: &[f32], share_of_rms: f64, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed);
     let mean_square = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64;
@@ -242,11 +274,13 @@ impl Made {
                 made
             }
             Merged(ty) => noisy(&through(ty, values, n_per_row), 0.05, 1),
-            ColumnScaled(ty) => {
-                let mut rng = Rng::new(2);
-                let factors: Vec<f64> = (0..n_per_row).map(|_| 1.0 + 0.2 * rng.gaussian()).collect();
-                let made = through(ty, values, n_per_row);
-                made.iter().zip(factors.iter().cycle()).map(|(x, f)| (f64::from(*x) * f) as f32).collect()
+            ColumnScaled(ty) => column_scaled(&through(ty, values, n_per_row), n_per_row),
+            ZeroPoint(bits, size) => with_zero_point(*bits, if *size == 0 { n_per_row } else { *size }, values),
+            ColumnScaledZeroPoint(bits, size) => column_scaled(&with_zero_point(*bits, *size, values), n_per_row),
+            Rescaled => {
+                let mut rng = Rng::new(5);
+                let factor = |x: &f32| (f64::from(*x) * (1.0 + 0.2 * rng.gaussian())) as f32;
+                faked("f16", &faked("bf16", values, n_per_row).iter().map(factor).collect::<Vec<f32>>(), n_per_row)
             }
             Averaged(ty) => {
                 let one = through(ty, values, n_per_row);

@@ -4,7 +4,7 @@ use crate::ask;
 use crate::table::{self, Align};
 use record::Predicted;
 use record::answer::{CensusAnswer, CensusPrediction, CensusSpread, CensusTensor};
-use words::{Lines, count, escape_terminal, evidence_bits, number, of, plural, share};
+use words::{Lines, count, escape_terminal, evidence_bits, exact_f32, number, of, plural, share};
 
 /// The reasons for refusals that are written out.
 const REASONS: usize = 4;
@@ -130,15 +130,16 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
 }
 
 fn changes(counts: &Predicted) -> String {
-    let Predicted { n, changed, overflowed, zeroed, saturated, .. } = counts;
+    let Predicted { n, changed, overflowed, zeroed, unzeroed, saturated, .. } = counts;
     let clamped = saturated.map_or("ggml does not say how many are clamped to the largest value".into(), |saturated| {
         format!("{} clamped to the largest value", count(saturated))
     });
     format!(
-        "{} change; {} overflow to infinity, {} flushed to zero, {clamped}",
+        "{} change; {} overflow to infinity, {} flushed to zero, {}{clamped}",
         of(*changed, *n),
         count(*overflowed),
-        count(*zeroed)
+        count(*zeroed),
+        if *unzeroed > 0 { format!("{} zeros become nonzero, ", count(*unzeroed)) } else { String::new() }
     )
 }
 
@@ -216,7 +217,7 @@ fn degenerate(row: &CensusTensor) -> Option<String> {
     let mut said = Vec::new();
     match (spread.constant, spread.zeros == row.n) {
         (_, true) => said.push("every value is zero".to_owned()),
-        (true, false) => said.push("all values are one".to_owned()),
+        (true, false) => said.push(format!("all values are equal ({})", exact_f32(spread.min))),
         (false, false) => {
             let of =
                 |n: u64, what: &str| (n > 0).then(|| format!("{} of {} rows {what}", count(n), count(spread.rows)));

@@ -15,7 +15,7 @@ use crate::fallback;
 use crate::open::Model;
 use crate::pieces::ValuesError;
 use numerics::{BlockCodec, Scheme};
-use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, SchemeFallback};
+use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, RescaledNorms, SchemeFallback};
 use record::{EditPlace, Predicted};
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
@@ -72,12 +72,14 @@ pub fn census(
     let look = |index: usize, held: &mut TensorInMemory| {
         row::look_at(&model.file.tensors()[index], held, schemes, allow_fallback, codec)
     };
-    let looked_at: Vec<(CensusTensor, Vec<row::Outcome>)> =
-        side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
+    let looked_at: Vec<row::Looked> = side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
 
     let mut predictions: Vec<_> = schemes.iter().map(|scheme| prediction::none_yet(scheme, target)).collect();
     let mut tensors = Vec::with_capacity(total);
-    for (mut tensor, predicted) in looked_at {
+    let is_norm = |index: &usize| TargetRole::named("norms").is_some_and(|role| role.holds(&model.ids[*index]));
+    let (mut norms, mut others) = (Vec::new(), Vec::new());
+    for (index, row::Looked { row: mut tensor, census, predicted }) in chosen.iter().zip(looked_at) {
+        if is_norm(index) { &mut norms } else { &mut others }.extend(census);
         for (prediction, predicted) in predictions.iter_mut().zip(predicted) {
             prediction::add(prediction, &mut tensor, predicted);
         }
@@ -90,15 +92,23 @@ pub fn census(
             return Err(CensusError::FitsNone { scheme, why, hint });
         }
     }
+    let rescaled_norms = lineage::rescaled_norms(&norms, &others).map(|found| RescaledNorms {
+        norms: found.norms,
+        values: found.values,
+        off_bf16: found.off_bf16,
+        others: found.others,
+        evidence_bits: found.evidence_bits,
+    });
     Ok(CensusAnswer {
         format: CENSUS_FORMAT,
         file: model.name(),
         target: target.to_string(),
         n_tensors: tensors.len(),
         skipped: skipped.iter().map(|&index| model.ids[index].name.clone()).collect(),
-        verdict: verdict::verdict(&tensors),
+        verdict: verdict::verdict(&tensors, rescaled_norms.as_ref()),
         summary: summary(model, &chosen, &tensors),
         fallbacks: if allow_fallback { fallbacks(model, &chosen, schemes) } else { Vec::new() },
+        rescaled_norms,
         tensors,
         predictions,
     })
@@ -129,8 +139,10 @@ pub fn predicted(found: lineage::Prediction) -> Predicted {
         n: found.n,
         changed: found.changed,
         zero_sign: found.zero_sign,
+        minus_zero: found.minus_zero,
         overflowed: found.overflowed,
         zeroed: found.zeroed,
+        unzeroed: found.unzeroed,
         saturated: found.saturated,
     }
 }

@@ -38,9 +38,20 @@ pub(super) fn add(prediction: &mut CensusPrediction, row: &mut CensusTensor, out
             return prediction.refused.push(RefusedTensor { name: row.name.clone(), why, hint: None, advice });
         }
     };
-    let lineage::Prediction { changed, zero_sign, zeroed, overflowed, saturated, noop, .. } = found;
+    let lineage::Prediction { changed, zero_sign, minus_zero, zeroed, unzeroed, overflowed, saturated, noop, .. } =
+        found;
     let scheme = prediction.scheme.clone();
-    row.predicted.push(TensorPrediction { scheme, changed, zero_sign, overflowed, zeroed, saturated, noop });
+    row.predicted.push(TensorPrediction {
+        scheme,
+        changed,
+        zero_sign,
+        minus_zero,
+        overflowed,
+        zeroed,
+        unzeroed,
+        saturated,
+        noop,
+    });
     let (of_tensor, from) = (super::predicted(found), kind(row));
     match prediction.from.iter_mut().find(|one| one.from == from) {
         Some(one) => {

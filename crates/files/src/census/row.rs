@@ -14,6 +14,16 @@ use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, Ce
 /// What a scheme would change in a tensor, or why it does not fit.
 pub(super) type Outcome = Result<lineage::Prediction, Unfit>;
 
+/// What was found out about one tensor.
+pub(super) struct Looked {
+    /// The tensor in the form of the answer.
+    pub(super) row: CensusTensor,
+    /// The census of its values; `None` where they were not looked at.
+    pub(super) census: Option<TensorCensus>,
+    /// What each scheme would change.
+    pub(super) predicted: Vec<Outcome>,
+}
+
 /// Why a scheme does not fit a tensor.
 pub(super) enum Unfit {
     /// The scheme refuses the tensor.
@@ -35,7 +45,7 @@ pub(super) fn look_at(
     schemes: &[Scheme],
     allow_fallback: bool,
     codec: &dyn BlockCodec,
-) -> Result<(CensusTensor, Vec<Outcome>), ValuesError> {
+) -> Result<Looked, ValuesError> {
     let ty = tensor.ty.name();
     let mut row = CensusTensor {
         name: tensor.name.clone(),
@@ -60,8 +70,8 @@ pub(super) fn look_at(
         let why = format!("{ty} is not looked at in this version");
         row.note = format!("not decidable: {why}");
         row.not_decidable.push(why);
-        let answers = schemes.iter().map(|_| Err(Unfit::NotLookedAt(row.note.clone()))).collect();
-        return Ok((row, answers));
+        let predicted = schemes.iter().map(|_| Err(Unfit::NotLookedAt(row.note.clone()))).collect();
+        return Ok(Looked { row, census: None, predicted });
     };
     let n_per_row = tensor.n_per_row() as usize;
     let survey = match stored {
@@ -72,7 +82,7 @@ pub(super) fn look_at(
             lineage::survey(TensorValues::Restored(held.values(tensor, codec)?, stored), n_per_row)
         }
     };
-    let (found, grid) = (&survey.census, &survey.search);
+    let (found, grid, census) = (&survey.census, &survey.search, Some(survey.census));
     add_census(&mut row, found);
     row.distribution = survey.distribution.map(|d| spread(&d, found));
     match stored {
@@ -80,7 +90,7 @@ pub(super) fn look_at(
         _ => add_grid(&mut row, grid, found, survey.rows.note()),
     }
     if schemes.is_empty() {
-        return Ok((row, Vec::new()));
+        return Ok(Looked { row, census, predicted: Vec::new() });
     }
     let context = TensorContext { name: &tensor.name, n_per_row };
     let values = held.values(tensor, codec)?;
@@ -92,8 +102,8 @@ pub(super) fn look_at(
             Unfit::Refused { source, fallback }
         })
     };
-    let answers = schemes.iter().map(predict).collect();
-    Ok((row, answers))
+    let predicted = schemes.iter().map(predict).collect();
+    Ok(Looked { row, census, predicted })
 }
 
 /// The precision of a float tensor's values, or the type of a quantized one.
@@ -257,7 +267,7 @@ fn spread(d: &Distribution, census: &TensorCensus) -> CensusSpread {
         kurtosis: d.kurtosis,
         outlier_share: d.outliers as f64 / d.n as f64,
         zeros: census.zeros,
-        constant: census.constant,
+        constant: census.constant.is_some(),
         rows: d.rows,
         zero_rows: d.zero_rows,
         duplicate_rows: d.duplicate_rows,

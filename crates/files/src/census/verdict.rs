@@ -1,15 +1,16 @@
 //! What the tensors say together: a few sentences about the whole file, and the tensors that disagree.
 
-use record::answer::CensusTensor;
+use record::answer::{CensusTensor, RescaledNorms};
 use std::collections::BTreeMap;
-use words::{escape_terminal, whole};
+use words::{escape_terminal, evidence_bits, of, plural, whole};
 
 /// The largest number of disagreeing tensors that are listed by name.
 const NAMED: usize = 3;
 
 /// Sentences about the file, the most telling first. The list is empty when there is nothing to add to the summary.
-pub(super) fn verdict(rows: &[CensusTensor]) -> Vec<String> {
-    [upcast(rows), partly(rows), requantized(rows), sources(rows), finer_than_stored(rows)]
+pub(super) fn verdict(rows: &[CensusTensor], rescaled: Option<&RescaledNorms>) -> Vec<String> {
+    let norms = rescaled.map(two_precisions).into_iter().collect();
+    [upcast(rows), partly(rows), requantized(rows), sources(rows), norms, finer_than_stored(rows)]
         .into_iter()
         .flatten()
         .collect()
@@ -123,6 +124,20 @@ fn sources(rows: &[CensusTensor]) -> Vec<String> {
         )
     })
     .collect()
+}
+
+/// A sentence about norms that need F16 where the other floats are BF16. It says what shows, what chance would take, and
+/// what else could leave it.
+fn two_precisions(found: &RescaledNorms) -> String {
+    format!(
+        "{} need F16 ({} of their values are not BF16 values), while all {} that can tell are BF16, which would take \
+         {} bits of luck if F16 were the source of all: the norms were computed or kept in another precision than the \
+         rest; activation-aware scaling (AWQ) of a BF16 model leaves this, and what did it here the values do not say",
+        plural(found.norms as usize, "norm"),
+        of(found.off_bf16, found.values),
+        plural(found.others as usize, "other float tensor"),
+        evidence_bits(found.evidence_bits)
+    )
 }
 
 /// Sentences about rows that are coarser than their tensor.

@@ -6,7 +6,7 @@ use super::{Edit, Rewrite, RewriteError};
 use crate::pieces::{ValuesError, resize, shown};
 use crate::pipeline::Spare;
 use gguf::{GgmlType, TensorInfo};
-use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape};
+use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape, is_other_value};
 use rayon::prelude::*;
 
 /// One target tensor and how it is treated.
@@ -103,7 +103,10 @@ impl Target<'_> {
                 self.restore_all(source, start + skipped, batch.min(n - skipped), raw)?;
                 resize(asked, source.len() as u64).map_err(|_| self.memory(n))?;
                 self.ask(source, asked, start + skipped)?;
-                let alone = source.iter().zip(&*asked).all(|(a, b)| a.to_bits() == b.to_bits());
+                // Types with blocks have no sign of zero to store.
+                let has_signs = !self.edit.ty.is_quantized();
+                let is_left = |a: f32, b: f32| !is_other_value(a, b) && (!has_signs || a.to_bits() == b.to_bits());
+                let alone = source.iter().zip(&*asked).all(|(a, b)| is_left(*a, *b));
                 self.batches.give(values);
                 Ok(alone)
             })
@@ -138,7 +141,7 @@ impl Target<'_> {
         resize(asked, n).map_err(|_| self.memory(n))?;
         self.ask(source, asked, start)?;
         let stored = self.store(asked, held, start, out)?;
-        let rounded = asked.iter().zip(stored).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+        let rounded = asked.iter().zip(stored).filter(|(a, b)| is_other_value(**a, **b)).count();
         Ok((sums(source, stored), rounded as u64))
     }
 

@@ -75,7 +75,10 @@ impl Checked<'_> {
         let (outcome, found) = match (cell.role, &cell.measured) {
             (_, None) => (Outcome::NotMeasured, Found::Cell { reason }),
             (Role::AA | Role::Identity, _) => {
-                let is_same = verdict == Verdict::NoOp && Sums::of_cell(cell).zero_sign == 0;
+                let is_same = verdict == Verdict::NoOp && {
+                    let sums = Sums::of_cell(cell);
+                    sums.zero_sign + sums.minus_zero == 0
+                };
                 (outcome_of(is_same), Found::Cell { reason })
             }
             (Role::Positive, Some(measured)) => self.positive(cell, measured, verdict, reason),

@@ -17,6 +17,9 @@ pub(crate) struct Sums {
     pub n: u64,
     pub changed: u64,
     pub zero_sign: u64,
+    pub minus_zero: u64,
+    /// The number of zeros whose sign changed in storage that has signs of zeros, so that their bytes changed.
+    pub stored_signs: u64,
     pub carrier_rounded: u64,
     pub changed_bytes: u64,
     pub unused: usize,
@@ -36,6 +39,9 @@ impl Sums {
             found.n += tensor.n;
             found.changed += tensor.changed;
             found.zero_sign += tensor.zero_sign;
+            found.minus_zero += tensor.minus_zero;
+            let has_signs = matches!(tensor.type_variant.as_str(), "f32" | "f16" | "bf16");
+            found.stored_signs += if has_signs { tensor.zero_sign + tensor.minus_zero } else { 0 };
             found.carrier_rounded += tensor.carrier_rounded;
             found.changed_bytes += tensor.changed_bytes;
             found.unused += usize::from(tensor.consumers == 0);
@@ -60,13 +66,16 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
         return Some(BrokenLink::ReadBack { tensor: tensor.tensor.clone() });
     }
     if let Some(predicted) = &chain.predicted
-        && (found.changed, found.zero_sign) != (predicted.changed, predicted.zero_sign)
+        && (found.changed, found.zero_sign, found.minus_zero)
+            != (predicted.changed, predicted.zero_sign, predicted.minus_zero)
     {
         return Some(BrokenLink::Prediction {
             predicted: predicted.changed,
             predicted_zero_sign: predicted.zero_sign,
+            predicted_minus_zero: predicted.minus_zero,
             changed: found.changed,
             zero_sign: found.zero_sign,
+            minus_zero: found.minus_zero,
         });
     }
     if let Some(predicted) = &chain.predicted
@@ -74,12 +83,13 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     {
         return Some(BrokenLink::Size { file: predicted.n, engine: found.n });
     }
-    let asked = found.changed + found.zero_sign;
+    let asked = found.changed + found.zero_sign + found.minus_zero;
     if asked == 0 && found.carrier_rounded == 0 && found.changed_bytes > 0 {
         return Some(BrokenLink::BytesWithoutValues { bytes: found.changed_bytes });
     }
-    if asked > 0 && found.carrier_rounded == 0 && found.changed_bytes == 0 {
-        return Some(BrokenLink::ValuesWithoutBytes { values: asked });
+    let stored = found.changed + found.stored_signs;
+    if stored > 0 && found.carrier_rounded == 0 && found.changed_bytes == 0 {
+        return Some(BrokenLink::ValuesWithoutBytes { values: stored });
     }
     let activations = chain.activations.as_ref().map_or(0, |activations| activations.changed);
     // Another type brings other kernels, which move logits even if every value stays. The carrier control measures
@@ -124,15 +134,15 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
         return (Verdict::Broken, Reason::ChainBroken { link });
     }
     let chain = &cell.evidence;
-    let Sums { n, changed, zero_sign, carrier_rounded, unused, .. } = Sums::of_cell(cell);
+    let Sums { n, changed, zero_sign, minus_zero, carrier_rounded, unused, .. } = Sums::of_cell(cell);
     let subject = if is_computed(cell) { TargetValues::Activations } else { TargetValues::Weights };
     let (n_targets, n_scored, scheme) = (chain.tensors.len(), chain.n_scored as u64, cell.scheme.clone());
 
     if chain.logits_changed == 0 && changed == 0 && carrier_rounded == 0 {
         let why = if chain.tensors.is_empty() {
             Reason::NothingEdited { n_scored }
-        } else if zero_sign > 0 {
-            Reason::SignOfZeros { n, zero_sign, n_scored }
+        } else if zero_sign + minus_zero > 0 {
+            Reason::SignOfZeros { n, zero_sign, minus_zero, n_scored }
         } else if cell.role == Role::Identity {
             Reason::WrittenBack { n, subject, n_scored }
         } else {
@@ -146,7 +156,7 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
     if carrier_rounded > 0 {
         return (Verdict::Substituted, Reason::CarrierRounded { carrier_rounded, n, scheme });
     }
-    let changes = Changes { changed, zero_sign, n, subject };
+    let changes = Changes { changed, zero_sign, minus_zero, n, subject };
     match (cell.role, floor) {
         (Role::Variant, Some(floor)) => against_floor(cell, measured, floor, changes),
         (Role::Variant, None) => (Verdict::Broken, Reason::NoFloor),
@@ -212,6 +222,7 @@ mod tests {
             n: 100,
             changed: 10,
             zero_sign: 0,
+            minus_zero: 0,
             carrier_rounded: 0,
             rel_rmse: 1e-3,
             changed_bytes: 20,
@@ -273,7 +284,8 @@ mod tests {
     }
 
     /// The changes in [`cell`].
-    const CHANGES: Changes = Changes { changed: 20, zero_sign: 0, n: 200, subject: TargetValues::Weights };
+    const CHANGES: Changes =
+        Changes { changed: 20, zero_sign: 0, minus_zero: 0, n: 200, subject: TargetValues::Weights };
 
     fn predicted(cell: &mut CellRecord) -> &mut Predicted {
         cell.evidence.predicted.as_mut().expect("a weight's")
@@ -321,7 +333,21 @@ mod tests {
         (zeros.evidence.tensors[0].zero_sign, zeros.evidence.tensors[0].changed_bytes) = (3, 3);
         let (verdict, why) = judge(&zeros, None);
         assert_eq!(verdict, Verdict::NoOp);
-        assert_eq!(why, Reason::SignOfZeros { n: 200, zero_sign: 3, n_scored: 255 });
+        assert_eq!(why, Reason::SignOfZeros { n: 200, zero_sign: 3, minus_zero: 0, n_scored: 255 });
+        let mut minus = untouched();
+        (predicted(&mut minus).minus_zero, minus.evidence.tensors[0].minus_zero) = (5, 5);
+        minus.evidence.tensors[0].changed_bytes = 5;
+        let (verdict, why) = judge(&minus, None);
+        assert_eq!(verdict, Verdict::NoOp, "+0 → −0 changes no value");
+        assert_eq!(why, Reason::SignOfZeros { n: 200, zero_sign: 0, minus_zero: 5, n_scored: 255 });
+        minus.evidence.tensors[0].changed_bytes = 0;
+        minus.evidence.tensors[0].type_variant = "f32".into();
+        let broken = BrokenLink::ValuesWithoutBytes { values: 5 };
+        assert_eq!(contradiction(&minus), Some(broken), "F32 has signs of zeros");
+        (minus.evidence.tensors[0].type_base, minus.evidence.tensors[0].type_variant) = ("q4_0".into(), "q4_0".into());
+        assert_eq!(judge(&minus, None).0, Verdict::NoOp, "blocks have none");
+        predicted(&mut minus).minus_zero = 4;
+        assert!(matches!(contradiction(&minus), Some(BrokenLink::Prediction { predicted_minus_zero: 4, .. })));
     }
 
     #[test]
@@ -350,7 +376,14 @@ mod tests {
     fn every_contradiction_in_the_chain_is_broken_and_named() {
         type Plant = (fn(&mut CellRecord), BrokenLink);
         let names = ["blk.0.ffn_norm.weight", "blk.1.ffn_norm.weight"].map(String::from);
-        let prediction = BrokenLink::Prediction { predicted: 21, predicted_zero_sign: 0, changed: 20, zero_sign: 0 };
+        let prediction = BrokenLink::Prediction {
+            predicted: 21,
+            predicted_zero_sign: 0,
+            predicted_minus_zero: 0,
+            changed: 20,
+            zero_sign: 0,
+            minus_zero: 0,
+        };
         let other = BrokenLink::OtherTensor { asked: names[0].clone(), reported: "output.weight".into() };
         let plants: [Plant; 9] = [
             (|cell| predicted(cell).changed += 1, prediction),

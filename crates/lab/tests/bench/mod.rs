@@ -405,6 +405,7 @@ impl Link {
             n: values.len() as u64,
             changed: n_changed + u64::from(self.faults.miscounts && edit.scheme == "bf16"),
             zero_sign: 0,
+            minus_zero: 0,
             carrier_rounded: 0,
             rel_rmse: (error / energy).sqrt(),
             changed_bytes: 2 * n_changed,

@@ -100,8 +100,8 @@ pub(super) struct Numbering {
 pub(super) const MAX_FORMAT_BITS: u32 = 8;
 
 impl Numbering {
-    /// The numbering of the levels up to `top`. Steps from zero of which there are too many for a format belong to one
-    /// with a zero point, if there are few enough of them from the least to the greatest value, which is `span` steps.
+    /// The numbering of the levels up to `top`. If no format has as many steps from zero, but one has the `span` of steps
+    /// from the least to the greatest value, the levels are those of a format with a zero point.
     pub(super) fn of(zero: Zero, top: u32, span: impl FnOnce() -> u32) -> Numbering {
         let bits = bits_of(top, zero);
         if zero == Zero::AtZero && bits > MAX_FORMAT_BITS {
@@ -129,8 +129,8 @@ fn values_of(extent: BlockExtent) -> f64 {
 /// The bits of a value that no grid explains.
 const BITS_OFF_GRID: f64 = 16.0;
 
-/// The bits that describe a value, over all sampled blocks: those that name one of `levels` and the share of the scale
-/// where the grid explains the block, and storage's own where it does not.
+/// The mean number of bits that describe a value of the sampled blocks. Where the grid explains a block, these name one
+/// of `levels` and pay for a share of the scale. Elsewhere they are storage's own.
 pub(crate) fn cost(levels: f64, scale_bits: f64, extent: BlockExtent, blocks: &BlockCount) -> f64 {
     let hit = blocks.hits as f64 / blocks.n.max(1) as f64;
     hit * (libm::log2(levels) + scale_bits / values_of(extent)) + (1.0 - hit) * BITS_OFF_GRID

@@ -1,21 +1,12 @@
 //! Weights of known shapes, and grids that tests put them on.
 
-use half::{bf16, f16};
-use lineage::StoredPrecision;
+mod stored;
+
 use rand_pcg::Pcg64;
-use rand_pcg::rand_core::RngCore;
+pub(crate) use stored::{gaussian, half, store};
 
 pub(crate) const ROWS: usize = 128;
 pub(crate) const N_PER_ROW: usize = 512;
-
-fn uniform(rng: &mut Pcg64) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// A roughly normal value from twelve uniform ones, which uses every bit of the significand.
-pub(crate) fn gaussian(rng: &mut Pcg64) -> f64 {
-    (0..12).map(|_| uniform(rng)).sum::<f64>() - 6.0
-}
 
 /// How weights are distributed.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +39,4 @@ pub(crate) fn weights(shape: Shape, seed: u64) -> Vec<f32> {
 /// The factor of the column of value `i`: 20 in one column of 97, and else 1.
 pub(crate) fn outlier_channel(i: usize) -> f64 {
     if i % N_PER_ROW % 97 == 5 { 20.0 } else { 1.0 }
-}
-
-/// The nearest F16 value.
-pub(crate) fn half(x: f32) -> f32 {
-    f16::from_f32(x).to_f32()
-}
-
-/// The values as they read back from this storage.
-pub(crate) fn store(values: &[f32], stored: StoredPrecision) -> Vec<f32> {
-    let to = |x: &f32| match stored {
-        StoredPrecision::F16 => half(*x),
-        StoredPrecision::Bf16 => bf16::from_f32(*x).to_f32(),
-        _ => *x,
-    };
-    values.iter().map(to).collect()
 }

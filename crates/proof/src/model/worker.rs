@@ -103,10 +103,10 @@ pub(super) fn applied<'e>(events: &'e [Event], key: &str) -> Option<&'e [TensorE
     events.iter().find_map(of_cell)
 }
 
-/// The number of values whose bits changed, without those from −0 to +0.
+/// The number of values that became another value. Numbers that compare as equal are the same, such as both zeros.
 pub(super) fn n_changed(before: &[f32], after: &[f32]) -> u64 {
-    let minus_to_plus = |a: f32, b: f32| a.to_bits() == 0x8000_0000 && b.to_bits() == 0;
-    before.iter().zip(after).filter(|(a, b)| a.to_bits() != b.to_bits() && !minus_to_plus(**a, **b)).count() as u64
+    let same = |a: f32, b: f32| a == b || a.to_bits() == b.to_bits();
+    before.iter().zip(after).filter(|(a, b)| !same(**a, **b)).count() as u64
 }
 
 /// Checks that the worker's evidence is what the file's own values and the schemes say that it must be.

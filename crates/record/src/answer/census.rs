@@ -35,6 +35,27 @@ pub struct CensusAnswer {
     pub verdict: Vec<String>,
     /// One line for each role that the tensors have.
     pub summary: Vec<String>,
+    /// Norms that need F16 where all other floats of the target are BF16; `null` where this does not show.
+    pub rescaled_norms: Option<RescaledNorms>,
+}
+
+/// Norms that are F16 values and mostly not BF16 values, beside float tensors that are all BF16. They do not have one
+/// source precision; activation-aware scaling (AWQ) leaves this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RescaledNorms {
+    /// The number of such norms.
+    pub norms: u64,
+    /// The number of their finite values.
+    pub values: u64,
+    /// The number of these values that are not BF16 values.
+    pub off_bf16: u64,
+    /// The number of other float tensors whose precision shows, all of which are BF16.
+    pub others: u64,
+    /// The bits of luck that it would take for the values of the others to be BF16 values if all had been rounded to F16
+    /// alone.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub evidence_bits: f64,
 }
 
 /// One tensor of a census.
@@ -185,14 +206,18 @@ pub struct CensusSpread {
 pub struct TensorPrediction {
     /// The scheme in canonical form.
     pub scheme: String,
-    /// The number of values whose bits would change, except −0 → +0.
+    /// The number of values that would become another value; zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that would go from −0 to +0, counted apart.
+    /// The number of values that would go from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that would go from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of finite values that would become infinite or NaN.
     pub overflowed: u64,
     /// The number of nonzero values that would become zero.
     pub zeroed: u64,
+    /// The number of zeros that would become nonzero.
+    pub unzeroed: u64,
     /// The number of values beyond the format's largest value that would be clamped to it; `null` where ggml does not say.
     pub saturated: Option<u64>,
     /// Whether the scheme would change nothing.
@@ -235,12 +260,12 @@ pub struct PredictedFrom {
 
 /// An answer always states every count of [`Predicted`], which old records may lack.
 fn with_every_count(schema: &mut Schema) {
-    for key in ["overflowed", "zeroed", "saturated"] {
+    for key in ["minus_zero", "overflowed", "zeroed", "unzeroed", "saturated"] {
         let property = schema.get_mut("properties").and_then(|all| all.get_mut(key)?.as_object_mut());
         property.and_then(|property| property.remove("default"));
     }
     if let Some(required) = schema.get_mut("required").and_then(|keys| keys.as_array_mut()) {
-        required.extend(["overflowed".into(), "zeroed".into()]);
+        required.extend(["minus_zero", "overflowed", "zeroed", "unzeroed"].map(Into::into));
     }
 }
 
@@ -265,10 +290,10 @@ mod tests {
     /// [`Predicted`] refuses unknown fields where a run stores it. Here its keys stand among those of the answer.
     #[test]
     fn predicted_changes_stand_flat_among_the_keys_of_an_answer_and_are_read_back() {
-        let counts = Predicted { n: 9, changed: 4, zero_sign: 3, overflowed: 2, zeroed: 1, saturated: None };
+        let counts = Predicted { n: 9, changed: 4, zero_sign: 3, overflowed: 2, zeroed: 1, ..Predicted::default() };
         let from = PredictedFrom { from: "BF16".into(), n_tensors: 2, counts };
         let json = serde_json::to_string(&from).expect("prints");
-        let wanted = r#"{"from":"BF16","n_tensors":2,"n":9,"changed":4,"zero_sign":3,"overflowed":2,"zeroed":1,"saturated":null}"#;
+        let wanted = r#"{"from":"BF16","n_tensors":2,"n":9,"changed":4,"zero_sign":3,"minus_zero":0,"overflowed":2,"zeroed":1,"unzeroed":0,"saturated":null}"#;
         assert_eq!(json, wanted);
         assert_eq!(serde_json::from_str::<PredictedFrom>(&json).expect("reads"), from);
         assert!(serde_json::from_str::<Predicted>(r#"{"n":9,"changed":4,"zero_sign":3,"added":1}"#).is_err());

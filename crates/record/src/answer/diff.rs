@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`DiffAnswer`].
-pub const DIFF_FORMAT: u32 = 1;
+pub const DIFF_FORMAT: u32 = 2;
 
 /// Two files compared value by value; the first is the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,12 +80,16 @@ pub struct IncomparableTensor {
 pub struct ValueDifference {
     /// The number of pairs of values.
     pub n: u64,
-    /// The number of values whose bits differ, except −0 in the first file and +0 in the second.
+    /// The number of values that are another value in the second file; zero is zero in either sign.
     pub changed: u64,
-    /// The number of values that are −0 in the first file and +0 in the second, counted apart.
+    /// The number of values that are −0 in the first file and +0 in the second, which is the same value.
     pub zero_sign: u64,
+    /// The number of values that are +0 in the first file and −0 in the second, which is the same value.
+    pub minus_zero: u64,
     /// The number of nonzero values that are zero in the second file.
     pub zeroed: u64,
+    /// The number of zeros that are nonzero in the second file.
+    pub unzeroed: u64,
     /// The number of nonzero values that are nonzero of the other sign in the second file.
     pub sign_flipped: u64,
     /// The number of finite values that are infinite or NaN in the second file.

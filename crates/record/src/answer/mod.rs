@@ -20,7 +20,7 @@ mod task;
 
 pub use census::{
     CENSUS_FORMAT, CensusAnswer, CensusBlock, CensusBlocks, CensusCoverage, CensusPrediction, CensusSpread,
-    CensusTensor, CensusTransform, PredictedFrom, RefusedTensor, TensorPrediction,
+    CensusTensor, CensusTransform, PredictedFrom, RefusedTensor, RescaledNorms, TensorPrediction,
 };
 pub use chat::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
 pub use checks::{

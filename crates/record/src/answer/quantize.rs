@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`QuantizeAnswer`].
-pub const QUANTIZE_FORMAT: u32 = 2;
+pub const QUANTIZE_FORMAT: u32 = 3;
 
 /// The file that was written, and how its values differ from the input's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,14 +52,18 @@ pub struct QuantizedTensor {
     pub scheme_realised: String,
     /// Whether the type or the scheme differs from the one that was asked for.
     pub fallback: bool,
-    /// The number of values whose bits changed, except −0 → +0.
+    /// The number of values that became another value; zero is zero in either sign.
     pub changed: u64,
     /// The number of values in the tensor.
     pub n: u64,
-    /// The number of values that went from −0 to +0, counted apart.
+    /// The number of values that went from −0 to +0, which does not change the value.
     pub zero_sign: u64,
+    /// The number of values that went from +0 to −0, which does not change the value.
+    pub minus_zero: u64,
     /// The number of nonzero values that became zero.
     pub zeroed: u64,
+    /// The number of zeros that became nonzero.
+    pub unzeroed: u64,
     /// The number of finite values that became infinite or NaN.
     pub overflowed: u64,
     /// The number of values that the carrier could not store as the scheme left them.

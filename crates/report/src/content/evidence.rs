@@ -38,6 +38,8 @@ fn chain(judged: &JudgedCell) -> Table {
     let known = |of: fn(&Predicted) -> String| e.predicted.as_ref().map_or(phrase::NOT_KNOWN.into(), of);
     let zero_sign = known(|predicted| count(predicted.zero_sign));
     link("−0 → +0", zero_sign.into(), if_reached(count(sum(|t| t.zero_sign))).into());
+    let minus_zero = known(|predicted| count(predicted.minus_zero));
+    link("+0 → −0", minus_zero.into(), if_reached(count(sum(|t| t.minus_zero))).into());
     link("beyond the format's range", known(beyond).into(), "–".into());
     link("values the carrier rounded", "–".into(), if_reached(count(sum(|t| t.carrier_rounded))).into());
     link("bytes changed", "–".into(), if_reached(count(sum(|t| t.changed_bytes))).into());

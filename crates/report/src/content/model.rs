@@ -70,7 +70,7 @@ fn census(record: &RunRecord, model: &ModelRecord, nth: usize) -> Vec<Block> {
             Text::new()
                 .plain("“Predicted to change” is what ")
                 .code(&record.question.scheme)
-                .plain(" would do to the file's values; −0 → +0 is counted apart."),
+                .plain(" would do to the file's values; signs of zeros are counted apart."),
         ));
     }
     blocks
@@ -78,7 +78,10 @@ fn census(record: &RunRecord, model: &ModelRecord, nth: usize) -> Vec<Block> {
 
 fn census_row(row: &CensusRow) -> Vec<Text> {
     let predicted = row.predicted.as_ref().map_or("outside the target".into(), |p| {
-        let zeros = if p.zero_sign > 0 { format!(" (and {} zero signs)", count(p.zero_sign)) } else { String::new() };
+        let zeros = match p.zero_sign + p.minus_zero {
+            0 => String::new(),
+            signs => format!(" (and {} zero signs)", count(signs)),
+        };
         format!("{}{zeros}", of(p.changed, p.n))
     });
     vec![
