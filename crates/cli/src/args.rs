@@ -84,7 +84,10 @@ pub fn parse() -> Result<Args, Exit> {
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::to_stdout(&error.render().to_string()) {
             Ok(()) => Exit::Done,
-            Err(_) => Exit::BadInput,
+            Err(failure) => {
+                output::to_stderr(&failure.render());
+                failure.exit
+            }
         },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             output::to_stderr(&error.render().to_string());

@@ -7,10 +7,10 @@ use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError};
 use files::SchemeFiles;
 use numerics::{BlockCodec, CodecError};
-use record::{Arm, Base, Carried, EditPlace, EngineSettings, Token, WeightUse};
+use record::{Arm, Base, Carried, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -26,6 +26,8 @@ pub(crate) struct Loaded {
     swapped: Vec<(String, Option<WeightUse>)>,
     /// Whether a pass from a recorded prefix gave the same bits as a full pass on this model. `None` until it is tried.
     pub(crate) prefix_is_exact: Option<bool>,
+    /// What the user should know of how the model is run. It is said with the first job.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The single use that a place stands for. `None` when the place is the whole weight.
@@ -37,8 +39,33 @@ pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
     }
 }
 
+/// What the user should know of settings that the model or the machine does not bear out.
+fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    let (n_ctx, n_ctx_train) = (settings.n_ctx, info.n_ctx_train);
+    if n_ctx_train > 0 && n_ctx > n_ctx_train {
+        notes.push(format!(
+            "windows of {} are longer than the {n_ctx_train} that the model was trained for",
+            plural(n_ctx, "token")
+        ));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if n_threads > cores {
+        let (asked, there) = (plural(n_threads, "thread"), plural(cores, "core"));
+        notes.push(format!("{asked} were asked for, and there are {there}: no more threads than cores are used"));
+    }
+    notes
+}
+
 impl Loaded {
-    pub(crate) fn new(engine: Box<dyn Engine>, settings: EngineSettings, max_memory_bytes: Option<u64>) -> Self {
+    /// A model that was opened with these settings and this number of threads, of which 0 means one per core.
+    pub(crate) fn new(
+        engine: Box<dyn Engine>,
+        settings: EngineSettings,
+        n_threads: usize,
+        max_memory_bytes: Option<u64>,
+    ) -> Self {
+        let notes = notes(&settings, engine.info(), n_threads);
         let stored = engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
         Loaded {
             engine,
@@ -49,6 +76,7 @@ impl Loaded {
             windows: Vec::new(),
             swapped: Vec::new(),
             prefix_is_exact: None,
+            notes,
         }
     }
 

@@ -114,7 +114,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 self.kept = KeptEdits::default();
                 let engine = open(&model, &settings, n_threads)?;
                 let info = engine.info().clone();
-                self.loaded = Some(Loaded::new(engine, settings, max_memory_bytes));
+                self.loaded = Some(Loaded::new(engine, settings, n_threads, max_memory_bytes));
                 self.say(&Event::Opened { info })?;
             }
             Job::SchemeFiles { files } => {
@@ -183,6 +183,9 @@ impl<'a, W: Write> Worker<'a, W> {
         let in_f32 = loaded.held_in_f32(base, self.codec);
         let memory = memory_plan(loaded, &in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
+        for text in std::mem::take(&mut loaded.notes) {
+            self.say(&Event::Note { text })?;
+        }
         self.kept.begin(base, memory.kept_edits_bytes);
         loaded.engine.free_contexts(memory.n_contexts);
         let touched: BTreeSet<&str> = cells

@@ -109,6 +109,29 @@ fn effects_grow_with_the_damage_and_every_link_of_the_evidence_is_reported() {
 }
 
 #[test]
+fn threads_beyond_the_cores_and_windows_beyond_the_training_are_said_once() {
+    let measured = Job::Measure {
+        base: Base { arm: Arm::Exact, carried: Vec::new() },
+        cells: vec![cell("aa", &[])],
+        chunks: vec![ChunkWork { chunk: 0, cells: vec![0] }],
+        trace: false,
+    };
+    let notes = |n_ctx: u32, n_threads: usize, text: &str| -> Vec<String> {
+        let settings = record::EngineSettings { n_ctx, ..settings() };
+        let opened = Job::Open { model: "toy.gguf".into(), settings, n_threads, max_memory_bytes: None };
+        let jobs = [opened, Job::Corpus { text: text.into() }, measured.clone(), measured.clone()];
+        let events = say(1, Fault::None, &jobs);
+        assert!(matches!(events.last(), Some(Event::Measured { .. })), "{:?}", events.last());
+        events.into_iter().filter_map(|e| if let Event::Note { text } = e { Some(text) } else { None }).collect()
+    };
+    let long = TEXT.repeat(3);
+    assert_eq!(notes(64, 1, &long), Vec::<String>::new());
+    assert_eq!(notes(128, 1, &long), ["windows of 128 tokens are longer than the 64 that the model was trained for"]);
+    let said = notes(64, 100_000, &long);
+    assert!(said.len() == 1 && said[0].starts_with("100,000 threads were asked for, and there "), "{said:?}");
+}
+
+#[test]
 fn weights_hash_the_same_before_and_after_a_job() {
     let events = measure(Arm::Exact, 1, Fault::None, &[cell("zero", &all_norms("zero"))]);
     let Some(Event::Measured { weights_before, weights_after }) = events.last() else { panic!("{events:?}") };

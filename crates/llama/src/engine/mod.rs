@@ -62,7 +62,8 @@ fn contexts_and_threads(n_threads: usize, n_ctx: usize, n_vocab: usize) -> (usiz
 }
 
 impl LlamaEngine {
-    /// Loads `path` and finds its weights. With `n_threads` 0 there is one thread per core.
+    /// Loads `path` and finds its weights. With `n_threads` 0 there is one thread per core, and never
+    /// more than one.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] when llama.cpp cannot load the model, when the model cannot be scored token by token, and
@@ -74,10 +75,10 @@ impl LlamaEngine {
         if settings.repack || settings.n_seq != 1 {
             return Err(EngineError::Failed("repacking and several sequences at once are not supported".into()));
         }
-        let n_threads = match n_threads {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-            n => n,
-        };
+        // Threads beyond the cores wait for one another in busy loops: 64 of them on two cores take minutes for what two
+        // threads do in a fraction of a second.
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let n_threads = if n_threads == 0 { cores } else { n_threads.min(cores) };
         crate::log::listen();
         // SAFETY: idempotent initialisation.
         unsafe { sys::llama_backend_init() };

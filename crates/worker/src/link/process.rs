@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
-use words::first_line;
+use words::{first_line, printable};
 
 /// The number of bytes at the end of a worker's standard error in which its last words are searched.
 const LAST_WORDS_BYTES: usize = 2048;
@@ -90,13 +90,28 @@ impl StderrSoFar {
         self.tail.drain(..excess);
         match &mut self.log {
             // A full disk must not end the run because of a log. The end of the text is still in memory.
-            Some(log) => drop(log.write_all(bytes)),
+            Some(log) => drop(log.write_all(readable(bytes).as_bytes())),
             None => {
                 let room = UNLOGGED_BYTES.saturating_sub(self.unlogged.len());
                 self.unlogged.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
         }
     }
+}
+
+/// The text of a log, in which nothing can steer the terminal on which it is read. Line feeds and tabs stay.
+fn readable(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for piece in bytes.split_inclusive(|&byte| byte == b'\n' || byte == b'\t') {
+        match piece.split_last() {
+            Some((&end @ (b'\n' | b'\t'), text)) => {
+                out.push_str(&printable(&String::from_utf8_lossy(text)));
+                out.push(end.into());
+            }
+            _ => out.push_str(&printable(&String::from_utf8_lossy(piece))),
+        }
+    }
+    out
 }
 
 /// The most telling line at the end of a log. It is the last line that names an assertion or an error, otherwise the
@@ -168,7 +183,7 @@ impl ProcessWorker {
         let unlogged = std::mem::take(&mut said.unlogged);
         let kept =
             tempfile::Builder::new().prefix("assay-worker-").suffix(".stderr").tempfile().and_then(|mut file| {
-                file.write_all(&unlogged)?;
+                file.write_all(readable(&unlogged).as_bytes())?;
                 Ok(file.keep()?.1)
             });
         kept.ok()
@@ -202,8 +217,8 @@ impl WorkerLink for ProcessWorker {
     fn log_to(&mut self, path: &Path) {
         let mut said = lock(&self.said);
         if let Ok(mut log) = OpenOptions::new().create(true).append(true).open(path) {
-            // As in `Said::add`, a log that cannot be written does not stop the run.
-            drop(log.write_all(&said.unlogged));
+            // As in `StderrSoFar::add`, a log that cannot be written does not stop the run.
+            drop(log.write_all(readable(&said.unlogged).as_bytes()));
             said.unlogged.clear();
             said.log = Some(log);
         }
@@ -294,6 +309,18 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(100));
         link.log_to(&log);
         assert_eq!(std::fs::read_to_string(&log).expect("log"), "early\n");
+    }
+
+    #[test]
+    fn a_log_has_nothing_that_steers_the_terminal_on_which_it_is_read() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let log = dir.path().join("worker-0.stderr");
+        let mut link = shell("printf 'a\\033[31mb\\tc\\r\\n\\033]0;title\\007' >&2; read line; exit 1");
+        link.log_to(&log);
+        link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
+        drop(link.recv().expect_err("it ends"));
+        let text = std::fs::read_to_string(&log).expect("log");
+        assert_eq!(text, "a\\u{1b}[31mb\tc\\r\n\\u{1b}]0;title\\u{7}");
     }
 
     #[test]
