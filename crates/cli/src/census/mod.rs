@@ -21,7 +21,7 @@ pub struct CensusArgs {
     /// Predict how many values this scheme would change, such as bf16 or int8@row (may be repeated)
     #[arg(long, value_name = "SCHEME")]
     against: Vec<String>,
-    /// Where the rows of a tensor are not whole blocks of a ggml type, use the type that llama-quantize falls back to
+    /// Use the type that llama-quantize would take instead where the blocks of a ggml type do not divide a tensor's rows
     #[arg(long, requires = "against")]
     allow_fallback: bool,
 }
