@@ -66,7 +66,8 @@ fn text(answer: &EvalAnswer) -> String {
     let (n, n_ctx) = (plural(answer.n_chunks, "window"), answer.settings.engine.n_ctx);
     let (ppl, error, scored) = (perplexity(number(answer, "ppl")), error(answer), count(answer.n_tokens as u64));
     out.line(format_args!("PPL {ppl} {error}, {n} of {n_ctx} tokens, {scored} scored"));
-    let per_byte = answer.bits_per_byte.map_or(String::new(), |x| format!(", {} bits per byte", bits(x)));
+    let per_byte =
+        answer.metrics.get("bits_per_byte").map_or(String::new(), |x| format!(", {} bits per byte", bits(x)));
     out.line(format_args!("NLL {} nats a token{per_byte}", perplexity(number(answer, "nll_nats"))));
     compared(answer, &mut out);
     out.into_string()

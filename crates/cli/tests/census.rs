@@ -149,7 +149,7 @@ fn spread_rows_overflow_and_flushes_are_told() {
     assert!(text.contains(line), "{text}");
     assert!(text.contains("blk.0.ffn_up.weight: 1 of 96 rows are zeros alone, 1 of 96 rows have the bits"), "{text}");
     let verbose = stdout(folder.path(), &["census", "m.gguf", "-v"]);
-    assert!(verbose.contains("kurtosis") && verbose.contains("70000") && verbose.contains("\nnotes\n"), "{verbose}");
+    assert!(verbose.contains("kurtosis") && verbose.contains("70,000") && verbose.contains("\nnotes\n"), "{verbose}");
 }
 
 #[test]

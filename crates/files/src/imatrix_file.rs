@@ -311,7 +311,7 @@ mod tests {
         many_values[13..17].copy_from_slice(&i32::MAX.to_le_bytes());
         assert!(huge(&many_values).contains("byte 13: found 2147483647"));
         assert!(huge(&legacy(&[entry("a", 1, &[1.0])], &[1, 2])).contains("a number of chunks"));
-        assert!(huge(&legacy(&[entry("a", 1, &[1.0])], &[9, 0, 0, 0, 0, 0, 0, 0, 7])).contains("found 1 bytes more"));
+        assert!(huge(&legacy(&[entry("a", 1, &[1.0])], &[9, 0, 0, 0, 0, 0, 0, 0, 7])).contains("found 1 byte more"));
     }
 
     #[test]

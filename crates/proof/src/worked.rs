@@ -4,7 +4,7 @@ use crate::check::{Area, Check, Tally};
 use crate::scorer::Scorer;
 use lab::judge::evidence::{References, floor};
 use record::Cell;
-use record::metric::sums;
+use record::metric::{TOKEN_BYTES, sums};
 use record::store::CellSamples;
 use record::{Arm, Base, Column, ReferenceSample, Sample};
 use record::{CellExtent, Measured, Role, StageName};
@@ -52,7 +52,9 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(Referenc
     let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
     let variant: Vec<f32> = rows.iter().flat_map(|row| row.1).collect();
     let scored = scorer.compare(2, &vec![0; kinds.len()], &reference, &variant);
-    let (of_reference, columns) = scored.map_err(|error| error.to_string())?;
+    let (mut of_reference, columns) = scored.map_err(|error| error.to_string())?;
+    // The first token of a window stands for two bytes of text, the second for three.
+    of_reference.set(TOKEN_BYTES, Column::Counts((2..).take(kinds.len()).collect()));
     let logits_blake3 = format!("window {chunk}");
     let reference_blake3 = logits_blake3.clone();
     let reference = ReferenceSample { chunk, tokens: vec![0; 4], logits_blake3, columns: of_reference };

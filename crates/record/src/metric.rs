@@ -26,6 +26,8 @@ pub enum MetricUnit {
     Perplexity,
     /// A ratio near 1, which has no unit.
     Ratio,
+    /// Bits for a byte of text.
+    BitsPerByte,
 }
 
 impl MetricUnit {
@@ -35,6 +37,7 @@ impl MetricUnit {
             MetricUnit::Nats => "nats/token",
             MetricUnit::Share => "share",
             MetricUnit::Positions => "positions",
+            MetricUnit::BitsPerByte => "bits/byte",
             MetricUnit::Perplexity | MetricUnit::Ratio => "",
         }
     }
@@ -103,7 +106,7 @@ pub struct ColumnRow {
     pub per: Per,
 }
 
-/// The columns of samples. The reference has only the column that needs no second model, `nll`.
+/// The columns of a cell's samples. The reference has those of [`REFERENCE_COLUMNS`].
 pub const COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: "kld", kind: ColumnKind::F64, per: Per::Token },
@@ -112,6 +115,15 @@ pub const COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "same_top", kind: ColumnKind::Bits, per: Per::Token },
     ColumnRow { id: "top_agreement", kind: ColumnKind::Counts, per: Per::Token },
     ColumnRow { id: "logits_changed", kind: ColumnKind::Bits, per: Per::Token },
+];
+
+/// The number of bytes of text that each scored token stands for; 0 for a special token.
+pub const TOKEN_BYTES: &str = "token_bytes";
+
+/// The columns of a reference's samples, which need no second model.
+pub const REFERENCE_COLUMNS: &[ColumnRow] = &[
+    ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: TOKEN_BYTES, kind: ColumnKind::Counts, per: Per::Token },
 ];
 
 /// Where the values of a metric come from.
@@ -146,6 +158,9 @@ pub enum How {
     Count,
     /// The share of counts that are at least this number.
     AtLeast(u32),
+    /// The sum, from nats to bits, for each of the bytes that the reference's column [`TOKEN_BYTES`] counts. There is none
+    /// where that column is missing or counts no byte.
+    BitsPerByte,
 }
 
 /// One number that summarizes a metric.
@@ -217,6 +232,21 @@ pub const METRICS: &[Metric] = &[
             "The mean negative log-likelihood in nats a token; `ppl` is its exponential.",
         )],
         is_core: true,
+    },
+    Metric {
+        id: "bits_per_byte",
+        title: "bits per byte",
+        unit: MetricUnit::BitsPerByte,
+        direction: Direction::Lower,
+        per: Per::Token,
+        needs: Needs::Logits,
+        of: Of::Variant("nll"),
+        sums: &[sum(
+            "bits_per_byte",
+            How::BitsPerByte,
+            "The number of bits for a byte of the text that the scored tokens stand for, comparable across vocabularies.",
+        )],
+        is_core: false,
     },
     Metric {
         id: "ppl_ref",
@@ -374,7 +404,7 @@ pub const METRICS: &[Metric] = &[
 
 /// The column of that name; `None` where there is none.
 pub fn column(id: &str) -> Option<&'static ColumnRow> {
-    COLUMNS.iter().find(|column| column.id == id)
+    COLUMNS.iter().chain(REFERENCE_COLUMNS).find(|column| column.id == id)
 }
 
 /// Every number of the table with its metric, in the order in which they are written.

@@ -5,6 +5,7 @@ use crate::evidence::ActivationEvidence;
 use crate::metric::{ColumnKind, column};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use words::plural;
 
 /// The values of one column on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,7 +124,7 @@ impl Columns {
             }
             if values.len() != n {
                 let first = self.0.keys().next().map_or("", String::as_str);
-                return Err(format!("column {id} has {} values, column {first} has {n}", values.len()));
+                return Err(format!("column {id} has {}, column {first} has {n}", plural(values.len(), "value")));
             }
             let Column::F64(values) = values else { continue };
             if let Some(index) = values.iter().position(|value| !value.is_finite()) {
@@ -227,7 +228,7 @@ mod tests {
             (columns(&[]), "no position is scored"),
             (columns(&[("kld", Column::F64(vec![]))]), "no position is scored"),
             (columns(&[("kld", Column::Counts(vec![1]))]), "column kld is of another kind"),
-            (columns(&[("kld", kld()), ("nll", Column::F64(vec![1.0]))]), "column nll has 1 values, column kld has 2"),
+            (columns(&[("kld", kld()), ("nll", Column::F64(vec![1.0]))]), "column nll has 1 value, column kld has 2"),
             (columns(&[("kld", Column::F64(vec![0.0, f64::NAN]))]), "kld of scored token 1 is not finite"),
         ];
         for (columns, wanted) in cases {

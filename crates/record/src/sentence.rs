@@ -147,6 +147,16 @@ impl FloorFacts {
     }
 }
 
+/// `do` with a number of things as its subject.
+fn does(n: u64) -> &'static str {
+    if n == 1 { "does" } else { "do" }
+}
+
+/// `change` with a number of things as its subject.
+fn changes(n: u64) -> &'static str {
+    if n == 1 { "changes" } else { "change" }
+}
+
 impl Display for BrokenLink {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -179,14 +189,15 @@ impl Display for BrokenLink {
                 write!(f, "the file has {} values and the engine {}", count(*file), count(*engine))
             }
             BrokenLink::BytesWithoutValues { bytes } => {
-                write!(f, "no value changes, yet {} bytes in the engine do", count(*bytes))
+                write!(f, "no value changes, yet {} in the engine {}", plural(bytes, "byte"), does(*bytes))
             }
             BrokenLink::ValuesWithoutBytes { values } => {
-                write!(f, "{} values change, yet no byte in the engine does", count(*values))
+                write!(f, "{} {}, yet no byte in the engine does", plural(values, "value"), changes(*values))
             }
             BrokenLink::EffectWithoutBytes { activations, logits_changed, n_scored } => write!(
                 f,
-                "no byte changes, yet {activations} activations and the logits of {} of {} positions do",
+                "no byte changes, yet {} and the logits of {} of {} positions do",
+                plural(activations, "activation"),
                 count(*logits_changed),
                 count(*n_scored)
             ),
@@ -540,11 +551,11 @@ mod tests {
                 "1,000 values were predicted to change (1 from −0 to +0) and 999 did (2)",
             ),
             (BrokenLink::Size { file: 201, engine: 200 }, "the file has 201 values and the engine 200"),
-            (BrokenLink::BytesWithoutValues { bytes: 1 }, "no value changes, yet 1 bytes in the engine do"),
+            (BrokenLink::BytesWithoutValues { bytes: 1 }, "no value changes, yet 1 byte in the engine does"),
             (BrokenLink::ValuesWithoutBytes { values: 20 }, "20 values change, yet no byte in the engine does"),
             (
                 BrokenLink::EffectWithoutBytes { activations: 1, logits_changed: 2, n_scored: 1000 },
-                "no byte changes, yet 1 activations and the logits of 2 of 1,000 positions do",
+                "no byte changes, yet 1 activation and the logits of 2 of 1,000 positions do",
             ),
             (BrokenLink::LogitsWithoutActivations, "no activation behind the tensors changes, yet logits differ"),
             (BrokenLink::MetricWithoutLogits, "all logits are bit-identical, yet a metric is not zero"),

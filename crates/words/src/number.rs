@@ -409,7 +409,7 @@ mod tests {
             (-0.5, "-0.500 nats"),
             (2.29e-5, "2.29e-5 nats"),
             (12.345, "12.3 nats"),
-            (123_456.0, "123456 nats"),
+            (123_456.0, "123,456 nats"),
         ] {
             assert_eq!(nats(value), text);
         }
@@ -434,7 +434,8 @@ mod tests {
 
     #[test]
     fn sizes_have_one_decimal_and_few_bytes_are_counted() {
-        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1), "1 byte");
+        assert_eq!(bytes(1023), "1,023 bytes");
         assert_eq!(bytes(98_362_432), "93.8 MiB");
     }
 

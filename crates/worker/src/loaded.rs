@@ -99,11 +99,13 @@ impl Loaded {
                 blake3::hash(&bytes).to_hex().to_string()
             })
             .collect();
-        let scored = |window: &Vec<Token>| {
-            window[first_scored(n_ctx) + 1..].iter().map(|&t| self.engine.piece_len(t) as u64).sum()
-        };
-        let chunk_scored_bytes = self.windows.iter().map(scored).collect();
-        Ok(Event::Tokenized { n_tokens: tokens.len(), n_chunks: self.windows.len(), chunk_blake3, chunk_scored_bytes })
+        Ok(Event::Tokenized { n_tokens: tokens.len(), n_chunks: self.windows.len(), chunk_blake3 })
+    }
+
+    /// The number of bytes of text that each scored token of a window stands for.
+    pub(crate) fn token_bytes(&self, window: &[Token]) -> Vec<u32> {
+        let scored = &window[first_scored(self.settings.n_ctx as usize) + 1..];
+        scored.iter().map(|&token| self.engine.piece_len(token) as u32).collect()
     }
 
     /// The weights that the reference stores in F32 although the file has them in another type.

@@ -165,8 +165,6 @@ pub enum Event {
         /// The blake3 of the token ids of each window (little-endian i32, with BOS in place), which identifies what was
         /// measured.
         chunk_blake3: Vec<String>,
-        /// The number of bytes of UTF-8 text for which the scored tokens of each window stand, used for bits per byte.
-        chunk_scored_bytes: Vec<u64>,
     },
     /// The main memory that a measure job needs, sent before it begins.
     Memory(MemoryPlan),

@@ -17,8 +17,9 @@ use crate::protocol::{CellSpec, ChunkWork, Event, Job};
 use eval::window::{first_scored, n_scored};
 use eval::{Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence};
 use numerics::BlockCodec;
+use record::metric::TOKEN_BYTES;
 use record::{
-    ActivationEvidence, Base, Carried, Columns, Edit, EditPlace, EngineSettings, MemoryNeeds, MemoryPlan,
+    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryNeeds, MemoryPlan,
     ReferenceSample, Sample, TensorEvidence, Token,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -323,8 +324,9 @@ impl<'a, W: Write> Worker<'a, W> {
         }
         let hashes: Vec<String> = hashes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
         for ((work, reference), logits_blake3) in round.iter().zip(references).zip(hashes.iter().cloned()) {
-            let columns = lock(reference).columns();
             let tokens = loaded.windows[work.chunk].clone();
+            let mut columns = lock(reference).columns();
+            columns.set(TOKEN_BYTES, Column::Counts(loaded.token_bytes(&tokens)));
             self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, tokens, logits_blake3, columns }))?;
         }
         Ok((seen, hashes))

@@ -34,8 +34,6 @@ pub struct CutText {
     pub n_tokens: usize,
     /// The hash of the tokens of each window.
     pub window_blake3: Vec<String>,
-    /// The number of bytes of text for which the scored tokens of each window stand.
-    pub window_scored_bytes: Vec<u64>,
 }
 
 /// The work that the worker was doing when it died.
@@ -169,12 +167,12 @@ impl Session {
             |died| SessionError::Died { name: self.name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
         self.link.send(&Job::Corpus { text: text.to_owned() }).map_err(died)?;
         match self.link.recv().map_err(died)? {
-            Event::Tokenized { n_tokens, n_chunks, chunk_blake3, chunk_scored_bytes } => {
-                if n_chunks == 0 || chunk_blake3.len() != n_chunks || chunk_scored_bytes.len() != n_chunks {
+            Event::Tokenized { n_tokens, n_chunks, chunk_blake3 } => {
+                if n_chunks == 0 || chunk_blake3.len() != n_chunks {
                     let (text, name, n_ctx) = (text_name.to_owned(), self.name.clone(), self.n_ctx);
                     return Err(SessionError::ShortText { text, name, n_tokens, n_ctx });
                 }
-                Ok(CutText { n_tokens, window_blake3: chunk_blake3, window_scored_bytes: chunk_scored_bytes })
+                Ok(CutText { n_tokens, window_blake3: chunk_blake3 })
             }
             other => {
                 let about = format!("{text_name}, with the tokenizer of {}", self.name);

@@ -382,7 +382,7 @@ fn a_budget_takes_away_speed_and_never_a_bit() {
     assert!(arrangements.contains(&(1, true)) && arrangements.contains(&(1, false)), "{arrangements:?}");
     let refused = within(1000).expect_err("the model alone has 1000 bytes");
     assert!(
-        refused.contains("needed at least (model 1000 bytes, weights in F32")
+        refused.contains("needed at least (model 1,000 bytes, weights in F32")
             && refused.ends_with("RaiseMemory { has_f32_weights: true }")
     );
 }

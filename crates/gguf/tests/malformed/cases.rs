@@ -60,7 +60,12 @@ fn metadata_cases() -> Vec<Case> {
     let nested = |depth: u32| (1..depth).fold(one().key("k", ARRAY), |b, _| b.u32(ARRAY).u64(1)).u32(U8).u64(0);
     vec![
         case("empty key", pad(one().key("", U8)), "EmptyName", &["key of metadata pair 0 at byte 32"]),
-        case("key beyond the file", pad(one().u64(1000)), "Truncated", &["key of metadata pair 0", "wants 1000 bytes"]),
+        case(
+            "key beyond the file",
+            pad(one().u64(1000)),
+            "Truncated",
+            &["key of metadata pair 0", "wants 1,000 bytes"],
+        ),
         case(
             "key too long",
             pad(one().u64(65536)),

@@ -51,8 +51,8 @@ pub fn eval(
     let settings = EngineSettings { flash_attn: !request.attention, ..request.conditions.settings() };
     variant.begin(request.windows, hear);
     let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
-    let bytes_by_window = session.cut(&request.corpus.name, &request.corpus.text)?.window_scored_bytes;
-    let windows = bytes_by_window.len().min(request.windows);
+    let in_text = session.cut(&request.corpus.name, &request.corpus.text)?.window_blake3.len();
+    let windows = in_text.min(request.windows);
     if windows < request.windows {
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
@@ -86,8 +86,7 @@ pub fn eval(
         build: session.info.build.clone(),
         assay_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let scored_bytes = bytes_by_window[..windows].iter().sum();
-    let answer = answer(&variant, &scores, windows, scored_bytes, record.as_ref(), settings);
+    let answer = answer(&variant, &scores, windows, record.as_ref(), settings);
     let answer = answer.map_err(|error| variant.scores(error))?;
     Ok(EvalAnswer { residual, attention, ..answer })
 }
@@ -199,7 +198,6 @@ fn answer(
     variant: &Variant,
     scores: &Scores,
     windows: usize,
-    scored_bytes: u64,
     record: Option<&CellRecord>,
     settings: EvalSettings,
 ) -> Result<EvalAnswer, EvidenceError> {
@@ -211,10 +209,8 @@ fn answer(
         Some(measured) => measured.values().clone(),
         None => of_reference(&references)?,
     };
-    let bits_per_byte = metrics.get("nll_nats").and_then(|nll| bits_per_byte(nll * n_tokens as f64, scored_bytes));
     Ok(EvalAnswer {
         format: EVAL_FORMAT,
-        bits_per_byte,
         n_tokens,
         n_chunks: windows,
         metrics: AllMetricValues(metrics),
@@ -223,12 +219,6 @@ fn answer(
         attention: None,
         settings,
     })
-}
-
-/// The number of bits that a byte of text takes: Σ nll / ln 2 / bytes. `nll` is the sum in nats, and `scored_bytes`
-/// counts the UTF-8 bytes of the scored tokens. `None` without a byte.
-fn bits_per_byte(nll: f64, scored_bytes: u64) -> Option<f64> {
-    (scored_bytes > 0).then(|| nll / std::f64::consts::LN_2 / scored_bytes as f64)
 }
 
 /// What each edit did. The evidence comes in the order of the edits.
@@ -245,17 +235,4 @@ fn changed(variant: &Variant, record: &CellRecord) -> Vec<ChangedTarget> {
             rel_rmse: found.rel_rmse,
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The worked value of docs/metrics.md: two tokens of ln 2 nats each, five bytes.
-    #[test]
-    fn bits_per_byte_of_the_worked_example() {
-        let ln_2 = std::f64::consts::LN_2;
-        assert!((bits_per_byte(ln_2 + ln_2, 5).expect("bytes") - 0.4).abs() < 1e-15);
-        assert_eq!(bits_per_byte(ln_2, 0), None);
-    }
 }

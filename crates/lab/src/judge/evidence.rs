@@ -1,7 +1,7 @@
 //! From samples to a cell's numbers and its chain of evidence. These functions are pure: equal samples give equal
 //! bytes.
 
-use record::metric::{COLUMNS, How, Of};
+use record::metric::{COLUMNS, How, Of, TOKEN_BYTES};
 use record::store::CellSamples;
 use record::{
     Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured, Metric,
@@ -175,10 +175,19 @@ fn sums(windows: &[Window<'_>]) -> Result<MetricValues, EvidenceError> {
     let mut values = MetricValues::default();
     for metric in METRICS {
         if let Some(by_window) = windows.iter().map(|window| tokens(metric, window)).collect::<Option<Vec<_>>>() {
-            sum_up(metric, &by_window, &mut values)?;
+            sum_up(metric, &by_window, token_bytes(windows), &mut values)?;
         }
     }
     Ok(values)
+}
+
+/// The number of bytes of text behind all scored tokens; `None` where a window does not say it.
+fn token_bytes(windows: &[Window<'_>]) -> Option<u64> {
+    let of_window = |window: &Window<'_>| match window.reference.get(TOKEN_BYTES) {
+        Some(Column::Counts(bytes)) => Some(bytes.iter().map(|&bytes| u64::from(bytes)).sum::<u64>()),
+        _ => None,
+    };
+    windows.iter().map(of_window).sum()
 }
 
 /// The values of a metric on one window, one for each scored token; `None` where a column is missing.
@@ -200,7 +209,12 @@ fn tokens(metric: &Metric, window: &Window<'_>) -> Option<Vec<f64>> {
     }
 }
 
-fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut MetricValues) -> Result<(), EvidenceError> {
+fn sum_up(
+    metric: &Metric,
+    by_window: &[Vec<f64>],
+    bytes: Option<u64>,
+    values: &mut MetricValues,
+) -> Result<(), EvidenceError> {
     let failed = |error| EvidenceError::Stats(metric.id, error);
     let mean = stats::mean(by_window).map_err(failed)?;
     let exp = mean.exp();
@@ -217,6 +231,10 @@ fn sum_up(metric: &Metric, by_window: &[Vec<f64>], values: &mut MetricValues) ->
             How::AtLeast(least) => {
                 let enough = by_window.iter().flatten().filter(|&&count| count >= f64::from(least)).count();
                 Some(enough as f64 / mean.n as f64)
+            }
+            How::BitsPerByte => {
+                let bits = mean.mean * mean.n as f64 / std::f64::consts::LN_2;
+                bytes.filter(|&bytes| bytes > 0).map(|bytes| bits / bytes as f64)
             }
             How::Quantile(level) => {
                 if sorted.is_none() {

@@ -7,7 +7,7 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, PreparedRun, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
-use record::metric::{COLUMNS, ColumnKind, ColumnRow};
+use record::metric::{COLUMNS, ColumnKind, ColumnRow, TOKEN_BYTES};
 use record::store::lock::RunIdentity;
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
@@ -212,7 +212,6 @@ impl WorkerLink for Link {
                             blake3::hash(&text.as_bytes()[c * WINDOW_BYTES..][..WINDOW_BYTES]).to_hex().to_string()
                         })
                         .collect(),
-                    chunk_scored_bytes: vec![5; n_chunks],
                 });
             }
             Job::Attention { .. } => unreachable!("the mock has no attention"),
@@ -288,7 +287,13 @@ impl Link {
                 chunk: work.chunk,
                 tokens: (0..2 * SCORED as i32).collect(),
                 logits_blake3: logits_hash(base, work.chunk),
-                columns: Columns([("nll".to_owned(), Column::F64(nll_ref.clone()))].into()),
+                columns: Columns(
+                    [
+                        ("nll".to_owned(), Column::F64(nll_ref.clone())),
+                        (TOKEN_BYTES.to_owned(), Column::Counts(vec![2; SCORED])),
+                    ]
+                    .into(),
+                ),
             }));
             for &index in &work.cells {
                 let cell = &cells[index];

@@ -138,9 +138,9 @@ fn a_model_alone_has_a_perplexity_and_no_reference() {
         (number(&answer, "nll_nats").exp() - number(&answer, "ppl")).abs() < 1e-12
             && answer.metrics.get("ppl_se").is_none()
     );
-    // Each window has five bytes.
-    let bits = number(&answer, "nll_nats") * 8.0 / std::f64::consts::LN_2 / 5.0;
-    assert!((answer.bits_per_byte.expect("bytes") - bits).abs() < 1e-12);
+    // Each token stands for two bytes.
+    let bits = number(&answer, "nll_nats") / std::f64::consts::LN_2 / 2.0;
+    assert!((number(&answer, "bits_per_byte") - bits).abs() < 1e-12);
     assert_eq!((answer.metrics.get("ppl_ref"), answer.metrics.get("kld_mean"), answer.changed.len()), (None, None, 0));
     assert_eq!(asked.events, ["Begun", "FewerWindows", "Progress"]);
     assert_eq!(asked.progress, Some((WINDOWS, WINDOWS)));

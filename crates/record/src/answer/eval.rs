@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 2;
+pub const EVAL_FORMAT: u32 = 3;
 
 /// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
 /// everything about a reference is `null`.
@@ -18,9 +18,6 @@ pub struct EvalAnswer {
     /// The metrics, by the keys of [`METRICS`](crate::METRICS). Without a variant, only those that need one model.
     #[serde(flatten)]
     pub metrics: AllMetricValues,
-    /// The number of bits that the model needs for a byte of the text; `null` where the scored tokens stand for no
-    /// byte.
-    pub bits_per_byte: Option<f64>,
     /// The number of scored tokens.
     pub n_tokens: usize,
     /// The number of windows that were scored.

@@ -3,7 +3,7 @@
 use record::metric::{Direction, How, Metric, MetricUnit, MetricValues, Of, Sum};
 use record::{Arm, Carrier};
 use record::{CellExtent, CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role};
-use words::{count, divergence, perplexity, perplexity_ratio, plus_minus, share, standard_error, times};
+use words::{bits, count, divergence, perplexity, perplexity_ratio, plus_minus, share, standard_error, times};
 
 /// What an arm is, in one sentence.
 pub(super) fn arm_explained(arm: Arm) -> &'static str {
@@ -68,6 +68,7 @@ pub(super) fn number(metric: &Metric, sum: &Sum, values: &MetricValues) -> Optio
         MetricUnit::Share => share(value),
         MetricUnit::Perplexity => perplexity(value),
         MetricUnit::Ratio => perplexity_ratio(value),
+        MetricUnit::BitsPerByte => bits(value),
         // A divergence is never negative, a difference has its sign.
         MetricUnit::Nats if matches!(metric.of, Of::Difference(_)) => words::difference(value),
         MetricUnit::Nats if metric.direction == Direction::Zero => divergence(value),
