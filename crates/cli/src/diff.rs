@@ -87,7 +87,7 @@ fn text(answer: &DiffAnswer) -> String {
     let nonfinite: u64 = answer.tensors.iter().map(|row| row.difference.nonfinite).sum();
     if nonfinite > 0 {
         out.line(format_args!(
-            "in one of the two files {} infinite or NaN: the errors above leave such values out, and are NaN where nothing is left",
+            "{} infinite or NaN in one of the two: the errors above leave them out, and are NaN where nothing is left",
             if nonfinite == 1 { "1 value is".into() } else { format!("{} are", plural(nonfinite, "value")) }
         ));
     }

@@ -163,7 +163,7 @@ fn a_variant_is_measured_beside_its_reference_and_says_what_was_applied() {
     assert!(first.changed > 0 && first.n == 32);
     assert_eq!(asked.progress, Some((2 * WINDOWS, 2 * WINDOWS)));
     let printed = serde_json::to_string(&answer).expect("prints");
-    assert!(printed.starts_with("{\"format\":2,\"ppl\":"), "{printed}");
+    assert!(printed.starts_with(&format!("{{\"format\":{EVAL_FORMAT},\"ppl\":")), "{printed}");
     assert_eq!(serde_json::from_str::<EvalAnswer>(&printed).expect("is read back"), answer);
 }
 
