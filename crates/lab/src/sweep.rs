@@ -50,6 +50,8 @@ pub enum SweepEvent<'a> {
     },
     /// The worker died, and another one continues with what is left.
     Died(&'a WorkerDied),
+    /// The user should know this.
+    Note(&'a str),
 }
 
 /// A finished sweep, with one entry for each cell that was asked for.
@@ -248,7 +250,7 @@ impl Course<'_> {
                         self.swept[index].advice = hint;
                     }
                 }
-                // Notes are not passed on.
+                Event::Note { text } => hear(SweepEvent::Note(&text)),
                 _ => {}
             }
             Ok(())

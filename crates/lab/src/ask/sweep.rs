@@ -89,6 +89,7 @@ pub fn sweep(
             hear(AskEvent::Memory(plan));
         }
         SweepEvent::Died(died) => hear(AskEvent::WorkerDied(died)),
+        SweepEvent::Note(text) => hear(AskEvent::Note(text)),
     };
     let swept = sweep_cells(&mut session, &mut again, &base, &cells, &order, rule.as_ref(), &mut tell)
         .map_err(|error| AskError::of_sweep(&variant.name, error))?;

@@ -123,8 +123,8 @@ pub fn page() -> String {
     );
     for f in FORMATS {
         let example = match f.example_bits() {
-            Some(bits) if f.example == f.name => format!("{bits:.4}"),
-            Some(bits) => format!("{bits:.4} (`{}`)", f.example),
+            Some(bits) if f.example == f.name => words::bits(bits),
+            Some(bits) => format!("{} (`{}`)", words::bits(bits), f.example),
             None => String::new(),
         };
         let options = f.options().iter().map(|o| format!("`{o}`")).collect::<Vec<_>>().join(" ");
@@ -153,7 +153,13 @@ pub fn page() -> String {
         let prefix = if f.bare { "" } else { "ggml:" };
         let name = f.name.to_ascii_lowercase();
         let (bits, imatrix) = (f.bits_per_weight(), f.imatrix.name());
-        let _ = writeln!(out, "| `{prefix}{name}` | {} | {} | {bits:.4} | {imatrix} |", f.blck_size, f.type_size);
+        let _ = writeln!(
+            out,
+            "| `{prefix}{name}` | {} | {} | {} | {imatrix} |",
+            f.blck_size,
+            f.type_size,
+            words::bits(bits)
+        );
     }
     out
 }
