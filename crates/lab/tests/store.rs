@@ -106,6 +106,20 @@ fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
         }
         std::fs::write(&path, text).expect("writes");
     }
+    // Neither without the journal, nor with an older format, which had no hashes.
+    let (journal, record) = (dir.join("journal.jsonl"), dir.join("run.json"));
+    let (lines, text) =
+        (std::fs::read(&journal).expect("a journal"), std::fs::read_to_string(&record).expect("a record"));
+    std::fs::remove_file(&journal).expect("removes");
+    for read in [lab::ask::finished_run(&dir).map(drop), lab::ask::status(&dir).map(drop)] {
+        let said = read.expect_err("is not believed").to_string();
+        assert!(said.contains("journal.jsonl: is missing or empty, though results are there"), "{said}");
+    }
+    std::fs::write(&journal, lines).expect("writes");
+    std::fs::write(&record, text.replacen("\"format\": 3", "\"format\": 2", 1)).expect("writes");
+    let said = lab::ask::finished_run(&dir).expect_err("is not believed").to_string();
+    assert!(said.contains("run.json: is not the file that the run wrote"), "{said}");
+    std::fs::write(&record, text).expect("writes");
     // A cell that is not the one of the record.
     let cell = std::fs::read_dir(dir.join("cells")).expect("cells").flatten().next().expect("a cell").path();
     let text = std::fs::read_to_string(&cell).expect("a cell");
@@ -117,6 +131,20 @@ fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
     std::fs::write(dir.join("run.json"), "{\"format\": 2}").expect("writes");
     run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("writes it again");
     assert!(lab::ask::finished_run(&dir).is_ok());
+}
+
+#[test]
+fn samples_of_another_cell_are_refused_by_the_file_that_holds_them() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(dir.join("samples")).expect("samples").flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| !path.to_string_lossy().contains("reference"));
+    files.sort();
+    std::fs::copy(&files[0], &files[1]).expect("copies");
+    let said = again(&room, &dir);
+    let name = files[1].file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(said.contains(&format!("{name}: holds samples of another cell, ")), "{said}");
 }
 
 #[test]
@@ -251,7 +279,7 @@ fn samples_without_a_journal_are_refused_and_kept() {
     let before = bench::results(&dir);
     let journal = dir.join("journal.jsonl");
     std::fs::remove_file(&journal).expect("removes");
-    assert!(again(&room, &dir).contains("journal.jsonl: is missing or empty, though samples are there"));
+    assert!(again(&room, &dir).contains("journal.jsonl: is missing or empty, though results are there"));
     std::fs::write(&journal, "").expect("writes");
     assert!(again(&room, &dir).contains("is missing or empty"));
     assert_eq!(bench::results(&dir), before);

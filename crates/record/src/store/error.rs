@@ -39,7 +39,7 @@ pub enum StoreError {
         why: String,
     },
     /// There are samples but no journal that says when and how they were measured.
-    #[error("{}: is missing or empty, though samples are there", .path.display())]
+    #[error("{}: is missing or empty, though results are there", .path.display())]
     JournalMissing {
         /// The path where the journal should be.
         path: PathBuf,

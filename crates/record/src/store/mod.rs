@@ -171,12 +171,19 @@ pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
 /// Refuses a file of the run whose hash the journal does not have, where the folder's format is one that has it.
 fn check_written(dir: &Path, file: &str, bytes: &[u8], format: FormatVersion) -> Result<(), StoreError> {
     let journal = dir.join(JOURNAL);
-    if format < HASHED_FORMAT || !is_begun(&journal) {
-        return Ok(());
+    if !is_begun(&journal) {
+        // A run that was killed at its beginning has the lock alone. Formats before this one are read without a journal.
+        let is_early = file == PLAN_LOCK && !is_finished(dir) && !has_entries(&dir.join("samples")).unwrap_or(false);
+        return match format < HASHED_FORMAT || is_early {
+            true => Ok(()),
+            false => Err(StoreError::JournalMissing { path: journal }),
+        };
     }
+    // The journal decides, not what the file says of its own format.
     let written = stored(&read_journal(&journal)?, file);
     let found = blake3::hash(bytes).to_hex();
-    match written.iter().any(|blake3| *blake3 == found.as_str()) {
+    let is_old = written.is_empty() && format < HASHED_FORMAT;
+    match is_old || written.iter().any(|blake3| *blake3 == found.as_str()) {
         true => Ok(()),
         false => Err(StoreError::NotAsWritten { path: dir.join(file) }),
     }
@@ -201,7 +208,7 @@ pub fn read_cell(dir: &Path, key: &str) -> Result<CellRecord, StoreError> {
 /// When a newer program has written the file, or a whole line cannot be read.
 pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     let path = samples_path(dir, key);
-    cell_samples(&path, read_lines(&path)?.lines)
+    cell_samples(&path, key, read_lines(&path)?.lines)
 }
 
 /// The keys of the finished cells, sorted.
@@ -290,7 +297,7 @@ impl Store {
     /// When a whole line cannot be read.
     pub fn samples(&self, key: &str) -> Result<CellSamples, StoreError> {
         let path = self.samples_path(key);
-        cell_samples(&path, read_whole_lines(&path)?)
+        cell_samples(&path, key, read_whole_lines(&path)?)
     }
 
     /// The samples of a reference so far, by the number of the window.
@@ -394,11 +401,15 @@ fn cell_path(dir: &Path, key: &str) -> PathBuf {
     dir.join("cells").join(format!("{key}.json"))
 }
 
-fn cell_samples(path: &Path, lines: Vec<SampleLine>) -> Result<CellSamples, StoreError> {
+fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSamples, StoreError> {
     let mut samples = CellSamples::default();
     for line in lines {
         match line {
             SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
+            SampleLine::Sample(sample) if sample.cell != key => {
+                let why = format!("holds samples of another cell, {}", sample.cell);
+                return Err(StoreError::Corrupt { path: path.into(), why });
+            }
             SampleLine::Sample(sample) => {
                 check_columns(path, sample.chunk, &sample.columns)?;
                 samples.by_chunk.entry(sample.chunk).or_insert(sample);
