@@ -114,11 +114,12 @@ fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
 }
 
 /// clap's words for a usage error, with its tips as hint lines like everybody else's. Advice to read the help is left out
-/// where there is better advice.
+/// where there is better advice, and so is advice to pass an unknown option as a value.
 fn with_hints(rendered: &str) -> String {
     let mut out = String::new();
     for line in rendered.lines().filter(|line| !line.trim().is_empty()) {
         let line = match line.trim_start() {
+            tip if tip.starts_with("tip: to pass '--") => continue,
             tip if tip.starts_with("tip: ") => format!("hint: {}", &tip["tip: ".len()..]),
             more if more.starts_with("For more information, ") && out.contains("\nhint: ") => continue,
             more if more.starts_with("For more information, ") => {

@@ -6,7 +6,7 @@ use crate::progress::Progress;
 use lab::ask::{AskError, AskErrorKind, AskEvent};
 use record::answer::SchemeFallback;
 use std::collections::BTreeMap;
-use words::{Lines, escape_terminal, plural};
+use words::{escape_terminal, plural};
 
 /// The remark that is printed when a matrix with two uses is changed as a whole.
 const BOTH_USES: &str =
@@ -42,18 +42,19 @@ pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&st
 /// The number of tensors that a line names.
 const NAMED: usize = 3;
 
-/// Adds a line for each scheme that replaces the one that was asked for.
-pub fn fallbacks(fallbacks: &[SchemeFallback], out: &mut Lines) {
+/// A line for each scheme that replaces the one that was asked for.
+pub fn fallbacks(fallbacks: &[SchemeFallback]) -> Vec<String> {
     let mut by_scheme: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for row in fallbacks {
         let schemes = (row.scheme_realised.as_str(), row.scheme_requested.as_str());
         by_scheme.entry(schemes).or_default().push(escape_terminal(&row.name));
     }
-    for ((realised, requested), names) in by_scheme {
+    let line = |((realised, requested), names): ((&str, &str), Vec<String>)| {
         let more = if names.len() > NAMED { ", …" } else { "" };
         let (n, named) = (plural(names.len(), "tensor"), names[..names.len().min(NAMED)].join(", "));
-        out.line(format_args!("fallback: {realised}, not {requested}, in {n}: {named}{more}"));
-    }
+        format!("fallback: {realised}, not {requested}, in {n}: {named}{more}")
+    };
+    by_scheme.into_iter().map(line).collect()
 }
 
 /// Turns an unanswered question into a failure: its exit code, and advice in the words of the command line.

@@ -106,6 +106,6 @@ fn text(answer: &ChatAnswer, verbose: bool) -> String {
             }
         }
     }
-    ask::fallbacks(&answer.fallbacks, &mut out);
+    ask::fallbacks(&answer.fallbacks).iter().for_each(|line| out.line(line));
     out.into_string()
 }

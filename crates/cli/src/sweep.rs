@@ -99,7 +99,7 @@ fn text(answer: &SweepAnswer) -> String {
     let kld = |layer: &SweptLayer| layer.metrics.get("kld_mean").unwrap_or(-1.0);
     layers.sort_by(|a, b| place(a).cmp(&place(b)).then(kld(b).total_cmp(&kld(a))).then(a.layer.cmp(&b.layer)));
     out.text(&render(&columns, layers.iter().map(|layer| cells(layer))));
-    ask::fallbacks(&answer.settings.fallbacks, &mut out);
+    ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     for layer in &answer.layers {
         if let Some(why) = &layer.failure {
             out.line(format_args!("layer {} was not measured: {}", layer.layer, escape_terminal(why)));

@@ -80,7 +80,7 @@ fn text(answer: &TaskAnswer) -> String {
             ));
         }
     }
-    ask::fallbacks(&answer.settings.fallbacks, &mut out);
+    ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     out.into_string()
 }
 

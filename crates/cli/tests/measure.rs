@@ -606,6 +606,15 @@ fn a_run_is_narrowed_to_an_arm_layers_and_seeds_and_its_command_repeats_it() {
     assert_eq!(identity["question"]["target"], "ffn_norm[layers=1]");
     let report = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
     assert!(report.contains("assay run ffn-norm-bf16 --layers 1 --arm exact --seed 5 on.gguf "), "{report}");
+    // The reports can be written elsewhere, but not among the files of the run.
+    support::stdout(room.path(), &["report", "out", "--out", "elsewhere"]);
+    let elsewhere = std::fs::read_to_string(room.path().join("elsewhere/report.md")).expect("a report");
+    assert_eq!(elsewhere, report);
+    support::stdout(room.path(), &["report", "out", "--out", "./out/report/"]);
+    for inside in ["out", "out/samples", "out/new/folder"] {
+        let said = support::refused(room.path(), &["report", "out", "--out", inside]);
+        assert!(said.contains("lies in the folder of the run"), "{inside}: {said}");
+    }
     // Another answer to the same question is another run.
     let said =
         support::refused(room.path(), &[&["run", "ffn-norm-bf16", "on.gguf", "--out", "out"], &SMALL[..]].concat());

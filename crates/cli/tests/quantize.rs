@@ -6,25 +6,11 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use support::bytes::{Bytes, F32};
+use support::quantized::{quantize, read, room};
 use support::skip::skipped;
-use support::{TinyModel, json, names_in, refused, stdout, text};
+use support::{json, names_in, refused, stdout};
 
 const SMALL: [&str; 6] = ["--text", "text.txt", "--ctx", "32", "--chunks", "4"];
-
-fn room() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("text.txt"), text(600)).expect("a file");
-    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "m.gguf");
-    folder
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).expect("a file")
-}
-
-fn quantize(folder: &Path, out: &str, args: &[&str]) -> Value {
-    json(folder, &[&["quantize", "m.gguf", out, "--json"], args].concat())
-}
 
 fn metadata(folder: &Path, file: &str) -> Vec<(String, Value)> {
     let answer = json(folder, &["inspect", "--json", file]);

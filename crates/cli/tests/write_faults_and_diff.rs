@@ -2,28 +2,13 @@
 
 mod support;
 
-use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::bytes::{Bytes, F32};
+use support::quantized::{quantize, read, room};
 use support::skip::skipped;
-use support::{TinyModel, assay, json, names_in, refused, stdout, text};
-
-fn room() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("text.txt"), text(600)).expect("a file");
-    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "m.gguf");
-    folder
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).expect("a file")
-}
-
-fn quantize(folder: &Path, out: &str, args: &[&str]) -> Value {
-    json(folder, &[&["quantize", "m.gguf", out, "--json"], args].concat())
-}
+use support::{assay, json, names_in, refused, stdout};
 
 #[test]
 fn the_input_by_any_name_an_existing_file_and_nonsense_are_refused_and_nothing_is_written() {

@@ -125,8 +125,19 @@ fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
     let text = std::fs::read_to_string(&cell).expect("a cell");
     std::fs::write(&cell, text.replacen("\"ppl\": ", "\"ppl\": 1", 1)).expect("writes");
     let said = lab::ask::finished_run(&dir).expect_err("is not believed").to_string();
-    assert!(said.contains("run.json: cell ") && said.contains("is not the one in cells/"), "{said}");
-    std::fs::write(&cell, text).expect("writes");
+    assert!(said.contains("/cells/") && said.contains(".json: is not the cell that run.json has"), "{said}");
+    // So is a prediction, which decides no number but stands in the report.
+    let other = text.replacen("\"zeroed\": 0", "\"zeroed\": 8", 1);
+    assert_ne!(other, text);
+    std::fs::write(&cell, other).expect("writes");
+    assert!(lab::ask::finished_run(&dir).is_err());
+    // As the hint says: without the file, the same run writes it again.
+    std::fs::remove_file(&cell).expect("removes");
+    let said = lab::ask::finished_run(&dir).expect_err("is not complete").to_string();
+    assert!(said.contains("is missing, though run.json has the cell"), "{said}");
+    run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("writes it again");
+    assert_eq!(std::fs::read_to_string(&cell).expect("a cell"), text);
+    assert!(lab::ask::finished_run(&dir).is_ok());
     // The same run writes its record again.
     std::fs::write(dir.join("run.json"), "{\"format\": 2}").expect("writes");
     run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default())).0.expect("writes it again");

@@ -138,6 +138,6 @@ mod tests {
         let values = TensorValues::F16(&bytes);
         assert_eq!((values.len(), values.stored()), (3, StoredPrecision::F16));
         assert_eq!(values.restored(), [1.0, -2.5, 0.0]);
-        assert_eq!(TensorValues::Bf16(&[0xc0, 0x3f, 0xff]).restored(), [1.5], "an odd byte is no value");
+        assert_eq!(TensorValues::Bf16(&[0xc0, 0x3f, 0xff]).restored(), [1.5], "an odd byte is not a value");
     }
 }

@@ -82,6 +82,6 @@ fn files_of_one_precision_and_of_other_mixtures_raise_no_alarm() {
     edited[..9].copy_from_slice(&f16(&draw(51, 1.0, 0.2))[..9]);
     norms.extend([census(&edited, F32), census(&edited, F32)]);
     assert_eq!(rescaled_norms(&norms, &others), None, "a few values of BF16 norms differ");
-    assert_eq!(rescaled_norms(&several(1, 1.0, scaled), &others), None, "one norm is no pattern");
+    assert_eq!(rescaled_norms(&several(1, 1.0, scaled), &others), None, "one norm is not a pattern");
     assert_eq!(rescaled_norms(&[], &[]), None);
 }

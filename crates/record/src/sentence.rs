@@ -161,7 +161,7 @@ impl Display for BrokenLink {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             BrokenLink::Reported { asked, reported } => {
-                write!(f, "{asked} edits were asked for and {reported} were reported")
+                write!(f, "{} asked for, {} reported", plural(asked, "edit"), count(*reported as u64))
             }
             BrokenLink::OtherTensor { asked, reported } => {
                 write!(f, "tensor {asked} was asked for and {reported} was reported")
@@ -533,7 +533,7 @@ mod tests {
     #[test]
     fn every_link_and_finding_has_its_words() {
         let links = [
-            (BrokenLink::Reported { asked: 2, reported: 1 }, "2 edits were asked for and 1 were reported"),
+            (BrokenLink::Reported { asked: 2, reported: 1 }, "2 edits asked for, 1 reported"),
             (
                 BrokenLink::OtherTensor { asked: "a".into(), reported: "b".into() },
                 "tensor a was asked for and b was reported",

@@ -10,7 +10,7 @@ const SCIENTIFIC_FROM: f64 = 1e7;
 
 /// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
 ///
-/// The digits before the point are grouped by thousands, as those of [`count`] are.
+/// All digits before the point are shown, grouped by thousands as those of [`count`] are.
 ///
 /// Non-finite values are named, never hidden: `NaN`, `inf`, `-inf`.
 ///
@@ -104,7 +104,7 @@ pub fn plural<N: Number>(n: N, one: &str) -> String {
 
 /// A type that counts things.
 pub trait Number: Copy {
-    /// The count.
+    /// The number of things that this value stands for.
     fn as_u64(self) -> u64;
 }
 
@@ -232,7 +232,7 @@ pub fn plus_minus(se: Option<f64>) -> String {
     se.map_or(String::new(), |se| format!(" ± {}", standard_error(se)))
 }
 
-/// The ratio of two quantities, with three significant digits.
+/// The ratio of two quantities, with three significant digits as [`number`] prints them.
 ///
 /// ```
 /// assert_eq!(words::times(48.591), "48.6 ×");

@@ -41,9 +41,7 @@ pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
     }
     part("summary", summary);
     let mut predictions: Vec<String> = census.predictions.iter().flat_map(prediction_lines).collect();
-    let mut fallbacks = Lines::new();
-    ask::fallbacks(&census.fallbacks, &mut fallbacks);
-    predictions.extend(fallbacks.as_str().lines().map(str::to_owned));
+    predictions.extend(ask::fallbacks(&census.fallbacks));
     part("prediction", predictions);
     out.into_string()
 }

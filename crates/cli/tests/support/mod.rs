@@ -5,6 +5,7 @@
 #[path = "../../../gguf/tests/support/mod.rs"]
 pub mod bytes;
 pub mod keys;
+pub mod quantized;
 #[path = "../../../gguf/tests/support/skip.rs"]
 pub mod skip;
 pub mod snapshot;

@@ -172,7 +172,7 @@ impl Plan {
         let shown = scheme.with_file_shown(|name| file_name(name).to_owned());
         Plan {
             name: apply.to_string(),
-            question: format!("Does it matter if {target} is quantized to {shown}?"),
+            question: format!("Does it matter if one quantizes {target} to {shown}?"),
             hypothesis: "None was stated.".into(),
             target,
             parts: Vec::new(),
@@ -282,7 +282,7 @@ mod tests {
         plan.check().expect("a plan");
         assert_eq!(plan.positive.to_string(), "zero:nonfinite=keep");
         assert_eq!(plan.jitter(2).to_string(), "jitter:seed=2:nonfinite=keep");
-        assert!(plan.question.contains("ffn_norm is quantized to bf16:nonfinite=keep"));
+        assert!(plan.question.contains("one quantizes ffn_norm to bf16:nonfinite=keep"));
         let preset = Plan::preset("ffn-norm-bf16", vec![], corpus()).expect("preset");
         assert_eq!(preset.positive.to_string(), "zero");
     }

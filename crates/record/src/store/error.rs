@@ -92,13 +92,17 @@ pub enum StoreError {
         /// The path of the file.
         path: PathBuf,
     },
-    /// A cell of `run.json` is not the one in the cell's file.
-    #[error("{}: cell {key} is not the one in cells/{key}.json", .path.display())]
+    /// The file of a cell is not the cell that `run.json` has.
+    #[error("{}: is not the cell that run.json has", .path.display())]
     OtherCell {
-        /// The path of `run.json`.
+        /// The path of the cell's file.
         path: PathBuf,
-        /// The key of the cell.
-        key: String,
+    },
+    /// The file of a cell of `run.json` is not there.
+    #[error("{}: is missing, though run.json has the cell", .path.display())]
+    CellMissing {
+        /// The path where the file should be.
+        path: PathBuf,
     },
     /// The samples give another cell than the stored one.
     #[error("{}: the samples give another cell than the one stored", .path.display())]
@@ -158,10 +162,14 @@ impl Advice for StoreError {
             StoreError::NotARun { .. } => Some(Hint::OtherFolder { or: None }),
             StoreError::Busy { .. } => another("wait for it to end"),
             StoreError::NotAsWritten { path } if path.ends_with(PLAN_LOCK) => another("restore the file"),
-            StoreError::NotAsWritten { .. } | StoreError::OtherCell { .. } => {
+            StoreError::NotAsWritten { .. } => {
                 Some(Hint::words("remove this file, and the same run writes it again from what it measured"))
             }
-            StoreError::CellDiffers { .. } => another("restore the samples and the cell, one of which has changed"),
+            StoreError::CellMissing { .. } => Some(Hint::words("the same run writes it again from its samples")),
+            // The hashes of the samples were checked when they were read.
+            StoreError::OtherCell { .. } | StoreError::CellDiffers { .. } => {
+                Some(Hint::words("remove this file, and the same run writes it again from its samples"))
+            }
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn append_line(path: &Path, line: &impl Serialize) -> Result<(), Stor
         None => (head.clone().into_bytes(), hash_after("", &head)),
         Some(last) => match serde_json::from_slice::<Bound<'_>>(last) {
             Ok(bound) => (Vec::new(), bound.hash.to_owned()),
+            // The line that states the version is all that there is.
             Err(_) => (Vec::new(), hash_after("", &String::from_utf8_lossy(last))),
         },
     };

@@ -154,15 +154,18 @@ pub fn read_run(dir: &Path) -> Result<RunRecord, StoreError> {
         if judged.cell.measured.is_none() {
             continue;
         }
-        let key = &judged.cell.key;
-        let is_same = match read_cell(dir, key) {
-            Ok(cell) => cell.has_same_results(&judged.cell),
-            // Part of an old run may have been kept without all of its cells.
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => format < HASHED_FORMAT,
+        // The hash of `run.json` is in the journal, so where the two differ it is the file that changed.
+        let path = cell_path(dir, &judged.cell.key);
+        match read_cell(dir, &judged.cell.key) {
+            Ok(cell) if cell.has_same_results(&judged.cell) => {}
+            Ok(_) => return Err(StoreError::OtherCell { path }),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                // Part of an old run may have been kept without all of its cells.
+                if format >= HASHED_FORMAT {
+                    return Err(StoreError::CellMissing { path });
+                }
+            }
             Err(error) => return Err(error),
-        };
-        if !is_same {
-            return Err(StoreError::OtherCell { path, key: key.clone() });
         }
     }
     Ok(record)
@@ -173,7 +176,8 @@ fn check_written(dir: &Path, file: &str, bytes: &[u8], format: FormatVersion) ->
     let journal = dir.join(JOURNAL);
     if !is_begun(&journal) {
         // A run that was killed at its beginning has the lock alone. Formats before this one are read without a journal.
-        let is_early = file == PLAN_LOCK && !is_finished(dir) && !has_entries(&dir.join("samples")).unwrap_or(false);
+        let samples = dir.join("samples");
+        let is_early = file == PLAN_LOCK && !is_finished(dir) && !(samples.exists() && has_entries(&samples)?);
         return match format < HASHED_FORMAT || is_early {
             true => Ok(()),
             false => Err(StoreError::JournalMissing { path: journal }),
@@ -434,8 +438,7 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
     Ok(entries.next().is_some())
 }
 
-/// Removes what a killed program left of files that it did not finish. Nothing depends on them, so an error is no reason
-/// to stop.
+/// Removes the files that a killed program did not finish. Nothing depends on them, so an error does not stop the run.
 fn sweep(dir: &Path) {
     for folder in ["", "cells", "samples", "report"] {
         let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
