@@ -5,6 +5,7 @@
 //! | [`census`](mod@census) | what the values of tensors say, and what schemes would change |
 //! | [`open`] | the one way to open a model file |
 //! | [`scorable`] | whether a file contains a model that predicts the next token |
+//! | [`hyperparameters`] | values of the metadata on which llama.cpp aborts |
 //! | [`rewrite`] | a new file from an old one, with some tensors quantized |
 //! | [`inspect`](mod@inspect) | what a file contains |
 //! | [`diff`](mod@diff) | two files, value by value |
@@ -18,6 +19,7 @@ pub mod abreast;
 pub mod census;
 pub mod diff;
 pub mod fallback;
+pub mod hyperparameters;
 mod imatrix_file;
 pub mod inspect;
 pub mod open;

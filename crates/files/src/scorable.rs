@@ -1,6 +1,7 @@
 //! Tells from the header whether a sound file contains a model that predicts the next token. An engine that is started
 //! on anything else fails late, with an unclear message, or not at all.
 
+use crate::hyperparameters::{self, FatalHyperparameter};
 use gguf::{Array, GgufFile, Value};
 use words::{Advice, Hint};
 
@@ -25,11 +26,15 @@ pub enum NotScorable {
         /// What the file has instead of a tokenizer.
         found: &'static str,
     },
+    /// llama.cpp aborts on a value of the metadata.
+    #[error(transparent)]
+    Fatal(#[from] FatalHyperparameter),
 }
 
 impl Advice for NotScorable {
     fn hint(&self) -> Option<Hint> {
         Some(Hint::words(match self {
+            NotScorable::Fatal(_) => "convert the model again; census, quantize and diff take the file",
             NotScorable::Projector => "name the language model's own file; census, quantize and diff take this one too",
             NotScorable::NoWeights => "name a file with weights; files called ggml-vocab-* are for testing tokenizers",
             NotScorable::Embedding { .. } => {
@@ -81,7 +86,7 @@ pub fn check_scorable(file: &GgufFile) -> Result<(), NotScorable> {
         None => "no tokenizer.ggml.model",
         Some("no_vocab" | "none") => "tokenizer.ggml.model \"no_vocab\"",
         Some(_) if tokens == 0 => "no tokenizer.ggml.tokens",
-        Some(_) => return Ok(()),
+        Some(_) => return Ok(hyperparameters::check(file)?),
     };
     Err(NotScorable::NoTokenizer { found })
 }

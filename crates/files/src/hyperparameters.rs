@@ -1,0 +1,86 @@
+//! Hyper-parameters and vocabularies on which llama.cpp aborts instead of refusing the file. They are found in the header
+//! before an engine is started.
+//!
+//! Source: the assertions in `llama_model_base::load_hparams` (llama-model.cpp), `llama_vocab::impl::load`
+//! (llama-vocab.cpp) and `ggml_compute_forward_rms_norm_f32` (ops.cpp) of the pinned llama.cpp.
+
+use gguf::{Array, GgufFile, Value};
+use std::collections::HashMap;
+use std::fmt::Display;
+
+/// The largest number of layers that llama.cpp takes (`LLAMA_MAX_LAYERS`).
+const MAX_LAYERS: u64 = 512;
+/// The largest number of experts that llama.cpp takes (`LLAMA_MAX_EXPERTS`).
+const MAX_EXPERTS: u64 = 1024;
+
+/// A value in the metadata on which llama.cpp aborts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} is {found}, and llama.cpp aborts unless it is {wanted}")]
+pub struct FatalHyperparameter {
+    /// The metadata key.
+    pub key: String,
+    /// Its value, or what is wrong with it.
+    pub found: String,
+    /// What llama.cpp accepts.
+    pub wanted: String,
+}
+
+/// Checks the metadata of a language model.
+///
+/// # Errors
+/// When llama.cpp would abort on one of the values.
+pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
+    let arch = file.architecture().unwrap_or_default();
+    let key = |name: &str| format!("{arch}.{name}");
+    let number = |name: &str| file.get(&key(name)).and_then(Value::as_u64);
+    let fatal = |name: &str, found: &dyn Display, wanted: String| {
+        Err(FatalHyperparameter { key: key(name), found: found.to_string(), wanted })
+    };
+
+    let n_layer = number("block_count");
+    if let Some(n) = n_layer.filter(|n| !(1..=MAX_LAYERS).contains(n)) {
+        return fatal("block_count", &n, format!("1 to {MAX_LAYERS}"));
+    }
+    if let (Some(n), Some(n_layer)) = (number("nextn_predict_layers"), n_layer)
+        && n > n_layer
+    {
+        return fatal("nextn_predict_layers", &n, format!("at most the number of layers, {n_layer}"));
+    }
+    let n_expert = number("expert_count").unwrap_or(0);
+    if n_expert > MAX_EXPERTS {
+        return fatal("expert_count", &n_expert, format!("at most {MAX_EXPERTS}"));
+    }
+    let used = number("expert_used_count");
+    if let Some(n) = used.filter(|&n| n > n_expert) {
+        return fatal("expert_used_count", &n, format!("at most the number of experts, {n_expert}"));
+    }
+    if n_expert > 0 && used == Some(0) {
+        return fatal("expert_used_count", &0, "at least 1 in a model with experts".into());
+    }
+    for name in ["attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "attention.group_norm_epsilon"] {
+        if let Some(epsilon) = file.get(&key(name)).and_then(Value::as_f64)
+            && (epsilon.is_nan() || epsilon < 0.0)
+        {
+            return fatal(name, &epsilon, "a number from 0".into());
+        }
+    }
+    tokens(file)
+}
+
+/// Checks that no token of the vocabulary is there twice. llama.cpp gives empty ones names of their own.
+fn tokens(file: &GgufFile) -> Result<(), FatalHyperparameter> {
+    const TOKENS: &str = "tokenizer.ggml.tokens";
+    let Some(tokens) = file.get(TOKENS).and_then(Value::as_array).and_then(Array::as_strings) else { return Ok(()) };
+    let mut seen: HashMap<&[u8], usize> = HashMap::with_capacity(tokens.len());
+    for (index, token) in tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
+        if let Some(first) = seen.insert(token, index) {
+            let text = words::printable(&String::from_utf8_lossy(token));
+            return Err(FatalHyperparameter {
+                key: TOKENS.into(),
+                found: format!("a list in which tokens {first} and {index} are both \"{text}\""),
+                wanted: "a list of different tokens".into(),
+            });
+        }
+    }
+    Ok(())
+}
