@@ -100,6 +100,12 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
     out.line(format_args!("{applied}: {changed} values changed in {places}"));
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
+    let unused = answer.changed.iter().filter(|target| target.unused).count();
+    if unused == answer.changed.len() {
+        out.line("DEAD: the engine's graph uses none of the target, so its values cannot matter");
+    } else if unused > 0 {
+        out.line(format_args!("the engine's graph does not use {}, which stay as they are", plural(unused, "tensor")));
+    }
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));
     out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));
     out.line(format_args!(

@@ -105,6 +105,15 @@ fn text(answer: &SweepAnswer) -> String {
             out.line(format_args!("layer {} was not measured: {}", layer.layer, escape_terminal(why)));
         }
     }
+    for layer in answer.layers.iter().filter(|layer| layer.n_unused > 0) {
+        let what = match layer.n {
+            0 => "DEAD: the engine's graph uses none of the target there".to_owned(),
+            _ => {
+                format!("the engine's graph does not use {}, which stay as they are", plural(layer.n_unused, "tensor"))
+            }
+        };
+        out.line(format_args!("layer {}: {what}", layer.layer));
+    }
     // Layers that fail together have the same advice.
     let advice: BTreeSet<String> =
         answer.layers.iter().filter_map(|layer| layer.advice.as_ref()).map(advice::words).collect();

@@ -1,6 +1,7 @@
 //! One llama.cpp context: an empty KV cache, its own threads, and a [`Visitor`] at every graph node.
 
 use crate::callback::{Pass, Visitor, eval_callback};
+use crate::guard::{caught, throwing};
 use crate::nodes::Nodes;
 use crate::weights::Weights;
 use eval::{EngineError, EngineSettings, Prefix, Sequence, Token};
@@ -97,9 +98,8 @@ impl Context {
         params.cb_eval_user_data = std::ptr::from_mut(visitor.as_mut()).cast();
         crate::log::forget_errors();
         // SAFETY: the model is live by contract, and the visitor outlives the context (field order).
-        let raw = NonNull::new(unsafe { sys::llama_init_from_model(model.as_ptr(), params) })
-            .map(RawContext)
-            .ok_or_else(no_context)?;
+        let raw = caught("make a context", || unsafe { throwing::llama_init_from_model(model.as_ptr(), params) })?;
+        let raw = NonNull::new(raw).map(RawContext).ok_or_else(no_context)?;
         // One pool for the life of the context: without it, ggml starts threads anew for every part of a graph.
         // SAFETY: the parameters are read during the call only.
         let pool = unsafe {
@@ -288,11 +288,11 @@ impl Context {
         let context = self.raw.0.as_ptr();
         // SAFETY: every array of the batch has `n_tokens` entries and outlives the call; the context is live, and its
         // visitor is touched by the callback alone until the call returns.
-        let status = unsafe {
-            let status = sys::llama_decode(context, batch);
-            sys::llama_synchronize(context);
+        let status = caught("compute the graph", || unsafe {
+            let status = throwing::llama_decode(context, batch);
+            throwing::llama_synchronize(context);
             status
-        };
+        })?;
         if status != 0 {
             return Err(EngineError::Failed(format!("llama_decode returned {status}")));
         }

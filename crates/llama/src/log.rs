@@ -9,6 +9,10 @@ use std::sync::{Mutex, Once, PoisonError};
 /// The number of error lines that are kept. A load that fails prints two or three.
 const KEPT_ERRORS: usize = 8;
 
+/// The name and the value of the variable that keeps ggml from running a debugger when the process ends by an uncaught
+/// exception. ggml looks for it when its library is loaded, so whoever starts the process sets it.
+pub const NO_DEBUGGER: (&str, &str) = ("GGML_NO_BACKTRACE", "1");
+
 /// The lines of the log that are still wanted.
 #[derive(Default)]
 struct Heard {
@@ -24,8 +28,31 @@ static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO,
 /// Redirects llama.cpp's log to this module. One call in each process is enough.
 pub(crate) fn listen() {
     static READY: Once = Once::new();
-    // SAFETY: the callback is a plain function and lives as long as the process.
-    READY.call_once(|| unsafe { sys::llama_log_set(Some(hear), std::ptr::null_mut()) });
+    // SAFETY: the callbacks are plain functions and live as long as the process.
+    READY.call_once(|| unsafe {
+        sys::llama_log_set(Some(hear), std::ptr::null_mut());
+        sys::ggml_set_abort_callback(Some(last_words));
+    });
+}
+
+/// Says in one line why ggml aborts. Without this, ggml runs a debugger to print its stack.
+///
+/// # Safety
+/// `text` is null or NUL-terminated.
+unsafe extern "C" fn last_words(text: *const c_char) {
+    if text.is_null() {
+        return;
+    }
+    // SAFETY: not null, and NUL-terminated by contract.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    // A log that cannot be written must not change how the process ends.
+    drop(writeln!(std::io::stderr(), "{}", without_folders(&text)));
+}
+
+/// The message of an assertion without the folders of the machine on which ggml was built: `ggml.c:12: GGML_ASSERT(…)`.
+fn without_folders(text: &str) -> &str {
+    let place = text.split_once(": ").map_or(text, |(place, _)| place);
+    place.rfind('/').map_or(text, |at| &text[at + 1..])
 }
 
 /// Forgets the errors heard so far.
@@ -109,6 +136,15 @@ mod tests {
         assert_eq!(reason("llama_model_load: error loading model: missing tensor 'x'\n"), "missing tensor 'x'");
         assert_eq!(reason("gguf_init_from_file: failed to open"), "failed to open");
         assert_eq!(reason("just words: and more"), "just words: and more");
+    }
+
+    #[test]
+    fn an_assertion_names_the_file_without_its_folders() {
+        assert_eq!(
+            without_folders("/a/b/ggml.c:12: GGML_ASSERT(a / b) failed"),
+            "ggml.c:12: GGML_ASSERT(a / b) failed"
+        );
+        assert_eq!(without_folders("ggml.c:12: fatal"), "ggml.c:12: fatal");
     }
 
     #[test]

@@ -88,11 +88,11 @@ impl Tokens for Faulty {
         Ok((self.hooks.tokens)(self.engine.tokenize(text)?, self.engine.info().n_vocab))
     }
 
-    fn piece(&self, token: Token) -> Vec<u8> {
+    fn piece(&self, token: Token) -> Result<Vec<u8>, EngineError> {
         self.engine.piece(token)
     }
 
-    fn piece_len(&self, token: Token) -> usize {
+    fn piece_len(&self, token: Token) -> Result<usize, EngineError> {
         self.engine.piece_len(token)
     }
 

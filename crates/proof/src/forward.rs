@@ -15,11 +15,11 @@ macro_rules! forward_engine {
                 self.engine.tokenize(text)
             }
 
-            fn piece(&self, token: eval::Token) -> Vec<u8> {
+            fn piece(&self, token: eval::Token) -> Result<Vec<u8>, eval::EngineError> {
                 self.engine.piece(token)
             }
 
-            fn piece_len(&self, token: eval::Token) -> usize {
+            fn piece_len(&self, token: eval::Token) -> Result<usize, eval::EngineError> {
                 self.engine.piece_len(token)
             }
 

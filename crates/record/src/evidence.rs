@@ -19,11 +19,11 @@ pub struct ActivationEvidence {
 pub struct TensorEvidence {
     /// The GGUF tensor name, or the name of a graph node.
     pub tensor: String,
-    /// The ggml type in which the reference stores the tensor.
+    /// The ggml type in which the reference stores the tensor; empty if no node of the graph uses it.
     pub type_base: String,
-    /// The ggml type in which the variant stores the tensor.
+    /// The ggml type in which the variant stores the tensor; empty if no node of the graph uses it.
     pub type_variant: String,
-    /// The number of values.
+    /// The number of values in the engine; 0 if no node of the graph uses the tensor.
     pub n: u64,
     /// The number of values that the scheme made another value; zero is zero in either sign. In records from before
     /// format 3, +0 → −0 counts as a change.
@@ -44,4 +44,29 @@ pub struct TensorEvidence {
     pub read_back: bool,
     /// The number of graph nodes that read the tensor in the edited use; 1 for a node's own values.
     pub consumers: usize,
+}
+
+impl TensorEvidence {
+    /// The evidence of a tensor that is in the file and that no node of the graph uses: nothing of it is in the engine.
+    pub fn unused(tensor: &str) -> TensorEvidence {
+        TensorEvidence {
+            tensor: tensor.into(),
+            type_base: String::new(),
+            type_variant: String::new(),
+            n: 0,
+            changed: 0,
+            zero_sign: 0,
+            minus_zero: 0,
+            carrier_rounded: 0,
+            rel_rmse: 0.0,
+            changed_bytes: 0,
+            read_back: false,
+            consumers: 0,
+        }
+    }
+
+    /// Whether no node of the graph uses the tensor, so that the engine has no values of it.
+    pub fn is_unused(&self) -> bool {
+        self.n == 0 && self.consumers == 0 && self.type_base.is_empty()
+    }
 }

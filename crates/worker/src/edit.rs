@@ -1,7 +1,7 @@
 //! One edit: what it puts in the place of a weight or does to the values of a node, and what that changed.
 
 use crate::loaded::{Loaded, ValuesError, use_of};
-use eval::EngineError;
+use eval::{EngineError, WeightInfo};
 use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference, is_other_value};
 use record::{Arm, Base, Carrier, Edit, EditPlace, TensorEvidence, WeightUse};
 use std::collections::HashMap;
@@ -38,22 +38,30 @@ pub(crate) struct PreparedEdit {
     pub(crate) bytes: Arc<Vec<u8>>,
 }
 
-/// Computes what an edit puts in place and what that changes against the reference.
+/// The number of graph nodes that use a weight so.
+pub(crate) fn consumers(info: &WeightInfo, place: EditPlace) -> usize {
+    match use_of(place) {
+        None => info.consumers,
+        Some(WeightUse::Lookup) => info.lookups,
+        Some(WeightUse::Head) => info.consumers - info.lookups,
+    }
+}
+
+/// Computes what an edit puts in place and what that changes against the reference. Gives `None` if no node of the graph
+/// uses the weight so.
 fn prepare(
     loaded: &Loaded,
     base: &Base,
     edit: &Edit,
     codec: &dyn BlockCodec,
-) -> Result<(PreparedEdit, TensorEvidence), EditError> {
+) -> Result<Option<(PreparedEdit, TensorEvidence)>, EditError> {
     let name = &edit.tensor;
-    let info = loaded.engine.weights().iter().find(|w| w.name == *name);
-    let info = info.ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
+    let Some(info) = loaded.engine.weights().iter().find(|w| w.name == *name) else { return Ok(None) };
     let n_per_row = info.ne[0] as usize;
-    let consumers = match use_of(edit.place) {
-        None => info.consumers,
-        Some(WeightUse::Lookup) => info.lookups,
-        Some(WeightUse::Head) => info.consumers - info.lookups,
-    };
+    let consumers = consumers(info, edit.place);
+    if consumers == 0 {
+        return Ok(None);
+    }
     let stored = loaded.stored.get(name).ok_or_else(|| EngineError::NoSuchWeight(name.clone()))?;
     let scheme: Scheme = edit.scheme.parse().map_err(|error| EditError::Scheme(format!("{error}")))?;
     let scheme = loaded.files.known(&scheme);
@@ -114,7 +122,7 @@ fn prepare(
         consumers,
     };
     let bytes = Arc::new(kept_bytes.unwrap_or(asked_bytes));
-    Ok((PreparedEdit { tensor: name.clone(), place: edit.place, ty, bytes }, evidence))
+    Ok(Some((PreparedEdit { tensor: name.clone(), place: edit.place, ty, bytes }, evidence)))
 }
 
 /// Edits of weights that stay in memory between rounds and jobs. When several cells quantize a weight in the same
@@ -137,24 +145,24 @@ impl KeptEdits {
         self.max_bytes = max_bytes;
     }
 
-    /// What an edit puts in place, from memory or computed now.
+    /// What an edit puts in place, from memory or computed now; `None` if the graph does not use the weight.
     pub(crate) fn get(
         &mut self,
         loaded: &Loaded,
         base: &Base,
         edit: &Edit,
         codec: &dyn BlockCodec,
-    ) -> Result<(PreparedEdit, TensorEvidence), EditError> {
+    ) -> Result<Option<(PreparedEdit, TensorEvidence)>, EditError> {
         if let Some(kept) = self.by_edit.get(edit) {
-            return Ok(kept.clone());
+            return Ok(Some(kept.clone()));
         }
-        let prepared = prepare(loaded, base, edit, codec)?;
+        let Some(prepared) = prepare(loaded, base, edit, codec)? else { return Ok(None) };
         let bytes = prepared.0.bytes.len() as u64;
         if self.bytes + bytes <= self.max_bytes {
             self.bytes += bytes;
             self.by_edit.insert(edit.clone(), prepared.clone());
         }
-        Ok(prepared)
+        Ok(Some(prepared))
     }
 }
 

@@ -1,13 +1,13 @@
 //! A loaded model with a text cut into windows, and the weights that are swapped in it.
 
-use crate::edit::PreparedEdit;
+use crate::edit::{PreparedEdit, consumers};
 use crate::job_error::JobError;
 use crate::protocol::Event;
 use eval::window::{first_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError};
 use files::SchemeFiles;
 use numerics::{BlockCodec, CodecError};
-use record::{Arm, Base, Carried, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
+use record::{Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use words::{Advice, Hint, plural};
@@ -28,7 +28,12 @@ pub(crate) struct Loaded {
     pub(crate) prefix_is_exact: Option<bool>,
     /// What the user should know of how the model is run. It is said with the first job.
     pub(crate) notes: Vec<String>,
+    /// The weights of which it was said that the graph does not use them.
+    said_unused: BTreeSet<String>,
 }
+
+/// The number of weights that a note names before it says how many more there are.
+const NAMED_IN_NOTE: usize = 6;
 
 /// The single use that a place stands for. `None` when the place is the whole weight.
 pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
@@ -77,7 +82,35 @@ impl Loaded {
             swapped: Vec::new(),
             prefix_is_exact: None,
             notes,
+            said_unused: BTreeSet::new(),
         }
+    }
+
+    /// Whether a node of the graph uses the weight of this edit, in the edited use.
+    fn uses(&self, edit: &Edit) -> bool {
+        let info = self.engine.weights().iter().find(|w| w.name == edit.tensor);
+        info.is_some_and(|info| consumers(info, edit.place) > 0)
+    }
+
+    /// Takes note of the weights that are to be edited although the graph does not use them, each once.
+    pub(crate) fn note_unused<'e>(&mut self, edits: impl Iterator<Item = &'e Edit>) {
+        let edits = edits.filter(|edit| edit.place != EditPlace::Activation && !self.uses(edit));
+        let mut names: Vec<&str> = edits.map(|edit| edit.tensor.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| !self.said_unused.contains(*name));
+        if names.is_empty() {
+            return;
+        }
+        self.said_unused.extend(names.iter().map(|name| (*name).to_owned()));
+        let more = names.len().saturating_sub(NAMED_IN_NOTE);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let n = plural(names.len(), "tensor");
+        names.truncate(NAMED_IN_NOTE);
+        self.notes.push(format!(
+            "the engine's graph does not use {n} of the target, which stay as they are: {}{more}",
+            names.join(", ")
+        ));
     }
 
     /// The number of swaps that are now in place.
@@ -103,9 +136,9 @@ impl Loaded {
     }
 
     /// The number of bytes of text that each scored token of a window stands for.
-    pub(crate) fn token_bytes(&self, window: &[Token]) -> Vec<u32> {
+    pub(crate) fn token_bytes(&self, window: &[Token]) -> Result<Vec<u32>, EngineError> {
         let scored = &window[first_scored(self.settings.n_ctx as usize) + 1..];
-        scored.iter().map(|&token| self.engine.piece_len(token) as u32).collect()
+        scored.iter().map(|&token| Ok(self.engine.piece_len(token)? as u32)).collect()
     }
 
     /// The weights that the reference stores in F32 although the file has them in another type.
@@ -116,7 +149,10 @@ impl Loaded {
             .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
             .filter_map(|w| match base.arm {
                 Arm::Exact => Some(Carried::Whole(w.name.clone())),
-                Arm::Native => carried.get(w.name.as_str()).map(|carried| (*carried).clone()),
+                Arm::Native => carried
+                    .get(w.name.as_str())
+                    .filter(|carried| consumers(w, carried.place()) > 0)
+                    .map(|carried| (*carried).clone()),
             })
             .collect()
     }

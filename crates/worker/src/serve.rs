@@ -184,6 +184,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let in_f32 = loaded.held_in_f32(base, self.codec);
         let memory = memory_plan(loaded, &in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
+        loaded.note_unused(cells.iter().flat_map(|cell| &cell.edits));
         for text in std::mem::take(&mut loaded.notes) {
             self.say(&Event::Note { text })?;
         }
@@ -223,12 +224,31 @@ impl<'a, W: Write> Worker<'a, W> {
                     activations.push(ActivationEdit::new(edit, loaded, self.codec)?);
                 }
                 _ => {
-                    let (prepared, _) = self.kept.get(loaded, base, edit, self.codec)?;
-                    loaded.swap(&prepared)?;
+                    self.swap_in(loaded, base, edit, false)?;
                 }
             }
         }
         Ok(activations)
+    }
+
+    /// Swaps an edited weight in and says what the edit did. If `read_back` is wanted, the bytes in place are compared
+    /// with the intended ones. A weight that the graph does not use stays as it is.
+    pub(crate) fn swap_in(
+        &mut self,
+        loaded: &mut Loaded,
+        base: &Base,
+        edit: &Edit,
+        read_back: bool,
+    ) -> Result<TensorEvidence, EditError> {
+        let Some((prepared, mut found)) = self.kept.get(loaded, base, edit, self.codec)? else {
+            return Ok(TensorEvidence::unused(&edit.tensor));
+        };
+        loaded.swap(&prepared)?;
+        if read_back {
+            let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
+            found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
+        }
+        Ok(found)
     }
 
     fn rounds(
@@ -248,7 +268,8 @@ impl<'a, W: Write> Worker<'a, W> {
             // Hidden states are recorded so that cells can start from them or be compared with them.
             let is_useful = memory.keeps_prefix && loaded.prefix_is_exact != Some(false);
             let record = (is_useful || trace) && !work[0].cells.is_empty();
-            let first_pass: Vec<String> = touched_for_the_first_time(&active, work);
+            let mut first_pass: Vec<String> = touched_for_the_first_time(&active, work);
+            first_pass.retain(|tensor| loaded.stored.contains_key(tensor));
             let (seen, logits_blake3) = self.reference(loaded, work, &references, &first_pass, record)?;
             let reference_hashes: HashMap<String, String> =
                 seen.into_iter().take(1).flat_map(|seen| seen.watched).map(|w| (w.tensor, w.blake3)).collect();
@@ -326,7 +347,7 @@ impl<'a, W: Write> Worker<'a, W> {
         for ((work, reference), logits_blake3) in round.iter().zip(references).zip(hashes.iter().cloned()) {
             let tokens = loaded.windows[work.chunk].clone();
             let mut columns = lock(reference).columns();
-            columns.set(TOKEN_BYTES, Column::Counts(loaded.token_bytes(&tokens)));
+            columns.set(TOKEN_BYTES, Column::Counts(loaded.token_bytes(&tokens)?));
             self.say(&Event::Reference(ReferenceSample { chunk: work.chunk, tokens, logits_blake3, columns }))?;
         }
         Ok((seen, hashes))
@@ -351,11 +372,8 @@ impl<'a, W: Write> Worker<'a, W> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut evidence: HashMap<(&str, EditPlace), TensorEvidence> = HashMap::new();
         for edit in cell.spec.edits.iter().filter(|edit| !is_activation(edit)) {
-            let (prepared, mut found) = self.kept.get(loaded, round.base, edit, self.codec)?;
-            loaded.swap(&prepared)?;
+            let found = self.swap_in(loaded, round.base, edit, first_time)?;
             if first_time {
-                let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
-                found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
                 evidence.insert((&edit.tensor, edit.place), found);
             }
         }
@@ -374,8 +392,9 @@ impl<'a, W: Write> Worker<'a, W> {
         let hooks: Vec<Hook<'_>> =
             activations.iter().zip(&closures).map(|(edit, replace)| Hook { node: edit.node(), replace }).collect();
 
-        let names: Vec<String> =
-            evidence.keys().map(|(tensor, _)| (*tensor).to_string()).collect::<BTreeSet<_>>().into_iter().collect();
+        let in_graph = evidence.values().filter(|found| !found.is_unused());
+        let names: BTreeSet<String> = in_graph.map(|found| found.tensor.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
         let n_layer = loaded.engine.info().n_layer;
         let prefix = match cell.spec.first_layer.min(n_layer) {
             layer @ 1.. if may_reuse => Prefix::Reuse(layer),

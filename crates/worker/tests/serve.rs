@@ -175,7 +175,6 @@ fn a_write_that_reads_back_differently_is_reported() {
 fn a_cell_that_fails_is_named_and_the_others_go_on() {
     let cells = [
         cell("typo", &all_norms("bf61")),
-        cell("missing", &[("blk.9.ffn_norm.weight".into(), "bf16", Carrier::F32)]),
         cell("overflow", &[("output.weight".into(), "e4m3:ieee:bias=40", Carrier::F32)]),
         cell("good", &all_norms("bf16")),
     ];
@@ -186,13 +185,42 @@ fn a_cell_that_fails_is_named_and_the_others_go_on() {
             if let Event::CellFailed { cell, why, .. } = e { Some((cell.as_str(), why.as_str())) } else { None }
         })
         .collect();
-    assert_eq!(failures.len(), 3, "{failures:?}");
-    let overflow = failures[2].1;
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    let overflow = failures[1].1;
     assert!(overflow.contains("window 0: ") && overflow.contains("which reads output.weight"), "{overflow}");
     assert!(failures[0].1.contains("bf61"), "{failures:?}");
-    assert!(failures[1].1.contains("blk.9.ffn_norm.weight"), "{failures:?}");
     assert_eq!(samples(&events, "good").len(), 5);
     assert!(matches!(events.last(), Some(Event::Measured { .. })));
+}
+
+#[test]
+fn a_weight_that_the_graph_does_not_use_is_left_out_and_told_once() {
+    let missing = "blk.9.ffn_norm.weight";
+    let mut both = all_norms("bf16");
+    both.push((missing.into(), "bf16", Carrier::F32));
+    let cells = [
+        cell("alone", &[(missing.into(), "bf16", Carrier::F32)]),
+        cell("both", &both),
+        cell("used", &all_norms("bf16")),
+    ];
+    let events = measure(Arm::Exact, 2, Fault::None, &cells);
+    let notes: Vec<&str> =
+        events.iter().filter_map(|e| if let Event::Note { text } = e { Some(text.as_str()) } else { None }).collect();
+    assert!(notes.len() == 1 && notes[0].contains(missing), "{notes:?}");
+    let unused = |wanted: &str| -> Vec<String> {
+        let applied = events
+            .iter()
+            .filter_map(|e| if let Event::Applied { cell, tensors } = e { Some((cell, tensors)) } else { None });
+        let tensors = applied.filter(|(cell, _)| *cell == wanted).flat_map(|(_, tensors)| tensors);
+        tensors.filter(|found| found.is_unused()).map(|found| found.tensor.clone()).collect()
+    };
+    assert_eq!(
+        (unused("alone"), unused("both"), unused("used").len()),
+        (vec![missing.to_owned()], vec![missing.to_owned()], 0)
+    );
+    let klds = |key| -> Vec<Vec<f64>> { samples(&events, key).iter().map(|s| s.kld().to_vec()).collect() };
+    assert_eq!(klds("both"), klds("used"));
+    assert!(klds("alone").len() == 2 && klds("alone").iter().flatten().all(|kld| *kld == 0.0));
 }
 
 #[test]

@@ -13,10 +13,16 @@ pub trait Tokens {
     fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError>;
 
     /// The bytes of text that a token stands for; empty for a special token. They need not be whole characters.
-    fn piece(&self, token: Token) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// When the vocabulary spells the token in a way that cannot be read.
+    fn piece(&self, token: Token) -> Result<Vec<u8>, EngineError>;
 
     /// The length in bytes of the text that a token stands for; 0 for a special token.
-    fn piece_len(&self, token: Token) -> usize;
+    ///
+    /// # Errors
+    /// When the vocabulary spells the token in a way that cannot be read.
+    fn piece_len(&self, token: Token) -> Result<usize, EngineError>;
 
     /// Whether a token ends an answer.
     fn is_end(&self, token: Token) -> bool;

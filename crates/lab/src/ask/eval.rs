@@ -230,6 +230,7 @@ fn changed(variant: &Variant, record: &CellRecord) -> Vec<ChangedTarget> {
             place: edit.place,
             scheme: edit.scheme.clone(),
             n: found.n,
+            unused: found.is_unused(),
             changed: found.changed,
             carrier_rounded: found.carrier_rounded,
             rel_rmse: found.rel_rmse,

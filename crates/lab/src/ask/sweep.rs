@@ -161,6 +161,7 @@ fn answer(cells: &[Cell], swept: &Sweep, race: Option<RaceTerms>, settings: Swee
 
 fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
     let tensors = cell.samples.applied.iter().flatten();
+    let n_unused = tensors.clone().filter(|tensor| tensor.is_unused()).count();
     let (changed, n) = tensors.fold((0, 0), |(changed, n), tensor| (changed + tensor.changed, n + tensor.n));
     SweptLayer {
         layer,
@@ -174,6 +175,7 @@ fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
         }),
         changed,
         n,
+        n_unused,
         failure: cell.failure.clone(),
         advice: cell.advice.clone(),
     }

@@ -74,6 +74,9 @@ impl Checked<'_> {
         let (verdict, reason) = judge(cell, None);
         let (outcome, found) = match (cell.role, &cell.measured) {
             (_, None) => (Outcome::NotMeasured, Found::Cell { reason }),
+            (Role::Identity | Role::CarrierControl, _) if verdict == Verdict::Dead => {
+                (Outcome::Held, Found::NothingToSee { reason })
+            }
             (Role::AA | Role::Identity, _) => {
                 let is_same = verdict == Verdict::NoOp && {
                     let sums = Sums::of_cell(cell);

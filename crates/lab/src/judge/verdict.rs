@@ -62,7 +62,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     {
         return Some(BrokenLink::OtherTensor { asked: edit.tensor.clone(), reported: tensor.tensor.clone() });
     }
-    if let Some(tensor) = chain.tensors.iter().find(|tensor| !tensor.read_back) {
+    if let Some(tensor) = chain.tensors.iter().find(|tensor| !tensor.read_back && !tensor.is_unused()) {
         return Some(BrokenLink::ReadBack { tensor: tensor.tensor.clone() });
     }
     if let Some(predicted) = &chain.predicted
@@ -138,6 +138,9 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
     let subject = if is_computed(cell) { TargetValues::Activations } else { TargetValues::Weights };
     let (n_targets, n_scored, scheme) = (chain.tensors.len(), chain.n_scored as u64, cell.scheme.clone());
 
+    if !chain.tensors.is_empty() && unused == chain.tensors.len() {
+        return (Verdict::Dead, Reason::Unused { n_targets, subject });
+    }
     if chain.logits_changed == 0 && changed == 0 && carrier_rounded == 0 {
         let why = if chain.tensors.is_empty() {
             Reason::NothingEdited { n_scored }
@@ -149,9 +152,6 @@ pub fn judge(cell: &CellRecord, floor: Option<&Floor>) -> (Verdict, Reason) {
             Reason::OnGrid { n, n_targets, subject, scheme, n_scored }
         };
         return (Verdict::NoOp, why);
-    }
-    if !chain.tensors.is_empty() && unused == chain.tensors.len() {
-        return (Verdict::Dead, Reason::Unused { n_targets, subject });
     }
     if carrier_rounded > 0 {
         return (Verdict::Substituted, Reason::CarrierRounded { carrier_rounded, n, scheme });

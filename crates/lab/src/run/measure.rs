@@ -464,8 +464,14 @@ impl<'a> Bench<'a> {
         there.is_some_and(|there| cell.chunks.iter().all(|chunk| there.by_chunk.contains_key(chunk)))
     }
 
+    /// What the file says that the cell changes in the tensors that the graph uses.
     fn predicted(&self, cell: &Cell) -> Option<Predicted> {
-        self.census.predicted_of(&cell.scheme, &cell.edits)
+        let applied = self.samples.get(&cell.key).and_then(|samples| samples.applied.as_ref());
+        let is_unused = |edit: &&Edit| {
+            let found = applied.and_then(|applied| applied.iter().find(|found| found.tensor == edit.tensor));
+            found.is_some_and(TensorEvidence::is_unused)
+        };
+        self.census.predicted_of(&cell.scheme, cell.edits.iter().filter(|edit| !is_unused(edit)))
     }
 
     fn record(&self, cell: &Cell) -> Option<CellRecord> {

@@ -143,9 +143,9 @@ pub struct Census {
 impl Census {
     /// The changes that `scheme` is predicted to make to these tensors together; `None` where one is not a tensor of
     /// the file.
-    pub fn predicted_of(&self, scheme: &str, edits: &[Edit]) -> Option<Predicted> {
-        let is_weight = edits.iter().all(|edit| edit.place != EditPlace::Activation);
-        is_weight.then(|| self.predicted(scheme, edits.iter().map(|edit| edit.tensor.as_str())))
+    pub fn predicted_of<'a>(&self, scheme: &str, edits: impl Iterator<Item = &'a Edit> + Clone) -> Option<Predicted> {
+        let is_weight = edits.clone().all(|edit| edit.place != EditPlace::Activation);
+        is_weight.then(|| self.predicted(scheme, edits.map(|edit| edit.tensor.as_str())))
     }
 
     fn predicted<'a>(&self, scheme: &str, tensors: impl Iterator<Item = &'a str>) -> Predicted {

@@ -1,5 +1,6 @@
 //! A model as llama.cpp loads it, and whether it can be scored.
 
+use crate::guard::{caught, throwing};
 use eval::{EngineError, EngineInfo};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
@@ -53,7 +54,8 @@ pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError>
     params.n_gpu_layers = i32::try_from(n_gpu_layers).unwrap_or(i32::MAX);
     crate::log::forget_errors();
     // SAFETY: `file` outlives the call.
-    NonNull::new(unsafe { sys::llama_model_load_from_file(file.as_ptr(), params) }).map(Model).ok_or_else(|| {
+    let model = caught("load the model", || unsafe { throwing::llama_model_load_from_file(file.as_ptr(), params) })?;
+    NonNull::new(model).map(Model).ok_or_else(|| {
         let why = match crate::log::first_error() {
             reason if reason.is_empty() => "it gave no reason".into(),
             reason => reason,

@@ -1,6 +1,7 @@
 //! Text to token ids and back, by the model's own vocabulary.
 
 use super::LlamaEngine;
+use crate::guard::{caught, throwing};
 use eval::{ChatMessage, ChatPrompt, EngineError, Token, Tokens};
 use llama_cpp_sys_2 as sys;
 use std::ffi::CStr;
@@ -18,7 +19,9 @@ impl LlamaEngine {
             let capacity = i32::try_from(tokens.len()).map_err(|_| too_long())?;
             let (text, room) = (text.as_ptr().cast(), tokens.as_mut_ptr());
             // SAFETY: text and tokens have the lengths that are passed.
-            let n = unsafe { sys::llama_tokenize(vocab, text, len, room, capacity, true, parse_special) };
+            let n = caught("tokenize the text", || unsafe {
+                throwing::llama_tokenize(vocab, text, len, room, capacity, true, parse_special)
+            })?;
             // A negative count is the capacity that was needed.
             tokens.resize(n.unsigned_abs() as usize, 0);
             if n >= 0 {
@@ -26,6 +29,17 @@ impl LlamaEngine {
             }
         }
         Err(EngineError::Failed("the tokenizer asked for more room twice".into()))
+    }
+
+    /// Writes the text that a token stands for, if there is room, and returns its length or the negated length that is
+    /// needed.
+    fn write_piece(&self, token: Token, room: &mut [u8]) -> Result<i32, EngineError> {
+        let (bytes, len) = (room.as_mut_ptr().cast(), room.len() as i32);
+        // SAFETY: the model is live, and `room` has the length that is passed.
+        caught("spell a token", || unsafe {
+            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
+            throwing::llama_token_to_piece(vocab, token, bytes, len, 0, false)
+        })
     }
 
     /// The length in bytes of the longest text of a token, as the vocabulary spells it, which is never shorter than the
@@ -50,23 +64,16 @@ impl Tokens for LlamaEngine {
         self.token_ids(text, false)
     }
 
-    fn piece_len(&self, token: Token) -> usize {
-        // SAFETY: the model is live; with no room at all llama.cpp returns the length needed, negated.
-        unsafe {
-            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
-            sys::llama_token_to_piece(vocab, token, std::ptr::null_mut(), 0, 0, false).unsigned_abs() as usize
-        }
+    fn piece_len(&self, token: Token) -> Result<usize, EngineError> {
+        // With no room at all, llama.cpp returns the length needed, negated.
+        Ok(self.write_piece(token, &mut [])?.unsigned_abs() as usize)
     }
 
-    fn piece(&self, token: Token) -> Vec<u8> {
-        let mut bytes = vec![0u8; self.piece_len(token)];
-        // SAFETY: the model is live, and `bytes` has the length that is passed.
-        let n = unsafe {
-            let vocab = sys::llama_model_get_vocab(self.model.0.as_ptr());
-            sys::llama_token_to_piece(vocab, token, bytes.as_mut_ptr().cast(), bytes.len() as i32, 0, false)
-        };
+    fn piece(&self, token: Token) -> Result<Vec<u8>, EngineError> {
+        let mut bytes = vec![0u8; self.piece_len(token)?];
+        let n = self.write_piece(token, &mut bytes)?;
         bytes.truncate(usize::try_from(n).unwrap_or(0));
-        bytes
+        Ok(bytes)
     }
 
     fn is_end(&self, token: Token) -> bool {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 3;
+pub const EVAL_FORMAT: u32 = 4;
 
 /// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
 /// everything about a reference is `null`.
@@ -44,8 +44,11 @@ pub struct ChangedTarget {
     pub place: EditPlace,
     /// The scheme in canonical form.
     pub scheme: String,
-    /// The number of values that were quantized.
+    /// The number of values that were quantized; 0 if no node of the graph uses the tensor.
     pub n: u64,
+    /// Whether no node of the engine's graph uses the tensor, so that its values cannot matter.
+    #[serde(default)]
+    pub unused: bool,
     /// The number of values that the scheme changed.
     pub changed: u64,
     /// The number of values that the carrier rounded: the KV cache rounds to its own type.

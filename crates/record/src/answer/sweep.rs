@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`SweepAnswer`].
-pub const SWEEP_FORMAT: u32 = 3;
+pub const SWEEP_FORMAT: u32 = 4;
 
 /// The layers of a model, each quantized alone, ranked by KL divergence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +47,9 @@ pub struct SweptLayer {
     pub changed: u64,
     /// The number of values that were quantized.
     pub n: u64,
+    /// The number of the layer's tensors that no node of the engine's graph uses.
+    #[serde(default)]
+    pub n_unused: usize,
     /// Why the layer was not measured; `null` where it was.
     pub failure: Option<String>,
     /// What the user can do about the failure, as a value; JSON does not have it.

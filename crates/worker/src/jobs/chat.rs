@@ -94,7 +94,8 @@ impl<W: Write> Worker<'_, W> {
                     format!("conversation {chat}: the logits after {} are not finite", plural(tokens.len(), "token"));
                 return Err(JobError::Engine(EngineError::Failed(why)));
             }
-            let bytes: Vec<u8> = tokens.iter().flat_map(|&token| loaded.engine.piece(token)).collect();
+            let pieces = tokens.iter().map(|&token| loaded.engine.piece(token));
+            let bytes = pieces.collect::<Result<Vec<_>, _>>()?.concat();
             let text = String::from_utf8_lossy(&bytes).into_owned();
             self.say(&Event::Answered(GeneratedAnswer { chat, is_variant, tokens, text, ended }))?;
         }

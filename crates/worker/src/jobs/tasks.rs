@@ -84,11 +84,7 @@ impl<W: Write> Worker<'_, W> {
     ) -> Result<(), Unscored> {
         let mut evidence = Vec::new();
         for edit in &cell.edits {
-            let (prepared, mut found) = self.kept.get(loaded, base, edit, self.codec)?;
-            loaded.swap(&prepared)?;
-            let (ty, bytes) = loaded.read(&edit.tensor, edit.place)?;
-            found.read_back = ty == prepared.ty && bytes == *prepared.bytes;
-            evidence.push(found);
+            evidence.push(self.swap_in(loaded, base, edit, true)?);
         }
         self.say(&Event::Applied { cell: cell.key.clone(), tensors: evidence }).map_err(Unscored::Gone)?;
         self.score_tasks(loaded, n_parallel, Some(&cell.key), tokens)

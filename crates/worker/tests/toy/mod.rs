@@ -200,12 +200,12 @@ impl Tokens for Toy {
         Ok(std::iter::once(0).chain(text.bytes().map(|b| Token::from(b) % N_VOCAB as Token)).collect())
     }
 
-    fn piece_len(&self, _token: Token) -> usize {
-        1
+    fn piece_len(&self, _token: Token) -> Result<usize, EngineError> {
+        Ok(1)
     }
 
-    fn piece(&self, token: Token) -> Vec<u8> {
-        vec![b'a' + token as u8]
+    fn piece(&self, token: Token) -> Result<Vec<u8>, EngineError> {
+        Ok(vec![b'a' + token as u8])
     }
 
     fn is_end(&self, token: Token) -> bool {
