@@ -155,7 +155,22 @@ fn samples_of_another_cell_are_refused_by_the_file_that_holds_them() {
     std::fs::copy(&files[0], &files[1]).expect("copies");
     let said = again(&room, &dir);
     let name = files[1].file_name().expect("a name").to_string_lossy().into_owned();
-    assert!(said.contains(&format!("{name}: holds samples of another cell, ")), "{said}");
+    assert!(said.contains(&format!("{name}: has samples of another cell, ")), "{said}");
+}
+
+#[test]
+fn a_run_folder_that_lost_its_lock_is_told_from_a_folder_that_is_not_a_run() {
+    let room = Room::new();
+    let dir = finished(&room);
+    std::fs::remove_file(dir.join("plan.lock.json")).expect("removes");
+    let said = again(&room, &dir);
+    assert!(said.contains("plan.lock.json: is missing, though journal.jsonl is there"), "{said}");
+    assert!(said.contains("restore the file"), "{said}");
+    let other = room.run_dir("other");
+    std::fs::create_dir_all(&other).expect("a folder");
+    std::fs::write(other.join("notes.txt"), "mine").expect("writes");
+    let said = again(&room, &other);
+    assert!(said.contains("contains \"notes.txt\" but not plan.lock.json, so it is not a run folder"), "{said}");
 }
 
 #[test]

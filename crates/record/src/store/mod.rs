@@ -54,6 +54,8 @@ const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
 const RUN: &str = "run.json";
 const JOURNAL: &str = "journal.jsonl";
+/// Files and folders that only a run has. They are written after `plan.lock.json`.
+const PARTS: [&str; 5] = [JOURNAL, RUN, "faults.jsonl", "samples", "cells"];
 
 /// The measurements of one cell so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,6 +117,9 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
             let mut names: Vec<String> =
                 entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
             names.sort();
+            if let Some(found) = PARTS.into_iter().find(|part| names.iter().any(|name| name == part)) {
+                return Err(StoreError::LockMissing { path, found });
+            }
             match names.into_iter().find(|name| !name.starts_with('.')) {
                 Some(found) => Err(StoreError::NotARun { path: dir.into(), found }),
                 None => Ok(None),
@@ -411,7 +416,7 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
         match line {
             SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
             SampleLine::Sample(sample) if sample.cell != key => {
-                let why = format!("holds samples of another cell, {}", sample.cell);
+                let why = format!("has samples of another cell, {}", sample.cell);
                 return Err(StoreError::Corrupt { path: path.into(), why });
             }
             SampleLine::Sample(sample) => {
@@ -419,7 +424,7 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
                 samples.by_chunk.entry(sample.chunk).or_insert(sample);
             }
             SampleLine::Reference(_) => {
-                let why = "holds a reference among a cell's samples".into();
+                let why = "has a reference among a cell's samples".into();
                 return Err(StoreError::Corrupt { path: path.into(), why });
             }
         }
