@@ -4,7 +4,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use record::answer::StatusAnswer;
 use std::path::PathBuf;
-use words::{Lines, escape_terminal, plural, utc};
+use words::{Lines, count, escape_terminal, plural, utc};
 
 /// The arguments of `assay status`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub fn run(args: &StatusArgs, output: &Output) -> Outcome {
 
 fn text(answer: &StatusAnswer) -> String {
     let mut out = Lines::new();
-    let of = answer.cells.map_or(String::new(), |cells| format!(" of {cells}"));
+    let of = answer.cells.map_or(String::new(), |cells| format!(" of {}", count(cells as u64)));
     let state = if answer.finished { "finished" } else { "not finished" };
     out.line(format_args!("{}: {state}, cells: {}{of}", escape_terminal(&answer.run), answer.cells_finished));
     out.line(format_args!("question: {}", escape_terminal(&answer.question)));

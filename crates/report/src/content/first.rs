@@ -4,7 +4,7 @@ use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
 use record::{FLOOR_FACTOR, ModelRecord, RunRecord, headline};
-use words::{of, plural};
+use words::{count, of, plural};
 
 pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
     let q = &record.question;
@@ -16,7 +16,11 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
                 .code(&q.target)
                 .plain(", scheme ")
                 .code(&q.scheme)
-                .plain(format!("; {} of {} tokens from ", plural(record.chunks, "window"), record.settings.n_ctx))
+                .plain(format!(
+                    "; {} of {} tokens from ",
+                    plural(record.chunks, "window"),
+                    count(record.settings.n_ctx.into())
+                ))
                 .code(&record.corpus.name)
                 .plain("; run ")
                 .code(&record.id)

@@ -29,7 +29,7 @@ pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withhe
 }
 
 fn identity(model: &ModelRecord) -> Text {
-    let types: Vec<String> = model.types.iter().map(|(ty, n)| format!("{n} {ty}")).collect();
+    let types: Vec<String> = model.types.iter().map(|(ty, n)| format!("{} {ty}", count(*n as u64))).collect();
     Text::new()
         .plain("Architecture ")
         .code(&model.arch)
