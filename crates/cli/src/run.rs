@@ -2,6 +2,7 @@
 //! controls.
 
 use crate::advice;
+use crate::failed::failed_cells;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -318,6 +319,7 @@ fn text(run: &RunAnswer) -> String {
             control.found
         ));
     }
+    out.text(&failed_cells(&run.failed));
     out.line(format_args!("report: {}", escape_terminal(&run.report)));
     out.into_string()
 }

@@ -1,5 +1,6 @@
 //! `assay status DIR`: the progress of a run.
 
+use crate::failed::failed_cells;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use record::answer::StatusAnswer;
@@ -30,8 +31,12 @@ fn text(answer: &StatusAnswer) -> String {
     out.line(format_args!("models: {}; {}", models.join(", "), plural(answer.chunks, "window")));
     match answer.controls_ok {
         Some(true) => out.line("controls: all held"),
-        Some(false) => out.line("controls: not all held, results are withheld"),
+        Some(false) => out.line("controls: not all held; the results of those models are withheld"),
         None => {}
+    }
+    out.text(&failed_cells(&answer.failed));
+    for file in &answer.foreign {
+        out.line(format_args!("not of this run: {}", escape_terminal(file)));
     }
     if let Some(last) = &answer.last {
         out.line(format_args!("last: {} at {}", escape_terminal(&last.what), utc(last.time_unix_s)));

@@ -391,6 +391,19 @@ fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     let verdicts: Vec<Verdict> = record.models.iter().map(|model| model.verdicts[0].verdict).collect();
     assert_eq!(verdicts, [Verdict::Real, Verdict::NoOp]);
     assert_eq!(record.reproduce, "ffn-norm-bf16 of model.gguf and second.gguf, 4 windows");
+
+    let mut record = record;
+    (record.models[0].controls[0].ok, record.controls_ok) = (false, false);
+    let answer = lab::ask::run_answer(&record, &room.run_dir("run"), &room.run_dir("run/report/report.md"));
+    assert_eq!(answer.answers.iter().map(|model| model.withheld).collect::<Vec<_>>(), [true, false]);
+    assert!(
+        !answer.controls_ok && answer.answer.starts_with("Not decided, in 1 of 2 models: model.gguf; "),
+        "{}",
+        answer.answer
+    );
+    for verdict in &answer.verdicts {
+        assert_eq!(verdict.effects.is_some(), verdict.model == "second.gguf", "{verdict:?}");
+    }
 }
 
 #[test]

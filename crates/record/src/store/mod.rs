@@ -220,21 +220,39 @@ pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     cell_samples(&path, key, read_lines(&path)?.lines)
 }
 
+/// The keys of the samples that cannot be read, sorted, each with the error.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn damaged_samples(dir: &Path) -> Result<Vec<(String, StoreError)>, StoreError> {
+    let keys = keys_in(&dir.join("samples"), ".jsonl")?;
+    let damaged = keys.into_iter().filter_map(|key| {
+        let path = samples_path(dir, &key);
+        let error = read_lines::<SampleLine>(&path).err()?;
+        Some((key, error))
+    });
+    Ok(damaged.collect())
+}
+
 /// The keys of the finished cells, sorted.
 ///
 /// # Errors
 /// When the folder cannot be listed.
 pub fn finished_cells(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let cells = dir.join("cells");
-    let entries = match std::fs::read_dir(&cells) {
+    keys_in(&dir.join("cells"), ".json")
+}
+
+/// The names in a folder that end with `suffix`, without it, sorted.
+fn keys_in(folder: &Path, suffix: &str) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         // A run that was killed at its beginning has no such folder yet.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StoreError::io("list", &cells, error)),
+        Err(error) => return Err(StoreError::io("list", folder, error)),
     };
     let mut keys: Vec<String> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".json").map(String::from))
+        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(suffix).map(String::from))
         .filter(|key| !key.starts_with('.'))
         .collect();
     keys.sort();
@@ -445,7 +463,7 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
 
 /// Removes the files that a killed program did not finish. Nothing depends on them, so an error does not stop the run.
 fn sweep(dir: &Path) {
-    for folder in ["", "cells", "samples", "report"] {
+    for folder in ["", "cells", "samples", "report", "report/figures"] {
         let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
         let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));
         left.for_each(|entry| drop(std::fs::remove_file(entry.path())));

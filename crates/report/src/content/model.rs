@@ -96,7 +96,7 @@ fn census_row(row: &CensusRow) -> Vec<Text> {
     ]
 }
 
-/// The cells of a withheld run that may be shown: those that are controls.
+/// The cells of a withheld model that may be shown: those that are controls.
 fn control_cells(model: &ModelRecord) -> Vec<Block> {
     let cells: Vec<&JudgedCell> = model.cells.iter().filter(|j| j.cell.role != Role::Variant).collect();
     if cells.is_empty() {
