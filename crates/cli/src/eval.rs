@@ -98,7 +98,8 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let places = [(answer.changed.len() - nodes, "tensor"), (nodes, "graph node")];
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
-    out.line(format_args!("{applied}: {changed} values changed in {places}"));
+    let signs = answer.changed.iter().fold((0, 0), |sum, target| (sum.0 + target.zero_sign, sum.1 + target.minus_zero));
+    out.line(format_args!("{applied}: {changed} values changed in {places}{}", ask::signs(signs)));
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));
     out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));

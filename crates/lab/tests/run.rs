@@ -379,6 +379,18 @@ fn a_shorter_text_gives_fewer_windows_and_the_run_says_so() {
 }
 
 #[test]
+fn a_fallback_for_a_scheme_that_never_needs_one_is_refused_before_anything_is_read() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    plan.allow_fallback = true;
+    plan.models = vec!["not-there.gguf".into()];
+    let error = lab::prepare(plan, bench::BUILD).expect_err("without effect");
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.to_string(), "a fallback stands in for ggml's types only, and bf16 is not one of them");
+    assert!(error.hint().is_some());
+}
+
+#[test]
 fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     let room = Room::new();
     let mut plan = room.plan(Norms::OnePlus);

@@ -108,8 +108,8 @@ impl TargetValues {
     }
 }
 
-/// How many zeros change their sign, in the directions that occur.
-fn signs_of_zeros(zero_sign: u64, minus_zero: u64) -> String {
+/// How many zeros change their sign, in the directions that occur: `3 from −0 to +0`.
+pub fn signs_of_zeros(zero_sign: u64, minus_zero: u64) -> String {
     let (to_plus, to_minus) = (count(zero_sign), count(minus_zero));
     match (zero_sign, minus_zero) {
         (_, 0) => format!("{to_plus} from −0 to +0"),

@@ -231,6 +231,8 @@ fn changed(variant: &Variant, record: &CellRecord) -> Vec<ChangedTarget> {
             scheme: edit.scheme.clone(),
             n: found.n,
             changed: found.changed,
+            zero_sign: found.zero_sign,
+            minus_zero: found.minus_zero,
             carrier_rounded: found.carrier_rounded,
             rel_rmse: found.rel_rmse,
         })

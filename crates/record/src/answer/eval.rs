@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 3;
+pub const EVAL_FORMAT: u32 = 4;
 
 /// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
 /// everything about a reference is `null`.
@@ -46,8 +46,12 @@ pub struct ChangedTarget {
     pub scheme: String,
     /// The number of values that were quantized.
     pub n: u64,
-    /// The number of values that the scheme changed.
+    /// The number of values that the scheme changed; zero is zero in either sign.
     pub changed: u64,
+    /// The number of values that went from −0 to +0.
+    pub zero_sign: u64,
+    /// The number of values that went from +0 to −0.
+    pub minus_zero: u64,
     /// The number of values that the carrier rounded: the KV cache rounds to its own type.
     pub carrier_rounded: u64,
     /// The relative root mean square error against the reference's values.
