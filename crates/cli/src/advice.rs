@@ -37,7 +37,7 @@ pub fn words(hint: &Hint) -> String {
         Hint::ComputeOnCpu => {
             "build with --features cuda, metal or vulkan; leave --gpu-layers out to compute on the CPU".into()
         }
-        Hint::ShowMetadata { key } => format!("`assay inspect` shows the file's {key}"),
+        Hint::ShowMetadata { key } => format!("`assay inspect -v` shows the file's {key} in full"),
         Hint::MeasureInModel => "`assay eval --apply` measures them in the running model".into(),
         Hint::ListSchemes { near } if near.is_empty() => "`assay schemes` lists the options of each format".into(),
         Hint::ListSchemes { near } => format!("did you mean {}? `assay schemes` lists all", near.join(", ")),
@@ -63,11 +63,14 @@ pub fn of_question(error: &AskError) -> Option<String> {
         }
         AskError::NothingToTrace { .. } => "leave --trace out".into(),
         AskError::NotARunFolder { .. } | AskError::Store(StoreError::NotARun { .. }) => {
-            "name the folder that `assay run` made".into()
+            "name a folder that `assay run` wrote: it has a plan.lock.json".into()
         }
         // These commands only read the folder, so another one would not help.
         AskError::Store(StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. }) => {
             "restore the file; nothing else shows what happened in the run".into()
+        }
+        AskError::Store(StoreError::LockMissing { .. }) => {
+            "restore the file; nothing else says what the run measured".into()
         }
         AskError::Unfinished { dir } => {
             format!("`assay status {dir}` says how far it is; the same `assay run` goes on with it")

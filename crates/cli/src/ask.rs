@@ -5,6 +5,7 @@ use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use lab::ask::{AskError, AskErrorKind, AskEvent};
 use record::answer::SchemeFallback;
+use record::sentence::signs_of_zeros;
 use std::collections::BTreeMap;
 use words::{escape_terminal, plural};
 
@@ -65,4 +66,12 @@ pub fn failed(error: &AskError) -> Failure {
         AskErrorKind::Engine => Exit::Engine,
     };
     Failure { exit, error: anyhow::anyhow!("{error}"), hint: advice::of_question(error) }
+}
+
+/// How many zeros change their sign, after a number of changed values; empty where none does.
+pub fn signs((zero_sign, minus_zero): (u64, u64)) -> String {
+    match zero_sign + minus_zero {
+        0 => String::new(),
+        _ => format!(", and the sign of zeros ({})", signs_of_zeros(zero_sign, minus_zero)),
+    }
 }

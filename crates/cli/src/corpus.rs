@@ -5,7 +5,7 @@ use lab::Corpus;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use words::{escape_terminal, plural};
+use words::{count, escape_terminal, plural};
 
 /// The built-in text. It was written for this project, so it can be shipped and no model has been trained on it.
 const BUILT_IN: &str = include_str!("../assets/demo.txt");
@@ -48,7 +48,7 @@ fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {
         return Err(Failure::input(why, "save the text to a file first"));
     }
     if metadata.len() > MAX_TEXT_BYTES {
-        let why = format!("{shown}: has {}, wanted at most {MAX_TEXT_BYTES}", plural(metadata.len(), "byte"));
+        let why = format!("{shown}: has {}, wanted at most {}", plural(metadata.len(), "byte"), count(MAX_TEXT_BYTES));
         return Err(Failure::input(why, "cut the text shorter"));
     }
     let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let found = escape_terminal(&error.as_bytes()[at..=at]);
-        let why = format!("{shown}: byte {at} is {found}, wanted UTF-8 text");
+        let why = format!("{shown}: byte {} is {found}, wanted UTF-8 text", count(at as u64));
         Failure::input(why, "convert the text, for example with iconv")
     })
 }

@@ -8,7 +8,7 @@ use lab::ask::{self, DiffRequest};
 use numerics::BlockCodec;
 use record::answer::{DiffAnswer, GroupDifference, TensorDifference, ValueDifference};
 use std::path::PathBuf;
-use words::{Lines, count, decibels, deviation, escape_terminal, plural};
+use words::{Lines, count, decibels, deviation, escape_terminal, of, plural};
 
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
@@ -79,7 +79,7 @@ fn text(answer: &DiffAnswer) -> String {
     let mut out = Lines::new();
     out.text(&table::render(&columns, rows));
     let same = answer.tensors.len() - answer.tensors.iter().filter(differing).count();
-    out.line(format_args!("{same} of {} tensors have the same values in both", answer.tensors.len()));
+    out.line(format_args!("{} tensors have the same values in both", of(same as u64, answer.tensors.len() as u64)));
     let signs: u64 = answer.tensors.iter().map(|row| row.difference.zero_sign + row.difference.minus_zero).sum();
     if signs > 0 {
         out.line(format_args!("{} zeros have another sign, which is the same value", count(signs)));

@@ -48,7 +48,7 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     };
     let mut progress = Progress::new("starting", output.quiet());
     let (arm, text_name) = (request.variant.arm.name(), escape_terminal(&request.corpus.name));
-    let n_ctx = request.conditions.n_ctx;
+    let n_ctx = count(request.conditions.n_ctx.into());
     let begun = |model: &str, n| {
         let windows = plural(n, "window");
         let line = format!("{model}: {arm} arm, text {text_name}, up to {windows} of {n_ctx} tokens");
@@ -63,7 +63,7 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
 
 fn text(answer: &EvalAnswer) -> String {
     let mut out = Lines::new();
-    let (n, n_ctx) = (plural(answer.n_chunks, "window"), answer.settings.engine.n_ctx);
+    let (n, n_ctx) = (plural(answer.n_chunks, "window"), count(answer.settings.engine.n_ctx.into()));
     let (ppl, error, scored) = (perplexity(number(answer, "ppl")), error(answer), count(answer.n_tokens as u64));
     out.line(format_args!("PPL {ppl} {error}, {n} of {n_ctx} tokens, {scored} scored"));
     let per_byte =
@@ -98,7 +98,8 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let places = [(answer.changed.len() - nodes, "tensor"), (nodes, "graph node")];
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
-    out.line(format_args!("{applied}: {changed} values changed in {places}"));
+    let signs = answer.changed.iter().fold((0, 0), |sum, target| (sum.0 + target.zero_sign, sum.1 + target.minus_zero));
+    out.line(format_args!("{applied}: {changed} values changed in {places}{}", ask::signs(signs)));
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     let unused = answer.changed.iter().filter(|target| target.unused).count();
     if unused == answer.changed.len() {
@@ -124,7 +125,7 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let scored = count(answer.n_tokens as u64);
     let logits = match metric("logits_changed").map(|n| n as u64) {
         Some(0) => ", all logits bit-equal".to_owned(),
-        Some(n) => format!(", logits differ at {n} of {scored} positions"),
+        Some(n) => format!(", logits differ at {} of {scored} positions", count(n)),
         None => String::new(),
     };
     let deeper = ["same_top_2", "same_top_3", "same_top_4", "same_top_5"].map(|key| metric(key).map(share));

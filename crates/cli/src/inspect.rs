@@ -40,7 +40,7 @@ fn text(file: &GgufFile, verbose: bool) -> String {
         for (no, shard) in file.shards().iter().enumerate() {
             let name = escape_terminal(shard.path().as_os_str().as_encoded_bytes());
             let (n, size, start) =
-                (plural(shard.n_tensors(), "tensor"), bytes(shard.file_bytes()), shard.data_offset());
+                (plural(shard.n_tensors(), "tensor"), bytes(shard.file_bytes()), count(shard.data_offset()));
             out.line(format_args!("  shard {no}: {name}, {n}, {size}, data from byte {start}"));
         }
     }
@@ -122,7 +122,7 @@ fn abbreviated(value: &Value) -> String {
     let start: String = shown.chars().take(SHOWN_CHARS).collect();
     match value {
         Value::String(bytes) => format!("{start}… {} in all", plural(bytes.len(), "byte")),
-        Value::Array(array) => format!("{start}… {} in all", array.len()),
+        Value::Array(array) => format!("{start}… {} in all", count(array.len() as u64)),
         _ => format!("{start}…"),
     }
 }

@@ -26,6 +26,7 @@ mod diff;
 mod doctor;
 mod engine_process;
 mod eval;
+mod failed;
 mod failure;
 mod inspect;
 mod output;

@@ -2,6 +2,7 @@
 //! controls.
 
 use crate::advice;
+use crate::failed::failed_cells;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -18,7 +19,7 @@ use record::{Arm, CellExtent, ControlRecord, RunEvent, RunRecord, store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use words::{Lines, divergence, escape_terminal, nats, perplexity, plural, share, times};
+use words::{Lines, count, divergence, escape_terminal, nats, of, perplexity, plural, share, times};
 
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
@@ -190,8 +191,8 @@ fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
         plan.target,
         plan.scheme,
         plural(chunks, "window"),
-        plan.settings.n_ctx,
-        plan.layer_chunks.min(chunks),
+        count(plan.settings.n_ctx.into()),
+        count(plan.layer_chunks.min(chunks) as u64),
         escape_terminal(&plan.corpus.name),
         arms.join(" and "),
         seeds.join(", "),
@@ -229,13 +230,14 @@ impl Display<'_> {
                 }
                 let all = plural(*cells, "cell");
                 self.progress.say(&match resumed {
-                    true => format!("resuming: {finished} of {all} there already"),
+                    true => format!("resuming: {} of {all} there already", count(*finished as u64)),
                     false => format!("{all} to measure"),
                 });
             }
             RunEvent::FewerChunks { wanted, used } => {
                 let there = plural(*used, "window");
-                self.progress.say(&format!("the text has {there}, {wanted} were asked for; all of it is used"));
+                self.progress
+                    .say(&format!("the text has {there}, {} were asked for; all of it is used", count(*wanted as u64)));
             }
             RunEvent::Census { model: name, summary } => self.progress.say(&format!("{}: {summary}", model(name))),
             // All cells of the stage are in the store already.
@@ -305,7 +307,7 @@ fn text(run: &RunAnswer) -> String {
         }
     }
     let held = run.controls.iter().filter(|control| control.ok).count();
-    out.line(format_args!("controls: {held} of {} checks held", run.controls.len()));
+    out.line(format_args!("controls: {} checks held", of(held as u64, run.controls.len() as u64)));
     for control in run.controls.iter().filter(|control| !control.ok) {
         let model = escape_terminal(&control.model);
         let arm = control.arm.map_or(String::new(), |arm| format!(", {} arm", arm.name()));
@@ -317,6 +319,7 @@ fn text(run: &RunAnswer) -> String {
             control.found
         ));
     }
+    out.text(&failed_cells(&run.failed));
     out.line(format_args!("report: {}", escape_terminal(&run.report)));
     out.into_string()
 }

@@ -30,9 +30,9 @@ fn text(answer: &SelectorsAnswer) -> String {
         ("meaning", Align::Left),
     ];
     let rows = answer.selectors.iter().map(|row| {
-        let types: Vec<String> = row.types.iter().map(|(ty, n)| format!("{n} {ty}")).collect();
+        let types: Vec<String> = row.types.iter().map(|(ty, n)| format!("{} {ty}", count(*n as u64))).collect();
         let types = if types.is_empty() { "–".to_owned() } else { types.join(", ") };
-        vec![row.name.clone(), row.n_tensors.to_string(), count(row.n_values), types, row.meaning.clone()]
+        vec![row.name.clone(), count(row.n_tensors as u64), count(row.n_values), types, row.meaning.clone()]
     });
     let mut out = format!("{}, {}\n\n", plural(answer.n_tensors, "tensor"), plural(answer.n_layer as usize, "layer"));
     out.push_str(&table::render(&columns, rows));

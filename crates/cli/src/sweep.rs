@@ -16,7 +16,7 @@ use record::answer::{LayerStanding, RaceTerms, SweepAnswer, SweptLayer};
 use select::Apply;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use words::{Lines, difference, divergence, escape_terminal, plural, share, standard_error};
+use words::{Lines, count, difference, divergence, escape_terminal, of, plural, share, standard_error};
 
 /// Arguments of `assay sweep`.
 #[derive(Debug, clap::Args)]
@@ -139,10 +139,10 @@ fn cells(layer: &SweptLayer) -> Vec<String> {
 }
 
 fn raced(answer: &SweepAnswer, race: &RaceTerms, out: &mut Lines) {
-    let n = answer.settings.n_chunks;
+    let n = count(answer.settings.n_chunks as u64);
     out.line(format_args!(
-        "race: measured {} of {} windows, counted over all layers",
-        answer.measured_chunks, answer.all_chunks
+        "race: measured {} windows, counted over all layers",
+        of(answer.measured_chunks as u64, answer.all_chunks as u64)
     ));
     out.line(format_args!(
         "Each ranked layer is one of the {} worst over all {n} windows, or its KLD is at most {} below the last of them.",

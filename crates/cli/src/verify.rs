@@ -25,7 +25,7 @@ use proof::{Check, Fast, Python, Report, Scores, Status};
 use record::answer::{VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyStatus};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use words::{Lines, count, escape_terminal};
+use words::{Lines, count, escape_terminal, plural};
 
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
@@ -180,7 +180,8 @@ impl Verified {
         let Report { passed, failed, skipped, .. } = self.report;
         let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
         let n = count(n);
-        out.line(format_args!("{passed} checks passed, {failed} failed, {skipped} skipped; {n} comparisons"));
+        let (passed, failed, skipped) = (plural(passed, "check"), count(failed as u64), count(skipped as u64));
+        out.line(format_args!("{passed} passed, {failed} failed, {skipped} skipped; {n} comparisons"));
         out.into_string()
     }
 }

@@ -111,7 +111,7 @@ fn another_question_in_the_same_folder_is_refused() {
     let other = small("off.gguf");
     let said = String::from_utf8_lossy(&other.stderr);
     assert_eq!(other.status.code(), Some(2), "{said}");
-    assert!(said.contains("holds another run") && said.contains("\nhint: "), "{said}");
+    assert!(said.contains("contains another run") && said.contains("\nhint: "), "{said}");
 }
 
 #[test]
@@ -496,16 +496,16 @@ fn a_chat_template_without_bounds_is_refused_at_once_with_the_limit() {
         said
     };
     let deep = refused(&format!("{{{{ {}true }}}}", "not ".repeat(200_000)));
-    assert!(deep.contains("tokenizer.chat_template nests 200000 deep, and 1000 are allowed"), "{deep}");
+    assert!(deep.contains("tokenizer.chat_template nests 200,000 deep, and 1,000 are allowed"), "{deep}");
     let writes = |bytes: usize| {
         let line = "0123456789".repeat(10);
         refused(&format!("{{% for i in range({}) %}}{line}{{% endfor %}}", bytes / 100))
     };
     let fits = writes(1_000_000);
     assert!(fits.contains("found a prompt of 1000000 bytes, where a token has at most 6"), "{fits}");
-    assert!(writes(2_000_000).contains("tokenizer.chat_template writes more than 1048576 bytes"));
+    assert!(writes(2_000_000).contains("tokenizer.chat_template writes more than 1,048,576 bytes"));
     let endless = "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}";
-    assert!(refused(endless).contains("tokenizer.chat_template takes more than 1000000 steps"));
+    assert!(refused(endless).contains("tokenizer.chat_template takes more than 1,000,000 steps"));
     let own = refused("{{ raise_exception('users must speak first') }}");
     assert!(own.contains("tokenizer.chat_template refuses the conversation: \"users must speak first\""), "{own}");
 }

@@ -5,7 +5,7 @@
 
 use crate::softmax::summarize;
 use record::Token;
-use words::{Advice, Hint, plural};
+use words::{Advice, Hint, count, plural};
 
 /// A context, several endings, and the index of the right one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum ChoiceError {
         task: usize,
     },
     /// A choice is longer than the context.
-    #[error("task {task}: choice {choice} has {}, wanted at most {n_ctx}", plural(.found, "token"))]
+    #[error("task {task}: choice {choice} has {}, wanted at most {}", plural(.found, "token"), count(*.n_ctx as u64))]
     TooLong {
         /// The index of the task, counted from 0.
         task: usize,

@@ -10,6 +10,7 @@ use numerics::{BlockCodec, Difference, DifferenceSums};
 use record::answer::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
+use words::of;
 
 /// Compares `b` with `a`, which is the reference. `progress` gets the number of bytes that are done and the number of
 /// all bytes.
@@ -141,7 +142,7 @@ fn compare_unread(
         differing += pairs.filter(|(x, y)| x != y).count() as u64;
     }
     let n = tensor_a.n_elements();
-    Ok((differing > 0).then(|| format!("{differing} of {n} values differ, of a type without error metrics")))
+    Ok((differing > 0).then(|| format!("{} values differ, of a type without error metrics", of(differing, n))))
 }
 
 /// The type and shape of a tensor, such as `q4_K [576, 1536]`.

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use words::{Advice, Hint, escape_terminal, plural};
+use words::{Advice, Hint, count, escape_terminal, plural};
 
 pub(crate) const WANTED: &str = "an importance matrix of llama-imatrix";
 
@@ -61,7 +61,7 @@ pub enum ImatrixFileError {
         wanted: &'static str,
     },
     /// A legacy file is too short or too long, or a number in it is impossible.
-    #[error("byte {offset}: {what}, wanted {wanted}")]
+    #[error("byte {}: {what}, wanted {wanted}", count(*.offset as u64))]
     Legacy {
         /// The place of the fault in bytes, counted from the start of the file.
         offset: usize,
@@ -71,7 +71,7 @@ pub enum ImatrixFileError {
         wanted: &'static str,
     },
     /// There is not enough memory for the file.
-    #[error("no memory for {bytes} bytes")]
+    #[error("no memory for {}", plural(.bytes, "byte"))]
     Memory {
         /// The number of bytes that were requested.
         bytes: u64,
@@ -115,7 +115,7 @@ pub(crate) fn read(path: &Path, opened: (File, u64)) -> Result<(String, Imatrix)
         return Ok((header::hash(&gguf, &mut |_| {})?, imatrix));
     }
     if bytes > MAX_LEGACY_BYTES {
-        let what = format!("found {bytes} bytes");
+        let what = format!("found {}", plural(bytes, "byte"));
         return Err(ImatrixFileError::Legacy { offset: 0, what, wanted: "at most 2 GiB in the legacy format" });
     }
     data.try_reserve_exact(bytes as usize).map_err(|_| ImatrixFileError::Memory { bytes })?;
@@ -149,7 +149,7 @@ fn of_gguf(file: &GgufFile) -> Result<Imatrix, ImatrixFileError> {
             [_, None] => return Err(refuse("found .in_sum2 alone", ".in_sum2 and .counts")),
         };
         if counts.is_empty() || sums.is_empty() || !sums.len().is_multiple_of(counts.len()) {
-            let what = format!("found {} sums and {} counts", sums.len(), counts.len());
+            let what = format!("found {} and {}", plural(sums.len(), "sum"), plural(counts.len(), "count"));
             return Err(refuse(&what, "as many sums for each count"));
         }
         let n_per_row = sums.len() / counts.len();
@@ -205,7 +205,7 @@ impl<'a> Legacy<'a> {
 
     fn take(&mut self, n: usize, wanted: &'static str) -> Result<&'a [u8], ImatrixFileError> {
         if n > self.left() {
-            return self.refuse(format!("found {} of {}", self.left(), plural(n, "byte")), wanted);
+            return self.refuse(format!("found {} of {}", count(self.left() as u64), plural(n, "byte")), wanted);
         }
         let bytes = &self.data[self.at..self.at + n];
         self.at += n;
@@ -233,11 +233,11 @@ fn of_legacy(data: &[u8]) -> Result<Imatrix, ImatrixFileError> {
     for _ in 0..file.count(4 + 1 + 4 + 4 + 4, "a number of entries")? {
         let len = file.count(1, "the length of a name")?;
         if len > MAX_NAME_BYTES {
-            return file.refuse(format!("found {len}"), "the length of a name, at most 1024");
+            return file.refuse(format!("found {}", count(len as u64)), "the length of a name, at most 1,024");
         }
         let name = match std::str::from_utf8(file.take(len, "a name")?) {
             Ok(name) => name.to_owned(),
-            Err(_) => return file.refuse("found bytes that are no UTF-8", "the name of a tensor"),
+            Err(_) => return file.refuse("found bytes that are not UTF-8", "the name of a tensor"),
         };
         let ncall = file.i32("a number of calls")?;
         let n = file.count(4, "a number of values")?;
@@ -306,7 +306,7 @@ mod tests {
         assert!(huge(&[0; 64]).contains("byte 0: found 0 with 60 bytes"));
         let mut long_name = legacy(&[entry("a", 1, &[1.0])], &[0; 4000]);
         long_name[4..8].copy_from_slice(&2000i32.to_le_bytes());
-        assert!(huge(&long_name).contains("at most 1024"));
+        assert!(huge(&long_name).contains("at most 1,024"));
         let mut many_values = legacy(&[entry("a", 1, &[1.0])], &[]);
         many_values[13..17].copy_from_slice(&i32::MAX.to_le_bytes());
         assert!(huge(&many_values).contains("byte 13: found 2147483647"));

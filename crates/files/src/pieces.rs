@@ -2,7 +2,7 @@
 
 use gguf::{GgufError, GgufFile, TensorInfo};
 use numerics::{BlockCodec, CodecError};
-use words::{Advice, Hint};
+use words::{Advice, Hint, plural};
 
 /// The number of values that are read at once. It is a multiple of every type's block, and of the parts over which
 /// differences are summed.
@@ -23,7 +23,7 @@ pub enum ValuesError {
         source: CodecError,
     },
     /// There is not enough memory for the values.
-    #[error("tensor \"{tensor}\": no memory for {n} values")]
+    #[error("tensor \"{tensor}\": no memory for {}", plural(.n, "value"))]
     Memory {
         /// The name of the tensor, escaped for a terminal.
         tensor: String,

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use words::{Advice, Hint, escape_terminal};
+use words::{Advice, Hint, escape_terminal, plural};
 
 /// The size of the largest text of a codebook, in bytes. A codebook has 256 numbers at most, and the rest is room for
 /// comments.
@@ -186,7 +186,7 @@ fn read(option: FileOption, path: &Path) -> Result<(String, FileContents), Schem
             };
             let (mut file, bytes) = open(path, WANTED)?;
             if bytes > MAX_TABLE_BYTES {
-                return Err(refuse(format!("found {bytes} bytes")));
+                return Err(refuse(format!("found {}", plural(bytes, "byte"))));
             }
             let mut text = Vec::new();
             file.by_ref().take(MAX_TABLE_BYTES).read_to_end(&mut text).map_err(|error| refuse(error.to_string()))?;

@@ -6,7 +6,7 @@ use crate::value::ValueType;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use words::{Advice, Hint, escape_terminal, plural};
+use words::{Advice, Hint, count, escape_terminal, plural};
 
 /// A file and what is wrong with it. It displays as one line.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub enum GgufProblem {
         looks_like: Option<&'static str>,
     },
     /// The operating system failed to read.
-    #[error("cannot be read at byte {offset}: {source}")]
+    #[error("cannot be read at byte {offset}: {source}", offset = count(*.offset))]
     Read {
         /// The first byte that was asked for, counted from the start of the file.
         offset: u64,
@@ -74,7 +74,7 @@ pub enum GgufProblem {
         source: io::Error,
     },
     /// The file has fewer bytes than when it was opened.
-    #[error("shrank while it was read: {} wanted at byte {offset}, {} left of {at_open}", plural(.wanted, "byte"), plural(.now, "byte"))]
+    #[error("shrank while it was read: {} wanted at byte {offset}, {} left of {at_open}", plural(.wanted, "byte"), plural(.now, "byte"), offset = count(*.offset), at_open = count(*.at_open))]
     Shrunk {
         /// The first byte that was asked for, counted from the start of the file.
         offset: u64,
@@ -96,7 +96,7 @@ pub enum GgufProblem {
 
     // The header.
     /// The file ends within the header.
-    #[error("ends too early: {field} at byte {offset} wants {}, found {left}", plural(.wanted, "byte"))]
+    #[error("ends too early: {field} at byte {offset} wants {}, found {left}", plural(.wanted, "byte"), offset = count(*.offset), left = count(*.left))]
     Truncated {
         /// The part of the header that was being read.
         field: String,
@@ -120,7 +120,7 @@ pub enum GgufProblem {
         found: u32,
     },
     /// The header claims more tensors or metadata pairs than fit in the bytes that follow.
-    #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {} can hold", plural(.left, "byte"))]
+    #[error("{field} at byte {offset}: found {found}, wanted at most {max}, which is all that {} can hold", plural(.left, "byte"), offset = count(*.offset), found = count(*.found), max = count(*.max))]
     Count {
         /// `number of tensors` or `number of metadata pairs`.
         field: &'static str,
@@ -134,7 +134,7 @@ pub enum GgufProblem {
         left: u64,
     },
     /// The header as a whole is larger than the cap.
-    #[error("{field} at byte {offset}: the header passes {MAX_HEADER_BYTES} bytes (assay's MAX_HEADER_BYTES)")]
+    #[error("{field} at byte {offset}: the header passes {} (assay's MAX_HEADER_BYTES)", plural(MAX_HEADER_BYTES, "byte"), offset = count(*.offset))]
     HeaderTooLarge {
         /// The part of the header that was being read.
         field: String,
@@ -144,7 +144,7 @@ pub enum GgufProblem {
 
     // Metadata.
     /// A string is longer than the cap.
-    #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max} ({limit})")]
+    #[error("{field} at byte {offset}: found a length of {found}, wanted at most {max} ({limit})", offset = count(*.offset), found = count(*.found), max = count(*.max))]
     StringLength {
         /// The string whose length it is.
         field: String,
@@ -159,8 +159,7 @@ pub enum GgufProblem {
     },
     /// An array has more elements than the cap.
     #[error(
-        "{field} at byte {offset}: found {found} elements, wanted at most {GGUF_MAX_ARRAY_ELEMENTS} (GGUF_MAX_ARRAY_ELEMENTS)"
-    )]
+        "{field} at byte {offset}: found {found} elements, wanted at most {} (GGUF_MAX_ARRAY_ELEMENTS)", count(GGUF_MAX_ARRAY_ELEMENTS), offset = count(*.offset), found = count(*.found))]
     ArrayLength {
         /// The metadata key or the place of the array in the header.
         field: String,
@@ -172,8 +171,7 @@ pub enum GgufProblem {
     /// Arrays lie within arrays more deeply than the cap allows.
     #[error(
         "{field} at byte {offset}: found an array {found} levels deep, wanted at most {MAX_ARRAY_DEPTH} \
-         (assay's MAX_ARRAY_DEPTH; llama.cpp reads none within another)"
-    )]
+         (assay's MAX_ARRAY_DEPTH; llama.cpp reads none within another)", offset = count(*.offset))]
     ArrayDepth {
         /// The metadata key or the place of the array in the header.
         field: String,
@@ -184,9 +182,8 @@ pub enum GgufProblem {
     },
     /// The header has more arrays within arrays than the cap allows.
     #[error(
-        "{field} at byte {offset}: found {found} arrays within arrays so far, wanted at most {MAX_NESTED_ARRAYS} in a header \
-         (assay's MAX_NESTED_ARRAYS; llama.cpp reads none)"
-    )]
+        "{field} at byte {offset}: found {found} arrays within arrays so far, wanted at most {} in a header \
+         (assay's MAX_NESTED_ARRAYS; llama.cpp reads none)", count(MAX_NESTED_ARRAYS), offset = count(*.offset), found = count(*.found))]
     NestedArrays {
         /// The metadata key or the place of the array in the header.
         field: String,
@@ -196,7 +193,7 @@ pub enum GgufProblem {
         found: u64,
     },
     /// A key or tensor name is empty.
-    #[error("{field} at byte {offset}: found an empty name, wanted at least one byte")]
+    #[error("{field} at byte {offset}: found an empty name, wanted at least one byte", offset = count(*.offset))]
     EmptyName {
         /// The key or tensor whose name it is, by its place in the file.
         field: String,
@@ -204,7 +201,7 @@ pub enum GgufProblem {
         offset: u64,
     },
     /// A key or tensor name is not UTF-8.
-    #[error("{field} at byte {offset}: found \"{found}\", wanted UTF-8")]
+    #[error("{field} at byte {offset}: found \"{found}\", wanted UTF-8", offset = count(*.offset))]
     NameNotUtf8 {
         /// The key or tensor whose name it is, by its place in the file.
         field: String,
@@ -214,7 +211,7 @@ pub enum GgufProblem {
         found: String,
     },
     /// A key or tensor name contains a NUL byte, at which a C program would end the name.
-    #[error("{field} at byte {offset}: found a NUL byte in \"{found}\", wanted none")]
+    #[error("{field} at byte {offset}: found a NUL byte in \"{found}\", wanted none", offset = count(*.offset))]
     NameWithNul {
         /// The key or tensor whose name it is, by its place in the file.
         field: String,
@@ -224,7 +221,7 @@ pub enum GgufProblem {
         found: String,
     },
     /// A key occurs a second time.
-    #[error("metadata pair {index} at byte {offset}: found key \"{key}\" again, wanted every key once")]
+    #[error("metadata pair {index} at byte {offset}: found key \"{key}\" again, wanted every key once", offset = count(*.offset), index = count(*.index))]
     DuplicateKey {
         /// The place in the file's order, counted from 0.
         index: u64,
@@ -234,7 +231,7 @@ pub enum GgufProblem {
         key: String,
     },
     /// A type id names no value type.
-    #[error("{field} at byte {offset}: found value type {found}, wanted 0 to 12")]
+    #[error("{field} at byte {offset}: found value type {found}, wanted 0 to 12", offset = count(*.offset))]
     ValueType {
         /// The value, by its key or its place in the header.
         field: String,
@@ -244,7 +241,7 @@ pub enum GgufProblem {
         found: u32,
     },
     /// A bool is neither 0 nor 1.
-    #[error("{field} at byte {offset}: found {found} for a bool, wanted 0 or 1")]
+    #[error("{field} at byte {offset}: found {found} for a bool, wanted 0 or 1", offset = count(*.offset))]
     Bool {
         /// The value, by its key or its place in the header.
         field: String,
@@ -254,7 +251,7 @@ pub enum GgufProblem {
         found: u8,
     },
     /// The value of `general.alignment` is not an alignment.
-    #[error("metadata \"general.alignment\" at byte {offset}: {wrong}")]
+    #[error("metadata \"general.alignment\" at byte {offset}: {wrong}", offset = count(*.offset))]
     Alignment {
         /// The byte at which the metadata pair starts, counted from the start of the file.
         offset: u64,
@@ -264,7 +261,7 @@ pub enum GgufProblem {
 
     // Tensors.
     /// A tensor name occurs a second time.
-    #[error("tensor {index} at byte {offset}: found name \"{name}\" again, wanted every name once")]
+    #[error("tensor {index} at byte {offset}: found name \"{name}\" again, wanted every name once", offset = count(*.offset), index = count(*.index))]
     DuplicateTensor {
         /// The place in the file's order, counted from 0.
         index: u64,
@@ -275,8 +272,7 @@ pub enum GgufProblem {
     },
     /// A tensor has more dimensions than ggml allows.
     #[error(
-        "tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS} (GGML_MAX_DIMS)"
-    )]
+        "tensor \"{name}\": found {found} dimensions at byte {offset}, wanted at most {GGML_MAX_DIMS} (GGML_MAX_DIMS)", offset = count(*.offset))]
     Dimensions {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -286,7 +282,7 @@ pub enum GgufProblem {
         found: u32,
     },
     /// An extent would be negative in ggml, or the product of the extents would overflow.
-    #[error("tensor \"{name}\": found shape {ne:?} at byte {offset}, wanted a product of at most 2^63 - 1")]
+    #[error("tensor \"{name}\": found shape {ne:?} at byte {offset}, wanted a product of at most 2^63 - 1", offset = count(*.offset))]
     Shape {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -296,7 +292,7 @@ pub enum GgufProblem {
         ne: Vec<u64>,
     },
     /// A type id names no ggml type.
-    #[error("tensor \"{name}\": found type {found} at byte {offset}, wanted a ggml type of this build")]
+    #[error("tensor \"{name}\": found type {found} at byte {offset}, wanted a ggml type of this build", offset = count(*.offset))]
     TensorType {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -308,8 +304,7 @@ pub enum GgufProblem {
     /// A row is not a whole number of blocks.
     #[error(
         "tensor \"{name}\": found {} in a row of {ty} at byte {offset}, wanted a multiple of {blck_size}",
-        plural(.found, "value")
-    )]
+        plural(.found, "value"), offset = count(*.offset), blck_size = count(*.blck_size))]
     Row {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -323,7 +318,7 @@ pub enum GgufProblem {
         blck_size: u64,
     },
     /// The data of a tensor does not start at a multiple of the alignment.
-    #[error("tensor \"{name}\": found offset {found} at byte {offset}, wanted a multiple of {alignment}")]
+    #[error("tensor \"{name}\": found offset {found} at byte {offset}, wanted a multiple of {alignment}", offset = count(*.offset), found = count(*.found), alignment = count((*.alignment).into()))]
     Misaligned {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -339,8 +334,7 @@ pub enum GgufProblem {
         "tensor \"{name}\": found {} of data at offset {offset} of the data section, \
          which has {} (from byte {data_offset} to the end of the file)",
         plural(.nbytes, "byte"),
-        plural(.data_bytes, "byte")
-    )]
+        plural(.data_bytes, "byte"), offset = count(*.offset))]
     OutOfFile {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -354,7 +348,7 @@ pub enum GgufProblem {
         data_bytes: u64,
     },
     /// Two tensors share bytes.
-    #[error("tensors \"{first}\" and \"{second}\": found data that overlaps, the second starting at offset {offset}")]
+    #[error("tensors \"{first}\" and \"{second}\": found data that overlaps, the second starting at offset {offset}", offset = count(*.offset))]
     Overlap {
         /// The name of the tensor that starts first, escaped for a terminal.
         first: String,
@@ -384,7 +378,7 @@ pub enum GgufProblem {
         wanted: String,
     },
     /// A shard cannot be opened.
-    #[error("is shard {no} of {count} of the model and cannot be opened: {source}")]
+    #[error("is shard {no} of {count} of the model and cannot be opened: {source}", no = words::count(*.no), count = words::count(*.count))]
     ShardMissing {
         /// The number of the shard, counted from 1 as in its name.
         no: u64,
@@ -404,7 +398,7 @@ pub enum GgufProblem {
         wanted: String,
     },
     /// Two shards have a tensor of the same name.
-    #[error("tensor \"{name}\": found in this file and in shard {no}, wanted it once")]
+    #[error("tensor \"{name}\": found in this file and in shard {no}, wanted it once", no = count(*.no as u64))]
     TensorInTwoShards {
         /// The name of the tensor, escaped for a terminal.
         name: String,
@@ -412,7 +406,7 @@ pub enum GgufProblem {
         no: usize,
     },
     /// The shards have more or fewer tensors than they state.
-    #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {} together", plural(.found, "tensor"))]
+    #[error("metadata \"split.tensors.count\": found {wanted}, the shards have {} together", plural(.found, "tensor"), wanted = count(*.wanted))]
     SplitTensors {
         /// The number of tensors that the shards have.
         found: u64,
@@ -430,7 +424,7 @@ pub enum GgufProblem {
         ty: &'static str,
     },
     /// The caller asked for bytes that do not belong to the tensor.
-    #[error("tensor \"{name}\": {} wanted at byte {offset} of its {nbytes}", plural(.wanted, "byte"))]
+    #[error("tensor \"{name}\": {} wanted at byte {offset} of its {nbytes}", plural(.wanted, "byte"), offset = count(*.offset), nbytes = count(*.nbytes))]
     Range {
         /// The name of the tensor, escaped for a terminal.
         name: String,

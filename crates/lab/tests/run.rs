@@ -379,6 +379,18 @@ fn a_shorter_text_gives_fewer_windows_and_the_run_says_so() {
 }
 
 #[test]
+fn a_fallback_for_a_scheme_that_never_needs_one_is_refused_before_anything_is_read() {
+    let room = Room::new();
+    let mut plan = room.plan(Norms::OnePlus);
+    plan.allow_fallback = true;
+    plan.models = vec!["not-there.gguf".into()];
+    let error = lab::prepare(plan, bench::BUILD).expect_err("without effect");
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.to_string(), "a fallback stands in for ggml's types only, and bf16 is not one of them");
+    assert!(error.hint().is_some());
+}
+
+#[test]
 fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     let room = Room::new();
     let mut plan = room.plan(Norms::OnePlus);
@@ -391,6 +403,19 @@ fn several_models_share_one_run_and_a_withheld_one_leaves_the_others() {
     let verdicts: Vec<Verdict> = record.models.iter().map(|model| model.verdicts[0].verdict).collect();
     assert_eq!(verdicts, [Verdict::Real, Verdict::NoOp]);
     assert_eq!(record.reproduce, "ffn-norm-bf16 of model.gguf and second.gguf, 4 windows");
+
+    let mut record = record;
+    (record.models[0].controls[0].ok, record.controls_ok) = (false, false);
+    let answer = lab::ask::run_answer(&record, &room.run_dir("run"), &room.run_dir("run/report/report.md"));
+    assert_eq!(answer.answers.iter().map(|model| model.withheld).collect::<Vec<_>>(), [true, false]);
+    assert!(
+        !answer.controls_ok && answer.answer.starts_with("Not decided, in 1 of 2 models: model.gguf; "),
+        "{}",
+        answer.answer
+    );
+    for verdict in &answer.verdicts {
+        assert_eq!(verdict.effects.is_some(), verdict.model == "second.gguf", "{verdict:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod bench;
 
 use bench::{Faults, Norms, Room, Workers, run};
+use record::RunEvent;
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
 
@@ -155,7 +156,79 @@ fn samples_of_another_cell_are_refused_by_the_file_that_holds_them() {
     std::fs::copy(&files[0], &files[1]).expect("copies");
     let said = again(&room, &dir);
     let name = files[1].file_name().expect("a name").to_string_lossy().into_owned();
-    assert!(said.contains(&format!("{name}: holds samples of another cell, ")), "{said}");
+    assert!(said.contains(&format!("{name}: has samples of another cell, ")), "{said}");
+}
+
+#[test]
+fn a_run_folder_that_lost_its_lock_is_told_from_a_folder_that_is_not_a_run() {
+    let room = Room::new();
+    let dir = finished(&room);
+    std::fs::remove_file(dir.join("plan.lock.json")).expect("removes");
+    let said = again(&room, &dir);
+    assert!(said.contains("plan.lock.json: is missing, though journal.jsonl is there"), "{said}");
+    assert!(said.contains("restore the file"), "{said}");
+    let other = room.run_dir("other");
+    std::fs::create_dir_all(&other).expect("a folder");
+    std::fs::write(other.join("notes.txt"), "mine").expect("writes");
+    let said = again(&room, &other);
+    assert!(said.contains("contains \"notes.txt\" but not plan.lock.json, so it is not a run folder"), "{said}");
+}
+
+#[test]
+fn status_counts_the_cells_of_the_plan_and_names_those_that_are_not_of_it() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let before = lab::ask::status(&dir).expect("status");
+    assert_eq!(Some(before.cells_finished as u64), before.cells);
+    assert!(before.foreign.is_empty() && before.failed.is_empty(), "{before:?}");
+    let mut cells = std::fs::read_dir(dir.join("cells")).expect("cells").flatten();
+    let cell = cells.next().expect("a cell").path();
+    std::fs::copy(&cell, dir.join("cells/of-another-run.json")).expect("copies");
+    let after = lab::ask::status(&dir).expect("status");
+    assert_eq!(after.cells_finished, before.cells_finished);
+    assert_eq!(after.foreign, ["cells/of-another-run.json"]);
+}
+
+#[test]
+fn samples_that_lost_their_first_line_are_named_by_status_and_by_the_run() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let path = samples_file(&dir, false);
+    let text = std::fs::read_to_string(&path).expect("samples");
+    let (_, rest) = text.split_once('\n').expect("lines");
+    std::fs::write(&path, rest).expect("writes");
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    let status = lab::ask::status(&dir).expect("status");
+    let [damaged] = status.failed.as_slice() else { panic!("one cell: {status:?}") };
+    assert_eq!(damaged.file, format!("samples/{name}"));
+    assert!(!damaged.why.is_empty(), "{damaged:?}");
+    let said = again(&room, &dir);
+    assert!(said.contains(&name) && said.contains("remove this file to measure it again"), "{said}");
+}
+
+#[test]
+fn complete_samples_that_give_no_cell_are_named_with_the_file_to_remove() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let path = samples_file(&dir, false);
+    let text = std::fs::read_to_string(&path).expect("samples");
+    let key = path.file_stem().expect("a stem").to_string_lossy().into_owned();
+    // What the edits did is lost, with every hash made anew.
+    let kept: String = text.split_inclusive('\n').filter(|line| !line.contains("\"applied\":")).collect();
+    assert_ne!(kept, text);
+    std::fs::write(&path, forged(&kept)).expect("writes");
+    let (record, events) = run(&room.prepare(Norms::OnePlus), &dir, &Workers::new(Faults::default()));
+    let record = record.expect("a record with a failed cell");
+    let failed = events.iter().find_map(|event| match event {
+        RunEvent::CellFailed { key: failed, hint, .. } if *failed == key => Some(hint.clone()),
+        _ => None,
+    });
+    let hint = failed.expect("the cell is named").expect("with advice");
+    assert_eq!(hint, Hint::words(format!("remove samples/{key}.jsonl to measure it again")));
+    let answer = lab::ask::run_answer(&record, &dir, &dir.join("report/report.md"));
+    let [cell] = answer.failed.as_slice() else { panic!("one cell: {:?}", answer.failed) };
+    assert_eq!((cell.key.as_str(), cell.file.as_str()), (key.as_str(), format!("samples/{key}.jsonl").as_str()));
+    assert_eq!(lab::ask::status(&dir).expect("status").failed, answer.failed);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::weights::Weights;
 use eval::{EngineError, EngineSettings, Prefix, Sequence, Token};
 use llama_cpp_sys_2 as sys;
 use std::ptr::NonNull;
-use words::Hint;
+use words::{Hint, count, plural};
 
 /// A context of llama.cpp; freed on drop. The order of fields in [`Context`] decides the order of freeing.
 struct RawContext(NonNull<sys::llama_context>);
@@ -171,10 +171,11 @@ impl Context {
         let n_outputs = tokens.len().saturating_sub(first_output);
         if tokens.len() > self.n_ctx || n_outputs == 0 || n_outputs > self.max_outputs {
             return Err(EngineError::Failed(format!(
-                "a window of {} tokens with {n_outputs} outputs does not fit a context of {} with {}",
-                tokens.len(),
-                self.n_ctx,
-                self.max_outputs
+                "a window of {} with {} does not fit a context of {} with {}",
+                plural(tokens.len(), "token"),
+                plural(n_outputs, "output"),
+                count(self.n_ctx as u64),
+                count(self.max_outputs as u64)
             )));
         }
         let pass =
@@ -217,9 +218,9 @@ impl Context {
         if prompt.is_empty() || prompt.len() > self.n_ctx {
             return Err(EngineError::Unsupported {
                 what: format!(
-                    "found a prompt of {} tokens, wanted 1 to {}, the size of the context",
-                    prompt.len(),
-                    self.n_ctx
+                    "found a prompt of {}, wanted 1 to {}, the size of the context",
+                    plural(prompt.len(), "token"),
+                    count(self.n_ctx as u64)
                 ),
                 hint: Hint::LargerContext,
             });

@@ -70,7 +70,9 @@ fn of_ggml_quantizers(codec: &dyn BlockCodec) -> Check {
     let mut tally = Tally::default();
     let answers =
         [Contraction::Separate, Contraction::Fused].map(|way| quantize("q4_1", &block(), way).unwrap_or_default());
-    tally.hold(answers[0] != answers[1], || "the canary tells nothing: both ways give the same block".into());
+    tally.hold(answers[0] != answers[1], || {
+        "the canary cannot tell the two ways apart: both give the same block".into()
+    });
     let way = of_ggml(codec);
     tally.hold(way.is_some(), || {
         let found = codec.quantize("q4_1", &block(), 32, None);

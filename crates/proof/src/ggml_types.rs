@@ -46,7 +46,7 @@ fn shares_come_together(codec: &dyn BlockCodec) -> Check {
     for format in GGML_FORMATS.iter().filter(|format| format.blck_size > 1) {
         let ty = format.name;
         let Some(layout) = codec.layout(ty) else {
-            tally.hold(false, || format!("ggml has no {ty}"));
+            tally.hold(false, || format!("ggml does not have {ty}"));
             continue;
         };
         let quantize = |values| codec.quantize(ty, values, 256, layout.requires_imatrix.then_some(&ones[..]));
@@ -58,7 +58,9 @@ fn shares_come_together(codec: &dyn BlockCodec) -> Check {
                 for row in ROWS_ALONE {
                     let same = alone(row)
                         .is_ok_and(|bytes| together.get(row * row_size..(row + 1) * row_size) == Some(&bytes[..]));
-                    tally.hold(same, || format!("{ty}: row {row} of {SHARED_ROWS} has other bytes than by itself"));
+                    tally.hold(same, || {
+                        format!("{ty}: the bytes of row {row} of {SHARED_ROWS} differ from those of the row alone")
+                    });
                 }
             }
         }
@@ -227,7 +229,7 @@ pub(crate) fn quantized_alike(
         Ok(theirs) => theirs,
         Err(error) => {
             tally.hold(false, || error.to_string());
-            return Err("ggml gave nothing".into());
+            return Err("ggml did not give a value".into());
         }
     };
     blocks_agree(ty, "the second form", &theirs, &second(contraction), tally);

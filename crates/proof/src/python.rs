@@ -36,13 +36,13 @@ impl Python {
             .spawn();
         let mut child = child.map_err(|error| format!("{shown} does not start: {error}"))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let stdout = stdout.ok_or_else(|| format!("{shown} has no output"))?;
+        let stdout = stdout.ok_or_else(|| format!("{shown} printed nothing"))?;
         let mut python = Python { child, stdin, stdout: BufReader::new(stdout), versions: Vec::new() };
         let mut line = String::new();
         let read = python.stdout.read_line(&mut line);
         match (read, line.trim().strip_prefix("ready ")) {
             (Ok(_), Some(versions)) => python.versions = versions.split(' ').map(str::to_owned).collect(),
-            _ => return Err(format!("{shown} has no numpy, ml_dtypes and gguf, or is not a Python")),
+            _ => return Err(format!("{shown} is not a Python with numpy, ml_dtypes and gguf")),
         }
         Ok(python)
     }
@@ -80,7 +80,7 @@ impl Python {
     /// Asks the script one question and returns the bytes of its answer.
     fn ask(&mut self, kind: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let gone = |error: std::io::Error| format!("Python is gone: {error}");
-        let stdin = self.stdin.as_mut().ok_or("Python takes no questions")?;
+        let stdin = self.stdin.as_mut().ok_or("cannot write to Python")?;
         writeln!(stdin, "{kind} {}", bytes.len()).map_err(gone)?;
         stdin.write_all(bytes).and_then(|()| stdin.flush()).map_err(gone)?;
         let mut line = String::new();

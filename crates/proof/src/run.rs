@@ -96,13 +96,13 @@ fn whole_runs(
     let first = pipeline.run(&plan, &build, &one).map_err(|error| error.to_string());
     let second = pipeline.run(&plan, &build, &other);
     let in_other = results(&other);
-    twice.hold(second.is_ok() == first.is_ok(), || "one run ends and the other does not".into());
+    twice.hold(second.is_ok() == first.is_ok(), || "one of two equal runs failed".into());
     for (name, bytes) in results(&one) {
-        twice.hold(in_other.get(&name) == Some(&bytes), || format!("{name} has other bytes in another folder"));
+        twice.hold(in_other.get(&name) == Some(&bytes), || format!("the bytes of {name} differ in another folder"));
     }
     let first = first?;
     match pipeline.run(&plan, &build, &one) {
-        Ok(record) => again.hold(record == first, || "the record is another one".into()),
+        Ok(record) => again.hold(record == first, || "the record differs".into()),
         Err(error) => again.hold(false, || error.to_string()),
     }
     Ok(first)
@@ -141,7 +141,7 @@ fn keys_follow_everything(pipeline: &dyn Pipeline) -> Check {
     tally.hold(key(&model, &base, &this, 2) == first, || "the same cell has two keys".into());
     let mut seen = BTreeSet::from([first]);
     for (what, key) in others {
-        tally.hold(seen.insert(key), || format!("{what} changed, and the key did not"));
+        tally.hold(seen.insert(key), || format!("{what} changed, but the key did not"));
     }
     check("a key follows everything that determines a number", &["keys", "what was changed"], tally)
 }
@@ -158,7 +158,7 @@ fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &
         (Ok(one), Ok(two)) => {
             let one: BTreeSet<String> = one.into_iter().collect();
             tally.hold(!one.is_empty() && two.iter().all(|hash| !one.contains(hash)), || {
-                "a window of another text has the hash of one of this".into()
+                "windows of two texts have the same hash".into()
             });
         }
         (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),

@@ -171,7 +171,7 @@ fn nonfinite_is_refused(scorer: &dyn Scorer) -> Check {
         for (reference, variant) in [(&broken, &whole), (&whole, &broken)] {
             let scored = scorer.compare(4, &[0, 1, 2], reference, variant);
             let named = scored.as_ref().is_err_and(|error| error.row == 1);
-            tally.hold(named, || format!("a logit of row 1 is {bad}, and it was said: {scored:?}"));
+            tally.hold(named, || format!("a logit of row 1 is {bad}, but the answer was {scored:?}"));
         }
     }
     tally.check(Area::Metrics, "non-finite logits are refused", &["what a run uses", "its contract"])
@@ -183,7 +183,7 @@ pub fn check(scorer: &dyn Scorer) -> Check {
     match (computed(scorer), claimed()) {
         (Ok(computed), Ok(claimed)) => {
             for name in claimed.keys().filter(|name| !computed.contains_key(name.as_str())) {
-                tally.hold(false, || format!("the page has a worked {name}, which nothing computes"));
+                tally.hold(false, || format!("the page has a worked {name}, which the code does not compute"));
             }
             for (name, value) in computed {
                 let claim = claimed.get(name).copied().unwrap_or(f64::NAN);

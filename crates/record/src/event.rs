@@ -26,6 +26,8 @@ pub enum RunEvent {
         finished: usize,
         /// The number of windows of the cells on the whole target.
         chunks: usize,
+        /// The keys of all cells, sorted.
+        keys: Vec<String>,
     },
     /// The text has fewer windows than were asked for.
     FewerChunks {

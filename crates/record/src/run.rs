@@ -145,6 +145,11 @@ pub struct ModelRecord {
 }
 
 impl ModelRecord {
+    /// Whether the results of the model are withheld: one of its controls does not hold.
+    pub fn is_withheld(&self) -> bool {
+        self.controls.iter().any(|control| !control.ok)
+    }
+
     /// The answer for this model: one short sentence, then the reasons with their numbers.
     pub fn answer(&self, question: &Question) -> String {
         self.sentence.clone().unwrap_or_else(|| crate::sentence::answer(question, self))
@@ -223,7 +228,7 @@ pub struct RunRecord {
     pub jitter_seeds: Vec<u64>,
     /// The models in the order of the plan.
     pub models: Vec<ModelRecord>,
-    /// Whether all controls hold; otherwise results are withheld.
+    /// Whether all controls hold. The results of each model whose controls do not are withheld.
     pub controls_ok: bool,
     /// The command that reproduces the run, without machine paths.
     pub reproduce: String,

@@ -108,8 +108,8 @@ impl TargetValues {
     }
 }
 
-/// How many zeros change their sign, in the directions that occur.
-fn signs_of_zeros(zero_sign: u64, minus_zero: u64) -> String {
+/// How many zeros change their sign, in the directions that occur: `3 from −0 to +0`.
+pub fn signs_of_zeros(zero_sign: u64, minus_zero: u64) -> String {
     let (to_plus, to_minus) = (count(zero_sign), count(minus_zero));
     match (zero_sign, minus_zero) {
         (_, 0) => format!("{to_plus} from −0 to +0"),
@@ -311,6 +311,7 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
         );
     }
     let of = |arm| verdicts.iter().find(|verdict| verdict.arm == arm);
+    // Beside another arm the class tells the two apart. A single arm's class is what the headline says.
     let reason = |verdict: &ArmVerdict| format!("{}, because {}", verdict.verdict.name(), verdict.why);
     let reasons = match (of(Arm::Exact), of(Arm::Native)) {
         (Some(exact), Some(native)) if exact.verdict == Verdict::NoOp && native.verdict == Verdict::NoOp => format!(
@@ -323,8 +324,8 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
             reason(exact),
             reason(native)
         ),
-        (Some(exact), None) => format!(" With exact weights: {}.", reason(exact)),
-        (None, Some(native)) => format!(" Through the model's own kernels: {}.", reason(native)),
+        (Some(exact), None) => format!(" With exact weights: {}.", exact.why),
+        (None, Some(native)) => format!(" Through the model's own kernels: {}.", native.why),
         (None, None) => String::new(),
     };
     headline + &reasons + &fallback_clause(&question.scheme, &model.census_fallbacks) + &parts_clause(cells)

@@ -2,8 +2,8 @@
 //!
 //! First screen (question, answers, figure, controls) → comparison of models → per model: census, the whole target
 //! in each arm, evidence chain, layers, failed cells, controls → how to reproduce, settings, words.
-//! Predicted and measured numbers stand in different columns everywhere. When a control failed, the report leaves out
-//! everything that would answer the question and shows the controls in its place.
+//! Predicted and measured numbers stand in different columns everywhere. When a control of a model does not hold, the report
+//! leaves out everything that would answer the question for that model, and shows the controls in its place.
 
 mod comparison;
 mod controls;
@@ -22,21 +22,22 @@ use record::{ArmVerdict, JudgedCell, ModelRecord, RunRecord};
 
 /// The whole report of a run.
 pub fn document(record: &RunRecord) -> Document {
-    let withheld = is_withheld(record);
-    let mut blocks = first::blocks(record, withheld);
-    if !withheld && record.models.len() > 1 {
-        blocks.extend(comparison::blocks(record));
+    let shown: Vec<&ModelRecord> = record.models.iter().filter(|model| !is_withheld(record, model)).collect();
+    let mut blocks = first::blocks(record, &shown);
+    if shown.len() > 1 {
+        blocks.extend(comparison::blocks(&shown));
     }
     for (i, model) in record.models.iter().enumerate() {
-        blocks.extend(model::blocks(record, model, i + 1, withheld));
+        blocks.extend(model::blocks(record, model, i + 1, is_withheld(record, model)));
     }
     blocks.extend(method::blocks(record));
     Document { title: format!("assay: {}", record.question.name), blocks }
 }
 
-/// Whether the results must be withheld: a control failed, whatever the record's own summary says.
-pub fn is_withheld(record: &RunRecord) -> bool {
-    !record.controls_ok || record.models.iter().any(|m| m.controls.iter().any(|c| !c.ok))
+/// Whether the results of a model are withheld: one of its controls does not hold, whatever the record's own summary says.
+/// Where that summary says that a control does not hold and no model has one, nothing is believed.
+pub fn is_withheld(record: &RunRecord, model: &ModelRecord) -> bool {
+    model.is_withheld() || !(record.controls_ok || record.models.iter().any(ModelRecord::is_withheld))
 }
 
 /// The cell that an arm's verdict rests on, if it is on record.

@@ -36,15 +36,15 @@ const AFTER: [&str; 18] = [
 
 /// The table with its header first and its lines ended by `\r\n`, as RFC 4180 has it.
 ///
-/// No text is run as a formula by a spreadsheet. Numbers are plain, and non-finite ones are `NaN` and `inf`. In a
-/// withheld run the cells that answer the question keep their rows and lose their numbers.
+/// No text is run as a formula by a spreadsheet. Numbers are plain, and non-finite ones are `NaN` and `inf`. The cells that
+/// answer the question for a model whose results are withheld keep their rows and lose their numbers.
 pub fn render(record: &RunRecord) -> String {
-    let withheld = is_withheld(record);
     let metrics = sums().map(|(_, sum)| sum.key);
     let columns: Vec<&str> = BEFORE.into_iter().chain(metrics).chain(AFTER).collect();
     let mut out = columns.join(",");
     out.push_str("\r\n");
     for model in &record.models {
+        let withheld = is_withheld(record, model);
         for judged in &model.cells {
             out.push_str(&row(model, judged, withheld && judged.cell.role == Role::Variant).join(","));
             out.push_str("\r\n");

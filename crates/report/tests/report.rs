@@ -46,9 +46,11 @@ fn the_markdown_of_a_withheld_run_reads_as_it_did() {
 
 #[test]
 fn a_withheld_run_shows_its_failed_control_and_no_result() {
-    for mut record in [fixture::withheld(), fixture::withheld()] {
-        // The record's own summary is not trusted over its controls.
-        record.controls_ok = true;
+    // The record's own summary is not trusted over its controls.
+    for summary in [true, false] {
+        let mut record = fixture::withheld();
+        record.controls_ok = summary;
+        record.models.remove(0);
         for out in [text(&record), page(&record)] {
             assert!(out.contains("withheld"));
             assert!(out.contains("12 of 2,040 scored positions differ"));
@@ -61,6 +63,35 @@ fn a_withheld_run_shows_its_failed_control_and_no_result() {
         assert!(variant.contains(",true,,,"), "no verdict in {variant}");
         assert!(!table.contains("2.314e-5"));
     }
+}
+
+#[test]
+fn a_withheld_model_leaves_the_results_of_the_others() {
+    let record = fixture::withheld();
+    let (shown, withheld) = (&record.models[0].name, &record.models[1].name);
+    for out in [text(&record), page(&record)] {
+        assert!(out.contains("12 of 2,040 scored positions differ"));
+        assert!(out.contains("NO-OP: all 3"), "the other model's answer is there");
+        assert!(out.contains("Not decided, in 1 of 2 models: "), "the answer for both says which is not decided");
+        for result in ["0.00637", "REAL and tiny"] {
+            assert!(!out.contains(result), "{result} is a result of the withheld model");
+        }
+    }
+    let notice =
+        format!("**Results are withheld for 1 model: a control failed.** What was measured on `{withheld}` cannot");
+    assert!(text(&record).contains(&notice));
+    let table = csv::render(&record);
+    let rows = |model: &str| {
+        let of = |line: &&str| line.starts_with(model) && line.contains(",variant,");
+        table.lines().filter(of).map(|line| line.contains(",true,,,")).collect::<Vec<_>>()
+    };
+    assert!(!rows(shown).is_empty() && rows(shown).iter().all(|withheld| !withheld), "{table}");
+    assert!(!rows(withheld).is_empty() && rows(withheld).iter().all(|withheld| *withheld), "{table}");
+
+    // A summary that no control explains is not believed either way.
+    let mut record = fixture::two_models();
+    record.controls_ok = false;
+    assert!(!text(&record).contains("NO-OP: all 3"));
 }
 
 #[test]

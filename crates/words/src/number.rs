@@ -7,6 +7,8 @@
 const SCIENTIFIC_BELOW: f64 = 1e-3;
 /// The magnitude from which on a number is printed in scientific notation.
 const SCIENTIFIC_FROM: f64 = 1e7;
+/// The ratio from which on [`times`] prints scientific notation.
+const TIMES_SCIENTIFIC_FROM: f64 = 1e5;
 
 /// `x` with `digits` significant digits: `0.00637`, `2.31e-5`, `25.5854`. Exact zero is `0`.
 ///
@@ -232,13 +234,18 @@ pub fn plus_minus(se: Option<f64>) -> String {
     se.map_or(String::new(), |se| format!(" ± {}", standard_error(se)))
 }
 
-/// The ratio of two quantities, with three significant digits as [`number`] prints them.
+/// The ratio of two quantities, with three significant digits as [`number`] prints them. From a hundred thousand on it is
+/// in scientific notation, because the digits after the third would be made up.
 ///
 /// ```
 /// assert_eq!(words::times(48.591), "48.6 ×");
 /// assert_eq!(words::times(2602.3), "2,602 ×");
+/// assert_eq!(words::times(1_234_567.0), "1.23e6 ×");
 /// ```
 pub fn times(ratio: f64) -> String {
+    if ratio.is_finite() && ratio >= TIMES_SCIENTIFIC_FROM {
+        return format!("{ratio:.2e} ×");
+    }
     format!("{} ×", number(ratio, 3))
 }
 

@@ -10,7 +10,7 @@ use numerics::{BlockCodec, CodecError};
 use record::{Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use words::{Advice, Hint, plural};
+use words::{Advice, Hint, count, plural};
 
 /// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -50,8 +50,9 @@ fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<
     let (n_ctx, n_ctx_train) = (settings.n_ctx, info.n_ctx_train);
     if n_ctx_train > 0 && n_ctx > n_ctx_train {
         notes.push(format!(
-            "windows of {} are longer than the {n_ctx_train} that the model was trained for",
-            plural(n_ctx, "token")
+            "windows of {} are longer than the {} that the model was trained for",
+            plural(n_ctx, "token"),
+            count(n_ctx_train.into())
         ));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -8,7 +8,7 @@ use crate::protocol::{Event, Job};
 use files::SchemeFilePath;
 use record::{EngineInfo, EngineSettings};
 use std::path::{Path, PathBuf};
-use words::{Advice, Hint, plural};
+use words::{Advice, Hint, count, plural};
 
 /// What a session is opened with.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub enum SessionError {
         input: bool,
     },
     /// The text does not fill one window.
-    #[error("{text}: {} with the tokenizer of {name}, wanted at least one window of {n_ctx}", plural(.n_tokens, "token"))]
+    #[error("{text}: {} with the tokenizer of {name}, wanted at least one window of {}", plural(.n_tokens, "token"), count((*.n_ctx).into()))]
     ShortText {
         /// The name of the text.
         text: String,

@@ -102,7 +102,8 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
         (false, _) => ": not a no-op",
     };
     let changed = of(counts.changed, counts.n);
-    let mut lines = vec![format!("{scheme} on {}: would change {changed} values{is}", prediction.target)];
+    let signs = ask::signs((counts.zero_sign, counts.minus_zero));
+    let mut lines = vec![format!("{scheme} on {}: would change {changed} values{signs}{is}", prediction.target)];
     lines.extend(prediction.from.iter().map(|one| {
         let tensors = plural(one.n_tensors, "tensor");
         format!("  {} → {scheme} ({tensors}): {}", one.from, changes(&one.counts))
@@ -128,13 +129,14 @@ fn prediction_lines(prediction: &CensusPrediction) -> Vec<String> {
 }
 
 fn changes(counts: &Predicted) -> String {
-    let Predicted { n, changed, overflowed, zeroed, unzeroed, saturated, .. } = counts;
+    let Predicted { n, changed, zero_sign, minus_zero, overflowed, zeroed, unzeroed, saturated, .. } = counts;
     let clamped = saturated.map_or("ggml does not say how many are clamped to the largest value".into(), |saturated| {
         format!("{} clamped to the largest value", count(saturated))
     });
     format!(
-        "{} change; {} overflow to infinity, {} flushed to zero, {}{clamped}",
+        "{} change{}; {} overflow to infinity, {} flushed to zero, {}{clamped}",
         of(*changed, *n),
+        ask::signs((*zero_sign, *minus_zero)),
         count(*overflowed),
         count(*zeroed),
         if *unzeroed > 0 { format!("{} zeros become nonzero, ", count(*unzeroed)) } else { String::new() }

@@ -21,6 +21,7 @@ use std::io;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use words::{count, plural};
 
 pub use python::TEMPLATE_DATE;
 
@@ -46,7 +47,7 @@ pub enum ChatTemplateError {
     #[error("{KEY} refuses the conversation: {0:?}")]
     Refused(String),
     /// The template nests too deep to be read.
-    #[error("{KEY} nests {found} deep, and {allowed} are allowed ({what})")]
+    #[error("{KEY} nests {} deep, and {} are allowed ({what})", count(*.found as u64), count(*.allowed as u64))]
     Depth {
         /// What is counted.
         what: &'static str,
@@ -56,10 +57,13 @@ pub enum ChatTemplateError {
         allowed: usize,
     },
     /// The prompt became too long.
-    #[error("{KEY} writes more than {MAX_PROMPT_BYTES} bytes, the length of the longest prompt that is allowed")]
+    #[error(
+        "{KEY} writes more than {}, the length of the longest prompt that is allowed",
+        plural(MAX_PROMPT_BYTES, "byte")
+    )]
     TooLong,
     /// The template takes too many steps, or makes too much data on the way.
-    #[error("{KEY} takes more than {FUEL} steps, the most that are allowed")]
+    #[error("{KEY} takes more than {}, the most that are allowed", plural(FUEL, "step"))]
     TooManySteps,
     /// The template takes too long.
     #[error("{KEY} runs for more than {} s, the longest that is allowed", TIME_LIMIT.as_secs())]

@@ -49,7 +49,7 @@ fn header_cases() -> Vec<Case> {
             "Count",
             &["number of tensors at byte 8", "found 1", "at most 0"],
         ),
-        case("2^64 - 1 tensors", Bytes::header(u64::MAX, 0), "Count", &["found 18446744073709551615"]),
+        case("2^64 - 1 tensors", Bytes::header(u64::MAX, 0), "Count", &["found 18,446,744,073,709,551,615"]),
         case("2^63 pairs", Bytes::header(0, 1 << 63), "Count", &["number of metadata pairs at byte 16"]),
     ]
 }
@@ -70,9 +70,9 @@ fn metadata_cases() -> Vec<Case> {
             "key too long",
             pad(one().u64(65536)),
             "StringLength",
-            &["found a length of 65536", "at most 65535", "specification"],
+            &["found a length of 65,536", "at most 65,535", "specification"],
         ),
-        case("key of 2^64 - 1 bytes", pad(one().u64(u64::MAX)), "StringLength", &["18446744073709551615"]),
+        case("key of 2^64 - 1 bytes", pad(one().u64(u64::MAX)), "StringLength", &["18,446,744,073,709,551,615"]),
         case("key not UTF-8", pad(one().key(b"ab\xff", U8)), "NameNotUtf8", &["at byte 34", "ab\\xff", "wanted UTF-8"]),
         case("NUL in key", pad(one().key(b"a\0b", U8)), "NameWithNul", &["at byte 33", "a\\u{0}b"]),
         case(
@@ -123,7 +123,7 @@ fn metadata_cases() -> Vec<Case> {
             "string above the cap",
             one().key("k", STRING).u64((1 << 30) + 1),
             "StringLength",
-            &["at most 1073741824 (GGUF_MAX_STRING_LENGTH)"],
+            &["at most 1,073,741,824 (GGUF_MAX_STRING_LENGTH)"],
         ),
         case(
             "array of type 13",
@@ -147,7 +147,7 @@ fn metadata_cases() -> Vec<Case> {
             "array above the cap",
             pad(one().key("k", ARRAY).u32(U8).u64((1 << 30) + 1)),
             "ArrayLength",
-            &["1073741825", "(GGUF_MAX_ARRAY_ELEMENTS)"],
+            &["1,073,741,825", "(GGUF_MAX_ARRAY_ELEMENTS)"],
         ),
         case("array of 2^64 - 1", pad(one().key("k", ARRAY).u32(U64).u64(u64::MAX)), "ArrayLength", &["byte 41"]),
         case(
@@ -166,7 +166,7 @@ fn metadata_cases() -> Vec<Case> {
             "string in an array above the cap",
             one().key("k", ARRAY).u32(STRING).u64(1).u64(1 << 40),
             "StringLength",
-            &["1099511627776"],
+            &["1,099,511,627,776"],
         ),
         case("arrays nested too deep", nested(limits::MAX_ARRAY_DEPTH + 1), "ArrayDepth", &["9 levels", "at most 8"]),
         case(
@@ -287,7 +287,7 @@ fn tensor_cases() -> Vec<Case> {
             "offset beyond the file",
             one().tensor("t", &[8], F32, 1 << 40).data(32, 32),
             "OutOfFile",
-            &["1099511627776"],
+            &["1,099,511,627,776"],
         ),
         case(
             "offset + size overflows",

@@ -11,7 +11,7 @@ use numerics::FakeQuantError;
 use record::store::StoreError;
 use select::ApplyError;
 use stats::StatsError;
-use words::{Advice, Hint};
+use words::{Advice, Hint, count, plural};
 use worker::SessionError;
 
 /// Who is at fault when a question is not answered.
@@ -187,7 +187,7 @@ pub enum AskError {
         source: EvidenceError,
     },
     /// The worker scored another number of tasks than was asked for.
-    #[error("{model}: scores of {found} tasks came back, {wanted} were asked for")]
+    #[error("{model}: scores of {} came back, {} were asked for", plural(.found, "task"), count(*.wanted as u64))]
     MissingTasks {
         /// The name of the model.
         model: String,

@@ -232,6 +232,8 @@ fn changed(variant: &Variant, record: &CellRecord) -> Vec<ChangedTarget> {
             n: found.n,
             unused: found.is_unused(),
             changed: found.changed,
+            zero_sign: found.zero_sign,
+            minus_zero: found.minus_zero,
             carrier_rounded: found.carrier_rounded,
             rel_rmse: found.rel_rmse,
         })

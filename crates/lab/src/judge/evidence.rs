@@ -9,6 +9,7 @@ use record::{
 };
 use stats::StatsError;
 use std::collections::BTreeMap;
+use words::{count, plural};
 
 /// The samples of a reference, by the number of the window.
 pub type References = BTreeMap<usize, ReferenceSample>;
@@ -133,7 +134,7 @@ pub fn check_sample(sample: &Sample, reference: &ReferenceSample) -> Result<(), 
     }
     let (n, n_ref) = (sample.nll().len(), reference.nll().len());
     if n != n_ref {
-        return Err(malformed(format!("{n} scored positions, the reference has {n_ref}")));
+        return Err(malformed(format!("{}, the reference has {}", plural(n, "scored position"), count(n_ref as u64))));
     }
     Ok(())
 }

@@ -67,6 +67,12 @@ pub enum PlanError {
     /// The target or the scheme cannot be used.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// A fallback is allowed, and the scheme is one that never needs one.
+    #[error("a fallback stands in for ggml's types only, and {scheme} is not one of them")]
+    NoFallback {
+        /// The scheme of the plan.
+        scheme: String,
+    },
     /// A number, a list or a stage is out of range.
     #[error("plan: {} is {}, wanted {}", .0.what, .0.found, .0.wanted)]
     OutOfRange(OutOfRange),
@@ -78,6 +84,7 @@ impl Advice for PlanError {
             PlanError::UnknownPreset { hint, .. } => Some(Hint::words(hint.clone())),
             PlanError::File(error) => error.hint(),
             PlanError::Apply(error) => error.hint(),
+            PlanError::NoFallback { .. } => Some(Hint::words("ask without a fallback")),
             PlanError::OutOfRange(problem) => Some(Hint::words(problem.hint.clone())),
         }
     }

@@ -13,7 +13,7 @@ use record::Arm;
 use record::plan::PlanStage;
 use select::Selector;
 use std::path::PathBuf;
-use words::{escape_short, printable};
+use words::{count, escape_short, printable};
 
 /// The longest name of a plan, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -144,8 +144,9 @@ impl Check<'_> {
         };
 
         let n_ctx = file.windows.ctx.unwrap_or(DEFAULT_N_CTX);
-        let wanted = format!("a number of tokens from {} to {}", N_CTX.start(), N_CTX.end());
-        self.require("windows.ctx", N_CTX.contains(&n_ctx), &n_ctx.to_string(), &wanted);
+        let (least, most) = (count((*N_CTX.start()).into()), count((*N_CTX.end()).into()));
+        let wanted = format!("a number of tokens from {least} to {most}");
+        self.require("windows.ctx", N_CTX.contains(&n_ctx), &count(n_ctx.into()), &wanted);
         let chunks = file.windows.chunks.unwrap_or(DEFAULT_CHUNKS);
         let layer_chunks = file.windows.layer_chunks.unwrap_or(DEFAULT_LAYER_CHUNKS);
         let jitter_seeds = file.jitter_seeds.clone().unwrap_or(DEFAULT_JITTER_SEEDS.to_vec());
@@ -383,7 +384,7 @@ gate = true
             (8, "jitter_seeds is [1, 1, 2], wanted at least 3, all different"),
             (9, "arms[2] is \"nativ\", wanted exact or native; did you mean native?"),
             (10, "windows.chunks is 0, wanted at least 1"),
-            (11, "windows.ctx is 4, wanted a number of tokens from 8 to 1048576"),
+            (11, "windows.ctx is 4, wanted a number of tokens from 8 to 1,048,576"),
             (
                 12,
                 "windows.layerchunks is not a key of a plan file, wanted chunks, layer_chunks or ctx; did you mean layer_chunks?",

@@ -1,6 +1,6 @@
 //! The identity of a run: the plan, its files, what the engine reports about them, and the lock.
 
-use crate::plan::{Plan, resolve};
+use crate::plan::{Plan, PlanError, resolve};
 use crate::run::model_file::ModelFile;
 use crate::run::{RunError, SessionError};
 use files::scheme_files;
@@ -46,6 +46,9 @@ impl PreparedRun {
 /// When the plan's numbers, a file or the target in it cannot be used, or two models are the same file.
 pub fn prepare(plan: Plan, engine_build: &str) -> Result<PreparedRun, RunError> {
     plan.check()?;
+    if plan.allow_fallback && plan.scheme.ggml_format().is_none() {
+        return Err(PlanError::NoFallback { scheme: plan.scheme.to_string() }.into());
+    }
     let models = plan.models.iter().map(|path| ModelFile::open(path, &plan)).collect::<Result<Vec<_>, _>>()?;
     for (index, second) in models.iter().enumerate() {
         let file_blake3 = &second.locked.file_blake3;

@@ -10,6 +10,7 @@ use crate::run::RunError;
 use crate::run::identity::{PreparedRun, open};
 use crate::run::model_file::Census;
 use crate::run::outstanding::{OutstandingWindow, Work, jobs, outstanding};
+use record::answer::samples_file;
 use record::store::lock::LockedEngine;
 use record::store::{CellSamples, Store, StoreError, StoredFault};
 use record::{
@@ -136,6 +137,22 @@ impl<'a> Bench<'a> {
     /// The number of cells. A cell in two stages counts once.
     pub(crate) fn n_cells(&self) -> usize {
         self.first_cells().count()
+    }
+
+    /// The keys of the cells.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
+        self.first_cells().map(|cell| cell.key.clone())
+    }
+
+    /// Names the cells whose samples are complete but do not give a cell, so that no run ends without the reason.
+    pub(crate) fn name_unusable(&mut self, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
+        let complete = self.first_cells().filter(|cell| self.is_complete(cell));
+        let failed = complete.filter_map(|cell| Some((cell.key.clone(), self.derived(cell).err()?.to_string())));
+        for (key, why) in failed.collect::<Vec<_>>() {
+            let hint = Hint::words(format!("remove {} to measure it again", samples_file(&key)));
+            self.fail(&key, &why, Some(hint), outlet)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn samples(&self) -> &BTreeMap<String, CellSamples> {

@@ -196,7 +196,11 @@ pub fn run(
         cells: benches.iter().map(Bench::n_cells).sum(),
         finished: benches.iter().map(Bench::n_finished).sum(),
         chunks: lock.chunks,
+        keys: benches.iter().flat_map(Bench::keys).collect::<BTreeSet<_>>().into_iter().collect(),
     })?;
+    for bench in &mut benches {
+        bench.name_unusable(&mut outlet)?;
+    }
     if lock.chunks < plan.chunks {
         outlet.say(RunEvent::FewerChunks { wanted: plan.chunks, used: lock.chunks })?;
     }
@@ -266,7 +270,8 @@ pub fn run(
 fn reread(dir: &Path, sink: &mut dyn FnMut(&RunEvent)) -> Result<RunRecord, RunError> {
     let record = store::read_run(dir)?;
     let cells = record.models.iter().flat_map(|model| &model.cells);
-    let cells = cells.map(|judged| judged.cell.key.as_str()).collect::<BTreeSet<_>>().len();
+    let keys: BTreeSet<String> = cells.map(|judged| judged.cell.key.clone()).collect();
+    let cells = keys.len();
     sink(&RunEvent::Begun {
         id: record.id.clone(),
         command: record.reproduce.clone(),
@@ -274,6 +279,7 @@ fn reread(dir: &Path, sink: &mut dyn FnMut(&RunEvent)) -> Result<RunRecord, RunE
         cells,
         finished: cells,
         chunks: record.chunks,
+        keys: keys.into_iter().collect(),
     });
     Ok(record)
 }

@@ -5,7 +5,7 @@ use crate::guard::{caught, throwing};
 use eval::{ChatMessage, ChatPrompt, EngineError, Token, Tokens};
 use llama_cpp_sys_2 as sys;
 use std::ffi::CStr;
-use words::Hint;
+use words::{Hint, count, plural};
 
 impl LlamaEngine {
     /// Token ids of a text, with special tokens added; with `parse_special`, those in the text are parsed too.
@@ -85,13 +85,17 @@ impl Tokens for LlamaEngine {
         let text = crate::chat::prompt(self.model.0, template, messages)?;
         let n_ctx = self.settings.n_ctx as usize;
         let too_long = |found: String| EngineError::Unsupported {
-            what: format!("found a prompt of {found}, wanted 1 to {n_ctx} tokens, which the context holds"),
+            what: format!("found a prompt of {found}, wanted 1 to {}, the size of the context", plural(n_ctx, "token")),
             hint: Hint::LargerContext,
         };
         // llama.cpp's tokenizers take time that grows with the square of a text that falls back to bytes.
         let longest = self.longest_token();
         if text.len() > n_ctx.saturating_mul(longest) {
-            return Err(too_long(format!("{} bytes, where a token has at most {longest}", text.len())));
+            return Err(too_long(format!(
+                "{}, where a token has at most {}",
+                plural(text.len(), "byte"),
+                count(longest as u64)
+            )));
         }
         let mut tokens = self.token_ids(&text, true)?;
         // Some templates write BOS themselves, and the tokenizer adds one.
@@ -102,7 +106,7 @@ impl Tokens for LlamaEngine {
             tokens.remove(0);
         }
         if tokens.len() > n_ctx {
-            return Err(too_long(format!("{} tokens", tokens.len())));
+            return Err(too_long(plural(tokens.len(), "token")));
         }
         Ok(ChatPrompt { text, tokens })
     }

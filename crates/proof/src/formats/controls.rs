@@ -56,10 +56,12 @@ pub(super) fn row(row: &FormatInfo, quantizer: &dyn Quantizer) -> Check {
                     bits.sort_unstable();
                     bits
                 };
-                tally.hold(sorted(&held) == sorted(&input.values), || "shuffle: other values came out".into());
+                tally.hold(sorted(&held) == sorted(&input.values), || {
+                    "shuffle: the values that came out are not those that went in".into()
+                });
                 tally.hold(held != input.values, || "shuffle: nothing moved".into());
             }
-            other => tally.hold(false, || format!("nothing is known of the control {other}")),
+            other => tally.hold(false, || format!("there is no check for the control {other}")),
         },
     }
     tally.check(Area::Formats, format!("control {}", row.name), &["fast", "its promise"])
@@ -89,7 +91,7 @@ pub(super) fn seeds_matter(quantizer: &dyn Quantizer) -> Check {
                 tally.hold(a != b, || format!("{one} and {two} give the same values"));
                 tally.hold(a != other, || format!("{one}: the same values for {TENSOR} and another tensor"));
             }
-            _ => tally.hold(false, || format!("{one}: cannot be held")),
+            _ => tally.hold(false, || format!("{one}: cannot be applied")),
         }
     }
     tally.check(Area::Formats, "seeds decide what is drawn", &["fast", "its promise"])

@@ -32,7 +32,9 @@ fn against_list(
     third: Option<&Shared<'_>>,
     tally: &mut Tally,
 ) {
-    let Some(ladder) = Ladder::of(format) else { return tally.hold(false, || format!("{format} has no list")) };
+    let Some(ladder) = Ladder::of(format) else {
+        return tally.hold(false, || format!("there is no list of the values of {format}"));
+    };
     for (rounding, text) in ROUNDINGS {
         let Some(scheme) = scheme_of(format, text) else {
             tally.hold(false, || format!("{format}{text} is not a scheme"));

@@ -84,7 +84,7 @@ fn against_plain_and_definition(quantizer: &dyn Quantizer, scheme: &Scheme, inpu
                 scheme.granularity().is_some() || matches!(scheme.format(), Format::Mx { .. } | Format::Nvfp4 { .. });
             let beyond = || fast.iter().position(|x| !x.is_finite());
             tally.hold(!has_scale || beyond().is_none(), || {
-                format!("{}: value {} was finite and is not", what(), beyond().unwrap_or_default())
+                format!("{}: value {} was finite and is not finite afterwards", what(), beyond().unwrap_or_default())
             });
             let Some(defined) = oracle::hold(scheme, &input.values, input.n_per_row) else { return false };
             tally.same_bits(&format!("{}, by definition", what()), &input.values, &fast, &defined);
@@ -125,11 +125,11 @@ fn nonfinite_is_refused(quantizer: &dyn Quantizer) -> Check {
             let refused = held(quantizer, &scheme, &input);
             let named =
                 matches!(&refused, Err(FakeQuantError::Nonfinite { tensor, index: 41, .. }) if tensor == TENSOR);
-            tally.hold(named, || format!("{scheme}: value 41 of {TENSOR} is {bad}, and it was said: {refused:?}"));
+            tally.hold(named, || format!("{scheme}: value 41 of {TENSOR} is {bad}, but the answer was {refused:?}"));
             let keeping = scheme.clone().with_nonfinite(Nonfinite::Keep);
             let kept = held(quantizer, &keeping, &input);
             let stays = matches!(&kept, Ok(values) if values[41].to_bits() == bad.to_bits());
-            tally.hold(stays, || format!("{keeping}: value 41 was {bad} and did not stay"));
+            tally.hold(stays, || format!("{keeping}: value 41 was {bad} and was changed"));
         }
     }
     tally.check(Area::Formats, "non-finite values are refused or kept", &["fast", "its contract"])

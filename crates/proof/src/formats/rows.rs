@@ -107,7 +107,7 @@ pub fn schemes(row: &FormatInfo) -> Result<Vec<Scheme>, String> {
                 let (_, written) = OPTIONS
                     .iter()
                     .find(|(name, _)| name == option)
-                    .ok_or_else(|| format!("{}: nothing tries the option {option}", row.name))?;
+                    .ok_or_else(|| format!("{}: no check tries the option {option}", row.name))?;
                 for text in *written {
                     let of_scale = text.starts_with("scale=") || text.starts_with("clip=");
                     let two_levels = granularity == "@block16" && !has_signed_scales(row);
@@ -180,7 +180,7 @@ pub fn third(
         question.compare(&input.values, &ours, &theirs, tally);
     }
     if asked == 0 {
-        Err(format!("numpy and ml_dtypes: they have no {}", row.name))
+        Err(format!("numpy and ml_dtypes: they do not have {}", row.name))
     } else {
         Ok(of_schemes(&python.name("ml_dtypes"), asked, schemes.len()))
     }

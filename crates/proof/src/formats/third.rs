@@ -138,7 +138,7 @@ impl<'p> Shared<'p> {
     /// Compares values without a scale with Python's. After an error nothing more is asked.
     pub(super) fn compare(&self, scheme: &Scheme, values: &[f32], ours: &[f32], tally: &mut Tally) {
         let answer = |python: &mut Python| {
-            let question = NumpyQuestion::of(scheme, 1).ok_or_else(|| format!("they have no {scheme}"))?;
+            let question = NumpyQuestion::of(scheme, 1).ok_or_else(|| format!("they do not have {scheme}"))?;
             Ok((question.ask(python, values)?, question))
         };
         let mut python = self.0.lock().unwrap_or_else(PoisonError::into_inner);

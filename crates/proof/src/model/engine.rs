@@ -60,7 +60,7 @@ pub(super) fn weights_are_the_files(subject: &ModelUnderTest<'_>) -> Check {
             let stored = subject.pipeline.read_tensor(&subject.file, tensor).map_err(|error| error.to_string())?;
             let (ty, bytes) = engine.read_weight(name, None).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case(tensor.ty.name()) && bytes == stored, || {
-                format!("{name}: {ty} in the engine, {} in the file, and the bytes are other ones", tensor.ty.name())
+                format!("{name}: {ty} in the engine, {} in the file, and the bytes differ", tensor.ty.name())
             });
         }
         Ok(())
@@ -70,7 +70,7 @@ pub(super) fn weights_are_the_files(subject: &ModelUnderTest<'_>) -> Check {
 /// Checks that a write changes the bytes of its weight and of no other, that the graph uses them, and that undoing the
 /// write leaves no trace.
 pub(super) fn a_write_acts_and_is_undone(subject: &ModelUnderTest<'_>) -> Check {
-    check("a write acts, reaches nothing else, and is undone", &["before", "during", "after"], |tally| {
+    check("a write changes its tensor, changes nothing else, and is undone", &["before", "during", "after"], |tally| {
         let mut engine = subject.engine()?;
         let window = subject.windows(&*engine)?.remove(0);
         let first = subject.first_scored();
@@ -85,7 +85,7 @@ pub(super) fn a_write_acts_and_is_undone(subject: &ModelUnderTest<'_>) -> Check 
             engine.swap_weight(name, None, "f32", Arc::new(bytes.clone())).map_err(words)?;
             let (ty, found) = engine.read_weight(name, None).map_err(words)?;
             tally.hold(ty.eq_ignore_ascii_case("f32") && found == bytes, || {
-                format!("{name}: other bytes are read back")
+                format!("{name}: the bytes read back are not those written")
             });
             let others = |hashes: &BTreeMap<String, String>| {
                 let mut hashes = hashes.clone();
@@ -96,9 +96,11 @@ pub(super) fn a_write_acts_and_is_undone(subject: &ModelUnderTest<'_>) -> Check 
                 format!("writing {name} changed another weight")
             });
             let during = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
-            tally.hold(during != before, || format!("{name} was overwritten, and no logit changed"));
+            tally.hold(during != before, || format!("{name} was overwritten, but no logit changed"));
             engine.restore_weight(name, None).map_err(words)?;
-            tally.hold(hashes(&*engine)? == everything, || format!("{name} was restored, and weights are other ones"));
+            tally.hold(hashes(&*engine)? == everything, || {
+                format!("{name} was restored, but the weights differ from before")
+            });
             let after = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
             bits_agree(tally, &format!("after {name} was restored"), &after, &before);
         }

@@ -13,7 +13,7 @@ const F32_BYTES: u64 = size_of::<f32>() as u64;
 /// Checks that every part of the announced memory is what the file's own shapes say, and that a budget of one byte less
 /// costs speed and changes no bit.
 pub(super) fn memory_is_planned_from_what_there_is(subject: &ModelUnderTest<'_>) -> Check {
-    check("the memory announced is what there is to hold", &["worker", "shapes in the file"], |tally| {
+    check("the memory announced is what the weights and contexts need", &["worker", "shapes in the file"], |tally| {
         let base = Base { arm: Arm::Exact, carried: Vec::new() };
         let cells = [subject.cell("schemes", |pick| pick.scheme.into(), Carrier::F32)];
         let events = subject.session(1)?.measure(&base, &cells, subject.chunks)?;
@@ -35,11 +35,11 @@ pub(super) fn memory_is_planned_from_what_there_is(subject: &ModelUnderTest<'_>)
         let total = announced(&squeezed)?.total_bytes;
         tally.hold(total <= less, || format!("{total} bytes are announced, {less} are allowed"));
         tally.hold(samples(&squeezed, "schemes") == samples(&events, "schemes"), || {
-            format!("other scores within {less} bytes")
+            format!("the scores differ within {less} bytes")
         });
         let least = plan.needs.model_bytes + plan.needs.held_in_f32_bytes;
         let refused = within(least)?.measure(&base, &cells, subject.chunks);
-        tally.hold(refused.is_err(), || format!("{least} bytes hold the weights alone, and were enough"));
+        tally.hold(refused.is_err(), || format!("{least} bytes are for the weights alone, but were enough"));
         Ok(())
     })
 }

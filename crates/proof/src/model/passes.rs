@@ -93,7 +93,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &ModelUnderTest<'_>) -> Check {
             }
             let what = format!("{node} times {factor}, against {} times {factor}", weights.join(" and "));
             bits_agree(tally, &what, &hooked, &swapped);
-            tally.hold(hooked != before, || format!("{node} was replaced, and no logit changed"));
+            tally.hold(hooked != before, || format!("{node} was replaced, but no logit changed"));
         }
         let after = logits(&mut *engine, &window, first, Prefix::Full).map_err(words)?;
         bits_agree(tally, "after the hooks", &after, &before);
@@ -102,7 +102,7 @@ pub(super) fn a_hook_acts_on_its_node(subject: &ModelUnderTest<'_>) -> Check {
     if has_twins {
         result
     } else {
-        Check::skipped(Area::Model, NAME, "the graph names neither norms nor K and V as other models do")
+        Check::skipped(Area::Model, NAME, "the graph does not name norms, K and V as other models do")
     }
 }
 
@@ -145,11 +145,13 @@ pub(super) fn embedded_tokens_are_rows_of_the_table(subject: &ModelUnderTest<'_>
             });
             for (hook, table) in hook.iter().zip(&table) {
                 let same = hook.columns == table.columns;
-                tally.hold(same, || format!("{scheme}: window {} has other scores by hook and by table", hook.chunk));
+                tally.hold(same, || {
+                    format!("{scheme}: the scores of window {} differ between hook and table", hook.chunk)
+                });
                 tally.hold(hook.n_changed() > 0, || format!("{scheme}: window {} did not change", hook.chunk));
             }
             let found = applied(&events, &format!("hook {scheme}")).and_then(<[_]>::first);
-            let found = found.ok_or("the worker never said what the hook did")?;
+            let found = found.ok_or("the worker did not report what the hook did")?;
             let mut held = rows.clone();
             let parsed: Scheme = scheme.parse().map_err(|error| format!("{error}"))?;
             let context = TensorContext { name: EMBD, n_per_row: n_embd };
@@ -206,7 +208,7 @@ pub(super) fn a_use_is_changed_alone(subject: &ModelUnderTest<'_>) -> Check {
             && find(&*engine, head).is_some_and(|head| head.ne[1] == n_vocab as u64)
             && find(&*engine, "output.bias").is_none();
         if !is_plain {
-            refused = Some("this model has other tables by token, or a head that is not a plain matrix");
+            refused = Some("this model has further tables by token, or a head that is not a plain matrix");
             return Ok(());
         }
         let window = subject.windows(&*engine)?.remove(0);
@@ -223,14 +225,14 @@ pub(super) fn a_use_is_changed_alone(subject: &ModelUnderTest<'_>) -> Check {
             let turned = turned_by_a_row(&bytes, n_vocab);
             engine.swap_weight(name, Some(used_as), &ty, turned.clone()).map_err(words)?;
             let reads = engine.read_weight(name, Some(used_as)).map_err(words)?.1 == *turned;
-            tally.hold(reads, || format!("{name} as {used_as:?}: other bytes are read back"));
+            tally.hold(reads, || format!("{name} as {used_as:?}: the bytes read back are not those written"));
             let whole = engine.read_weight(name, None).map_err(words)?.1 == bytes;
-            tally.hold(whole, || format!("{name} was changed as {used_as:?} alone, and is changed as a whole"));
+            tally.hold(whole, || format!("{name} was changed as {used_as:?} alone, but is changed as a whole"));
             let found = run(&mut *engine, &window)?;
             bits_agree(tally, &format!("{name} turned as {used_as:?}"), &found, wanted);
             engine.restore_weight(name, Some(used_as)).map_err(words)?;
             let reads = engine.read_weight(name, Some(used_as)).map_err(words)?.1 == bytes;
-            tally.hold(reads, || format!("{name} was restored as {used_as:?}, and has other bytes"));
+            tally.hold(reads, || format!("{name} was restored as {used_as:?}, but its bytes differ from before"));
             let after = run(&mut *engine, &window)?;
             bits_agree(tally, &format!("after {name} was restored as {used_as:?}"), &after, &before);
         }
@@ -304,7 +306,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &ModelUnderTest<'_>) -> Check
                 });
                 let before = layer < subject.middle;
                 tally.hold(!before || traced.squared_error == 0.0, || {
-                    format!("window {}: layer {layer} moved, and nothing up to it was touched", sample.chunk)
+                    format!("window {}: layer {layer} moved, but nothing up to it was changed", sample.chunk)
                 });
             }
         }
@@ -313,7 +315,7 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &ModelUnderTest<'_>) -> Check
     if is_there {
         result
     } else {
-        Check::skipped(Area::Model, NAME, "the graph names the outputs of its layers otherwise")
+        Check::skipped(Area::Model, NAME, "the graph does not name the outputs of its layers l_out-N")
     }
 }
 

@@ -216,7 +216,7 @@ pub(super) fn scores_equal_brute_force(subject: &ModelUnderTest<'_>) -> Check {
             let hash = its_reference.map(|reference| &reference.logits_blake3);
             tally.hold(hash == Some(&sample.reference_blake3), || {
                 format!(
-                    "window {chunk} was compared with logits {}, its reference has {hash:?}",
+                    "window {chunk} was compared with logits {}, but its reference has {hash:?}",
                     sample.reference_blake3
                 )
             });

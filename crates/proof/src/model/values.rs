@@ -196,7 +196,7 @@ fn in_scheme(
                     None => is_defined = false,
                 }
                 third = third.and_then(|()| {
-                    let none = || format!("they have no {scheme}");
+                    let none = || format!("they do not have {scheme}");
                     let question = NumpyQuestion::of(&scheme, sample.n_per_row).ok_or_else(none)?;
                     let theirs = question.ask(python.as_deref_mut().ok_or("no Python")?, &sample.values)?;
                     question.compare(&sample.values, &fast, &theirs, &mut tally);

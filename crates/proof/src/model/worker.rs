@@ -118,12 +118,14 @@ pub(super) fn evidence_is_the_files(subject: &ModelUnderTest<'_>) -> Check {
             [subject.cell("schemes", as_picked, Carrier::F32), subject.cell("bf16", |_| "bf16".into(), Carrier::Keep)];
         let events = session.measure(&exact, &cells, 1)?;
         for cell in &cells {
-            let tensors = applied(&events, &cell.key).ok_or("the worker never said what the edits did")?;
+            let tensors = applied(&events, &cell.key).ok_or("the worker did not report what the edits did")?;
             let (asked, done): (Vec<&str>, Vec<&str>) = (
                 cell.edits.iter().map(|edit| edit.tensor.as_str()).collect(),
                 tensors.iter().map(|tensor| tensor.tensor.as_str()).collect(),
             );
-            tally.hold(asked == done, || format!("{}: {asked:?} were to be edited, and {done:?} were", cell.key));
+            tally.hold(asked == done, || {
+                format!("{}: the edits asked for were {asked:?}, those made {done:?}", cell.key)
+            });
             for (edit, tensor) in cell.edits.iter().zip(tensors) {
                 let before = subject.values(&edit.tensor)?;
                 let mut after = before.clone();
@@ -143,7 +145,7 @@ pub(super) fn evidence_is_the_files(subject: &ModelUnderTest<'_>) -> Check {
                         before.len()
                     )
                 });
-                tally.hold(tensor.read_back, || format!("{} was read back with other bytes", edit.tensor));
+                tally.hold(tensor.read_back, || format!("{}: the bytes read back are not those written", edit.tensor));
                 tally.hold(tensor.consumers > 0, || format!("no node reads {}", edit.tensor));
             }
             let sample = samples(&events, &cell.key).first().copied().ok_or("no sample")?;
@@ -177,7 +179,9 @@ pub(super) fn weights_are_restored(subject: &ModelUnderTest<'_>) -> Check {
                     references(&events).iter().map(|sample| sample.logits_blake3.clone()).collect();
                 match &first {
                     None => first = Some(logits),
-                    Some(first) => tally.hold(*first == logits, || "the reference has other logits afterwards".into()),
+                    Some(first) => {
+                        tally.hold(*first == logits, || "the logits of the reference differ afterwards".into())
+                    }
                 }
             }
         }
@@ -241,7 +245,9 @@ pub(super) fn cells_do_not_touch_each_other(subject: &ModelUnderTest<'_>) -> Che
             let alone = subject.session(1)?.measure(&native, std::slice::from_ref(cell), subject.chunks)?;
             let (one, other): (Vec<&Sample>, Vec<&Sample>) =
                 (samples(&alone, &cell.key), samples(&together, &cell.key));
-            tally.hold(!one.is_empty() && one == other, || format!("{}: other samples among others", cell.key));
+            tally.hold(!one.is_empty() && one == other, || {
+                format!("{}: the samples differ when other cells are measured too", cell.key)
+            });
         }
         Ok(())
     })
@@ -298,7 +304,7 @@ pub(super) fn swapped_equals_written(subject: &ModelUnderTest<'_>) -> Check {
         let (Some(swapped), Some(written)) = (swapped.last(), written.first()) else {
             return Err("nothing reached the engine".into());
         };
-        tally.hold(swapped.tokens == written.tokens, || "other tokens with the written file".into());
+        tally.hold(swapped.tokens == written.tokens, || "the tokens differ with the written file".into());
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let differing = bits(&swapped.logits).iter().zip(bits(&written.logits)).filter(|(a, b)| **a != *b).count();
         tally.hold(differing == 0 && swapped.logits.len() == written.logits.len(), || {

@@ -49,8 +49,12 @@ pub struct ChangedTarget {
     /// Whether no node of the engine's graph uses the tensor, so that its values cannot matter.
     #[serde(default)]
     pub unused: bool,
-    /// The number of values that the scheme changed.
+    /// The number of values that the scheme changed; zero is zero in either sign.
     pub changed: u64,
+    /// The number of values that went from −0 to +0.
+    pub zero_sign: u64,
+    /// The number of values that went from +0 to −0.
+    pub minus_zero: u64,
     /// The number of values that the carrier rounded: the KV cache rounds to its own type.
     pub carrier_rounded: u64,
     /// The relative root mean square error against the reference's values.

@@ -36,8 +36,8 @@ pub use listings::{
 };
 pub use quantize::{QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, WrittenFile};
 pub use run::{
-    ControlAnswer, Effects, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer, STATUS_FORMAT,
-    StatusAnswer, VariantVerdict,
+    ControlAnswer, Effects, FailedCell, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer,
+    STATUS_FORMAT, StatusAnswer, VariantVerdict, samples_file,
 };
 pub use sweep::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
 pub use task::{TASK_FORMAT, TaskAnswer, TaskScores, TaskSettings};

@@ -1,11 +1,11 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{AllMetricValues, Arm, CellExtent, ControlRecord, Found, Reason, StageName, Verdict};
+use crate::{AllMetricValues, Arm, CellExtent, CellRecord, ControlRecord, Found, Reason, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunAnswer`].
-pub const RUN_FORMAT: u32 = 3;
+pub const RUN_FORMAT: u32 = 4;
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub struct RunAnswer {
     pub run: String,
     /// The id of the run, which equal runs share.
     pub id: String,
-    /// Whether all controls hold; otherwise the results are withheld.
+    /// Whether all controls hold; the results of each model whose controls do not are withheld.
     pub controls_ok: bool,
     /// The answer to the question in one short sentence, for all models together.
     pub answer: String,
@@ -28,8 +28,45 @@ pub struct RunAnswer {
     /// The control checks of all models, in order. A check may rest on several cells, on all of them or on none, so
     /// there are not as many checks as cells of controls.
     pub controls: Vec<ControlAnswer>,
+    /// The cells that were not measured, in the order of the method.
+    pub failed: Vec<FailedCell>,
     /// The path of the report.
     pub report: String,
+}
+
+/// A cell that was not measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedCell {
+    /// The key of the cell.
+    pub key: String,
+    /// The name of the model; `null` where only the cell's file is known.
+    pub model: Option<String>,
+    /// The selector of the cell's target; `null` where only the cell's file is known.
+    pub target: Option<String>,
+    /// The path of the cell's samples within the run folder. There may be no such file yet.
+    pub file: String,
+    /// The reason in words, which may be several lines.
+    pub why: String,
+}
+
+impl FailedCell {
+    /// The entry for a cell of a record; `None` for a cell that was measured.
+    pub fn of(model: &str, cell: &CellRecord) -> Option<FailedCell> {
+        let why = cell.failure.clone()?;
+        let file = samples_file(&cell.key);
+        Some(FailedCell {
+            key: cell.key.clone(),
+            model: Some(model.into()),
+            target: Some(cell.target.clone()),
+            file,
+            why,
+        })
+    }
+}
+
+/// The path of a cell's samples within the run folder.
+pub fn samples_file(key: &str) -> String {
+    format!("samples/{key}.jsonl")
 }
 
 /// The answer for one model.
@@ -37,6 +74,8 @@ pub struct RunAnswer {
 pub struct ModelAnswer {
     /// The name of the model.
     pub model: String,
+    /// Whether the results of the model are withheld, because one of its controls does not hold.
+    pub withheld: bool,
     /// The answer in one short sentence, then the reasons with their numbers.
     pub sentence: String,
     /// The census of the target in one sentence.
@@ -124,7 +163,7 @@ pub struct Effects {
 }
 
 /// The version of [`StatusAnswer`].
-pub const STATUS_FORMAT: u32 = 1;
+pub const STATUS_FORMAT: u32 = 2;
 
 /// The progress of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,10 +183,14 @@ pub struct StatusAnswer {
     pub models: Vec<String>,
     /// The number of windows of the cells on the whole target.
     pub chunks: usize,
-    /// The number of finished cells.
+    /// The number of finished cells of the plan.
     pub cells_finished: usize,
     /// The number of all cells; `null` until the run has begun to measure.
     pub cells: Option<u64>,
+    /// The cells that were not measured, and those whose samples cannot be read.
+    pub failed: Vec<FailedCell>,
+    /// The paths within the run folder of cells that do not belong to the plan.
+    pub foreign: Vec<String>,
     /// Whether all controls hold; `null` before the run has ended.
     pub controls_ok: Option<bool>,
     /// The last event of the run; `null` where there is no journal or it is empty.

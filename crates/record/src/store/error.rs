@@ -65,15 +65,23 @@ pub enum StoreError {
         wanted: FormatVersion,
     },
     /// The folder contains the run of another plan.
-    #[error("{}: holds another run: {difference}", .path.display())]
+    #[error("{}: contains another run: {difference}", .path.display())]
     OtherRun {
         /// The path of the folder.
         path: PathBuf,
         /// The first thing that differs.
         difference: String,
     },
+    /// The folder has files of a run, but not the one that says which run it is.
+    #[error("{}: is missing, though {found} is there", .path.display())]
+    LockMissing {
+        /// The path where `plan.lock.json` should be.
+        path: PathBuf,
+        /// A file or folder of a run that is there.
+        found: &'static str,
+    },
     /// The folder contains something that is not a run.
-    #[error("{}: holds {found:?} and no plan.lock.json, so it is not a run folder", .path.display())]
+    #[error("{}: contains {found:?} but not plan.lock.json, so it is not a run folder", .path.display())]
     NotARun {
         /// The path of the folder.
         path: PathBuf,
@@ -155,7 +163,9 @@ impl Advice for StoreError {
                     _ => "remove this file to measure it again",
                 }))
             }
-            StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. } => another("restore the file"),
+            StoreError::JournalBroken { .. } | StoreError::JournalMissing { .. } | StoreError::LockMissing { .. } => {
+                another("restore the file")
+            }
             StoreError::Newer { .. } => Some(Hint::words("use the newer assay")),
             StoreError::Older { .. } => another("look at this one with the commands that only read"),
             StoreError::OtherRun { .. } => another("remove that one, or repeat the run that is there"),

@@ -54,6 +54,8 @@ const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
 const RUN: &str = "run.json";
 const JOURNAL: &str = "journal.jsonl";
+/// Files and folders that only a run has. They are written after `plan.lock.json`.
+const PARTS: [&str; 5] = [JOURNAL, RUN, "faults.jsonl", "samples", "cells"];
 
 /// The measurements of one cell so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,6 +117,9 @@ pub fn peek(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
             let mut names: Vec<String> =
                 entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
             names.sort();
+            if let Some(found) = PARTS.into_iter().find(|part| names.iter().any(|name| name == part)) {
+                return Err(StoreError::LockMissing { path, found });
+            }
             match names.into_iter().find(|name| !name.starts_with('.')) {
                 Some(found) => Err(StoreError::NotARun { path: dir.into(), found }),
                 None => Ok(None),
@@ -215,21 +220,39 @@ pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     cell_samples(&path, key, read_lines(&path)?.lines)
 }
 
+/// The keys of the samples that cannot be read, sorted, each with the error.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn damaged_samples(dir: &Path) -> Result<Vec<(String, StoreError)>, StoreError> {
+    let keys = keys_in(&dir.join("samples"), ".jsonl")?;
+    let damaged = keys.into_iter().filter_map(|key| {
+        let path = samples_path(dir, &key);
+        let error = read_lines::<SampleLine>(&path).err()?;
+        Some((key, error))
+    });
+    Ok(damaged.collect())
+}
+
 /// The keys of the finished cells, sorted.
 ///
 /// # Errors
 /// When the folder cannot be listed.
 pub fn finished_cells(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let cells = dir.join("cells");
-    let entries = match std::fs::read_dir(&cells) {
+    keys_in(&dir.join("cells"), ".json")
+}
+
+/// The names in a folder that end with `suffix`, without it, sorted.
+fn keys_in(folder: &Path, suffix: &str) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         // A run that was killed at its beginning has no such folder yet.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StoreError::io("list", &cells, error)),
+        Err(error) => return Err(StoreError::io("list", folder, error)),
     };
     let mut keys: Vec<String> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".json").map(String::from))
+        .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(suffix).map(String::from))
         .filter(|key| !key.starts_with('.'))
         .collect();
     keys.sort();
@@ -411,7 +434,7 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
         match line {
             SampleLine::Applied(tensors) => samples.applied = samples.applied.or(Some(tensors)),
             SampleLine::Sample(sample) if sample.cell != key => {
-                let why = format!("holds samples of another cell, {}", sample.cell);
+                let why = format!("has samples of another cell, {}", sample.cell);
                 return Err(StoreError::Corrupt { path: path.into(), why });
             }
             SampleLine::Sample(sample) => {
@@ -419,7 +442,7 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
                 samples.by_chunk.entry(sample.chunk).or_insert(sample);
             }
             SampleLine::Reference(_) => {
-                let why = "holds a reference among a cell's samples".into();
+                let why = "has a reference among a cell's samples".into();
                 return Err(StoreError::Corrupt { path: path.into(), why });
             }
         }
@@ -440,7 +463,7 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
 
 /// Removes the files that a killed program did not finish. Nothing depends on them, so an error does not stop the run.
 fn sweep(dir: &Path) {
-    for folder in ["", "cells", "samples", "report"] {
+    for folder in ["", "cells", "samples", "report", "report/figures"] {
         let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
         let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));
         left.for_each(|entry| drop(std::fs::remove_file(entry.path())));

@@ -3,14 +3,14 @@
 use super::{answer_cell, phrase};
 use crate::document::{Block, Table, Text};
 use record::Arm;
-use record::{ArmVerdict, ModelRecord, RunRecord, Verdict};
+use record::{ArmVerdict, ModelRecord, Verdict};
 use words::divergence;
 
-pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
+pub(super) fn blocks(models: &[&ModelRecord]) -> Vec<Block> {
     let mut blocks = vec![Block::Heading { level: 2, text: "The models side by side".into() }];
     for arm in [Arm::Exact, Arm::Native] {
         let answers: Vec<(&ModelRecord, &ArmVerdict)> =
-            record.models.iter().filter_map(|m| m.verdicts.iter().find(|v| v.arm == arm).map(|v| (m, v))).collect();
+            models.iter().filter_map(|m| m.verdicts.iter().find(|v| v.arm == arm).map(|v| (*m, v))).collect();
         if answers.len() > 1 {
             blocks.push(Block::Paragraph(agreement(arm, &answers)));
         }
@@ -19,7 +19,7 @@ pub(super) fn blocks(record: &RunRecord) -> Vec<Block> {
         "Measured: the whole target in each arm; n is scored tokens",
         &["Model", "Arm", "Verdict", "KLD, nats/token>", "floor: largest jitter seed>", "× floor>", "same top>", "n>"],
     );
-    for model in &record.models {
+    for model in models {
         for verdict in &model.verdicts {
             let judged = answer_cell(model, verdict);
             let measured = judged.and_then(|j| j.cell.measured.as_ref());

@@ -2,7 +2,7 @@
 
 use crate::document::{Block, Table, Text};
 use record::Arm;
-use record::{ControlOutcome, ControlRecord, ModelRecord, RunRecord};
+use record::{ControlOutcome, ControlRecord, ModelRecord};
 
 const HEADS: [&str; 5] = ["Control", "Arm", "Expected", "Found", "Held"];
 
@@ -15,8 +15,8 @@ pub(super) fn table(model: &ModelRecord) -> Block {
     Block::Table(table)
 }
 
-/// The controls of every model, in one table for each outcome; those that failed come first.
-pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
+/// The controls of these models, in one table for each outcome; those that failed come first.
+pub(super) fn failed_first(models: &[&ModelRecord]) -> Vec<Block> {
     let mut tables = Vec::new();
     for (outcome, caption) in [
         (ControlOutcome::Failed, "Controls that failed"),
@@ -26,7 +26,7 @@ pub(super) fn failed_first(record: &RunRecord) -> Vec<Block> {
         let mut heads = vec!["Model"];
         heads.extend(HEADS);
         let mut table = Table::new(caption, &heads);
-        for model in &record.models {
+        for model in models {
             for control in model.controls.iter().filter(|c| c.outcome() == outcome) {
                 let mut cells = vec![Text::new().code(&model.name)];
                 cells.extend(row(control));

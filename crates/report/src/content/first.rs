@@ -4,9 +4,10 @@ use super::{answer_cell, controls, phrase};
 use crate::document::{Badge, Block, Table, Text};
 use crate::figure::{EffectRow, Figure, Form, Mark};
 use record::{FLOOR_FACTOR, ModelRecord, RunRecord, headline};
-use words::{of, plural};
+use words::{count, of, plural};
 
-pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
+/// The first screen; `shown` are the models whose results are not withheld.
+pub(super) fn blocks(record: &RunRecord, shown: &[&ModelRecord]) -> Vec<Block> {
     let q = &record.question;
     let mut blocks = vec![
         Block::Question { question: q.question.clone(), hypothesis: q.hypothesis.clone() },
@@ -16,31 +17,30 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
                 .code(&q.target)
                 .plain(", scheme ")
                 .code(&q.scheme)
-                .plain(format!("; {} of {} tokens from ", plural(record.chunks, "window"), record.settings.n_ctx))
+                .plain(format!(
+                    "; {} of {} tokens from ",
+                    plural(record.chunks, "window"),
+                    count(record.settings.n_ctx.into())
+                ))
                 .code(&record.corpus.name)
                 .plain("; run ")
                 .code(&record.id)
                 .plain("."),
         ),
     ];
-    if withheld {
-        let has_failed = record.models.iter().flat_map(|m| &m.controls).any(|c| c.has_failed());
-        let (what, which) = if has_failed {
-            ("Results are withheld: a control failed.", "the failed control below is explained")
-        } else {
-            ("Results are withheld: a control was not measured.", "the control below is measured")
-        };
-        blocks.push(Block::Notice(Text::new().strong(what).plain(format!(
-            " What the run measured cannot be believed until {which}, so nothing that would answer the question is shown \
-             here. The cells themselves are kept in the run folder."
-        ))));
-        blocks.extend(controls::failed_first(record));
+    let withheld: Vec<&ModelRecord> =
+        record.models.iter().filter(|model| !shown.iter().any(|other| other.name == model.name)).collect();
+    if !withheld.is_empty() {
+        blocks.push(Block::Notice(notice(&withheld, shown.is_empty())));
+        blocks.extend(controls::failed_first(&withheld));
+    }
+    if shown.is_empty() {
         return blocks;
     }
     if record.models.len() > 1 {
         blocks.push(Block::Paragraph(Text::new().strong(headline::of_run(record))));
     }
-    blocks.extend(record.models.iter().map(|model| {
+    blocks.extend(shown.iter().map(|model| {
         Block::Answer {
             model: model.name.clone(),
             badges: model
@@ -51,13 +51,38 @@ pub(super) fn blocks(record: &RunRecord, withheld: bool) -> Vec<Block> {
             sentence: model.answer(q),
         }
     }));
-    blocks.extend(effects(record));
-    blocks.push(controls_held(record));
+    blocks.extend(effects(shown));
+    blocks.push(controls_held(shown));
     blocks
 }
 
-fn effects(record: &RunRecord) -> Option<Block> {
-    let rows: Vec<EffectRow> = record.models.iter().flat_map(effect_rows).collect();
+/// What is said in place of the results that are withheld.
+fn notice(withheld: &[&ModelRecord], is_all: bool) -> Text {
+    let has_failed = withheld.iter().flat_map(|model| &model.controls).any(|control| control.has_failed());
+    let (what, which) = match has_failed {
+        true => ("a control failed", "the failed control below is explained"),
+        false => ("a control was not measured", "the control below is measured"),
+    };
+    if is_all {
+        return Text::new().strong(format!("Results are withheld: {what}.")).plain(format!(
+            " What the run measured cannot be believed until {which}, so nothing that would answer the question is shown \
+             here. The cells themselves are kept in the run folder."
+        ));
+    }
+    let which_models = format!("Results are withheld for {}: {what}.", plural(withheld.len(), "model"));
+    let mut text = Text::new().strong(which_models).plain(" What was measured on ");
+    for (i, model) in withheld.iter().enumerate() {
+        text = if i > 0 { text.plain(", ") } else { text };
+        text = text.code(&model.name);
+    }
+    text.plain(format!(
+        " cannot be believed until {which}. The controls of the other models hold, and their results are shown. The cells of \
+         all models are kept in the run folder."
+    ))
+}
+
+fn effects(models: &[&ModelRecord]) -> Option<Block> {
+    let rows: Vec<EffectRow> = models.iter().flat_map(|model| effect_rows(model)).collect();
     if rows.is_empty() {
         return None;
     }
@@ -89,12 +114,12 @@ fn effect_rows(model: &ModelRecord) -> Vec<EffectRow> {
     model.verdicts.iter().filter_map(row).collect()
 }
 
-fn controls_held(record: &RunRecord) -> Block {
+fn controls_held(models: &[&ModelRecord]) -> Block {
     let mut table = Table::new(
         "Controls: what had to hold before any number here may be read",
         &["Model", "Checks held>", "Which"],
     );
-    for model in &record.models {
+    for model in models {
         let held = model.controls.iter().filter(|c| c.ok).count() as u64;
         let mut names: Vec<&str> = Vec::new();
         for control in &model.controls {

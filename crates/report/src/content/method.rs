@@ -59,11 +59,11 @@ fn settings(record: &RunRecord) -> Table {
             .plain(format!(", {} bytes, blake3 ", count(record.corpus.bytes)))
             .code(&record.corpus.blake3),
     );
-    set("windows, whole target", record.chunks.to_string().into());
-    set("windows, single layers", record.layer_chunks.to_string().into());
+    set("windows, whole target", count(record.chunks as u64).into());
+    set("windows, single layers", count(record.layer_chunks as u64).into());
     let seeds: Vec<String> = record.jitter_seeds.iter().map(u64::to_string).collect();
     set("jitter seeds", seeds.join(", ").into());
-    set("n_ctx, n_ubatch, n_seq", format!("{}, {}, {}", s.n_ctx, s.n_ubatch, s.n_seq).into());
+    set("n_ctx, n_ubatch, n_seq", [s.n_ctx, s.n_ubatch, s.n_seq].map(|n| count(n.into())).join(", ").into());
     set("flash attention", if s.flash_attn { "on" } else { "off" }.into());
     set("KV cache", Text::new().plain("K ").code(&s.type_k).plain(", V ").code(&s.type_v));
     set("weight repacking", if s.repack { "on" } else { "off" }.into());

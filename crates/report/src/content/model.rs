@@ -29,7 +29,7 @@ pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withhe
 }
 
 fn identity(model: &ModelRecord) -> Text {
-    let types: Vec<String> = model.types.iter().map(|(ty, n)| format!("{n} {ty}")).collect();
+    let types: Vec<String> = model.types.iter().map(|(ty, n)| format!("{} {ty}", count(*n as u64))).collect();
     Text::new()
         .plain("Architecture ")
         .code(&model.arch)
@@ -96,7 +96,7 @@ fn census_row(row: &CensusRow) -> Vec<Text> {
     ]
 }
 
-/// The cells of a withheld run that may be shown: those that are controls.
+/// The cells of a withheld model that may be shown: those that are controls.
 fn control_cells(model: &ModelRecord) -> Vec<Block> {
     let cells: Vec<&JudgedCell> = model.cells.iter().filter(|j| j.cell.role != Role::Variant).collect();
     if cells.is_empty() {
