@@ -4,7 +4,7 @@
 # the engine's C++. `cargo build --release -p …` gives its build script other features and compiles it again.
 
 .NOTPARALLEL:
-.PHONY: help demo test build tools models fmt lint bench bench-formats bench-quantize bench-sweep replay-race classic fuzz bench-census lineage-matrix clean
+.PHONY: help demo test build tools models fmt lint bench bench-formats bench-quantize bench-sweep replay-race classic fuzz bench-census lineage-matrix real-models clean
 
 MODELS := $(or $(ASSAY_MODELS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assay/models)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
@@ -24,6 +24,7 @@ help:
 	@echo 'make replay-race  how often a race would have been right on recorded sweeps, and what it saves (SWEEPS=, .npz files)'
 	@echo 'make classic  three classic models by shape through every preset, times and memory into docs/classic.md'
 	@echo 'make lineage-matrix  what the census says of tensors of known origin, into docs/lineage-matrix.md'
+	@echo 'make real-models     four real models (1.6 GB more to fetch) through inspect, census, eval and a run, into docs/real-models.md'
 	@echo 'make bench-census    looking at every value against reading it, the census of a large F16 file against a plain numpy check'
 	@echo 'make fmt     format the sources'
 	@echo 'make lint    formatting, clippy, rustdoc, the direction of dependencies, links in the documents'
@@ -97,6 +98,12 @@ lineage-matrix: tools
 	cargo build --release --workspace --example lineage_matrix
 	$(TARGET)/release/examples/lineage_matrix '$(SMOLLM2)' '$(GEMMA)' '$(MODELS)/all-MiniLM-L6-v2/model.safetensors' > '$(TARGET)/lineage-matrix.md'; \
 	  code=$$?; test -s '$(TARGET)/lineage-matrix.md' && mv '$(TARGET)/lineage-matrix.md' docs/lineage-matrix.md; exit $$code
+
+# Half an hour on two cores.
+real-models: build
+	scripts/fetch-models.sh --real
+	.tools/bin/python scripts/real-models.py --assay '$(TARGET)/release/assay' --models '$(MODELS)' \
+	  --runs '$(TARGET)/real-models' --out docs/real-models.md
 
 bench-census: tools build
 	.tools/bin/python scripts/bench-census.py --assay '$(TARGET)/release/assay' \

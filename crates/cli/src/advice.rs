@@ -21,6 +21,11 @@ pub fn words(hint: &Hint) -> String {
         Hint::AllowFallback { ty } => {
             format!("--allow-fallback takes {ty} for such tensors, as llama-quantize would")
         }
+        Hint::StoreExactly { own: true } => {
+            "--carrier own stores each scheme in its own type; --force-carrier rounds the values twice".into()
+        }
+        Hint::StoreExactly { own: false } => "--carrier f32 stores every scheme exactly".into(),
+        Hint::SkipCheck => "--no-check writes the file without opening it".into(),
         Hint::RaiseMemory { has_f32_weights: true } => {
             "the exact arm stores every weight in F32; --arm native leaves the model as shipped, and --max-memory raises \
              the limit"

@@ -108,8 +108,10 @@ fn selectors_and_schemes_that_cannot_be_are_refused_before_anything_runs() {
     for apply in ["nonsense", "ffn_norm", "ffn_norm=", "=bf16", "ffn_norm=int8", "ffn_norm=bf61", "outptu=bf16"] {
         refused(&["eval", "m.gguf", "--apply", apply]);
     }
-    let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--apply", "norms=f16"]);
-    assert!(said.contains("chosen by"), "{said}");
+    let said = refused(&["eval", "m.gguf", "--apply", "weights=bf16", "--apply", "rest=f16"]);
+    assert!(said.contains("the other rules name every matrix"), "{said}");
+    let said = refused(&["eval", "m.gguf", "--apply", "attn_q,!attn_q=bf16"]);
+    assert!(said.contains("leaves out every tensor"), "{said}");
     let said = refused(&["eval", "m.gguf", "--apply", "ffn_norm=bf16", "--layers", "2"]);
     assert!(said.contains("no layer 2: the model has 2 layers"), "{said}");
     std::fs::write(folder.path().join("tasks.txt"), TASKS).expect("a file");

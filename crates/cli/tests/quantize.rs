@@ -132,9 +132,12 @@ fn a_vector_is_not_stored_in_a_type_that_llama_cpp_would_abort_on() {
 }
 
 #[test]
-fn a_carrier_that_rounds_says_how_many_values() {
+fn a_carrier_that_rounds_is_refused_or_says_how_many_values() {
     let room = room();
-    let answer = quantize(room.path(), "out.gguf", &["--apply", "attn_q=int8@row", "--carrier", "bf16"]);
+    let args = ["quantize", "m.gguf", "out.gguf", "--apply", "attn_q=int8@row", "--carrier", "bf16"];
+    let said = refused(room.path(), &args);
+    assert!(said.contains("bf16 does not store the values of int8@row exactly"), "{said}");
+    let answer = quantize(room.path(), "out.gguf", &[&args[3..], &["--force-carrier"]].concat());
     let row = &answer["changed"][0];
     assert!(row["carrier_rounded"].as_u64() > Some(0), "{row}");
     let exact = quantize(room.path(), "exact.gguf", &["--apply", "attn_q=int8@row"]);

@@ -164,11 +164,47 @@ fn files_that_cannot_serve_are_refused_by_name_with_a_hint() {
             assert!(says.iter().all(|part| said.contains(part)), "{command:?}: {said}");
         }
     }
-    // The file knows attn_q of layer 0 only.
-    let said = refused(room.path(), &["quantize", "m.gguf", "out.gguf", "--apply", "attn_q=q4_0:imatrix=Im.GGUF"]);
+    // A run has no place to say that it went on without importances. The file knows attn_q of layer 0 only.
+    let said =
+        refused(room.path(), &["run", "--apply", "attn_q=q4_0:imatrix=Im.GGUF", "m.gguf", "--out", "out", "--quiet"]);
     assert!(said.contains("\"blk.1.attn_q.weight\"") && said.contains("no entry of that name"), "{said}");
     let said = refused(room.path(), &["eval", "m.gguf", "--apply", "ffn_down=iq2_xxs"]);
     assert!(said.contains("blocks of 256"), "{said}");
+}
+
+#[test]
+fn a_tensor_without_an_entry_is_quantized_without_importances_and_named() {
+    let room = room();
+    let args = ["m.gguf", "out.gguf", "--apply", "attn_q=q4_0:imatrix=Im.GGUF", "--carrier", "own"];
+    let answer = json(room.path(), &[&["quantize", "--json"], &args[..]].concat());
+    assert_eq!(answer["without_importance"], serde_json::json!(["blk.1.attn_q.weight"]));
+    let file = gguf::GgufFile::open(room.path().join("out.gguf")).expect("sound");
+    let bytes =
+        |file: &gguf::GgufFile| file.read_tensor(file.tensor("blk.1.attn_q.weight").expect("there")).expect("read");
+    let with = bytes(&file);
+    stdout(room.path(), &["quantize", "m.gguf", "plain.gguf", "--apply", "attn_q=q4_0", "--carrier", "own"]);
+    assert_eq!(bytes(&gguf::GgufFile::open(room.path().join("plain.gguf")).expect("sound")), with);
+    let output = assay(room.path(), &[&["eval", "m.gguf", "--apply", args[3]], &SMALL[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("blk.1.attn_q.weight"), "{said}");
+}
+
+#[test]
+fn importances_of_zero_alone_are_refused_by_the_tensors_name() {
+    let room = room();
+    std::fs::write(room.path().join("zero.gguf"), gguf_imatrix(&[0.0; N], 4.0)).expect("a file");
+    let apply = format!("{WEIGHT}=q4_0:imatrix=zero.gguf");
+    for command in [
+        &["quantize", "m.gguf", "out.gguf", "--apply", &apply, "--carrier", "own"][..],
+        &["eval", "m.gguf", "--apply", &apply],
+        &["run", "--apply", &apply, "m.gguf", "--out", "out"],
+    ] {
+        let said = refused(room.path(), command);
+        assert!(said.contains(WEIGHT) && said.contains("all its importances are zero"), "{command:?}: {said}");
+    }
+    // One that was never used has a count of zero, and counts as 1 throughout.
+    std::fs::write(room.path().join("zero.gguf"), gguf_imatrix(&[0.0; N], 0.0)).expect("a file");
+    stdout(room.path(), &["quantize", "m.gguf", "out.gguf", "--apply", &apply, "--carrier", "own"]);
 }
 
 #[test]

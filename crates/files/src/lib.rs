@@ -11,8 +11,10 @@
 //! | [`diff`](mod@diff) | two files, value by value |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
+//! | [`never_quantized`] | the tensors that llama.cpp's quantizer never touches |
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
+//! | [`type_file`] | the rules of llama-quantize's `--tensor-type-file` |
 //! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
@@ -22,15 +24,20 @@ pub mod fallback;
 pub mod hyperparameters;
 mod imatrix_file;
 pub mod inspect;
+pub mod never_quantized;
 pub mod open;
 pub mod path_bytes;
 pub mod pieces;
+#[cfg(test)]
+mod pinned_source;
 mod pipeline;
 pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
+pub mod type_file;
 
 pub use abreast::{TensorInMemory, side_by_side};
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
+pub use type_file::{TypeFile, TypeFileError};

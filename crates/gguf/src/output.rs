@@ -217,6 +217,14 @@ impl OutputFile {
         &self.path
     }
 
+    /// A path by which this process and its children can open the file before it has its name.
+    fn opened_as(&self) -> PathBuf {
+        match &self.hidden {
+            Some(hidden) => std::path::absolute(hidden).unwrap_or_else(|_| hidden.clone()),
+            None => PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.out.file().as_raw_fd())),
+        }
+    }
+
     /// Turns an I/O error met while writing into one that names the file.
     pub fn failed(path: &Path, source: io::Error) -> OutputError {
         error(path, OutputProblem::Write(source))
@@ -276,40 +284,116 @@ impl Drop for OutputFile {
     }
 }
 
-/// Makes finished files appear. It first writes all bytes of all files to the disk, then gives the names, then writes
-/// the folders. If one file cannot have its name, everything goes back to what it was: the others lose their names, and
-/// the files that they replaced come back.
-///
-/// Several names cannot be given in one step, so they are given from the last file to the first. If a kill comes in
-/// between, the split model lacks its first shard, by which it would be opened.
+/// Files that are written whole and on the disk, and that have no names yet. If they are dropped, nothing remains.
+#[derive(Debug)]
+pub struct SealedFiles(Vec<OutputFile>);
+
+impl SealedFiles {
+    /// Writes all bytes of all files to the disk and reads their headers back.
+    ///
+    /// # Errors
+    /// When the disk fails, or a file is not a sound GGUF file.
+    pub fn seal(mut files: Vec<OutputFile>) -> Result<SealedFiles, OutputError> {
+        files.iter_mut().try_for_each(OutputFile::seal)?;
+        Ok(SealedFiles(files))
+    }
+
+    /// A path by which this process and its children can open the files before they have their names. Of several files
+    /// it is the path of the first, and the others lie beside it under the names that a reader expects. The paths are
+    /// valid until the value is dropped.
+    ///
+    /// # Errors
+    /// When nothing can be made in the folder of the files.
+    pub fn readable(&self) -> Result<ReadablePath, OutputError> {
+        let Some(first) = self.0.first() else { return Ok(ReadablePath { path: PathBuf::new(), folder: None }) };
+        if self.0.len() == 1 {
+            return Ok(ReadablePath { path: first.opened_as(), folder: None });
+        }
+        let failed = |e: io::Error| error(&first.path, OutputProblem::Create(e));
+        // Links take no room, wherever they lie. Beside the output they can certainly be made.
+        let folder = loop {
+            let hidden = hidden_name(&first.path);
+            match std::fs::create_dir(&hidden) {
+                Ok(()) => break hidden,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed(e)),
+            }
+        };
+        let mut readable = ReadablePath { path: PathBuf::new(), folder: Some(folder.clone()) };
+        for file in self.0.iter().rev() {
+            readable.path = folder.join(file.path.file_name().unwrap_or_default());
+            std::os::unix::fs::symlink(file.opened_as(), &readable.path).map_err(failed)?;
+        }
+        Ok(readable)
+    }
+
+    /// Gives the files their names, then writes the folders. If one file cannot have its name, everything goes back to
+    /// what it was: the others lose their names, and the files that they replaced come back.
+    ///
+    /// Several names cannot be given in one step, so they are given from the last file to the first. If a kill comes in
+    /// between, the split model lacks its first shard, by which it would be opened. Where shards are replaced, it has
+    /// shards of two writings then, which the reader tells apart by their [identity](crate::split::SPLIT_IDENTITY).
+    ///
+    /// # Errors
+    /// When the disk fails, or a name has been taken meanwhile.
+    pub fn commit(self, replace: bool) -> Result<(), OutputError> {
+        let mut files = self.0;
+        // A single file is replaced in one step, so it needs no way back.
+        let go_back = replace && files.len() > 1;
+        let mut given: Vec<Given> = Vec::new();
+        let named = files.iter_mut().rev().try_for_each(|file| {
+            let path = file.path.clone();
+            let before =
+                if go_back { set_aside(&path).map_err(|e| error(&path, OutputProblem::Name(e)))? } else { None };
+            let named = file.name(replace);
+            if named.is_ok() || before.is_some() {
+                given.push(Given { path, before });
+            }
+            named
+        });
+        if let Err(e) = named {
+            // Every name is taken back even if one fails. The first failure is reported.
+            let left: Vec<OutputError> = given.iter().rev().filter_map(|given| given.take_back().err()).collect();
+            return Err(left.into_iter().next().unwrap_or(e));
+        }
+        given.iter().filter_map(|given| given.before.as_deref()).for_each(remove);
+        for file in &files {
+            let synced = File::open(folder_of(&file.path)).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| error(&file.path, OutputProblem::Folder(e)))?;
+        }
+        Ok(())
+    }
+}
+
+/// A path by which files without names can be opened. A folder that it needed is removed when this is dropped.
+#[derive(Debug)]
+pub struct ReadablePath {
+    path: PathBuf,
+    /// The hidden folder with links to the files.
+    folder: Option<PathBuf>,
+}
+
+impl ReadablePath {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ReadablePath {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Makes finished files appear, all of them or none.
 ///
 /// # Errors
-/// When the disk fails, a name has been taken meanwhile, or a file is not a sound GGUF file.
-pub fn commit_all(mut files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
-    files.iter_mut().try_for_each(OutputFile::seal)?;
-    // A single file is replaced in one step, so it needs no way back.
-    let go_back = replace && files.len() > 1;
-    let mut given: Vec<Given> = Vec::new();
-    let named = files.iter_mut().rev().try_for_each(|file| {
-        let path = file.path.clone();
-        let before = if go_back { set_aside(&path).map_err(|e| error(&path, OutputProblem::Name(e)))? } else { None };
-        let named = file.name(replace);
-        if named.is_ok() || before.is_some() {
-            given.push(Given { path, before });
-        }
-        named
-    });
-    if let Err(e) = named {
-        // Every name is taken back even if one fails. The first failure is reported.
-        let left: Vec<OutputError> = given.iter().rev().filter_map(|given| given.take_back().err()).collect();
-        return Err(left.into_iter().next().unwrap_or(e));
-    }
-    given.iter().filter_map(|given| given.before.as_deref()).for_each(remove);
-    for file in &files {
-        let synced = File::open(folder_of(&file.path)).and_then(|folder| folder.sync_all());
-        synced.map_err(|e| error(&file.path, OutputProblem::Folder(e)))?;
-    }
-    Ok(())
+/// Those of [`SealedFiles::seal`] and [`SealedFiles::commit`].
+pub fn commit_all(files: Vec<OutputFile>, replace: bool) -> Result<(), OutputError> {
+    SealedFiles::seal(files)?.commit(replace)
 }
 
 /// A name that one of our files has been given, or that the former file has left.

@@ -397,6 +397,14 @@ pub enum GgufProblem {
         /// What the first shard says, escaped for a terminal.
         wanted: String,
     },
+    /// Two shards were written at different times, and the newer did not replace all of the older.
+    #[error("is a shard of another writing of this model: found {key} {found}, wanted {wanted} as in the shard that was opened", key = crate::split::SPLIT_IDENTITY)]
+    ShardOfAnother {
+        /// The identity that this file states, escaped for a terminal.
+        found: String,
+        /// The identity that the shard states that was opened, escaped for a terminal.
+        wanted: String,
+    },
     /// Two shards have a tensor of the same name.
     #[error("tensor \"{name}\": found in this file and in shard {no}, wanted it once", no = count(*.no as u64))]
     TensorInTwoShards {
@@ -481,6 +489,7 @@ impl Advice for GgufProblem {
             Self::SplitName { .. } => "give the file the name it was published with, and the other shards beside it",
             Self::SplitKey { .. }
             | Self::ShardDisagrees { .. }
+            | Self::ShardOfAnother { .. }
             | Self::TensorInTwoShards { .. }
             | Self::SplitTensors { .. } => {
                 "the files may be of different models; fetch all of them again from one place"

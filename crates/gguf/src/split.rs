@@ -22,17 +22,22 @@ pub const SPLIT_NO: &str = "split.no";
 pub const SPLIT_COUNT: &str = "split.count";
 /// The key of the number of tensors in all shards together.
 pub const SPLIT_TENSORS_COUNT: &str = "split.tensors.count";
+/// The key of what all shards of one writing have in common and no other shards have. Files that others write lack it.
+/// llama.cpp passes over it.
+pub const SPLIT_IDENTITY: &str = "assay.split.identity";
 
 /// The largest number of shards, because `split.count` is a u16.
 pub const MAX_SHARDS: usize = u16::MAX as usize;
 
 /// What a header says about the split it is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Split {
     /// The place of the file among the shards, counted from 0.
     pub(crate) no: u64,
     pub(crate) count: u64,
     pub(crate) n_tensors: u64,
+    /// What the shards of one writing have in common. `None` where the writer states nothing of the kind.
+    pub(crate) identity: Option<String>,
 }
 
 impl Split {
@@ -57,7 +62,11 @@ impl Split {
         }
         let n_tensors = number(SPLIT_TENSORS_COUNT, u64::MAX)?
             .ok_or_else(|| missing(SPLIT_TENSORS_COUNT, "the number of tensors in all shards".into()))?;
-        Ok(Some(Split { no, count, n_tensors }))
+        let identity = header.get(SPLIT_IDENTITY).map(|value| match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => value.to_string(),
+        });
+        Ok(Some(Split { no, count, n_tensors, identity }))
     }
 
     /// The paths of all shards, derived from the path of this one.
@@ -86,7 +95,15 @@ impl Split {
         })?;
         found(SPLIT_COUNT, other.count, self.count)?;
         found(SPLIT_NO, other.no, no)?;
-        found(SPLIT_TENSORS_COUNT, other.n_tensors, self.n_tensors)
+        found(SPLIT_TENSORS_COUNT, other.n_tensors, self.n_tensors)?;
+        if other.identity == self.identity {
+            return Ok(());
+        }
+        let shown = |identity: Option<&String>| identity.map_or("none".into(), escape_short);
+        Err(GgufProblem::ShardOfAnother {
+            found: shown(other.identity.as_ref()),
+            wanted: shown(self.identity.as_ref()),
+        })
     }
 }
 
@@ -114,15 +131,16 @@ pub(crate) fn merge_metadata(first: &mut Header, later: &Header) -> Result<(), G
 
 /// Whether a key ties a shard to the others.
 pub fn is_split_key(key: &str) -> bool {
-    [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS_COUNT].contains(&key)
+    [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS_COUNT, SPLIT_IDENTITY].contains(&key)
 }
 
-/// The keys that tie shard `no` of `count` to the others, as llama.cpp writes them.
-pub fn split_keys(no: usize, count: usize, n_tensors: usize) -> Vec<(String, Value)> {
+/// The keys that tie shard `no` of `count` to the others, as llama.cpp writes them, and the identity of the writing.
+pub fn split_keys(no: usize, count: usize, n_tensors: usize, identity: &str) -> Vec<(String, Value)> {
     vec![
         (SPLIT_NO.into(), Value::U16(no as u16)),
         (SPLIT_COUNT.into(), Value::U16(count as u16)),
         (SPLIT_TENSORS_COUNT.into(), Value::I32(n_tensors as i32)),
+        (SPLIT_IDENTITY.into(), Value::String(identity.as_bytes().to_vec())),
     ]
 }
 

@@ -124,6 +124,11 @@ impl FileLayout {
         self.file_bytes
     }
 
+    /// The bytes before the data: magic, metadata and tensor infos. Equal contents have equal bytes.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
     /// The byte at which the data of each tensor begin in the file, in order.
     pub fn places(&self) -> impl Iterator<Item = u64> {
         self.nbytes.iter().scan(self.data_offset, |next, &nbytes| {

@@ -15,17 +15,24 @@ struct Shard {
     no: u16,
     count: u16,
     n_tensors: u32,
+    /// The identity of the writing, where the writer states one.
+    identity: Option<&'static str>,
     metadata: Vec<(&'static str, u32)>,
     tensors: Vec<&'static str>,
 }
 
 impl Shard {
     fn bytes(&self) -> Bytes {
-        let header = Bytes::header(self.tensors.len() as u64, 3 + self.metadata.len() as u64);
+        let n_keys = 3 + self.metadata.len() + usize::from(self.identity.is_some());
+        let header = Bytes::header(self.tensors.len() as u64, n_keys as u64);
         let header = self.metadata.iter().fold(header, |b, (key, value)| b.kv_u32(key, *value));
         let header = header.key("split.no", U16).raw(&self.no.to_le_bytes());
         let header = header.key("split.count", U16).raw(&self.count.to_le_bytes());
         let header = header.key("split.tensors.count", I32).u32(self.n_tensors);
+        let header = match self.identity {
+            Some(identity) => header.key("assay.split.identity", STRING).string(identity),
+            None => header,
+        };
         let infos = (0..).zip(&self.tensors).fold(header, |b, (i, name)| b.tensor(name, &[8], F32, 32 * i));
         (0..self.tensors.len()).fold(infos, |b, _| b.data(32, 32))
     }
@@ -37,6 +44,7 @@ fn shards() -> Vec<Shard> {
         no,
         count: 3,
         n_tensors: 4,
+        identity: None,
         metadata: if no == 0 { vec![("layers", 2), ("heads", 4)] } else { Vec::new() },
         tensors: tensors.to_vec(),
     };
@@ -73,7 +81,7 @@ fn a_split_model_opens_from_any_shard_and_looks_like_one_file() {
 
 #[test]
 fn one_file_that_says_it_is_the_only_shard_is_a_model() {
-    let only = Shard { no: 0, count: 1, n_tensors: 1, metadata: Vec::new(), tensors: vec!["a"] };
+    let only = Shard { no: 0, count: 1, n_tensors: 1, identity: None, metadata: Vec::new(), tensors: vec!["a"] };
     let (_folder, path) = file(&only.bytes().0);
     assert_eq!(GgufFile::open(path).expect("one file").shards().len(), 1);
 }
@@ -101,6 +109,29 @@ fn shards_that_contradict_each_other_are_refused_by_name() {
         assert!(said.contains(says), "{case}: {said}");
         assert!(said.contains(&format!("model-{:05}-of-00003.gguf: ", at_fault + 1)), "{case}: {said}");
         assert!(said.contains("\nhint: "), "{case}: {said}");
+    }
+}
+
+#[test]
+fn shards_of_two_writings_are_not_taken_for_one_model() {
+    let mut shards = shards();
+    shards.iter_mut().for_each(|shard| shard.identity = Some("new"));
+    let folder = write(&shards);
+    assert_eq!(GgufFile::open(path(folder.path(), 1)).expect("one writing").tensors().len(), 4);
+    for identity in [Some("old"), None] {
+        // A kill between the renames leaves the first shard of the writing before.
+        shards[0].identity = identity;
+        let folder = write(&shards);
+        for opened in 0..3 {
+            let said = told(&GgufFile::open(path(folder.path(), opened)).expect_err("a mixture"));
+            let at_fault = if opened == 0 { 2 } else { 1 };
+            assert!(
+                said.contains(&format!("model-{at_fault:05}-of-00003.gguf: is a shard of another writing")),
+                "{said}"
+            );
+            assert!(said.contains("new") && said.contains(identity.unwrap_or("none")), "{said}");
+            assert!(said.contains("\nhint: "), "{said}");
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 mod support;
 
 use gguf::{
-    Array, FileLayout, GgmlType, GgufFile, GgufWriter, OutputFile, OutputProblem, StringArray, TensorSpec, Value,
-    check_output, commit_all,
+    Array, FileLayout, GgmlType, GgufFile, GgufWriter, OutputFile, OutputProblem, SealedFiles, StringArray, TensorSpec,
+    Value, check_output, commit_all,
 };
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -117,6 +117,30 @@ fn a_name_that_is_taken_meanwhile_is_not_overwritten_and_the_other_files_go() {
     commit_all(vec![output(&a), output(&b)], true).expect("replaced");
     assert_eq!(names_in(folder.path()), ["a.gguf", "b.gguf"]);
     assert_eq!(std::fs::read(&a).expect("a file"), std::fs::read(&b).expect("a file"));
+}
+
+#[test]
+fn sealed_files_can_be_read_together_before_they_have_names() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let one = SealedFiles::seal(vec![output(&path("one.gguf"))]).expect("sealed");
+    let readable = one.readable().expect("a path");
+    assert_eq!(GgufFile::open(readable.path()).expect("sound").tensors().len(), 1);
+    drop(readable);
+
+    let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+    let two = SealedFiles::seal(names.map(|name| output(&path(name))).into()).expect("sealed");
+    let readable = two.readable().expect("a path");
+    let beside = readable.path().with_file_name(names[1]);
+    assert_eq!(readable.path().file_name().and_then(|name| name.to_str()), Some(names[0]));
+    // Another process reads them too.
+    let cat = std::process::Command::new("cat").arg(readable.path()).arg(beside).output().expect("cat");
+    assert!(cat.status.success() && cat.stdout.starts_with(b"GGUF"), "{cat:?}");
+    drop(readable);
+    assert_eq!(names_in(folder.path()), [""; 0]);
+    two.commit(false).expect("named");
+    drop(one);
+    assert_eq!(names_in(folder.path()), names);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A scheme as a value: its bits for each weight, and its text in JSON.
 
-use numerics::Scheme;
+use numerics::{FileContents, Imatrix, Scheme, TensorShape};
+use std::sync::Arc;
 
 #[test]
 fn bits_per_weight_counts_the_scales_of_short_blocks_too() {
@@ -33,4 +34,22 @@ fn a_scheme_is_a_string_in_json() {
     let scheme: Scheme = serde_json::from_str("\"INT8@Row:asym\"").unwrap();
     assert_eq!(serde_json::to_string(&scheme).unwrap(), "\"int8@row:asym\"");
     assert!(serde_json::from_str::<Scheme>("\"int8\"").unwrap_err().to_string().contains("granularity"));
+}
+
+#[test]
+fn importances_of_zero_alone_are_refused_and_a_tensor_without_an_entry_has_none() {
+    let entries =
+        [("zero", vec![0.0; 4]), ("one_expert", vec![1.0, 0.0, 0.0, 0.0]), ("sound", vec![0.0, 1.0, 1.0, 0.0])];
+    let imatrix = Imatrix::new(entries.map(|(name, values)| (name.to_owned(), values)).into());
+    let scheme: Scheme = "q4_k:imatrix=f".parse().unwrap();
+    let scheme = scheme.with_contents("ab", FileContents::Imatrix(Arc::new(imatrix)));
+    let importance = |name: &str, ne: &[u64]| scheme.importance(name, TensorShape::of(ne));
+    let error = |name: &str, ne: &[u64]| importance(name, ne).expect_err(name).to_string();
+    assert!(
+        error("zero", &[4, 8]).contains("\"zero\"") && error("zero", &[4, 8]).contains("all its importances are zero")
+    );
+    assert!(error("one_expert", &[2, 8, 2]).contains("all importances of expert 1 are zero"));
+    assert!(importance("sound", &[2, 8, 2]).unwrap().is_some() && !scheme.lacks_importance("sound"));
+    assert!(importance("absent", &[4, 8]).unwrap().is_none() && scheme.lacks_importance("absent"));
+    assert!(!Scheme::identity().lacks_importance("absent"));
 }

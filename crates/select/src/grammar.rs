@@ -44,7 +44,7 @@ pub(crate) fn outside_groups(text: &str, mark: u8, first_only: bool) -> Result<V
             }
             _ => {}
         }
-        part_start = bytes[at] == b',' || (part_start && bytes[at] == b' ');
+        part_start = bytes[at] == b',' || (part_start && [b' ', b'!'].contains(&bytes[at]));
         at += 1;
     }
     Ok(found)
@@ -69,7 +69,7 @@ impl FromStr for Selector {
         let syntax = |found: String, wanted: &str| SelectorError::Syntax {
             found,
             wanted: wanted.into(),
-            hint: "examples: ffn_norm, attn[layers=0,3-5], attn_q,attn_k, re:/ffn_(up|down)/".into(),
+            hint: "examples: ffn_norm, attn[layers=0,3-5], attn_q,attn_k, weights,!attn_v, re:/ffn_(up|down)/".into(),
         };
         if text.len() > MAX_LEN {
             return Err(syntax(plural(text.len(), "byte"), &format!("at most {MAX_LEN}")));
@@ -78,7 +78,7 @@ impl FromStr for Selector {
         if commas.len() >= MAX_PARTS {
             return Err(syntax(format!("{} parts", commas.len() + 1), &format!("at most {MAX_PARTS}")));
         }
-        let mut parts: Vec<Part> = Vec::new();
+        let (mut parts, mut except): (Vec<Part>, Vec<Part>) = (Vec::new(), Vec::new());
         let mut start = 0;
         for end in commas.into_iter().chain([text.len()]) {
             let part = text[start..end].trim();
@@ -86,13 +86,37 @@ impl FromStr for Selector {
             if part.is_empty() {
                 return Err(syntax(format!("an empty part in {text:?}"), "a role, re:/REGEX/ or a tensor name"));
             }
-            let part = parse_part(part, &syntax)?;
-            if !parts.contains(&part) {
-                parts.push(part);
+            let (list, part) = match part.strip_prefix('!') {
+                Some(left_out) => (&mut except, parse_left_out(left_out.trim_start(), &syntax)?),
+                None => (&mut parts, parse_part(part, &syntax)?),
+            };
+            if !list.contains(&part) {
+                list.push(part);
             }
         }
-        Ok(Selector { parts })
+        if parts.is_empty() {
+            // All but these.
+            parts.push(parse_part("weights", &syntax)?);
+        }
+        let selector = Selector { parts, except };
+        if selector.parts.len() > 1 && selector.parts.iter().any(Part::is_rest) {
+            return Err(syntax(format!("{text:?}"), "rest alone, because it means what no other rule names"));
+        }
+        Ok(selector)
     }
+}
+
+/// Reads what a selector leaves out, without the `!`.
+fn parse_left_out(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Result<Part, SelectorError> {
+    let part = parse_part(text, syntax)?;
+    if part.is_activation || part.used_as.is_some() || part.is_rest() {
+        return Err(SelectorError::NotYet {
+            part: format!("!{text}"),
+            missing: "only whole tensors can be left out".into(),
+            hint: Hint::words("leave out a role, re:/REGEX/ or a tensor name, for example weights,!attn_v"),
+        });
+    }
+    Ok(part)
 }
 
 fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Result<Part, SelectorError> {
@@ -108,7 +132,10 @@ fn parse_part(text: &str, syntax: &dyn Fn(String, &str) -> SelectorError) -> Res
     } else {
         let end = text.find('[').unwrap_or(text.len());
         let name = text[..end].trim();
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || "]=\"'".contains(c)) {
+        if name.is_empty()
+            || name.starts_with('!')
+            || name.contains(|c: char| c.is_whitespace() || c.is_control() || "]=\"'".contains(c))
+        {
             return Err(syntax(format!("{name:?}"), "a role, re:/REGEX/ or a tensor name"));
         }
         let what = match (TargetRole::named(name), ActivationRole::named(name)) {
@@ -225,6 +252,6 @@ impl fmt::Display for Selector {
         for (i, part) in self.parts.iter().enumerate() {
             write!(f, "{}{part}", if i == 0 { "" } else { "," })?;
         }
-        Ok(())
+        self.except.iter().try_for_each(|part| write!(f, ",!{part}"))
     }
 }

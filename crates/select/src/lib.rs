@@ -8,7 +8,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`selector`], `grammar` | `ROLE`, `re:/REGEX/` or a name, with qualifiers, and the code that reads them |
+//! | [`selector`], `grammar` | `ROLE`, `re:/REGEX/` or a name, with qualifiers and what `!` leaves out, and the code that reads them |
 //! | [`weight_role`], [`activation_role`] | the roles, each a row of a table |
 //! | [`layer_set`] | layers by number: `0,3-5`, `-1` |
 //! | [`tensor_id`] | a tensor as selectors see it |
@@ -29,7 +29,7 @@ pub mod tensor_id;
 pub mod weight_role;
 
 pub use activation_role::ActivationRole;
-pub use apply::{Applied, Apply, ApplyError, edits, edits_by_apply, resolve};
+pub use apply::{Applied, Apply, ApplyError, edits, edits_by_apply, resolve, without_effect};
 pub use first_layer::{first_layer, layer_of};
 pub use layer_set::LayerSet;
 pub use selector::{Selection, Selector, SelectorError, n_layer};

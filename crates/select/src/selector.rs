@@ -1,4 +1,5 @@
 //! A selector is `ROLE`, `re:/REGEX/` or an exact name. Each may have `[layers=…]`, and several are joined by commas.
+//! A part that begins with `!` leaves its tensors out: `weights,!attn_v` is every matrix but those, and so is `!attn_v`.
 //! With `[where=activation]` it chooses the values that are computed instead of the weights. With `[use=lookup]` or
 //! `[use=head]` it chooses one use of the token embedding. [`Selector::targets`] finds those.
 //!
@@ -18,6 +19,9 @@ use words::{Advice, Hint, plural};
 const MAX_COMPARED: usize = 20_000;
 /// The longest name that is suggested, in bytes.
 const MAX_SUGGESTED_LEN: usize = 96;
+
+/// Advice on a selector that leaves out all that it chooses.
+pub(crate) const LEAVES_OUT_ALL: &str = "what follows ! leaves out every tensor that the rest of the selector chooses";
 
 /// Why a selector cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +93,10 @@ impl Advice for SelectorError {
 /// A set of tensors, described independently of any model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
+    /// What is chosen. It is never empty.
     pub(crate) parts: Vec<Part>,
+    /// What is left out of that.
+    pub(crate) except: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +175,31 @@ impl Selector {
                 part.layers.push(layers.clone());
             }
         }
-        Selector { parts }
+        Selector { parts, except: self.except.clone() }
+    }
+
+    /// Whether the selector means what no other rule names.
+    pub fn is_rest(&self) -> bool {
+        self.parts.iter().any(Part::is_rest)
+    }
+
+    /// Marks the tensors that the selector leaves out.
+    ///
+    /// # Errors
+    /// When a part that is left out matches nothing.
+    pub(crate) fn left_out(&self, tensors: &[TensorId]) -> Result<Vec<bool>, SelectorError> {
+        let mut left_out = vec![false; tensors.len()];
+        for part in &self.except {
+            for index in part.select(tensors)? {
+                left_out[index] = true;
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// The error for a selector that leaves out all that it chooses.
+    pub(crate) fn nothing_left(&self, tensors: &[TensorId], hint: &str) -> SelectorError {
+        SelectorError::NoMatch { part: self.to_string(), searched: tensors.len(), hint: hint.into() }
     }
 
     /// Finds the tensors, for work that applies to whole tensors of a file.
@@ -190,9 +221,13 @@ impl Selector {
                 chosen[index] = true;
             }
         }
-        let all = (0..tensors.len()).filter(|&index| chosen[index]);
+        let left_out = self.left_out(tensors)?;
+        let all = (0..tensors.len()).filter(|&index| chosen[index] && !left_out[index]);
         let (skipped, tensors_chosen): (Vec<usize>, Vec<usize>) =
             all.partition(|&index| tensors[index].holds_no_weights());
+        if tensors_chosen.is_empty() && skipped.is_empty() {
+            return Err(self.nothing_left(tensors, LEAVES_OUT_ALL));
+        }
         if tensors_chosen.is_empty() {
             return Err(SelectorError::NoMatch {
                 part: self.to_string(),
@@ -226,6 +261,11 @@ fn layer_counts(tensors: &[TensorId]) -> BTreeMap<&str, u32> {
 }
 
 impl Part {
+    /// Whether the part means what no other rule names.
+    pub(crate) fn is_rest(&self) -> bool {
+        matches!(self.what, What::Role(role) if role.is_rest())
+    }
+
     fn select(&self, tensors: &[TensorId]) -> Result<Vec<usize>, SelectorError> {
         let candidates: Vec<usize> = (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
         if candidates.is_empty() {
@@ -380,6 +420,10 @@ pub(crate) mod tests {
             ("ffn_norm[where=activation,layers=0,2-3]", "ffn_norm[where=activation][layers=0,2-3]"),
             ("kv[where=activation]", "kv"),
             ("output[ use = head ]", "output[use=head]"),
+            ("weights, !attn_q[layers=0] ,ffn_up", "weights,ffn_up,!attn_q[layers=0]"),
+            ("!attn_q", "weights,!attn_q"),
+            (r"! re:/a=b,c/", r"weights,!re:/a=b,c/"),
+            ("rest[layers=1]", "rest[layers=1]"),
         ] {
             let selector: Selector = text.parse().expect(text);
             assert_eq!(selector.to_string(), canonical);
@@ -409,6 +453,12 @@ pub(crate) mod tests {
             "token_embd[use=both]",
             "token_embd[use=head][where=activation]",
             "a b",
+            "!",
+            "!!attn_q",
+            "!kv",
+            "!token_embd[use=head]",
+            "rest,attn_q",
+            "attn_q,!rest",
             "re:/a\\/",
             &long,
             &many,
@@ -441,6 +491,19 @@ pub(crate) mod tests {
         let narrowed = narrowed.narrowed(&LayerSet::one(2));
         assert_eq!(narrowed.to_string(), "ffn_norm[layers=2],attn_q[layers=0-2][layers=2]");
         assert_eq!(names(&narrowed.to_string()).expect("there"), ["blk.2.attn_q.weight", "blk.2.ffn_norm.weight"]);
+    }
+
+    #[test]
+    fn what_follows_an_exclamation_mark_is_left_out_in_whatever_order_it_is_said() {
+        let but_attn_k = names("attn_k,attn_q,!attn_k[layers=1-3]").expect("there");
+        assert_eq!(but_attn_k.len(), 5);
+        assert_eq!(names("!attn_k[layers=1-3],attn_q,attn_k").expect("there"), but_attn_k);
+        assert!(names("!re:/blk/").expect("there").iter().all(|name| name == "token_embd.weight"));
+        let narrowed = "weights,!token_embd,!attn_q".parse::<Selector>().expect("selector").narrowed(&LayerSet::one(2));
+        assert_eq!(names(&narrowed.to_string()).expect("there").len(), 4);
+        let error = |selector: &str| told(&names(selector).expect_err(selector));
+        assert!(error("weights,!atn_v").contains("did you mean attn_"), "{}", error("weights,!atn_v"));
+        assert!(error("attn_q,!attn_q").contains("leaves out every tensor"));
     }
 
     #[test]

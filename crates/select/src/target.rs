@@ -1,7 +1,7 @@
 //! What a selector means in a model: weights, single uses of a weight, and activations.
 
 use crate::activation_role::{ActivationRole, layer_of_node};
-use crate::selector::{Part, Selector, SelectorError, What, n_layer};
+use crate::selector::{LEAVES_OUT_ALL, Part, Selector, SelectorError, What, n_layer};
 use crate::tensor_id::TensorId;
 use record::{EditPlace, WeightUse};
 use std::collections::BTreeSet;
@@ -53,9 +53,17 @@ impl Selector {
             } else if let Some(used_as) = part.used_as {
                 weights.insert(part.one_use(used_as, tensors)?);
             } else {
-                let plain = Selector { parts: vec![part.clone()] }.select(tensors)?;
+                let plain = Selector { parts: vec![part.clone()], except: Vec::new() }.select(tensors)?;
                 weights.extend(plain.tensors.into_iter().map(|index| (index, EditPlace::Weight)));
                 skipped.extend(plain.skipped);
+            }
+        }
+        if !self.except.is_empty() {
+            let left_out = self.left_out(tensors)?;
+            weights.retain(|&(index, _)| !left_out[index]);
+            skipped.retain(|&index| !left_out[index]);
+            if weights.is_empty() && nodes.is_empty() {
+                return Err(self.nothing_left(tensors, LEAVES_OUT_ALL));
             }
         }
         skipped.sort_unstable();

@@ -24,6 +24,8 @@ enum Kind {
     Weights,
     Family(&'static str),
     All,
+    /// Every matrix that no other rule names. Alone, it is every matrix.
+    Rest,
 }
 
 const ATTN: &[&str] = &[
@@ -44,6 +46,11 @@ const FFN_GATE: &[&str] = &["ffn_gate", "ffn_gate_exps", "ffn_gate_shexp"];
 const FFN_UP: &[&str] = &["ffn_up", "ffn_up_exps", "ffn_up_shexp"];
 const FFN_DOWN: &[&str] = &["ffn_down", "ffn_down_exps", "ffn_down_shexp"];
 const EXPERTS: &[&str] = &["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_gate_up_exps"];
+/// The matrices that choose among experts.
+///
+/// # Source
+/// `LLM_TENSOR_FFN_GATE_INP` and its like of `LLM_TENSOR_NAMES` in llama-arch.cpp.
+const ROUTER: &[&str] = &["ffn_gate_inp", "ffn_gate_inp_shexp"];
 const FFN: &[&str] = &[
     "ffn_gate",
     "ffn_up",
@@ -72,6 +79,7 @@ static ROLES: &[RoleFacts] = &[
     RoleFacts { name: "ffn_down", meaning: "down matrices, experts included", kind: Kind::Layer(FFN_DOWN) },
     RoleFacts { name: "ffn", meaning: "gate, up and down, experts included", kind: Kind::Layer(FFN) },
     RoleFacts { name: "experts", meaning: "routed experts", kind: Kind::Layer(EXPERTS) },
+    RoleFacts { name: "router", meaning: "matrices that choose among experts", kind: Kind::Layer(ROUTER) },
     RoleFacts { name: "token_embd", meaning: "token embedding", kind: Kind::Global(&["token_embd"]) },
     RoleFacts { name: "output", meaning: "output head, where it has its own matrix", kind: Kind::Global(&["output"]) },
     RoleFacts { name: "output_norm", meaning: "norm in front of the head", kind: Kind::Global(&["output_norm"]) },
@@ -85,6 +93,7 @@ static ROLES: &[RoleFacts] = &[
     RoleFacts { name: "audio", meaning: "a.*", kind: Kind::Family("a") },
     RoleFacts { name: "projector", meaning: "mm.*", kind: Kind::Family("mm") },
     RoleFacts { name: "all", meaning: "every floating or quantized tensor", kind: Kind::All },
+    RoleFacts { name: "rest", meaning: "every matrix that no other rule names", kind: Kind::Rest },
 ];
 
 impl TargetRole {
@@ -108,6 +117,11 @@ impl TargetRole {
     /// The name of the role, as it is written in a selector.
     pub fn name(self) -> &'static str {
         self.0.name
+    }
+
+    /// Whether the role depends on what other rules name.
+    pub(crate) fn is_rest(self) -> bool {
+        self.0.kind == Kind::Rest
     }
 
     /// The meaning of the role, in words.
@@ -137,7 +151,7 @@ impl TargetRole {
             Kind::Global(stems) => weight && language && parts.layer.is_none() && stems.contains(&parts.stem),
             Kind::Norms => weight && language && parts.stem.contains("norm"),
             Kind::AttnBias => parts.suffix == "bias" && language && parts.layer.is_some() && ATTN.contains(&parts.stem),
-            Kind::Weights => weight && tensor.is_matrix(),
+            Kind::Weights | Kind::Rest => weight && tensor.is_matrix(),
             Kind::Family(family) => parts.family == family,
             Kind::All => true,
         }
@@ -193,6 +207,8 @@ mod tests {
     #[test]
     fn the_router_is_not_an_expert_and_experts_are_ffn() {
         assert!(!has("ffn", "blk.0.ffn_gate_inp.weight"));
+        assert!(has("router", "blk.0.ffn_gate_inp.weight") && has("router", "blk.0.ffn_gate_inp_shexp.weight"));
+        assert!(!has("router", "blk.0.ffn_gate.weight") && !has("router", "blk.0.ffn_gate_exps.weight"));
         assert!(has("ffn", "blk.0.ffn_down_exps.weight"));
         assert!(has("experts", "blk.0.ffn_down_exps.weight"));
         assert!(!has("experts", "blk.0.ffn_down.weight"));

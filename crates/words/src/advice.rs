@@ -29,6 +29,13 @@ pub enum Hint {
         /// The type that would be used instead.
         ty: Cow<'static, str>,
     },
+    /// Another type would store the values of a scheme exactly.
+    StoreExactly {
+        /// Whether the scheme has a ggml type of its own.
+        own: bool,
+    },
+    /// A written model can be given its name without being opened by the engine.
+    SkipCheck,
     /// The limit on main memory is too low for what is indispensable.
     RaiseMemory {
         /// Whether the need includes weights in F32, which the native arm does without.

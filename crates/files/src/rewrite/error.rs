@@ -37,8 +37,45 @@ pub enum RewriteError {
         blck_size: u64,
         /// The number of values in a row of the tensor.
         n_per_row: u64,
-        /// The name of the type that a fallback would use instead.
-        fallback: &'static str,
+        /// The name of the type that llama-quantize would take instead. `None` when it refuses such rows too.
+        fallback: Option<&'static str>,
+    },
+    /// The carrier would round what a scheme has rounded already.
+    #[error(
+        "tensor \"{tensor}\": {ty} does not store the values of {scheme} exactly (value {index}: {value:e} becomes {stored:e}): \
+         they would be rounded twice"
+    )]
+    RoundsTwice {
+        /// The name of the tensor, escaped for a terminal.
+        tensor: String,
+        /// The scheme that quantizes the tensor.
+        scheme: String,
+        /// The name of the type that cannot store its values.
+        ty: &'static str,
+        /// The index of the first value that is rounded again.
+        index: u64,
+        /// The value as the scheme leaves it.
+        value: f32,
+        /// The value as the type gives it back.
+        stored: f32,
+        /// Whether the scheme has a ggml type of its own, which would store the values as they are.
+        has_own_type: bool,
+    },
+    /// The values should be stored in the scheme's own type, but ggml has no such type.
+    #[error("tensor \"{tensor}\": {scheme} has no ggml type of its own")]
+    NoOwnType {
+        /// The name of the tensor, escaped for a terminal.
+        tensor: String,
+        /// The scheme that quantizes the tensor.
+        scheme: String,
+    },
+    /// No rule of a file matches a matrix of the model.
+    #[error("{file}: {} none of the model's matrices", if *.n == 1 { "its one rule matches".into() } else { format!("its {n} rules match") })]
+    NoTypeRule {
+        /// The path of the file, escaped for a terminal.
+        file: String,
+        /// The number of rules in the file.
+        n: usize,
     },
     /// A norm, bias or scalar would be stored in a type that llama.cpp does not compute with.
     #[error(
@@ -79,7 +116,15 @@ impl Advice for RewriteError {
             RewriteError::Values(error) => error.hint(),
             RewriteError::Scheme(error) => error.hint(),
             RewriteError::Carrier { source, .. } => source.hint(),
-            RewriteError::Fallback { fallback, .. } => Some(Hint::AllowFallback { ty: (*fallback).into() }),
+            RewriteError::Fallback { fallback: Some(ty), .. } => Some(Hint::AllowFallback { ty: (*ty).into() }),
+            RewriteError::Fallback { fallback: None, .. } => {
+                Some(Hint::words("llama-quantize has no other type for such rows; quantize the tensor in another type"))
+            }
+            RewriteError::RoundsTwice { has_own_type, .. } => Some(Hint::StoreExactly { own: *has_own_type }),
+            RewriteError::NoOwnType { .. } => Some(Hint::StoreExactly { own: false }),
+            RewriteError::NoTypeRule { .. } => Some(Hint::words(
+                "each rule is PATTERN=TYPE; the pattern is searched for in the name of each tensor, such as blk.0.attn_q.weight",
+            )),
             RewriteError::Vector { .. } => Some(Hint::AllowFallback { ty: "f32".into() }),
             RewriteError::TooLargeForShard { .. } | RewriteError::TooManyShards { .. } => Some(Hint::LargerFiles),
             RewriteError::Layout(_) => None,

@@ -3,7 +3,7 @@
 use crate::pieces::{PIECE_VALUES, pieces};
 use crate::pipeline::{self, Buffers, PieceBuffer};
 use crate::rewrite::RewriteError;
-use gguf::split::{MAX_SHARDS, is_split_key, split_keys};
+use gguf::split::{MAX_SHARDS, SPLIT_IDENTITY, is_split_key, split_keys};
 use gguf::{
     Array, FileLayout, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError,
     GgufFile, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
@@ -16,12 +16,14 @@ pub(crate) struct Provenance<'a> {
     pub(crate) version: &'a str,
     /// The BLAKE3 of the bytes of the source, file after file, in hexadecimal.
     pub(crate) source_blake3: String,
-    /// The applications, each as `SELECTOR=SCHEME` in canonical form.
+    /// The rules: applications as `SELECTOR=SCHEME` in canonical form, then rules of a file, then the base.
     pub(crate) applies: &'a [String],
     /// The carrier that was asked for.
     pub(crate) carrier: String,
     /// One line for each tensor whose type or scheme differs from the request.
     pub(crate) fallbacks: Vec<String>,
+    /// The names of the tensors that stay as they are, because llama.cpp's quantizer never touches them.
+    pub(crate) kept: Vec<String>,
 }
 
 /// BLAKE3 over the files of a model, one after the other. `progress` gets the number of bytes that are done.
@@ -58,7 +60,7 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
 /// The metadata of the source in its order, with outdated values corrected, followed by the provenance.
 pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Provenance<'_>) -> Vec<(String, Value)> {
     // The keys that tied the source to other files do not apply to the output.
-    let ties = |key: &str| source.shards().len() > 1 && is_split_key(key);
+    let ties = |key: &str| key == SPLIT_IDENTITY || (source.shards().len() > 1 && is_split_key(key));
     let mut metadata: Vec<(String, Value)> = source.metadata().iter().filter(|(key, _)| !ties(key)).cloned().collect();
     let types_changed = source.tensors().iter().zip(specs).any(|(tensor, spec)| tensor.ty != spec.ty);
     if types_changed {
@@ -87,6 +89,9 @@ pub(crate) fn metadata(source: &GgufFile, specs: &[TensorSpec], provenance: &Pro
     note("carrier", text(&provenance.carrier));
     if !provenance.fallbacks.is_empty() {
         note("fallback", list(&provenance.fallbacks));
+    }
+    if !provenance.kept.is_empty() {
+        note("kept", list(&provenance.kept));
     }
     metadata
 }
@@ -130,10 +135,12 @@ pub(crate) fn parts(
         return Ok(vec![Part { layout: whole, n_tensors: specs.len() }]);
     };
     let alignment = metadata.iter().find(|(key, _)| key == limits::GENERAL_ALIGNMENT);
+    // The metadata state the source, the rules and the carrier, so equal work has one identity and other work another.
+    let identity = blake3::hash(whole.header()).to_hex();
     let of_shard = |no: usize, count: usize| -> Vec<(String, Value)> {
         let own = if no == 0 { metadata } else { alignment.map_or(&[][..], std::slice::from_ref) };
         let own = own.iter().filter(|(key, _)| !is_split_key(key)).cloned();
-        own.chain(split_keys(no, count, specs.len())).collect()
+        own.chain(split_keys(no, count, specs.len(), &identity)).collect()
     };
     // The keys of a shard take the same number of bytes whatever their values.
     let [first, later] = [0, 1].map(|no| layout(&of_shard(no, 1), &[]).map(|layout| layout.file_bytes()));

@@ -1,8 +1,11 @@
 //! Writes a new model file from an old one, with some tensors quantized. This is what `assay quantize` does.
 //!
 //! ```text
-//! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── write ──▶ files, Rewritten
+//! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── finish ──▶ Finished ── commit ──▶ files, Rewritten
 //! ```
+//!
+//! `rules` decides which rule each tensor gets, and `carrier` in which type its values are stored. A finished output is
+//! on the disk without a name, so that a caller may examine it first.
 //!
 //! Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
 //! piece into bytes of the output (`transform`), while other pieces are read, hashed and written (`write`). Where a
@@ -10,84 +13,45 @@
 //! does not grow with the file, except for schemes that need a whole tensor at once
 //! ([`Together::Tensor`](numerics::Together)).
 
+mod carrier;
 mod cutting;
 mod error;
 pub(crate) mod header;
+mod rules;
+mod sizes;
 mod transform;
 mod write;
 
 use crate::fallback;
+use crate::never_quantized::is_never_quantized;
 use crate::pieces::{PIECE_VALUES, shown};
+use crate::type_file::TypeFile;
+pub use carrier::{CarrierError, FileCarrier, own_type, weight_type};
 use cutting::Cutting;
 pub use error::RewriteError;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
 use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
-use select::TensorId;
-use select::{Apply, resolve};
+use select::Apply;
+pub use sizes::{Sizes, TypeCount};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
-use words::{Advice, Hint};
-
-/// The type in which a file stores the quantized values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FileCarrier {
-    /// One type for all tensors. F32 is exact for every scheme; a quantized type really stores the blocks.
-    In(GgmlType),
-    /// The type that each tensor has in the source.
-    #[default]
-    Keep,
-}
-
-impl FileCarrier {
-    /// The carrier that stores every tensor in F32.
-    pub const F32: FileCarrier = FileCarrier::In(GgmlType::F32);
-}
-
-/// No carrier has this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("carrier: found {found:?}, wanted keep, f32 or another ggml type")]
-pub struct CarrierError {
-    found: String,
-}
-
-impl Advice for CarrierError {
-    fn hint(&self) -> Option<Hint> {
-        Some(Hint::words("for example q8_0, q4_K, bf16"))
-    }
-}
-
-impl FromStr for FileCarrier {
-    type Err = CarrierError;
-
-    fn from_str(text: &str) -> Result<Self, CarrierError> {
-        match text {
-            "keep" => Ok(FileCarrier::Keep),
-            name => GgmlType::from_name(name)
-                .filter(|ty| !ty.is_integer() && *ty != GgmlType::F64)
-                .map(FileCarrier::In)
-                .ok_or_else(|| CarrierError { found: name.into() }),
-        }
-    }
-}
-
-impl fmt::Display for FileCarrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FileCarrier::In(ty) => f.write_str(ty.name()),
-            FileCarrier::Keep => f.write_str("keep"),
-        }
-    }
-}
+pub use write::Finished;
 
 /// What a caller asks of a rewrite.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The targets and their schemes.
+    /// The targets and their schemes. Where several choose a tensor, the last one is applied.
     pub applies: &'a [Apply],
-    /// The type in which the values are stored.
+    /// The rules of a file in llama-quantize's format, for tensors that no application chooses.
+    pub type_file: Option<&'a TypeFile>,
+    /// The type in which the matrices are stored that no other rule names. `None` leaves them as they are.
+    pub base: Option<GgmlType>,
+    /// The type in which the values of the applications are stored.
     pub carrier: FileCarrier,
+    /// Whether to store in another type what llama.cpp's quantizer never touches.
+    pub force_tensors: bool,
+    /// Whether to store values of a scheme in a type that rounds them once more.
+    pub force_carrier: bool,
     /// Whether to use the type that llama-quantize falls back to, where a row is not whole blocks of the type asked
     /// for.
     pub allow_fallback: bool,
@@ -100,6 +64,8 @@ pub struct Request<'a> {
 /// What happens to one target tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Edit {
+    /// The rule that the tensor got, as the user wrote it.
+    rule: String,
     /// The scheme that was asked for.
     scheme_requested: Scheme,
     /// The scheme that is applied. It differs from the one asked for only by a fallback.
@@ -116,12 +82,30 @@ pub struct Rewrite<'a> {
     source: &'a GgufFile,
     applies: Vec<String>,
     carrier: FileCarrier,
+    force_carrier: bool,
     version: String,
     split_max_bytes: Option<u64>,
     /// The edits, by the index of the tensor.
     edits: BTreeMap<usize, Edit>,
+    /// The tensors that a rule names and that stay as they are, because llama.cpp's quantizer never touches them.
+    pub kept: Vec<KeptTensor>,
+    /// The rules of which no tensor is left, because others are applied to all of theirs, or they match none.
+    pub without_effect: Vec<String>,
     /// The names of matched tensors that are not weights, because their values are integers or f64. They are copied.
     pub skipped: Vec<String>,
+}
+
+/// A tensor that a rule names and that stays as it is, because llama.cpp's quantizer never touches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptTensor {
+    /// The name of the tensor.
+    pub name: String,
+    /// The type of the tensor in both files.
+    pub ty: &'static str,
+    /// The type in which the rule would have stored it.
+    pub type_requested: &'static str,
+    /// The rule, as the user wrote it.
+    pub rule: String,
 }
 
 /// What happened to one target tensor.
@@ -129,6 +113,8 @@ pub struct Rewrite<'a> {
 pub struct RewrittenTensor {
     /// The name of the tensor.
     pub name: String,
+    /// The rule that the tensor got, as the user wrote it.
+    pub rule: String,
     /// The type of the tensor in the source.
     pub type_source: &'static str,
     /// The type that was asked for.
@@ -176,21 +162,21 @@ pub fn plan<'a>(
     request: &Request<'_>,
     codec: &dyn BlockCodec,
 ) -> Result<Rewrite<'a>, RewriteError> {
-    let ids: Vec<TensorId> = source.tensors().iter().map(TensorId::from).collect();
-    let applied = resolve(request.applies, &ids)?;
-    let mut edits = BTreeMap::new();
-    for (index, scheme_requested) in applied.tensors {
+    let assigned = rules::assign(source, request)?;
+    let (mut edits, mut kept) = (BTreeMap::new(), Vec::new());
+    for (index, rules::Assigned { scheme: scheme_requested, ty: type_requested, rule }) in assigned.tensors {
         let tensor = &source.tensors()[index];
-        let type_requested = match request.carrier {
-            FileCarrier::Keep => tensor.ty,
-            FileCarrier::In(ty) => ty,
-        };
+        if !request.force_tensors && is_kept(source.architecture(), tensor, type_requested) {
+            let (name, ty, type_requested) = (tensor.name.clone(), tensor.ty.name(), type_requested.name());
+            kept.push(KeptTensor { name, ty, type_requested, rule });
+            continue;
+        }
         if let Some(wanted) = scheme_requested.ggml_format().and_then(|format| GgmlType::from_name(format.name)) {
             realised(wanted, tensor, request.allow_fallback)?;
         }
         let scheme = fallback::scheme_for_rows(&scheme_requested, tensor.n_per_row());
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
-        let edit = Edit { scheme_requested, scheme, type_requested, ty };
+        let edit = Edit { rule, scheme_requested, scheme, type_requested, ty };
         let importance = edit.importance(tensor)?;
         if !edit.copies(tensor) {
             storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
@@ -199,13 +185,24 @@ pub fn plan<'a>(
     }
     Ok(Rewrite {
         source,
-        applies: request.applies.iter().map(Apply::to_string).collect(),
+        applies: assigned.rules,
         carrier: request.carrier,
+        force_carrier: request.force_carrier,
         version: request.version.into(),
         split_max_bytes: request.split_max_bytes,
         edits,
-        skipped: applied.skipped.iter().map(|&index| ids[index].name.clone()).collect(),
+        kept,
+        without_effect: assigned.without_effect,
+        skipped: assigned.skipped,
     })
+}
+
+/// Whether a tensor stays as it is although a rule names it. F32 is safe for every tensor, and a matrix that keeps its
+/// type is read as before, so only another type is a reason.
+fn is_kept(arch: Option<&str>, tensor: &TensorInfo, wanted: GgmlType) -> bool {
+    let changes = wanted != tensor.ty && wanted != GgmlType::F32;
+    // Vectors have a rule of their own, `held_in`.
+    changes && tensor.n_rows() > 1 && is_never_quantized(arch, tensor)
 }
 
 /// The type in which a tensor is stored: the one asked for where it fits, otherwise a fallback if the request allows
@@ -226,11 +223,16 @@ fn held_in(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Resul
 fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Result<GgmlType, RewriteError> {
     let n_per_row = tensor.n_per_row();
     let fallback = fallback::type_for_rows(wanted, n_per_row);
-    if fallback == wanted || allow_fallback {
-        return Ok(fallback);
+    match fallback {
+        Some(fallback) if fallback == wanted || allow_fallback => Ok(fallback),
+        fallback => Err(RewriteError::Fallback {
+            tensor: shown(tensor),
+            wanted: wanted.name(),
+            blck_size: wanted.blck_size(),
+            n_per_row,
+            fallback: fallback.map(GgmlType::name),
+        }),
     }
-    let (tensor, blck_size) = (shown(tensor), wanted.blck_size());
-    Err(RewriteError::Fallback { tensor, wanted: wanted.name(), blck_size, n_per_row, fallback: fallback.name() })
 }
 
 /// Whether ggml can quantize to a type. This is tried with one block of zeros.
@@ -273,6 +275,7 @@ impl Edit {
     fn outcome(&self, tensor: &TensorInfo, difference: Difference, carrier_rounded: u64) -> RewrittenTensor {
         RewrittenTensor {
             name: tensor.name.clone(),
+            rule: self.rule.clone(),
             type_source: tensor.ty.name(),
             type_requested: self.type_requested.name(),
             type_realised: self.ty.name(),
@@ -317,6 +320,16 @@ impl Rewrite<'_> {
         let mut held: Vec<HeldWhole> = self.edits.iter().filter_map(of).collect();
         held.sort_by_key(|held| std::cmp::Reverse(held.bytes));
         held
+    }
+
+    /// The names of the tensors that are quantized without importances, because the importance matrix of their scheme has
+    /// no entry for them.
+    pub fn without_importance(&self) -> Vec<String> {
+        let of = |(&index, edit): (&usize, &Edit)| {
+            let name = &self.source.tensors()[index].name;
+            edit.scheme.lacks_importance(name).then(|| name.clone())
+        };
+        self.edits.iter().filter_map(of).collect()
     }
 
     /// The number of times a tensor is read before its first value is quantized.

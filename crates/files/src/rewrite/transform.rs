@@ -2,11 +2,11 @@
 //! them.
 
 use super::cutting::Cutting;
-use super::{Edit, Rewrite, RewriteError};
+use super::{Edit, Rewrite, RewriteError, own_type};
 use crate::pieces::{ValuesError, resize, shown};
 use crate::pipeline::Spare;
 use gguf::{GgmlType, TensorInfo};
-use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, TensorShape, is_other_value};
+use numerics::{BlockCodec, DifferenceSums, FakeQuantError, Holder, Scheme, TensorShape, is_other_value};
 use rayon::prelude::*;
 
 /// One target tensor and how it is treated.
@@ -20,6 +20,8 @@ pub(super) struct Target<'a> {
     /// The scheme, with what it knows of the whole tensor. `None` when the scheme is the storage itself.
     holder: Option<Holder<'a>>,
     batches: Spare<Batch>,
+    /// Whether the carrier may round the values that the scheme leaves.
+    may_round: bool,
 }
 
 /// The results for the pieces of a tensor so far.
@@ -141,7 +143,20 @@ impl Target<'_> {
         resize(asked, n).map_err(|_| self.memory(n))?;
         self.ask(source, asked, start)?;
         let stored = self.store(asked, held, start, out)?;
-        let rounded = asked.iter().zip(stored).filter(|(a, b)| is_other_value(**a, **b)).count();
+        let is_rounded = |(a, b): (&f32, &f32)| is_other_value(*a, *b);
+        let rounded = asked.iter().zip(stored).filter(|&pair| is_rounded(pair)).count();
+        if rounded > 0 && !self.may_round {
+            let first = asked.iter().zip(stored).position(is_rounded).unwrap_or(0);
+            return Err(RewriteError::RoundsTwice {
+                tensor: shown(self.tensor),
+                scheme: self.edit.scheme.to_string(),
+                ty: self.edit.ty.name(),
+                index: start + first as u64,
+                value: asked[first],
+                stored: stored[first],
+                has_own_type: own_type(&self.edit.scheme).is_some(),
+            });
+        }
         Ok((sums(source, stored), rounded as u64))
     }
 
@@ -243,7 +258,10 @@ impl Rewrite<'_> {
         let tensor = &self.source.tensors()[index];
         let blck_size = tensor.ty.blck_size().max(edit.ty.blck_size());
         let cutting = Cutting::of(tensor, edit.scheme.together(), blck_size);
-        let mut target = Target { index, tensor, edit, cutting, codec, holder: None, batches: Spare::default() };
+        // `identity` rounds nothing, so the type is the only one that does.
+        let may_round = self.force_carrier || edit.scheme == Scheme::identity();
+        let batches = Spare::default();
+        let mut target = Target { index, tensor, edit, cutting, codec, holder: None, batches, may_round };
         if edit.stores_for_real() {
             return Ok(Some(target));
         }

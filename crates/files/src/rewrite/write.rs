@@ -5,7 +5,7 @@ use super::{Rewrite, RewriteError, Rewritten, RewrittenFile, RewrittenTensor};
 use crate::pieces::{PIECE_VALUES, pieces};
 use crate::pipeline::{self, Buffers, Next, PieceBuffer};
 use crate::rewrite::header::{self, Part};
-use gguf::{GgufWriter, OutputFile, Shard, TensorInfo, check_output, commit_all};
+use gguf::{GgufWriter, OutputFile, SealedFiles, Shard, TensorInfo, check_output};
 use numerics::{BlockCodec, Difference, DifferenceSums};
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
@@ -48,6 +48,25 @@ struct Flow<'a> {
     places: Vec<u64>,
 }
 
+/// A written output whose files are on the disk and have no names yet. If it is dropped, nothing remains of it.
+#[derive(Debug)]
+pub struct Finished {
+    /// The files, which can be opened before they have their names.
+    pub files: SealedFiles,
+    rewritten: Rewritten,
+}
+
+impl Finished {
+    /// Gives the files their names. With `replace`, they replace files that have the names already.
+    ///
+    /// # Errors
+    /// When a name has been taken meanwhile, or the disk fails.
+    pub fn commit(self, replace: bool) -> Result<Rewritten, RewriteError> {
+        self.files.commit(replace)?;
+        Ok(self.rewritten)
+    }
+}
+
 impl Rewrite<'_> {
     /// Writes the output to `out`, or to shards named after it. `progress` gets the number of bytes that are done and
     /// the number of all bytes.
@@ -62,6 +81,20 @@ impl Rewrite<'_> {
         codec: &dyn BlockCodec,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Rewritten, RewriteError> {
+        self.finish(out, replace, codec, progress)?.commit(replace)
+    }
+
+    /// Writes all of the output but its names.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn finish(
+        &self,
+        out: &Path,
+        replace: bool,
+        codec: &dyn BlockCodec,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Finished, RewriteError> {
         // The files that schemes name are also read. A scheme from a store names its file by a hash, which is not a
         // path here.
         let of_schemes = || self.edits.values().filter_map(|edit| edit.scheme_requested.file());
@@ -71,7 +104,7 @@ impl Rewrite<'_> {
         };
         if self.is_verbatim() {
             check_output(out, inputs(), replace)?;
-            return self.copy(out, replace, progress);
+            return self.copy(out, progress);
         }
         let specs = self.specs();
         let parts_with = |source_blake3: String| {
@@ -81,6 +114,7 @@ impl Rewrite<'_> {
                 applies: &self.applies,
                 carrier: self.carrier.to_string(),
                 fallbacks: self.fallbacks(),
+                kept: self.kept.iter().map(|kept| kept.name.clone()).collect(),
             };
             let metadata = header::metadata(self.source, &specs, &provenance);
             header::parts(self.source.version(), &metadata, &specs, self.split_max_bytes)
@@ -150,9 +184,8 @@ impl Rewrite<'_> {
             bytes: part.layout.file_bytes(),
             sha256: hex(&sha256.finalize()),
         });
-        let files = files.collect();
-        commit_all(outputs, replace)?;
-        Ok(Rewritten { tensors, files, verbatim: false })
+        let rewritten = Rewritten { tensors, files: files.collect(), verbatim: false };
+        Ok(Finished { files: SealedFiles::seal(outputs)?, rewritten })
     }
 
     /// Reads every tensor in order, in the way that the request requires.
@@ -223,7 +256,7 @@ impl Rewrite<'_> {
     }
 
     /// Copies the whole input.
-    fn copy(&self, out: &Path, replace: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Rewritten, RewriteError> {
+    fn copy(&self, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finished, RewriteError> {
         let shard = &self.source.shards()[0];
         let bytes = shard.file_bytes();
         let mut file = OutputFile::create(out, bytes)?;
@@ -252,13 +285,14 @@ impl Rewrite<'_> {
                 Ok(())
             },
         )?;
-        commit_all(vec![file], replace)?;
+        let files = SealedFiles::seal(vec![file])?;
         let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
         let of = |(&index, edit): (&usize, &super::Edit)| {
             let tensor = &self.source.tensors()[index];
             edit.outcome(tensor, unchanged(tensor), 0)
         };
-        Ok(Rewritten { tensors: self.edits.iter().map(of).collect(), files: vec![file], verbatim: true })
+        let tensors = self.edits.iter().map(of).collect();
+        Ok(Finished { files, rewritten: Rewritten { tensors, files: vec![file], verbatim: true } })
     }
 }
 

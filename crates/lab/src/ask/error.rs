@@ -5,7 +5,7 @@ use crate::sweep::SweepError;
 use eval::choices::ChoiceError;
 use files::pieces::ValuesError;
 use files::rewrite::RewriteError;
-use files::{OpenError, SchemeFileError};
+use files::{OpenError, SchemeFileError, TypeFileError};
 use gguf::{GgufError, OutputError};
 use numerics::FakeQuantError;
 use record::store::StoreError;
@@ -92,6 +92,17 @@ pub enum AskError {
     /// The output cannot be written; the error names it.
     #[error(transparent)]
     Output(Box<OutputError>),
+    /// The engine does not open a file that was written. The file was not given its name.
+    #[error("{output}: the engine does not open what was written, and nothing is left behind: {source}")]
+    Unopened {
+        /// The name that the file was to have.
+        output: String,
+        /// Why the engine does not open it.
+        source: Box<SessionError>,
+    },
+    /// A file of tensor types cannot be used.
+    #[error(transparent)]
+    TypeFile(#[from] TypeFileError),
     /// There is no run folder at a path.
     #[error("{dir}: {found}, wanted a run folder")]
     NotARunFolder {
@@ -218,6 +229,8 @@ impl Advice for AskError {
             AskError::FitsNone { hint, .. } | AskError::Variant { hint, .. } => hint.clone(),
             AskError::Rewrite { source, .. } => source.hint(),
             AskError::Output(error) => error.hint(),
+            AskError::Unopened { .. } => Some(Hint::SkipCheck),
+            AskError::TypeFile(error) => error.hint(),
             AskError::Store(error) => error.hint(),
             AskError::SchemeFile(error) => error.hint(),
             AskError::Selection { source, .. } => source.hint(),
@@ -247,6 +260,7 @@ impl AskError {
             | AskError::FitsNone { .. }
             | AskError::Rewrite { .. }
             | AskError::Output(_)
+            | AskError::TypeFile(_)
             | AskError::NotARunFolder { .. }
             | AskError::Unfinished { .. }
             | AskError::Store(_)
@@ -262,6 +276,7 @@ impl AskError {
             }
             AskError::Session(error) if error.is_input() => AskErrorKind::Input,
             AskError::Session(_)
+            | AskError::Unopened { .. }
             | AskError::Variant { .. }
             | AskError::Scores { .. }
             | AskError::MissingTasks { .. }

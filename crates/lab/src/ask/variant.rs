@@ -13,6 +13,7 @@ use record::store::CellSamples;
 use record::{Arm, Base, Cell, CellExtent, CellRecord, Edit, EditPlace, EngineSettings, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
+use words::escape_terminal;
 use worker::SessionRequest;
 
 /// The model, and how to change it.
@@ -66,6 +67,8 @@ pub(super) struct Variant {
     pub(super) applies: Vec<Apply>,
     /// The edits that the applications make in this model; empty for the untouched model.
     pub(super) edits: Vec<Edit>,
+    /// What the user should know about the applications, each in one line.
+    pub(super) notes: Vec<String>,
     /// The edits whose scheme replaces the requested one.
     pub(super) fallbacks: Vec<SchemeFallback>,
     /// The files that schemes name, for the worker to read.
@@ -96,6 +99,12 @@ impl Variant {
         let model = Model::open_to_score(&request.model)?;
         let mut found = select::edits_by_apply(&applies, &model.ids)
             .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
+        let mut notes: Vec<String> = select::without_effect(&applies, &found)
+            .into_iter()
+            .map(|apply| {
+                format!("{apply} is applied to no tensor, because later rules are applied to all of its tensors")
+            })
+            .collect();
         let mut fallbacks = Vec::new();
         for (edit, apply) in found.iter_mut().filter(|(edit, _)| edit.place != EditPlace::Activation) {
             let Some(id) = model.ids.iter().find(|id| id.name == edit.tensor) else { continue };
@@ -118,6 +127,12 @@ impl Variant {
                 fallback: is_fallback.then(|| realised.to_string()),
             })?;
         }
+        for (edit, apply) in found.iter().filter(|(edit, apply)| apply.scheme.lacks_importance(&edit.tensor)) {
+            let (name, scheme) = (escape_terminal(&edit.tensor), &apply.scheme);
+            notes.push(format!(
+                "{name}: {scheme} has no importances for it, so it is quantized without, as llama-quantize does"
+            ));
+        }
         let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
         let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));
         Ok(Variant {
@@ -128,6 +143,7 @@ impl Variant {
             tensors: model.ids,
             applies,
             edits,
+            notes,
             fallbacks,
             base,
         })
@@ -136,6 +152,7 @@ impl Variant {
     /// Announces that measuring begins, and what the user should know about the variant.
     pub(super) fn begin(&self, parts: usize, hear: &mut Hear<'_>) {
         hear(AskEvent::Begun { model: &self.name, parts });
+        self.notes.iter().for_each(|note| hear(AskEvent::Note(note)));
         let is_shared = |edit: &Edit| edit.place == EditPlace::Weight && edit.tensor == "token_embd.weight";
         if select::is_tied(&self.tensors) && self.edits.iter().any(is_shared) {
             hear(AskEvent::BothUses);
@@ -229,6 +246,7 @@ mod tests {
             tensors: Vec::new(),
             applies: ["ffn_norm=bf16", "attn_q=int8@row"].map(|text| text.parse().expect(text)).to_vec(),
             edits: vec![Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32)],
+            notes: Vec::new(),
             fallbacks: Vec::new(),
             files: Vec::new(),
             base: Base { arm: Arm::Exact, carried: Vec::new() },

@@ -6,7 +6,7 @@ use super::part::{Piece, Together};
 use crate::format::group::all_finite;
 use crate::format::{CodebookTable, Format};
 use crate::scheme::file::SchemeFile;
-use crate::scheme::imatrix::{Imatrix, Importance, TensorShape};
+use crate::scheme::imatrix::{Imatrix, ImatrixError, Importance, TensorShape};
 use crate::scheme::{Nonfinite, Scheme};
 use rayon::prelude::*;
 
@@ -29,16 +29,28 @@ impl Scheme {
         })
     }
 
-    /// The importances that the scheme's file has for a tensor; `None` when the scheme names no importance matrix.
+    /// The importances that the scheme's file has for a tensor. `None` when the scheme names no importance matrix, or the
+    /// matrix has no entry for the tensor: as in llama-quantize, it is then quantized without
+    /// ([`lacks_importance`](Self::lacks_importance)).
     ///
     /// # Errors
-    /// When the file was not read, has no entry for this tensor, or has one of another shape.
+    /// When the file was not read, or its entry has another shape or importances of zero alone.
     pub fn importance(&self, tensor: &str, shape: TensorShape) -> Result<Option<Importance<'_>>, FakeQuantError> {
         let (Format::Ggml(_), Some(file)) = (self.format, &self.file) else { return Ok(None) };
         let imatrix: &Imatrix = file.imatrix().ok_or_else(|| self.not_read(tensor))?;
         let failed =
             |source| FakeQuantError::Imatrix { tensor: tensor.to_owned(), file: file.name().to_owned(), source };
-        imatrix.of_tensor(tensor, shape).map(Some).map_err(failed)
+        match imatrix.of_tensor(tensor, shape) {
+            Ok(importance) => Ok(Some(importance)),
+            Err(ImatrixError::NoEntry) => Ok(None),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Whether the scheme names an importance matrix that has no entry for a tensor.
+    pub fn lacks_importance(&self, tensor: &str) -> bool {
+        let imatrix = self.file.as_ref().and_then(SchemeFile::imatrix);
+        imatrix.is_some_and(|imatrix| !imatrix.entries().contains_key(tensor))
     }
 
     /// The codebook from the scheme's file, once it was read.

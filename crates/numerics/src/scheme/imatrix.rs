@@ -32,6 +32,11 @@ pub enum ImatrixError {
         /// The number of matrices of the tensor.
         n_matrices: usize,
     },
+    /// All importances of a matrix are zero, so that every error counts for nothing and ggml makes zeros of the values.
+    AllZero {
+        /// The matrix (expert) of the tensor, counted from 0. `None` for a tensor of one matrix.
+        matrix: Option<usize>,
+    },
 }
 
 impl fmt::Display for ImatrixError {
@@ -44,6 +49,12 @@ impl fmt::Display for ImatrixError {
                     "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}"
                 )
             }
+            ImatrixError::AllZero { matrix: None } => {
+                f.write_str("all its importances are zero, which would make all its values zero")
+            }
+            ImatrixError::AllZero { matrix: Some(matrix) } => {
+                write!(f, "all importances of expert {matrix} are zero, which would make all its values zero")
+            }
         }
     }
 }
@@ -54,6 +65,10 @@ impl Advice for ImatrixError {
             ImatrixError::NoEntry => {
                 "leave the tensor out of the target or quantize it with another scheme; llama-imatrix collects nothing for \
                  token_embd, and for output only with --process-output"
+            }
+            ImatrixError::AllZero { .. } => {
+                "quantize this tensor by a rule without imatrix=, or collect the importances again; a matrix that was never \
+                 used has a count of 0, and counts as 1 throughout"
             }
             ImatrixError::Shape { .. } => "collect an importance matrix on this model; this one has another shape",
         }))
@@ -74,12 +89,15 @@ impl Imatrix {
     /// The importances of the tensor with this name and shape.
     ///
     /// # Errors
-    /// When there is no entry of that name, or the entry has another shape.
+    /// When there is no entry of that name, the entry has another shape, or a matrix has importances of zero alone.
     pub fn of_tensor(&self, tensor: &str, shape: TensorShape) -> Result<Importance<'_>, ImatrixError> {
         let values = self.entries.get(tensor).ok_or(ImatrixError::NoEntry)?;
         let TensorShape { n_per_row, n_matrices, rows } = shape;
         if n_matrices.checked_mul(n_per_row) != Some(values.len()) || values.is_empty() {
             return Err(ImatrixError::Shape { found: values.len(), n_per_row, n_matrices });
+        }
+        if let Some(matrix) = values.chunks(n_per_row).position(|row| row.iter().all(|&x| x == 0.0)) {
+            return Err(ImatrixError::AllZero { matrix: (n_matrices > 1).then_some(matrix) });
         }
         Ok(Importance { values, n_per_row, rows: rows.max(1) })
     }

@@ -287,7 +287,11 @@ pub(super) fn swapped_equals_written(subject: &ModelUnderTest<'_>) -> Check {
         let applies = applies.collect::<Result<Vec<_>, String>>()?;
         let request = Request {
             applies: &applies,
-            carrier: FileCarrier::In(gguf::GgmlType::F32),
+            type_file: None,
+            base: None,
+            carrier: FileCarrier::F32,
+            force_tensors: false,
+            force_carrier: false,
             allow_fallback: false,
             split_max_bytes: None,
             version: env!("CARGO_PKG_VERSION"),

@@ -34,7 +34,7 @@ pub use listings::{
     ActivationMatches, GgmlScheme, SCHEMES_FORMAT, SELECTORS_FORMAT, SchemeFormat, SchemesAnswer, SelectorMatches,
     SelectorsAnswer,
 };
-pub use quantize::{QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, WrittenFile};
+pub use quantize::{KeptTensor, QUANTIZE_FORMAT, QuantizeAnswer, QuantizedTensor, TensorsSize, TypeSize, WrittenFile};
 pub use run::{
     ControlAnswer, Effects, FailedCell, LastEvent, ModelAnswer, REPORT_FORMAT, RUN_FORMAT, ReportAnswer, RunAnswer,
     STATUS_FORMAT, StatusAnswer, VariantVerdict, samples_file,
