@@ -143,6 +143,7 @@ impl Rewrite<'_> {
                 }
                 Ok(())
             },
+            |e| OutputFile::failed(&paths[0], e).into(),
         )?;
         let (hashes, outputs) = (hashes.finish()?, outputs.finish()?);
         let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| RewrittenFile {
@@ -251,6 +252,7 @@ impl Rewrite<'_> {
                 buffers.give(buffer);
                 Ok(())
             },
+            |e| OutputFile::failed(out, e).into(),
         )?;
         commit_all(vec![file], replace)?;
         let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
