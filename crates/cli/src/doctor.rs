@@ -2,7 +2,7 @@
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
-use crate::{python, settings};
+use crate::python;
 use lab::ask::DoctorRequest;
 use llama::GgmlCodec;
 use record::answer::DoctorAnswer;
@@ -12,7 +12,7 @@ use words::Lines;
 pub fn run(output: &Output) -> Outcome {
     let request = DoctorRequest {
         engine_build: llama::build(),
-        available_memory_bytes: settings::available_memory(),
+        available_memory_bytes: ::worker::available_memory(),
         python: python::on_path(),
     };
     let answer = lab::ask::doctor(&request, &GgmlCodec);

@@ -12,6 +12,7 @@
 //! | `progress` | the progress of long work |
 //! | `python` | the Python that is used when the user names none |
 //! | `engine_process`, `parent` | the environment that an engine needs, and the end of a process with its parent |
+//! | `signals`, `threads` | what signals do to this process, and what it does when it gets no thread |
 //! | `question`, `settings`, `corpus` | the options that several subcommands share: `--apply` and its like; text, machine and seed |
 //! | `ask` | the text of events while a question is answered, and the exit code if it is not answered |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -41,10 +42,12 @@ mod run;
 mod schemes;
 mod selectors;
 mod settings;
+mod signals;
 mod status;
 mod sweep;
 mod table;
 mod task;
+mod threads;
 mod verify;
 mod worker;
 
@@ -54,11 +57,15 @@ use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    signals::let_large_writes_fail();
     let args = match args::parse() {
         Ok(args) => args,
         Err(exit) => return exit.into(),
     };
     let output = Output::new(&args.output);
+    if !matches!(args.command, Command::Worker) {
+        signals::remove_unfinished_at_the_end();
+    }
     match run(args, &output) {
         Ok(exit) => exit.into(),
         Err(failure) => output.fail(&failure).into(),
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, output: &Output) -> Outcome {
+    threads::start_pool()?;
     match args.command {
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Census(args) => census::run(&args, &llama::GgmlCodec, output),

@@ -3,6 +3,8 @@
 //! The parent keeps the other end of the child's standard input open until the child has ended. When that input ends,
 //! the parent has died, in whatever way.
 
+use crate::failure::Failure;
+use crate::threads;
 use std::time::Duration;
 
 /// The time that a process may take to end by itself after its parent has died.
@@ -17,10 +19,14 @@ pub fn is_gone() {
 }
 
 /// Watches standard input and ends this process when it ends. Nothing else may read standard input.
-pub fn watch() {
-    std::thread::spawn(|| {
+///
+/// # Errors
+/// When the system refuses the thread.
+pub fn watch() -> Result<(), Failure> {
+    threads::spawn("parent", || {
         // The bytes that arrive have no meaning. An error also counts as the end.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         is_gone();
-    });
+    })?;
+    Ok(())
 }

@@ -77,6 +77,9 @@ fn new_bar(label: &str, taken: Duration) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed} so far, {eta} left  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style).with_message(label.to_owned()).with_elapsed(taken);
-    bar.enable_steady_tick(Duration::from_millis(500));
+    // The bar needs a thread for its clock, and panics where the system refuses one.
+    if std::thread::Builder::new().spawn(|| ()).is_ok_and(|probe| probe.join().is_ok()) {
+        bar.enable_steady_tick(Duration::from_millis(500));
+    }
     bar
 }

@@ -50,16 +50,6 @@ pub struct SeedArgs {
     pub seed: u64,
 }
 
-/// The main memory that is free to use, in bytes: `MemAvailable` of Linux, or what the control group leaves if that is less.
-pub fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let available = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.saturating_mul(1024);
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let limit = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
-    Some(limit.map_or(available, |(max, used)| available.min(max.saturating_sub(used))))
-}
-
 impl TextArgs {
     /// The text, read.
     pub fn corpus(&self) -> Result<Corpus, Failure> {
@@ -84,7 +74,7 @@ impl MachineArgs {
             n_ctx: self.context.ctx,
             n_gpu_layers: self.gpu_layers,
             n_threads: self.threads as usize,
-            max_memory_bytes: self.max_memory.or_else(available_memory),
+            max_memory_bytes: self.max_memory.or_else(::worker::available_memory),
         }
     }
 }

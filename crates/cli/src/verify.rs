@@ -60,7 +60,7 @@ struct Verified {
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
         engine_process::prepare()?;
-        parent::watch();
+        parent::watch()?;
         let path = args.models.first().cloned();
         let model = |path| task_on(args, path, args.python.clone());
         child::serve(&path.map_or(Task::Mutate, model))?;

@@ -2,7 +2,7 @@
 //! own, an abort costs one cell and not the run.
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::parent;
+use crate::{parent, threads};
 use eval::{Engine, EngineError, EngineSettings};
 use llama::{GgmlCodec, LlamaEngine};
 use std::fs::File;
@@ -16,7 +16,7 @@ use worker::ProcessWorkers;
 /// the process began.
 pub fn run() -> Outcome {
     let events = own_descriptor_for_events().map_err(failed)?;
-    let served = ::worker::serve(&open, &GgmlCodec, jobs_until_the_end(), BufWriter::new(events));
+    let served = ::worker::serve(&open, &GgmlCodec, jobs_until_the_end()?, BufWriter::new(events));
     match served {
         Ok(()) => Ok(Exit::Done),
         // The caller has gone, so nobody can be told.
@@ -39,9 +39,9 @@ fn own_descriptor_for_events() -> io::Result<File> {
 
 /// The lines of standard input, read by a thread of their own. When they end, the caller has gone, and a worker must
 /// not go on computing for minutes.
-fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
+fn jobs_until_the_end() -> Result<impl Iterator<Item = io::Result<String>>, Failure> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    threads::spawn("jobs", move || {
         for line in io::stdin().lines() {
             if sender.send(line).is_err() {
                 return;
@@ -50,8 +50,8 @@ fn jobs_until_the_end() -> impl Iterator<Item = io::Result<String>> {
         // A worker without work now ends by itself.
         drop(sender);
         parent::is_gone();
-    });
-    receiver.into_iter()
+    })?;
+    Ok(receiver.into_iter())
 }
 
 fn open(model: &Path, settings: &EngineSettings, n_threads: usize) -> Result<Box<dyn Engine>, EngineError> {

@@ -7,10 +7,11 @@
 //! ```
 
 use gguf::WRITE_PAGE;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{ScopedJoinHandle, scope};
+use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
 
 /// The number of pieces that may wait between two stages.
 const DEPTH: usize = 2;
@@ -25,7 +26,8 @@ impl<T> Next<T> {
     }
 }
 
-/// Runs the stages until the first has no more pieces or one stage fails. `write` runs on the caller's thread.
+/// Runs the stages until the first has no more pieces or one stage fails. `write` runs on the caller's thread. `refused` makes
+/// the error where the system refuses a thread.
 ///
 /// # Errors
 /// The error of the earliest piece that fails. This is the error of the latest stage that fails, because every piece
@@ -35,14 +37,16 @@ pub(crate) fn run<A: Send, B: Send, C: Send, E: Send>(
     mut work: impl FnMut(A) -> Result<B, E> + Send,
     mut hash: impl FnMut(B) -> Result<C, E> + Send,
     mut write: impl FnMut(C) -> Result<(), E>,
+    refused: impl Fn(io::Error) -> E,
 ) -> Result<(), E> {
     scope(|scope| {
         let (to_work, read_pieces) = sync_channel(DEPTH);
         let (to_hash, done_pieces) = sync_channel(DEPTH);
         let (to_write, hashed_pieces): (SyncSender<C>, Receiver<C>) = sync_channel(DEPTH);
-        let reader = scope.spawn(move || read(Next(to_work)));
-        let worker = scope.spawn(move || pass_on(read_pieces, &mut work, to_hash));
-        let hasher = scope.spawn(move || pass_on(done_pieces, &mut hash, to_write));
+        // Where a thread is refused, its ends of the channels are gone, so the stages before it end.
+        let reader = spawned(scope, move || read(Next(to_work))).map_err(&refused)?;
+        let worker = spawned(scope, move || pass_on(read_pieces, &mut work, to_hash)).map_err(&refused)?;
+        let hasher = spawned(scope, move || pass_on(done_pieces, &mut hash, to_write)).map_err(&refused)?;
         let written = hashed_pieces.iter().try_for_each(&mut write);
         // A stage that still waits to pass something on must learn that nobody takes it.
         drop(hashed_pieces);
@@ -58,6 +62,15 @@ fn pass_on<A, B, E>(from: Receiver<A>, stage: &mut impl FnMut(A) -> Result<B, E>
         }
     }
     Ok(())
+}
+
+/// Runs a stage in a thread of its own.
+fn spawned<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    stage: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let refused = |error| io::Error::other(format!("the system refuses a thread: {error}"));
+    Builder::new().spawn_scoped(scope, stage).map_err(refused)
 }
 
 fn joined<E>(stage: ScopedJoinHandle<'_, Result<(), E>>) -> Result<(), E> {
@@ -142,6 +155,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn refused(error: io::Error) -> String {
+        error.to_string()
+    }
+
     fn numbers(n: u32) -> impl FnOnce(Next<u32>) -> Result<(), String> {
         move |next| {
             let _all_taken = (0..n).all(|i| next.put(i));
@@ -162,7 +179,7 @@ mod tests {
             out.push(i);
             Ok(())
         };
-        run(numbers(100), slow_on(7), slow_on(5), write).expect("nothing fails");
+        run(numbers(100), slow_on(7), slow_on(5), write, refused).expect("nothing fails");
         assert_eq!(out, (2..102).collect::<Vec<u32>>());
     }
 
@@ -175,15 +192,16 @@ mod tests {
         let told = |work: u32, hash: u32, write: u32| {
             let last = fails_at(write, "write");
             let write = move |i| last(i).map(|_| ());
-            run(numbers(1000), fails_at(work, "work"), fails_at(hash, "hash"), write).expect_err("something fails")
+            run(numbers(1000), fails_at(work, "work"), fails_at(hash, "hash"), write, refused)
+                .expect_err("something fails")
         };
         assert_eq!(told(10, never, never), "work at 10");
         assert_eq!(told(never, 10, never), "hash at 10");
         assert_eq!(told(never, never, 10), "write at 10");
         assert_eq!((told(10, 9, never), told(9, never, 3)), ("hash at 9".into(), "write at 3".into()));
         let read = |next: Next<u32>| if next.put(1) { Err("read".to_owned()) } else { Ok(()) };
-        assert_eq!(run(read, Ok, Ok, |_| Ok(())), Err("read".to_owned()));
-        assert_eq!(run(read, fails_at(1, "work"), Ok, |_| Ok(())), Err("work at 1".to_owned()));
+        assert_eq!(run(read, Ok, Ok, |_| Ok(()), refused), Err("read".to_owned()));
+        assert_eq!(run(read, fails_at(1, "work"), Ok, |_| Ok(()), refused), Err("work at 1".to_owned()));
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub use endian::Endian;
 pub use file::{GgufFile, Shard};
 pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
-pub use output::{OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all};
+pub use output::{
+    OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all, remove_unfinished,
+};
 pub use problem::{GgufError, GgufProblem, WrongAlignment};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};

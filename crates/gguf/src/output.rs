@@ -3,7 +3,8 @@
 //! The program writes the file without a name, in the folder where it will appear (`O_TMPFILE`). So nothing is left
 //! behind if the program is killed or the disk is full. The file gets its name only when all of it is on the disk and
 //! its header has passed the reader's checks. Where the file system has no nameless files, the program writes a hidden
-//! file instead and removes it on failure.
+//! file instead and removes it on failure, and [`remove_unfinished`] removes it when a signal ends the program. What a kill
+//! leaves is removed by the next program that writes to the folder: a lock on the file tells whether its writer is alive.
 
 use crate::direct::DirectWriter;
 use crate::parse;
@@ -11,12 +12,14 @@ use crate::problem::GgufProblem;
 use crate::source::Source;
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::process::{Resource, getrlimit};
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use words::{Advice, Hint, escape_terminal, plural};
 
 /// Why an output cannot be written. It displays as one line with the path in front.
@@ -130,6 +133,10 @@ pub fn check_output<'a>(
     if path.file_name().is_none() {
         return Err(error(path, OutputProblem::NoName));
     }
+    // Hours of work may come before the file is made.
+    if let Err(e) = std::fs::metadata(folder_of(path)) {
+        return Err(error(path, OutputProblem::Create(e)));
+    }
     let link = match std::fs::symlink_metadata(path) {
         Ok(link) => link,
         // Creating the file reports every other fault. A name that is too long would only be reported when the file is
@@ -186,6 +193,7 @@ impl OutputFile {
         if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| limit < file_bytes) {
             return Err(error(path, OutputProblem::SizeLimit { wanted: file_bytes, limit }));
         }
+        sweep(folder_of(path));
         let nameless = OpenOptions::new()
             .read(true)
             .write(true)
@@ -194,18 +202,14 @@ impl OutputFile {
             .open(folder_of(path))
             .and_then(|file| std::fs::metadata(fd_path(&file)).map(|_| file));
         let (file, hidden) = match nameless {
-            Ok(file) => (file, None),
+            Ok(file) => {
+                // It may get a hidden name on the way to its own.
+                let _ = file.try_lock();
+                (file, None)
+            }
             Err(e) if is_unsupported(&e) => {
-                let mut options = OpenOptions::new();
-                options.read(true).write(true).create_new(true).mode(0o666);
-                loop {
-                    let hidden = hidden_name(path);
-                    match options.open(&hidden) {
-                        Ok(file) => break (file, Some(hidden)),
-                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                        Err(e) => return Err(error(path, OutputProblem::Create(e))),
-                    }
-                }
+                let (file, hidden) = hidden_file(path).map_err(|e| error(path, OutputProblem::Create(e)))?;
+                (file, Some(hidden))
             }
             Err(e) => return Err(error(path, OutputProblem::Create(e))),
         };
@@ -249,15 +253,27 @@ impl OutputFile {
                 // number left it.
                 let linked = loop {
                     let hidden = hidden_name(&path);
+                    unfinished().insert(hidden.clone());
                     match link(self.out.file(), &hidden) {
-                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                            unfinished().remove(&hidden);
+                        }
                         result => break result.map(|()| hidden),
                     }
                 };
-                linked.and_then(|hidden| std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)))
+                linked.and_then(|hidden| {
+                    let renamed = std::fs::rename(&hidden, &path);
+                    let_go(&hidden, renamed)
+                })
             }
-            (Some(hidden), true) => std::fs::rename(&hidden, &path).inspect_err(|_| remove(&hidden)),
-            (Some(hidden), false) => rename_to_new(&hidden, &path).inspect_err(|_| remove(&hidden)),
+            (Some(hidden), true) => {
+                let renamed = std::fs::rename(&hidden, &path);
+                let_go(&hidden, renamed)
+            }
+            (Some(hidden), false) => {
+                let renamed = rename_to_new(&hidden, &path);
+                let_go(&hidden, renamed)
+            }
         };
         named.map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => error(&path, OutputProblem::Exists),
@@ -280,6 +296,7 @@ impl Drop for OutputFile {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
             remove(hidden);
+            unfinished().remove(hidden);
         }
     }
 }
@@ -425,7 +442,7 @@ fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
         return Ok(None);
     }
     loop {
-        let hidden = hidden_name(path);
+        let hidden = former_name(path);
         let linked = std::fs::hard_link(path, &hidden).or_else(|e| match e.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Err(e),
             _ => rename_to_new(path, &hidden),
@@ -449,10 +466,77 @@ fn folder_of(path: &Path) -> &Path {
 /// The number of the next temporary name of this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// How the name of a file begins that is not finished, in a run folder as well.
+const UNFINISHED: &str = ".assay-unfinished-";
+
+/// The hidden names that this process has given to files that are not finished.
+static HIDDEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the hidden files of this process. It is for a program that a signal ends, which writes nothing afterwards.
+pub fn remove_unfinished() {
+    unfinished().iter().for_each(|hidden| remove(hidden));
+}
+
+/// Removes the files in a folder that killed programs have not finished. A living writer has its file locked. Nothing
+/// depends on these files, so no error stops the caller.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((process, n)) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split_once('-')) else {
+            continue;
+        };
+        let is_ours = [process, n].iter().all(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+        if is_ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Ends the life of a hidden name that was to become the file's own. It is removed if that failed.
+fn let_go(hidden: &Path, renamed: io::Result<()>) -> io::Result<()> {
+    if renamed.is_err() {
+        remove(hidden);
+    }
+    unfinished().remove(hidden);
+    renamed
+}
+
 /// A temporary name beside `path`. It is short, so that it fits even where `path` is nearly too long.
 fn hidden_name(path: &Path) -> PathBuf {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".assay-{}-{n}.tmp", std::process::id()))
+    path.with_file_name(format!("{UNFINISHED}{}-{n}", std::process::id()))
+}
+
+/// A name beside `path` for the file that is being replaced. A program that is killed may leave it, and nothing removes it:
+/// it is the user's file.
+fn former_name(path: &Path) -> PathBuf {
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".assay-former-{}-{n}", std::process::id()))
+}
+
+/// Makes a file with a hidden name beside `path`, locked as the one of a living writer.
+fn hidden_file(path: &Path) -> io::Result<(File, PathBuf)> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o666);
+    loop {
+        let hidden = hidden_name(path);
+        match options.open(&hidden) {
+            Ok(file) => {
+                // Before the lock, another process may have taken the file for one that a kill left.
+                let _ = file.lock();
+                if file.metadata()?.nlink() > 0 {
+                    unfinished().insert(hidden.clone());
+                    return Ok((file, hidden));
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn fd_path(file: &File) -> PathBuf {
@@ -492,29 +576,47 @@ mod tests {
 
     /// A file made as on a file system without nameless files.
     fn with_hidden_name(path: &Path) -> OutputFile {
-        let hidden = hidden_name(path);
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&hidden).expect("a file");
+        let (mut file, hidden) = hidden_file(path).expect("a file");
         file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
         OutputFile { out: DirectWriter::new(file, 0), path: path.to_owned(), hidden: Some(hidden) }
     }
 
     #[test]
-    fn what_a_killed_process_of_the_same_number_has_left_is_in_nobodys_way() {
+    fn what_killed_processes_have_left_is_removed_by_the_next_and_a_living_ones_file_is_not() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("out.gguf");
-        std::fs::write(&path, "old").expect("written");
-        // Some of these are the names that come next, whatever names other tests have taken meanwhile.
-        let next = NEXT.load(Ordering::Relaxed);
-        for n in next..next + 40 {
-            let left = folder.path().join(format!(".assay-{}-{n}.tmp", std::process::id()));
-            std::fs::write(left, "left").expect("written");
-        }
+        let left = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "left").expect("written");
+            path
+        };
+        let dead = [left(".assay-unfinished-1234-0"), left(".assay-unfinished-1234-15")];
+        // A run's own temporary file, a former file that --force set aside, and names that are not ours.
+        let others = [".assay-unfinished-a1B2c3", ".assay-former-1234-0", ".assay-unfinished-12", "out.gguf"].map(left);
+        let living = File::open(left(".assay-unfinished-1234-1")).expect("a file");
+        living.lock().expect("locked");
         let mut file = OutputFile::create(&path, 24).expect("a file");
+        assert!(dead.iter().all(|path| !path.exists()));
+        assert!(others.iter().all(|path| path.exists()));
+        assert!(folder.path().join(".assay-unfinished-1234-1").exists());
         file.write_all(&[b"GGUF".as_slice(), &3u32.to_le_bytes(), &[0; 16]].concat()).expect("written");
         commit_all(vec![file], true).expect("replaced");
         assert_eq!(std::fs::read(&path).expect("a file").len(), 24);
-        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(left, 41, "nothing of others is removed");
+    }
+
+    #[test]
+    fn a_hidden_file_is_known_to_be_unfinished_until_it_has_its_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.gguf");
+        let known = || unfinished().iter().filter(|hidden| hidden.starts_with(folder.path())).count();
+        let file = with_hidden_name(&path);
+        assert_eq!(known(), 1);
+        sweep(folder.path());
+        commit_all(vec![file], false).expect("a new name: a living writer's file is not swept");
+        assert_eq!(known(), 0);
+        drop(with_hidden_name(&path));
+        assert_eq!(known(), 0);
+        assert_eq!(listing(folder.path()), [("out.gguf".to_owned(), 24)]);
     }
 
     #[test]
@@ -576,6 +678,14 @@ mod tests {
             Given { path: path.clone(), before }.take_back().expect("taken back");
             assert_eq!(listing(folder.path()), [("out.gguf".to_owned(), 3)]);
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = check_output(&folder.path().join("nd/out.gguf"), [], false).expect_err("no folder");
+        assert!(matches!(error.problem, OutputProblem::Create(_)), "{error}");
+        assert_eq!(error.hint(), Some(Hint::words("check that the folder exists and may be written to")));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn write(record: &RunRecord, dir: &Path) -> Result<Vec<PathBuf>, ReportError
     let document = content::document(record);
     let figures = dir.join(FIGURES);
     fs::create_dir_all(&figures).map_err(|source| PutError { doing: "create", path: figures.clone(), source })?;
+    [dir, figures.as_path()].into_iter().for_each(atomic::sweep);
     // Figures go first, so that a report in place never shows a missing one.
     let mut paths = Vec::new();
     for block in &document.blocks {

@@ -10,10 +10,11 @@
 //! |---|---|
 //! | [`protocol`] | jobs and events, one JSON object a line |
 //! | [`serve`](mod@serve), `loaded`, `edit`, `jobs`, `job_error` | the loop that serves jobs, the loaded model with its swapped weights, one edit, the other kinds of jobs, why a job failed |
-//! | [`memory`] | the choices that make a measurement fit in memory |
+//! | [`memory`], [`available`] | the choices that make a measurement fit in memory, and the memory that is free to use |
 //! | [`link`] | connections to a worker |
 //! | [`session`] | the one session: it opens a model and takes events until a job is done |
 
+pub mod available;
 mod edit;
 mod job_error;
 mod jobs;
@@ -24,6 +25,7 @@ pub mod protocol;
 pub mod serve;
 pub mod session;
 
+pub use available::available_memory;
 pub use link::{DeathCause, LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
 pub use protocol::{CellSpec, ChunkWork, Event, Job};
 pub use serve::serve;

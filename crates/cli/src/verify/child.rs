@@ -4,6 +4,7 @@
 
 use super::mutants::{self, Mutant};
 use crate::failure::{Exit, Failure};
+use crate::threads;
 use anyhow::anyhow;
 use llama::{GgmlCodec, LlamaEngine};
 use proof::{Check, OwnPipeline, Python};
@@ -89,7 +90,11 @@ pub fn ask(task: &Task, hear: &mut dyn FnMut(ChildLine)) -> Result<(), Failure> 
     // Nothing is written there: that it is open tells the process that this one lives. `wait` would close it too early.
     let lifeline = child.stdin.take();
     let stderr = child.stderr.take();
-    let listener = std::thread::spawn(move || stderr.map_or(String::new(), last_words));
+    let listener = threads::spawn("engine-stderr", move || stderr.map_or(String::new(), last_words));
+    let listener = listener.inspect_err(|_| {
+        // Nobody would hear it.
+        drop((child.kill(), child.wait()));
+    })?;
     let mut refused = None;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {

@@ -6,7 +6,7 @@ use crate::rewrite::RewriteError;
 use gguf::split::{MAX_SHARDS, SPLIT_IDENTITY, is_split_key, split_keys};
 use gguf::{
     Array, FileLayout, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError,
-    GgufFile, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
+    GgufFile, GgufProblem, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +52,10 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
             buffers.give(buffer);
             progress(done);
             Ok(())
+        },
+        |source| GgufError {
+            path: file.shards()[0].path().to_owned(),
+            problem: GgufProblem::Read { offset: 0, source },
         },
     )?;
     Ok(hasher.finalize().to_hex().to_string())

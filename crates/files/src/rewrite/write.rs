@@ -177,6 +177,7 @@ impl Rewrite<'_> {
                 }
                 Ok(())
             },
+            |e| OutputFile::failed(&paths[0], e).into(),
         )?;
         let (hashes, outputs) = (hashes.finish()?, outputs.finish()?);
         let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| RewrittenFile {
@@ -284,6 +285,7 @@ impl Rewrite<'_> {
                 buffers.give(buffer);
                 Ok(())
             },
+            |e| OutputFile::failed(out, e).into(),
         )?;
         let files = SealedFiles::seal(vec![file])?;
         let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };

@@ -53,7 +53,8 @@ fn side_by_side<T: Sync, R: Send>(
     std::thread::scope(|scope| {
         for (own, context) in contexts.iter_mut().enumerate() {
             let (next, results) = (&next, &results);
-            scope.spawn(move || {
+            let refused = |error| EngineError::Failed(format!("the system refuses a thread for a window: {error}"));
+            let work_on_its_own = move || {
                 let mut index = own;
                 while let Some(item) = items.get(index) {
                     let result = work(index, context, item);
@@ -64,9 +65,11 @@ fn side_by_side<T: Sync, R: Send>(
                     }
                     index = next.fetch_add(1, Ordering::Relaxed);
                 }
-            });
+            };
+            std::thread::Builder::new().spawn_scoped(scope, work_on_its_own).map_err(refused)?;
         }
-    });
+        Ok::<(), EngineError>(())
+    })?;
     results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 

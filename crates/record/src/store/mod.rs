@@ -21,7 +21,7 @@ use crate::format::{FormatVersion, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
 use crate::sample::{Columns, ReferenceSample, Sample};
-use atomic::{UNFINISHED, put};
+use atomic::put;
 use journal::{Journal, Stored, read_journal, stored};
 use lines::{append_line, read_lines, read_whole_lines};
 use lock::PlanLock;
@@ -461,12 +461,10 @@ fn has_entries(folder: &Path) -> Result<bool, StoreError> {
     Ok(entries.next().is_some())
 }
 
-/// Removes the files that a killed program did not finish. Nothing depends on them, so an error does not stop the run.
+/// Removes the files that a killed program did not finish.
 fn sweep(dir: &Path) {
     for folder in ["", "cells", "samples", "report", "report/figures"] {
-        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
-        let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));
-        left.for_each(|entry| drop(std::fs::remove_file(entry.path())));
+        atomic::sweep(&dir.join(folder));
     }
 }
 

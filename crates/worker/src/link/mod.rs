@@ -1,5 +1,6 @@
 //! Connections to a worker: jobs go in and events come out. A worker that dies leaves its last words.
 
+mod kept;
 mod oom;
 mod process;
 mod thread;

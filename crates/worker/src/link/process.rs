@@ -1,5 +1,6 @@
 //! A worker in a process of its own. Jobs and events go through pipes.
 
+use super::kept;
 use super::oom::OomKills;
 use super::{DeathCause, LinkFactory, WorkerDied, WorkerLink};
 use crate::protocol::{Event, Job};
@@ -42,6 +43,7 @@ pub struct ProcessWorkers {
 impl LinkFactory for ProcessWorkers {
     fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
         let failed = |what: String| WorkerDied::misunderstood(&what);
+        kept::sweep();
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .stdin(Stdio::piped())
@@ -57,13 +59,19 @@ impl LinkFactory for ProcessWorkers {
         let said = Arc::new(Mutex::new(StderrSoFar::default()));
         let listener = {
             let said = Arc::clone(&said);
-            std::thread::spawn(move || {
+            let listen = move || {
                 let mut buffer = [0; 4096];
                 while let Ok(n @ 1..) = stderr.read(&mut buffer) {
                     lock(&said).add(&buffer[..n]);
                 }
-            })
+            };
+            std::thread::Builder::new().name("worker-stderr".into()).spawn(listen)
         };
+        let listener = listener.map_err(|error| {
+            // Nobody would hear the worker.
+            drop((child.kill(), child.wait()));
+            failed(format!("the system refuses a thread: {error}"))
+        })?;
         Ok(Box::new(ProcessWorker {
             child,
             stdin: Some(stdin),
@@ -181,12 +189,7 @@ impl ProcessWorker {
             return None;
         }
         let unlogged = std::mem::take(&mut said.unlogged);
-        let kept =
-            tempfile::Builder::new().prefix("assay-worker-").suffix(".stderr").tempfile().and_then(|mut file| {
-                file.write_all(readable(&unlogged).as_bytes())?;
-                Ok(file.keep()?.1)
-            });
-        kept.ok()
+        kept::keep(&readable(&unlogged)).ok()
     }
 }
 
@@ -248,7 +251,8 @@ mod tests {
 
     /// Removes the file with the standard error of a worker that had no log.
     fn remove_log(died: &WorkerDied) {
-        died.log.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
+        // Another test may have replaced it.
+        died.log.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
     fn shell(script: &str) -> Box<dyn WorkerLink> {
