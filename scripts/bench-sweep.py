@@ -61,7 +61,7 @@ class Scripted:
         self.seconds += self.peer(self.base)[0]
 
     def layer(self, layer):
-        quantize, _, _ = run([self.args.assay, "--quiet", "quantize", self.base, self.cell, "--force", "--apply",
+        quantize, _, _ = run([self.args.assay, "--quiet", "quantize", self.base, self.cell, "--force", "--no-check", "--apply",
                               f"weights[layers={layer}]={self.args.scheme}"])
         measure, said, _ = self.peer(self.cell, "--kl-divergence")
         self.seconds += quantize + measure

@@ -128,7 +128,7 @@ fn values_are_not_rounded_twice_unless_that_is_asked_for() {
     assert_eq!(row(&own, "changed", "blk.0.attn_q.weight")["type_realised"], "q4_0");
     let sqnr = |answer: &Value| row(answer, "changed", "blk.0.ffn_up.weight")["sqnr_db"].as_f64().expect("a number");
     let forced = quantize(room.path(), "forced.gguf", &[&args[3..], &["--force-carrier"]].concat());
-    assert!(sqnr(&own) > 40.0 && sqnr(&forced) < 25.0, "{} {}", sqnr(&own), sqnr(&forced));
+    assert!(sqnr(&own) > 40.0 && sqnr(&forced) < 30.0, "{} {}", sqnr(&own), sqnr(&forced));
     let text = stdout(room.path(), &[&args[..], &["--force-carrier"]].concat());
     assert!(
         text.contains("were rounded twice, as --force-carrier asks") && text.contains("q8_0 and then q4_0"),
