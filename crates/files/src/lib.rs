@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`census`](mod@census) | what the values of tensors say, and what schemes would change |
+//! | [`companion`] | the factors of a weight that the file keeps in a tensor of its own |
 //! | [`open`] | the one way to open a model file |
 //! | [`scorable`] | whether a file contains a model that predicts the next token |
 //! | [`rewrite`] | a new file from an old one, with some tensors quantized |
@@ -16,6 +17,7 @@
 
 pub mod abreast;
 pub mod census;
+pub mod companion;
 pub mod diff;
 pub mod fallback;
 mod imatrix_file;
@@ -29,6 +31,7 @@ pub mod scheme_files;
 pub mod scorable;
 
 pub use abreast::{TensorInMemory, side_by_side};
+pub use companion::{CompanionError, Factors};
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};

@@ -4,8 +4,9 @@ use crate::edit::PreparedEdit;
 use crate::job_error::JobError;
 use crate::protocol::Event;
 use eval::window::{first_scored, windows, without_trailing_newline};
-use eval::{Engine, EngineError};
+use eval::{Engine, EngineError, WeightInfo};
 use files::SchemeFiles;
+use files::companion::{CompanionError, Factors, companion_of};
 use numerics::{BlockCodec, CodecError};
 use record::{Arm, Base, Carried, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +20,8 @@ pub(crate) struct Loaded {
     pub(crate) max_memory_bytes: Option<u64>,
     /// The ggml type of each weight in the file, by the name of the weight.
     pub(crate) stored: BTreeMap<String, String>,
+    /// The factors that the graph multiplies a weight's product by, by the name of the weight.
+    factors: BTreeMap<String, Factors>,
     /// The files that schemes name.
     pub(crate) files: SchemeFiles,
     pub(crate) windows: Vec<Vec<Token>>,
@@ -59,25 +62,35 @@ fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<
 
 impl Loaded {
     /// A model that was opened with these settings and this number of threads, of which 0 means one per core.
+    ///
+    /// # Errors
+    /// When the engine cannot read the factors of a weight, or they are no factors.
     pub(crate) fn new(
         engine: Box<dyn Engine>,
         settings: EngineSettings,
         n_threads: usize,
         max_memory_bytes: Option<u64>,
-    ) -> Self {
+    ) -> Result<Self, JobError> {
+        let mut factors = BTreeMap::new();
+        for weight in engine.weights() {
+            if let Some(found) = factors_now(&*engine, weight)? {
+                factors.insert(weight.name.clone(), found);
+            }
+        }
         let notes = notes(&settings, engine.info(), n_threads);
         let stored = engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
-        Loaded {
+        Ok(Loaded {
             engine,
             settings,
             max_memory_bytes,
             stored,
+            factors,
             files: SchemeFiles::default(),
             windows: Vec::new(),
             swapped: Vec::new(),
             prefix_is_exact: None,
             notes,
-        }
+        })
     }
 
     /// The number of swaps that are now in place.
@@ -113,7 +126,8 @@ impl Loaded {
         let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
         let weights = self.engine.weights().iter();
         weights
-            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
+            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") || self.factors.contains_key(&w.name))
+            .filter(|w| is_numeric(codec, &w.ty))
             .filter_map(|w| match base.arm {
                 Arm::Exact => Some(Carried::Whole(w.name.clone())),
                 Arm::Native => carried.get(w.name.as_str()).map(|carried| (*carried).clone()),
@@ -131,7 +145,11 @@ impl Loaded {
             let values: &mut [f32] =
                 bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
             codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
-            self.swap(&PreparedEdit { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
+            if let Some(factors) = self.factors_of(name, place) {
+                factors.multiply(0, values);
+            }
+            let (tensor, bytes) = (name.to_owned(), Arc::new(bytes));
+            self.swap(&PreparedEdit { tensor, place, ty: "f32".into(), bytes, folded: true })?;
         }
         Ok(())
     }
@@ -140,7 +158,24 @@ impl Loaded {
         let used_as = use_of(edit.place);
         self.engine.swap_weight(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?;
         self.swapped.push((edit.tensor.clone(), used_as));
+        let factors = self.factors_of(&edit.tensor, edit.place).filter(|_| edit.folded);
+        if let Some((factors, companion)) = factors.zip(companion_of(&edit.tensor)) {
+            let ones = Arc::new(factors.ones());
+            self.engine.swap_weight(&companion, None, "f32", ones)?;
+            self.swapped.push((companion, None));
+        }
         Ok(())
+    }
+
+    /// The factors that the graph multiplies a weight's product by, as the file has them. `None` where there are none,
+    /// or the place is one use of a matrix.
+    pub(crate) fn factors_of(&self, weight: &str, place: EditPlace) -> Option<&Factors> {
+        self.factors.get(weight).filter(|_| place == EditPlace::Weight)
+    }
+
+    /// The name of the tensor with the factors of a weight. `None` where the graph has no such tensor.
+    pub(crate) fn companion(&self, weight: &str) -> Option<String> {
+        self.factors.get(weight).and_then(|_| companion_of(weight))
     }
 
     /// The type and the bytes that the engine now has in a place.
@@ -173,12 +208,23 @@ impl Loaded {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// The first weight, in graph order, that has a value which is not finite. It is looked for only after a pass has
+    /// failed, because every weight is read.
+    pub(crate) fn nonfinite_weight(&self, codec: &dyn BlockCodec) -> Option<&str> {
+        let weights = self.engine.weights().iter().filter(|weight| is_numeric(codec, &weight.ty));
+        let is_nonfinite = |weight: &&WeightInfo| {
+            let values = self.values_of(&weight.name, EditPlace::Weight, codec);
+            values.is_ok_and(|(_, values)| values.iter().any(|value| !value.is_finite()))
+        };
+        weights.into_iter().find(is_nonfinite).map(|weight| weight.name.as_str())
+    }
+
     pub(crate) fn n_values(&self, name: &str) -> usize {
         let info = self.engine.weights().iter().find(|w| w.name == name);
         info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
     }
 
-    /// The type that a place now has, and its values.
+    /// The type that a place now has, and its values, multiplied by the factors that the graph now multiplies by.
     pub(crate) fn values_of(
         &self,
         name: &str,
@@ -188,8 +234,22 @@ impl Loaded {
         let (ty, bytes) = self.read(name, place)?;
         let mut values = vec![0.0f32; self.n_values(name)];
         codec.dequantize(&ty, &bytes, &mut values)?;
+        let weight = self.engine.weights().iter().find(|w| w.name == name && place == EditPlace::Weight);
+        if let Some(factors) = weight.map(|weight| factors_now(&*self.engine, weight)).transpose()?.flatten() {
+            factors.multiply(0, &mut values);
+        }
         Ok((ty, values))
     }
+}
+
+/// The factors that the graph multiplies a weight's product by now. `None` where it has no such tensor.
+fn factors_now(engine: &dyn Engine, weight: &WeightInfo) -> Result<Option<Factors>, ValuesError> {
+    let companion = companion_of(&weight.name);
+    let Some(companion) = companion.filter(|name| engine.weights().iter().any(|w| w.name == *name)) else {
+        return Ok(None);
+    };
+    let (ty, bytes) = engine.read_weight(&companion, None)?;
+    Ok(Some(Factors::new(&weight.name, &weight.ne, &ty, &bytes)?))
 }
 
 /// Why the values of a weight cannot be read.
@@ -199,6 +259,8 @@ pub(crate) enum ValuesError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
 }
 
 impl Advice for ValuesError {
@@ -206,6 +268,7 @@ impl Advice for ValuesError {
         match self {
             ValuesError::Engine(error) => error.hint(),
             ValuesError::Codec(error) => error.hint(),
+            ValuesError::Companion(error) => error.hint(),
         }
     }
 }

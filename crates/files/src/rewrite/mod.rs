@@ -4,7 +4,8 @@
 //! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── write ──▶ files, Rewritten
 //! ```
 //!
-//! Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
+//! A weight is quantized as the model has it: multiplied by its factors, if the source keeps such a tensor beside it
+//! ([`companion`](crate::companion)). Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
 //! piece into bytes of the output (`transform`), while other pieces are read, hashed and written (`write`). Where a
 //! scheme must see all values first, they are read as often as its [`Observer`](numerics::Observer) requires. Memory
 //! does not grow with the file, except for schemes that need a whole tensor at once
@@ -16,6 +17,7 @@ pub(crate) mod header;
 mod transform;
 mod write;
 
+use crate::companion;
 use crate::fallback;
 use crate::pieces::{PIECE_VALUES, shown};
 use cutting::Cutting;
@@ -23,8 +25,9 @@ pub use error::RewriteError;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
 use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
 use select::TensorId;
+use select::companion::companion_of;
 use select::{Apply, resolve};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -108,6 +111,9 @@ pub(crate) struct Edit {
     type_requested: GgmlType,
     /// The type in which the tensor is stored. It differs from the one asked for only by a fallback.
     ty: GgmlType,
+    /// The index of the tensor with the weight's factors, if they are multiplied into the values that are stored. The
+    /// output then does not have that tensor.
+    folded: Option<usize>,
 }
 
 /// A rewrite that has been checked against the file and can be carried out.
@@ -120,6 +126,8 @@ pub struct Rewrite<'a> {
     split_max_bytes: Option<u64>,
     /// The edits, by the index of the tensor.
     edits: BTreeMap<usize, Edit>,
+    /// The indices of the tensors that the output does not have, because they are factors that are multiplied in.
+    folded: BTreeSet<usize>,
     /// The names of matched tensors that are not weights, because their values are integers or f64. They are copied.
     pub skipped: Vec<String>,
 }
@@ -139,6 +147,8 @@ pub struct RewrittenTensor {
     pub scheme_requested: String,
     /// The scheme that was applied.
     pub scheme_realised: String,
+    /// The tensor with the weight's factors, if they were multiplied in and the output does not have it.
+    pub folded: Option<String>,
     /// The difference of the output's values from the source's.
     pub difference: Difference,
     /// The number of values that the carrier could not store exactly as the scheme left them.
@@ -176,6 +186,7 @@ pub fn plan<'a>(
     request: &Request<'_>,
     codec: &dyn BlockCodec,
 ) -> Result<Rewrite<'a>, RewriteError> {
+    companion::check(source)?;
     let ids: Vec<TensorId> = source.tensors().iter().map(TensorId::from).collect();
     let applied = resolve(request.applies, &ids)?;
     let mut edits = BTreeMap::new();
@@ -190,7 +201,10 @@ pub fn plan<'a>(
         }
         let scheme = fallback::scheme_for_rows(&scheme_requested, tensor.n_per_row());
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
-        let edit = Edit { scheme_requested, scheme, type_requested, ty };
+        let mut edit = Edit { scheme_requested, scheme, type_requested, ty, folded: None };
+        let factors = companion_of(&tensor.name);
+        edit.folded = source.tensors().iter().position(|t| factors.as_ref() == Some(&t.name));
+        edit.folded = edit.folded.filter(|_| edit.folds(tensor));
         let importance = edit.importance(tensor)?;
         if !edit.copies(tensor) {
             storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
@@ -203,6 +217,7 @@ pub fn plan<'a>(
         carrier: request.carrier,
         version: request.version.into(),
         split_max_bytes: request.split_max_bytes,
+        folded: edits.values().filter_map(|edit: &Edit| edit.folded).collect(),
         edits,
         skipped: applied.skipped.iter().map(|&index| ids[index].name.clone()).collect(),
     })
@@ -252,6 +267,14 @@ impl Edit {
         self.scheme == Scheme::identity() && self.ty == tensor.ty
     }
 
+    /// Whether factors that the tensor has are multiplied into what is stored. F32 stores the product exactly, and
+    /// another type is llama.cpp's to read without factors: it loads `output.scale` only beside an NVFP4 matrix. Where
+    /// the type stays, the factors stay, because its range may be too small for the products.
+    fn folds(&self, tensor: &TensorInfo) -> bool {
+        let is_other_type = self.ty != tensor.ty || self.ty == GgmlType::F32;
+        !self.copies(tensor) && (is_other_type || self.stores_for_real())
+    }
+
     /// Whether the scheme is the storage itself, so that ggml quantizes the values once.
     fn stores_for_real(&self) -> bool {
         self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
@@ -278,6 +301,7 @@ impl Edit {
             type_realised: self.ty.name(),
             scheme_requested: self.scheme_requested.to_string(),
             scheme_realised: self.scheme.to_string(),
+            folded: self.folded.and_then(|_| companion_of(&tensor.name)),
             difference,
             carrier_rounded,
         }
@@ -333,12 +357,18 @@ impl Rewrite<'_> {
 
     /// The name, type and shape of each tensor of the output.
     fn specs(&self) -> Vec<TensorSpec> {
+        let kept = |(index, _): &(usize, &TensorInfo)| !self.is_folded(*index);
         let of = |(index, tensor): (usize, &TensorInfo)| TensorSpec {
             name: tensor.name.clone(),
             ty: self.edits.get(&index).map_or(tensor.ty, |edit| edit.ty),
             shape: tensor.shape().to_vec(),
         };
-        self.source.tensors().iter().enumerate().map(of).collect()
+        self.source.tensors().iter().enumerate().filter(kept).map(of).collect()
+    }
+
+    /// Whether the tensor is the factors of a weight into which they are multiplied.
+    fn is_folded(&self, index: usize) -> bool {
+        self.folded.contains(&index)
     }
 
     /// One line for each tensor whose type or scheme differs from the request.
