@@ -185,6 +185,62 @@ fn factors_that_cannot_be_factors_are_refused_by_name_wherever_weights_count() {
     }
 }
 
+#[test]
+fn special_tokens_and_a_byte_order_mark_in_a_text_are_said_wherever_it_is_measured_on() {
+    let room = room();
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let marked = "<s>an assay weighs a metal</s>\n".repeat(30);
+    std::fs::write(room.path().join("marked.txt"), format!("\u{feff}{marked}")).expect("a file");
+    std::fs::write(room.path().join("plain.txt"), &marked).expect("a file");
+    let on = |text: &str, more: &[&str]| {
+        let args = ["eval", "m.gguf", "--json", "--quiet", "--ctx", "32", "--chunks", "8", "--text", text];
+        json(room.path(), &[&args[..], more].concat())
+    };
+    let notes = |answer: &Value| -> Vec<String> {
+        answer["notes"].as_array().expect("a list").iter().map(|note| note.as_str().expect("text").into()).collect()
+    };
+    let (with_bom, without) = (on("marked.txt", &[]), on("plain.txt", &[]));
+    assert_eq!(with_bom["nll_nats"], without["nll_nats"], "a byte order mark is not text");
+    assert!(notes(&with_bom)[0].contains("marked.txt begins with a byte order mark"), "{with_bom}");
+    let said = "plain.txt spells 60 special tokens (</s> 30 ×, <s> 30 ×), read as plain text";
+    assert!(notes(&without)[0].contains(said), "{without}");
+    let special = on("plain.txt", &["--special"]);
+    assert!(notes(&special)[0].contains("read as these tokens"), "{special}");
+    assert_ne!(special["nll_nats"], without["nll_nats"]);
+    assert_eq!((&special["settings"]["special"], &without["settings"]["special"]), (&true.into(), &Value::Null));
+    assert_eq!(notes(&on("text.txt", &[])), Vec::<String>::new());
+    let sweep = ["sweep", "--apply", "ffn_norm=bf16", "m.gguf", "--json", "--quiet", "--text", "plain.txt"];
+    let sweep = json(room.path(), &[&sweep[..], &["--ctx", "32", "--chunks", "4"]].concat());
+    assert_eq!(notes(&sweep), notes(&without));
+
+    // Two runs that read the text differently are two runs, and each says how it read it.
+    let run = |out: &str, more: &[&str]| {
+        let args = ["run", "ffn-norm-bf16", "m.gguf", "--json", "--quiet", "--ctx", "32", "--chunks", "4"];
+        json(room.path(), &[&args[..], &["--text", "plain.txt", "--out", out], more].concat())
+    };
+    let (plain, special) = (run("plain", &[]), run("special", &["--special"]));
+    assert_ne!(plain["id"], special["id"]);
+    assert_eq!(notes(&plain["answers"][0]), notes(&without));
+    let report = std::fs::read_to_string(room.path().join("special/report/report.md")).expect("a report");
+    assert!(report.contains("read as these tokens") && report.contains("--special"), "{report}");
+}
+
+#[test]
+fn windows_longer_than_the_model_was_trained_for_are_said_in_answers_and_in_the_report() {
+    let room = room();
+    std::fs::write(room.path().join("long.txt"), text(4000)).expect("a file");
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let settings = ["--json", "--quiet", "--ctx", "600", "--chunks", "2", "--text", "long.txt"];
+    let said = "windows of 600 tokens are longer than the 512 that the model was trained for";
+    let answer = json(room.path(), &[&["eval", "m.gguf"], &settings[..]].concat());
+    assert_eq!(answer["notes"][0], said, "{answer}");
+    let args = [&["run", "ffn-norm-bf16", "m.gguf", "--out", "out"], &settings[..]].concat();
+    let answer = json(room.path(), &args);
+    assert_eq!(answer["answers"][0]["notes"][0], said, "{answer}");
+    let report = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
+    assert!(report.contains(said), "{report}");
+}
+
 /// The verdict on the whole target in the exact arm, after all controls held.
 fn verdict(folder: &Path, preset: &str, model: &str) -> String {
     let out = format!("{model}-{preset}");

@@ -13,6 +13,7 @@
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
+//! | [`special_tokens`] | special tokens that a text spells out |
 //! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
@@ -29,9 +30,11 @@ mod pipeline;
 pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
+pub mod special_tokens;
 
 pub use abreast::{TensorInMemory, side_by_side};
 pub use companion::{CompanionError, Factors};
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
+pub use special_tokens::SpecialTokens;

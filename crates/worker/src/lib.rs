@@ -25,6 +25,7 @@ pub mod serve;
 pub mod session;
 
 pub use link::{DeathCause, LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
+pub use loaded::beyond_training;
 pub use protocol::{CellSpec, ChunkWork, Event, Job};
 pub use serve::serve;
 pub use session::{CutText, InHand, Session, SessionError, SessionRequest};

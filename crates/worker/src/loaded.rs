@@ -42,16 +42,19 @@ pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
     }
 }
 
+/// What the user should know of windows that are longer than the model was trained for. `None` where they are not, or
+/// the file does not say.
+pub fn beyond_training(n_ctx: u32, n_ctx_train: u32) -> Option<String> {
+    (n_ctx_train > 0 && n_ctx > n_ctx_train).then(|| {
+        let windows = plural(n_ctx, "token");
+        format!("windows of {windows} are longer than the {n_ctx_train} that the model was trained for")
+    })
+}
+
 /// What the user should know of settings that the model or the machine does not bear out.
 fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<String> {
     let mut notes = Vec::new();
-    let (n_ctx, n_ctx_train) = (settings.n_ctx, info.n_ctx_train);
-    if n_ctx_train > 0 && n_ctx > n_ctx_train {
-        notes.push(format!(
-            "windows of {} are longer than the {n_ctx_train} that the model was trained for",
-            plural(n_ctx, "token")
-        ));
-    }
+    notes.extend(beyond_training(settings.n_ctx, info.n_ctx_train));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if n_threads > cores {
         let (asked, there) = (plural(n_threads, "thread"), plural(cores, "core"));
@@ -99,9 +102,9 @@ impl Loaded {
     }
 
     /// Cuts the text into windows as llama-perplexity does, and returns the event that describes them.
-    pub(crate) fn cut(&mut self, text: &str) -> Result<Event, JobError> {
+    pub(crate) fn cut(&mut self, text: &str, special: bool) -> Result<Event, JobError> {
         let n_ctx = self.settings.n_ctx as usize;
-        let tokens = self.engine.tokenize(without_trailing_newline(text))?;
+        let tokens = self.engine.tokenize(without_trailing_newline(text), special)?;
         self.windows = windows(&tokens, n_ctx, self.engine.info().bos)
             .map_err(|error| JobError::input(error.to_string(), Hint::LongerText))?;
         let chunk_blake3 = self

@@ -125,9 +125,9 @@ impl<'a, W: Write> Worker<'a, W> {
                 }
                 self.say(&Event::SchemeFilesRead)?;
             }
-            Job::Corpus { text } => {
+            Job::Corpus { text, special } => {
                 let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
-                let event = loaded.cut(&text)?;
+                let event = loaded.cut(&text, special)?;
                 self.say(&event)?;
             }
             Job::Attention { base, edits, chunks } => {

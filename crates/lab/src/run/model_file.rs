@@ -3,7 +3,7 @@
 use crate::plan::Plan;
 use files::fallback;
 use files::pieces::ValuesError;
-use files::{Factors, Model, OpenError, TensorInMemory, side_by_side};
+use files::{Factors, Model, OpenError, SpecialTokens, TensorInMemory, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::{StoredPrecision, TensorValues, Under};
 use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
@@ -190,6 +190,11 @@ impl ModelFile {
         };
         let arch = gguf.architecture().unwrap_or_default().to_string();
         Ok(ModelFile { path, locked, arch, types, target, parts, tensors, gguf })
+    }
+
+    /// The special tokens of the model's vocabulary.
+    pub fn special_tokens(&self) -> SpecialTokens {
+        SpecialTokens::of(&self.gguf)
     }
 
     /// The hash of the file as it is now.
