@@ -16,7 +16,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// Reads the text from the file, or takes the built-in text when no file is named.
 pub fn read(path: Option<&Path>) -> Result<Corpus, Failure> {
     match path {
-        None => Ok(Corpus { name: "built-in".into(), text: BUILT_IN.into() }),
+        None => Ok(Corpus::new("built-in", BUILT_IN)),
         Some(path) => read_file(path, "--text"),
     }
 }
@@ -33,7 +33,7 @@ pub fn read_file(path: &Path, option: &str) -> Result<Corpus, Failure> {
         return Err(Failure::input(format!("{shown}: is empty or blank, wanted text"), hint));
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Corpus { name, text })
+    Ok(Corpus::new(name, text))
 }
 
 fn text_of(path: &Path, shown: &str, option: &str) -> Result<String, Failure> {

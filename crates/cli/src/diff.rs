@@ -91,6 +91,21 @@ fn text(answer: &DiffAnswer) -> String {
             if nonfinite == 1 { "1 value is".into() } else { format!("{} are", plural(nonfinite, "value")) }
         ));
     }
+    for (in_a, in_b) in [(true, true), (true, false), (false, true)] {
+        let of_weights = answer.tensors.iter().filter_map(|row| row.factors.as_ref());
+        let found: Vec<_> = of_weights.filter(|f| (f.in_a, f.in_b) == (in_a, in_b)).collect();
+        let Some(first) = found.first() else { continue };
+        out.line(format_args!(
+            "{} in {} with factors in a tensor of their own, such as {}, which are multiplied in",
+            plural(found.len(), "weight"),
+            match (in_a, in_b) {
+                (true, true) => "both files".to_owned(),
+                (true, false) => escape_terminal(&answer.a),
+                _ => escape_terminal(&answer.b),
+            },
+            escape_terminal(&first.name)
+        ));
+    }
     for row in &answer.incomparable {
         let (name, why) = (escape_terminal(&row.name), escape_terminal(&row.why));
         out.line(format_args!("not compared: {name}: {} and {}: {why}", row.a, row.b));

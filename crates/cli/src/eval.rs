@@ -5,7 +5,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
-use crate::settings::{MachineArgs, TextArgs};
+use crate::settings::{MachineArgs, SpecialArgs, TextArgs};
 use crate::worker;
 use lab::ask::EvalRequest;
 use llama::GgmlCodec;
@@ -33,6 +33,8 @@ pub struct EvalArgs {
     #[command(flatten)]
     text: TextArgs,
     #[command(flatten)]
+    special: SpecialArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -41,7 +43,7 @@ pub fn run(args: &EvalArgs, output: &Output) -> Outcome {
     let request = EvalRequest {
         variant: args.question.about(&args.model)?,
         conditions: args.machine.conditions(),
-        corpus: args.text.corpus()?,
+        corpus: args.special.corpus(&args.text)?,
         windows: args.text.windows(),
         trace: args.trace,
         attention: args.attention,

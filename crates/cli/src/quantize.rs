@@ -225,6 +225,19 @@ fn text(answer: &QuantizeAnswer) -> String {
         }
     }
     rounded_twice(&mut out, &answer.changed);
+    let folded: Vec<&str> = answer.changed.iter().filter_map(|row| row.folded.as_deref()).collect();
+    if let Some(first) = folded.first() {
+        out.line(format_args!(
+            "{} multiplied into the weights and no tensor of the output: {}{}",
+            if folded.len() == 1 {
+                "1 tensor of factors is".into()
+            } else {
+                format!("{} tensors of factors are", folded.len())
+            },
+            escape_terminal(first),
+            if folded.len() == 1 { "" } else { " and so on" }
+        ));
+    }
     let (changed, n): (u64, u64) = answer.changed.iter().fold((0, 0), |(c, n), row| (c + row.changed, n + row.n));
     out.line(format_args!(
         "{}, {} values changed{}",

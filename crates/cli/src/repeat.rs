@@ -16,6 +16,9 @@ pub fn command(plan: &Plan, identity: &RunIdentity, windows: usize) -> String {
     if plan.corpus.name != "built-in" {
         words.push(format!("--text {}", quoted(&plan.corpus.name)));
     }
+    if plan.corpus.special {
+        words.push("--special".into());
+    }
     words.join(" ")
 }
 
@@ -56,7 +59,7 @@ mod tests {
     use select::{Apply, LayerSet};
 
     fn corpus() -> Corpus {
-        Corpus { name: "built-in".into(), text: String::new() }
+        Corpus::new("built-in", String::new())
     }
 
     fn asked(apply: &str) -> Vec<String> {

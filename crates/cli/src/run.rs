@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
 use crate::repeat;
-use crate::settings::{MachineArgs, SeedArgs, TextArgs};
+use crate::settings::{MachineArgs, SeedArgs, SpecialArgs, TextArgs};
 use crate::worker;
 use clap::builder::Resettable;
 use files::SchemeFiles;
@@ -44,6 +44,8 @@ pub struct RunArgs {
     seed: SeedArgs,
     #[command(flatten)]
     text: TextArgs,
+    #[command(flatten)]
+    special: SpecialArgs,
     #[command(flatten)]
     machine: MachineArgs,
     /// Number of windows to measure where a single layer is quantized
@@ -107,7 +109,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     let mut models = args.others.clone();
     let mut plan = match applies.as_slice() {
         [] => {
-            let mut plan = Plan::preset(&preset(args)?, models, args.text.corpus()?)?;
+            let mut plan = Plan::preset(&preset(args)?, models, args.special.corpus(&args.text)?)?;
             if let Some(layers) = layers {
                 plan.narrow(layers);
             }
@@ -118,7 +120,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
             models.splice(0..0, args.first.iter().map(PathBuf::from));
             require_no_preset(&models)?;
             let apply = layers.map_or_else(|| apply.clone(), |layers| apply.narrowed(&layers));
-            Plan::asked(&SchemeFiles::default().resolve(&apply)?, models, args.text.corpus()?)
+            Plan::asked(&SchemeFiles::default().resolve(&apply)?, models, args.special.corpus(&args.text)?)
         }
         several => {
             let hint = "join selectors that take one scheme with a comma, such as ffn_up,ffn_down=q4_0; `assay eval` takes several schemes";

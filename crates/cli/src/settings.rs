@@ -18,6 +18,21 @@ pub struct TextArgs {
     chunks: u32,
 }
 
+/// The option that says how a text is read.
+#[derive(Debug, clap::Args)]
+pub struct SpecialArgs {
+    /// Read special tokens spelled in the text, such as <|im_start|>, as those tokens instead of as plain text
+    #[arg(long)]
+    special: bool,
+}
+
+impl SpecialArgs {
+    /// The text, read in this way.
+    pub fn corpus(&self, text: &TextArgs) -> Result<Corpus, Failure> {
+        Ok(Corpus { special: self.special, ..text.corpus()? })
+    }
+}
+
 /// The option that says how much a model sees at once.
 #[derive(Debug, clap::Args)]
 pub struct ContextArgs {

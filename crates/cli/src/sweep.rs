@@ -7,7 +7,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::question::QuestionArgs;
-use crate::settings::{MachineArgs, SeedArgs, TextArgs};
+use crate::settings::{MachineArgs, SeedArgs, SpecialArgs, TextArgs};
 use crate::table::{Align, render};
 use crate::worker;
 use lab::ask::{RaceRequest, SweepRequest};
@@ -43,6 +43,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     text: TextArgs,
     #[command(flatten)]
+    special: SpecialArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -56,7 +58,7 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
     let request = SweepRequest {
         variant: args.question.about(&args.model)?,
         conditions: args.machine.conditions(),
-        corpus: args.text.corpus()?,
+        corpus: args.special.corpus(&args.text)?,
         windows: args.text.windows(),
         seed: args.seed.seed,
         race: args.race.map(|top| RaceRequest {

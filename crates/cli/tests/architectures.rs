@@ -80,6 +80,167 @@ fn identity_leaves_every_logit_alone_in_either_arm() {
     }
 }
 
+/// A model whose matrices of attention and FFN have factors in tensors of their own, as NVFP4 files have them.
+fn write_with_factors(model: SmallModel, mean: f32, folder: &Path, name: &str) {
+    let mut recipe = model.recipe(&Vocabulary::bytes(true));
+    recipe.add_factors(mean, |weight| match weight {
+        _ if weight.contains("norm") || weight.contains("gate_inp") || !weight.starts_with("blk.") => None,
+        _ if weight.contains("_exps") => Some(4),
+        _ => Some(1),
+    });
+    recipe.write(&folder.join(name), &GgmlCodec, |_| {}).expect("written");
+}
+
+const WITH_FACTORS: [(Architecture, GgmlType); 4] = [
+    (Architecture::Llama, GgmlType::NVFP4),
+    (Architecture::Llama, GgmlType::F32),
+    (Architecture::LlamaExperts, GgmlType::NVFP4),
+    (Architecture::LlamaExperts, GgmlType::F16),
+];
+
+#[test]
+fn a_weight_and_its_factors_are_one_matrix_in_the_engine_and_in_written_files() {
+    let room = room();
+    for (architecture, matrices) in WITH_FACTORS {
+        let model = SmallModel { matrices, ..SmallModel::new(architecture) };
+        write_with_factors(model, 2e-4, room.path(), "m.gguf");
+        let case = format!("{architecture:?} in {matrices:?}");
+        // In F32 the weights are products and the factors ones, in the native arm they are as stored.
+        let native = number(&eval(room.path(), &["m.gguf", "--arm", "native"]), "nll_nats");
+        let exact = number(&eval(room.path(), &["m.gguf"]), "nll_nats");
+        assert!((native - exact).abs() < 0.1 * exact, "{case}: {native} and {exact}");
+        for arm in ["exact", "native"] {
+            let answer = eval(room.path(), &["m.gguf", "--apply", "all=identity", "--arm", arm]);
+            assert_eq!((&answer["kld_mean"], &answer["logits_changed"]), (&0.0.into(), &0.into()), "{case}, {arm}");
+        }
+        let scheme = ["--apply", "weights=int4@block32"];
+        stdout(room.path(), &[&["--quiet", "quantize", "m.gguf", "q.gguf", "--force"], &scheme[..]].concat());
+        let swapped = eval(room.path(), &[&["m.gguf"], &scheme[..]].concat());
+        let written = eval(room.path(), &["q.gguf"]);
+        assert_eq!(swapped["nll_nats"], written["nll_nats"], "{case}");
+        assert!(number(&swapped, "kld_mean") > 1e-6, "{case}: {swapped}");
+        let file = GgufFile::open(&room.path().join("q.gguf")).expect("a sound file");
+        assert!(file.tensors().iter().all(|tensor| !tensor.name.ends_with(".scale")), "{case}");
+        // An integer grid has so many steps that the relative error of a bell of values stays far below one.
+        let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
+        assert!(number(&diff["total"], "rel_rmse") < 0.2, "{case}: {}", diff["total"]);
+        assert_eq!((&diff["only_a"], &diff["only_b"]), (&Value::Array(vec![]), &Value::Array(vec![])), "{case}");
+        let same = ["--quiet", "quantize", "m.gguf", "q.gguf", "--force", "--apply", "all=identity"];
+        stdout(room.path(), &same);
+        let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
+        let changed = diff["tensors"].as_array().expect("rows").iter().map(|row| number(row, "changed")).sum::<f64>();
+        assert_eq!(changed, 0.0, "{case}");
+        assert_eq!(eval(room.path(), &["q.gguf"])["nll_nats"], exact, "{case}");
+    }
+}
+
+#[test]
+fn the_carrier_keep_stores_values_beside_their_factors() {
+    let room = room();
+    for (architecture, matrices) in WITH_FACTORS {
+        let model = SmallModel { matrices, ..SmallModel::new(architecture) };
+        write_with_factors(model, 2e-4, room.path(), "m.gguf");
+        let scheme = ["--apply", "weights=int4@row", "--carrier", "keep"];
+        stdout(room.path(), &[&["--quiet", "quantize", "m.gguf", "q.gguf", "--force"], &scheme[..]].concat());
+        let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
+        assert!(number(&diff["total"], "rel_rmse") < 0.3, "{architecture:?} in {matrices:?}: {}", diff["total"]);
+        let file = GgufFile::open(&room.path().join("q.gguf")).expect("a sound file");
+        let has_factors = file.tensors().iter().any(|tensor| tensor.name.ends_with(".scale"));
+        assert_eq!(has_factors, matrices != GgmlType::F32, "{matrices:?}");
+        eval(room.path(), &["q.gguf", "--arm", "native"]);
+    }
+}
+
+#[test]
+fn a_run_on_weights_with_factors_holds_its_controls_and_the_census_predicts_what_changes() {
+    let room = room();
+    let model = SmallModel { matrices: GgmlType::NVFP4, ..SmallModel::new(Architecture::LlamaExperts) };
+    write_with_factors(model, 2e-4, room.path(), "m.gguf");
+    assert_eq!(verdict(room.path(), "attention-int8", "m.gguf"), "REAL");
+    let census = ["census", "m.gguf", "--target", "attn", "--against", "fp8_e4m3", "--json", "--quiet"];
+    let census = json(room.path(), &census);
+    let rows = census["tensors"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["name"].as_str().expect("a name").ends_with(".weight")), "{census}");
+    assert!(rows.iter().all(|row| row["factors"].is_string()), "{census}");
+    // Stored values go up to 2,688; weights do not.
+    assert_eq!(census["predictions"][0]["saturated"], 0, "{census}");
+    assert!(rows.iter().all(|row| number(&row["distribution"], "absmax") < 2.0), "{census}");
+    let said = stdout(room.path(), &["--quiet", "census", "m.gguf"]);
+    assert!(said.contains("with factors in a tensor of their own"), "{said}");
+}
+
+#[test]
+fn factors_that_cannot_be_factors_are_refused_by_name_wherever_weights_count() {
+    let room = room();
+    write_with_factors(SmallModel::new(Architecture::Llama), -2e-4, room.path(), "m.gguf");
+    for args in [
+        &["eval", "m.gguf", "--text", "text.txt"][..],
+        &["census", "m.gguf"],
+        &["diff", "m.gguf", "m.gguf"],
+        &["quantize", "m.gguf", "q.gguf", "--apply", "attn=bf16"],
+        &["run", "ffn-norm-bf16", "m.gguf", "--text", "text.txt"],
+    ] {
+        let said = refused(room.path(), args);
+        assert!(said.contains("blk.0.attn_q.scale\": factor 0 is -0.000"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn special_tokens_and_a_byte_order_mark_in_a_text_are_said_wherever_it_is_measured_on() {
+    let room = room();
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let marked = "<s>an assay weighs a metal</s>\n".repeat(30);
+    std::fs::write(room.path().join("marked.txt"), format!("\u{feff}{marked}")).expect("a file");
+    std::fs::write(room.path().join("plain.txt"), &marked).expect("a file");
+    let on = |text: &str, more: &[&str]| {
+        let args = ["eval", "m.gguf", "--json", "--quiet", "--ctx", "32", "--chunks", "8", "--text", text];
+        json(room.path(), &[&args[..], more].concat())
+    };
+    let notes = |answer: &Value| -> Vec<String> {
+        answer["notes"].as_array().expect("a list").iter().map(|note| note.as_str().expect("text").into()).collect()
+    };
+    let (with_bom, without) = (on("marked.txt", &[]), on("plain.txt", &[]));
+    assert_eq!(with_bom["nll_nats"], without["nll_nats"], "a byte order mark is not text");
+    assert!(notes(&with_bom)[0].contains("marked.txt begins with a byte order mark"), "{with_bom}");
+    let said = "plain.txt spells 60 special tokens (</s> 30 ×, <s> 30 ×), read as plain text";
+    assert!(notes(&without)[0].contains(said), "{without}");
+    let special = on("plain.txt", &["--special"]);
+    assert!(notes(&special)[0].contains("read as these tokens"), "{special}");
+    assert_ne!(special["nll_nats"], without["nll_nats"]);
+    assert_eq!((&special["settings"]["special"], &without["settings"]["special"]), (&true.into(), &Value::Null));
+    assert_eq!(notes(&on("text.txt", &[])), Vec::<String>::new());
+    let sweep = ["sweep", "--apply", "ffn_norm=bf16", "m.gguf", "--json", "--quiet", "--text", "plain.txt"];
+    let sweep = json(room.path(), &[&sweep[..], &["--ctx", "32", "--chunks", "4"]].concat());
+    assert_eq!(notes(&sweep), notes(&without));
+
+    // Two runs that read the text differently are two runs, and each says how it read it.
+    let run = |out: &str, more: &[&str]| {
+        let args = ["run", "ffn-norm-bf16", "m.gguf", "--json", "--quiet", "--ctx", "32", "--chunks", "4"];
+        json(room.path(), &[&args[..], &["--text", "plain.txt", "--out", out], more].concat())
+    };
+    let (plain, special) = (run("plain", &[]), run("special", &["--special"]));
+    assert_ne!(plain["id"], special["id"]);
+    assert_eq!(notes(&plain["answers"][0]), notes(&without));
+    let report = std::fs::read_to_string(room.path().join("special/report/report.md")).expect("a report");
+    assert!(report.contains("read as these tokens") && report.contains("--special"), "{report}");
+}
+
+#[test]
+fn windows_longer_than_the_model_was_trained_for_are_said_in_answers_and_in_the_report() {
+    let room = room();
+    std::fs::write(room.path().join("long.txt"), text(4000)).expect("a file");
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let settings = ["--json", "--quiet", "--ctx", "600", "--chunks", "2", "--text", "long.txt"];
+    let said = "windows of 600 tokens are longer than the 512 that the model was trained for";
+    let answer = json(room.path(), &[&["eval", "m.gguf"], &settings[..]].concat());
+    assert_eq!(answer["notes"][0], said, "{answer}");
+    let args = [&["run", "ffn-norm-bf16", "m.gguf", "--out", "out"], &settings[..]].concat();
+    let answer = json(room.path(), &args);
+    assert_eq!(answer["answers"][0]["notes"][0], said, "{answer}");
+    let report = std::fs::read_to_string(room.path().join("out/report/report.md")).expect("a report");
+    assert!(report.contains(said), "{report}");
+}
+
 /// The verdict on the whole target in the exact arm, after all controls held.
 fn verdict(folder: &Path, preset: &str, model: &str) -> String {
     let out = format!("{model}-{preset}");

@@ -165,7 +165,7 @@ fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
     recipe.tensors.retain(|tensor| tensor.spec.name != "output.weight");
     recipe.write(&model, &GgmlCodec, |_| {}).expect("written");
     let apply: Apply = format!("token_embd={HUNGRY}").parse().expect("a question");
-    let mut plan = Plan::asked(&apply, vec![model], Corpus { name: "text".into(), text: support::text(100) });
+    let mut plan = Plan::asked(&apply, vec![model], Corpus::new("text", support::text(100)));
     plan.settings = eval::EngineSettings::pinned(32);
     (plan.chunks, plan.layer_chunks, plan.n_threads) = (2, 1, 1);
 

@@ -232,4 +232,11 @@ fn a_question_of_ones_own_can_keep_what_is_not_finite() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("window 0: non-finite logits"), "{said}");
+    // The census is what names the tensors; the engine is not at fault.
+    assert!(said.contains("token_embd.weight has values that are not finite"), "{said}");
+    assert!(said.contains("hint: `assay census FILE` names the tensors") && !said.contains("doctor"), "{said}");
+    let output = assay(folder, &[&["eval", "m.gguf"], &SMALL[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("hint: `assay census FILE` names the tensors"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! Reads the whole tensors of a file on all cores. Small tensors are many, so each thread takes one of them. Large
 //! tensors are few, so all threads work on each.
 
+use crate::companion::Factors;
 use crate::pieces::{ValuesError, resize, shown};
 use gguf::{GgufFile, TensorInfo};
 use numerics::BlockCodec;
@@ -18,14 +19,16 @@ const READ_AT_ONCE: u64 = 4 << 20;
 pub struct TensorInMemory {
     bytes: Vec<u8>,
     values: Vec<f32>,
+    factors: Option<Factors>,
 }
 
 impl TensorInMemory {
     /// Reads the whole of a tensor.
     ///
     /// # Errors
-    /// When the file cannot be read, or memory is short.
+    /// When the file cannot be read, memory is short, or the tensor has a companion that cannot be its factors.
     fn read(&mut self, file: &GgufFile, tensor: &TensorInfo) -> Result<(), ValuesError> {
+        self.factors = Factors::of(file, tensor)?;
         let memory = |_| ValuesError::Memory { tensor: shown(tensor), n: tensor.n_elements() };
         resize(&mut self.bytes, tensor.nbytes).map_err(memory)?;
         let whole_blocks = (READ_AT_ONCE / tensor.ty.type_size()).max(1) * tensor.ty.type_size();
@@ -39,7 +42,24 @@ impl TensorInMemory {
         &self.bytes
     }
 
-    /// The values in F32, `[n_rows][n_per_row]`.
+    /// The factors that the file keeps for the tensor in a tensor of its own. `None` where it has none.
+    pub fn factors(&self) -> Option<&Factors> {
+        self.factors.as_ref()
+    }
+
+    /// The values in F32, `[n_rows][n_per_row]`, each multiplied by its factor where the file has one.
+    ///
+    /// # Errors
+    /// When the type cannot be restored, or memory is short.
+    pub fn effective_values(&mut self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<&[f32], ValuesError> {
+        let Some(factors) = self.factors.take() else { return self.values(tensor, codec) };
+        self.restore(tensor, codec)?;
+        factors.multiply(0, &mut self.values);
+        self.factors = Some(factors);
+        Ok(&self.values)
+    }
+
+    /// The stored values in F32, `[n_rows][n_per_row]`.
     ///
     /// # Errors
     /// When the type cannot be restored, or memory is short.
@@ -52,12 +72,16 @@ impl TensorInMemory {
         {
             return Ok(bytemuck::cast_slice(&self.bytes));
         }
+        self.restore(tensor, codec)?;
+        Ok(&self.values)
+    }
+
+    fn restore(&mut self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<(), ValuesError> {
         let memory = |_| ValuesError::Memory { tensor: shown(tensor), n: tensor.n_elements() };
         resize(&mut self.values, tensor.n_elements()).map_err(memory)?;
         codec
             .dequantize(tensor.ty.name(), &self.bytes, &mut self.values)
-            .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })?;
-        Ok(&self.values)
+            .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })
     }
 }
 

@@ -1,13 +1,17 @@
 //! Compares two model files value by value: each tensor of one with the tensor of the same name in the other.
 //!
-//! Types, alignment, order and shards may differ; only values are compared. One piece of a tensor is in memory at a
+//! Types, alignment, order and shards may differ; only values are compared. The value of a weight that has factors in a
+//! tensor of its own is the product ([`companion`](crate::companion)), whether one file has factors or both. One piece of a tensor is in memory at a
 //! time.
 
 use crate::open::Model;
 use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 use numerics::{BlockCodec, Difference, DifferenceSums};
-use record::answer::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
+use record::answer::{
+    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference, WeightFactors,
+};
+use select::companion::{companion_of, weight_of};
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
 use words::of;
@@ -29,7 +33,7 @@ pub fn diff(
     let mut tensors = Vec::new();
     let mut incomparable = Vec::new();
     let (mut roles, mut layers, mut total) = (Groups::default(), Groups::default(), Groups::default());
-    for tensor_a in a.tensors() {
+    for tensor_a in a.tensors().iter().filter(|tensor| !is_companion(a, tensor)) {
         progress(done_bytes, total_bytes);
         done_bytes = done_bytes.saturating_add(tensor_a.nbytes);
         let Some(tensor_b) = b.tensor(&tensor_a.name) else { continue };
@@ -51,6 +55,7 @@ pub fn diff(
             name: tensor_a.name.clone(),
             type_a: tensor_a.ty.name().into(),
             type_b: tensor_b.ty.name().into(),
+            factors: factors_of(tensor_a, a, b),
             difference: answered(sums.finish()),
         });
     }
@@ -94,9 +99,22 @@ fn answered(d: Difference) -> ValueDifference {
     }
 }
 
-/// The names of the tensors of `of` that `file` does not have.
+/// The names of the tensors of `of` that `file` does not have. The factors of a weight are part of it.
 fn missing_in(file: &GgufFile, of: &GgufFile) -> Vec<String> {
-    of.tensors().iter().filter(|t| file.tensor(&t.name).is_none()).map(|t| t.name.clone()).collect()
+    let is_missing = |t: &&TensorInfo| file.tensor(&t.name).is_none() && !is_companion(of, t);
+    of.tensors().iter().filter(is_missing).map(|t| t.name.clone()).collect()
+}
+
+/// Whether a tensor of the file is the factors of one of its weights.
+fn is_companion(file: &GgufFile, tensor: &TensorInfo) -> bool {
+    weight_of(&tensor.name).is_some_and(|weight| file.tensor(&weight).is_some())
+}
+
+/// The tensor with the factors of a weight, and which files have it. `None` where neither has.
+fn factors_of(weight: &TensorInfo, a: &GgufFile, b: &GgufFile) -> Option<WeightFactors> {
+    let name = companion_of(&weight.name)?;
+    let (in_a, in_b) = (a.tensor(&name).is_some(), b.tensor(&name).is_some());
+    (in_a || in_b).then_some(WeightFactors { name, in_a, in_b })
 }
 
 /// Whether the values of the tensor can be F32s. Integers and doubles would lose bits in F32.

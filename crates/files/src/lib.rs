@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`census`](mod@census) | what the values of tensors say, and what schemes would change |
+//! | [`companion`] | the factors of a weight that the file keeps in a tensor of its own |
 //! | [`open`] | the one way to open a model file |
 //! | [`scorable`] | whether a file contains a model that predicts the next token |
 //! | [`hyperparameters`] | values of the metadata on which llama.cpp aborts |
@@ -15,10 +16,12 @@
 //! | `pipeline` | reading, working and writing at the same time |
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
 //! | [`type_file`] | the rules of llama-quantize's `--tensor-type-file` |
+//! | [`special_tokens`] | special tokens that a text spells out |
 //! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
 pub mod census;
+pub mod companion;
 pub mod diff;
 pub mod fallback;
 pub mod hyperparameters;
@@ -34,10 +37,13 @@ mod pipeline;
 pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
+pub mod special_tokens;
 pub mod type_file;
 
 pub use abreast::{TensorInMemory, side_by_side};
+pub use companion::{CompanionError, Factors};
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
+pub use special_tokens::SpecialTokens;
 pub use type_file::{TypeFile, TypeFileError};

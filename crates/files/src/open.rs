@@ -6,6 +6,8 @@
 //! | [to rewrite](Model::open_to_rewrite) it | little-endian | need not |
 //! | [to score](Model::open_to_score) it with an engine | little-endian | yes |
 
+use crate::companion;
+use crate::pieces::ValuesError;
 use crate::scorable::{NotScorable, check_scorable};
 use gguf::{GgufError, GgufFile};
 use select::TensorId;
@@ -35,6 +37,14 @@ pub enum OpenError {
         /// What the file contains instead of a model that can be scored.
         source: NotScorable,
     },
+    /// The file is sound, but a tensor beside a weight cannot be its factors.
+    #[error("{}: {source}", shown(.path))]
+    Companion {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Which tensor it is and what is wrong with it.
+        source: Box<ValuesError>,
+    },
 }
 
 impl From<GgufError> for OpenError {
@@ -48,6 +58,7 @@ impl Advice for OpenError {
         match self {
             OpenError::Gguf(error) => error.hint(),
             OpenError::NotScorable { source, .. } => source.hint(),
+            OpenError::Companion { source, .. } => source.hint(),
         }
     }
 }
@@ -57,7 +68,7 @@ impl OpenError {
     pub fn path(&self) -> &Path {
         match self {
             OpenError::Gguf(error) => &error.path,
-            OpenError::NotScorable { path, .. } => path,
+            OpenError::NotScorable { path, .. } | OpenError::Companion { path, .. } => path,
         }
     }
 }
@@ -83,9 +94,15 @@ impl Model {
     /// engine is started on a file that it cannot score.
     ///
     /// # Errors
-    /// When the file is not sound, or it does not contain a model that predicts the next token.
+    /// When the file is not sound, it does not contain a model that predicts the next token, or a weight's factors are
+    /// no factors.
     pub fn open_to_score(path: &Path) -> Result<Model, OpenError> {
         let model = Model::open_to_rewrite(path)?;
+        let of_file = |source| match source {
+            ValuesError::Gguf(error) => OpenError::Gguf(error),
+            source => OpenError::Companion { path: path.into(), source: Box::new(source) },
+        };
+        companion::check(&model.file).map_err(of_file)?;
         match check_scorable(&model.file) {
             Ok(()) => Ok(model),
             Err(source) => Err(OpenError::NotScorable { path: path.into(), source }),

@@ -1,5 +1,6 @@
 //! Reads the values of a stored tensor in pieces, so that the memory does not grow with the file.
 
+use crate::companion::{CompanionError, Factors};
 use gguf::{GgufError, GgufFile, TensorInfo};
 use numerics::{BlockCodec, CodecError};
 use words::{Advice, Hint, plural};
@@ -22,6 +23,9 @@ pub enum ValuesError {
         /// The error of the codec.
         source: CodecError,
     },
+    /// A tensor beside a weight cannot be its factors.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
     /// There is not enough memory for the values.
     #[error("tensor \"{tensor}\": no memory for {}", plural(.n, "value"))]
     Memory {
@@ -37,6 +41,7 @@ impl Advice for ValuesError {
         match self {
             ValuesError::Gguf(error) => error.hint(),
             ValuesError::Codec { source, .. } => source.hint(),
+            ValuesError::Companion(error) => error.hint(),
             ValuesError::Memory { .. } => Some(Hint::words("free memory, or choose a scheme that works row by row")),
         }
     }
@@ -53,12 +58,13 @@ impl From<GgufError> for ValuesError {
 pub(crate) struct Piece {
     /// The bytes as they are stored.
     pub(crate) bytes: Vec<u8>,
-    /// The values in F32.
+    /// The effective values in F32.
     pub(crate) values: Vec<f32>,
 }
 
 impl Piece {
-    /// Reads `n` values of a tensor from value `start` on. Both numbers must be whole blocks.
+    /// Reads `n` values of a tensor from value `start` on, multiplied by the weight's factors where the file has such a
+    /// companion. Both numbers must be whole blocks.
     pub(crate) fn read(
         &mut self,
         file: &GgufFile,
@@ -78,7 +84,11 @@ impl Piece {
         file.read_at(tensor, offset, &mut self.bytes)?;
         codec
             .dequantize(tensor.ty.name(), &self.bytes, &mut self.values)
-            .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })
+            .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })?;
+        if let Some(factors) = Factors::of(file, tensor)? {
+            factors.multiply(start, &mut self.values);
+        }
+        Ok(())
     }
 }
 

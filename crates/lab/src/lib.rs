@@ -14,6 +14,7 @@
 //! | [`run`](mod@run) | the run: it hashes files, measures stages, stores everything at once, and makes the record |
 //! | [`judge`] | from samples to numbers to judgement, by pure functions |
 //! | [`ask`] | one function for each question, for fronts |
+//! | `text_notes` | what a reader should know of the text and the windows |
 //! | [`sweep`] | one scheme on each layer alone, as a whole sweep or as a race |
 
 pub mod ask;
@@ -21,6 +22,7 @@ pub mod judge;
 pub mod plan;
 pub mod run;
 pub mod sweep;
+mod text_notes;
 
 pub use plan::{Corpus, PRESETS, Plan, PlanError, Preset};
 pub use run::{PreparedRun, RunError, prepare, run};

@@ -84,8 +84,8 @@ struct Faulty {
 forward_engine!(Faulty: Graph, Memory);
 
 impl Tokens for Faulty {
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
-        Ok((self.hooks.tokens)(self.engine.tokenize(text)?, self.engine.info().n_vocab))
+    fn tokenize(&self, text: &str, special: bool) -> Result<Vec<Token>, EngineError> {
+        Ok((self.hooks.tokens)(self.engine.tokenize(text, special)?, self.engine.info().n_vocab))
     }
 
     fn piece(&self, token: Token) -> Result<Vec<u8>, EngineError> {

@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_job_is_changed_on_its_way() {
-        let to_other = |_| Job::Corpus { text: "other".into() };
-        let line = serde_json::to_string(&Job::Corpus { text: "one".into() }).expect("JSON");
+        let to_other = |_| Job::Corpus { text: "other".into(), special: false };
+        let line = serde_json::to_string(&Job::Corpus { text: "one".into(), special: false }).expect("JSON");
         let found: Job = serde_json::from_str(&changed(&line, &to_other).expect("a line")).expect("a job");
         assert_eq!(found, to_other(found.clone()));
     }

@@ -11,8 +11,8 @@ macro_rules! forward_engine {
     };
     (@Tokens $outer:ty) => {
         impl eval::Tokens for $outer {
-            fn tokenize(&self, text: &str) -> Result<Vec<eval::Token>, eval::EngineError> {
-                self.engine.tokenize(text)
+            fn tokenize(&self, text: &str, special: bool) -> Result<Vec<eval::Token>, eval::EngineError> {
+                self.engine.tokenize(text, special)
             }
 
             fn piece(&self, token: eval::Token) -> Result<Vec<u8>, eval::EngineError> {

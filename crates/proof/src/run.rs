@@ -17,7 +17,7 @@ const SCHEME: &str = "int8@row";
 
 /// The plan of a small run.
 fn plan(model: &Path, text: &str, n_ctx: u32) -> Result<Plan, String> {
-    let corpus = Corpus { name: "seeded".into(), text: text.into() };
+    let corpus = Corpus::new("seeded", text);
     let mut plan = Plan::preset("attention-int8", vec![model.into()], corpus).map_err(|error| error.to_string())?;
     plan.name = "verify".into();
     plan.target = TARGET.parse().map_err(|error| format!("{error}"))?;

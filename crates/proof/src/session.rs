@@ -44,7 +44,7 @@ impl TextSession {
             files: Vec::new(),
         };
         let mut worker = worker::Session::open(workers, &request).map_err(why)?;
-        let cut = worker.cut("the text", text).map_err(why)?;
+        let cut = worker.cut("the text", text, false).map_err(why)?;
         Ok(TextSession { info: worker.info.clone(), worker, chunk_blake3: cut.window_blake3 })
     }
 

@@ -120,6 +120,10 @@ pub struct ModelRecord {
     /// The precision of every tensor, in file order; empty in records from before the field existed.
     #[serde(default)]
     pub precision: Vec<TensorPrecision>,
+    /// What a reader should know of the text and the windows, such as windows that are longer than the model was trained
+    /// for. Runs with other notes are not comparable with this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The baseline census of the tensors in the target.
     pub census: Vec<CensusRow>,
     /// The number of graph nodes in the target. Their values are computed during the run, so a census does not cover
@@ -186,6 +190,9 @@ pub struct CorpusRecord {
     pub blake3: String,
     /// The length of the text in bytes.
     pub bytes: u64,
+    /// Whether special tokens that are spelled in the text were read as those tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub special: bool,
 }
 
 /// The question, written before the data.

@@ -12,6 +12,7 @@
 //! | [`weight_role`], [`activation_role`] | the roles, each a row of a table |
 //! | [`layer_set`] | layers by number: `0,3-5`, `-1` |
 //! | [`tensor_id`] | a tensor as selectors see it |
+//! | [`companion`] | weights whose factor is a tensor of its own |
 //! | [`target`] | what a selector means in a model: weights, single uses of one, nodes of the graph |
 //! | [`apply`] | `SELECTOR=SCHEME`, and the edits that follow |
 //! | [`first_layer`](mod@first_layer) | the place in the graph at which edits begin to act |
@@ -20,6 +21,7 @@
 
 pub mod activation_role;
 pub mod apply;
+pub mod companion;
 pub mod first_layer;
 mod grammar;
 pub mod layer_set;

@@ -6,6 +6,7 @@
 //! text → [`Selector`] (canonical when printed) → [`Selector::select`] over a model's tensors → indices
 
 use crate::activation_role::ActivationRole;
+use crate::companion::{companions, weight_of};
 use crate::layer_set::LayerSet;
 use crate::tensor_id::{NameParts, TensorId};
 use crate::weight_role::TargetRole;
@@ -267,8 +268,15 @@ impl Part {
     }
 
     fn select(&self, tensors: &[TensorId]) -> Result<Vec<usize>, SelectorError> {
-        let candidates: Vec<usize> = (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
+        let mut candidates: Vec<usize> =
+            (0..tensors.len()).filter(|&index| self.what.matches(&tensors[index])).collect();
+        let companions = companions(tensors);
+        let first = candidates.first().map(|&index| &tensors[index].name);
+        candidates.retain(|index| companions.binary_search(index).is_err());
         if candidates.is_empty() {
+            if let Some(weight) = first.and_then(|name| weight_of(name)) {
+                return Err(self.no_match(tensors, format!("a factor is part of its weight: choose {weight}")));
+            }
             return Err(self.no_match(tensors, nearest(self.what.text(), tensors)));
         }
         if self.layers.is_empty() {
@@ -386,6 +394,18 @@ pub(crate) mod tests {
         let tensors = model();
         let selection = selector.parse::<Selector>()?.select(&tensors)?;
         Ok(selection.tensors.into_iter().map(|index| tensors[index].name.clone()).collect())
+    }
+
+    #[test]
+    fn a_factor_is_chosen_with_its_weight_and_never_alone() {
+        let named = |name: &str, ne: &[u64]| TensorId { name: name.into(), ty: "f32".into(), ne: ne.to_vec() };
+        let tensors = [named("blk.0.attn_q.weight", &[8, 8]), named("blk.0.attn_q.scale", &[1])];
+        for selector in ["all", "attn_q", "re:/attn_q/"] {
+            let chosen = selector.parse::<Selector>().expect(selector).select(&tensors).expect(selector);
+            assert_eq!(chosen.tensors, [0], "{selector}");
+        }
+        let error = "blk.0.attn_q.scale".parse::<Selector>().expect("a name").select(&tensors).expect_err("a factor");
+        assert!(told(&error).contains("a factor is part of its weight: choose blk.0.attn_q.weight"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The contents of a file, and writing it piece by piece, so that a model larger than memory can be made.
 
-use crate::draw::DrawnValues;
-use gguf::{FileLayout, GgufWriter, LayoutError, OutputError, OutputFile, TensorSpec, Value};
+use crate::draw::{DrawnValues, ValueGrid};
+use gguf::{FileLayout, GgmlType, GgufWriter, LayoutError, OutputError, OutputFile, TensorSpec, Value};
 use numerics::{BlockCodec, CodecError};
 use rayon::prelude::*;
 use std::io::{BufWriter, Write};
@@ -55,6 +55,24 @@ impl Recipe {
     /// The tensor of that name. `None` when the recipe does not have it.
     pub fn tensor_mut(&mut self, name: &str) -> Option<&mut TensorRecipe> {
         self.tensors.iter_mut().find(|tensor| tensor.spec.name == name)
+    }
+
+    /// Gives each weight for which `n_factors` has a number that many factors of about `mean`, in a tensor of its own
+    /// (`X.scale` beside `X.weight`), and draws the weight's values so much larger.
+    pub fn add_factors(&mut self, mean: f32, n_factors: impl Fn(&str) -> Option<u64>) {
+        for mut tensor in std::mem::take(&mut self.tensors) {
+            let name = tensor.spec.name.clone();
+            let factors = name.strip_suffix(".weight").zip(n_factors(&name));
+            if let (Some(_), DrawnValues::Bell { mean: middle, std, .. }) = (factors, &mut tensor.values) {
+                (*middle, *std) = (*middle / mean, *std / mean);
+            }
+            self.tensors.push(tensor);
+            if let Some((stem, n)) = factors {
+                let spec = TensorSpec { name: format!("{stem}.scale"), ty: GgmlType::F32, shape: vec![n] };
+                let values = DrawnValues::Bell { mean, std: mean / 5.0, grid: ValueGrid::F32 };
+                self.tensors.push(TensorRecipe { spec, values });
+            }
+        }
     }
 
     /// The size of the file, in bytes.

@@ -18,6 +18,8 @@ pub enum Hint {
     Bug,
     /// The self-check can tell whether the engine works on this machine.
     CheckEngine,
+    /// The census of the model file names the tensors whose values are not finite.
+    NonfiniteTensors,
     /// The output needs another name, or permission to replace the file that has it.
     ReplaceOutput,
     /// The system's limit on file size is too low for the output, unless it is split into smaller files.

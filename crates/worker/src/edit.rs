@@ -2,6 +2,7 @@
 
 use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::{EngineError, WeightInfo};
+use files::CompanionError;
 use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference, is_other_value};
 use record::{Arm, Base, Carrier, Edit, EditPlace, TensorEvidence, WeightUse};
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ pub(crate) enum EditError {
     Codec(#[from] CodecError),
     #[error(transparent)]
     FakeQuant(#[from] FakeQuantError),
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
     #[error("{0}")]
     Scheme(String),
 }
@@ -25,6 +28,7 @@ impl From<ValuesError> for EditError {
         match error {
             ValuesError::Engine(error) => EditError::Engine(error),
             ValuesError::Codec(error) => EditError::Codec(error),
+            ValuesError::Companion(error) => EditError::Companion(error),
         }
     }
 }
@@ -36,6 +40,9 @@ pub(crate) struct PreparedEdit {
     pub(crate) place: EditPlace,
     pub(crate) ty: String,
     pub(crate) bytes: Arc<Vec<u8>>,
+    /// Whether the bytes are the products of the weight and its factors, if it has any. The factors are then ones as long
+    /// as the edit is in place.
+    pub(crate) folded: bool,
 }
 
 /// The number of graph nodes that use a weight so.
@@ -83,17 +90,25 @@ fn prepare(
     let untouched = scheme_did.changed == 0 && (n_signs == 0 || !has_signs);
     // The values that the carrier stores, where they differ from what the scheme gave.
     let mut rounded: Option<Vec<f32>> = None;
-    let (ty, kept_bytes) = match edit.carrier {
-        Carrier::F32 => ("f32".into(), None),
-        Carrier::Keep if untouched => (type_base.clone(), Some(loaded.read(name, edit.place)?.1)),
+    let (ty, kept_bytes, folded) = match edit.carrier {
+        Carrier::F32 => ("f32".into(), None, true),
+        Carrier::Keep if untouched => (type_base.clone(), Some(loaded.read(name, edit.place)?.1), false),
         Carrier::Keep => {
-            let blocks = codec.quantize(stored, asked, n_per_row, None)?;
-            let mut held = vec![0.0; asked.len()];
+            // The carrier stores values beside the factors of the weight, as the file does.
+            let factors = loaded.factors_of(name, edit.place);
+            let mut held = asked.to_vec();
+            if let Some(factors) = factors {
+                factors.divide(0, &mut held);
+            }
+            let blocks = codec.quantize(stored, &held, n_per_row, None)?;
             codec.dequantize(stored, &blocks, &mut held)?;
+            if let Some(factors) = factors {
+                factors.multiply(0, &mut held);
+            }
             let kept = match base.arm {
-                Arm::Native => (stored.clone(), Some(blocks)),
+                Arm::Native => (stored.clone(), Some(blocks), false),
                 // The values that the carrier stores, read by the kernels of the exact arm.
-                Arm::Exact => ("f32".into(), Some(bytemuck::cast_slice(&held).to_vec())),
+                Arm::Exact => ("f32".into(), Some(bytemuck::cast_slice(&held).to_vec()), true),
             };
             rounded = Some(held);
             kept
@@ -122,7 +137,7 @@ fn prepare(
         consumers,
     };
     let bytes = Arc::new(kept_bytes.unwrap_or(asked_bytes));
-    Ok(Some((PreparedEdit { tensor: name.clone(), place: edit.place, ty, bytes }, evidence)))
+    Ok(Some((PreparedEdit { tensor: name.clone(), place: edit.place, ty, bytes, folded }, evidence)))
 }
 
 /// Edits of weights that stay in memory between rounds and jobs. When several cells quantize a weight in the same

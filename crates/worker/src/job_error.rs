@@ -1,6 +1,7 @@
 //! Why a job failed, or one cell of it, and the event that reports it to the caller.
 
 use crate::edit::EditError;
+use crate::loaded::ValuesError;
 use crate::protocol::Event;
 use crate::serve::CellError;
 use eval::EngineError;
@@ -17,6 +18,8 @@ pub(crate) enum JobError {
     Input { why: String, hint: Option<Hint> },
     /// The engine is at fault.
     Engine(EngineError),
+    /// Weights of the model file are not finite, so nothing that is computed with them is.
+    NonfiniteWeights(String),
     /// The edit of the only variant cannot be made.
     Edit(EditError),
 }
@@ -49,6 +52,7 @@ impl JobError {
                 let input = matches!(error, EngineError::Unsupported { .. } | EngineError::NoSuchNode { .. });
                 (error.to_string(), error.hint(), input)
             }
+            JobError::NonfiniteWeights(why) => (why, Some(Hint::NonfiniteTensors), false),
             JobError::Edit(error) => (error.to_string(), error.hint(), false),
         };
         Ok(Event::Failed { why, hint, input })
@@ -73,12 +77,22 @@ impl From<EditError> for JobError {
     }
 }
 
+impl From<ValuesError> for JobError {
+    fn from(error: ValuesError) -> Self {
+        match error {
+            ValuesError::Engine(error) => JobError::Engine(error),
+            error => JobError::refused(&error),
+        }
+    }
+}
+
 impl Advice for EditError {
     fn hint(&self) -> Option<Hint> {
         match self {
             EditError::Engine(error) => error.hint(),
             EditError::Codec(error) => error.hint(),
             EditError::FakeQuant(error) => error.hint(),
+            EditError::Companion(error) => error.hint(),
             EditError::Scheme(_) => None,
         }
     }

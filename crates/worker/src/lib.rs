@@ -27,6 +27,7 @@ pub mod session;
 
 pub use available::available_memory;
 pub use link::{DeathCause, LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
+pub use loaded::beyond_training;
 pub use protocol::{CellSpec, ChunkWork, Event, Job};
 pub use serve::serve;
 pub use session::{CutText, InHand, Session, SessionError, SessionRequest};

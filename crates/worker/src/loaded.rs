@@ -4,13 +4,14 @@ use crate::edit::{PreparedEdit, consumers};
 use crate::job_error::JobError;
 use crate::protocol::Event;
 use eval::window::{first_scored, windows, without_trailing_newline};
-use eval::{Engine, EngineError};
+use eval::{Engine, EngineError, WeightInfo};
 use files::SchemeFiles;
+use files::companion::{CompanionError, Factors, companion_of};
 use numerics::{BlockCodec, CodecError};
 use record::{Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use words::{Advice, Hint, count, plural};
+use words::{Advice, Hint, plural};
 
 /// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -19,6 +20,8 @@ pub(crate) struct Loaded {
     pub(crate) max_memory_bytes: Option<u64>,
     /// The ggml type of each weight in the file, by the name of the weight.
     pub(crate) stored: BTreeMap<String, String>,
+    /// The factors that the graph multiplies a weight's product by, by the name of the weight.
+    factors: BTreeMap<String, Factors>,
     /// The files that schemes name.
     pub(crate) files: SchemeFiles,
     pub(crate) windows: Vec<Vec<Token>>,
@@ -44,17 +47,19 @@ pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
     }
 }
 
+/// What the user should know of windows that are longer than the model was trained for. `None` where they are not, or
+/// the file does not say.
+pub fn beyond_training(n_ctx: u32, n_ctx_train: u32) -> Option<String> {
+    (n_ctx_train > 0 && n_ctx > n_ctx_train).then(|| {
+        let windows = plural(n_ctx, "token");
+        format!("windows of {windows} are longer than the {n_ctx_train} that the model was trained for")
+    })
+}
+
 /// What the user should know of settings that the model or the machine does not bear out.
 fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<String> {
     let mut notes = Vec::new();
-    let (n_ctx, n_ctx_train) = (settings.n_ctx, info.n_ctx_train);
-    if n_ctx_train > 0 && n_ctx > n_ctx_train {
-        notes.push(format!(
-            "windows of {} are longer than the {} that the model was trained for",
-            plural(n_ctx, "token"),
-            count(n_ctx_train.into())
-        ));
-    }
+    notes.extend(beyond_training(settings.n_ctx, info.n_ctx_train));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if n_threads > cores {
         let (asked, there) = (plural(n_threads, "thread"), plural(cores, "core"));
@@ -65,26 +70,36 @@ fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<
 
 impl Loaded {
     /// A model that was opened with these settings and this number of threads, of which 0 means one per core.
+    ///
+    /// # Errors
+    /// When the engine cannot read the factors of a weight, or they are no factors.
     pub(crate) fn new(
         engine: Box<dyn Engine>,
         settings: EngineSettings,
         n_threads: usize,
         max_memory_bytes: Option<u64>,
-    ) -> Self {
+    ) -> Result<Self, JobError> {
+        let mut factors = BTreeMap::new();
+        for weight in engine.weights() {
+            if let Some(found) = factors_now(&*engine, weight)? {
+                factors.insert(weight.name.clone(), found);
+            }
+        }
         let notes = notes(&settings, engine.info(), n_threads);
         let stored = engine.weights().iter().map(|w| (w.name.clone(), w.ty.clone())).collect();
-        Loaded {
+        Ok(Loaded {
             engine,
             settings,
             max_memory_bytes,
             stored,
+            factors,
             files: SchemeFiles::default(),
             windows: Vec::new(),
             swapped: Vec::new(),
             prefix_is_exact: None,
             notes,
             said_unused: BTreeSet::new(),
-        }
+        })
     }
 
     /// Whether a node of the graph uses the weight of this edit, in the edited use.
@@ -120,9 +135,9 @@ impl Loaded {
     }
 
     /// Cuts the text into windows as llama-perplexity does, and returns the event that describes them.
-    pub(crate) fn cut(&mut self, text: &str) -> Result<Event, JobError> {
+    pub(crate) fn cut(&mut self, text: &str, special: bool) -> Result<Event, JobError> {
         let n_ctx = self.settings.n_ctx as usize;
-        let tokens = self.engine.tokenize(without_trailing_newline(text))?;
+        let tokens = self.engine.tokenize(without_trailing_newline(text), special)?;
         self.windows = windows(&tokens, n_ctx, self.engine.info().bos)
             .map_err(|error| JobError::input(error.to_string(), Hint::LongerText))?;
         let chunk_blake3 = self
@@ -147,7 +162,8 @@ impl Loaded {
         let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
         let weights = self.engine.weights().iter();
         weights
-            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") && is_numeric(codec, &w.ty))
+            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") || self.factors.contains_key(&w.name))
+            .filter(|w| is_numeric(codec, &w.ty))
             .filter_map(|w| match base.arm {
                 Arm::Exact => Some(Carried::Whole(w.name.clone())),
                 Arm::Native => carried
@@ -168,7 +184,11 @@ impl Loaded {
             let values: &mut [f32] =
                 bytemuck::try_cast_slice_mut(&mut bytes).map_err(|error| failed(error.to_string()))?;
             codec.dequantize(&ty, &stored, values).map_err(|error| failed(error.to_string()))?;
-            self.swap(&PreparedEdit { tensor: name.to_owned(), place, ty: "f32".into(), bytes: Arc::new(bytes) })?;
+            if let Some(factors) = self.factors_of(name, place) {
+                factors.multiply(0, values);
+            }
+            let (tensor, bytes) = (name.to_owned(), Arc::new(bytes));
+            self.swap(&PreparedEdit { tensor, place, ty: "f32".into(), bytes, folded: true })?;
         }
         Ok(())
     }
@@ -177,7 +197,24 @@ impl Loaded {
         let used_as = use_of(edit.place);
         self.engine.swap_weight(&edit.tensor, used_as, &edit.ty, edit.bytes.clone())?;
         self.swapped.push((edit.tensor.clone(), used_as));
+        let factors = self.factors_of(&edit.tensor, edit.place).filter(|_| edit.folded);
+        if let Some((factors, companion)) = factors.zip(companion_of(&edit.tensor)) {
+            let ones = Arc::new(factors.ones());
+            self.engine.swap_weight(&companion, None, "f32", ones)?;
+            self.swapped.push((companion, None));
+        }
         Ok(())
+    }
+
+    /// The factors that the graph multiplies a weight's product by, as the file has them. `None` where there are none,
+    /// or the place is one use of a matrix.
+    pub(crate) fn factors_of(&self, weight: &str, place: EditPlace) -> Option<&Factors> {
+        self.factors.get(weight).filter(|_| place == EditPlace::Weight)
+    }
+
+    /// The name of the tensor with the factors of a weight. `None` where the graph has no such tensor.
+    pub(crate) fn companion(&self, weight: &str) -> Option<String> {
+        self.factors.get(weight).and_then(|_| companion_of(weight))
     }
 
     /// The type and the bytes that the engine now has in a place.
@@ -210,12 +247,23 @@ impl Loaded {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// The first weight, in graph order, that has a value which is not finite. It is looked for only after a pass has
+    /// failed, because every weight is read.
+    pub(crate) fn nonfinite_weight(&self, codec: &dyn BlockCodec) -> Option<&str> {
+        let weights = self.engine.weights().iter().filter(|weight| is_numeric(codec, &weight.ty));
+        let is_nonfinite = |weight: &&WeightInfo| {
+            let values = self.values_of(&weight.name, EditPlace::Weight, codec);
+            values.is_ok_and(|(_, values)| values.iter().any(|value| !value.is_finite()))
+        };
+        weights.into_iter().find(is_nonfinite).map(|weight| weight.name.as_str())
+    }
+
     pub(crate) fn n_values(&self, name: &str) -> usize {
         let info = self.engine.weights().iter().find(|w| w.name == name);
         info.map_or(0, |w| w.ne.iter().product::<u64>() as usize)
     }
 
-    /// The type that a place now has, and its values.
+    /// The type that a place now has, and its values, multiplied by the factors that the graph now multiplies by.
     pub(crate) fn values_of(
         &self,
         name: &str,
@@ -225,8 +273,22 @@ impl Loaded {
         let (ty, bytes) = self.read(name, place)?;
         let mut values = vec![0.0f32; self.n_values(name)];
         codec.dequantize(&ty, &bytes, &mut values)?;
+        let weight = self.engine.weights().iter().find(|w| w.name == name && place == EditPlace::Weight);
+        if let Some(factors) = weight.map(|weight| factors_now(&*self.engine, weight)).transpose()?.flatten() {
+            factors.multiply(0, &mut values);
+        }
         Ok((ty, values))
     }
+}
+
+/// The factors that the graph multiplies a weight's product by now. `None` where it has no such tensor.
+fn factors_now(engine: &dyn Engine, weight: &WeightInfo) -> Result<Option<Factors>, ValuesError> {
+    let companion = companion_of(&weight.name);
+    let Some(companion) = companion.filter(|name| engine.weights().iter().any(|w| w.name == *name)) else {
+        return Ok(None);
+    };
+    let (ty, bytes) = engine.read_weight(&companion, None)?;
+    Ok(Some(Factors::new(&weight.name, &weight.ne, &ty, &bytes)?))
 }
 
 /// Why the values of a weight cannot be read.
@@ -236,6 +298,8 @@ pub(crate) enum ValuesError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
 }
 
 impl Advice for ValuesError {
@@ -243,6 +307,7 @@ impl Advice for ValuesError {
         match self {
             ValuesError::Engine(error) => error.hint(),
             ValuesError::Codec(error) => error.hint(),
+            ValuesError::Companion(error) => error.hint(),
         }
     }
 }

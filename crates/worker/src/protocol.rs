@@ -59,6 +59,9 @@ pub enum Job {
     Corpus {
         /// The text itself, not its path.
         text: String,
+        /// Whether special tokens that are spelled in the text are read as those tokens.
+        #[serde(default)]
+        special: bool,
     },
     /// Lets the reference and a variant of it answer conversations. The worker sends [`Event::Prompted`] for each
     /// conversation, then [`Event::Answered`] for each answer, those of the reference first, and [`Event::Measured`]

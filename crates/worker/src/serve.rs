@@ -115,7 +115,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 self.kept = KeptEdits::default();
                 let engine = open(&model, &settings, n_threads)?;
                 let info = engine.info().clone();
-                self.loaded = Some(Loaded::new(engine, settings, n_threads, max_memory_bytes));
+                self.loaded = Some(Loaded::new(engine, settings, n_threads, max_memory_bytes)?);
                 self.say(&Event::Opened { info })?;
             }
             Job::SchemeFiles { files } => {
@@ -125,9 +125,9 @@ impl<'a, W: Write> Worker<'a, W> {
                 }
                 self.say(&Event::SchemeFilesRead)?;
             }
-            Job::Corpus { text } => {
+            Job::Corpus { text, special } => {
                 let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
-                let event = loaded.cut(&text)?;
+                let event = loaded.cut(&text, special)?;
                 self.say(&event)?;
             }
             Job::Attention { base, edits, chunks } => {
@@ -197,6 +197,8 @@ impl<'a, W: Write> Worker<'a, W> {
             .map(|e| e.tensor.as_str())
             .chain(in_f32.iter().map(Carried::tensor))
             .collect();
+        let companions: Vec<String> = touched.iter().filter_map(|weight| loaded.companion(weight)).collect();
+        let touched: BTreeSet<&str> = touched.into_iter().chain(companions.iter().map(String::as_str)).collect();
         let weights_before = loaded.hash_of(&touched)?;
         let worked = loaded.hold_in_f32(&in_f32, self.codec).and_then(|()| work(self, loaded, &memory));
         loaded.unwind(0)?;
@@ -341,6 +343,9 @@ impl<'a, W: Write> Worker<'a, W> {
         if let Some((slot, bad)) = failures.into_iter().next() {
             let origin = origin_in(&mut *loaded.engine, inputs[slot], &[])?;
             let why = format!("the untouched model: window {}: {bad}{}", round[slot].chunk, origin_clause(&origin));
+            if let Some(weight) = loaded.nonfinite_weight(self.codec) {
+                return Err(JobError::NonfiniteWeights(format!("{why}; {weight} has values that are not finite")));
+            }
             return Err(JobError::Engine(EngineError::Failed(why)));
         }
         let hashes: Vec<String> = hashes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();

@@ -158,14 +158,15 @@ impl Session {
         Ok(Session { link, info, name, n_ctx: request.settings.n_ctx })
     }
 
-    /// Cuts a text into windows of the model's tokens.
+    /// Cuts a text into windows of the model's tokens. With `special`, special tokens that are spelled in the text are
+    /// read as those tokens.
     ///
     /// # Errors
     /// When the worker dies, or the text does not fill a window.
-    pub fn cut(&mut self, text_name: &str, text: &str) -> Result<CutText, SessionError> {
+    pub fn cut(&mut self, text_name: &str, text: &str, special: bool) -> Result<CutText, SessionError> {
         let died =
             |died| SessionError::Died { name: self.name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
-        self.link.send(&Job::Corpus { text: text.to_owned() }).map_err(died)?;
+        self.link.send(&Job::Corpus { text: text.to_owned(), special }).map_err(died)?;
         match self.link.recv().map_err(died)? {
             Event::Tokenized { n_tokens, n_chunks, chunk_blake3 } => {
                 if n_chunks == 0 || chunk_blake3.len() != n_chunks {

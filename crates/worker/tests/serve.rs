@@ -30,7 +30,7 @@ fn measure(arm: Arm, n_parallel: usize, fault: Fault, cells: &[CellSpec]) -> Vec
     let work = (0..5).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect();
     let jobs = [
         open(n_parallel, None),
-        Job::Corpus { text: TEXT.into() },
+        Job::Corpus { text: TEXT.into(), special: false },
         Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: false },
     ];
     let events = say(n_parallel, fault, &jobs);
@@ -119,7 +119,7 @@ fn threads_beyond_the_cores_and_windows_beyond_the_training_are_said_once() {
     let notes = |n_ctx: u32, n_threads: usize, text: &str| -> Vec<String> {
         let settings = record::EngineSettings { n_ctx, ..settings() };
         let opened = Job::Open { model: "toy.gguf".into(), settings, n_threads, max_memory_bytes: None };
-        let jobs = [opened, Job::Corpus { text: text.into() }, measured.clone(), measured.clone()];
+        let jobs = [opened, Job::Corpus { text: text.into(), special: false }, measured.clone(), measured.clone()];
         let events = say(1, Fault::None, &jobs);
         assert!(matches!(events.last(), Some(Event::Measured { .. })), "{:?}", events.last());
         events.into_iter().filter_map(|e| if let Event::Note { text } = e { Some(text) } else { None }).collect()
@@ -250,7 +250,7 @@ fn a_carrier_that_rounds_says_how_many_values() {
 fn kl_divergence_equals_a_brute_force_sum_over_the_engines_own_logits() {
     let events = measure(Arm::Native, 1, Fault::None, &[cell("bf16", &all_norms("bf16"))]);
     let mut engine = Toy::new(1, Fault::None);
-    let tokens = engine.tokenize(TEXT).unwrap();
+    let tokens = engine.tokenize(TEXT, false).unwrap();
     let window = &eval::window::windows(&tokens, 16, Some(0)).unwrap()[3];
     let mut logits = Vec::new();
     for scheme in ["identity", "bf16"] {
@@ -293,11 +293,11 @@ fn requests_that_cannot_be_met_are_answered_and_do_not_end_the_worker() {
         trace: false,
     };
     let jobs = [
-        Job::Corpus { text: TEXT.into() },
+        Job::Corpus { text: TEXT.into(), special: false },
         model,
-        Job::Corpus { text: "short".into() },
+        Job::Corpus { text: "short".into(), special: false },
         out_of_text,
-        Job::Corpus { text: TEXT.into() },
+        Job::Corpus { text: TEXT.into(), special: false },
     ];
     let events = say(1, Fault::None, &jobs);
     let why = |event: &Event| match event {
@@ -361,7 +361,7 @@ fn the_residual_stream_is_the_references_before_the_first_touched_layer() {
     let work = (0..2).map(|chunk| ChunkWork { chunk, cells: vec![0] }).collect();
     let jobs = [
         open(2, None),
-        Job::Corpus { text: TEXT.into() },
+        Job::Corpus { text: TEXT.into(), special: false },
         Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: true },
     ];
     let events = say(2, Fault::None, &jobs);
@@ -379,7 +379,7 @@ fn within(max_memory_bytes: u64) -> Result<(record::MemoryPlan, Vec<Sample>), St
     let work = (0..5).map(|chunk| ChunkWork { chunk, cells: vec![0, 1] }).collect();
     let jobs = [
         open(2, Some(max_memory_bytes)),
-        Job::Corpus { text: TEXT.into() },
+        Job::Corpus { text: TEXT.into(), special: false },
         Job::Measure { base, cells: cells.to_vec(), chunks: work, trace: false },
     ];
     let events = say(2, Fault::None, &jobs);
@@ -433,7 +433,7 @@ fn reference_and_variant_answer_the_same_conversations_and_untouched_alike() {
     let answers = |edits: Vec<Edit>, sampling| -> Vec<(usize, bool, Vec<i32>)> {
         let job =
             Job::Chat { base: base.clone(), edits, template: None, chats: chats.clone(), max_tokens: 12, sampling };
-        let events = say(2, Fault::None, &[open(2, None), Job::Corpus { text: TEXT.into() }, job]);
+        let events = say(2, Fault::None, &[open(2, None), Job::Corpus { text: TEXT.into(), special: false }, job]);
         assert!(
             matches!(events.last(), Some(Event::Measured { weights_before, weights_after }) if weights_before == weights_after)
         );

@@ -33,6 +33,15 @@ pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
         Some(format!("{}: {} non-finite values", escape_terminal(&row.name), count(n)))
     }));
     summary.extend(census.tensors.iter().filter_map(degenerate));
+    let with_factors: Vec<&str> = census.tensors.iter().filter_map(|row| row.factors.as_deref()).collect();
+    if let Some(first) = with_factors.first() {
+        summary.push(format!(
+            "{} with factors in a tensor of their own, such as {}: predictions and the spread of values are of the \
+             products, precision and grids of the stored values",
+            plural(with_factors.len(), "weight"),
+            escape_terminal(first)
+        ));
+    }
     if !census.skipped.is_empty() {
         summary.push(format!(
             "skipped: {} of integers or f64, which hold no weights",

@@ -6,11 +6,12 @@ use record::Token;
 
 /// The model's vocabulary, tokenizer and chat template.
 pub trait Tokens {
-    /// The token ids of `text` as llama-perplexity makes them: special tokens are added, but not parsed from the text.
+    /// The token ids of `text` as llama-perplexity makes them: special tokens are added, but parsed from the text only
+    /// where `special` says so.
     ///
     /// # Errors
     /// When the model has no tokenizer.
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError>;
+    fn tokenize(&self, text: &str, special: bool) -> Result<Vec<Token>, EngineError>;
 
     /// The bytes of text that a token stands for; empty for a special token. They need not be whole characters.
     ///

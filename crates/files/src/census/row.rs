@@ -1,6 +1,7 @@
 //! One tensor of a census: what its values say, in the form of the answer.
 
 use crate::abreast::TensorInMemory;
+use crate::companion::Factors;
 use crate::fallback;
 use crate::pieces::ValuesError;
 use gguf::TensorInfo;
@@ -10,6 +11,7 @@ use lineage::{
 };
 use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext};
 use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
+use select::companion::companion_of;
 
 /// What a scheme would change in a tensor, or why it does not fit.
 pub(super) type Outcome = Result<lineage::Prediction, Unfit>;
@@ -62,6 +64,7 @@ pub(super) fn look_at(
         not_decidable: Vec::new(),
         blocks: CensusBlocks { grid: "not decidable".into(), ..CensusBlocks::default() },
         under_bf16: None,
+        factors: held.factors().and_then(|_| companion_of(&tensor.name)),
         distribution: None,
         row_note: None,
         predicted: Vec::new(),
@@ -85,15 +88,23 @@ pub(super) fn look_at(
     let (found, grid, census) = (&survey.census, &survey.search, Some(survey.census));
     add_census(&mut row, found);
     row.distribution = survey.distribution.map(|d| spread(&d, found));
+    let words = held.factors().map(Factors::words);
+    if words.is_some() {
+        let d = lineage::distribution(held.effective_values(tensor, codec)?, n_per_row);
+        row.distribution = d.map(|d| spread(&d, found));
+    }
     match stored {
         StoredPrecision::Quantized => add_under(&mut row, &lineage::under(ty, held.bytes()), grid),
         _ => add_grid(&mut row, grid, found, survey.rows.note()),
+    }
+    if let Some((factors, name)) = words.zip(row.factors.as_ref()) {
+        row.note = format!("{}; the weight is these values {factors} ({name})", row.note);
     }
     if schemes.is_empty() {
         return Ok(Looked { row, census, predicted: Vec::new() });
     }
     let context = TensorContext { name: &tensor.name, n_per_row };
-    let values = held.values(tensor, codec)?;
+    let values = held.effective_values(tensor, codec)?;
     let predict = |scheme: &Scheme| {
         let realised = fallback::scheme_for_rows(scheme, n_per_row as u64);
         let tried = if allow_fallback { &realised } else { scheme };
@@ -267,7 +278,8 @@ fn spread(d: &Distribution, census: &TensorCensus) -> CensusSpread {
         kurtosis: d.kurtosis,
         outlier_share: d.outliers as f64 / d.n as f64,
         zeros: census.zeros,
-        constant: census.constant.is_some(),
+        // Experts whose factors differ make a constant tensor one of several values.
+        constant: census.constant.is_some() && d.min == d.max,
         rows: d.rows,
         zero_rows: d.zero_rows,
         duplicate_rows: d.duplicate_rows,

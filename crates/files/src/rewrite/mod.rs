@@ -7,7 +7,8 @@
 //! `rules` decides which rule each tensor gets, and `carrier` in which type its values are stored. A finished output is
 //! on the disk without a name, so that a caller may examine it first.
 //!
-//! Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
+//! A weight is quantized as the model has it: multiplied by its factors, if the source keeps such a tensor beside it
+//! ([`companion`](crate::companion)). Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
 //! piece into bytes of the output (`transform`), while other pieces are read, hashed and written (`write`). Where a
 //! scheme must see all values first, they are read as often as its [`Observer`](numerics::Observer) requires. Memory
 //! does not grow with the file, except for schemes that need a whole tensor at once
@@ -22,6 +23,7 @@ mod sizes;
 mod transform;
 mod write;
 
+use crate::companion;
 use crate::fallback;
 use crate::never_quantized::is_never_quantized;
 use crate::pieces::{PIECE_VALUES, shown};
@@ -32,8 +34,9 @@ pub use error::RewriteError;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
 use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};
 use select::Apply;
+use select::companion::companion_of;
 pub use sizes::{Sizes, TypeCount};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 pub use write::Finished;
 
@@ -74,6 +77,9 @@ pub(crate) struct Edit {
     type_requested: GgmlType,
     /// The type in which the tensor is stored. It differs from the one asked for only by a fallback.
     ty: GgmlType,
+    /// The index of the tensor with the weight's factors, if they are multiplied into the values that are stored. The
+    /// output then does not have that tensor.
+    folded: Option<usize>,
 }
 
 /// A rewrite that has been checked against the file and can be carried out.
@@ -91,6 +97,8 @@ pub struct Rewrite<'a> {
     pub kept: Vec<KeptTensor>,
     /// The rules of which no tensor is left, because others are applied to all of theirs, or they match none.
     pub without_effect: Vec<String>,
+    /// The indices of the tensors that the output does not have, because they are factors that are multiplied in.
+    folded: BTreeSet<usize>,
     /// The names of matched tensors that are not weights, because their values are integers or f64. They are copied.
     pub skipped: Vec<String>,
 }
@@ -125,6 +133,8 @@ pub struct RewrittenTensor {
     pub scheme_requested: String,
     /// The scheme that was applied.
     pub scheme_realised: String,
+    /// The tensor with the weight's factors, if they were multiplied in and the output does not have it.
+    pub folded: Option<String>,
     /// The difference of the output's values from the source's.
     pub difference: Difference,
     /// The number of values that the carrier could not store exactly as the scheme left them.
@@ -162,6 +172,7 @@ pub fn plan<'a>(
     request: &Request<'_>,
     codec: &dyn BlockCodec,
 ) -> Result<Rewrite<'a>, RewriteError> {
+    companion::check(source)?;
     let assigned = rules::assign(source, request)?;
     let (mut edits, mut kept) = (BTreeMap::new(), Vec::new());
     for (index, rules::Assigned { scheme: scheme_requested, ty: type_requested, rule }) in assigned.tensors {
@@ -176,7 +187,10 @@ pub fn plan<'a>(
         }
         let scheme = fallback::scheme_for_rows(&scheme_requested, tensor.n_per_row());
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
-        let edit = Edit { rule, scheme_requested, scheme, type_requested, ty };
+        let mut edit = Edit { rule, scheme_requested, scheme, type_requested, ty, folded: None };
+        let factors = companion_of(&tensor.name);
+        edit.folded = source.tensors().iter().position(|t| factors.as_ref() == Some(&t.name));
+        edit.folded = edit.folded.filter(|_| edit.folds(tensor));
         let importance = edit.importance(tensor)?;
         if !edit.copies(tensor) {
             storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
@@ -190,6 +204,7 @@ pub fn plan<'a>(
         force_carrier: request.force_carrier,
         version: request.version.into(),
         split_max_bytes: request.split_max_bytes,
+        folded: edits.values().filter_map(|edit: &Edit| edit.folded).collect(),
         edits,
         kept,
         without_effect: assigned.without_effect,
@@ -254,6 +269,14 @@ impl Edit {
         self.scheme == Scheme::identity() && self.ty == tensor.ty
     }
 
+    /// Whether factors that the tensor has are multiplied into what is stored. F32 stores the product exactly, and
+    /// another type is llama.cpp's to read without factors: it loads `output.scale` only beside an NVFP4 matrix. Where
+    /// the type stays, the factors stay, because its range may be too small for the products.
+    fn folds(&self, tensor: &TensorInfo) -> bool {
+        let is_other_type = self.ty != tensor.ty || self.ty == GgmlType::F32;
+        !self.copies(tensor) && (is_other_type || self.stores_for_real())
+    }
+
     /// Whether the scheme is the storage itself, so that ggml quantizes the values once.
     fn stores_for_real(&self) -> bool {
         self.scheme.ggml_format().is_some_and(|format| format.name.eq_ignore_ascii_case(self.ty.name()))
@@ -281,6 +304,7 @@ impl Edit {
             type_realised: self.ty.name(),
             scheme_requested: self.scheme_requested.to_string(),
             scheme_realised: self.scheme.to_string(),
+            folded: self.folded.and_then(|_| companion_of(&tensor.name)),
             difference,
             carrier_rounded,
         }
@@ -346,12 +370,18 @@ impl Rewrite<'_> {
 
     /// The name, type and shape of each tensor of the output.
     fn specs(&self) -> Vec<TensorSpec> {
+        let kept = |(index, _): &(usize, &TensorInfo)| !self.is_folded(*index);
         let of = |(index, tensor): (usize, &TensorInfo)| TensorSpec {
             name: tensor.name.clone(),
             ty: self.edits.get(&index).map_or(tensor.ty, |edit| edit.ty),
             shape: tensor.shape().to_vec(),
         };
-        self.source.tensors().iter().enumerate().map(of).collect()
+        self.source.tensors().iter().enumerate().filter(kept).map(of).collect()
+    }
+
+    /// Whether the tensor is the factors of a weight into which they are multiplied.
+    fn is_folded(&self, index: usize) -> bool {
+        self.folded.contains(&index)
     }
 
     /// One line for each tensor whose type or scheme differs from the request.

@@ -3,6 +3,7 @@
 
 use super::cutting::Cutting;
 use super::{Edit, Rewrite, RewriteError, own_type};
+use crate::companion::Factors;
 use crate::pieces::{ValuesError, resize, shown};
 use crate::pipeline::Spare;
 use gguf::{GgmlType, TensorInfo};
@@ -17,6 +18,8 @@ pub(super) struct Target<'a> {
     edit: &'a Edit,
     cutting: Cutting,
     codec: &'a dyn BlockCodec,
+    /// The factors by which the stored values are multiplied; `None` where the source has none.
+    factors: Option<Factors>,
     /// The scheme, with what it knows of the whole tensor. `None` when the scheme is the storage itself.
     holder: Option<Holder<'a>>,
     batches: Spare<Batch>,
@@ -163,7 +166,7 @@ impl Target<'_> {
     /// Restores a batch of `n` values from value `start` on.
     fn restore_all(&self, source: &mut Vec<f32>, start: u64, n: u64, raw: &[u8]) -> Result<(), RewriteError> {
         resize(source, n).map_err(|_| self.memory(n))?;
-        self.restore(raw, source)?;
+        self.restore(start, raw, source)?;
         if self.edit.ty.is_quantized() || self.edit.stores_for_real() {
             finite(source, self.tensor, start)?;
         }
@@ -180,10 +183,19 @@ impl Target<'_> {
         }
     }
 
-    /// Restores the values for which stored bytes stand.
-    fn restore(&self, raw: &[u8], values: &mut [f32]) -> Result<(), RewriteError> {
+    /// Restores the values from value `start` on for which stored bytes stand.
+    fn restore(&self, start: u64, raw: &[u8], values: &mut [f32]) -> Result<(), RewriteError> {
         let failed = |source| ValuesError::Codec { tensor: shown(self.tensor), source };
-        Ok(self.codec.dequantize(self.tensor.ty.name(), raw, values).map_err(failed)?)
+        self.codec.dequantize(self.tensor.ty.name(), raw, values).map_err(failed)?;
+        if let Some(factors) = &self.factors {
+            factors.multiply(start, values);
+        }
+        Ok(())
+    }
+
+    /// The factors that stay beside the stored values. `None` where there are none or they are multiplied in.
+    fn kept_factors(&self) -> Option<&Factors> {
+        self.factors.as_ref().filter(|_| self.edit.folded.is_none())
     }
 
     /// The index of the row that has value `start`.
@@ -225,9 +237,19 @@ impl Target<'_> {
             }
             ty => {
                 let failed = |source| RewriteError::Carrier { tensor: shown(self.tensor), source };
-                out.copy_from_slice(&self.quantize(start, asked)?);
                 resize(held, asked.len() as u64).map_err(|_| self.memory(asked.len() as u64))?;
+                match self.kept_factors() {
+                    None => out.copy_from_slice(&self.quantize(start, asked)?),
+                    Some(factors) => {
+                        held.copy_from_slice(asked);
+                        factors.divide(start, held);
+                        out.copy_from_slice(&self.quantize(start, held)?);
+                    }
+                }
                 self.codec.dequantize(ty.name(), out, held).map_err(failed)?;
+                if let Some(factors) = self.kept_factors() {
+                    factors.multiply(start, held);
+                }
                 Ok(held)
             }
         }
@@ -261,7 +283,8 @@ impl Rewrite<'_> {
         // `identity` rounds nothing, so the type is the only one that does.
         let may_round = self.force_carrier || edit.scheme == Scheme::identity();
         let batches = Spare::default();
-        let mut target = Target { index, tensor, edit, cutting, codec, holder: None, batches, may_round };
+        let factors = Factors::of(self.source, tensor)?;
+        let mut target = Target { index, tensor, edit, cutting, codec, factors, holder: None, batches, may_round };
         if edit.stores_for_real() {
             return Ok(Some(target));
         }
@@ -273,7 +296,8 @@ impl Rewrite<'_> {
             resize(&mut values, n).map_err(|_| target.memory(n))?;
             let batch = cutting.batch().min(n);
             let batches = raw.par_chunks(target.nbytes(batch)?.0).zip(values.par_chunks_mut(batch as usize));
-            let restored: Vec<Result<(), RewriteError>> = batches.map(|(raw, out)| target.restore(raw, out)).collect();
+            let restored: Vec<Result<(), RewriteError>> =
+                batches.enumerate().map(|(i, (raw, out))| target.restore(start + i as u64 * batch, raw, out)).collect();
             restored.into_iter().collect::<Result<(), RewriteError>>()?;
             observer.see(&values)?;
             if !seen(raw.len() as u64) {

@@ -44,7 +44,8 @@ struct Flow<'a> {
     raw: Buffers,
     /// Buffers for bytes of the output.
     out: Buffers,
-    /// The byte at which the data of each tensor begin in its file of the output.
+    /// The byte at which the data of each tensor begin in its file of the output. A tensor that the output does not have
+    /// has 0.
     places: Vec<u64>,
 }
 
@@ -131,7 +132,7 @@ impl Rewrite<'_> {
         // often if its scheme must see all values before it quantizes the first one.
         let hash_bytes = self.source.file_bytes();
         let mut total_bytes = hash_bytes;
-        for (index, tensor) in self.source.tensors().iter().enumerate() {
+        for (index, tensor) in self.source.tensors().iter().enumerate().filter(|(index, _)| !self.is_folded(*index)) {
             total_bytes = total_bytes.saturating_add(tensor.nbytes.saturating_mul(self.passes(index) + 1));
         }
         let parts = parts_with(header::hash(self.source, &mut |done| progress(done, total_bytes))?)?;
@@ -144,7 +145,9 @@ impl Rewrite<'_> {
         let mut hashes = Files::begin(parts.clone(), |_, _| Ok(Sha256::new()), failed)?;
         let create = |no: usize, bytes: u64| Ok(OutputFile::create(&paths[no], bytes)?);
         let mut outputs = Files::begin(parts.clone(), create, failed)?;
-        let places = parts.iter().flat_map(|part| part.layout.places()).collect();
+        let mut written = parts.iter().flat_map(|part| part.layout.places());
+        let place = |index| if self.is_folded(index) { 0 } else { written.next().unwrap_or_default() };
+        let places = (0..self.source.tensors().len()).map(place).collect();
         let flow = Flow { codec, raw: Buffers::default(), out: Buffers::default(), places };
         let (mut tensors, mut done_bytes, mut tally) = (Vec::new(), hash_bytes, None);
         pipeline::run(
@@ -192,6 +195,9 @@ impl Rewrite<'_> {
     /// Reads every tensor in order, in the way that the request requires.
     fn read_all<'s>(&'s self, flow: &Flow<'s>, next: &Next<Read<'s>>) -> Result<(), RewriteError> {
         for (index, tensor) in self.source.tensors().iter().enumerate() {
+            if self.is_folded(index) {
+                continue;
+            }
             let mut target = None;
             if let Some(edit) = self.edits.get(&index).filter(|edit| !edit.copies(tensor)) {
                 let mut seen = |n: u64| next.put(Read::Seen(n));

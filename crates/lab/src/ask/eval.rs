@@ -51,11 +51,12 @@ pub fn eval(
     let settings = EngineSettings { flash_attn: !request.attention, ..request.conditions.settings() };
     variant.begin(request.windows, hear);
     let mut session = Session::open(workers, &variant.session(&request.conditions, &settings))?;
-    let in_text = session.cut(&request.corpus.name, &request.corpus.text)?.window_blake3.len();
+    let in_text = session.cut(&request.corpus.name, &request.corpus.text, request.corpus.special)?.window_blake3.len();
     let windows = in_text.min(request.windows);
     if windows < request.windows {
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
+    let notes = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
     let scores = scores(&mut session, &variant, windows, request.trace, hear)?;
     let attention = match request.attention {
         true => Some(attention(&mut session, &variant, windows, hear)?),
@@ -81,6 +82,7 @@ pub fn eval(
         fallbacks: variant.fallbacks.clone(),
         text: request.corpus.name.clone(),
         text_bytes: request.corpus.text.len(),
+        special: request.corpus.special,
         engine: settings,
         n_threads: session.info.n_threads,
         build: session.info.build.clone(),
@@ -88,7 +90,7 @@ pub fn eval(
     };
     let answer = answer(&variant, &scores, windows, record.as_ref(), settings);
     let answer = answer.map_err(|error| variant.scores(error))?;
-    Ok(EvalAnswer { residual, attention, ..answer })
+    Ok(EvalAnswer { residual, attention, notes, ..answer })
 }
 
 /// The raw scores of the windows.
@@ -193,7 +195,7 @@ fn traced(variant: &Variant, arch: &str, samples: &CellSamples) -> Result<Vec<La
     }
 }
 
-/// The answer without the residual stream and attention.
+/// The answer without notes, the residual stream and attention.
 fn answer(
     variant: &Variant,
     scores: &Scores,
@@ -214,6 +216,7 @@ fn answer(
         n_tokens,
         n_chunks: windows,
         metrics: AllMetricValues(metrics),
+        notes: Vec::new(),
         changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
         residual: None,
         attention: None,

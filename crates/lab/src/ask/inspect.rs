@@ -9,6 +9,7 @@ use record::answer::{
     ActivationMatches, GgmlScheme, InspectAnswer, SCHEMES_FORMAT, SELECTORS_FORMAT, SchemeFormat, SchemesAnswer,
     SelectorMatches, SelectorsAnswer,
 };
+use select::companion::companions;
 use select::{ActivationRole, TargetRole, is_tied, n_layer};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,8 +47,12 @@ fn matches_of(role: TargetRole, model: &Model) -> SelectorMatches {
         n_values: 0,
         types: BTreeMap::new(),
     };
-    let tensors = model.file.tensors().iter().zip(&model.ids);
-    for (tensor, _) in tensors.filter(|(_, id)| role.holds(id) && !id.holds_no_weights()) {
+    let companions = companions(&model.ids);
+    let is_chosen = |&index: &usize| {
+        let id = &model.ids[index];
+        role.holds(id) && !id.holds_no_weights() && companions.binary_search(&index).is_err()
+    };
+    for tensor in (0..model.ids.len()).filter(is_chosen).map(|index| &model.file.tensors()[index]) {
         matches.n_tensors += 1;
         matches.n_values = matches.n_values.saturating_add(tensor.n_elements());
         *matches.types.entry(tensor.ty.to_string()).or_default() += 1;

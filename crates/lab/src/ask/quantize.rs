@@ -241,6 +241,7 @@ fn quantized(tensor: RewrittenTensor) -> QuantizedTensor {
         type_realised: tensor.type_realised.into(),
         scheme_requested: tensor.scheme_requested,
         scheme_realised: tensor.scheme_realised,
+        folded: tensor.folded,
         changed: d.changed,
         n: d.n,
         zero_sign: d.zero_sign,

@@ -21,6 +21,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         withheld: model.is_withheld(),
         sentence: model.answer(&record.question),
         census: model.census_sentence(&record.question),
+        notes: model.notes.clone(),
     };
     RunAnswer {
         format: RUN_FORMAT,

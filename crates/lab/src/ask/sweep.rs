@@ -63,11 +63,12 @@ pub fn sweep(
     let settings = request.conditions.settings();
     let wanted = variant.session(&request.conditions, &settings);
     let mut session = Session::open(workers, &wanted)?;
-    let in_text = session.cut(&request.corpus.name, &request.corpus.text)?.window_blake3.len();
+    let in_text = session.cut(&request.corpus.name, &request.corpus.text, request.corpus.special)?.window_blake3.len();
     let windows = in_text.min(request.windows);
     if windows < request.windows {
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
+    let notes = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
     let order = stats::rng::permutation(windows, request.seed);
     let rule = request.race.map(|race| RaceRule {
         epsilon: race.epsilon,
@@ -77,7 +78,7 @@ pub fn sweep(
     });
     let mut again = || {
         let mut session = Session::open(workers, &wanted)?;
-        session.cut(&request.corpus.name, &request.corpus.text)?;
+        session.cut(&request.corpus.name, &request.corpus.text, request.corpus.special)?;
         Ok(session)
     };
     let mut memory_told = false;
@@ -101,6 +102,7 @@ pub fn sweep(
         fallbacks: variant.fallbacks.clone(),
         text: request.corpus.name.clone(),
         text_bytes: request.corpus.text.len(),
+        special: request.corpus.special,
         engine: settings,
         n_chunks: windows,
         n_threads: session.info.n_threads,
@@ -114,7 +116,7 @@ pub fn sweep(
         null_nats: race.null_nats,
         seed: request.seed,
     });
-    Ok(answer(&cells, &swept, race, settings))
+    Ok(SweepAnswer { notes, ..answer(&cells, &swept, race, settings) })
 }
 
 /// One cell for each layer, ascending, and their common reference. Tensors outside the layers stay as they are.
@@ -149,6 +151,7 @@ fn answer(cells: &[Cell], swept: &Sweep, race: Option<RaceTerms>, settings: Swee
         swept.cells.iter().enumerate().map(|(index, cell)| of_cell(layer(index), cell)).collect();
     SweepAnswer {
         format: SWEEP_FORMAT,
+        notes: Vec::new(),
         measured_chunks: layers.iter().map(|layer| layer.n_chunks).sum(),
         all_chunks: layers.len() * settings.n_chunks,
         layers,

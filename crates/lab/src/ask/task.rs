@@ -288,7 +288,7 @@ mod tests {
         reference: Vec<ChoiceSample>,
         variant: Option<Vec<ChoiceSample>>,
     ) -> TaskScores {
-        let source = Corpus { name: "tasks.txt".into(), text: String::new() };
+        let source = Corpus::new("tasks.txt", String::new());
         let file = TaskFile { kind: TaskKind::Hellaswag, source };
         let taken = Taken { file: &file, n_in_file: 9, tasks };
         scores(&taken, &Scored { reference, variant })

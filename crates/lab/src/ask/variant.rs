@@ -3,10 +3,12 @@
 use super::error::{AskError, NeedsVariant};
 use super::{AskEvent, Hear};
 use crate::judge::evidence::{EvidenceError, References, derive};
+use crate::plan::Corpus;
 use crate::plan::reference::reference;
-use files::Model;
+use crate::text_notes;
 use files::fallback;
 use files::scheme_files::{self, SchemeFilePath, SchemeFiles};
+use files::{Model, SpecialTokens};
 use numerics::{BlockCodec, TensorShape};
 use record::answer::SchemeFallback;
 use record::store::CellSamples;
@@ -63,6 +65,8 @@ pub(super) struct Variant {
     pub(super) shown: String,
     /// The tensors of the model in file order.
     pub(super) tensors: Vec<TensorId>,
+    /// The special tokens of the model's vocabulary.
+    pub(super) special_tokens: SpecialTokens,
     /// The applications, narrowed to the layers.
     pub(super) applies: Vec<Apply>,
     /// The edits that the applications make in this model; empty for the untouched model.
@@ -140,6 +144,7 @@ impl Variant {
             name: model.name(),
             shown: model.shown(),
             files: scheme_files::paths(applies.iter().map(|apply| &apply.scheme)),
+            special_tokens: SpecialTokens::of(&model.file),
             tensors: model.ids,
             applies,
             edits,
@@ -157,6 +162,15 @@ impl Variant {
         if select::is_tied(&self.tensors) && self.edits.iter().any(is_shared) {
             hear(AskEvent::BothUses);
         }
+    }
+
+    /// Says what the user should know of the text, and returns that and what else concerns the windows. The worker says
+    /// the rest itself.
+    pub(super) fn notes(&self, corpus: &Corpus, n_ctx: u32, n_ctx_train: u32, hear: &mut Hear<'_>) -> Vec<String> {
+        for text in text_notes::of_text(corpus, &self.special_tokens) {
+            hear(AskEvent::Note(&text));
+        }
+        text_notes::notes(corpus, &self.special_tokens, n_ctx, n_ctx_train)
     }
 
     /// The request that opens a session.
@@ -244,6 +258,7 @@ mod tests {
             name: "m.gguf".into(),
             shown: "m.gguf".into(),
             tensors: Vec::new(),
+            special_tokens: SpecialTokens::default(),
             applies: ["ffn_norm=bf16", "attn_q=int8@row"].map(|text| text.parse().expect(text)).to_vec(),
             edits: vec![Edit::of_weight("blk.0.ffn_norm.weight", "bf16", Carrier::F32)],
             notes: Vec::new(),

@@ -265,7 +265,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn plan() -> Plan {
-        let corpus = Corpus { name: "built-in".into(), text: "text".into() };
+        let corpus = Corpus::new("built-in", "text");
         Plan::preset("ffn-norm-bf16", vec!["m.gguf".into()], corpus).expect("preset")
     }
 
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn parts_are_measured_singly_in_every_arm_on_the_windows_of_the_whole() {
-        let corpus = Corpus { name: "built-in".into(), text: "text".into() };
+        let corpus = Corpus::new("built-in", "text");
         let plan = Plan::preset("embedding-4bit", vec!["m.gguf".into()], corpus).expect("preset");
         let tensors = [TensorId { name: "token_embd.weight".into(), ty: "q8_0".into(), ne: vec![8, 8] }];
         let model =

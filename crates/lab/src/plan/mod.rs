@@ -99,8 +99,23 @@ fn file_name(path: &str) -> &str {
 pub struct Corpus {
     /// The file name without its folder, or `built-in`.
     pub name: String,
-    /// The text itself.
+    /// The text itself, without the byte order mark that a file may begin with.
     pub text: String,
+    /// Whether special tokens that are spelled in the text are read as those tokens. Otherwise they are text like any
+    /// other, as llama-perplexity reads them.
+    pub special: bool,
+    /// Whether a byte order mark was dropped from the head of the text.
+    pub had_bom: bool,
+}
+
+impl Corpus {
+    /// A text of that name. A byte order mark at its head says how a file is encoded and is not text, so it is dropped.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Corpus {
+        let text: String = text.into();
+        let without = text.strip_prefix('\u{feff}').map(str::to_owned);
+        let had_bom = without.is_some();
+        Corpus { name: name.into(), text: without.unwrap_or(text), special: false, had_bom }
+    }
 }
 
 /// A complete question about some models. Only the data decide what is still open.
@@ -268,7 +283,7 @@ mod tests {
     use super::*;
 
     fn corpus() -> Corpus {
-        Corpus { name: "built-in".into(), text: "text".into() }
+        Corpus::new("built-in", "text")
     }
 
     #[test]

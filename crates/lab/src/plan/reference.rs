@@ -8,18 +8,26 @@
 use gguf::GgmlType;
 use record::{Arm, Base, EditPlace};
 use select::TensorId;
+use select::companion::companion_of;
 
 /// The reference of a variant that edits these tensors or graph nodes. The reference lists them by name in the same
 /// order.
 ///
-/// Graph nodes are computed in F32 in every arm, and what the file stores in F32 stays as it is.
+/// Graph nodes are computed in F32 in every arm, and what the file stores in F32 stays as it is, unless it has factors.
 pub fn reference<'a>(arm: Arm, tensors: &[TensorId], edited: impl IntoIterator<Item = (&'a str, EditPlace)>) -> Base {
     match arm {
         Arm::Exact => Base { arm, carried: Vec::new() },
         Arm::Native => Base::native(edited.into_iter().filter(|(name, place)| {
-            *place != EditPlace::Activation && tensors.iter().any(|tensor| tensor.name == *name && !is_f32(tensor))
+            let is_stored_so = |tensor: &TensorId| is_f32(tensor) && !has_factors(&tensor.name, tensors);
+            let is_other = |tensor: &TensorId| tensor.name == *name && !is_stored_so(tensor);
+            *place != EditPlace::Activation && tensors.iter().any(is_other)
         })),
     }
+}
+
+/// Whether the weight of that name has factors in a tensor of its own. F32 stores the weight multiplied by them.
+fn has_factors(weight: &str, tensors: &[TensorId]) -> bool {
+    companion_of(weight).is_some_and(|name| tensors.iter().any(|tensor| tensor.name == name))
 }
 
 /// Whether the file already stores a tensor in F32.
@@ -51,6 +59,15 @@ mod tests {
         assert_eq!(native.carried, [head, Carried::Whole("blk.0.attn_q.weight".into())]);
         assert_eq!(native.arm, Arm::Native);
         assert_eq!(reference(Arm::Exact, &tensors(), edited), Base { arm: Arm::Exact, carried: Vec::new() });
+    }
+
+    #[test]
+    fn a_weight_with_factors_is_stored_multiplied_by_them_even_where_it_is_f32() {
+        let tensor = |name: &str| TensorId { name: name.into(), ty: "f32".into(), ne: vec![1] };
+        let tensors = ["blk.0.attn_q.weight", "blk.0.attn_q.scale", "blk.0.attn_k.weight"].map(tensor);
+        let edited = ["blk.0.attn_q.weight", "blk.0.attn_k.weight"].map(|name| (name, EditPlace::Weight));
+        let native = reference(Arm::Native, &tensors, edited);
+        assert_eq!(native.carried, [Carried::Whole("blk.0.attn_q.weight".into())]);
     }
 
     #[test]

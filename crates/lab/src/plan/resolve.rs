@@ -213,7 +213,7 @@ mod tests {
     use record::{CellExtent, StageName};
 
     fn corpus() -> Corpus {
-        Corpus { name: "built-in".into(), text: "text".into() }
+        Corpus::new("built-in", "text")
     }
 
     fn resolved(text: &str) -> Result<Plan, Box<PlanFileError>> {

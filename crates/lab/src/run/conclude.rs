@@ -19,6 +19,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) census: &'a Census,
     /// What the engine reported about the model.
     pub(crate) engine: &'a LockedEngine,
+    /// What a reader should know of the text and the windows.
+    pub(crate) notes: Vec<String>,
     /// The cells that are finished or have failed, in the order of the method.
     pub(crate) cells: Vec<CellRecord>,
     /// The samples by key of the cell.
@@ -30,7 +32,7 @@ pub(crate) struct Ended<'a> {
 impl Ended<'_> {
     /// The record of the model, with every cell judged.
     pub(crate) fn record(self) -> ModelRecord {
-        let Ended { name, model, census, engine, cells, samples, controls } = self;
+        let Ended { name, model, census, engine, notes, cells, samples, controls } = self;
         let cells = judge_cells(cells, samples, &controls);
         let verdicts = arm_verdicts(&cells);
         ModelRecord {
@@ -41,6 +43,7 @@ impl Ended<'_> {
             types: model.types.clone(),
             engine: engine.info.clone(),
             precision: census.precision.clone(),
+            notes,
             census: census.rows.clone(),
             census_nodes: census.n_nodes,
             census_fallbacks: census.fallbacks.clone(),

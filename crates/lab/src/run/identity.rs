@@ -82,6 +82,7 @@ impl Plan {
                 name: self.corpus.name.clone(),
                 blake3: blake3::hash(self.corpus.text.as_bytes()).to_hex().to_string(),
                 bytes: self.corpus.text.len() as u64,
+                special: self.corpus.special,
             },
             models,
         }
@@ -161,7 +162,7 @@ fn open_once(
         let (model, found) = (request.name, session.info.build.clone());
         return Err(RunError::OtherEngine { model, found, wanted: prepared.identity.engine_build.clone() });
     }
-    let cut = session.cut(&plan.corpus.name, &plan.corpus.text)?;
+    let cut = session.cut(&plan.corpus.name, &plan.corpus.text, plan.corpus.special)?;
     let info = session.info.clone();
     Ok((session, LockedEngine { info, n_tokens: cut.n_tokens, chunk_blake3: cut.window_blake3 }))
 }

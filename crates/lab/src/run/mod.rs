@@ -26,6 +26,7 @@ use crate::run::conclude::Ended;
 use crate::run::identity::ask_engine;
 use crate::run::measure::{Bench, Outlet};
 use crate::run::model_file::ModelFileError;
+use crate::text_notes;
 use numerics::BlockCodec;
 use record::RECORD_FORMAT;
 use record::sentence::census_of;
@@ -211,6 +212,10 @@ pub fn run(
         let (census, question) = (&censuses[index], &identity.question);
         let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
+        let special_tokens = model.special_tokens();
+        for text in text_notes::of_text(&plan.corpus, &special_tokens) {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
+        }
         if let Some(text) = plan.target.leaves_out(&model.tensors) {
             outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
         }
@@ -228,6 +233,12 @@ pub fn run(
             model,
             census: &censuses[index],
             engine: &lock.engines[index],
+            notes: text_notes::notes(
+                &plan.corpus,
+                &special_tokens,
+                plan.settings.n_ctx,
+                lock.engines[index].info.n_ctx_train,
+            ),
             cells: bench.records(),
             samples: bench.samples(),
             controls: bench.controls(),

@@ -3,7 +3,7 @@
 use crate::plan::Plan;
 use files::fallback;
 use files::pieces::ValuesError;
-use files::{Model, OpenError, TensorInMemory, side_by_side};
+use files::{Factors, Model, OpenError, SpecialTokens, TensorInMemory, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::{StoredPrecision, TensorValues, Under};
 use numerics::{
@@ -194,6 +194,11 @@ impl ModelFile {
         Ok(ModelFile { path, locked, arch, types, target, parts, tensors, gguf })
     }
 
+    /// The special tokens of the model's vocabulary.
+    pub fn special_tokens(&self) -> SpecialTokens {
+        SpecialTokens::of(&self.gguf)
+    }
+
     /// The hash of the file as it is now.
     ///
     /// # Errors
@@ -220,7 +225,13 @@ impl ModelFile {
                 continue;
             };
             let tensor = &self.gguf.tensors()[index];
-            let values = self.values(tensor, codec)?;
+            let mut values = self.values(tensor, codec)?;
+            let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
+            let found = lineage::census(&values, stored);
+            // The schemes quantize the weight that the model has; its precision is that of the stored values.
+            if let Some(factors) = Factors::of(&self.gguf, tensor).map_err(|error| self.unreadable(error))? {
+                factors.multiply(0, &mut values);
+            }
             let context = TensorContext { name: &tensor.name, n_per_row: tensor.n_per_row() as usize };
             let refused = |source| match source {
                 FakeQuantError::Nonfinite { tensor, index, value } => {
@@ -249,8 +260,6 @@ impl ModelFile {
                     .or_default()
                     .insert(tensor.name.clone(), files::census::predicted(prediction));
             }
-            let stored = StoredPrecision::of_ggml_type(tensor.ty.name()).unwrap_or(StoredPrecision::Quantized);
-            let found = lineage::census(&values, stored);
             let mut note = found.note();
             if realised != plan.scheme {
                 *fallbacks.entry(realised.to_string()).or_default() += 1;
@@ -280,17 +289,24 @@ impl ModelFile {
     /// # Errors
     /// When a tensor cannot be read.
     pub fn precision(&self, codec: &dyn BlockCodec) -> Result<Vec<TensorPrecision>, ModelFileError> {
-        let weights: Vec<usize> = (0..self.tensors.len()).filter(|&i| !self.tensors[i].holds_no_weights()).collect();
+        let companions = select::companion::companions(&self.tensors);
+        let is_weight = |i: &usize| !self.tensors[*i].holds_no_weights() && companions.binary_search(i).is_err();
+        let weights: Vec<usize> = (0..self.tensors.len()).filter(is_weight).collect();
         let look = |index: usize, held: &mut TensorInMemory| {
             let (id, tensor) = (&self.tensors[index], &self.gguf.tensors()[index]);
             let (bits, what) = how_fine(tensor, held, codec)?;
             let (name, role) = (id.name.clone(), id.role());
             Ok(TensorPrecision { name, layer: id.layer(), role, n: tensor.n_elements(), bits, what })
         };
-        side_by_side(&self.gguf, &weights, look, |_| {}).map_err(|error| match error {
+        side_by_side(&self.gguf, &weights, look, |_| {}).map_err(|error| self.unreadable(error))
+    }
+
+    /// The error of a tensor whose values cannot be read.
+    fn unreadable(&self, error: ValuesError) -> ModelFileError {
+        match error {
             ValuesError::Gguf(error) => ModelFileError::Gguf(error),
             error => ModelFileError::Values { path: self.path.clone(), source: Box::new(error) },
-        })
+        }
     }
 
     fn values(&self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Vec<f32>, ModelFileError> {

@@ -333,7 +333,7 @@ mod tests {
 
     /// A plan with layers and parts, on a small model.
     fn embedding_and_norms(quantized: bool, layer_chunks: usize, chunks: usize) -> (Plan, Vec<Cell>) {
-        let corpus = Corpus { name: "built-in".into(), text: "text".into() };
+        let corpus = Corpus::new("built-in", "text");
         let mut plan = Plan::preset("embedding-4bit", vec!["m.gguf".into()], corpus).expect("a preset");
         (plan.layer_chunks, plan.chunks) = (layer_chunks, chunks);
         plan.target = "token_embd[use=lookup],output[use=head],ffn_norm".parse().expect("a selector");

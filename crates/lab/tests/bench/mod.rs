@@ -202,7 +202,7 @@ impl WorkerLink for Link {
                 });
             }
             Job::SchemeFiles { .. } => self.queue.push_back(Event::SchemeFilesRead),
-            Job::Corpus { text } => {
+            Job::Corpus { text, .. } => {
                 let n_chunks = text.len() / WINDOW_BYTES;
                 self.queue.push_back(Event::Tokenized {
                     n_tokens: text.len(),
@@ -446,7 +446,7 @@ impl Room {
     pub fn plan(&self, norms: Norms) -> Plan {
         let path = self.dir.path().join("model.gguf");
         write_model(&path, norms);
-        let corpus = Corpus { name: "built-in".into(), text: "ten bytes ".repeat(6) + "0123456789abcdefghij" };
+        let corpus = Corpus::new("built-in", "ten bytes ".repeat(6) + "0123456789abcdefghij");
         let mut plan = Plan::preset("ffn-norm-bf16", vec![path], corpus).expect("a preset");
         plan.chunks = 4;
         plan

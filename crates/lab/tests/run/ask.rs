@@ -63,7 +63,7 @@ fn conditions() -> Conditions {
 }
 
 fn text() -> Corpus {
-    Corpus { name: "text".into(), text: "0123456789".repeat(WINDOWS) }
+    Corpus::new("text", "0123456789".repeat(WINDOWS))
 }
 
 fn eval_with(faults: Faults, applies: &[&str], change: impl FnOnce(&mut EvalRequest)) -> Asked<EvalAnswer> {
@@ -111,10 +111,7 @@ fn chat(applies: &[&str]) -> Asked<ChatAnswer> {
 /// Asks about a file of two tasks and one of one task. The right ending is the first, then the last.
 fn task(applies: &[&str], second: &str) -> Asked<TaskAnswer> {
     asked(Faults::default(), applies, |variant, workers, hear| {
-        let file = |name: &str, text: &str| TaskFile {
-            kind: TaskKind::Hellaswag,
-            source: Corpus { name: name.into(), text: text.into() },
-        };
+        let file = |name: &str, text: &str| TaskFile { kind: TaskKind::Hellaswag, source: Corpus::new(name, text) };
         let files = vec![file("a.txt", "c\n0\n1\n2\n3\n4\nc\n3\n1\n2\n3\n4\n"), file("b.txt", second)];
         lab::ask::task(&TaskRequest { variant, conditions: conditions(), files, limit: 9 }, workers, &PlainCodec, hear)
     })

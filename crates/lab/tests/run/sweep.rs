@@ -25,7 +25,7 @@ fn swept(workers: &Workers) -> (Result<Sweep, SweepError>, usize) {
     };
     let mut open = || -> Result<Session, SessionError> {
         let mut session = Session::open(workers, &request)?;
-        session.cut("text", &"0123456789".repeat(WINDOWS))?;
+        session.cut("text", &"0123456789".repeat(WINDOWS), false)?;
         Ok(session)
     };
     let base = Base { arm: Arm::Exact, carried: Vec::new() };

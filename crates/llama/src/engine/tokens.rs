@@ -60,8 +60,8 @@ impl LlamaEngine {
 }
 
 impl Tokens for LlamaEngine {
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
-        self.token_ids(text, false)
+    fn tokenize(&self, text: &str, special: bool) -> Result<Vec<Token>, EngineError> {
+        self.token_ids(text, special)
     }
 
     fn piece_len(&self, token: Token) -> Result<usize, EngineError> {

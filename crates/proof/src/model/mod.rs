@@ -87,7 +87,7 @@ impl<'a> ModelUnderTest<'a> {
     /// The windows of the text, cut by this module: whole ones, with BOS in place of their first token.
     fn windows(&self, engine: &dyn Engine) -> Result<Vec<Vec<Token>>, String> {
         let text = self.text.strip_suffix('\n').unwrap_or(self.text);
-        let tokens = engine.tokenize(text).map_err(|error| error.to_string())?;
+        let tokens = engine.tokenize(text, false).map_err(|error| error.to_string())?;
         let n_ctx = self.settings.n_ctx as usize;
         let mut windows = Vec::new();
         let mut at = 0;

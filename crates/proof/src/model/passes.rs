@@ -319,10 +319,11 @@ pub(super) fn the_trace_is_what_hooks_see(subject: &ModelUnderTest<'_>) -> Check
     }
 }
 
-/// Swaps the picks in F32 into the engine, as stored or quantized in their schemes.
+/// Swaps the picks in F32 into the engine, as the model has them or quantized in their schemes. Factors that they have
+/// are multiplied in, and ones stand in their place.
 fn swap_picks(subject: &ModelUnderTest<'_>, engine: &mut dyn Engine, is_held: bool) -> Result<(), String> {
     for pick in &subject.picks {
-        let mut values = subject.values(&pick.name)?;
+        let mut values = subject.effective_values(&pick.name)?;
         if is_held {
             let scheme: Scheme = pick.scheme.parse().map_err(|error| format!("{error}"))?;
             let n_per_row = subject.file.tensor(&pick.name).map_or(1, |tensor| tensor.n_per_row() as usize);
@@ -333,6 +334,10 @@ fn swap_picks(subject: &ModelUnderTest<'_>, engine: &mut dyn Engine, is_held: bo
         }
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         engine.swap_weight(&pick.name, None, "f32", Arc::new(bytes)).map_err(words)?;
+        if let Some((companion, factors)) = subject.factors(&pick.name)? {
+            let ones = factors.iter().flat_map(|_| 1f32.to_le_bytes()).collect();
+            engine.swap_weight(&companion, None, "f32", Arc::new(ones)).map_err(words)?;
+        }
     }
     Ok(())
 }

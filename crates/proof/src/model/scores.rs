@@ -36,7 +36,7 @@ pub(super) fn tokens_spell_the_text(subject: &ModelUnderTest<'_>) -> Check {
     };
     check(NAME, &["engine's tokenizer", "file's vocabulary"], |tally| {
         let engine = subject.engine()?;
-        let tokens = engine.tokenize(text).map_err(|error| error.to_string())?;
+        let tokens = engine.tokenize(text, false).map_err(|error| error.to_string())?;
         let spelled = vocabulary.spell(&tokens);
         // The kind `llama` may put a blank in front.
         let is_text = spelled == text.as_bytes() || spelled.strip_prefix(b" ") == Some(text.as_bytes());

@@ -11,6 +11,7 @@ use crate::{canary, ggml_types};
 use gguf::TensorInfo;
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use select::TensorId;
+use select::companion::companion_of;
 use std::collections::BTreeMap;
 
 /// The most values of a tensor that are restored a second time. Few tensors have more.
@@ -285,6 +286,23 @@ impl ModelUnderTest<'_> {
     pub(super) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.file.tensor(name).ok_or_else(|| format!("the file has no {name}"))?;
         self.first_values(tensor, usize::MAX)
+    }
+
+    /// The factors of a weight that the file keeps in a tensor of its own, and the name of that tensor.
+    pub(super) fn factors(&self, name: &str) -> Result<Option<(String, Vec<f32>)>, String> {
+        let companion = companion_of(name).filter(|companion| self.file.tensor(companion).is_some());
+        companion.map(|companion| Ok((companion.clone(), self.values(&companion)?))).transpose()
+    }
+
+    /// The values of a tensor, from the file, multiplied by its factors: the weight that the model has.
+    pub(super) fn effective_values(&self, name: &str) -> Result<Vec<f32>, String> {
+        let mut values = self.values(name)?;
+        if let Some((_, factors)) = self.factors(name)? {
+            let each = values.len() / factors.len().max(1);
+            let matrices = values.chunks_mut(each.max(1)).zip(factors);
+            matrices.for_each(|(matrix, factor)| matrix.iter_mut().for_each(|value| *value *= factor));
+        }
+        Ok(values)
     }
 
     /// The first rows of a tensor with at most `most` values, one row at least.

@@ -127,7 +127,7 @@ pub(super) fn evidence_is_the_files(subject: &ModelUnderTest<'_>) -> Check {
                 format!("{}: the edits asked for were {asked:?}, those made {done:?}", cell.key)
             });
             for (edit, tensor) in cell.edits.iter().zip(tensors) {
-                let before = subject.values(&edit.tensor)?;
+                let before = subject.effective_values(&edit.tensor)?;
                 let mut after = before.clone();
                 let n_per_row = subject.file.tensor(&edit.tensor).map_or(1, |tensor| tensor.n_per_row() as usize);
                 let ctx = TensorContext { name: &edit.tensor, n_per_row };

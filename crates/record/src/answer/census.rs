@@ -92,6 +92,11 @@ pub struct CensusTensor {
     pub blocks: CensusBlocks,
     /// Whether BF16 weights could give the scales of this quantized tensor; `null` where the scales cannot tell.
     pub under_bf16: Option<bool>,
+    /// The tensor with the factors of this weight, such as `blk.0.attn_q.scale`; `null` where it has none. How the values
+    /// are spread and what schemes would change is said of the products; precision and grids are those of the stored
+    /// values, because a factor moves a grid and leaves it one.
+    #[serde(default)]
+    pub factors: Option<String>,
     /// How the values are spread; `null` where no value is finite or none was looked at.
     pub distribution: Option<CensusSpread>,
     /// The rows that are coarser than the tensor, in words; `null` where there are none.

@@ -44,9 +44,24 @@ pub struct TensorDifference {
     pub type_a: String,
     /// The ggml type in the second file.
     pub type_b: String,
+    /// The tensor with the factors by which the weight is multiplied before it is compared; `null` where neither file
+    /// has one.
+    #[serde(default)]
+    pub factors: Option<WeightFactors>,
     /// How far apart the values of the two files are.
     #[serde(flatten)]
     pub difference: ValueDifference,
+}
+
+/// A tensor with the factors of a weight, such as `blk.0.attn_q.scale`. It is part of the weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WeightFactors {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// Whether the first file has it.
+    pub in_a: bool,
+    /// Whether the second file has it.
+    pub in_b: bool,
 }
 
 /// Several tensors compared together.

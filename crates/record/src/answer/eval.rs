@@ -22,6 +22,9 @@ pub struct EvalAnswer {
     pub n_tokens: usize,
     /// The number of windows that were scored.
     pub n_chunks: usize,
+    /// What the user should know of the text and the windows, one remark each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What the schemes did to each tensor and graph node; empty without a variant.
     pub changed: Vec<ChangedTarget>,
     /// How far the residual stream is from the reference's after each layer; `null` unless the user asked for a trace.
@@ -109,6 +112,9 @@ pub struct EvalSettings {
     pub text: String,
     /// The length of the text in bytes.
     pub text_bytes: usize,
+    /// Whether special tokens that are spelled in the text were read as those tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub special: bool,
     /// The pinned settings of the engine.
     #[serde(flatten)]
     pub engine: EngineSettings,

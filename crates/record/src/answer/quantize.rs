@@ -70,6 +70,10 @@ pub struct QuantizedTensor {
     pub scheme_requested: String,
     /// The scheme that was applied.
     pub scheme_realised: String,
+    /// The tensor with the factors of this weight, such as `blk.0.attn_q.scale`, if they were multiplied in: the output
+    /// does not have it. `null` where the input has none or the output keeps it.
+    #[serde(default)]
+    pub folded: Option<String>,
     /// Whether the type or the scheme differs from the one that was asked for.
     pub fallback: bool,
     /// The number of values that became another value; zero is zero in either sign.

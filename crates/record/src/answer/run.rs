@@ -80,6 +80,9 @@ pub struct ModelAnswer {
     pub sentence: String,
     /// The census of the target in one sentence.
     pub census: String,
+    /// What the user should know of the text and the windows, one remark each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One variant that was measured.

@@ -15,6 +15,9 @@ pub struct SweepAnswer {
     /// The version of this document.
     #[schemars(extend("const" = SWEEP_FORMAT))]
     pub format: u32,
+    /// What the user should know of the text and the windows, one remark each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// One entry for each layer, ascending.
     pub layers: Vec<SweptLayer>,
     /// The layers by mean KL divergence, largest first: all of them, or those that the race found.
@@ -116,6 +119,9 @@ pub struct SweepSettings {
     pub text: String,
     /// The length of the text in bytes.
     pub text_bytes: usize,
+    /// Whether special tokens that are spelled in the text were read as those tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub special: bool,
     /// The pinned settings of the engine.
     #[serde(flatten)]
     pub engine: EngineSettings,

@@ -57,7 +57,8 @@ fn settings(record: &RunRecord) -> Table {
         Text::new()
             .code(&record.corpus.name)
             .plain(format!(", {} bytes, blake3 ", count(record.corpus.bytes)))
-            .code(&record.corpus.blake3),
+            .code(&record.corpus.blake3)
+            .plain(if record.corpus.special { ", special tokens parsed" } else { "" }),
     );
     set("windows, whole target", count(record.chunks as u64).into());
     set("windows, single layers", count(record.layer_chunks as u64).into());

@@ -10,6 +10,10 @@ pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withhe
         Block::Heading { level: 2, text: Text::new().plain("Model: ").code(&model.name) },
         Block::Paragraph(identity(model)),
     ];
+    blocks.extend(model.notes.iter().map(|note| {
+        let about = Text::new().strong("Note").plain(format!(": {note}. "));
+        Block::Paragraph(about.plain("Numbers of a run without this note are not comparable with these."))
+    }));
     blocks.extend(census(record, model, nth));
     if withheld {
         blocks.extend(control_cells(model));

@@ -44,8 +44,10 @@ impl<W: Write> Worker<'_, W> {
             .iter()
             .enumerate()
             .map(|(task, choices)| {
-                let choices =
-                    choices.iter().map(|text| loaded.engine.tokenize(text)).collect::<Result<Vec<_>, EngineError>>()?;
+                let choices = choices
+                    .iter()
+                    .map(|text| loaded.engine.tokenize(text, false))
+                    .collect::<Result<Vec<_>, EngineError>>()?;
                 tokens_of(task, choices, n_ctx).map_err(|error| JobError::refused(&error))
             })
             .collect::<Result<Vec<_>, JobError>>()?;

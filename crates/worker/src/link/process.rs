@@ -265,7 +265,7 @@ mod tests {
         let log = dir.path().join("worker-0.stderr");
         let mut link = shell("echo early >&2; read line; echo GGML_ASSERT failed >&2; kill -ABRT $$");
         link.log_to(&log);
-        link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
+        link.send(&Job::Corpus { text: "text".into(), special: false }).expect("it is listening");
         let died = link.recv().expect_err("it aborts");
         assert!(died.last_words == "GGML_ASSERT failed" && died.cause.is_none(), "{died}");
         assert!(died.to_string().contains("signal: 6"), "{died}");
@@ -321,7 +321,7 @@ mod tests {
         let log = dir.path().join("worker-0.stderr");
         let mut link = shell("printf 'a\\033[31mb\\tc\\r\\n\\033]0;title\\007' >&2; read line; exit 1");
         link.log_to(&log);
-        link.send(&Job::Corpus { text: "text".into() }).expect("it is listening");
+        link.send(&Job::Corpus { text: "text".into(), special: false }).expect("it is listening");
         drop(link.recv().expect_err("it ends"));
         let text = std::fs::read_to_string(&log).expect("log");
         assert_eq!(text, "a\\u{1b}[31mb\tc\\r\n\\u{1b}]0;title\\u{7}");

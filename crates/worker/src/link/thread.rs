@@ -151,7 +151,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn corpus(text: &str) -> Job {
-        Job::Corpus { text: text.into() }
+        Job::Corpus { text: text.into(), special: false }
     }
 
     /// A worker that answers each job with an event that quotes the job. It writes the event in two parts.
@@ -180,7 +180,7 @@ mod tests {
         link.send(&corpus("two")).expect("it listens");
         for text in ["one\n\"line\"", "two"] {
             let job: Job = serde_json::from_str(&why(link.recv().expect("an answer"))).expect("the job");
-            assert!(matches!(job, Job::Corpus { text: ref found } if found == text), "{job:?}");
+            assert!(matches!(job, Job::Corpus { text: ref found, .. } if found == text), "{job:?}");
         }
     }
 

@@ -196,7 +196,7 @@ impl Toy {
 
 impl Tokens for Toy {
     /// Each byte is one token, after BOS.
-    fn tokenize(&self, text: &str) -> Result<Vec<Token>, EngineError> {
+    fn tokenize(&self, text: &str, _special: bool) -> Result<Vec<Token>, EngineError> {
         Ok(std::iter::once(0).chain(text.bytes().map(|b| Token::from(b) % N_VOCAB as Token)).collect())
     }
 
@@ -215,7 +215,7 @@ impl Tokens for Toy {
     fn chat_prompt(&self, template: Option<&str>, messages: &[ChatMessage]) -> Result<ChatPrompt, EngineError> {
         let contents = messages.iter().map(|message| message.content.as_str());
         let text: String = template.into_iter().chain(contents).collect();
-        let tokens = self.tokenize(&text)?;
+        let tokens = self.tokenize(&text, true)?;
         Ok(ChatPrompt { text, tokens })
     }
 }
