@@ -19,6 +19,7 @@ use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plura
 
 /// Arguments of `assay quantize`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "assay quantize [OPTIONS] <--apply|--target|--tensor-type-file|--base> <MODEL> <OUT>")]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["apply", "target", "tensor_type_file", "base"]))]
 pub struct QuantizeArgs {
     /// The GGUF file to read, which is not changed; of a split model, any shard

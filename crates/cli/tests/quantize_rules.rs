@@ -119,7 +119,7 @@ fn values_are_not_rounded_twice_unless_that_is_asked_for() {
     assert!(said.contains("blk.0.ffn_gate.weight") && said.contains("rounded twice"), "{said}");
     assert!(
         said.contains(
-            "`assay quantize m.gguf out.gguf --apply attn=q4_0 --apply ffn=q8_0 --carrier own` stores each scheme"
+            "`assay quantize m.gguf out.gguf --apply 'attn=q4_0' --apply 'ffn=q8_0' --carrier own` stores each scheme"
         ),
         "{said}"
     );

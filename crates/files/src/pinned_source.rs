@@ -27,6 +27,8 @@ fn llama_cpp() -> &'static PathBuf {
         let output = Command::new(cargo)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            // Packages of other systems need not be there.
+            .args(["--filter-platform", &format!("{}-unknown-linux-gnu", std::env::consts::ARCH)])
             .output()
             .expect("cargo starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
