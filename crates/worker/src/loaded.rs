@@ -11,7 +11,7 @@ use numerics::{BlockCodec, CodecError};
 use record::{Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use words::{Advice, Hint, plural};
+use words::{Advice, Hint, count, plural};
 
 /// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -51,8 +51,8 @@ pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
 /// the file does not say.
 pub fn beyond_training(n_ctx: u32, n_ctx_train: u32) -> Option<String> {
     (n_ctx_train > 0 && n_ctx > n_ctx_train).then(|| {
-        let windows = plural(n_ctx, "token");
-        format!("windows of {windows} are longer than the {n_ctx_train} that the model was trained for")
+        let (windows, trained) = (plural(n_ctx, "token"), count(n_ctx_train.into()));
+        format!("windows of {windows} are longer than the {trained} that the model was trained for")
     })
 }
 
