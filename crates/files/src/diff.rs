@@ -1,13 +1,18 @@
-//! Compares two model files value by value: each tensor of one with the tensor of the same name in the other.
+//! Compares two model files: their metadata key by key, and each tensor of one value by value with the tensor of the
+//! same name in the other.
 //!
 //! Types, alignment, order and shards may differ; only values are compared. One piece of a tensor is in memory at a
-//! time.
+//! time. Metadata that only label a file are listed, but do not make two files different: a label such as
+//! `general.file_type` has to differ where types do.
 
+use crate::metadata;
 use crate::open::Model;
 use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 use numerics::{BlockCodec, Difference, DifferenceSums};
-use record::answer::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
+use record::answer::{
+    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, MetadataEffect, TensorDifference, ValueDifference,
+};
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
 
@@ -55,12 +60,16 @@ pub fn diff(
     }
     let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
     let equal = |tensor: &TensorDifference| tensor.difference.changed == 0;
-    let same = only_a.is_empty() && only_b.is_empty() && incomparable.is_empty() && tensors.iter().all(equal);
+    let same_tensors = only_a.is_empty() && only_b.is_empty() && incomparable.is_empty() && tensors.iter().all(equal);
+    let metadata = metadata::compare(a, b);
+    let same = same_tensors && metadata.iter().all(|key| key.effect == MetadataEffect::Label);
     Ok(DiffAnswer {
         format: DIFF_FORMAT,
         a: names.0,
         b: names.1,
         same,
+        same_tensors,
+        metadata,
         tensors,
         only_a,
         only_b,

@@ -7,7 +7,8 @@
 //! | [`scorable`] | whether a file contains a model that predicts the next token |
 //! | [`rewrite`] | a new file from an old one, with some tensors quantized |
 //! | [`inspect`](mod@inspect) | what a file contains |
-//! | [`diff`](mod@diff) | two files, value by value |
+//! | [`diff`](mod@diff) | two files, key by key and value by value |
+//! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | `pipeline` | reading, working and writing at the same time |
@@ -20,6 +21,7 @@ pub mod diff;
 pub mod fallback;
 mod imatrix_file;
 pub mod inspect;
+pub mod metadata;
 pub mod open;
 pub mod path_bytes;
 pub mod pieces;

@@ -26,7 +26,10 @@ pub use chat::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
 pub use checks::{
     DOCTOR_FORMAT, DoctorAnswer, DoctorCheck, VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyMutant, VerifyStatus,
 };
-pub use diff::{DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference};
+pub use diff::{
+    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, MetadataDifference, MetadataEffect, MetadataSide,
+    TensorDifference, ValueDifference,
+};
 pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 pub use fallback::SchemeFallback;
 pub use inspect::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType};
