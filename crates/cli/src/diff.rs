@@ -7,10 +7,11 @@ use crate::table::{self, Align};
 use lab::ask::{self, DiffRequest};
 use numerics::BlockCodec;
 use record::answer::{
-    DiffAnswer, GroupDifference, MetadataDifference, MetadataEffect, MetadataSide, TensorDifference, ValueDifference,
+    DiffAnswer, ExtraRows, GroupDifference, MetadataDifference, MetadataEffect, MetadataSide, TensorDifference,
+    TensorRelation, ValueDifference,
 };
 use std::path::PathBuf;
-use words::{Lines, count, decibels, deviation, escape_terminal, plural};
+use words::{Lines, count, decibels, deviation, escape_terminal, number, plural};
 
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
@@ -144,6 +145,18 @@ fn quoted(side: &MetadataSide) -> impl Fn(&str) -> String {
     move |value| if is_text { format!("\"{}\"", escape_terminal(value)) } else { escape_terminal(value) }
 }
 
+/// What the values of B are of those of A.
+fn related(relation: &TensorRelation) -> String {
+    match relation {
+        TensorRelation::OppositeSign => "every value of B is that of A with the opposite sign".into(),
+        TensorRelation::Factor { factor } => {
+            format!("every value of B is that of A times {}, within the rounding of the types", number(*factor, 5))
+        }
+        TensorRelation::RowsPermuted => "B has the rows of A in another order".into(),
+        TensorRelation::TensorOfA { name } => format!("in B this is {} of A", escape_terminal(name)),
+    }
+}
+
 fn text(answer: &DiffAnswer) -> String {
     let columns = [&[("name", Align::Left), ("type A", Align::Left), ("type B", Align::Left)], &METRICS[..]].concat();
     let differing = |row: &&TensorDifference| row.difference.changed > 0;
@@ -166,6 +179,28 @@ fn text(answer: &DiffAnswer) -> String {
         out.line(format_args!(
             "{} infinite or NaN in one of the two: the errors above leave them out, and are NaN where nothing is left",
             if nonfinite == 1 { "1 value is".into() } else { format!("{} are", plural(nonfinite, "value")) }
+        ));
+    }
+    for row in &answer.tensors {
+        if let Some(relation) = &row.relation {
+            out.line(format_args!("{}: {}", escape_terminal(&row.name), related(relation)));
+        }
+    }
+    for row in &answer.padded {
+        let (common, extra) = (row.rows_a.min(row.rows_b), row.rows_a.abs_diff(row.rows_b));
+        let file = if row.rows_a > row.rows_b { "A" } else { "B" };
+        let what = match row.extra {
+            ExtraRows::Zeros => "which are zeros",
+            ExtraRows::OneRowRepeated => "which are one row repeated",
+            ExtraRows::OtherValues => "which have values of their own",
+        };
+        out.line(format_args!(
+            "{}: {} of {} values differ in the {} that both have; {file} has {} more, {what}",
+            escape_terminal(&row.name),
+            count(row.difference.changed),
+            count(row.difference.n),
+            plural(common, "row"),
+            count(extra),
         ));
     }
     for row in &answer.incomparable {

@@ -9,6 +9,7 @@
 //! | [`inspect`](mod@inspect) | what a file contains |
 //! | [`diff`](mod@diff) | two files, key by key and value by value |
 //! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
+//! | `relation` | what tensors that differ are of one another |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | `pipeline` | reading, working and writing at the same time |
@@ -26,6 +27,7 @@ pub mod open;
 pub mod path_bytes;
 pub mod pieces;
 mod pipeline;
+mod relation;
 pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;

@@ -31,6 +31,9 @@ pub struct DiffAnswer {
     pub only_a: Vec<String>,
     /// The names of tensors that only the second file has.
     pub only_b: Vec<String>,
+    /// Tensors of both files that differ in their number of rows. Their common rows are compared; sums over roles and layers
+    /// leave them out.
+    pub padded: Vec<PaddedTensor>,
     /// Tensors of both files that cannot be compared value by value.
     pub incomparable: Vec<IncomparableTensor>,
     /// The tensors by role; each is in one group.
@@ -100,6 +103,59 @@ pub struct TensorDifference {
     /// How far apart the values of the two files are.
     #[serde(flatten)]
     pub difference: ValueDifference,
+    /// What the values of the second file are of those of the first; `null` where they are the same or no relation shows.
+    pub relation: Option<TensorRelation>,
+}
+
+/// What the values of a tensor are of those of the other file, where they differ.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TensorRelation {
+    /// Every value has the opposite sign.
+    OppositeSign,
+    /// Every value is the other one times a factor, within the rounding of the two stored types.
+    Factor {
+        /// The factor.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        factor: f64,
+    },
+    /// The rows are the same, in another order.
+    RowsPermuted,
+    /// The tensor is one that the first file has under another name, as where layers were exchanged.
+    TensorOfA {
+        /// The GGUF name of that tensor in the first file.
+        name: String,
+    },
+}
+
+/// A tensor of which one file has more rows than the other, as where a vocabulary was padded. Its common rows are
+/// compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaddedTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The number of rows in the first file.
+    pub rows_a: u64,
+    /// The number of rows in the second file.
+    pub rows_b: u64,
+    /// What the rows are that only one file has.
+    pub extra: ExtraRows,
+    /// How far apart the values of the common rows are.
+    #[serde(flatten)]
+    pub difference: ValueDifference,
+}
+
+/// What the rows are that only one of two tensors has, at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtraRows {
+    /// Every value is zero.
+    Zeros,
+    /// All these rows are equal.
+    OneRowRepeated,
+    /// The rows have values of their own.
+    OtherValues,
 }
 
 /// Several tensors compared together.
