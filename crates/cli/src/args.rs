@@ -48,7 +48,7 @@ pub enum Command {
     Census(census::CensusArgs),
     /// Write a new GGUF file with some tensors quantized
     Quantize(quantize::QuantizeArgs),
-    /// Compare the tensors of two GGUF files value by value
+    /// Compare two GGUF files: metadata key by key, tensors value by value
     Diff(diff::DiffArgs),
     /// Measure perplexity and, with --apply, how far a quantized variant is from the untouched model
     Eval(eval::EvalArgs),

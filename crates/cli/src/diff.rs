@@ -1,4 +1,4 @@
-//! `assay diff A B`: two files, value by value.
+//! `assay diff A B`: two files, their metadata key by key and their tensors value by value.
 
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
@@ -6,9 +6,12 @@ use crate::progress::Progress;
 use crate::table::{self, Align};
 use lab::ask::{self, DiffRequest};
 use numerics::BlockCodec;
-use record::answer::{DiffAnswer, GroupDifference, TensorDifference, ValueDifference};
+use record::answer::{
+    DiffAnswer, ExtraRows, GroupDifference, MetadataDifference, MetadataEffect, MetadataSide, TensorDifference,
+    TensorRelation, ValueDifference,
+};
 use std::path::PathBuf;
-use words::{Lines, count, decibels, deviation, escape_terminal, of, plural};
+use words::{Lines, count, decibels, deviation, escape_terminal, number, of, plural};
 
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +20,7 @@ pub struct DiffArgs {
     a: PathBuf,
     /// The GGUF file to compare with it; of a split model, any shard
     b: PathBuf,
-    /// Exit with 1 if anything differs
+    /// Exit with 1 if tensors differ, or metadata that are more than labels
     #[arg(long)]
     exit_code: bool,
 }
@@ -68,6 +71,92 @@ fn groups(title: &str, rows: &[&GroupDifference]) -> String {
     table::render(&columns, rows)
 }
 
+/// The metadata keys that differ, by what they change.
+fn metadata(answer: &DiffAnswer, out: &mut Lines) {
+    const KINDS: [(MetadataEffect, &str); 4] = [
+        (MetadataEffect::Numbers, "metadata that change numbers"),
+        (MetadataEffect::Text, "metadata that change the text in or out"),
+        (MetadataEffect::Unknown, "metadata of unknown effect"),
+        (MetadataEffect::Label, "labels, which change neither"),
+    ];
+    for (effect, title) in KINDS {
+        let of_kind: Vec<&MetadataDifference> = answer.metadata.iter().filter(|key| key.effect == effect).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        out.line(format_args!("{title}: {} in the two files", differ(of_kind.len())));
+        for key in of_kind {
+            let meaning = key.meaning.as_ref().map_or(String::new(), |meaning| format!(" ({meaning})"));
+            out.line(format_args!("  {}{meaning}: {}", escape_terminal(&key.key), both(key)));
+        }
+    }
+    match (answer.metadata.is_empty(), answer.same, answer.same_tensors) {
+        (true, ..) => out.line("the metadata are the same in both"),
+        (false, true, _) => out.line("only labels differ in the two files"),
+        (false, false, true) => out.line("the tensors are the same, the metadata are not"),
+        (false, false, false) => {}
+    }
+}
+
+fn differ(n: usize) -> String {
+    if n == 1 { "1 key differs".into() } else { format!("{n} keys differ") }
+}
+
+/// The two values of a key, so far as they explain the difference.
+fn both(key: &MetadataDifference) -> String {
+    let (Some(a), Some(b)) = (&key.a, &key.b) else {
+        return match (&key.a, &key.b) {
+            (Some(a), _) => format!("only in A, {}", alone(a)),
+            (_, Some(b)) => format!("only in B, {}", alone(b)),
+            _ => String::new(),
+        };
+    };
+    let types = if a.ty == b.ty { String::new() } else { format!("{} and {}, ", a.ty, b.ty) };
+    let value = |side: &MetadataSide| side.value.as_deref().map_or("nothing".into(), quoted(side));
+    let values = format!("{types}{} and {}", value(a), value(b));
+    match (key.first_difference, a.n, b.n) {
+        (Some(index), Some(n_a), Some(n_b)) if a.ty.starts_with("arr[") => {
+            let lengths =
+                if n_a == n_b { plural(n_a, "value") } else { format!("{} and {}", count(n_a), plural(n_b, "value")) };
+            format!("{lengths}, the first difference at index {index}: {values}")
+        }
+        (Some(index), ..) if a.sha256.is_some() || b.sha256.is_some() => {
+            let hash = |side: &MetadataSide| match &side.sha256 {
+                Some(hash) => format!("SHA-256 {}…", &hash[..hash.len().min(8)]),
+                None => plural(side.n.unwrap_or(0), "byte"),
+            };
+            format!("{} and {}, the first difference at byte {index}: {values}", hash(a), hash(b))
+        }
+        _ => values,
+    }
+}
+
+/// The value of a key that only one file has.
+fn alone(side: &MetadataSide) -> String {
+    match (&side.value, side.n) {
+        (Some(value), _) => quoted(side)(value),
+        (None, n) => format!("{} of {}", side.ty, plural(n.unwrap_or(0), "value")),
+    }
+}
+
+/// How a value of this side is shown: texts in quotes, numbers as they are.
+fn quoted(side: &MetadataSide) -> impl Fn(&str) -> String {
+    let is_text = side.ty.ends_with("str") || side.ty.ends_with("str]");
+    move |value| if is_text { format!("\"{}\"", escape_terminal(value)) } else { escape_terminal(value) }
+}
+
+/// What the values of B are of those of A.
+fn related(relation: &TensorRelation) -> String {
+    match relation {
+        TensorRelation::OppositeSign => "every value of B is that of A with the opposite sign".into(),
+        TensorRelation::Factor { factor } => {
+            format!("every value of B is that of A times {}, within the rounding of the types", number(*factor, 5))
+        }
+        TensorRelation::RowsPermuted => "B has the rows of A in another order".into(),
+        TensorRelation::TensorOfA { name } => format!("in B this is {} of A", escape_terminal(name)),
+    }
+}
+
 fn text(answer: &DiffAnswer) -> String {
     let columns = [&[("name", Align::Left), ("type A", Align::Left), ("type B", Align::Left)], &METRICS[..]].concat();
     let differing = |row: &&TensorDifference| row.difference.changed > 0;
@@ -77,6 +166,7 @@ fn text(answer: &DiffAnswer) -> String {
         cells
     });
     let mut out = Lines::new();
+    metadata(answer, &mut out);
     out.text(&table::render(&columns, rows));
     let same = answer.tensors.len() - answer.tensors.iter().filter(differing).count();
     out.line(format_args!("{} tensors have the same values in both", of(same as u64, answer.tensors.len() as u64)));
@@ -104,6 +194,28 @@ fn text(answer: &DiffAnswer) -> String {
                 _ => escape_terminal(&answer.b),
             },
             escape_terminal(&first.name)
+        ));
+    }
+    for row in &answer.tensors {
+        if let Some(relation) = &row.relation {
+            out.line(format_args!("{}: {}", escape_terminal(&row.name), related(relation)));
+        }
+    }
+    for row in &answer.padded {
+        let (common, extra) = (row.rows_a.min(row.rows_b), row.rows_a.abs_diff(row.rows_b));
+        let file = if row.rows_a > row.rows_b { "A" } else { "B" };
+        let what = match row.extra {
+            ExtraRows::Zeros => "which are zeros",
+            ExtraRows::OneRowRepeated => "which are one row repeated",
+            ExtraRows::OtherValues => "which have values of their own",
+        };
+        out.line(format_args!(
+            "{}: {} of {} values differ in the {} that both have; {file} has {} more, {what}",
+            escape_terminal(&row.name),
+            count(row.difference.changed),
+            count(row.difference.n),
+            plural(common, "row"),
+            count(extra),
         ));
     }
     for row in &answer.incomparable {

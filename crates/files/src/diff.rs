@@ -1,15 +1,20 @@
-//! Compares two model files value by value: each tensor of one with the tensor of the same name in the other.
+//! Compares two model files: their metadata key by key, and each tensor of one value by value with the tensor of the
+//! same name in the other.
 //!
 //! Types, alignment, order and shards may differ; only values are compared. The value of a weight that has factors in a
-//! tensor of its own is the product ([`companion`](crate::companion)), whether one file has factors or both. One piece of a tensor is in memory at a
-//! time.
+//! tensor of its own is the product ([`companion`](crate::companion)), whether one file has factors or both. One piece
+//! of a tensor is in memory at a time. Metadata that only label a file are listed, but do not make two files different:
+//! a label such as `general.file_type` has to differ where types do.
 
+use crate::metadata;
 use crate::open::Model;
-use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
+use crate::pieces::{PIECE_VALUES, ValuesError, pieces, resize, shown};
+use crate::relation;
 use gguf::{GgmlType, GgufFile, TensorInfo};
 use numerics::{BlockCodec, Difference, DifferenceSums};
 use record::answer::{
-    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference, WeightFactors,
+    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, MetadataEffect, PaddedTensor, TensorDifference,
+    ValueDifference, WeightFactors,
 };
 use select::companion::{companion_of, weight_of};
 use select::{TargetRole, TensorId};
@@ -27,16 +32,20 @@ pub fn diff(
     codec: &dyn BlockCodec,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<DiffAnswer, ValuesError> {
-    let (names, (a, b)) = ((a.name(), b.name()), (&a.file, &b.file));
+    let (names, models, (a, b)) = ((a.name(), b.name()), (a, b), (&a.file, &b.file));
     let total_bytes = a.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add);
     let mut done_bytes = 0u64;
     let mut tensors = Vec::new();
-    let mut incomparable = Vec::new();
+    let (mut padded, mut incomparable) = (Vec::new(), Vec::new());
     let (mut roles, mut layers, mut total) = (Groups::default(), Groups::default(), Groups::default());
     for tensor_a in a.tensors().iter().filter(|tensor| !is_companion(a, tensor)) {
         progress(done_bytes, total_bytes);
         done_bytes = done_bytes.saturating_add(tensor_a.nbytes);
         let Some(tensor_b) = b.tensor(&tensor_a.name) else { continue };
+        if is_number(tensor_a) && is_number(tensor_b) && relation::differ_in_rows_alone(tensor_a, tensor_b) {
+            padded.push(compare_common_rows((a, tensor_a), (b, tensor_b), codec)?);
+            continue;
+        }
         if !is_number(tensor_a) || !is_number(tensor_b) || tensor_a.ne != tensor_b.ne {
             if let Some(why) = compare_unread((a, tensor_a), (b, tensor_b))? {
                 let (a, b) = (described(tensor_a), described(tensor_b));
@@ -57,19 +66,30 @@ pub fn diff(
             type_b: tensor_b.ty.name().into(),
             factors: factors_of(tensor_a, a, b),
             difference: answered(sums.finish()),
+            relation: None,
         });
     }
+    relation::name_relations(models.0, models.1, &mut tensors, codec)?;
     let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
     let equal = |tensor: &TensorDifference| tensor.difference.changed == 0;
-    let same = only_a.is_empty() && only_b.is_empty() && incomparable.is_empty() && tensors.iter().all(equal);
+    let same_tensors = only_a.is_empty()
+        && only_b.is_empty()
+        && padded.is_empty()
+        && incomparable.is_empty()
+        && tensors.iter().all(equal);
+    let metadata = metadata::compare(a, b);
+    let same = same_tensors && metadata.iter().all(|key| key.effect == MetadataEffect::Label);
     Ok(DiffAnswer {
         format: DIFF_FORMAT,
         a: names.0,
         b: names.1,
         same,
+        same_tensors,
+        metadata,
         tensors,
         only_a,
         only_b,
+        padded,
         incomparable,
         roles: roles.finish(),
         layers: layers.finish(),
@@ -127,14 +147,22 @@ fn sums_of(
     (b, tensor_b): (&GgufFile, &TensorInfo),
     codec: &dyn BlockCodec,
 ) -> Result<DifferenceSums, ValuesError> {
-    let mut sums = DifferenceSums::default();
-    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
-    for (start, n) in pieces(tensor_a.n_elements(), PIECE_VALUES) {
-        piece_a.read(a, tensor_a, start, n, codec)?;
-        piece_b.read(b, tensor_b, start, n, codec)?;
-        sums.add(&piece_a.values, &piece_b.values);
-    }
-    Ok(sums)
+    relation::sums_of_first(tensor_a.n_elements(), (a, tensor_a), (b, tensor_b), codec)
+}
+
+/// Compares the rows that both tensors have, and says what the others are.
+fn compare_common_rows(
+    (a, tensor_a): (&GgufFile, &TensorInfo),
+    (b, tensor_b): (&GgufFile, &TensorInfo),
+    codec: &dyn BlockCodec,
+) -> Result<PaddedTensor, ValuesError> {
+    let (rows_a, rows_b) = (tensor_a.n_rows(), tensor_b.n_rows());
+    let common = rows_a.min(rows_b);
+    let sums = relation::sums_of_first(common * tensor_a.n_per_row(), (a, tensor_a), (b, tensor_b), codec)?;
+    let (longer, tensor) = if rows_a > rows_b { (a, tensor_a) } else { (b, tensor_b) };
+    let extra = relation::extra_rows(longer, tensor, common, codec)?;
+    let difference = answered(sums.finish());
+    Ok(PaddedTensor { name: tensor_a.name.clone(), rows_a, rows_b, extra, difference })
 }
 
 /// The reason why two tensors differ whose values are not compared. `None` when they have the same bytes.

@@ -9,7 +9,9 @@
 //! | [`hyperparameters`] | values of the metadata on which llama.cpp aborts |
 //! | [`rewrite`] | a new file from an old one, with some tensors quantized |
 //! | [`inspect`](mod@inspect) | what a file contains |
-//! | [`diff`](mod@diff) | two files, value by value |
+//! | [`diff`](mod@diff) | two files, key by key and value by value |
+//! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
+//! | `relation` | what tensors that differ are of one another |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | [`never_quantized`] | the tensors that llama.cpp's quantizer never touches |
@@ -27,6 +29,7 @@ pub mod fallback;
 pub mod hyperparameters;
 mod imatrix_file;
 pub mod inspect;
+pub mod metadata;
 pub mod never_quantized;
 pub mod open;
 pub mod path_bytes;
@@ -34,6 +37,7 @@ pub mod pieces;
 #[cfg(test)]
 mod pinned_source;
 mod pipeline;
+mod relation;
 pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;

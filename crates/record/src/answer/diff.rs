@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`DiffAnswer`].
-pub const DIFF_FORMAT: u32 = 2;
+pub const DIFF_FORMAT: u32 = 3;
 
-/// Two files compared value by value; the first is the reference.
+/// Two files compared, metadata key by key and tensors value by value; the first is the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffAnswer {
     /// The version of this document.
@@ -17,14 +17,23 @@ pub struct DiffAnswer {
     pub a: String,
     /// The file name of the other file without its folder.
     pub b: String,
-    /// Whether both have the same tensors with the same values.
+    /// Whether both have the same tensors with the same values, and the same metadata apart from labels. A metadata key of
+    /// unknown effect counts as one that changes something.
     pub same: bool,
+    /// Whether both have the same tensors with the same values, whatever their metadata.
+    pub same_tensors: bool,
+    /// The metadata keys whose values differ, in the order of the first file; keys that only the second file has come last.
+    /// Left out are the keys that say how the file is laid out: its alignment and its shards.
+    pub metadata: Vec<MetadataDifference>,
     /// The tensors of both files, in the order of the first.
     pub tensors: Vec<TensorDifference>,
     /// The names of tensors that only the first file has.
     pub only_a: Vec<String>,
     /// The names of tensors that only the second file has.
     pub only_b: Vec<String>,
+    /// Tensors of both files that differ in their number of rows. Their common rows are compared; sums over roles and layers
+    /// leave them out.
+    pub padded: Vec<PaddedTensor>,
     /// Tensors of both files that cannot be compared value by value.
     pub incomparable: Vec<IncomparableTensor>,
     /// The tensors by role; each is in one group.
@@ -33,6 +42,53 @@ pub struct DiffAnswer {
     pub layers: Vec<GroupDifference>,
     /// All tensors together; `null` where none was compared.
     pub total: Option<GroupDifference>,
+}
+
+/// What another value of a metadata key changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataEffect {
+    /// The numbers that the model computes, as the head count or the base frequency of RoPE do.
+    Numbers,
+    /// The text that goes in or comes out, as the tokenizer and the chat template do.
+    Text,
+    /// Only a label, such as the name of the model.
+    Label,
+    /// The key is not one that assay knows.
+    Unknown,
+}
+
+/// A metadata key whose values differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataDifference {
+    /// The name of the key.
+    pub key: String,
+    /// What another value of the key changes.
+    pub effect: MetadataEffect,
+    /// What the value is, in plain words; `null` for a key of unknown effect.
+    pub meaning: Option<String>,
+    /// The index of the first entry of an array, or of the first byte of a text, that differs or that one of the two lacks;
+    /// `null` unless both are arrays or both are texts.
+    pub first_difference: Option<u64>,
+    /// The value in the first file; `null` where it does not have the key.
+    pub a: Option<MetadataSide>,
+    /// The value in the second file; `null` where it does not have the key.
+    pub b: Option<MetadataSide>,
+}
+
+/// The value of a metadata key in one file, so far as it explains a difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataSide {
+    /// The type of the value, such as `u32`, `str` or `arr[f32]`.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The number of entries of an array, or of bytes of a text; `null` for a number.
+    pub n: Option<u64>,
+    /// The value as text: of an array the entry of the first difference, of a long text a piece around it; `null` where an
+    /// array has ended.
+    pub value: Option<String>,
+    /// The SHA-256 of a text that is not shown whole; `null` for other values.
+    pub sha256: Option<String>,
 }
 
 /// One tensor that both files have.
@@ -51,6 +107,59 @@ pub struct TensorDifference {
     /// How far apart the values of the two files are.
     #[serde(flatten)]
     pub difference: ValueDifference,
+    /// What the values of the second file are of those of the first; `null` where they are the same or no relation shows.
+    pub relation: Option<TensorRelation>,
+}
+
+/// What the values of a tensor are of those of the other file, where they differ.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TensorRelation {
+    /// Every value has the opposite sign.
+    OppositeSign,
+    /// Every value is the other one times a factor, within the rounding of the two stored types.
+    Factor {
+        /// The factor.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        factor: f64,
+    },
+    /// The rows are the same, in another order.
+    RowsPermuted,
+    /// The tensor is one that the first file has under another name, as where layers were exchanged.
+    TensorOfA {
+        /// The GGUF name of that tensor in the first file.
+        name: String,
+    },
+}
+
+/// A tensor of which one file has more rows than the other, as where a vocabulary was padded. Its common rows are
+/// compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaddedTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The number of rows in the first file.
+    pub rows_a: u64,
+    /// The number of rows in the second file.
+    pub rows_b: u64,
+    /// What the rows are that only one file has.
+    pub extra: ExtraRows,
+    /// How far apart the values of the common rows are.
+    #[serde(flatten)]
+    pub difference: ValueDifference,
+}
+
+/// What the rows are that only one of two tensors has, at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtraRows {
+    /// Every value is zero.
+    Zeros,
+    /// All these rows are equal.
+    OneRowRepeated,
+    /// The rows have values of their own.
+    OtherValues,
 }
 
 /// A tensor with the factors of a weight, such as `blk.0.attn_q.scale`. It is part of the weight.

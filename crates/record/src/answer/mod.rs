@@ -27,7 +27,8 @@ pub use checks::{
     DOCTOR_FORMAT, DoctorAnswer, DoctorCheck, VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyMutant, VerifyStatus,
 };
 pub use diff::{
-    DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, TensorDifference, ValueDifference, WeightFactors,
+    DIFF_FORMAT, DiffAnswer, ExtraRows, GroupDifference, IncomparableTensor, MetadataDifference, MetadataEffect,
+    MetadataSide, PaddedTensor, TensorDifference, TensorRelation, ValueDifference, WeightFactors,
 };
 pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 pub use fallback::SchemeFallback;
