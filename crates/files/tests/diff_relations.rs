@@ -60,6 +60,15 @@ fn a_factor_is_found_within_the_rounding_of_bf16() {
 }
 
 #[test]
+fn a_cast_to_bf16_is_not_a_factor() {
+    let round = |x: f32| f32::from_bits((x.to_bits() + 0x7fff) & 0xffff_0000);
+    let a = drawn("blk.0.attn_q.weight", &[32, 64]);
+    let mut b = changed(&a, |values| values.iter().map(|x| round(*x)).collect());
+    b.1 = GgmlType::BF16;
+    assert_eq!(compared(&[a], &[b]).tensors[0].relation, None);
+}
+
+#[test]
 fn exchanged_layers_are_named_by_the_layer_that_they_come_from() {
     let (a, b) = (drawn("blk.0.attn_q.weight", &[32, 64]), drawn("blk.1.attn_q.weight", &[32, 64]));
     let exchanged = [changed(&a, |_| b.3.clone()), changed(&b, |_| a.3.clone())];
