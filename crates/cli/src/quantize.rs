@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn the_command_that_is_advised_has_another_carrier_and_is_the_same_otherwise() {
         let command = |line: &str| with_carrier(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), "own");
-        let wanted = "assay quantize m.gguf o.gguf --apply attn=q4_0 --carrier own";
+        let wanted = "assay quantize m.gguf o.gguf --apply 'attn=q4_0' --carrier own";
         assert_eq!(command("quantize m.gguf o.gguf --apply attn=q4_0 --carrier q4_0"), wanted);
         assert_eq!(command("quantize m.gguf o.gguf --carrier=q4_0 --apply attn=q4_0"), wanted);
         assert_eq!(command("quantize --apply re:/a(b)/=q4_0"), "assay quantize --apply 're:/a(b)/=q4_0' --carrier own");

@@ -140,7 +140,7 @@ fn the_carrier_keep_stores_values_beside_their_factors() {
     for (architecture, matrices) in WITH_FACTORS {
         let model = SmallModel { matrices, ..SmallModel::new(architecture) };
         write_with_factors(model, 2e-4, room.path(), "m.gguf");
-        let scheme = ["--apply", "weights=int4@row", "--carrier", "keep"];
+        let scheme = ["--apply", "weights=int4@row", "--carrier", "keep", "--force-carrier"];
         stdout(room.path(), &[&["--quiet", "quantize", "m.gguf", "q.gguf", "--force"], &scheme[..]].concat());
         let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
         assert!(number(&diff["total"], "rel_rmse") < 0.3, "{architecture:?} in {matrices:?}: {}", diff["total"]);

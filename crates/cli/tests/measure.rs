@@ -502,7 +502,7 @@ fn a_chat_template_without_bounds_is_refused_at_once_with_the_limit() {
         refused(&format!("{{% for i in range({}) %}}{line}{{% endfor %}}", bytes / 100))
     };
     let fits = writes(1_000_000);
-    assert!(fits.contains("found a prompt of 1000000 bytes, where a token has at most 6"), "{fits}");
+    assert!(fits.contains("found a prompt of 1,000,000 bytes, where a token has at most 6"), "{fits}");
     assert!(writes(2_000_000).contains("tokenizer.chat_template writes more than 1,048,576 bytes"));
     let endless = "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}";
     assert!(refused(endless).contains("tokenizer.chat_template takes more than 1,000,000 steps"));

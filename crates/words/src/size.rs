@@ -7,7 +7,7 @@
 /// ```
 ///
 /// # Errors
-/// When the text is not a number with one of the units K, M, G and T, or is less than a byte. The message says what was
+/// When the text is not a number with one of the units K, M, G and T, or is less than a byte or more than 10^18. The message says what was
 /// found or wanted.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -22,7 +22,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: f64 = number.parse().map_err(|_| "wanted a number and a unit, such as 8G or 800M".to_string())?;
     let bytes = number * (1u64 << shift) as f64;
-    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("wanted a size of at least one byte".into()) }
+    match bytes {
+        1e18.. => Err("found more than any machine has, wanted less than 900000T".into()),
+        1.0.. => Ok(bytes as u64),
+        _ => Err("wanted a size of at least one byte".into()),
+    }
 }
 
 #[cfg(test)]

