@@ -201,6 +201,11 @@ fn text(answer: &DiffAnswer) -> String {
             out.line(format_args!("{}: {}", escape_terminal(&row.name), related(relation)));
         }
     }
+    for (file, copies) in [(&answer.a, &answer.copies_a), (&answer.b, &answer.copies_b)] {
+        for copy in copies {
+            out.line(format_args!("in {}: {}", escape_terminal(file), files::copy_sentence(copy)));
+        }
+    }
     for row in &answer.padded {
         let (common, extra) = (row.rows_a.min(row.rows_b), row.rows_a.abs_diff(row.rows_b));
         let file = if row.rows_a > row.rows_b { "A" } else { "B" };

@@ -4,7 +4,8 @@ use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::table::{self, Align};
 use files::Model;
-use files::inspect::{inspect, n_values, stored_types};
+use files::inspect::{inspect, long_names, n_values, stated_file_type, stored_types};
+use files::scorable::kind_sentence;
 use gguf::{Array, GgufFile, StringArray, Value};
 use std::path::PathBuf;
 use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
@@ -18,7 +19,7 @@ pub struct InspectArgs {
 
 /// Runs `assay inspect`.
 pub fn run(args: &InspectArgs, output: &Output) -> Outcome {
-    let model = Model::open_to_look(&args.model)?;
+    let model = Model::open_to_inspect(&args.model)?;
     // A copy of all metadata is made for JSON alone: it may be large.
     output.answer_with(|| inspect(&model), || text(&model.file, output.verbose()))?;
     Ok(Exit::Done)
@@ -43,6 +44,15 @@ fn text(file: &GgufFile, verbose: bool) -> String {
                 (plural(shard.n_tensors(), "tensor"), bytes(shard.file_bytes()), count(shard.data_offset()));
             out.line(format_args!("  shard {no}: {name}, {n}, {size}, data from byte {start}"));
         }
+    }
+
+    if let Some(kind) = kind_sentence(file) {
+        out.line(kind);
+    }
+    if let Some(stated) = stated_file_type(file) {
+        let name = stated.name.unwrap_or_else(|| "which llama.cpp does not know".into());
+        let but = stated.contradiction.map(|why| format!(", but {why}")).unwrap_or_default();
+        out.line(format_args!("general.file_type is {} ({name}){but}", stated.value));
     }
 
     out.line(format_args!("\nmetadata: {}", plural(file.metadata().len(), "key")));
@@ -78,6 +88,23 @@ fn text(file: &GgufFile, verbose: bool) -> String {
         ("nbytes", Align::Right),
     ];
     out.text(&table::render(&columns, rows));
+
+    let foreign = file.foreign_tensors();
+    if !foreign.is_empty() {
+        let n = plural(foreign.len(), "tensor");
+        out.line(format_args!("{n} of types that ggml does not know, whose values and sizes cannot be read:"));
+        for tensor in foreign {
+            let ne: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
+            let (name, ty) = (escape_terminal(&tensor.name), tensor.type_in_words());
+            out.line(format_args!("  {name}: {ty}, [{}], offset {}", ne.join(", "), tensor.offset));
+        }
+    }
+    let long = long_names(file).count();
+    if long > 0 {
+        let max = count(gguf::GGML_MAX_NAME - 1);
+        let (names, have) = (plural(long, "name"), if long == 1 { "has" } else { "have" });
+        out.line(format_args!("{names} of tensors {have} more than {max} bytes, so llama.cpp cannot load the file"));
+    }
 
     let bits_per_weight = bits(8.0 * data as f64 / n.max(1) as f64);
     out.line(format_args!("\ntypes: {bits_per_weight} bits per weight over all tensors"));

@@ -10,7 +10,7 @@
 use crate::pieces::ValuesError;
 use gguf::{GgmlType, GgufFile, TensorInfo};
 pub use select::companion::companion_of;
-use select::companion::has_factor_per_expert;
+use select::companion::{has_factor_per_expert, weight_of};
 use words::{Advice, Hint, escape_terminal, plural};
 
 /// Why a tensor beside a weight cannot be its factors.
@@ -144,6 +144,11 @@ impl Factors {
     }
 }
 
+/// Whether a tensor of the file is the factors of one of its weights.
+pub(crate) fn is_companion(file: &GgufFile, tensor: &TensorInfo) -> bool {
+    weight_of(&tensor.name).is_some_and(|weight| file.tensor(&weight).is_some())
+}
+
 /// Checks the factors of every weight of a file.
 ///
 /// # Errors
@@ -169,7 +174,7 @@ mod tests {
         assert_eq!(values, [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0]);
         factors.divide(2, &mut values);
         assert_eq!(values, [1.0; 8]);
-        assert_eq!((factors.words().as_str(), factors.ones()), ("× 1 … 4", bytes(&[1.0; 3])));
+        assert_eq!((factors.words().as_str(), factors.ones()), ("× 1.000 … 4.000", bytes(&[1.0; 3])));
     }
 
     #[test]

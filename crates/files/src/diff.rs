@@ -6,6 +6,8 @@
 //! of a tensor is in memory at a time. Metadata that only label a file are listed, but do not make two files different:
 //! a label such as `general.file_type` has to differ where types do.
 
+use crate::companion;
+use crate::copies::copies;
 use crate::metadata;
 use crate::open::Model;
 use crate::pieces::{PIECE_VALUES, ValuesError, pieces, resize, shown};
@@ -16,7 +18,7 @@ use record::answer::{
     DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, MetadataEffect, PaddedTensor, TensorDifference,
     ValueDifference, WeightFactors,
 };
-use select::companion::{companion_of, weight_of};
+use select::companion::companion_of;
 use select::{TargetRole, TensorId};
 use std::collections::BTreeMap;
 use words::of;
@@ -38,7 +40,7 @@ pub fn diff(
     let mut tensors = Vec::new();
     let (mut padded, mut incomparable) = (Vec::new(), Vec::new());
     let (mut roles, mut layers, mut total) = (Groups::default(), Groups::default(), Groups::default());
-    for tensor_a in a.tensors().iter().filter(|tensor| !is_companion(a, tensor)) {
+    for tensor_a in a.tensors().iter().filter(|tensor| !companion::is_companion(a, tensor)) {
         progress(done_bytes, total_bytes);
         done_bytes = done_bytes.saturating_add(tensor_a.nbytes);
         let Some(tensor_b) = b.tensor(&tensor_a.name) else { continue };
@@ -91,6 +93,8 @@ pub fn diff(
         only_b,
         padded,
         incomparable,
+        copies_a: copies(a, codec)?,
+        copies_b: copies(b, codec)?,
         roles: roles.finish(),
         layers: layers.finish(),
         total: total.finish().pop(),
@@ -121,13 +125,8 @@ fn answered(d: Difference) -> ValueDifference {
 
 /// The names of the tensors of `of` that `file` does not have. The factors of a weight are part of it.
 fn missing_in(file: &GgufFile, of: &GgufFile) -> Vec<String> {
-    let is_missing = |t: &&TensorInfo| file.tensor(&t.name).is_none() && !is_companion(of, t);
+    let is_missing = |t: &&TensorInfo| file.tensor(&t.name).is_none() && !companion::is_companion(of, t);
     of.tensors().iter().filter(is_missing).map(|t| t.name.clone()).collect()
-}
-
-/// Whether a tensor of the file is the factors of one of its weights.
-fn is_companion(file: &GgufFile, tensor: &TensorInfo) -> bool {
-    weight_of(&tensor.name).is_some_and(|weight| file.tensor(&weight).is_some())
 }
 
 /// The tensor with the factors of a weight, and which files have it. `None` where neither has.

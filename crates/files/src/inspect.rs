@@ -1,8 +1,15 @@
 //! What a GGUF file contains: the container, its metadata and its tensors.
 
+use crate::fallback::type_for_rows;
 use crate::open::Model;
-use gguf::{Array, GgmlType, TensorInfo, Value};
-use record::answer::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType, float};
+use crate::scorable::kind_sentence;
+use gguf::{
+    Array, ForeignTensor, GENERAL_FILE_TYPE, GGML_MAX_NAME, GgmlType, GgufFile, TensorInfo, Value, file_type, fork_type,
+};
+use record::answer::{
+    INSPECT_FORMAT, InspectAnswer, InspectedForeignTensor, InspectedTensor, MetadataEntry, StatedFileType, StoredType,
+    float,
+};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
@@ -13,6 +20,8 @@ pub fn inspect(model: &Model) -> InspectAnswer {
     InspectAnswer {
         format: INSPECT_FORMAT,
         file: model.name(),
+        kind: kind_sentence(file),
+        file_type: stated_file_type(file),
         file_bytes: file.file_bytes(),
         version: file.version(),
         endian: file.endian().name().into(),
@@ -20,12 +29,37 @@ pub fn inspect(model: &Model) -> InspectAnswer {
         data_offset: file.data_offset(),
         shards: file.shards().len(),
         n_metadata: file.metadata().len(),
-        n_tensors: file.tensors().len(),
+        n_tensors: file.tensors().len() + file.foreign_tensors().len(),
         n_values: n_values(file.tensors()),
         types: stored_types(file.tensors()),
         metadata: file.metadata().iter().map(|(key, value)| entry(key, value)).collect(),
         tensors: file.tensors().iter().map(tensor).collect(),
+        foreign: file.foreign_tensors().iter().map(foreign).collect(),
+        long_names: long_names(file).map(str::to_owned).collect(),
     }
+}
+
+/// What `general.file_type` says, compared with the tensors.
+pub fn stated_file_type(file: &GgufFile) -> Option<StatedFileType> {
+    let value = file.get(GENERAL_FILE_TYPE)?.as_u64()?;
+    let Some(stated) = file_type(value) else {
+        return Some(StatedFileType { value, name: None, contradiction: None });
+    };
+    let matrices = || file.tensors().iter().filter(|t| t.shape().len() > 1 && !t.ty.is_integer());
+    // llama-quantize takes another type where rows are not whole blocks of the one that gives the mixture its name.
+    let bears_out = |t: &TensorInfo| Some(t.ty) == type_for_rows(stated.ty, t.n_per_row());
+    let types = stored_types_of(matrices());
+    let most = types.iter().max_by_key(|row| row.n_values);
+    let is_float = matches!(stated.ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
+    let contradiction = match most {
+        None => None,
+        _ if !matrices().any(bears_out) => Some(format!("no matrix is stored in {}", stated.ty.name())),
+        Some(most) if is_float && most.ty != stated.ty.name() => {
+            Some(format!("most values of matrices are stored in {}", most.ty))
+        }
+        Some(_) => None,
+    };
+    Some(StatedFileType { value, name: Some(stated.name.into()), contradiction })
 }
 
 fn entry(key: &str, value: &Value) -> MetadataEntry {
@@ -45,6 +79,24 @@ fn tensor(tensor: &TensorInfo) -> InspectedTensor {
     }
 }
 
+fn foreign(tensor: &ForeignTensor) -> InspectedForeignTensor {
+    InspectedForeignTensor {
+        name: tensor.name.clone(),
+        type_id: tensor.type_id,
+        fork_type: fork_type(tensor.type_id).map(|(name, fork)| format!("{name} of {fork}")),
+        ne: tensor.shape.clone(),
+        offset: tensor.offset,
+        shard: tensor.shard,
+    }
+}
+
+/// The names of tensors that are too long for ggml.
+pub fn long_names(file: &GgufFile) -> impl Iterator<Item = &str> {
+    let known = file.tensors().iter().map(|tensor| tensor.name.as_str());
+    let foreign = file.foreign_tensors().iter().map(|tensor| tensor.name.as_str());
+    known.chain(foreign).filter(|name| name.len() as u64 >= GGML_MAX_NAME)
+}
+
 /// The number of values of these tensors. A sparse file can claim more than a u64 can count, and the sum then stops at
 /// the largest u64.
 pub fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
@@ -53,6 +105,10 @@ pub fn n_values<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
 
 /// The types in use, with the one that takes most bytes first.
 pub fn stored_types(tensors: &[TensorInfo]) -> Vec<StoredType> {
+    stored_types_of(tensors.iter())
+}
+
+fn stored_types_of<'a>(tensors: impl Iterator<Item = &'a TensorInfo>) -> Vec<StoredType> {
     let mut by_type: BTreeMap<GgmlType, Vec<&TensorInfo>> = BTreeMap::new();
     for t in tensors {
         by_type.entry(t.ty).or_default().push(t);

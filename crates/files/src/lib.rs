@@ -11,6 +11,7 @@
 //! | [`inspect`](mod@inspect) | what a file contains |
 //! | [`diff`](mod@diff) | two files, key by key and value by value |
 //! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
+//! | `copies` | tensors that a file has twice |
 //! | `relation` | what tensors that differ are of one another |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
@@ -24,6 +25,7 @@
 pub mod abreast;
 pub mod census;
 pub mod companion;
+mod copies;
 pub mod diff;
 pub mod fallback;
 pub mod hyperparameters;
@@ -46,6 +48,7 @@ pub mod type_file;
 
 pub use abreast::{TensorInMemory, side_by_side};
 pub use companion::{CompanionError, Factors};
+pub use copies::sentence as copy_sentence;
 pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};

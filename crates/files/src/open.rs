@@ -1,10 +1,11 @@
 //! The one way to open a model file: the caller states the purpose and gets a file that is fit for it.
 //!
-//! | opened | byte order | predicts the next token |
-//! |---|---|---|
-//! | [to look](Model::open_to_look) at its values | either | need not |
-//! | [to rewrite](Model::open_to_rewrite) it | little-endian | need not |
-//! | [to score](Model::open_to_score) it with an engine | little-endian | yes |
+//! | opened | byte order | types of tensors | names of tensors | predicts the next token |
+//! |---|---|---|---|---|
+//! | [to inspect](Model::open_to_inspect) its header | either | any | any | need not |
+//! | [to look](Model::open_to_look) at its values | either | ggml's | any | need not |
+//! | [to rewrite](Model::open_to_rewrite) it | little-endian | ggml's | of at most 63 bytes | need not |
+//! | [to score](Model::open_to_score) it with an engine | little-endian | ggml's | of at most 63 bytes | yes |
 
 use crate::companion;
 use crate::pieces::ValuesError;
@@ -74,6 +75,15 @@ impl OpenError {
 }
 
 impl Model {
+    /// Opens a file in either byte order, to show its header. Tensors may have types that ggml does not know, and names
+    /// that are too long for it.
+    ///
+    /// # Errors
+    /// When the file is not sound.
+    pub fn open_to_inspect(path: &Path) -> Result<Model, OpenError> {
+        Ok(Model::of(GgufFile::open_header(path)?))
+    }
+
     /// Opens a file in either byte order, to examine its values.
     ///
     /// # Errors

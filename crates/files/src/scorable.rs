@@ -1,5 +1,5 @@
-//! Tells from the header whether a sound file contains a model that predicts the next token. An engine that is started
-//! on anything else fails late, with an unclear message, or not at all.
+//! Tells from the header what a sound file is, and whether it contains a model that predicts the next token. An engine
+//! that is started on anything else fails late, with an unclear message, or not at all.
 
 use crate::hyperparameters::{self, FatalHyperparameter};
 use gguf::{Array, GgufFile, Value};
@@ -8,8 +8,28 @@ use words::{Advice, Hint};
 /// Why a sound file cannot be scored token by token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotScorable {
+    /// The file is an adapter, which changes a model and is not one.
+    #[error("found {}adapter for models of architecture {arch:?}, wanted a language model", article(.kind))]
+    Adapter {
+        /// The kind of the adapter, such as `LoRA`; empty where the file does not say it.
+        kind: String,
+        /// The architecture of the models that it changes.
+        arch: String,
+    },
+    /// The file is a control vector, which changes a model and is not one.
+    #[error("found a control vector, wanted a language model")]
+    ControlVector,
+    /// The file has the importances of a model's weights.
+    #[error("found an importance matrix, wanted a language model")]
+    Imatrix,
+    /// The file is a model that makes images or video.
+    #[error("found a model that makes images or video (general.architecture {arch:?}), wanted a language model")]
+    ImageModel {
+        /// The value of `general.architecture`.
+        arch: String,
+    },
     /// The file is a multimodal projector, the other half of a multimodal model.
-    #[error("found a multimodal projector (general.architecture \"clip\"), wanted a language model")]
+    #[error("found a multimodal projector, which is the other half of a multimodal model, wanted a language model")]
     Projector,
     /// The file has metadata but no weights.
     #[error("found a vocabulary without a model (no tensors), wanted a language model")]
@@ -35,6 +55,16 @@ impl Advice for NotScorable {
     fn hint(&self) -> Option<Hint> {
         Some(Hint::words(match self {
             NotScorable::Fatal(_) => "convert the model again; census, quantize and diff take the file",
+            NotScorable::Adapter { .. } => {
+                "assay does not apply adapters: merge it into its model, and name the merged file; census, quantize and diff take this one"
+            }
+            NotScorable::ControlVector => {
+                "assay does not apply control vectors; census, quantize and diff take the file"
+            }
+            NotScorable::Imatrix => "name the model; a scheme takes this file as :imatrix=FILE",
+            NotScorable::ImageModel { .. } => {
+                "perplexity and KL divergence are not defined for it; census, quantize and diff take it"
+            }
             NotScorable::Projector => "name the language model's own file; census, quantize and diff take this one too",
             NotScorable::NoWeights => "name a file with weights; files called ggml-vocab-* are for testing tokenizers",
             NotScorable::Embedding { .. } => {
@@ -62,24 +92,74 @@ const ENCODERS: [&str; 11] = [
     "wavtokenizer-dec",
 ];
 
+/// The architectures of models that make images or video.
+///
+/// # Source
+/// `IMG_ARCH_LIST` of city96/ComfyUI-GGUF, whose converter makes such files.
+const IMAGE_MODELS: [&str; 13] = [
+    "flux",
+    "sd1",
+    "sdxl",
+    "sd3",
+    "aura",
+    "hidream",
+    "cosmos",
+    "ltxv",
+    "hyvid",
+    "wan",
+    "lumina2",
+    "qwen_image",
+    "z_image",
+];
+
+/// The kind of an adapter with its article, as the start of a noun phrase: `a LoRA `, or `an ` where the kind is not
+/// known.
+fn article(kind: &str) -> String {
+    if kind.is_empty() { "an ".into() } else { format!("a {kind} ") }
+}
+
+/// What the file is if it is not a language model, as the header says. `None` for language models.
+pub fn other_kind(file: &GgufFile) -> Option<NotScorable> {
+    let arch = file.architecture().unwrap_or_default();
+    let text = |key: &str| file.get(key).and_then(Value::as_str);
+    let kind = text("general.type");
+    if kind == Some("adapter") || file.get("adapter.type").is_some() {
+        let kind = match text("adapter.type").unwrap_or_default() {
+            "lora" => "LoRA".to_owned(),
+            other => words::escape_terminal(other),
+        };
+        return Some(NotScorable::Adapter { kind, arch: arch.into() });
+    }
+    if kind == Some("imatrix") {
+        return Some(NotScorable::Imatrix);
+    }
+    if arch == "controlvector" {
+        return Some(NotScorable::ControlVector);
+    }
+    if arch == "clip" || kind == Some("mmproj") {
+        return Some(NotScorable::Projector);
+    }
+    if IMAGE_MODELS.contains(&arch) {
+        return Some(NotScorable::ImageModel { arch: arch.into() });
+    }
+    if file.tensors().is_empty() {
+        return Some(NotScorable::NoWeights);
+    }
+    let causal = format!("{arch}.attention.causal");
+    if file.get(&causal).and_then(Value::as_bool) == Some(false) {
+        return Some(NotScorable::Embedding { found: format!("{causal} is false") });
+    }
+    let is_encoder = ENCODERS.contains(&arch);
+    is_encoder.then(|| NotScorable::Embedding { found: format!("general.architecture {arch:?}") })
+}
+
 /// Checks from the header whether an engine can score the file.
 ///
 /// # Errors
 /// When no engine could score the file; the error says why.
 pub fn check_scorable(file: &GgufFile) -> Result<(), NotScorable> {
-    let arch = file.architecture().unwrap_or_default();
-    if arch == "clip" || file.get("general.type").and_then(Value::as_str) == Some("mmproj") {
-        return Err(NotScorable::Projector);
-    }
-    if file.tensors().is_empty() {
-        return Err(NotScorable::NoWeights);
-    }
-    let causal = format!("{arch}.attention.causal");
-    if file.get(&causal).and_then(Value::as_bool) == Some(false) {
-        return Err(NotScorable::Embedding { found: format!("{causal} is false") });
-    }
-    if ENCODERS.contains(&arch) {
-        return Err(NotScorable::Embedding { found: format!("general.architecture {arch:?}") });
+    if let Some(other) = other_kind(file) {
+        return Err(other);
     }
     let tokens = file.get("tokenizer.ggml.tokens").and_then(Value::as_array).map_or(0, Array::len);
     let found = match file.get("tokenizer.ggml.model").and_then(Value::as_str) {
@@ -89,4 +169,29 @@ pub fn check_scorable(file: &GgufFile) -> Result<(), NotScorable> {
         Some(_) => return Ok(hyperparameters::check(file)?),
     };
     Err(NotScorable::NoTokenizer { found })
+}
+
+/// What the file is, as a sentence for a reader, if it is not a language model.
+pub fn kind_sentence(file: &GgufFile) -> Option<String> {
+    other_kind(file).map(|other| match other {
+        NotScorable::Adapter { kind, arch } => format!(
+            "This file is {}adapter for models of architecture {}: it changes such a model and is not one.",
+            article(&kind),
+            words::escape_terminal(arch)
+        ),
+        NotScorable::ControlVector => "This file is a control vector: it changes a model and is not one.".into(),
+        NotScorable::Imatrix => {
+            "This file is an importance matrix: it says which weights of a model matter most.".into()
+        }
+        NotScorable::ImageModel { .. } => "This file is a model that makes images or video, not text.".into(),
+        NotScorable::Projector => {
+            "This file is a multimodal projector: it turns images or sound into the embeddings of a language model."
+                .into()
+        }
+        NotScorable::NoWeights => "This file is a vocabulary: it has metadata and no weights.".into(),
+        NotScorable::Embedding { .. } => {
+            "This file is an embedding model: it encodes text and predicts no next token.".into()
+        }
+        NotScorable::NoTokenizer { .. } | NotScorable::Fatal(_) => String::new(),
+    })
 }

@@ -1,7 +1,8 @@
 //! [`GgufFile`]: an open, checked model, in one file or in several.
 
 use crate::endian::{Endian, swap_blocks};
-use crate::parse::{self, Header};
+use crate::foreign::ForeignTensor;
+use crate::parse::{self, Header, Strictness};
 use crate::problem::{GgufError, GgufProblem};
 use crate::source::Source;
 use crate::split::{self, Split};
@@ -87,26 +88,35 @@ impl GgufFile {
     /// One [`GgufProblem`] for each way in which the path or the files can be wrong. Nothing is read from a directory,
     /// FIFO, device or socket.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
-        Self::open_model(path.as_ref(), false)
+        Self::open_model(path.as_ref(), Strictness::ENGINE)
     }
 
-    /// Like [`open`](Self::open), but also reads big-endian files. These can be inspected only, because the engine does
-    /// not run them here.
+    /// Like [`open`](Self::open), but also reads big-endian files and names of tensors that are too long for ggml. The
+    /// values of such files can be read, and no engine takes them here.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn open_either_endian(path: impl AsRef<Path>) -> Result<Self, GgufError> {
-        Self::open_model(path.as_ref(), true)
+        Self::open_model(path.as_ref(), Strictness::VALUES)
     }
 
-    fn open_model(path: &Path, big_endian_too: bool) -> Result<Self, GgufError> {
-        let (shard, header) = open_shard(path, big_endian_too)?;
+    /// Like [`open_either_endian`](Self::open_either_endian), but also takes tensors of types that ggml does not know, as
+    /// forks write them. They are in [`foreign_tensors`](Self::foreign_tensors) and not among the tensors.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_header(path: impl AsRef<Path>) -> Result<Self, GgufError> {
+        Self::open_model(path.as_ref(), Strictness::HEADER)
+    }
+
+    fn open_model(path: &Path, strictness: Strictness) -> Result<Self, GgufError> {
+        let (shard, header) = open_shard(path, strictness)?;
         let problem = |problem| GgufError::new(path, problem);
         match Split::declared(&header).map_err(problem)? {
             None => Self::of_shards(vec![shard], header),
             Some(split) => {
                 let paths = split.paths(path).map_err(problem)?;
-                Self::open_split(split, &paths, (shard, header), big_endian_too)
+                Self::open_split(split, &paths, (shard, header), strictness)
             }
         }
     }
@@ -116,7 +126,7 @@ impl GgufFile {
         split: Split,
         paths: &[PathBuf],
         opened: (Shard, Header),
-        big_endian_too: bool,
+        strictness: Strictness,
     ) -> Result<Self, GgufError> {
         let mut opened = Some(opened);
         let mut shards: Vec<Shard> = Vec::new();
@@ -124,7 +134,7 @@ impl GgufFile {
         for (no, path) in (0..).zip(paths) {
             let (shard, mut header) = match opened.take_if(|_| no == split.no) {
                 Some(opened) => opened,
-                None => open_shard(path, big_endian_too).map_err(|error| match error.problem {
+                None => open_shard(path, strictness).map_err(|error| match error.problem {
                     GgufProblem::Open(source) => {
                         GgufError::new(path, GgufProblem::ShardMissing { no: no + 1, count: split.count, source })
                     }
@@ -134,6 +144,7 @@ impl GgufFile {
             let problem = |problem| GgufError::new(path, problem);
             split.check(no, Split::declared(&header).map_err(problem)?).map_err(problem)?;
             header.tensors.iter_mut().for_each(|tensor| tensor.shard = shards.len());
+            header.foreign.iter_mut().for_each(|tensor| tensor.shard = shards.len());
             shards.push(shard);
             match &mut first {
                 None => first = Some(header),
@@ -141,9 +152,9 @@ impl GgufFile {
             }
         }
         match first {
-            Some(header) if header.tensors.len() as u64 == split.n_tensors => Self::of_shards(shards, header),
+            Some(header) if header.n_tensors() == split.n_tensors => Self::of_shards(shards, header),
             other => {
-                let found = other.map_or(0, |header| header.tensors.len() as u64);
+                let found = other.map_or(0, |header| header.n_tensors());
                 Err(GgufError::new(&paths[0], GgufProblem::SplitTensors { found, wanted: split.n_tensors }))
             }
         }
@@ -195,6 +206,12 @@ impl GgufFile {
     /// The first byte of the data section, in the first shard. The offsets of that shard's tensors count from here.
     pub fn data_offset(&self) -> u64 {
         self.header.data_offset
+    }
+
+    /// The tensors of types that ggml does not know, in the order of the file. Only
+    /// [`open_header`](Self::open_header) takes such a file.
+    pub fn foreign_tensors(&self) -> &[ForeignTensor] {
+        &self.header.foreign
     }
 
     /// The metadata, in the order of the file.
@@ -281,15 +298,15 @@ impl GgufFile {
 }
 
 /// Opens one file without looking at the other files of its model.
-fn open_shard(path: &Path, big_endian_too: bool) -> Result<(Shard, Header), GgufError> {
+fn open_shard(path: &Path, strictness: Strictness) -> Result<(Shard, Header), GgufError> {
     let open = || {
         let source = Source::open(path)?;
-        let header = parse::header(&source, big_endian_too)?;
+        let header = parse::header(&source, strictness)?;
         Ok((source, header))
     };
     let (source, header) = open().map_err(|problem| GgufError::new(path, problem))?;
     let Header { alignment, data_offset, .. } = header;
-    let shard = Shard { path: path.to_owned(), source, alignment, data_offset, n_tensors: header.tensors.len() };
+    let shard = Shard { path: path.to_owned(), source, alignment, data_offset, n_tensors: header.n_tensors() as usize };
     Ok((shard, header))
 }
 
@@ -302,5 +319,6 @@ fn join(first: &mut Header, later: Header) -> Result<(), GgufProblem> {
     disagree("byte order", later.endian.name().into(), first.endian.name().into())?;
     split::merge_metadata(first, &later)?;
     first.tensors.extend(later.tensors);
+    first.foreign.extend(later.foreign);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! `enum ggml_type` in `ggml/include/ggml.h`, `type_traits` in `ggml/src/ggml.c` and the `block_*`
 //! structs in `ggml/src/ggml-common.h` of the pinned engine.
 
+use crate::foreign::fork_type;
 use std::fmt;
 
 struct Traits {
@@ -104,7 +105,7 @@ const REMOVED: [(u32, &str); 8] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GgmlTypeIdError {
     /// The type existed once, and upstream has removed it.
-    #[error("{id} ({name}), which upstream has removed")]
+    #[error("{id} ({name}, which upstream has removed{})", of_fork(*.id, "; or "))]
     Removed {
         /// The id that the file states.
         id: u32,
@@ -112,11 +113,20 @@ pub enum GgmlTypeIdError {
         name: &'static str,
     },
     /// The pinned ggml does not know the id.
-    #[error("{id}")]
+    #[error("{id}{}", of_fork(*.id, ""))]
     Unknown {
         /// The id that the file states.
         id: u32,
     },
+}
+
+/// The type that a fork writes under this id, if one is known.
+fn of_fork(id: u32, before: &str) -> String {
+    match fork_type(id) {
+        Some((name, fork)) if before.is_empty() => format!(" ({name} of {fork})"),
+        Some((name, fork)) => format!("{before}{name} of {fork}"),
+        None => String::new(),
+    }
 }
 
 impl GgmlType {

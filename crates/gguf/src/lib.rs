@@ -33,6 +33,7 @@ mod encode;
 mod endian;
 mod file;
 mod file_type;
+mod foreign;
 mod ggml_type;
 pub mod limits;
 mod output;
@@ -47,8 +48,12 @@ mod write;
 pub use direct::WRITE_PAGE;
 pub use endian::Endian;
 pub use file::{GgufFile, Shard};
-pub use file_type::{GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type_of};
+pub use file_type::{
+    FileType, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type, file_type_of,
+};
+pub use foreign::{ForeignTensor, fork_type};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
+pub use limits::GGML_MAX_NAME;
 pub use output::{
     OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all, remove_unfinished,
 };

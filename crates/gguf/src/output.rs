@@ -7,7 +7,7 @@
 //! leaves is removed by the next program that writes to the folder: a lock on the file tells whether its writer is alive.
 
 use crate::direct::DirectWriter;
-use crate::parse;
+use crate::parse::{self, Strictness};
 use crate::problem::GgufProblem;
 use crate::source::Source;
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
@@ -239,7 +239,7 @@ impl OutputFile {
         let on_disk = self.out.finish().and_then(|()| self.out.file().sync_all());
         let file = on_disk.and_then(|()| self.out.file().try_clone());
         let file = file.map_err(|e| error(&self.path, OutputProblem::Write(e)))?;
-        let sound = Source::of(file).and_then(|source| parse::header(&source, false));
+        let sound = Source::of(file).and_then(|source| parse::header(&source, Strictness::ENGINE));
         sound.map(|_| ()).map_err(|problem| error(&self.path, OutputProblem::Malformed(problem)))
     }
 

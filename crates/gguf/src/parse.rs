@@ -12,6 +12,7 @@
 //! The GGUF specification (`docs/gguf.md` of ggml) and `gguf_init_from_reader` in `ggml/src/gguf.cpp`.
 
 use crate::endian::Endian;
+use crate::foreign::ForeignTensor;
 use crate::ggml_type::GgmlType;
 use crate::limits::*;
 use crate::problem::{GgufProblem, WrongAlignment};
@@ -29,10 +30,37 @@ pub(crate) struct Header {
     pub(crate) metadata: Vec<(String, Value)>,
     pub(crate) key_index: HashMap<String, usize>,
     pub(crate) tensors: Vec<TensorInfo>,
+    /// The tensors of types that ggml does not know.
+    pub(crate) foreign: Vec<ForeignTensor>,
     pub(crate) data_offset: u64,
 }
 
+/// What a reader insists on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strictness {
+    /// The file must be little-endian.
+    little_endian: bool,
+    /// Names of tensors must be short enough for ggml.
+    names: bool,
+    /// Types of tensors must be known.
+    types: bool,
+}
+
+impl Strictness {
+    /// All that an engine needs.
+    pub(crate) const ENGINE: Strictness = Strictness { little_endian: true, names: true, types: true };
+    /// Values must be readable.
+    pub(crate) const VALUES: Strictness = Strictness { little_endian: false, names: false, types: true };
+    /// Only the header must be readable.
+    pub(crate) const HEADER: Strictness = Strictness { little_endian: false, names: false, types: false };
+}
+
 impl Header {
+    /// The number of tensors, of known types or not.
+    pub(crate) fn n_tensors(&self) -> u64 {
+        (self.tensors.len() + self.foreign.len()) as u64
+    }
+
     /// The value of a key. `None` when the header does not have the key.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.key_index.get(key).map(|&i| &self.metadata[i].1)
@@ -44,11 +72,11 @@ const LEAST_KV_BYTES: u64 = 8 + 1 + 4 + 1;
 /// The fewest bytes of a tensor info: a name of one byte and no dimensions.
 const LEAST_TENSOR_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
 
-/// Reads and checks the whole header. Big-endian files are refused unless `big_endian_too`.
-pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, GgufProblem> {
+/// Reads and checks the whole header.
+pub(crate) fn header(source: &Source, strictness: Strictness) -> Result<Header, GgufProblem> {
     let mut cursor = Cursor::new(source);
     magic(&mut cursor)?;
-    let (version, endian) = version(&mut cursor, big_endian_too)?;
+    let (version, endian) = version(&mut cursor, !strictness.little_endian)?;
     cursor.set_endian(endian);
     let n_tensors = count(&mut cursor, "number of tensors", LEAST_TENSOR_BYTES)?;
     let n_kv = count(&mut cursor, "number of metadata pairs", LEAST_KV_BYTES)?;
@@ -72,24 +100,31 @@ pub(crate) fn header(source: &Source, big_endian_too: bool) -> Result<Header, Gg
     let alignment = alignment(key_index.get(GENERAL_ALIGNMENT).map(|&i| &metadata[i].1))
         .map_err(|wrong| GgufProblem::Alignment { offset: alignment_offset, wrong })?;
 
-    let mut tensors = Vec::new();
+    let (mut tensors, mut foreign) = (Vec::new(), Vec::new());
     let mut names = HashSet::new();
     for index in 0..n_tensors {
         let offset = cursor.position();
-        let tensor = tensor(&mut cursor, index, alignment)?;
-        if !names.insert(tensor.name.clone()) {
-            return Err(GgufProblem::DuplicateTensor { index, offset, name: escape_terminal(tensor.name) });
+        let tensor = tensor(&mut cursor, index, alignment, strictness)?;
+        let name = match &tensor {
+            Ok(tensor) => &tensor.name,
+            Err(foreign) => &foreign.name,
+        };
+        if !names.insert(name.clone()) {
+            return Err(GgufProblem::DuplicateTensor { index, offset, name: escape_terminal(name) });
         }
-        tensors.push(tensor);
+        match tensor {
+            Ok(tensor) => tensors.push(tensor),
+            Err(tensor) => foreign.push(tensor),
+        }
     }
 
     // A file without tensors has no data section, so no padding is needed.
-    let data_offset = match tensors.as_slice() {
-        [] => cursor.position(),
+    let data_offset = match names.len() {
+        0 => cursor.position(),
         _ => cursor.position().next_multiple_of(alignment.into()),
     };
     data_fits(&tensors, data_offset, source.bytes())?;
-    Ok(Header { version, endian, alignment, metadata, key_index, tensors, data_offset })
+    Ok(Header { version, endian, alignment, metadata, key_index, tensors, foreign, data_offset })
 }
 
 fn magic(cursor: &mut Cursor<'_>) -> Result<(), GgufProblem> {
@@ -300,8 +335,16 @@ pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, WrongAlignment> {
     }
 }
 
-fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, GgufProblem> {
-    let name = name(cursor, Field::TensorName(index), OF_TENSOR_NAME)?;
+/// Reads the description of a tensor. One of a type that ggml does not know is an `Err` inside, if such tensors are
+/// taken.
+fn tensor(
+    cursor: &mut Cursor<'_>,
+    index: u64,
+    alignment: u32,
+    strictness: Strictness,
+) -> Result<Result<TensorInfo, ForeignTensor>, GgufProblem> {
+    let limit = if strictness.names { OF_TENSOR_NAME } else { OF_KEY };
+    let name = name(cursor, Field::TensorName(index), limit)?;
     let safe_name = || escape_terminal(&name);
 
     let offset = cursor.position();
@@ -324,11 +367,16 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     let n_elements: u64 = ne.iter().product();
 
     let offset = cursor.position();
-    let ty = GgmlType::from_id(cursor.u32(Field::TensorType(&name))?).map_err(|found| GgufProblem::TensorType {
-        name: safe_name(),
-        offset,
-        found,
-    })?;
+    let type_id = cursor.u32(Field::TensorType(&name))?;
+    let ty = match GgmlType::from_id(type_id) {
+        Ok(ty) => ty,
+        Err(_) if !strictness.types => {
+            let offset = cursor.u64(Field::TensorOffset(&name))?;
+            let shape = ne[..n_dims as usize].to_vec();
+            return Ok(Err(ForeignTensor { name, type_id, shape, offset, shard: 0 }));
+        }
+        Err(found) => return Err(GgufProblem::TensorType { name: safe_name(), offset, found }),
+    };
     if !ne[0].is_multiple_of(ty.blck_size()) {
         let (found, blck_size) = (ne[0], ty.blck_size());
         return Err(GgufProblem::Row { name: safe_name(), offset: shape_offset, ty: ty.name(), found, blck_size });
@@ -340,7 +388,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorI
     if !offset.is_multiple_of(alignment.into()) {
         return Err(GgufProblem::Misaligned { name: safe_name(), offset: place, found: offset, alignment });
     }
-    Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 })
+    Ok(Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 }))
 }
 
 /// Checks that every tensor lies in the file and that no two share a byte.

@@ -1,5 +1,6 @@
 //! Every way in which a file can be wrong, each with what was found and what was wanted.
 
+use crate::foreign::fork_type;
 use crate::ggml_type::GgmlTypeIdError;
 use crate::limits::*;
 use crate::value::ValueType;
@@ -479,6 +480,11 @@ impl Advice for GgufProblem {
             Self::BigEndian { .. } => "gguf-convert-endian of the Python package gguf turns it around",
             Self::Version { found: 1 } => "convert the model again with a current llama.cpp",
             Self::Version { .. } => "the file may be from a newer llama.cpp, or damaged",
+            Self::TensorType {
+                found: GgmlTypeIdError::Removed { id, .. } | GgmlTypeIdError::Unknown { id }, ..
+            } if fork_type(*id).is_some() => {
+                "the type may be a fork's, and then only that fork can read it; `inspect` shows the rest of the file"
+            }
             Self::TensorType { found: GgmlTypeIdError::Removed { .. }, .. } => {
                 "quantize the model again with a current llama.cpp; repacked types are now made at load time"
             }
@@ -498,6 +504,9 @@ impl Advice for GgufProblem {
                 "take the little-endian original; the header of this file can be read, and the values of its other types"
             }
             Self::Range { .. } => return None,
+            Self::StringLength { limit, .. } if limit.starts_with("GGML_MAX_NAME") => {
+                "llama.cpp cannot load such a name; `inspect`, `census` and `diff` take the file"
+            }
             Self::StringLength { .. }
             | Self::ArrayLength { .. }
             | Self::ArrayDepth { .. }

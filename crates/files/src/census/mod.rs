@@ -4,13 +4,16 @@
 //! |---|---|
 //! | `row` | one tensor |
 //! | `prediction` | what schemes would change |
+//! | `size` | tensors whose values have an implausible size |
 //! | `verdict` | what the tensors say together |
 
 mod prediction;
 mod row;
+mod size;
 mod verdict;
 
 use crate::abreast::{TensorInMemory, side_by_side};
+use crate::copies::{copies, sentence};
 use crate::fallback;
 use crate::open::Model;
 use crate::pieces::ValuesError;
@@ -99,13 +102,23 @@ pub fn census(
         others: found.others,
         evidence_bits: found.evidence_bits,
     });
+    let copies = copies(&model.file, codec)?;
+    let mut verdict = verdict::verdict(&tensors, rescaled_norms.as_ref());
+    verdict.extend(copies.iter().map(sentence));
+    let role_of = |index: &usize| {
+        let role = TargetRole::groups().find(|role| role.holds(&model.ids[*index]));
+        role.map_or("others", |role| role.name())
+    };
+    let by_role: Vec<(&str, &CensusTensor)> = chosen.iter().map(role_of).zip(&tensors).collect();
+    verdict.extend(size::remarks(&by_role));
     Ok(CensusAnswer {
         format: CENSUS_FORMAT,
         file: model.name(),
         target: target.to_string(),
         n_tensors: tensors.len(),
         skipped: skipped.iter().map(|&index| model.ids[index].name.clone()).collect(),
-        verdict: verdict::verdict(&tensors, rescaled_norms.as_ref()),
+        verdict,
+        copies,
         summary: summary(model, &chosen, &tensors),
         fallbacks: if allow_fallback { fallbacks(model, &chosen, schemes) } else { Vec::new() },
         rescaled_norms,

@@ -19,7 +19,7 @@ use std::path::Path;
 /// # Errors
 /// When the file is not sound.
 pub fn inspect(file: &Path) -> Result<InspectAnswer, AskError> {
-    Ok(files::inspect::inspect(&Model::open_to_look(file)?))
+    Ok(files::inspect::inspect(&Model::open_to_inspect(file)?))
 }
 
 /// What each role of the selector grammar matches in a model that could be quantized.

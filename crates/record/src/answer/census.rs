@@ -1,13 +1,13 @@
 //! The answer of `assay census`.
 
-use super::{SchemeFallback, float};
+use super::{SchemeFallback, TensorCopy, float};
 use crate::Predicted;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`CensusAnswer`].
-pub const CENSUS_FORMAT: u32 = 3;
+pub const CENSUS_FORMAT: u32 = 4;
 
 /// What the values of a file's tensors say about their precision and origin, and what schemes would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,8 @@ pub struct CensusAnswer {
     pub verdict: Vec<String>,
     /// One line for each role that the tensors have.
     pub summary: Vec<String>,
+    /// The tensors that the file has twice, whatever the target.
+    pub copies: Vec<TensorCopy>,
     /// Norms that need F16 where all other floats of the target are BF16; `null` where this does not show.
     pub rescaled_norms: Option<RescaledNorms>,
 }

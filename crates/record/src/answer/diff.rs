@@ -36,6 +36,10 @@ pub struct DiffAnswer {
     pub padded: Vec<PaddedTensor>,
     /// Tensors of both files that cannot be compared value by value.
     pub incomparable: Vec<IncomparableTensor>,
+    /// The tensors that the first file has twice.
+    pub copies_a: Vec<TensorCopy>,
+    /// The tensors that the second file has twice.
+    pub copies_b: Vec<TensorCopy>,
     /// The tensors by role; each is in one group.
     pub roles: Vec<GroupDifference>,
     /// The tensors by layer; those outside the layers come last.
@@ -246,4 +250,21 @@ pub struct ValueDifference {
     pub cosine: f64,
     /// The largest number of steps between neighbouring F32 values; −0 and +0 are one value.
     pub max_ulp: u32,
+}
+
+/// Two tensors of one file that are one matrix, such as a tied embedding that was written a second time as the head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TensorCopy {
+    /// The name of the first of the two in the file.
+    pub a: String,
+    /// The name of the other.
+    pub b: String,
+    /// The ggml type in which the first is stored.
+    pub type_a: String,
+    /// The ggml type in which the other is stored. Where it is the same type, the two have the same bytes.
+    pub type_b: String,
+    /// The relative root mean square error of the other against the first; 0 if they have the same bytes.
+    #[serde(with = "float")]
+    #[schemars(with = "float::Float")]
+    pub rel_rmse: f64,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The version of [`InspectAnswer`].
-pub const INSPECT_FORMAT: u32 = 1;
+pub const INSPECT_FORMAT: u32 = 2;
 
 /// What a GGUF file contains.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +15,10 @@ pub struct InspectAnswer {
     pub format: u32,
     /// The file name without its folder.
     pub file: String,
+    /// What the file is, as a sentence, if it is not a language model; `null` for language models.
+    pub kind: Option<String>,
+    /// What `general.file_type` says, and whether the tensors bear it out; `null` where the file does not state it.
+    pub file_type: Option<StatedFileType>,
     /// The size of all shards together, in bytes.
     pub file_bytes: u64,
     /// The version of the GGUF container.
@@ -39,6 +43,38 @@ pub struct InspectAnswer {
     pub metadata: Vec<MetadataEntry>,
     /// The tensors in file order.
     pub tensors: Vec<InspectedTensor>,
+    /// The tensors of types that the pinned ggml does not know, in file order. They are not among `tensors`.
+    pub foreign: Vec<InspectedForeignTensor>,
+    /// The names of the tensors that are too long for ggml, so that llama.cpp cannot load the file.
+    pub long_names: Vec<String>,
+}
+
+/// One tensor of a type that the pinned ggml does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedForeignTensor {
+    /// The GGUF name of the tensor.
+    pub name: String,
+    /// The id of the type in the file.
+    pub type_id: u32,
+    /// The name that a fork of llama.cpp gives to the type, and the fork, as `NAME of FORK`; `null` if none is known.
+    pub fork_type: Option<String>,
+    /// The extents; `ne[0]` is the contiguous dimension.
+    pub ne: Vec<u64>,
+    /// The offset of the first byte from the start of the data section of its shard.
+    pub offset: u64,
+    /// The number of the shard, counted from 0.
+    pub shard: usize,
+}
+
+/// The file type that a file states in its metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatedFileType {
+    /// The value of `general.file_type`.
+    pub value: u64,
+    /// The name in llama-quantize, such as `Q4_K_M`; `null` for values that llama.cpp does not know.
+    pub name: Option<String>,
+    /// How the tensors contradict it, as a clause; `null` where they do not.
+    pub contradiction: Option<String>,
 }
 
 /// The tensors that are stored in one ggml type.

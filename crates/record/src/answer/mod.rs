@@ -28,11 +28,13 @@ pub use checks::{
 };
 pub use diff::{
     DIFF_FORMAT, DiffAnswer, ExtraRows, GroupDifference, IncomparableTensor, MetadataDifference, MetadataEffect,
-    MetadataSide, PaddedTensor, TensorDifference, TensorRelation, ValueDifference, WeightFactors,
+    MetadataSide, PaddedTensor, TensorCopy, TensorDifference, TensorRelation, ValueDifference, WeightFactors,
 };
 pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 pub use fallback::SchemeFallback;
-pub use inspect::{INSPECT_FORMAT, InspectAnswer, InspectedTensor, MetadataEntry, StoredType};
+pub use inspect::{
+    INSPECT_FORMAT, InspectAnswer, InspectedForeignTensor, InspectedTensor, MetadataEntry, StatedFileType, StoredType,
+};
 pub use listings::{
     ActivationMatches, GgmlScheme, SCHEMES_FORMAT, SELECTORS_FORMAT, SchemeFormat, SchemesAnswer, SelectorMatches,
     SelectorsAnswer,

@@ -1,0 +1,106 @@
+//! Tensors that a file has twice: under another name with the same values, or nearly so in another type.
+
+use crate::companion;
+use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
+use crate::relation;
+use gguf::{GgufFile, TensorInfo};
+use numerics::BlockCodec;
+use record::answer::TensorCopy;
+use std::collections::HashMap;
+
+/// The number of bytes at either end of a tensor by which copies are searched.
+const END_BYTES: u64 = 4096;
+/// The cosine from which two matrices are nearly the same. Between the embedding and the head of a model that does not
+/// tie them it is near 0; one matrix in 2 bits and in 8 bits has about 0.97.
+const NEARLY_SAME: f64 = 0.9;
+
+/// The tensors that the file has twice. Tensors whose values are all equal are not counted. Of different types, only the
+/// embedding and the head are compared, because a converter may write a tied matrix twice.
+///
+/// # Errors
+/// When the file cannot be read, or the codec cannot restore a type.
+pub fn copies(file: &GgufFile, codec: &dyn BlockCodec) -> Result<Vec<TensorCopy>, ValuesError> {
+    let mut found = Vec::new();
+    let mut by_ends: HashMap<(&str, &[u64], [u8; 32]), &TensorInfo> = HashMap::new();
+    let is_weight = |t: &&TensorInfo| t.n_elements() > 1 && codec.layout(t.ty.name()).is_some();
+    let is_factors = |t: &&TensorInfo| companion::is_companion(file, t);
+    for tensor in file.tensors().iter().filter(is_weight).filter(|t| !is_factors(t)) {
+        let key = (tensor.ty.name(), tensor.shape(), ends(file, tensor)?);
+        match by_ends.get(&key) {
+            Some(first) if same_bytes(file, first, tensor, codec)? => {
+                let (a, b) = (first.name.clone(), tensor.name.clone());
+                found.push(TensorCopy {
+                    a,
+                    b,
+                    type_a: tensor.ty.to_string(),
+                    type_b: tensor.ty.to_string(),
+                    rel_rmse: 0.0,
+                });
+            }
+            Some(_) => {}
+            None => drop(by_ends.insert(key, tensor)),
+        }
+    }
+    if let (Some(embedding), Some(head)) = (file.tensor("token_embd.weight"), file.tensor("output.weight"))
+        && embedding.ty != head.ty
+        && embedding.ne == head.ne
+        && is_weight(&embedding)
+        && is_weight(&head)
+    {
+        let n = embedding.n_elements();
+        let sums = relation::sums_of_first(n, (file, embedding), (file, head), codec)?.finish();
+        if sums.cosine > NEARLY_SAME {
+            found.push(TensorCopy {
+                a: embedding.name.clone(),
+                b: head.name.clone(),
+                type_a: embedding.ty.to_string(),
+                type_b: head.ty.to_string(),
+                rel_rmse: sums.rel_rmse,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// A copy in a sentence.
+pub fn sentence(copy: &TensorCopy) -> String {
+    let (a, b) = (words::escape_terminal(&copy.a), words::escape_terminal(&copy.b));
+    if copy.rel_rmse == 0.0 && copy.type_a == copy.type_b {
+        return format!("{b} is {a} a second time, byte by byte");
+    }
+    format!(
+        "{a} ({}) and {b} ({}) are nearly the same matrix, with a relative RMSE of {}: one matrix was written twice",
+        copy.type_a,
+        copy.type_b,
+        words::deviation(copy.rel_rmse)
+    )
+}
+
+/// A hash over both ends of a tensor's bytes.
+fn ends(file: &GgufFile, tensor: &TensorInfo) -> Result<[u8; 32], ValuesError> {
+    let n = tensor.nbytes.min(END_BYTES);
+    let mut bytes = Vec::new();
+    resize(&mut bytes, n).map_err(|_| ValuesError::Memory { tensor: shown(tensor), n })?;
+    let mut hasher = blake3::Hasher::new();
+    for start in [0, tensor.nbytes - n] {
+        file.read_at(tensor, start, &mut bytes)?;
+        hasher.update(&bytes);
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Whether two tensors of one type have the same bytes, and values that are not all equal.
+fn same_bytes(file: &GgufFile, a: &TensorInfo, b: &TensorInfo, codec: &dyn BlockCodec) -> Result<bool, ValuesError> {
+    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
+    let (mut first, mut constant) = (None, true);
+    for (start, n) in pieces(a.n_elements(), PIECE_VALUES) {
+        piece_a.read(file, a, start, n, codec)?;
+        piece_b.read(file, b, start, n, codec)?;
+        if piece_a.bytes != piece_b.bytes {
+            return Ok(false);
+        }
+        let one = *first.get_or_insert(piece_a.values[0]);
+        constant = constant && piece_a.values.iter().all(|&value| value == one);
+    }
+    Ok(!constant)
+}
