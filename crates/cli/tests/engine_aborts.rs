@@ -101,3 +101,15 @@ fn what_the_engine_throws_is_an_error_with_its_reason() {
     assert_eq!(code, Some(4), "{error}");
     assert!(error.contains("it threw std::out_of_range"), "{error}");
 }
+
+#[test]
+fn tensors_that_the_architecture_does_not_have_are_named() {
+    let room = room(|recipe| {
+        let mut extra = recipe.tensor_mut("output_norm.weight").expect("it is there").clone();
+        extra.spec.name = "blk.0.attn_gizmo.weight".into();
+        recipe.tensors.push(extra);
+    });
+    let (code, error) = eval(room.path());
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("its architecture does not have blk.0.attn_gizmo.weight\n"), "{error}");
+}

@@ -121,7 +121,7 @@ fn the_engines_process_sees_to_its_own_environment() {
 fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(folder.path(), &["verify", "--python", "/bin/true"]);
-    assert!(said.contains("--python: /bin/true has no numpy, ml_dtypes and gguf"), "{said}");
+    assert!(said.contains("--python: /bin/true is not a Python with numpy, ml_dtypes and gguf"), "{said}");
     assert_eq!(assay(folder.path(), &["verify", "--pithon", "x"]).status.code(), Some(2));
 }
 

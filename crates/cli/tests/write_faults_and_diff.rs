@@ -37,7 +37,6 @@ fn the_input_by_any_name_an_existing_file_and_nonsense_are_refused_and_nothing_i
     refused(folder, &["quantize", "m.gguf", "out.gguf"]);
     refused(folder, &["quantize", "m.gguf", "out.gguf", "--target", "ffn_norm"]);
     refused(folder, &["quantize", "m.gguf", "out.gguf", "--scheme", "bf16"]);
-    refused(folder, &["quantize", "m.gguf", "out.gguf", "--apply", "ffn_norm=bf16", "--apply", "norms=f16"]);
     assert_eq!(read(folder, "m.gguf"), before);
     assert_eq!(read(folder, "there.gguf"), b"precious");
 }

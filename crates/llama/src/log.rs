@@ -19,11 +19,14 @@ struct Heard {
     /// The level of the line that continuations belong to.
     level: sys::ggml_log_level,
     errors: Vec<String>,
+    /// The names of the tensors that the loader asked for since [`forget_errors`].
+    asked: Vec<String>,
     /// The sum of the sizes of the buffers announced since [`forget_buffers`].
     buffer_bytes: u64,
 }
 
-static HEARD: Mutex<Heard> = Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new(), buffer_bytes: 0 });
+static HEARD: Mutex<Heard> =
+    Mutex::new(Heard { level: sys::GGML_LOG_LEVEL_INFO, errors: Vec::new(), asked: Vec::new(), buffer_bytes: 0 });
 
 /// Redirects llama.cpp's log to this module. One call in each process is enough.
 pub(crate) fn listen() {
@@ -55,9 +58,21 @@ fn without_folders(text: &str) -> &str {
     place.rfind('/').map_or(text, |at| &text[at + 1..])
 }
 
-/// Forgets the errors heard so far.
+/// Forgets the errors and the names of tensors heard so far.
 pub(crate) fn forget_errors() {
-    HEARD.lock().unwrap_or_else(PoisonError::into_inner).errors.clear();
+    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+    heard.errors.clear();
+    heard.asked.clear();
+}
+
+/// The names of the tensors that the loader asked for since [`forget_errors`].
+pub(crate) fn asked_tensors() -> Vec<String> {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner).asked.clone()
+}
+
+/// The name in a line in which the loader says that it asks for a tensor: `create_tensor: loading tensor NAME`.
+fn asked_tensor(line: &str) -> Option<&str> {
+    line.split_once(": loading tensor ").map(|(_, name)| name.trim_end())
 }
 
 /// Forgets the buffers announced so far.
@@ -112,6 +127,7 @@ unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _user
         heard.level = level;
     }
     if heard.level == sys::GGML_LOG_LEVEL_DEBUG {
+        heard.asked.extend(asked_tensor(&text).map(str::to_owned));
         return;
     }
     heard.buffer_bytes += announced_bytes(&text).unwrap_or(0);
@@ -167,7 +183,10 @@ mod tests {
         say(sys::GGML_LOG_LEVEL_CONT, c"tensor\n");
         say(sys::GGML_LOG_LEVEL_ERROR, c"load: failed\n");
         assert_eq!(first_error(), "bad tensor");
+        assert!(asked_tensors().is_empty());
+        say(sys::GGML_LOG_LEVEL_DEBUG, c"create_tensor: loading tensor blk.0.attn_q.weight\n");
+        assert_eq!(asked_tensors(), ["blk.0.attn_q.weight"]);
         forget_errors();
-        assert_eq!(first_error(), "");
+        assert_eq!((first_error(), asked_tensors().len()), (String::new(), 0));
     }
 }

@@ -3,6 +3,7 @@
 use crate::guard::{caught, throwing};
 use eval::{EngineError, EngineInfo};
 use llama_cpp_sys_2 as sys;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -60,12 +61,45 @@ pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError>
             reason if reason.is_empty() => "it gave no reason".into(),
             reason => reason,
         };
+        if why.contains("wrong number of tensors")
+            && let Some(unknown) = unknown_tensors(&file)
+        {
+            return unsupported(
+                path,
+                &format!("llama.cpp cannot load the model: its architecture does not have {unknown}"),
+                "the file may be from a newer llama.cpp, a fork of it or another tool",
+            );
+        }
         unsupported(
             path,
             &format!("llama.cpp cannot load the model: {why}"),
             "the engine must know the architecture and find every tensor that it wants, and memory must hold the file",
         )
     })
+}
+
+/// The number of tensors that an error names before it says how many more there are.
+const NAMED: usize = 6;
+
+/// The tensors of a file for which the loader did not ask, as the end of a sentence. `None` if there are none.
+fn unknown_tensors(file: &CStr) -> Option<String> {
+    let asked: HashSet<String> = crate::log::asked_tensors().into_iter().collect();
+    let params = sys::gguf_init_params { no_alloc: true, ctx: std::ptr::null_mut() };
+    // SAFETY: the path is a C string. Names live as long as the context, which is freed after they are copied.
+    let names: Vec<String> = unsafe {
+        let header = sys::gguf_init_from_file(file.as_ptr(), params);
+        if header.is_null() {
+            return None;
+        }
+        let name = |index| CStr::from_ptr(sys::gguf_get_tensor_name(header, index)).to_string_lossy().into_owned();
+        let names = (0..sys::gguf_get_n_tensors(header)).map(name).collect();
+        sys::gguf_free(header);
+        names
+    };
+    let unknown: Vec<String> = names.iter().filter(|name| !asked.contains(*name)).map(words::escape_terminal).collect();
+    let more = unknown.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    (!unknown.is_empty()).then(|| format!("{}{more}", unknown[..unknown.len().min(NAMED)].join(", ")))
 }
 
 /// What the model is, or why it cannot be scored. `n_threads` is not known yet and stays 0.
