@@ -35,6 +35,7 @@ mod file;
 mod file_type;
 mod foreign;
 mod ggml_type;
+mod hidden;
 pub mod limits;
 mod output;
 mod parse;
@@ -53,10 +54,9 @@ pub use file_type::{
 };
 pub use foreign::{ForeignTensor, fork_type};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
+pub use hidden::remove_unfinished;
 pub use limits::GGML_MAX_NAME;
-pub use output::{
-    OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all, remove_unfinished,
-};
+pub use output::{OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all};
 pub use problem::{GgufError, GgufProblem, WrongAlignment};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};

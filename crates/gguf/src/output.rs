@@ -3,23 +3,23 @@
 //! The program writes the file without a name, in the folder where it will appear (`O_TMPFILE`). So nothing is left
 //! behind if the program is killed or the disk is full. The file gets its name only when all of it is on the disk and
 //! its header has passed the reader's checks. Where the file system has no nameless files, the program writes a hidden
-//! file instead and removes it on failure, and [`remove_unfinished`] removes it when a signal ends the program. What a kill
+//! file instead and removes it on failure, and [`remove_unfinished`](crate::remove_unfinished) removes it when a signal ends the program. What a kill
 //! leaves is removed by the next program that writes to the folder: a lock on the file tells whether its writer is alive.
 
 use crate::direct::DirectWriter;
+use crate::hidden::{
+    fd_path, folder_of, former_name, hidden_file, hidden_name, is_unsupported, let_go, link, remove, rename_to_new,
+    sweep, unfinished,
+};
 use crate::parse::{self, Strictness};
 use crate::problem::GgufProblem;
 use crate::source::Source;
-use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::process::{Resource, getrlimit};
-use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use words::{Advice, Hint, escape_terminal, plural};
 
 /// Why an output cannot be written. It displays as one line with the path in front.
@@ -454,120 +454,6 @@ fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
             Err(e) => return Err(e),
         }
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// The number of the next temporary name of this process.
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// How the name of a file begins that is not finished, in a run folder as well.
-const UNFINISHED: &str = ".assay-unfinished-";
-
-/// The hidden names that this process has given to files that are not finished.
-static HIDDEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes the hidden files of this process. It is for a program that a signal ends, which writes nothing afterwards.
-pub fn remove_unfinished() {
-    unfinished().iter().for_each(|hidden| remove(hidden));
-}
-
-/// Removes the files in a folder that killed programs have not finished. A living writer has its file locked. Nothing
-/// depends on these files, so no error stops the caller.
-fn sweep(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some((process, n)) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split_once('-')) else {
-            continue;
-        };
-        let is_ours = [process, n].iter().all(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-        if is_ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            remove(&entry.path());
-        }
-    }
-}
-
-/// Ends the life of a hidden name that was to become the file's own. It is removed if that failed.
-fn let_go(hidden: &Path, renamed: io::Result<()>) -> io::Result<()> {
-    if renamed.is_err() {
-        remove(hidden);
-    }
-    unfinished().remove(hidden);
-    renamed
-}
-
-/// A temporary name beside `path`. It is short, so that it fits even where `path` is nearly too long.
-fn hidden_name(path: &Path) -> PathBuf {
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!("{UNFINISHED}{}-{n}", std::process::id()))
-}
-
-/// A name beside `path` for the file that is being replaced. A program that is killed may leave it, and nothing removes it:
-/// it is the user's file.
-fn former_name(path: &Path) -> PathBuf {
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".assay-former-{}-{n}", std::process::id()))
-}
-
-/// Makes a file with a hidden name beside `path`, locked as the one of a living writer.
-fn hidden_file(path: &Path) -> io::Result<(File, PathBuf)> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o666);
-    loop {
-        let hidden = hidden_name(path);
-        match options.open(&hidden) {
-            Ok(file) => {
-                // Before the lock, another process may have taken the file for one that a kill left.
-                let _ = file.lock();
-                if file.metadata()?.nlink() > 0 {
-                    unfinished().insert(hidden.clone());
-                    return Ok((file, hidden));
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-fn fd_path(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// Whether the file system or the kernel has no nameless files, or /proc is missing and they cannot be named.
-fn is_unsupported(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
-        || (e.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/fd").exists())
-}
-
-fn link(file: &File, path: &Path) -> io::Result<()> {
-    Ok(linkat(CWD, fd_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // On file systems without that flag, look first. Another process may create the file in between, but there is
-        // no better way.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match std::fs::symlink_metadata(to) {
-            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(_) => std::fs::rename(from, to),
-        },
-        other => Ok(other?),
-    }
-}
-
-/// Removes a file of our own. If that fails, there is nothing else to do.
-fn remove(path: &Path) {
-    let _ = std::fs::remove_file(path);
 }
 
 #[cfg(test)]
