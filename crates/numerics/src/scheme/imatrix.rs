@@ -9,7 +9,6 @@
 //! The reader of a file brings its contents into this form.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use words::{Advice, Hint};
 
 /// The importances of a model's tensors, by tensor name.
@@ -22,8 +21,10 @@ pub struct Imatrix {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImatrixError {
     /// There is no entry with the name of the tensor.
+    #[error("the importance matrix has no entry of that name")]
     NoEntry,
     /// The entry has another shape than the tensor.
+    #[error("the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}")]
     Shape {
         /// The number of values of the entry.
         found: usize,
@@ -33,30 +34,14 @@ pub enum ImatrixError {
         n_matrices: usize,
     },
     /// All importances of a matrix are zero, so that every error counts for nothing and ggml makes zeros of the values.
+    #[error(
+        "all {} are zero, which would make all its values zero",
+        .matrix.map_or("its importances".into(), |expert| format!("importances of expert {expert}"))
+    )]
     AllZero {
         /// The matrix (expert) of the tensor, counted from 0. `None` for a tensor of one matrix.
         matrix: Option<usize>,
     },
-}
-
-impl fmt::Display for ImatrixError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImatrixError::NoEntry => f.write_str("the importance matrix has no entry of that name"),
-            ImatrixError::Shape { found, n_per_row, n_matrices } => {
-                write!(
-                    f,
-                    "the importance matrix has {found} values for it, wanted {n_matrices} times a row of {n_per_row}"
-                )
-            }
-            ImatrixError::AllZero { matrix: None } => {
-                f.write_str("all its importances are zero, which would make all its values zero")
-            }
-            ImatrixError::AllZero { matrix: Some(matrix) } => {
-                write!(f, "all importances of expert {matrix} are zero, which would make all its values zero")
-            }
-        }
-    }
 }
 
 impl Advice for ImatrixError {
