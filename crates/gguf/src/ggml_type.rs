@@ -105,7 +105,7 @@ const REMOVED: [(u32, &str); 8] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GgmlTypeIdError {
     /// The type existed once, and upstream has removed it.
-    #[error("{id} ({name}, which upstream has removed{})", of_fork(*.id, "; or "))]
+    #[error("{id} ({name}), which upstream has removed{}", of_fork(*.id, ", or "))]
     Removed {
         /// The id that the file states.
         id: u32,
