@@ -142,7 +142,7 @@ pub fn other_kind(file: &GgufFile) -> Option<NotScorable> {
     if IMAGE_MODELS.contains(&arch) {
         return Some(NotScorable::ImageModel { arch: arch.into() });
     }
-    if file.tensors().is_empty() {
+    if file.tensors().is_empty() && file.foreign_tensors().is_empty() {
         return Some(NotScorable::NoWeights);
     }
     let causal = format!("{arch}.attention.causal");

@@ -30,8 +30,13 @@ pub(crate) fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the hidden files of this process. It is for a program that a signal ends, which writes nothing afterwards.
+/// Held while files get their names, which must not end half way.
+pub(crate) static NAMING: Mutex<()> = Mutex::new(());
+
+/// Removes the hidden files of this process. It is for a program that a signal ends, which writes nothing afterwards. If
+/// files are getting their names, it waits until all of them have theirs.
 pub fn remove_unfinished() {
+    let _naming = NAMING.lock();
     unfinished().iter().for_each(|hidden| remove(hidden));
 }
 
@@ -119,7 +124,9 @@ pub(crate) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a file of our own. If that fails, there is nothing else to do.
+/// Removes a file of our own, or a folder with links to such files. If that fails, there is nothing else to do.
 pub(crate) fn remove(path: &Path) {
-    let _ = std::fs::remove_file(path);
+    if std::fs::remove_file(path).is_err() {
+        let _ = std::fs::remove_dir_all(path);
+    }
 }

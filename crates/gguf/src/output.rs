@@ -8,8 +8,8 @@
 
 use crate::direct::DirectWriter;
 use crate::hidden::{
-    fd_path, folder_of, former_name, hidden_file, hidden_name, is_unsupported, let_go, link, remove, rename_to_new,
-    sweep, unfinished,
+    NAMING, fd_path, folder_of, former_name, hidden_file, hidden_name, is_unsupported, let_go, link, remove,
+    rename_to_new, sweep, unfinished,
 };
 use crate::parse::{self, Strictness};
 use crate::problem::GgufProblem;
@@ -336,7 +336,10 @@ impl SealedFiles {
                 Err(e) => return Err(failed(e)),
             }
         };
-        let mut readable = ReadablePath { path: PathBuf::new(), folder: Some(folder.clone()) };
+        unfinished().insert(folder.clone());
+        // The lock says that the writer lives, as that of a hidden file does.
+        let lock = File::open(&folder).and_then(|open| open.try_lock().map(|()| open).map_err(io::Error::from));
+        let mut readable = ReadablePath { path: PathBuf::new(), folder: Some((folder.clone(), lock.ok())) };
         for file in self.0.iter().rev() {
             readable.path = folder.join(file.path.file_name().unwrap_or_default());
             std::os::unix::fs::symlink(file.opened_as(), &readable.path).map_err(failed)?;
@@ -354,6 +357,7 @@ impl SealedFiles {
     /// # Errors
     /// When the disk fails, or a name has been taken meanwhile.
     pub fn commit(self, replace: bool) -> Result<(), OutputError> {
+        let _naming = NAMING.lock();
         let mut files = self.0;
         // A single file is replaced in one step, so it needs no way back.
         let go_back = replace && files.len() > 1;
@@ -386,8 +390,8 @@ impl SealedFiles {
 #[derive(Debug)]
 pub struct ReadablePath {
     path: PathBuf,
-    /// The hidden folder with links to the files.
-    folder: Option<PathBuf>,
+    /// The hidden folder with links to the files, and the lock on it.
+    folder: Option<(PathBuf, Option<File>)>,
 }
 
 impl ReadablePath {
@@ -399,8 +403,9 @@ impl ReadablePath {
 
 impl Drop for ReadablePath {
     fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            let _ = std::fs::remove_dir_all(folder);
+        if let Some((folder, _)) = &self.folder {
+            remove(folder);
+            unfinished().remove(folder);
         }
     }
 }
@@ -476,7 +481,10 @@ mod tests {
             std::fs::write(&path, "left").expect("written");
             path
         };
-        let dead = [left(".assay-unfinished-1234-0"), left(".assay-unfinished-1234-15")];
+        let links = folder.path().join(".assay-unfinished-1234-7");
+        std::fs::create_dir(&links).expect("made");
+        std::os::unix::fs::symlink("/proc/1234/fd/99", links.join("out.gguf")).expect("made");
+        let dead = [left(".assay-unfinished-1234-0"), left(".assay-unfinished-1234-15"), links];
         // A run's own temporary file, a former file that --force set aside, and names that are not ours.
         let others = [".assay-unfinished-a1B2c3", ".assay-former-1234-0", ".assay-unfinished-12", "out.gguf"].map(left);
         let living = File::open(left(".assay-unfinished-1234-1")).expect("a file");

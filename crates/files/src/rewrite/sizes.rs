@@ -55,11 +55,12 @@ impl Rewrite<'_> {
         Sizes::of(self.source.tensors().iter().map(|tensor| (tensor.ty, tensor.n_elements())))
     }
 
-    /// The size of the tensors of the output.
+    /// The size of the tensors of the output, which does not have factors that are multiplied into their weights.
     pub fn size_after(&self) -> Sizes {
         let ty = |index: usize, tensor: &TensorInfo| self.edits.get(&index).map_or(tensor.ty, |edit| edit.ty);
         let of = |(index, tensor): (usize, &TensorInfo)| (ty(index, tensor), tensor.n_elements());
-        Sizes::of(self.source.tensors().iter().enumerate().map(of))
+        let tensors = self.source.tensors().iter().enumerate();
+        Sizes::of(tensors.filter(|(index, _)| !self.folded.contains(index)).map(of))
     }
 }
 

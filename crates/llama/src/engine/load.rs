@@ -67,7 +67,7 @@ pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError>
             return unsupported(
                 path,
                 &format!("llama.cpp cannot load the model: its architecture does not have {unknown}"),
-                "the file may be from a newer llama.cpp, a fork of it or another tool",
+                "the file may be from a newer llama.cpp, a fork of it or another tool, or its block_count may be wrong",
             );
         }
         unsupported(
