@@ -23,7 +23,7 @@ pub fn run(args: &StatusArgs, output: &Output) -> Outcome {
 
 fn text(answer: &StatusAnswer) -> String {
     let mut out = Lines::new();
-    let of = answer.cells.map_or(String::new(), |cells| format!(" of {}", count(cells as u64)));
+    let of = answer.cells.map_or(String::new(), |cells| format!(" of {}", count(cells)));
     let state = if answer.finished { "finished" } else { "not finished" };
     out.line(format_args!("{}: {state}, cells: {}{of}", escape_terminal(&answer.run), answer.cells_finished));
     out.line(format_args!("question: {}", escape_terminal(&answer.question)));

@@ -119,7 +119,7 @@ fn a_weight_and_its_factors_are_one_matrix_in_the_engine_and_in_written_files() 
         let written = eval(room.path(), &["q.gguf"]);
         assert_eq!(swapped["nll_nats"], written["nll_nats"], "{case}");
         assert!(number(&swapped, "kld_mean") > 1e-6, "{case}: {swapped}");
-        let file = GgufFile::open(&room.path().join("q.gguf")).expect("a sound file");
+        let file = GgufFile::open(room.path().join("q.gguf")).expect("a sound file");
         assert!(file.tensors().iter().all(|tensor| !tensor.name.ends_with(".scale")), "{case}");
         // An integer grid has so many steps that the relative error of a bell of values stays far below one.
         let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
@@ -144,7 +144,7 @@ fn the_carrier_keep_stores_values_beside_their_factors() {
         stdout(room.path(), &[&["--quiet", "quantize", "m.gguf", "q.gguf", "--force"], &scheme[..]].concat());
         let diff = json(room.path(), &["diff", "--json", "--quiet", "m.gguf", "q.gguf"]);
         assert!(number(&diff["total"], "rel_rmse") < 0.3, "{architecture:?} in {matrices:?}: {}", diff["total"]);
-        let file = GgufFile::open(&room.path().join("q.gguf")).expect("a sound file");
+        let file = GgufFile::open(room.path().join("q.gguf")).expect("a sound file");
         let has_factors = file.tensors().iter().any(|tensor| tensor.name.ends_with(".scale"));
         assert_eq!(has_factors, matrices != GgmlType::F32, "{matrices:?}");
         eval(room.path(), &["q.gguf", "--arm", "native"]);

@@ -114,7 +114,7 @@ fn names_that_are_too_long_for_ggml_are_shown_and_refused_where_an_engine_is_nee
     bytes.insert(name + 63, b'y');
     // The data section starts at a multiple of 32, so the padding before it is one byte shorter or 31 longer.
     let data = bytes.split_off(bytes.len() - 32 * 4);
-    while bytes.len() % 32 != 0 && bytes.last() == Some(&0) && (bytes.len() - 1) % 32 != 31 {
+    while !bytes.len().is_multiple_of(32) && bytes.last() == Some(&0) {
         bytes.pop();
     }
     bytes.resize(bytes.len().next_multiple_of(32), 0);

@@ -110,7 +110,7 @@ mod tests {
         }
         // SAFETY: the text is a C string.
         let thrown = caught("count", || unsafe { throw_out_of_range(c"no such token".as_ptr()) });
-        let why = thrown.err().expect("it throws").to_string();
+        let why = thrown.expect_err("it throws").to_string();
         assert_eq!(why, "engine: llama.cpp could not count: it threw std::out_of_range: no such token");
     }
 }
