@@ -2,7 +2,7 @@
 //! same name in the other.
 //!
 //! Types, alignment, order and shards may differ; only values are compared. The value of a weight that has factors in a
-//! tensor of its own is the product ([`companion`](crate::companion)), whether one file has factors or both. One piece
+//! tensor of its own is the product ([`companion`]), whether one file has factors or both. One piece
 //! of a tensor is in memory at a time. Metadata that only label a file are listed, but do not make two files different:
 //! a label such as `general.file_type` has to differ where types do.
 

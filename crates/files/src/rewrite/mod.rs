@@ -8,7 +8,7 @@
 //! on the disk without a name, so that a caller may examine it first.
 //!
 //! A weight is quantized as the model has it: multiplied by its factors, if the source keeps such a tensor beside it
-//! ([`companion`](crate::companion)). Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
+//! ([`companion`]). Tensors without a scheme are copied byte for byte. The others go through in pieces (`cutting`). All cores turn a
 //! piece into bytes of the output (`transform`), while other pieces are read, hashed and written (`write`). Where a
 //! scheme must see all values first, they are read as often as its [`Observer`](numerics::Observer) requires. Memory
 //! does not grow with the file, except for schemes that need a whole tensor at once
