@@ -97,16 +97,20 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let applied = escape_terminal(answer.settings.apply.join(" "));
     let is_node = |target: &&ChangedTarget| target.place == EditPlace::Activation;
     let nodes = answer.changed.iter().filter(is_node).count();
-    let places = [(answer.changed.len() - nodes, "tensor"), (nodes, "graph node")];
+    let unused = answer.changed.iter().filter(|target| target.unused).count();
+    let places = [(answer.changed.len() - nodes - unused, "tensor"), (nodes, "graph node")];
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
     let signs = answer.changed.iter().fold((0, 0), |sum, target| (sum.0 + target.zero_sign, sum.1 + target.minus_zero));
-    out.line(format_args!("{applied}: {changed} values changed in {places}{}", ask::signs(signs)));
-    ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
-    let unused = answer.changed.iter().filter(|target| target.unused).count();
     if unused == answer.changed.len() {
-        out.line("DEAD: the engine's graph uses none of the target, so its values cannot matter");
-    } else if unused > 0 {
+        out.line(format_args!(
+            "{applied}: DEAD, the engine's graph uses none of the target, so its values cannot matter"
+        ));
+    } else {
+        out.line(format_args!("{applied}: {changed} values changed in {places}{}", ask::signs(signs)));
+    }
+    ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
+    if (1..answer.changed.len()).contains(&unused) {
         out.line(format_args!("the engine's graph does not use {}, which stay as they are", plural(unused, "tensor")));
     }
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));

@@ -66,7 +66,7 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     let data: u64 = file.tensors().iter().map(|t| t.nbytes).sum();
     out.line(format_args!(
         "\ntensors: {}, {}, data from byte {}",
-        file.tensors().len(),
+        count((file.tensors().len() + file.foreign_tensors().len()) as u64),
         plural(n, "value"),
         file.data_offset()
     ));
@@ -107,7 +107,8 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     }
 
     let bits_per_weight = bits(8.0 * data as f64 / n.max(1) as f64);
-    out.line(format_args!("\ntypes: {bits_per_weight} bits per weight over all tensors"));
+    let which = if foreign.is_empty() { "all tensors" } else { "the tensors of known types" };
+    out.line(format_args!("\ntypes: {bits_per_weight} bits per weight over {which}"));
     let rows = stored_types(file.tensors()).into_iter().map(|row| {
         vec![
             row.ty,

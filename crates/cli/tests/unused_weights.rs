@@ -71,7 +71,7 @@ fn a_target_of_unused_weights_only_is_dead_and_no_failure() {
     let room = room();
     let question = ["eval", "m.gguf", "--apply", "ffn[layers=2]=int4@block32"];
     let text = stdout(room.path(), &[&question[..], &SMALL].concat());
-    assert!(text.contains("DEAD: the engine's graph uses none of the target"), "{text}");
+    assert!(text.contains("ffn[layers=2]=int4@block32: DEAD, the engine's graph uses none of the target"), "{text}");
     let answer = asked(room.path(), &question);
     assert_eq!((&answer["kld_mean"], &answer["logits_changed"]), (&0.0.into(), &0.into()));
 }

@@ -31,7 +31,7 @@ pub fn scheme_for_rows(scheme: &Scheme, n_per_row: u64) -> Scheme {
     }
 }
 
-/// The largest block of a type that needs no row in the table below. There is no type of smaller blocks to take, so
+/// The largest block of a type that needs no row in the table below. No type has smaller blocks, so
 /// rows that are not whole blocks of it are stored in F16.
 const LARGEST_BLOCK_WITHOUT_ROW: u64 = 32;
 

@@ -112,7 +112,7 @@ pub(crate) fn read(path: &Path, opened: (File, u64)) -> Result<(String, Imatrix)
         drop(file);
         let gguf = GgufFile::open(path)?;
         let imatrix = of_gguf(&gguf)?;
-        return Ok((header::hash(&gguf, &mut |_| {})?, imatrix));
+        return Ok((header::hash(&gguf, &mut |_| {}, cannot)?, imatrix));
     }
     if bytes > MAX_LEGACY_BYTES {
         let what = format!("found {}", plural(bytes, "byte"));

@@ -498,7 +498,7 @@ impl Advice for GgufProblem {
             | Self::ShardOfAnother { .. }
             | Self::TensorInTwoShards { .. }
             | Self::SplitTensors { .. } => {
-                "the files may be of different models; fetch all of them again from one place"
+                "the files may be of different models, or of two writings of one; write or fetch all of them again"
             }
             Self::ByteOrder { .. } => {
                 "take the little-endian original; the header of this file can be read, and the values of its other types"

@@ -121,7 +121,7 @@ pub struct ModelRecord {
     #[serde(default)]
     pub precision: Vec<TensorPrecision>,
     /// What a reader should know of the text and the windows, such as windows that are longer than the model was trained
-    /// for. Runs with other notes are not comparable with this one.
+    /// for. Runs with other notes may not be comparable with this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The baseline census of the tensors in the target.

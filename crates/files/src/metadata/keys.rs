@@ -77,7 +77,7 @@ const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     (Exact("tokenizer.chat_templates"), Text, "the names of the chat templates"),
     (Under("tokenizer."), Text, "a part of the tokenizer"),
     (Under("general.sampling."), Text, "how llama.cpp's programs choose the next token unless told otherwise"),
-    // Labels.
+    // Keys that only describe the file.
     (Exact("general.name"), Label, "the name of the model"),
     (Exact("general.author"), Label, "who made the model"),
     (Exact("general.version"), Label, "the version of the model"),
@@ -102,7 +102,7 @@ const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     (Exact("general.quantization_version"), Label, "the version of the quantization formats"),
     (Under("quantize."), Label, "how llama-quantize made the file"),
     (Under("assay."), Label, "how assay quantize made the file"),
-    // Shapes.
+    // The shape of the model.
     (Arch("vocab_size"), Numbers, "the number of tokens"),
     (Arch("context_length"), Numbers, "the context of the training; some kinds of RoPE scaling start from it"),
     (Arch("embedding_length"), Numbers, "the width of the model"),
@@ -122,7 +122,7 @@ const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     (Arch("selector_top_k"), Numbers, "the number of entries that the selector keeps"),
     (Arch("target_layers"), Numbers, "the layers of the other model that are read"),
     (Arch("target_hidden_size"), Numbers, "the width of the other model"),
-    // Experts.
+    // Mixtures of experts.
     (Arch("expert_feed_forward_length"), Numbers, "the width of an expert's FFN"),
     (Arch("expert_shared_feed_forward_length"), Numbers, "the width of the shared expert's FFN"),
     (Arch("expert_chunk_feed_forward_length"), Numbers, "the width of a chunk expert's FFN"),
@@ -141,7 +141,7 @@ const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     (Arch("moe_latent_size"), Numbers, "the width inside the experts"),
     (Arch("interleave_moe_layer_step"), Numbers, "which layers have experts"),
     (Arch("router_logit_softcapping"), Numbers, "the cap of the router's scores"),
-    // Attention.
+    // The attention of a layer.
     (Arch("attention.head_count"), Numbers, "the number of attention heads"),
     (Arch("attention.head_count_kv"), Numbers, "the number of key and value heads"),
     (Arch("attention.max_alibi_bias"), Numbers, "the largest ALiBi bias"),
@@ -166,7 +166,7 @@ const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     (Arch("attn_logit_softcapping"), Numbers, "the cap of the attention scores"),
     (Arch("full_attention_interval"), Numbers, "which layers have full attention"),
     (Arch("attn_res.block_size"), Numbers, "the number of layers in a block of attention residuals"),
-    // Positions.
+    // How positions enter the attention.
     (Arch("rope.dimension_count"), Numbers, "how many dimensions RoPE rotates"),
     (Arch("rope.dimension_sections"), Numbers, "how RoPE divides the dimensions"),
     (Arch("rope.freq_base"), Numbers, "the base frequency of RoPE"),

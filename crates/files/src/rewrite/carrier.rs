@@ -88,7 +88,7 @@ impl fmt::Display for FileCarrier {
 /// Parses the name of a type that stores weights.
 ///
 /// # Errors
-/// When there is no such type, or it stores integers or f64.
+/// When ggml has no such type, or the type stores integers or f64.
 pub fn weight_type(name: &str) -> Result<GgmlType, CarrierError> {
     match FileCarrier::from_str(name)? {
         FileCarrier::In(ty) => Ok(ty),

@@ -1,9 +1,10 @@
 //! Why a file cannot be rewritten.
 
 use crate::pieces::ValuesError;
-use gguf::{GgufError, LayoutError, OutputError};
+use gguf::{GgmlType, GgufError, LayoutError, OutputError};
 use numerics::{CodecError, FakeQuantError};
 use select::ApplyError;
+use std::io;
 use words::{Advice, Hint};
 
 /// Why a file cannot be rewritten.
@@ -107,6 +108,9 @@ pub enum RewriteError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The system refuses a thread.
+    #[error("{0}")]
+    Thread(io::Error),
 }
 
 impl Advice for RewriteError {
@@ -121,6 +125,9 @@ impl Advice for RewriteError {
                 Some(Hint::words("llama-quantize has no other type for such rows; quantize the tensor in another type"))
             }
             RewriteError::RoundsTwice { has_own_type, .. } => Some(Hint::StoreExactly { own: *has_own_type }),
+            RewriteError::NoOwnType { scheme, .. } if GgmlType::from_name(scheme).is_some() => {
+                Some(Hint::words(format!("quantize by ggml's own blocks of that name: ggml:{scheme}")))
+            }
             RewriteError::NoOwnType { .. } => Some(Hint::StoreExactly { own: false }),
             RewriteError::NoTypeRule { .. } => Some(Hint::words(
                 "each rule is PATTERN=TYPE; the pattern is searched for in the name of each tensor, such as blk.0.attn_q.weight",
@@ -129,6 +136,9 @@ impl Advice for RewriteError {
             RewriteError::TooLargeForShard { .. } | RewriteError::TooManyShards { .. } => Some(Hint::LargerFiles),
             RewriteError::Layout(_) => None,
             RewriteError::Output(error) => error.hint(),
+            RewriteError::Thread(_) => Some(Hint::words(
+                "raise the limit on processes and threads (ulimit -u, pids.max) or on memory (ulimit -v)",
+            )),
         }
     }
 }

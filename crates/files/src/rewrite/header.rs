@@ -6,9 +6,10 @@ use crate::rewrite::RewriteError;
 use gguf::split::{MAX_SHARDS, SPLIT_IDENTITY, is_split_key, split_keys};
 use gguf::{
     Array, FileLayout, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, GgmlType, GgufError,
-    GgufFile, GgufProblem, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
+    GgufFile, StringArray, TensorSpec, Value, cut_into_shards, file_type_of, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 /// What was done, for whoever opens the file later. It has no time and no path, so that equal work gives equal bytes.
 pub(crate) struct Provenance<'a> {
@@ -26,8 +27,13 @@ pub(crate) struct Provenance<'a> {
     pub(crate) kept: Vec<String>,
 }
 
-/// BLAKE3 over the files of a model, one after the other. `progress` gets the number of bytes that are done.
-pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<String, GgufError> {
+/// BLAKE3 over the files of a model, one after the other. `progress` gets the number of bytes that are done, and `refused`
+/// makes the error where the system refuses a thread.
+pub(crate) fn hash<E: From<GgufError> + Send>(
+    file: &GgufFile,
+    progress: &mut dyn FnMut(u64),
+    refused: impl Fn(io::Error) -> E,
+) -> Result<String, E> {
     let (mut hasher, buffers, mut done) = (blake3::Hasher::new(), Buffers::default(), 0);
     pipeline::run(
         |next| {
@@ -53,10 +59,7 @@ pub(crate) fn hash(file: &GgufFile, progress: &mut dyn FnMut(u64)) -> Result<Str
             progress(done);
             Ok(())
         },
-        |source| GgufError {
-            path: file.shards()[0].path().to_owned(),
-            problem: GgufProblem::Read { offset: 0, source },
-        },
+        refused,
     )?;
     Ok(hasher.finalize().to_hex().to_string())
 }

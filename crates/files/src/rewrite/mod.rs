@@ -191,9 +191,9 @@ pub fn plan<'a>(
         let factors = companion_of(&tensor.name);
         edit.folded = source.tensors().iter().position(|t| factors.as_ref() == Some(&t.name));
         edit.folded = edit.folded.filter(|_| edit.folds(tensor));
-        let importance = edit.importance(tensor)?;
-        if !edit.copies(tensor) {
-            storable(ty, tensor, importance.filter(|_| edit.stores_for_real()), codec)?;
+        edit.scheme.fits(&tensor.name, TensorShape::of(tensor.shape()), codec)?;
+        if !edit.copies(tensor) && !edit.stores_for_real() {
+            storable(ty, tensor, codec)?;
         }
         edits.insert(index, edit);
     }
@@ -251,15 +251,9 @@ fn realised(wanted: GgmlType, tensor: &TensorInfo, allow_fallback: bool) -> Resu
 }
 
 /// Whether ggml can quantize to a type. This is tried with one block of zeros.
-fn storable(
-    ty: GgmlType,
-    tensor: &TensorInfo,
-    importance: Option<Importance<'_>>,
-    codec: &dyn BlockCodec,
-) -> Result<(), RewriteError> {
+fn storable(ty: GgmlType, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<(), RewriteError> {
     let zeros = vec![0.0; ty.blck_size() as usize];
-    let importances = importance.and_then(|i| i.of_row(0).get(..zeros.len()));
-    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), importances);
+    let tried = codec.quantize(ty.name(), &zeros, zeros.len(), None);
     tried.map(|_| ()).map_err(|source| RewriteError::Carrier { tensor: shown(tensor), source })
 }
 
@@ -351,7 +345,7 @@ impl Rewrite<'_> {
     pub fn without_importance(&self) -> Vec<String> {
         let of = |(&index, edit): (&usize, &Edit)| {
             let name = &self.source.tensors()[index].name;
-            edit.scheme.lacks_importance(name).then(|| name.clone())
+            edit.scheme.no_importance(name).map(|_| name.clone())
         };
         self.edits.iter().filter_map(of).collect()
     }

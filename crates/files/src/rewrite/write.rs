@@ -135,7 +135,8 @@ impl Rewrite<'_> {
         for (index, tensor) in self.source.tensors().iter().enumerate().filter(|(index, _)| !self.is_folded(*index)) {
             total_bytes = total_bytes.saturating_add(tensor.nbytes.saturating_mul(self.passes(index) + 1));
         }
-        let parts = parts_with(header::hash(self.source, &mut |done| progress(done, total_bytes))?)?;
+        let parts =
+            parts_with(header::hash(self.source, &mut |done| progress(done, total_bytes), RewriteError::Thread)?)?;
 
         // The output's bytes count twice: once for the hash and once for the disk.
         let failed = |no: usize| {
@@ -180,7 +181,7 @@ impl Rewrite<'_> {
                 }
                 Ok(())
             },
-            |e| OutputFile::failed(&paths[0], e).into(),
+            RewriteError::Thread,
         )?;
         let (hashes, outputs) = (hashes.finish()?, outputs.finish()?);
         let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| RewrittenFile {
@@ -291,7 +292,7 @@ impl Rewrite<'_> {
                 buffers.give(buffer);
                 Ok(())
             },
-            |e| OutputFile::failed(out, e).into(),
+            RewriteError::Thread,
         )?;
         let files = SealedFiles::seal(vec![file])?;
         let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };

@@ -254,6 +254,7 @@ impl AskError {
     /// The party that is at fault.
     pub fn kind(&self) -> AskErrorKind {
         match self {
+            AskError::Rewrite { source, .. } if matches!(**source, RewriteError::Thread(_)) => AskErrorKind::Engine,
             AskError::Open(_)
             | AskError::Unreadable(_)
             | AskError::Values { .. }

@@ -131,7 +131,7 @@ impl Variant {
                 fallback: is_fallback.then(|| realised.to_string()),
             })?;
         }
-        for (edit, apply) in found.iter().filter(|(edit, apply)| apply.scheme.lacks_importance(&edit.tensor)) {
+        for (edit, apply) in found.iter().filter(|(edit, apply)| apply.scheme.no_importance(&edit.tensor).is_some()) {
             let (name, scheme) = (escape_terminal(&edit.tensor), &apply.scheme);
             notes.push(format!(
                 "{name}: {scheme} has no importances for it, so it is quantized without, as llama-quantize does"

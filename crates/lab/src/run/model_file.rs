@@ -6,9 +6,7 @@ use files::pieces::ValuesError;
 use files::{Factors, Model, OpenError, SpecialTokens, TensorInMemory, side_by_side};
 use gguf::{GgufError, GgufFile, Shard, TensorInfo};
 use lineage::{StoredPrecision, TensorValues, Under};
-use numerics::{
-    BlockCodec, CodecError, FakeQuantError, ImatrixError, Nonfinite, Scheme, SchemeFile, TensorContext, TensorShape,
-};
+use numerics::{BlockCodec, CodecError, FakeQuantError, Nonfinite, Scheme, TensorContext, TensorShape};
 use record::store::lock::LockedModel;
 use record::{CensusRow, Predicted, TensorPrecision};
 use record::{Edit, EditPlace};
@@ -246,10 +244,9 @@ impl ModelFile {
             };
             let realised = plan.realised(&plan.scheme, tensor.n_per_row());
             realised.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
-            if realised.lacks_importance(&tensor.name) {
+            if let Some(missing) = realised.no_importance(&tensor.name) {
                 // The record of a run has no place to say that a tensor was quantized without.
-                let (tensor, file) = (tensor.name.clone(), realised.file().map_or("", SchemeFile::name).to_owned());
-                return Err(refused(FakeQuantError::Imatrix { tensor, file, source: ImatrixError::NoEntry }));
+                return Err(refused(missing));
             }
             for scheme in &schemes {
                 let realised = plan.realised(scheme, tensor.n_per_row());

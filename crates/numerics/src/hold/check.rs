@@ -31,26 +31,26 @@ impl Scheme {
 
     /// The importances that the scheme's file has for a tensor. `None` when the scheme names no importance matrix, or the
     /// matrix has no entry for the tensor: as in llama-quantize, it is then quantized without
-    /// ([`lacks_importance`](Self::lacks_importance)).
+    /// ([`no_importance`](Self::no_importance)).
     ///
     /// # Errors
     /// When the file was not read, or its entry has another shape or importances of zero alone.
     pub fn importance(&self, tensor: &str, shape: TensorShape) -> Result<Option<Importance<'_>>, FakeQuantError> {
         let (Format::Ggml(_), Some(file)) = (self.format, &self.file) else { return Ok(None) };
         let imatrix: &Imatrix = file.imatrix().ok_or_else(|| self.not_read(tensor))?;
-        let failed =
-            |source| FakeQuantError::Imatrix { tensor: tensor.to_owned(), file: file.name().to_owned(), source };
-        match imatrix.of_tensor(tensor, shape) {
-            Ok(importance) => Ok(Some(importance)),
-            Err(ImatrixError::NoEntry) => Ok(None),
-            Err(source) => Err(failed(source)),
-        }
+        imatrix.of_tensor(tensor, shape).map_err(|source| self.imatrix_error(tensor, source))
     }
 
-    /// Whether the scheme names an importance matrix that has no entry for a tensor.
-    pub fn lacks_importance(&self, tensor: &str) -> bool {
-        let imatrix = self.file.as_ref().and_then(SchemeFile::imatrix);
-        imatrix.is_some_and(|imatrix| !imatrix.entries().contains_key(tensor))
+    /// The error that the scheme's importance matrix has no entry for a tensor. `None` when it has one, or there is no matrix.
+    pub fn no_importance(&self, tensor: &str) -> Option<FakeQuantError> {
+        let imatrix = self.file.as_ref().and_then(SchemeFile::imatrix)?;
+        let is_missing = !imatrix.entries().contains_key(tensor);
+        is_missing.then(|| self.imatrix_error(tensor, ImatrixError::NoEntry))
+    }
+
+    fn imatrix_error(&self, tensor: &str, source: ImatrixError) -> FakeQuantError {
+        let file = self.file.as_ref().map_or("", SchemeFile::name).to_owned();
+        FakeQuantError::Imatrix { tensor: tensor.to_owned(), file, source }
     }
 
     /// The codebook from the scheme's file, once it was read.

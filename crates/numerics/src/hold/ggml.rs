@@ -5,6 +5,7 @@ use super::error::FakeQuantError;
 use super::part::Piece;
 use crate::codec::{BlockCodec, CodecError};
 use crate::format::ggml::GgmlFormat;
+use crate::scheme::Scheme;
 use crate::scheme::imatrix::Importance;
 use rayon::prelude::*;
 
@@ -16,6 +17,7 @@ const BATCH: usize = 1 << 15;
 /// # Errors
 /// When the rows are not whole blocks, the type needs an importance matrix, or the codec fails.
 pub(crate) fn apply(
+    scheme: &Scheme,
     format: &GgmlFormat,
     values: &mut [f32],
     tensor: &str,
@@ -30,7 +32,8 @@ pub(crate) fn apply(
         return Err(fail(CodecError::PartialBlock { ty: format.name.into(), blck_size: layout.blck_size, n_per_row }));
     }
     if layout.requires_imatrix && importance.is_none() {
-        return Err(fail(CodecError::RequiresImatrix { ty: format.name.into() }));
+        let no_file = || fail(CodecError::RequiresImatrix { ty: format.name.into() });
+        return Err(scheme.no_importance(tensor).unwrap_or_else(no_file));
     }
     // Every batch is tried and the first one that fails is reported, so the error does not depend on the threads.
     let results: Vec<_> = batches(values, n_per_row, importance, piece.start / n_per_row)

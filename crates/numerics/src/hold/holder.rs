@@ -82,7 +82,9 @@ impl<'a> Holder<'a> {
                 groups::apply(&**kernel, grouping, values, piece).map_err(|overflow| beyond_f32(overflow, tensor))?;
             }
             (Format::Minifloat { exmy, rounding }, ..) => cast(exmy, rounding, values, tensor, start),
-            (Format::Ggml(format), ..) => ggml::apply(format, values, tensor, piece, self.importance, codec)?,
+            (Format::Ggml(format), ..) => {
+                ggml::apply(scheme, format, values, tensor, piece, self.importance, codec)?;
+            }
             (Format::Jitter { seed }, ..) => control::jitter(seed, tensor, values, start),
             (Format::Noise { seed, .. }, _, TensorFacts::Gain(gain)) => {
                 control::add_noise(*gain, seed, tensor, values, start);
@@ -122,7 +124,7 @@ impl Scheme {
             // The codec is asked with a row of zeros.
             Format::Ggml(format) if shape.n_per_row > 0 => {
                 let mut row = vec![0.0; shape.n_per_row];
-                ggml::apply(format, &mut row, tensor, Piece::whole(shape.n_per_row), importance, codec)
+                ggml::apply(self, format, &mut row, tensor, Piece::whole(shape.n_per_row), importance, codec)
             }
             _ => Ok(()),
         }

@@ -71,12 +71,12 @@ impl Imatrix {
         &self.entries
     }
 
-    /// The importances of the tensor with this name and shape.
+    /// The importances of the tensor with this name and shape. `None` when no entry has that name.
     ///
     /// # Errors
-    /// When there is no entry of that name, the entry has another shape, or a matrix has importances of zero alone.
-    pub fn of_tensor(&self, tensor: &str, shape: TensorShape) -> Result<Importance<'_>, ImatrixError> {
-        let values = self.entries.get(tensor).ok_or(ImatrixError::NoEntry)?;
+    /// When the entry has another shape, or all importances of a matrix are zero.
+    pub fn of_tensor(&self, tensor: &str, shape: TensorShape) -> Result<Option<Importance<'_>>, ImatrixError> {
+        let Some(values) = self.entries.get(tensor) else { return Ok(None) };
         let TensorShape { n_per_row, n_matrices, rows } = shape;
         if n_matrices.checked_mul(n_per_row) != Some(values.len()) || values.is_empty() {
             return Err(ImatrixError::Shape { found: values.len(), n_per_row, n_matrices });
@@ -84,7 +84,7 @@ impl Imatrix {
         if let Some(matrix) = values.chunks(n_per_row).position(|row| row.iter().all(|&x| x == 0.0)) {
             return Err(ImatrixError::AllZero { matrix: (n_matrices > 1).then_some(matrix) });
         }
-        Ok(Importance { values, n_per_row, rows: rows.max(1) })
+        Ok(Some(Importance { values, n_per_row, rows: rows.max(1) }))
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     fn each_matrix_of_a_tensor_has_its_own_row_of_importances() {
         let imatrix = Imatrix::new(BTreeMap::from([("t".to_owned(), vec![1.0, 2.0, 3.0, 4.0])]));
         let shape = TensorShape::of(&[2, 3, 2]);
-        let importance = imatrix.of_tensor("t", shape).unwrap();
+        let importance = imatrix.of_tensor("t", shape).unwrap().unwrap();
         let rows: Vec<&[f32]> = (0..6).map(|row| importance.of_row(row)).collect();
         assert_eq!(rows, [&[1.0, 2.0][..], &[1.0, 2.0], &[1.0, 2.0], &[3.0, 4.0], &[3.0, 4.0], &[3.0, 4.0]]);
         assert_eq!([importance.rows_alike(0), importance.rows_alike(2), importance.rows_alike(3)], [3, 1, 3]);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn an_entry_of_another_shape_or_name_is_refused() {
         let imatrix = Imatrix::new(BTreeMap::from([("t".to_owned(), vec![1.0; 6]), ("empty".to_owned(), vec![])]));
-        assert_eq!(imatrix.of_tensor("u", TensorShape::matrix(6, 1)), Err(ImatrixError::NoEntry));
+        assert_eq!(imatrix.of_tensor("u", TensorShape::matrix(6, 1)), Ok(None));
         for shape in [TensorShape::matrix(3, 2), TensorShape { n_per_row: 2, rows: 1, n_matrices: usize::MAX }] {
             assert!(matches!(imatrix.of_tensor("t", shape), Err(ImatrixError::Shape { found: 6, .. })));
         }

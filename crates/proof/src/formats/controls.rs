@@ -61,7 +61,7 @@ pub(super) fn row(row: &FormatInfo, quantizer: &dyn Quantizer) -> Check {
                 });
                 tally.hold(held != input.values, || "shuffle: nothing moved".into());
             }
-            other => tally.hold(false, || format!("there is no check for the control {other}")),
+            other => tally.hold(false, || format!("the control {other} has no check")),
         },
     }
     tally.check(Area::Formats, format!("control {}", row.name), &["fast", "its promise"])

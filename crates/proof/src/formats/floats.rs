@@ -33,7 +33,7 @@ fn against_list(
     tally: &mut Tally,
 ) {
     let Some(ladder) = Ladder::of(format) else {
-        return tally.hold(false, || format!("there is no list of the values of {format}"));
+        return tally.hold(false, || format!("the values of {format} are not listed"));
     };
     for (rounding, text) in ROUNDINGS {
         let Some(scheme) = scheme_of(format, text) else {

@@ -123,7 +123,7 @@ pub enum TensorRelation {
     OppositeSign,
     /// Every value is the other one times a factor, within the rounding of the two stored types.
     Factor {
-        /// The factor.
+        /// The number that turns a value of the first file into that of the second.
         #[serde(with = "float")]
         #[schemars(with = "float::Float")]
         factor: f64,

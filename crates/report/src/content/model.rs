@@ -12,7 +12,7 @@ pub(super) fn blocks(record: &RunRecord, model: &ModelRecord, nth: usize, withhe
     ];
     blocks.extend(model.notes.iter().map(|note| {
         let about = Text::new().strong("Note").plain(format!(": {note}. "));
-        Block::Paragraph(about.plain("Numbers of a run without this note are not comparable with these."))
+        Block::Paragraph(about.plain("Numbers of a run without this note may not be comparable with these."))
     }));
     blocks.extend(census(record, model, nth));
     if withheld {
