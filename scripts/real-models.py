@@ -64,8 +64,9 @@ def main():
     page = [
         "# Four real models",
         "",
-        "`make real-models` fetches the models, asks these questions and writes this page. "
-        + ("This one was written with `--census-only`, without perplexities and runs." if args.census_only else TEXT_IN_WORDS),
+        "This page was written by `scripts/real-models.py --census-only`. `make real-models` adds perplexities and a run for each model."
+        if args.census_only
+        else f"This page was written by `make real-models`. {TEXT_IN_WORDS}",
         "",
     ]
     for name, what in MODELS:

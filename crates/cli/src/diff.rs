@@ -20,7 +20,7 @@ pub struct DiffArgs {
     a: PathBuf,
     /// The GGUF file to compare with it; of a split model, any shard
     b: PathBuf,
-    /// Exit with 1 if tensors differ, or metadata that are more than labels
+    /// Exit with 1 if tensors differ, or metadata other than labels
     #[arg(long)]
     exit_code: bool,
 }

@@ -35,23 +35,23 @@ pub struct QuantizeArgs {
     /// The scheme of --target, such as bf16, int8@row or q4_0; identity leaves values as they are
     #[arg(long, value_name = "SCHEME", requires = "target")]
     scheme: Option<String>,
-    /// The type that stores the quantized values: f32 is exact for every scheme, keep is each tensor's own type, own is
-    /// the ggml type of each scheme, and a ggml type such as q4_0 is that type for all
+    /// The type that stores the quantized values: f32 (exact for every scheme), keep (each tensor's own type), own (each
+    /// scheme's own ggml type), or one ggml type for all, such as q4_0
     #[arg(long, value_name = "f32|keep|own|TYPE", default_value = "f32", value_parser = advice::parsed::<FileCarrier>)]
     carrier: FileCarrier,
     /// Store in this ggml type every matrix that no other rule names and that llama-quantize would quantize
     #[arg(long, value_name = "TYPE", value_parser = base_type)]
     base: Option<GgmlType>,
-    /// Store tensors in the types that this file gives, as `llama-quantize --tensor-type-file` does; --apply goes before it
+    /// Store tensors in the types that this file gives, as `llama-quantize --tensor-type-file` does; --apply wins over it
     #[arg(long, value_name = "FILE")]
     tensor_type_file: Option<PathBuf>,
-    /// Store in the asked type also the tensors that llama.cpp's quantizer never touches, such as routers and convolutions
+    /// Also store tensors that llama.cpp's quantizer never touches, such as routers and convolutions, in the type asked for
     #[arg(long)]
     force_tensors: bool,
-    /// Store the values of a scheme also in a type that rounds them a second time
+    /// Accept a carrier that rounds quantized values a second time
     #[arg(long)]
     force_carrier: bool,
-    /// Give the file its name without opening it in the engine first
+    /// Do not open the finished file in the engine before it gets its name
     #[arg(long)]
     no_check: bool,
     /// Split the output into files of at most this size, such as 2G or 500M
@@ -108,13 +108,15 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
         )),
         QuantizeEvent::Grows { before, after, have_own_types } => {
             let how = match (args.carrier, have_own_types) {
-                (FileCarrier::Own, _) => "",
-                (_, true) => "; --carrier own stores each scheme in its own type",
-                (_, false) => "; not every scheme has a ggml type that would store it in fewer bits",
+                (FileCarrier::Own, _) | (_, None) => "",
+                (_, Some(true)) => "; --carrier own stores each scheme in its own type",
+                (_, Some(false)) => "; not every scheme has a ggml type that would store it in fewer bits",
             };
             let stored = match args.carrier {
-                FileCarrier::In(ty) => format!(", because {ty} stores the quantized values"),
-                FileCarrier::Keep | FileCarrier::Own => String::new(),
+                FileCarrier::In(ty) if have_own_types.is_some() => {
+                    format!(", because {ty} stores the quantized values")
+                }
+                _ => String::new(),
             };
             say(&format!("note: the tensors grow from {} to {}{stored}{how}\n", bytes(before), bytes(after)));
         }
@@ -228,16 +230,12 @@ fn text(answer: &QuantizeAnswer) -> String {
     rounded_twice(&mut out, &answer.changed);
     let folded: Vec<&str> = answer.changed.iter().filter_map(|row| row.folded.as_deref()).collect();
     if let Some(first) = folded.first() {
-        out.line(format_args!(
-            "{} multiplied into the weights and no tensor of the output: {}{}",
-            if folded.len() == 1 {
-                "1 tensor of factors is".into()
-            } else {
-                format!("{} tensors of factors are", folded.len())
-            },
-            escape_terminal(first),
-            if folded.len() == 1 { "" } else { " and so on" }
-        ));
+        let n = match folded.len() {
+            1 => "1 tensor of factors was".to_owned(),
+            n => format!("{} tensors of factors were", count(n as u64)),
+        };
+        let first = escape_terminal(first);
+        out.line(format_args!("{n} multiplied into the weights and left out of the output, such as {first}"));
     }
     let (changed, n): (u64, u64) = answer.changed.iter().fold((0, 0), |(c, n), row| (c + row.changed, n + row.n));
     out.line(format_args!(

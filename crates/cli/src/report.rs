@@ -11,7 +11,7 @@ use words::escape_terminal;
 pub struct ReportArgs {
     /// The folder of a finished run
     dir: PathBuf,
-    /// The folder to write the reports to, outside of DIR, for a run that can only be read [default: DIR/report]
+    /// Write the reports to this folder instead, which must be outside DIR [default: DIR/report]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ fn text(answer: &StatusAnswer) -> String {
     out.line(format_args!("models: {}; {}", models.join(", "), plural(answer.chunks, "window")));
     match answer.controls_ok {
         Some(true) => out.line("controls: all held"),
-        Some(false) => out.line("controls: not all held; the results of those models are withheld"),
+        Some(false) => out.line("controls: not all held; results of the models whose controls failed are withheld"),
         None => {}
     }
     out.text(&failed_cells(&answer.failed));

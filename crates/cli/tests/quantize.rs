@@ -399,3 +399,28 @@ fn a_big_endian_file_is_inspected_and_counted_but_not_rewritten_or_run() {
     let said = refused(folder.path(), &["quantize", "big.gguf", "out.gguf", "--apply", "all=bf16"]);
     assert!(said.contains("big-endian"), "{said}");
 }
+
+#[test]
+fn a_census_of_large_blocks_and_equal_integers_in_the_other_byte_order_ends_well() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut b = b"GGUF".to_vec();
+    b.extend([3u32.to_be_bytes().as_slice(), &3u64.to_be_bytes(), &0u64.to_be_bytes()].concat());
+    // A Q4_0 matrix of more bytes than are looked at at once, and two I32 tensors with the same values.
+    let (blocks, n) = (18 * 512u64, 64u64);
+    for (name, ty, ne, offset) in
+        [("blk.0.ffn_up.weight", 2u32, 32 * 512, 0), ("a", 26, n, blocks), ("b", 26, n, blocks + 4 * n)]
+    {
+        b.extend(
+            [&(name.len() as u64).to_be_bytes()[..], name.as_bytes(), &1u32.to_be_bytes(), &ne.to_be_bytes()].concat(),
+        );
+        b.extend([&ty.to_be_bytes()[..], &offset.to_be_bytes()].concat());
+    }
+    b.resize(b.len().next_multiple_of(32), 0);
+    (0..blocks).for_each(|i| b.push((i % 23) as u8));
+    (0..2).for_each(|_| (0..n as i32).for_each(|i| b.extend(i.to_be_bytes())));
+    std::fs::write(folder.path().join("big.gguf"), b).expect("a file");
+    let census = json(folder.path(), &["census", "big.gguf", "--json", "--quiet"]);
+    assert_eq!(census["copies"].as_array().map(Vec::len), Some(0), "{census}");
+    let diff = json(folder.path(), &["diff", "big.gguf", "big.gguf", "--json", "--quiet"]);
+    assert_eq!(diff["same"], true, "{diff}");
+}

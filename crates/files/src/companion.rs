@@ -46,7 +46,7 @@ pub enum CompanionError {
         companion: String,
         /// The index of the factor.
         index: usize,
-        /// The factor.
+        /// The value that the file has for it.
         value: f32,
     },
 }
@@ -55,6 +55,11 @@ impl Advice for CompanionError {
     fn hint(&self) -> Option<Hint> {
         Some(Hint::words("the file is damaged or was converted wrongly: convert the model again"))
     }
+}
+
+/// The number of factors of a weight with these extents: one, or one for each expert.
+fn wanted(weight: &str, ne: &[u64]) -> u64 {
+    if has_factor_per_expert(weight) { ne.get(2).copied().unwrap_or(1) } else { 1 }
 }
 
 /// The factors of one weight: one for all of its values, or one for each expert.
@@ -76,7 +81,7 @@ impl Factors {
             return Err(CompanionError::Type { companion: companion(), found: ty.into() });
         }
         let n_values: u64 = ne.iter().product();
-        let wanted = if has_factor_per_expert(weight) { ne.get(2).copied().unwrap_or(1) } else { 1 };
+        let wanted = wanted(weight, ne);
         let factors: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let found = factors.len() as u64;
         if found != wanted || wanted == 0 {
@@ -98,7 +103,7 @@ impl Factors {
         let Some(companion) = companion else { return Ok(None) };
         // The count is checked before the read, because a hostile file can have any.
         let n = companion.n_elements();
-        let wanted = if has_factor_per_expert(&weight.name) { weight.shape().get(2).copied().unwrap_or(1) } else { 1 };
+        let wanted = wanted(&weight.name, weight.shape());
         if n != wanted {
             let (companion, weight) = (escape_terminal(&companion.name), escape_terminal(&weight.name));
             return Err(CompanionError::Count { companion, weight, found: n, wanted }.into());

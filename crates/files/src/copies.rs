@@ -1,9 +1,9 @@
 //! Tensors that a file has twice: under another name with the same values, or nearly so in another type.
 
 use crate::companion;
-use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces, resize, shown};
+use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, is_number, pieces, resize, shown};
 use crate::relation;
-use gguf::{GgufFile, TensorInfo};
+use gguf::{GgufError, GgufFile, GgufProblem, TensorInfo};
 use numerics::BlockCodec;
 use record::answer::TensorCopy;
 use std::collections::HashMap;
@@ -22,10 +22,12 @@ const NEARLY_SAME: f64 = 0.9;
 pub fn copies(file: &GgufFile, codec: &dyn BlockCodec) -> Result<Vec<TensorCopy>, ValuesError> {
     let mut found = Vec::new();
     let mut by_ends: HashMap<(&str, &[u64], [u8; 32]), &TensorInfo> = HashMap::new();
-    let is_weight = |t: &&TensorInfo| t.n_elements() > 1 && codec.layout(t.ty.name()).is_some();
+    let is_weight = |t: &&TensorInfo| t.n_elements() > 1 && is_number(t) && codec.layout(t.ty.name()).is_some();
     let is_factors = |t: &&TensorInfo| companion::is_companion(file, t);
     for tensor in file.tensors().iter().filter(is_weight).filter(|t| !is_factors(t)) {
-        let key = (tensor.ty.name(), tensor.shape(), ends(file, tensor)?);
+        // In a file of the other byte order, some types cannot be read.
+        let Some(ends) = ends(file, tensor)? else { continue };
+        let key = (tensor.ty.name(), tensor.shape(), ends);
         match by_ends.get(&key) {
             Some(first) if same_bytes(file, first, tensor, codec)? => {
                 let (a, b) = (first.name.clone(), tensor.name.clone());
@@ -76,26 +78,30 @@ pub fn sentence(copy: &TensorCopy) -> String {
     )
 }
 
-/// A hash over both ends of a tensor's bytes.
-fn ends(file: &GgufFile, tensor: &TensorInfo) -> Result<[u8; 32], ValuesError> {
-    let n = tensor.nbytes.min(END_BYTES);
+/// A hash over both ends of a tensor's bytes, in whole blocks. `None` if the byte order of its type is not defined.
+fn ends(file: &GgufFile, tensor: &TensorInfo) -> Result<Option<[u8; 32]>, ValuesError> {
+    let block = tensor.ty.type_size();
+    let n = tensor.nbytes.min(END_BYTES / block * block);
     let mut bytes = Vec::new();
     resize(&mut bytes, n).map_err(|_| ValuesError::Memory { tensor: shown(tensor), n })?;
     let mut hasher = blake3::Hasher::new();
     for start in [0, tensor.nbytes - n] {
-        file.read_at(tensor, start, &mut bytes)?;
+        match file.read_at(tensor, start, &mut bytes) {
+            Err(GgufError { problem: GgufProblem::ByteOrder { .. }, .. }) => return Ok(None),
+            read => read?,
+        }
         hasher.update(&bytes);
     }
-    Ok(*hasher.finalize().as_bytes())
+    Ok(Some(*hasher.finalize().as_bytes()))
 }
 
 /// Whether two tensors of one type have the same bytes, and values that are not all equal.
 fn same_bytes(file: &GgufFile, a: &TensorInfo, b: &TensorInfo, codec: &dyn BlockCodec) -> Result<bool, ValuesError> {
-    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
+    let (mut piece_a, mut piece_b) = (PieceReader::new(file, a)?, PieceReader::new(file, b)?);
     let (mut first, mut constant) = (None, true);
     for (start, n) in pieces(a.n_elements(), PIECE_VALUES) {
-        piece_a.read(file, a, start, n, codec)?;
-        piece_b.read(file, b, start, n, codec)?;
+        piece_a.read(start, n, codec)?;
+        piece_b.read(start, n, codec)?;
         if piece_a.bytes != piece_b.bytes {
             return Ok(false);
         }

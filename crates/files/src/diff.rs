@@ -10,9 +10,9 @@ use crate::companion;
 use crate::copies::copies;
 use crate::metadata;
 use crate::open::Model;
-use crate::pieces::{PIECE_VALUES, ValuesError, pieces, resize, shown};
+use crate::pieces::{PIECE_VALUES, ValuesError, is_number, pieces, resize, shown};
 use crate::relation;
-use gguf::{GgmlType, GgufFile, TensorInfo};
+use gguf::{GgufFile, TensorInfo};
 use numerics::{BlockCodec, Difference, DifferenceSums};
 use record::answer::{
     DIFF_FORMAT, DiffAnswer, GroupDifference, IncomparableTensor, MetadataEffect, PaddedTensor, TensorDifference,
@@ -34,8 +34,9 @@ pub fn diff(
     codec: &dyn BlockCodec,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<DiffAnswer, ValuesError> {
-    let (names, models, (a, b)) = ((a.name(), b.name()), (a, b), (&a.file, &b.file));
-    let total_bytes = a.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add);
+    let (names, (a, b)) = ((a.name(), b.name()), (&a.file, &b.file));
+    // The tensors are compared, then those that differ are read again for what they are of one another.
+    let total_bytes = a.tensors().iter().map(|t| t.nbytes).fold(0, u64::saturating_add).saturating_mul(2);
     let mut done_bytes = 0u64;
     let mut tensors = Vec::new();
     let (mut padded, mut incomparable) = (Vec::new(), Vec::new());
@@ -71,7 +72,10 @@ pub fn diff(
             relation: None,
         });
     }
-    relation::name_relations(models.0, models.1, &mut tensors, codec)?;
+    relation::name_relations(a, b, &mut tensors, codec, &mut |nbytes| {
+        done_bytes = done_bytes.saturating_add(nbytes);
+        progress(done_bytes, total_bytes);
+    })?;
     let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
     let equal = |tensor: &TensorDifference| tensor.difference.changed == 0;
     let same_tensors = only_a.is_empty()
@@ -134,11 +138,6 @@ fn factors_of(weight: &TensorInfo, a: &GgufFile, b: &GgufFile) -> Option<WeightF
     let name = companion_of(&weight.name)?;
     let (in_a, in_b) = (a.tensor(&name).is_some(), b.tensor(&name).is_some());
     (in_a || in_b).then_some(WeightFactors { name, in_a, in_b })
-}
-
-/// Whether the values of the tensor can be F32s. Integers and doubles would lose bits in F32.
-fn is_number(tensor: &TensorInfo) -> bool {
-    !tensor.ty.is_integer() && tensor.ty != GgmlType::F64
 }
 
 fn sums_of(

@@ -71,7 +71,7 @@ pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
 fn tokens(file: &GgufFile) -> Result<(), FatalHyperparameter> {
     const TOKENS: &str = "tokenizer.ggml.tokens";
     let Some(tokens) = file.get(TOKENS).and_then(Value::as_array).and_then(Array::as_strings) else { return Ok(()) };
-    let mut seen: HashMap<&[u8], usize> = HashMap::with_capacity(tokens.len());
+    let mut seen: HashMap<&[u8], usize> = HashMap::new();
     for (index, token) in tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
         if let Some(first) = seen.insert(token, index) {
             let text = words::printable(&String::from_utf8_lossy(token));

@@ -83,7 +83,7 @@ fn foreign(tensor: &ForeignTensor) -> InspectedForeignTensor {
     InspectedForeignTensor {
         name: tensor.name.clone(),
         type_id: tensor.type_id,
-        fork_type: fork_type(tensor.type_id).map(|(name, fork)| format!("{name} of {fork}")),
+        fork_type: fork_type(tensor.type_id),
         ne: tensor.shape.clone(),
         offset: tensor.offset,
         shard: tensor.shard,

@@ -104,19 +104,17 @@ impl Model {
     /// engine is started on a file that it cannot score.
     ///
     /// # Errors
-    /// When the file is not sound, it does not contain a model that predicts the next token, or a weight's factors are
-    /// no factors.
+    /// When the file is not sound, it does not contain a model that predicts the next token, or a tensor beside a
+    /// weight cannot be its factors.
     pub fn open_to_score(path: &Path) -> Result<Model, OpenError> {
         let model = Model::open_to_rewrite(path)?;
+        check_scorable(&model.file).map_err(|source| OpenError::NotScorable { path: path.into(), source })?;
         let of_file = |source| match source {
             ValuesError::Gguf(error) => OpenError::Gguf(error),
             source => OpenError::Companion { path: path.into(), source: Box::new(source) },
         };
         companion::check(&model.file).map_err(of_file)?;
-        match check_scorable(&model.file) {
-            Ok(()) => Ok(model),
-            Err(source) => Err(OpenError::NotScorable { path: path.into(), source }),
-        }
+        Ok(model)
     }
 
     fn of(file: GgufFile) -> Model {

@@ -1,7 +1,7 @@
 //! Reads the values of a stored tensor in pieces, so that the memory does not grow with the file.
 
 use crate::companion::{CompanionError, Factors};
-use gguf::{GgufError, GgufFile, TensorInfo};
+use gguf::{GgmlType, GgufError, GgufFile, TensorInfo};
 use numerics::{BlockCodec, CodecError};
 use words::{Advice, Hint, plural};
 
@@ -53,26 +53,34 @@ impl From<GgufError> for ValuesError {
     }
 }
 
-/// Buffers for one piece of a tensor, used again for the next piece.
-#[derive(Debug, Default)]
-pub(crate) struct Piece {
-    /// The bytes as they are stored.
+/// A tensor that is read piece by piece, and the buffers for one piece.
+#[derive(Debug)]
+pub(crate) struct PieceReader<'a> {
+    file: &'a GgufFile,
+    tensor: &'a TensorInfo,
+    factors: Option<Factors>,
+    /// The bytes of the piece as they are stored.
     pub(crate) bytes: Vec<u8>,
-    /// The effective values in F32.
+    /// The effective values of the piece in F32.
     pub(crate) values: Vec<f32>,
 }
 
-impl Piece {
-    /// Reads `n` values of a tensor from value `start` on, multiplied by the weight's factors where the file has such a
-    /// companion. Both numbers must be whole blocks.
-    pub(crate) fn read(
-        &mut self,
-        file: &GgufFile,
-        tensor: &TensorInfo,
-        start: u64,
-        n: u64,
-        codec: &dyn BlockCodec,
-    ) -> Result<(), ValuesError> {
+impl<'a> PieceReader<'a> {
+    /// A reader of a tensor, whose values are multiplied by the weight's factors where the file has such a companion.
+    ///
+    /// # Errors
+    /// When the file has a companion that cannot be the tensor's factors.
+    pub(crate) fn new(file: &'a GgufFile, tensor: &'a TensorInfo) -> Result<PieceReader<'a>, ValuesError> {
+        let factors = Factors::of(file, tensor)?;
+        Ok(PieceReader { file, tensor, factors, bytes: Vec::new(), values: Vec::new() })
+    }
+
+    /// Reads `n` values from value `start` on. Both numbers must be whole blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read, the codec cannot restore the type, or memory is short.
+    pub(crate) fn read(&mut self, start: u64, n: u64, codec: &dyn BlockCodec) -> Result<(), ValuesError> {
+        let tensor = self.tensor;
         let (Some(offset), Some(nbytes)) = (tensor.ty.bytes_of(start), tensor.ty.bytes_of(n)) else {
             let (ty, blck_size) = (tensor.ty.name().into(), tensor.ty.blck_size() as usize);
             let source = CodecError::PartialBlock { ty, blck_size, n_per_row: n as usize };
@@ -81,15 +89,20 @@ impl Piece {
         let memory = |_| ValuesError::Memory { tensor: shown(tensor), n };
         resize(&mut self.bytes, nbytes).map_err(memory)?;
         resize(&mut self.values, n).map_err(memory)?;
-        file.read_at(tensor, offset, &mut self.bytes)?;
+        self.file.read_at(tensor, offset, &mut self.bytes)?;
         codec
             .dequantize(tensor.ty.name(), &self.bytes, &mut self.values)
             .map_err(|source| ValuesError::Codec { tensor: shown(tensor), source })?;
-        if let Some(factors) = Factors::of(file, tensor)? {
+        if let Some(factors) = &self.factors {
             factors.multiply(start, &mut self.values);
         }
         Ok(())
     }
+}
+
+/// Whether the values of the tensor can be F32s. Integers and doubles would lose bits in F32.
+pub(crate) fn is_number(tensor: &TensorInfo) -> bool {
+    !tensor.ty.is_integer() && tensor.ty != GgmlType::F64
 }
 
 /// The name of the tensor, escaped for a terminal.

@@ -1,8 +1,7 @@
 //! Relations between tensors that differ: the same rows in another order, the tensor of another layer, a constant factor,
 //! and rows that only one of the two has at its end. Each is found by one more pass over the tensors that differ.
 
-use crate::open::Model;
-use crate::pieces::{PIECE_VALUES, Piece, ValuesError, pieces};
+use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, pieces};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 use numerics::{BlockCodec, DifferenceSums};
 use record::answer::{ExtraRows, TensorDifference, TensorRelation};
@@ -11,34 +10,43 @@ use std::collections::HashMap;
 /// The longest row that is hashed whole, in values. No model in use comes near it.
 const LONGEST_ROW: u64 = PIECE_VALUES;
 
-/// The hashes of a tensor's values: of all of them, and of each row in ascending order.
+/// The cosine from which two matrices are the same one with noise, so that neither can be another's rows.
+const SAME_WITH_NOISE: f64 = 0.9;
+
+/// The hashes of a tensor's values: of all of them, and of its rows in whatever order.
 struct Hashes {
     whole: [u8; 16],
-    rows: Vec<[u8; 16]>,
+    /// The number of rows and the sum of their hashes.
+    rows: (u64, u128),
 }
 
 /// Names the relations of the tensors that differ. At most one is named for each tensor: an opposite sign or a factor
-/// first, then the same rows in another order, then the tensor of another name.
+/// first, then the same rows in another order, then the tensor of another name. `progress` gets the number of bytes of
+/// each tensor as it comes to it.
 ///
 /// # Errors
 /// When a file cannot be read, or the codec cannot restore a type.
 pub fn name_relations(
-    a: &Model,
-    b: &Model,
+    a: &GgufFile,
+    b: &GgufFile,
     tensors: &mut [TensorDifference],
     codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(u64),
 ) -> Result<(), ValuesError> {
-    let (a, b) = (&a.file, &b.file);
     let mut of_a: HashMap<[u8; 16], String> = HashMap::new();
     let mut of_b: Vec<(usize, [u8; 16])> = Vec::new();
-    for (index, row) in tensors.iter_mut().enumerate().filter(|(_, row)| row.difference.changed > 0) {
+    for (index, row) in tensors.iter_mut().enumerate() {
         let (Some(tensor_a), Some(tensor_b)) = (a.tensor(&row.name), b.tensor(&row.name)) else { continue };
-        if tensor_a.n_per_row() > LONGEST_ROW || tensor_a.n_elements() < 2 {
+        progress(tensor_a.nbytes);
+        if row.difference.changed == 0 || tensor_a.n_per_row() > LONGEST_ROW || tensor_a.n_elements() < 2 {
             continue;
         }
         row.relation = factor((a, tensor_a), (b, tensor_b), codec)?;
+        if row.relation.is_some() || (tensor_a.n_rows() > 1 && row.difference.cosine > SAME_WITH_NOISE) {
+            continue;
+        }
         let (hashes_a, hashes_b) = (hashes(a, tensor_a, codec)?, hashes(b, tensor_b, codec)?);
-        if row.relation.is_none() && hashes_a.rows.len() > 1 && hashes_a.rows == hashes_b.rows {
+        if hashes_a.rows.0 > 1 && hashes_a.rows == hashes_b.rows {
             row.relation = Some(TensorRelation::RowsPermuted);
         }
         of_a.insert(hashes_a.whole, row.name.clone());
@@ -57,19 +65,22 @@ pub fn name_relations(
 fn hashes(file: &GgufFile, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<Hashes, ValuesError> {
     let n_per_row = tensor.n_per_row().max(1);
     let rows_at_once = (PIECE_VALUES / n_per_row).max(1);
-    let (mut whole, mut rows, mut piece) = (blake3::Hasher::new(), Vec::new(), Piece::default());
+    let (mut whole, mut rows) = (blake3::Hasher::new(), (0, 0u128));
+    let mut piece = PieceReader::new(file, tensor)?;
     for (start, n) in pieces(tensor.n_elements(), rows_at_once * n_per_row) {
-        piece.read(file, tensor, start, n, codec)?;
+        piece.read(start, n, codec)?;
         // −0 + 0 is +0.
         piece.values.iter_mut().for_each(|value| *value += 0.0);
         whole.update(bytemuck::cast_slice(&piece.values));
-        rows.extend(piece.values.chunks(n_per_row as usize).map(|row| cut(&blake3::hash(bytemuck::cast_slice(row)))));
+        for row in piece.values.chunks(n_per_row as usize) {
+            let hash = cut(&blake3::hash(bytemuck::cast_slice(row)));
+            rows = (rows.0 + 1, rows.1.wrapping_add(u128::from_le_bytes(hash)));
+        }
     }
-    rows.sort_unstable();
     Ok(Hashes { whole: cut(&whole.finalize()), rows })
 }
 
-/// The first 128 bits of a hash, so that the hashes of a large vocabulary take little memory.
+/// The first 128 bits of a hash.
 fn cut(hash: &blake3::Hash) -> [u8; 16] {
     let mut first = [0; 16];
     first.copy_from_slice(&hash.as_bytes()[..16]);
@@ -84,11 +95,11 @@ fn factor(
     codec: &dyn BlockCodec,
 ) -> Result<Option<TensorRelation>, ValuesError> {
     let rounding = rounding_of(tensor_a.ty).zip(rounding_of(tensor_b.ty)).map(|(a, b)| a + b);
-    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
+    let (mut piece_a, mut piece_b) = (PieceReader::new(a, tensor_a)?, PieceReader::new(b, tensor_b)?);
     let (mut found, mut opposite) = (None::<f64>, true);
     for (start, n) in pieces(tensor_a.n_elements(), PIECE_VALUES) {
-        piece_a.read(a, tensor_a, start, n, codec)?;
-        piece_b.read(b, tensor_b, start, n, codec)?;
+        piece_a.read(start, n, codec)?;
+        piece_b.read(start, n, codec)?;
         let pairs = || piece_a.values.iter().zip(&piece_b.values).map(|(&a, &b)| (f64::from(a), f64::from(b)));
         opposite = opposite && pairs().all(|(a, b)| a == -b);
         let Some(rounding) = rounding else {
@@ -104,7 +115,8 @@ fn factor(
         };
         found = Some(factor);
         // Both the factor and the value itself were rounded.
-        let near = |(a, b): (f64, f64)| (b - factor * a).abs() <= 2.0 * rounding * (factor * a).abs();
+        let slack = subnormal_rounding(tensor_b.ty) + factor.abs() * subnormal_rounding(tensor_a.ty);
+        let near = |(a, b): (f64, f64)| (b - factor * a).abs() <= 2.0 * rounding * (factor * a).abs() + slack;
         if !pairs().all(near) {
             return Ok(None);
         }
@@ -127,6 +139,12 @@ fn rounding_of(ty: GgmlType) -> Option<f64> {
     }
 }
 
+/// The largest absolute error of a value near zero that was rounded to this type. F32 and BF16 reach far below the values
+/// of models.
+fn subnormal_rounding(ty: GgmlType) -> f64 {
+    if ty == GgmlType::F16 { 2f64.powi(-25) } else { 0.0 }
+}
+
 /// Whether two tensors have rows of one length and differ in their number alone, as a padded vocabulary does.
 pub fn differ_in_rows_alone(a: &TensorInfo, b: &TensorInfo) -> bool {
     a.ne[0] == b.ne[0] && a.ne[1] != b.ne[1] && a.ne[2..] == b.ne[2..] && a.ne[2..].iter().all(|&n| n == 1)
@@ -142,12 +160,21 @@ pub fn extra_rows(
     first: u64,
     codec: &dyn BlockCodec,
 ) -> Result<ExtraRows, ValuesError> {
-    let (n_per_row, mut piece) = (tensor.n_per_row(), Piece::default());
-    let (mut zeros, mut equal, mut one) = (true, true, None::<Vec<f32>>);
-    for row in first..tensor.n_rows() {
-        piece.read(file, tensor, row * n_per_row, n_per_row, codec)?;
+    let n_per_row = tensor.n_per_row();
+    if n_per_row == 0 {
+        return Ok(ExtraRows::Zeros);
+    }
+    let (mut piece, mut one) = (PieceReader::new(file, tensor)?, None::<Vec<f32>>);
+    let (mut zeros, mut equal) = (true, true);
+    let rows_at_once = (PIECE_VALUES / n_per_row).max(1);
+    for (start, rows) in pieces(tensor.n_rows() - first, rows_at_once) {
+        piece.read((first + start) * n_per_row, rows * n_per_row, codec)?;
         zeros = zeros && piece.values.iter().all(|&value| value == 0.0);
-        equal = equal && *one.get_or_insert_with(|| piece.values.clone()) == piece.values;
+        let one = one.get_or_insert_with(|| piece.values[..n_per_row as usize].to_vec());
+        equal = equal && piece.values.chunks(n_per_row as usize).all(|row| row == one.as_slice());
+        if !zeros && !equal {
+            break;
+        }
     }
     Ok(match (zeros, equal && tensor.n_rows() - first > 1) {
         (true, _) => ExtraRows::Zeros,
@@ -167,10 +194,10 @@ pub fn sums_of_first(
     codec: &dyn BlockCodec,
 ) -> Result<DifferenceSums, ValuesError> {
     let mut sums = DifferenceSums::default();
-    let (mut piece_a, mut piece_b) = (Piece::default(), Piece::default());
+    let (mut piece_a, mut piece_b) = (PieceReader::new(a, tensor_a)?, PieceReader::new(b, tensor_b)?);
     for (start, n) in pieces(n, PIECE_VALUES) {
-        piece_a.read(a, tensor_a, start, n, codec)?;
-        piece_b.read(b, tensor_b, start, n, codec)?;
+        piece_a.read(start, n, codec)?;
+        piece_b.read(start, n, codec)?;
         sums.add(&piece_a.values, &piece_b.values);
     }
     Ok(sums)

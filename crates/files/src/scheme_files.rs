@@ -191,7 +191,7 @@ fn read(option: FileOption, path: &Path) -> Result<(String, FileContents), Schem
             let mut text = Vec::new();
             file.by_ref().take(MAX_TABLE_BYTES).read_to_end(&mut text).map_err(|error| refuse(error.to_string()))?;
             let blake3 = blake3::hash(&text).to_hex().to_string();
-            let text = String::from_utf8(text).map_err(|_| refuse("found bytes that are no UTF-8".into()))?;
+            let text = String::from_utf8(text).map_err(|_| refuse("found bytes that are not UTF-8".into()))?;
             let failed = |source| SchemeFileError::Table { path: shown(path), source };
             let table = CodebookTable::parse(&text).map_err(failed)?;
             Ok((blake3, FileContents::Table(Arc::new(table))))
@@ -207,7 +207,7 @@ fn open(path: &Path, wanted: &'static str) -> Result<(File, u64), SchemeFileErro
     };
     let failed = |error: io::Error| refuse(format!("cannot be opened: {error}"));
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(refuse("found no regular file".into()));
+        return Err(refuse("this is not a regular file".into()));
     }
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();

@@ -3,6 +3,7 @@
 //! llama.cpp reads them as plain text unless it is told to parse them: `tokenizer_st_partition` in `llama-vocab.cpp`
 //! leaves out tokens that control the model or stand for the unknown. Tokens that a user defined are always parsed.
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use gguf::{GgufFile, Value};
 use std::collections::HashMap;
 
@@ -10,10 +11,11 @@ use std::collections::HashMap;
 const TYPES: [u64; 2] = [2, 3];
 
 /// The spellings of a vocabulary's special tokens, which plain text is not meant to have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct SpecialTokens {
-    /// The spellings by their first byte, the longest first.
-    by_first: HashMap<u8, Vec<String>>,
+    spellings: Vec<String>,
+    /// Searches for all of them at once. `None` where there are none, or too many to search for.
+    search: Option<AhoCorasick>,
 }
 
 impl SpecialTokens {
@@ -33,28 +35,17 @@ impl SpecialTokens {
     }
 
     fn spelled<'a>(tokens: impl Iterator<Item = &'a str>) -> SpecialTokens {
-        let mut by_first: HashMap<u8, Vec<String>> = HashMap::new();
-        for token in tokens {
-            if let Some(first) = token.bytes().next() {
-                by_first.entry(first).or_default().push(token.to_owned());
-            }
-        }
-        by_first.values_mut().for_each(|tokens| tokens.sort_by_key(|token| std::cmp::Reverse(token.len())));
-        SpecialTokens { by_first }
+        let spellings: Vec<String> = tokens.filter(|token| !token.is_empty()).map(str::to_owned).collect();
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&spellings);
+        SpecialTokens { search: search.ok().filter(|_| !spellings.is_empty()), spellings }
     }
 
     /// The special tokens that a text spells, each with how often it does, the most frequent first. Where several fit,
     /// the longest counts.
     pub fn found_in(&self, text: &str) -> Vec<(String, usize)> {
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        let (bytes, mut at) = (text.as_bytes(), 0);
-        while let Some(first) = bytes.get(at) {
-            let tokens = self.by_first.get(first).map_or(&[][..], Vec::as_slice);
-            let found = tokens.iter().find(|token| bytes[at..].starts_with(token.as_bytes()));
-            if let Some(token) = found {
-                *counts.entry(token).or_default() += 1;
-            }
-            at += found.map_or(1, String::len);
+        for found in self.search.iter().flat_map(|search| search.find_iter(text)) {
+            *counts.entry(&self.spellings[found.pattern()]).or_default() += 1;
         }
         let mut counts: Vec<(String, usize)> = counts.into_iter().map(|(token, n)| (token.to_owned(), n)).collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

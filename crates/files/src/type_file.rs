@@ -22,14 +22,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use words::{Advice, Hint, escape_terminal};
+use words::{Advice, Hint, count, escape_terminal, plural};
 
 /// The size of the largest file, in bytes. A rule for every tensor of the largest models takes some hundred kilobytes.
 const MAX_BYTES: u64 = 4 << 20;
 /// The largest number of rules. Each is searched for in every name.
-const MAX_RULES: usize = 100_000;
+const MAX_RULES: usize = 10_000;
 /// The memory that a compiled pattern may take, in bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+const MAX_PATTERN_BYTES: usize = 1 << 16;
 
 /// Why a file of tensor types cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +99,10 @@ impl TypeFile {
         let metadata = std::fs::metadata(path).map_err(failed)?;
         // Opening a FIFO would wait.
         if !metadata.is_file() {
-            return Err(refuse("found no regular file".into()));
+            return Err(refuse("this is not a regular file".into()));
         }
         if metadata.len() > MAX_BYTES {
-            return Err(refuse(format!("found {} bytes", metadata.len())));
+            return Err(refuse(format!("found {}", plural(metadata.len(), "byte"))));
         }
         let mut text = Vec::new();
         File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text)).map_err(failed)?;
@@ -121,7 +121,7 @@ impl TypeFile {
             for word in words.split(|c: char| c.is_ascii_whitespace() || c == '\u{b}').filter(|word| !word.is_empty()) {
                 let refuse = |what: String, wanted| TypeFileError::Rule { file: file.into(), line, what, wanted };
                 if rules.len() >= MAX_RULES {
-                    return Err(refuse(format!("found more than {MAX_RULES} rules"), "fewer"));
+                    return Err(refuse(format!("found more than {} rules", count(MAX_RULES as u64)), "fewer"));
                 }
                 rules.push(TypeRule::parse(word).map_err(|(what, wanted)| refuse(what, wanted))?);
             }

@@ -60,6 +60,21 @@ fn a_factor_is_found_within_the_rounding_of_bf16() {
 }
 
 #[test]
+fn a_factor_is_found_in_f16_down_to_its_smallest_values() {
+    let half = |x: f32| half::f16::from_f32(x).to_f32();
+    let mut a = drawn("blk.0.attn_q.weight", &[32, 64]);
+    a.1 = GgmlType::F16;
+    a.3.iter_mut().enumerate().for_each(|(i, x)| *x = half(*x * if i % 7 == 0 { 1e-6 } else { 1.0 }));
+    let b = changed(&a, |values| values.iter().map(|x| half(x * 1.7)).collect());
+    let answer = compared(&[a], &[b]);
+    assert!(
+        matches!(answer.tensors[0].relation, Some(TensorRelation::Factor { .. })),
+        "{:?}",
+        answer.tensors[0].relation
+    );
+}
+
+#[test]
 fn a_cast_to_bf16_is_not_a_factor() {
     let round = |x: f32| f32::from_bits((x.to_bits() + 0x7fff) & 0xffff_0000);
     let a = drawn("blk.0.attn_q.weight", &[32, 64]);

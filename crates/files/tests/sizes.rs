@@ -44,3 +44,11 @@ fn a_matrix_far_out_of_proportion_to_its_role_is_remarked_and_a_plausible_one_is
     assert!(remarked(1e-4)[0].starts_with("blk.2.ffn_up.weight is implausibly small: "), "{:?}", remarked(1e-4));
     assert!(remarked(10.0).is_empty() && remarked(0.1).is_empty());
 }
+
+#[test]
+fn matrices_without_a_role_are_not_compared_with_one_another() {
+    let mut tensors: Vec<Made> = (0..6).map(|i| drawn(&format!("blk.{i}.ssm_in.weight"), &[64, 64])).collect();
+    tensors[3] = drawn("blk.3.ssm_a", &[64, 64]);
+    tensors[3].3.iter_mut().for_each(|x| *x *= 1e4);
+    assert!(!verdict(&tensors).iter().any(|sentence| sentence.contains("implausibly")));
+}

@@ -49,13 +49,13 @@ impl ForeignTensor {
     /// What is known of the type, such as `type 156 (iq3_ks of ik_llama.cpp)`.
     pub fn type_in_words(&self) -> String {
         match fork_type(self.type_id) {
-            Some((name, fork)) => format!("type {} ({name} of {fork})", self.type_id),
+            Some(known) => format!("type {} ({known})", self.type_id),
             None => format!("type {}", self.type_id),
         }
     }
 }
 
-/// The name of the type that forks write under this id, and the forks. `None` for ids that no known fork uses.
-pub fn fork_type(id: u32) -> Option<(&'static str, &'static str)> {
-    OF_FORKS.iter().find(|(known, _, _)| *known == id).map(|&(_, name, fork)| (name, fork))
+/// The type that forks write under this id, as `NAME of FORK`. `None` for ids that no known fork uses.
+pub fn fork_type(id: u32) -> Option<String> {
+    OF_FORKS.iter().find(|(known, _, _)| *known == id).map(|(_, name, fork)| format!("{name} of {fork}"))
 }

@@ -123,8 +123,8 @@ pub enum GgmlTypeIdError {
 /// The type that a fork writes under this id, if one is known.
 fn of_fork(id: u32, before: &str) -> String {
     match fork_type(id) {
-        Some((name, fork)) if before.is_empty() => format!(" ({name} of {fork})"),
-        Some((name, fork)) => format!("{before}{name} of {fork}"),
+        Some(known) if before.is_empty() => format!(" ({known})"),
+        Some(known) => format!("{before}{known}"),
         None => String::new(),
     }
 }

@@ -18,13 +18,13 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// The number of the next temporary name of this process.
-pub(crate) static NEXT: AtomicU32 = AtomicU32::new(0);
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// How the name of a file begins that is not finished, in a run folder as well.
 pub(crate) const UNFINISHED: &str = ".assay-unfinished-";
 
 /// The hidden names that this process has given to files that are not finished.
-pub(crate) static HIDDEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static HIDDEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 pub(crate) fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,7 +49,9 @@ pub(crate) fn sweep(folder: &Path) {
             continue;
         };
         let is_ours = [process, n].iter().all(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
-        if is_ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Opening a FIFO would wait.
+        let is_plain = entry.file_type().is_ok_and(|ty| ty.is_file() || ty.is_dir());
+        if is_ours && is_plain && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             remove(&entry.path());
         }
     }

@@ -85,7 +85,7 @@ pub enum OutputProblem {
     #[error("is there and complete, but its folder cannot be put on the disk: {0}")]
     Folder(#[source] io::Error),
     /// The reader refuses what was written, which is a bug of the writer.
-    #[error("what was written is no sound GGUF file: {0}; nothing is left behind")]
+    #[error("what was written is not a sound GGUF file: {0}; nothing is left behind")]
     Malformed(GgufProblem),
 }
 
@@ -395,7 +395,7 @@ pub struct ReadablePath {
 }
 
 impl ReadablePath {
-    /// The path.
+    /// The path under which the files can be opened.
     pub fn path(&self) -> &Path {
         &self.path
     }

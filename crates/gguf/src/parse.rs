@@ -106,15 +106,15 @@ pub(crate) fn header(source: &Source, strictness: Strictness) -> Result<Header, 
         let offset = cursor.position();
         let tensor = tensor(&mut cursor, index, alignment, strictness)?;
         let name = match &tensor {
-            Ok(tensor) => &tensor.name,
-            Err(foreign) => &foreign.name,
+            AnyTensor::Known(tensor) => &tensor.name,
+            AnyTensor::Foreign(tensor) => &tensor.name,
         };
         if !names.insert(name.clone()) {
             return Err(GgufProblem::DuplicateTensor { index, offset, name: escape_terminal(name) });
         }
         match tensor {
-            Ok(tensor) => tensors.push(tensor),
-            Err(tensor) => foreign.push(tensor),
+            AnyTensor::Known(tensor) => tensors.push(tensor),
+            AnyTensor::Foreign(tensor) => foreign.push(tensor),
         }
     }
 
@@ -335,14 +335,19 @@ pub(crate) fn alignment(value: Option<&Value>) -> Result<u32, WrongAlignment> {
     }
 }
 
-/// Reads the description of a tensor. One of a type that ggml does not know is an `Err` inside, if such tensors are
-/// taken.
+/// A tensor of a type that ggml knows or does not know.
+enum AnyTensor {
+    Known(TensorInfo),
+    Foreign(ForeignTensor),
+}
+
+/// Reads the description of a tensor.
 fn tensor(
     cursor: &mut Cursor<'_>,
     index: u64,
     alignment: u32,
     strictness: Strictness,
-) -> Result<Result<TensorInfo, ForeignTensor>, GgufProblem> {
+) -> Result<AnyTensor, GgufProblem> {
     let limit = if strictness.names { OF_TENSOR_NAME } else { OF_KEY };
     let name = name(cursor, Field::TensorName(index), limit)?;
     let safe_name = || escape_terminal(&name);
@@ -373,7 +378,7 @@ fn tensor(
         Err(_) if !strictness.types => {
             let offset = cursor.u64(Field::TensorOffset(&name))?;
             let shape = ne[..n_dims as usize].to_vec();
-            return Ok(Err(ForeignTensor { name, type_id, shape, offset, shard: 0 }));
+            return Ok(AnyTensor::Foreign(ForeignTensor { name, type_id, shape, offset, shard: 0 }));
         }
         Err(found) => return Err(GgufProblem::TensorType { name: safe_name(), offset, found }),
     };
@@ -388,7 +393,7 @@ fn tensor(
     if !offset.is_multiple_of(alignment.into()) {
         return Err(GgufProblem::Misaligned { name: safe_name(), offset: place, found: offset, alignment });
     }
-    Ok(Ok(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 }))
+    Ok(AnyTensor::Known(TensorInfo { name, ty, ne, n_dims, offset, nbytes, shard: 0 }))
 }
 
 /// Checks that every tensor lies in the file and that no two share a byte.

@@ -399,7 +399,7 @@ pub enum GgufProblem {
         wanted: String,
     },
     /// Two shards were written at different times, and the newer did not replace all of the older.
-    #[error("is a shard of another writing of this model: found {key} {found}, wanted {wanted} as in the shard that was opened", key = crate::split::SPLIT_IDENTITY)]
+    #[error("belongs to another version of this model: found {key} {found}, wanted {wanted} as in the shard that was opened", key = crate::split::SPLIT_IDENTITY)]
     ShardOfAnother {
         /// The identity that this file states, escaped for a terminal.
         found: String,
@@ -504,7 +504,7 @@ impl Advice for GgufProblem {
                 "take the little-endian original; the header of this file can be read, and the values of its other types"
             }
             Self::Range { .. } => return None,
-            Self::StringLength { limit, .. } if limit.starts_with("GGML_MAX_NAME") => {
+            Self::StringLength { max, .. } if *max == GGML_MAX_NAME - 1 => {
                 "llama.cpp cannot load such a name; `inspect`, `census` and `diff` take the file"
             }
             Self::StringLength { .. }

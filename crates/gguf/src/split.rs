@@ -96,7 +96,10 @@ impl Split {
         found(SPLIT_COUNT, other.count, self.count)?;
         found(SPLIT_NO, other.no, no)?;
         found(SPLIT_TENSORS_COUNT, other.n_tensors, self.n_tensors)?;
-        if other.identity == self.identity {
+        // Names are given from the last shard to the first, so in a mixture of two writings a later shard has the new
+        // identity. llama-gguf-split keeps such a key in the first shard alone.
+        let later = if no < self.no { &self.identity } else { &other.identity };
+        if other.identity == self.identity || later.is_none() {
             return Ok(());
         }
         let shown = |identity: Option<&String>| identity.map_or("none".into(), escape_short);

@@ -8,14 +8,6 @@ use words::{escape_terminal, plural};
 /// The number of special tokens that a note names.
 const NAMED: usize = 4;
 
-/// The remarks about a text, windows of `n_ctx` tokens, and a model with these special tokens that was trained on
-/// windows of `n_ctx_train` tokens. A context of 0 is not known.
-pub fn notes(corpus: &Corpus, special: &SpecialTokens, n_ctx: u32, n_ctx_train: u32) -> Vec<String> {
-    let mut notes = of_text(corpus, special);
-    notes.extend(worker::beyond_training(n_ctx, n_ctx_train));
-    notes
-}
-
 /// The remarks about the text alone.
 pub(crate) fn of_text(corpus: &Corpus, special: &SpecialTokens) -> Vec<String> {
     let name = escape_terminal(&corpus.name);
@@ -30,7 +22,7 @@ pub(crate) fn of_text(corpus: &Corpus, special: &SpecialTokens) -> Vec<String> {
             found.iter().take(NAMED).map(|(token, n)| format!("{} {n} ×", escape_terminal(token))).collect();
         let more = if found.len() > NAMED { ", …" } else { "" };
         let read = match corpus.special {
-            true => "as these tokens, as was asked for",
+            true => "as these tokens, as requested",
             false => "as plain text, as llama-perplexity reads them unless special tokens are parsed",
         };
         let tokens = plural(n, "special token");

@@ -19,5 +19,7 @@ mod weights;
 pub use codec::{GgmlCodec, quantize_chunk};
 pub use engine::{LlamaEngine, build};
 pub use graph_reuse::{GRAPHS_BUILT_ANEW, graphs_are_built_anew};
+
+/// The names and the values of the variables with which a process that opens an engine is started.
+pub const ENVIRONMENT: [(&str, &str); 2] = [GRAPHS_BUILT_ANEW, log::NO_DEBUGGER];
 pub use held::Writes;
-pub use log::NO_DEBUGGER;

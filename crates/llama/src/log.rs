@@ -11,7 +11,7 @@ const KEPT_ERRORS: usize = 8;
 
 /// The name and the value of the variable that keeps ggml from running a debugger when the process ends by an uncaught
 /// exception. ggml looks for it when its library is loaded, so whoever starts the process sets it.
-pub const NO_DEBUGGER: (&str, &str) = ("GGML_NO_BACKTRACE", "1");
+pub(crate) const NO_DEBUGGER: (&str, &str) = ("GGML_NO_BACKTRACE", "1");
 
 /// The lines of the log that are still wanted.
 #[derive(Default)]

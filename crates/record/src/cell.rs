@@ -386,7 +386,7 @@ impl CellRecord {
     /// differ in what they say of the stage.
     pub fn has_same_results(&self, other: &CellRecord) -> bool {
         let chain = |cell: &CellRecord| {
-            // The request names the target of the stage, and `matched` is the number of edits.
+            // The request names the target of the stage; everything else must agree.
             let evidence = EvidenceChain { requested: String::new(), ..cell.evidence.clone() };
             (evidence, cell.failure.clone())
         };

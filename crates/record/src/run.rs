@@ -148,6 +148,14 @@ pub struct ModelRecord {
     pub sentence: Option<String>,
 }
 
+impl RunRecord {
+    /// Whether the results of a model are withheld: one of its controls does not hold, whatever the record's own summary
+    /// says. Where that summary says that a control does not hold and no model has one, nothing is believed.
+    pub fn withholds(&self, model: &ModelRecord) -> bool {
+        model.is_withheld() || !(self.controls_ok || self.models.iter().any(ModelRecord::is_withheld))
+    }
+}
+
 impl ModelRecord {
     /// Whether the results of the model are withheld: one of its controls does not hold.
     pub fn is_withheld(&self) -> bool {

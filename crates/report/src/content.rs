@@ -22,22 +22,16 @@ use record::{ArmVerdict, JudgedCell, ModelRecord, RunRecord};
 
 /// The whole report of a run.
 pub fn document(record: &RunRecord) -> Document {
-    let shown: Vec<&ModelRecord> = record.models.iter().filter(|model| !is_withheld(record, model)).collect();
+    let shown: Vec<&ModelRecord> = record.models.iter().filter(|model| !record.withholds(model)).collect();
     let mut blocks = first::blocks(record, &shown);
     if shown.len() > 1 {
         blocks.extend(comparison::blocks(&shown));
     }
     for (i, model) in record.models.iter().enumerate() {
-        blocks.extend(model::blocks(record, model, i + 1, is_withheld(record, model)));
+        blocks.extend(model::blocks(record, model, i + 1, record.withholds(model)));
     }
     blocks.extend(method::blocks(record));
     Document { title: format!("assay: {}", record.question.name), blocks }
-}
-
-/// Whether the results of a model are withheld: one of its controls does not hold, whatever the record's own summary says.
-/// Where that summary says that a control does not hold and no model has one, nothing is believed.
-pub fn is_withheld(record: &RunRecord, model: &ModelRecord) -> bool {
-    model.is_withheld() || !(record.controls_ok || record.models.iter().any(ModelRecord::is_withheld))
 }
 
 /// The cell that an arm's verdict rests on, if it is on record.

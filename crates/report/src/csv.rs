@@ -1,7 +1,6 @@
 //! Every cell as one row, at full precision, for pandas or polars. The columns of metrics are the keys of
 //! [`METRICS`](record::METRICS), as in the answers of commands.
 
-use crate::content::is_withheld;
 use record::metric::{How, Sum, sums};
 use record::{JudgedCell, Measured, ModelRecord, Predicted, Role, RunRecord};
 use words::{escape_csv, exact};
@@ -44,7 +43,7 @@ pub fn render(record: &RunRecord) -> String {
     let mut out = columns.join(",");
     out.push_str("\r\n");
     for model in &record.models {
-        let withheld = is_withheld(record, model);
+        let withheld = record.withholds(model);
         for judged in &model.cells {
             out.push_str(&row(model, judged, withheld && judged.cell.role == Role::Variant).join(","));
             out.push_str("\r\n");

@@ -7,7 +7,9 @@ use crate::target::Target;
 use crate::tensor_id::TensorId;
 use numerics::{Scheme, SchemeError};
 use record::{Carrier, Edit, EditPlace};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
 use words::{Advice, Hint};
 
 /// Why an application cannot be used.
@@ -155,14 +157,18 @@ pub fn edits_by_apply<'a>(applies: &'a [Apply], tensors: &[TensorId]) -> Result<
                 return Err(apply.selector.nothing_left(tensors, NO_REST).into());
             }
         }
-        for target in targets {
-            let (tensor, place) = match target {
-                Target::Weight(index, place) => (tensors[index].name.clone(), place),
-                Target::Node(name) => (name, EditPlace::Activation),
-            };
-            found.retain_mut(|(other, there, _)| *other != tensor || is_left(there, place));
-            found.push((tensor, place, apply));
-        }
+        let place = |target| match target {
+            Target::Weight(index, place) => (tensors[index].name.clone(), place),
+            Target::Node(name) => (name, EditPlace::Activation),
+        };
+        let targets: Vec<(String, EditPlace)> = targets.into_iter().map(place).collect();
+        let mut chosen: HashMap<&str, Vec<EditPlace>> = HashMap::new();
+        targets.iter().for_each(|(name, place)| chosen.entry(name).or_default().push(*place));
+        found.retain_mut(|(other, there, _)| {
+            let places = chosen.get(other.as_str()).map_or(&[][..], Vec::as_slice);
+            places.iter().all(|&place| is_left(there, place))
+        });
+        found.extend(targets.into_iter().map(|(tensor, place)| (tensor, place, apply)));
     }
     let edit = |(tensor, place, apply): (String, EditPlace, &'a Apply)| {
         (Edit { tensor, scheme: apply.scheme.to_string(), carrier: Carrier::F32, place }, apply)

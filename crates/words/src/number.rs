@@ -3,6 +3,8 @@
 //! The first part has the building blocks ([`number`], [`count`] …). The second has one function for each kind of number
 //! that assay shows, so that the terminal and the report print the same quantity with the same digits.
 
+use crate::escape::escape_terminal;
+
 /// The magnitude below which a number is printed in scientific notation.
 const SCIENTIFIC_BELOW: f64 = 1e-3;
 /// The magnitude from which on a number is printed in scientific notation.
@@ -89,6 +91,21 @@ pub fn count(n: u64) -> String {
 /// ```
 pub fn of(part: u64, whole: u64) -> String {
     format!("{} of {}", count(part), count(whole))
+}
+
+/// The first `most` of some names, escaped for a terminal, and how many more there are.
+///
+/// ```
+/// assert_eq!(words::named(["a", "b"], 2), "a, b");
+/// assert_eq!(words::named(["a", "b\n", "c", "d"], 2), "a, b\\n and 2 more");
+/// ```
+pub fn named<S: AsRef<[u8]>>(names: impl IntoIterator<Item = S>, most: usize) -> String {
+    let names: Vec<String> = names.into_iter().map(escape_terminal).collect();
+    let shown = names[..names.len().min(most)].join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {} more", count(more as u64)),
+    }
 }
 
 /// A number of things, whose name takes an `s` unless there is one.

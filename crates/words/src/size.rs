@@ -7,7 +7,7 @@
 /// ```
 ///
 /// # Errors
-/// When the text is not a number with one of the units K, M, G and T, or is less than a byte or more than 10^18. The message says what was
+/// When the text is not a number with one of the units K, M, G and T, or is less than a byte, or 10^18 bytes or more. The message says what was
 /// found or wanted.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

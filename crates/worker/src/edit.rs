@@ -45,7 +45,7 @@ pub(crate) struct PreparedEdit {
     pub(crate) folded: bool,
 }
 
-/// The number of graph nodes that use a weight so.
+/// The number of graph nodes that read a weight in this use.
 pub(crate) fn consumers(info: &WeightInfo, place: EditPlace) -> usize {
     match use_of(place) {
         None => info.consumers,

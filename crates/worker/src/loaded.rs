@@ -119,14 +119,8 @@ impl Loaded {
             return;
         }
         self.said_unused.extend(names.iter().map(|name| (*name).to_owned()));
-        let more = names.len().saturating_sub(NAMED_IN_NOTE);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let n = plural(names.len(), "tensor");
-        names.truncate(NAMED_IN_NOTE);
-        self.notes.push(format!(
-            "the engine's graph does not use {n} of the target, which stay as they are: {}{more}",
-            names.join(", ")
-        ));
+        let (n, named) = (plural(names.len(), "tensor"), words::named(&names, NAMED_IN_NOTE));
+        self.notes.push(format!("the engine's graph does not use {n} of the target, which stay as they are: {named}"));
     }
 
     /// The number of swaps that are now in place.

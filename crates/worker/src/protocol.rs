@@ -60,7 +60,6 @@ pub enum Job {
         /// The text itself, not its path.
         text: String,
         /// Whether special tokens that are spelled in the text are read as those tokens.
-        #[serde(default)]
         special: bool,
     },
     /// Lets the reference and a variant of it answer conversations. The worker sends [`Event::Prompted`] for each

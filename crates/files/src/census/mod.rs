@@ -107,9 +107,9 @@ pub fn census(
     verdict.extend(copies.iter().map(sentence));
     let role_of = |index: &usize| {
         let role = TargetRole::groups().find(|role| role.holds(&model.ids[*index]));
-        role.map_or("others", |role| role.name())
+        role.map(|role| role.name())
     };
-    let by_role: Vec<(&str, &CensusTensor)> = chosen.iter().map(role_of).zip(&tensors).collect();
+    let by_role: Vec<(Option<&str>, &CensusTensor)> = chosen.iter().map(role_of).zip(&tensors).collect();
     verdict.extend(size::remarks(&by_role));
     Ok(CensusAnswer {
         format: CENSUS_FORMAT,

@@ -2,7 +2,7 @@
 
 use record::answer::{CensusTensor, RescaledNorms};
 use std::collections::BTreeMap;
-use words::{escape_terminal, evidence_bits, of, plural, whole};
+use words::{escape_terminal, evidence_bits, named, of, plural, whole};
 
 /// The largest number of disagreeing tensors that are listed by name.
 const NAMED: usize = 3;
@@ -78,7 +78,7 @@ fn partly(rows: &[CensusTensor]) -> Vec<String> {
             Some(grid) => format!("{} in part", lie_on(grid)),
             None => format!("have {grid}, far fewer values than chance gives"),
         };
-        format!("{on} of {of} {ty} tensors that can tell {what} ({})", named(names.into_iter()))
+        format!("{on} of {of} {ty} tensors that can tell {what} ({})", named(names, NAMED))
     };
     found.into_iter().map(line).collect()
 }
@@ -96,7 +96,7 @@ fn requantized(rows: &[CensusTensor]) -> Vec<String> {
         .map(|(ty, found)| {
             let of = rows.iter().filter(|row| row.ty == ty).count();
             let bits = found.iter().filter_map(|row| row.blocks.bits).fold(0.0, f64::max);
-            let names = named(found.iter().map(|row| row.name.as_str()));
+            let names = named(found.iter().map(|row| row.name.as_str()), NAMED);
             format!(
                 "{} of {of} {ty} tensors look requantized: {ty} over a lattice of about {} bits ({names})",
                 found.len(),
@@ -148,17 +148,8 @@ fn finer_than_stored(rows: &[CensusTensor]) -> Vec<String> {
 
 /// A text such as `; not a, b, c and 4 more`. It is empty when there are no names.
 fn but<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    match named(names) {
+    match named(names, NAMED) {
         none if none.is_empty() => none,
         names => format!("; not {names}"),
-    }
-}
-
-fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.map(escape_terminal).collect();
-    let shown = names[..names.len().min(NAMED)].join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }

@@ -1,8 +1,9 @@
 //! The metadata of two files, key by key: numbers by their bits, arrays by their length and first difference, texts by
 //! their hash and first difference.
 
-use super::keys::{CONTAINER, facts};
-use gguf::{Array, GgufFile, Value};
+use super::keys::facts;
+use gguf::split::is_split_key;
+use gguf::{Array, GgufFile, Value, limits};
 use record::answer::{MetadataDifference, MetadataSide};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,8 @@ const SHOWN_BEFORE: usize = 20;
 /// The keys whose values differ, in the order of the first file; keys that only the second file has come last. Keys of
 /// the container are left out: they say how the file is laid out.
 pub fn compare(a: &GgufFile, b: &GgufFile) -> Vec<MetadataDifference> {
-    let of_model = |entry: &&(String, Value)| !CONTAINER.contains(&entry.0.as_str());
+    let is_of_container = |key: &str| is_split_key(key) || key == limits::GENERAL_ALIGNMENT;
+    let of_model = |entry: &&(String, Value)| !is_of_container(&entry.0);
     let of_a = a.metadata().iter().filter(of_model).map(|(key, value)| (key, Some(value), b.get(key)));
     let only_b = b.metadata().iter().filter(of_model).filter(|(key, _)| a.get(key).is_none());
     let all = of_a.chain(only_b.map(|(key, value)| (key, None, Some(value))));

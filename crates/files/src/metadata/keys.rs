@@ -32,10 +32,6 @@ pub struct KeyFacts {
     pub meaning: Option<&'static str>,
 }
 
-/// Keys of the container: they say how the file is laid out, not what the model is. Two copies of a model may differ in
-/// them as they may differ in the order of their tensors.
-pub const CONTAINER: [&str; 4] = ["general.alignment", "split.no", "split.count", "split.tensors.count"];
-
 /// The table. The first row that names a key counts.
 const TABLE: &[(Keys, MetadataEffect, &str)] = &[
     // What the file is.

@@ -77,9 +77,9 @@ pub(crate) struct Edit {
     type_requested: GgmlType,
     /// The type in which the tensor is stored. It differs from the one asked for only by a fallback.
     ty: GgmlType,
-    /// The index of the tensor with the weight's factors, if they are multiplied into the values that are stored. The
+    /// The name of the tensor with the weight's factors, if they are multiplied into the values that are stored. The
     /// output then does not have that tensor.
-    folded: Option<usize>,
+    folded: Option<String>,
 }
 
 /// A rewrite that has been checked against the file and can be carried out.
@@ -97,8 +97,8 @@ pub struct Rewrite<'a> {
     pub kept: Vec<KeptTensor>,
     /// The rules of which no tensor is left, because others are applied to all of theirs, or they match none.
     pub without_effect: Vec<String>,
-    /// The indices of the tensors that the output does not have, because they are factors that are multiplied in.
-    folded: BTreeSet<usize>,
+    /// The names of the tensors that the output does not have, because they are factors that are multiplied in.
+    folded: BTreeSet<String>,
     /// The names of matched tensors that are not weights, because their values are integers or f64. They are copied.
     pub skipped: Vec<String>,
 }
@@ -188,9 +188,8 @@ pub fn plan<'a>(
         let scheme = fallback::scheme_for_rows(&scheme_requested, tensor.n_per_row());
         let ty = held_in(type_requested, tensor, request.allow_fallback)?;
         let mut edit = Edit { rule, scheme_requested, scheme, type_requested, ty, folded: None };
-        let factors = companion_of(&tensor.name);
-        edit.folded = source.tensors().iter().position(|t| factors.as_ref() == Some(&t.name));
-        edit.folded = edit.folded.filter(|_| edit.folds(tensor));
+        let factors = companion_of(&tensor.name).filter(|name| source.tensor(name).is_some());
+        edit.folded = factors.filter(|_| edit.folds(tensor));
         edit.scheme.fits(&tensor.name, TensorShape::of(tensor.shape()), codec)?;
         if !edit.copies(tensor) && !edit.stores_for_real() {
             storable(ty, tensor, codec)?;
@@ -204,7 +203,7 @@ pub fn plan<'a>(
         force_carrier: request.force_carrier,
         version: request.version.into(),
         split_max_bytes: request.split_max_bytes,
-        folded: edits.values().filter_map(|edit: &Edit| edit.folded).collect(),
+        folded: edits.values().filter_map(|edit: &Edit| edit.folded.clone()).collect(),
         edits,
         kept,
         without_effect: assigned.without_effect,
@@ -298,7 +297,7 @@ impl Edit {
             type_realised: self.ty.name(),
             scheme_requested: self.scheme_requested.to_string(),
             scheme_realised: self.scheme.to_string(),
-            folded: self.folded.and_then(|_| companion_of(&tensor.name)),
+            folded: self.folded.clone(),
             difference,
             carrier_rounded,
         }
@@ -375,7 +374,7 @@ impl Rewrite<'_> {
 
     /// Whether the tensor is the factors of a weight into which they are multiplied.
     fn is_folded(&self, index: usize) -> bool {
-        self.folded.contains(&index)
+        self.folded.contains(&self.source.tensors()[index].name)
     }
 
     /// One line for each tensor whose type or scheme differs from the request.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The tensors of one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeCount {
-    /// The type.
+    /// The ggml type that these tensors share.
     pub ty: GgmlType,
     /// The number of tensors.
     pub tensors: usize,
@@ -60,7 +60,7 @@ impl Rewrite<'_> {
         let ty = |index: usize, tensor: &TensorInfo| self.edits.get(&index).map_or(tensor.ty, |edit| edit.ty);
         let of = |(index, tensor): (usize, &TensorInfo)| (ty(index, tensor), tensor.n_elements());
         let tensors = self.source.tensors().iter().enumerate();
-        Sizes::of(tensors.filter(|(index, _)| !self.folded.contains(index)).map(of))
+        Sizes::of(tensors.filter(|(index, _)| !self.is_folded(*index)).map(of))
     }
 }
 

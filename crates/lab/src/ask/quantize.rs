@@ -63,8 +63,9 @@ pub enum QuantizeEvent<'a> {
         before: u64,
         /// The number of bytes of the output's tensors.
         after: u64,
-        /// Whether every scheme has a ggml type of its own, which would store its values in fewer bits.
-        have_own_types: bool,
+        /// Whether every scheme has a ggml type of its own, which would store its values in fewer bits. `None` when no
+        /// scheme is applied.
+        have_own_types: Option<bool>,
     },
     /// The output is written, and the engine opens it.
     Opening,
@@ -167,7 +168,8 @@ fn announce(
     plan.without_effect.iter().for_each(|rule| hear(QuantizeEvent::WithoutEffect(rule)));
     plan.without_importance().iter().for_each(|tensor| hear(QuantizeEvent::WithoutImportance(tensor)));
     if after.bytes > before.bytes {
-        let have_own_types = !applies.is_empty() && applies.iter().all(|apply| own_type(&apply.scheme).is_some());
+        let all_have = || applies.iter().all(|apply| own_type(&apply.scheme).is_some());
+        let have_own_types = (!applies.is_empty()).then(all_have);
         hear(QuantizeEvent::Grows { before: before.bytes, after: after.bytes, have_own_types });
     }
 }

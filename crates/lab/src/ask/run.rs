@@ -18,7 +18,7 @@ use words::escape_terminal;
 pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
     let of_model = |model: &ModelRecord| ModelAnswer {
         model: model.name.clone(),
-        withheld: model.is_withheld(),
+        withheld: record.withholds(model),
         sentence: model.answer(&record.question),
         census: model.census_sentence(&record.question),
         notes: model.notes.clone(),
@@ -30,7 +30,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         controls_ok: record.controls_ok,
         answer: headline::of_run(record),
         answers: record.models.iter().map(of_model).collect(),
-        verdicts: record.models.iter().flat_map(verdicts).collect(),
+        verdicts: record.models.iter().flat_map(|model| verdicts(model, record.withholds(model))).collect(),
         controls: record.models.iter().flat_map(|model| &model.controls).map(ControlAnswer::from).collect(),
         failed: failed_cells(record),
         report: report.to_string_lossy().into_owned(),
@@ -38,8 +38,7 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
 }
 
 /// The variants in the order of the method, without the controls.
-fn verdicts(model: &ModelRecord) -> impl Iterator<Item = VariantVerdict> {
-    let withheld = model.is_withheld();
+fn verdicts(model: &ModelRecord, withheld: bool) -> impl Iterator<Item = VariantVerdict> {
     model.cells.iter().filter(|judged| judged.cell.role == Role::Variant).map(move |judged| VariantVerdict {
         model: model.name.clone(),
         target: judged.cell.target.clone(),

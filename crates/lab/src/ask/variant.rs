@@ -164,13 +164,13 @@ impl Variant {
         }
     }
 
-    /// Says what the user should know of the text, and returns that and what else concerns the windows. The worker says
-    /// the rest itself.
+    /// Says what the user should know of the text, and returns all notes: those of the rules, which were said before, of the
+    /// text, and of the windows, which the worker says itself.
     pub(super) fn notes(&self, corpus: &Corpus, n_ctx: u32, n_ctx_train: u32, hear: &mut Hear<'_>) -> Vec<String> {
-        for text in text_notes::of_text(corpus, &self.special_tokens) {
-            hear(AskEvent::Note(&text));
-        }
-        text_notes::notes(corpus, &self.special_tokens, n_ctx, n_ctx_train)
+        let of_text = text_notes::of_text(corpus, &self.special_tokens);
+        of_text.iter().for_each(|text| hear(AskEvent::Note(text)));
+        let of_windows = worker::beyond_training(n_ctx, n_ctx_train);
+        self.notes.iter().cloned().chain(of_text).chain(of_windows).collect()
     }
 
     /// The request that opens a session.

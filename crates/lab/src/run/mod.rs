@@ -212,10 +212,11 @@ pub fn run(
         let (census, question) = (&censuses[index], &identity.question);
         let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
-        let special_tokens = model.special_tokens();
-        for text in text_notes::of_text(&plan.corpus, &special_tokens) {
-            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
+        let mut notes = text_notes::of_text(&plan.corpus, &model.special_tokens());
+        for text in &notes {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text: text.clone() })?;
         }
+        notes.extend(worker::beyond_training(plan.settings.n_ctx, lock.engines[index].info.n_ctx_train));
         if let Some(text) = plan.target.leaves_out(&model.tensors) {
             outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
         }
@@ -233,12 +234,7 @@ pub fn run(
             model,
             census: &censuses[index],
             engine: &lock.engines[index],
-            notes: text_notes::notes(
-                &plan.corpus,
-                &special_tokens,
-                plan.settings.n_ctx,
-                lock.engines[index].info.n_ctx_train,
-            ),
+            notes,
             cells: bench.records(),
             samples: bench.samples(),
             controls: bench.controls(),

@@ -245,7 +245,7 @@ impl ModelFile {
             let realised = plan.realised(&plan.scheme, tensor.n_per_row());
             realised.importance(&tensor.name, TensorShape::of(tensor.shape())).map_err(refused)?;
             if let Some(missing) = realised.no_importance(&tensor.name) {
-                // The record of a run has no place to say that a tensor was quantized without.
+                // The verdict of a run is about one scheme.
                 return Err(refused(missing));
             }
             for scheme in &schemes {

@@ -97,9 +97,7 @@ fn unknown_tensors(file: &CStr) -> Option<String> {
         names
     };
     let unknown: Vec<String> = names.iter().filter(|name| !asked.contains(*name)).map(words::escape_terminal).collect();
-    let more = unknown.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    (!unknown.is_empty()).then(|| format!("{}{more}", unknown[..unknown.len().min(NAMED)].join(", ")))
+    (!unknown.is_empty()).then(|| words::named(&unknown, NAMED))
 }
 
 /// What the model is, or why it cannot be scored. `n_threads` is not known yet and stays 0.

@@ -22,7 +22,7 @@ pub struct EvalAnswer {
     pub n_tokens: usize,
     /// The number of windows that were scored.
     pub n_chunks: usize,
-    /// What the user should know of the text and the windows, one remark each.
+    /// What the user should know of the rules, the text and the windows, one remark each.
     #[serde(default)]
     pub notes: Vec<String>,
     /// What the schemes did to each tensor and graph node; empty without a variant.
@@ -113,7 +113,7 @@ pub struct EvalSettings {
     /// The length of the text in bytes.
     pub text_bytes: usize,
     /// Whether special tokens that are spelled in the text were read as those tokens.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub special: bool,
     /// The pinned settings of the engine.
     #[serde(flatten)]

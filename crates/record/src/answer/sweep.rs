@@ -15,7 +15,7 @@ pub struct SweepAnswer {
     /// The version of this document.
     #[schemars(extend("const" = SWEEP_FORMAT))]
     pub format: u32,
-    /// What the user should know of the text and the windows, one remark each.
+    /// What the user should know of the rules, the text and the windows, one remark each.
     #[serde(default)]
     pub notes: Vec<String>,
     /// One entry for each layer, ascending.
@@ -120,7 +120,7 @@ pub struct SweepSettings {
     /// The length of the text in bytes.
     pub text_bytes: usize,
     /// Whether special tokens that are spelled in the text were read as those tokens.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub special: bool,
     /// The pinned settings of the engine.
     #[serde(flatten)]

@@ -42,7 +42,9 @@ pub fn remove_unfinished() {
 pub fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
-        if is_unfinished && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Opening a FIFO would wait.
+        let is_file = entry.file_type().is_ok_and(|ty| ty.is_file());
+        if is_unfinished && is_file && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             drop(std::fs::remove_file(entry.path()));
         }
     }

@@ -38,7 +38,7 @@ pub enum StoreError {
         /// What is wrong with the line.
         why: String,
     },
-    /// There are samples but no journal that says when and how they were measured.
+    /// There are results but no journal that says when and how they were measured.
     #[error("{}: is missing or empty, though results are there", .path.display())]
     JournalMissing {
         /// The path where the journal should be.

@@ -54,8 +54,8 @@ const LOCK: &str = ".lock";
 const PLAN_LOCK: &str = "plan.lock.json";
 const RUN: &str = "run.json";
 const JOURNAL: &str = "journal.jsonl";
-/// Files and folders that only a run has. They are written after `plan.lock.json`.
-const PARTS: [&str; 5] = [JOURNAL, RUN, "faults.jsonl", "samples", "cells"];
+/// Files that only a run has. They are written after `plan.lock.json`.
+const PARTS: [&str; 3] = [JOURNAL, RUN, "faults.jsonl"];
 
 /// The measurements of one cell so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -228,7 +228,11 @@ pub fn damaged_samples(dir: &Path) -> Result<Vec<(String, StoreError)>, StoreErr
     let keys = keys_in(&dir.join("samples"), ".jsonl")?;
     let damaged = keys.into_iter().filter_map(|key| {
         let path = samples_path(dir, &key);
-        let error = read_lines::<SampleLine>(&path).err()?;
+        let of_cell = |lines: Vec<SampleLine>| match lines.first() {
+            Some(SampleLine::Reference(_)) => Ok(()),
+            _ => cell_samples(&path, &key, lines).map(drop),
+        };
+        let error = read_lines(&path).and_then(|read| of_cell(read.lines)).err()?;
         Some((key, error))
     });
     Ok(damaged.collect())

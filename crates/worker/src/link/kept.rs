@@ -3,7 +3,6 @@
 //! Such files do not gather. A process keeps the one of the worker that died last, and the next process removes those of
 //! processes that have ended.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,11 +15,15 @@ static KEPT: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Keeps a text in a temporary file, in place of the one kept before.
 pub(super) fn keep(text: &str) -> io::Result<PathBuf> {
+    keep_in(&KEPT, text)
+}
+
+fn keep_in(kept: &Mutex<Option<PathBuf>>, text: &str) -> io::Result<PathBuf> {
     let prefix = format!("{PREFIX}{}-", std::process::id());
     let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile()?;
     file.write_all(text.as_bytes())?;
     let path = file.keep().map_err(io::Error::from)?.1;
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(before) = kept.replace(path.clone()) {
         // What cannot be removed stays for the next process.
         let _ = std::fs::remove_file(before);
@@ -43,8 +46,8 @@ fn sweep_in(folder: &Path) {
         let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-'));
         let is_dead =
             |(id, _): (&str, &str)| id.parse::<u32>().is_ok_and(|id| !Path::new(&format!("/proc/{id}")).exists());
-        // Another user's file cannot be opened, and not be removed either.
-        if id.is_some_and(is_dead) && File::open(entry.path()).is_ok() {
+        // In a folder that all users share, the system lets nobody remove another user's file.
+        if id.is_some_and(is_dead) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -56,8 +59,9 @@ mod tests {
 
     #[test]
     fn one_file_is_kept_and_those_of_processes_that_have_ended_are_removed() {
-        let first = keep("first").expect("kept");
-        let second = keep("second").expect("kept");
+        let kept = Mutex::new(None);
+        let first = keep_in(&kept, "first").expect("kept");
+        let second = keep_in(&kept, "second").expect("kept");
         assert!(!first.exists() && second.exists());
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str| {

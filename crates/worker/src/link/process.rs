@@ -255,6 +255,9 @@ mod tests {
         died.log.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
+    /// Held by tests whose workers have no log: a process keeps the words of one such worker at a time.
+    static WITHOUT_LOG: Mutex<()> = Mutex::new(());
+
     fn shell(script: &str) -> Box<dyn WorkerLink> {
         ProcessWorkers { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }.start().expect("a shell")
     }
@@ -274,6 +277,7 @@ mod tests {
 
     #[test]
     fn of_a_worker_killed_from_outside_the_signal_is_told_and_no_cause_that_nobody_established() {
+        let _alone = WITHOUT_LOG.lock();
         let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
         let text = died.to_string();
         assert!(text.contains("signal: 9") && died.last_words == "loading", "{text}");
@@ -290,6 +294,7 @@ mod tests {
 
     #[test]
     fn an_allocation_that_fails_is_told_only_where_the_last_line_says_so() {
+        let _alone = WITHOUT_LOG.lock();
         for says in
             ["memory allocation of 64 bytes failed", "what():  std::bad_alloc", "ggml: failed to allocate buffer"]
         {
@@ -352,6 +357,7 @@ mod tests {
 
     #[test]
     fn what_no_log_has_is_kept_in_a_file_that_is_named() {
+        let _alone = WITHOUT_LOG.lock();
         let died = shell("echo first >&2; echo GGML_ASSERT failed >&2; exit 6").recv().expect_err("ended");
         assert_eq!(died.last_words, "GGML_ASSERT failed");
         let path = died.log.expect("named");
@@ -361,6 +367,7 @@ mod tests {
 
     #[test]
     fn last_words_are_bounded() {
+        let _alone = WITHOUT_LOG.lock();
         let died = shell("head -c 100000 /dev/zero | tr '\\0' x >&2").recv().expect_err("ended");
         assert!(died.last_words.len() < LAST_WORDS_BYTES, "{} bytes", died.last_words.len());
         remove_log(&died);
