@@ -11,7 +11,9 @@ pub fn words(hint: &Hint) -> String {
     match hint {
         Hint::Words(words) => words.to_string(),
         Hint::Bug => "this is a bug in assay; please report it".into(),
-        Hint::CheckEngine => "`assay doctor` checks the engine".into(),
+        Hint::CheckEngine => {
+            "`assay doctor` checks the engine on this machine, and `assay inspect FILE` what the file asks of it".into()
+        }
         Hint::NonfiniteTensors => "`assay census FILE` names the tensors with values that are not finite".into(),
         Hint::ReplaceOutput => "choose another name, or replace the file with --force".into(),
         Hint::SmallerFiles => "raise the limit with ulimit -f, or write smaller files with --split-max-size".into(),

@@ -1,9 +1,9 @@
 //! The command line as clap reads it.
 
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::{census, chat, diff, eval, inspect, quantize, report, run, selectors, status, sweep, task, verify};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A laboratory for quantization experiments on GGUF models.
@@ -98,7 +98,8 @@ pub fn parse() -> Result<Args, Exit> {
             Exit::BadInput
         }
         _ => {
-            output::to_stderr(&with_hints(&error.render().to_string()));
+            let rendered = with_hints(&error.render().to_string());
+            output::to_stderr(&option_of_llama_cpp(&error).map_or(rendered, |refused| refused.render()));
             Exit::BadInput
         }
     })
@@ -110,6 +111,16 @@ fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| match arg.get_long().is_some() && arg.get_action().takes_values() {
         true if !arg.is_allow_hyphen_values_set() => arg.allow_negative_numbers(true),
         _ => arg,
+    })
+}
+
+/// The refusal of an option that users know from llama.cpp and that assay does not have. `None` for other errors.
+fn option_of_llama_cpp(error: &clap::Error) -> Option<Failure> {
+    let option = error.get(ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::UnknownArgument)?.to_string();
+    ["--lora", "--lora-scaled"].contains(&option.as_str()).then(|| {
+        let hint =
+            "llama.cpp's llama-export-lora merges an adapter into a model file, which assay then takes like any other";
+        Failure::input(format!("{option}: assay does not apply adapters to a model"), hint)
     })
 }
 
@@ -140,6 +151,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_adapter_is_refused_with_the_way_to_measure_it() {
+        let error = Args::try_parse_from(["assay", "eval", "m.gguf", "--lora", "a.gguf"]).expect_err("no such option");
+        let text = option_of_llama_cpp(&error).expect("it is known").render();
+        assert!(text.starts_with("error: --lora: assay does not apply adapters") && text.contains("llama-export-lora"));
+        let error = Args::try_parse_from(["assay", "eval", "m.gguf", "--lorry"]).expect_err("no such option");
+        assert!(option_of_llama_cpp(&error).is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | `progress` | the progress of long work |
 //! | `python` | the Python that is used when the user names none |
 //! | `engine_process`, `parent` | the environment that an engine needs, and the end of a process with its parent |
-//! | `signals`, `threads` | what signals do to this process, and what it does when it gets no thread |
+//! | `signals`, `threads`, `out_of_memory` | what signals do to this process, and what it does without a thread or memory |
 //! | `question`, `settings`, `corpus` | the options that several subcommands share: `--apply` and its like; text, machine and seed |
 //! | `ask` | the text of events while a question is answered, and the exit code if it is not answered |
 //! | `inspect`, `census`, `eval`, `run`, … | one subcommand each |
@@ -30,6 +30,7 @@ mod eval;
 mod failed;
 mod failure;
 mod inspect;
+mod out_of_memory;
 mod output;
 mod parent;
 mod progress;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     let output = Output::new(&args.output);
     if !matches!(args.command, Command::Worker) {
         signals::remove_unfinished_at_the_end();
+        out_of_memory::is_an_error();
     }
     match run(args, &output) {
         Ok(exit) => exit.into(),

@@ -15,7 +15,7 @@ use numerics::BlockCodec;
 use record::answer::{QuantizeAnswer, QuantizedTensor, TensorsSize};
 use select::Apply;
 use std::path::PathBuf;
-use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plural, quoted};
+use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plural, printable, quoted};
 
 /// Arguments of `assay quantize`.
 #[derive(Debug, clap::Args)]
@@ -105,6 +105,10 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
         QuantizeEvent::WithoutImportance(tensor) => say(&format!(
             "note: {} has no importances in the file, so it is quantized without, as llama-quantize does\n",
             escape_terminal(tensor)
+        )),
+        QuantizeEvent::SetAside(file) => say(&format!(
+            "note: {} is a file that an earlier --force was replacing when it was killed; rename it to keep it, or remove it\n",
+            printable(&file.to_string_lossy())
         )),
         QuantizeEvent::Grows { before, after, have_own_types } => {
             let how = match (args.carrier, have_own_types) {

@@ -1,4 +1,4 @@
-//! Limits that the system sets: the size of files.
+//! Limits that the system sets: the size of files, memory, threads and open files.
 
 mod support;
 
@@ -19,10 +19,7 @@ fn under(folder: &Path, setup: &str, args: &str) -> Output {
 
 #[test]
 fn a_limit_on_the_size_of_files_is_an_error_that_says_so_and_leaves_no_output() {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("text.txt"), text(200)).expect("a file");
-    let recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
-    recipe.write(&folder.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");
+    let folder = room();
     for (args, said) in [
         ("inspect m.gguf > out.txt", "standard output cannot be written"),
         ("quantize m.gguf q.gguf --apply ffn=bf16 --no-check", "q.gguf: would have"),
@@ -35,4 +32,34 @@ fn a_limit_on_the_size_of_files_is_an_error_that_says_so_and_leaves_no_output() 
     }
     assert!(!folder.path().join("q.gguf").exists());
     assert!(support::names_in(folder.path()).iter().all(|name| !name.starts_with(".assay")), "nothing is left behind");
+}
+
+/// A folder with a text and a small model.
+fn room() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("text.txt"), text(200)).expect("a file");
+    let recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
+    recipe.write(&folder.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");
+    folder
+}
+
+#[test]
+fn a_thread_that_the_system_refuses_is_an_error_with_the_limits() {
+    let room = room();
+    for args in ["census m.gguf", "eval m.gguf --text text.txt --ctx 32 --chunks 1"] {
+        // No address space has room for such a stack.
+        let done = under(room.path(), "RUST_MIN_STACK=70368744177664; export RUST_MIN_STACK", args);
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(4), "{args}: {error}");
+        assert!(error.contains("error: the system refuses a thread") && error.contains("ulimit -u"), "{args}: {error}");
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_is_said_not_to_have_started() {
+    let room = room();
+    let done = under(room.path(), "ulimit -n 8", "eval m.gguf --text text.txt --ctx 32 --chunks 1");
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(4), "{error}");
+    assert!(error.contains("the worker cannot be started: ") && error.contains("hint: it needs a process"), "{error}");
 }

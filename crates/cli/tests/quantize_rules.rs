@@ -262,5 +262,5 @@ fn every_shard_carries_the_identity_of_its_writing_and_a_mixture_is_refused() {
     // As a kill between the renames leaves it.
     std::fs::write(room.path().join(&first_name), old).expect("a file");
     let said = refused(room.path(), &["inspect", &first_name]);
-    assert!(said.contains("is a shard of another writing of this model") && said.contains("00002-of-"), "{said}");
+    assert!(said.contains("belongs to another version of this model") && said.contains("00002-of-"), "{said}");
 }

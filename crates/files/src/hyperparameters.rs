@@ -59,9 +59,9 @@ pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
     }
     for name in ["attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "attention.group_norm_epsilon"] {
         if let Some(epsilon) = file.get(&key(name)).and_then(Value::as_f64)
-            && (epsilon.is_nan() || epsilon < 0.0)
+            && !(epsilon.is_finite() && epsilon >= 0.0)
         {
-            return fatal(name, &epsilon, "a number from 0".into());
+            return fatal(name, &epsilon, "a finite number from 0".into());
         }
     }
     tokens(file)

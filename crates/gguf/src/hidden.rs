@@ -23,6 +23,9 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// How the name of a file begins that is not finished, in a run folder as well.
 pub(crate) const UNFINISHED: &str = ".assay-unfinished-";
 
+/// How the name of a file begins that is being replaced.
+const FORMER: &str = ".assay-former-";
+
 /// The hidden names that this process has given to files that are not finished.
 static HIDDEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -76,7 +79,19 @@ pub(crate) fn hidden_name(path: &Path) -> PathBuf {
 /// it is the user's file.
 pub(crate) fn former_name(path: &Path) -> PathBuf {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".assay-former-{}-{n}", std::process::id()))
+    path.with_file_name(format!("{FORMER}{}-{n}", std::process::id()))
+}
+
+/// The files in a folder that killed programs set aside while they replaced them, sorted by name. A folder that cannot be
+/// read has none.
+pub fn set_aside(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(FORMER))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
 }
 
 /// Makes a file with a hidden name beside `path`, locked as the one of a living writer.

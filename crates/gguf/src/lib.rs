@@ -54,7 +54,7 @@ pub use file_type::{
 };
 pub use foreign::{ForeignTensor, fork_type};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
-pub use hidden::remove_unfinished;
+pub use hidden::{remove_unfinished, set_aside};
 pub use limits::GGML_MAX_NAME;
 pub use output::{OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all};
 pub use problem::{GgufError, GgufProblem, WrongAlignment};

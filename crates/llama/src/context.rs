@@ -60,7 +60,7 @@ fn no_context() -> EngineError {
         reason if reason.is_empty() => "it gave no reason".into(),
         reason => reason,
     };
-    EngineError::Failed(format!("llama.cpp could not make a context: {why}"))
+    crate::log::failure(format!("llama.cpp could not make a context: {why}"))
 }
 
 impl Context {

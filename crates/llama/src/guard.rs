@@ -85,7 +85,7 @@ pub(crate) fn caught<R>(doing: &str, call: impl FnOnce() -> R) -> Result<R, Engi
             Some(value) if returned => Ok(value),
             _ => {
                 let what = CStr::from_bytes_until_nul(&what).map_or("".into(), CStr::to_string_lossy);
-                Err(EngineError::Failed(format!("llama.cpp could not {doing}: it threw {what}")))
+                Err(crate::log::failure(format!("llama.cpp could not {doing}: it threw {what}")))
             }
         }
     }

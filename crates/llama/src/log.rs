@@ -1,6 +1,7 @@
 //! What llama.cpp and ggml say: debug chatter is dropped, the rest goes to standard error, and errors are remembered so
 //! that a refusal can give its reason.
 
+use eval::EngineError;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write;
@@ -99,6 +100,19 @@ fn announced_bytes(line: &str) -> Option<u64> {
 pub(crate) fn first_error() -> String {
     let heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
     heard.errors.first().map_or(String::new(), |line| reason(line).to_string())
+}
+
+/// Whether a reason says that memory ran out, in the words of `ggml_aligned_malloc` and the allocators of buffers (ggml.c,
+/// ggml-alloc.c, llama-model.cpp) and of C++.
+pub(crate) fn is_out_of_memory(why: &str) -> bool {
+    ["insufficient memory", "attempted to allocate", "failed to allocate", "unable to allocate", "bad_alloc"]
+        .iter()
+        .any(|words| why.contains(words))
+}
+
+/// The error for something that llama.cpp did not do, with the reason that it gave.
+pub(crate) fn failure(what: String) -> EngineError {
+    if is_out_of_memory(&what) { EngineError::OutOfMemory(what) } else { EngineError::Failed(what) }
 }
 
 /// The reason in a line: `missing tensor 'x'` of `llama_model_load: error loading model: missing tensor 'x'`.

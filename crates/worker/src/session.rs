@@ -146,6 +146,12 @@ impl Session {
         .map_err(died)?;
         let info = match link.recv().map_err(died)? {
             Event::Opened { info } => info,
+            Event::Failed { why, hint, input } => {
+                // The engine knows the file by its path, and the error begins with the name of the model.
+                let path = format!("{}: ", request.model.display());
+                let why = why.strip_prefix(&path).unwrap_or(&why).to_owned();
+                return Err(SessionError::Refused { about: name, why, hint, input });
+            }
             other => return Err(unexpected(other, &name, &name, InHand::Nothing)),
         };
         if !request.files.is_empty() {

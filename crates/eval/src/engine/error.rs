@@ -14,6 +14,9 @@ pub enum EngineError {
         /// What the user can do about it.
         hint: Hint,
     },
+    /// The engine got no memory for what was asked.
+    #[error("{0}")]
+    OutOfMemory(String),
     /// The engine refused the request or failed.
     #[error("engine: {0}")]
     Failed(String),
@@ -42,6 +45,7 @@ impl Advice for EngineError {
     fn hint(&self) -> Option<Hint> {
         match self {
             EngineError::Unsupported { hint, .. } => Some(hint.clone()),
+            EngineError::OutOfMemory(_) => Some(Hint::LimitMemory),
             EngineError::Failed(_) => Some(Hint::CheckEngine),
             EngineError::NoSuchNode { .. } => {
                 Some(Hint::words("name one of its graph's nodes, such as those, in [where=activation]"))

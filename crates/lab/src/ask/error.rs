@@ -93,7 +93,7 @@ pub enum AskError {
     #[error(transparent)]
     Output(Box<OutputError>),
     /// The engine does not open a file that was written. The file was not given its name.
-    #[error("{output}: the engine does not open what was written, and nothing is left behind: {source}")]
+    #[error("{output}: the engine does not open what was written, and nothing is left behind: {}", without_name(.source, .output))]
     Unopened {
         /// The name that the file was to have.
         output: String,
@@ -250,6 +250,12 @@ impl Advice for AskError {
     }
 }
 
+/// An error about a file, without the name of the file.
+fn without_name(error: &SessionError, name: &str) -> String {
+    let said = error.to_string();
+    said.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(said)
+}
+
 impl AskError {
     /// The party that is at fault.
     pub fn kind(&self) -> AskErrorKind {
@@ -276,6 +282,7 @@ impl AskError {
                 AskErrorKind::Withheld
             }
             AskError::Session(error) if error.is_input() => AskErrorKind::Input,
+            AskError::Unopened { source, .. } if source.is_input() => AskErrorKind::Input,
             AskError::Session(_)
             | AskError::Unopened { .. }
             | AskError::Variant { .. }

@@ -12,7 +12,7 @@ use record::answer::{
 };
 use select::{Apply, LayerSet};
 use std::path::{Path, PathBuf};
-use worker::{LinkFactory, Session, SessionError, SessionRequest};
+use worker::{LinkFactory, Session, SessionRequest};
 
 /// The length of the window with which a written model is opened, in tokens. Any length would do.
 const N_CTX_OF_CHECK: u32 = 32;
@@ -57,6 +57,8 @@ pub enum QuantizeEvent<'a> {
     WithoutEffect(&'a str),
     /// A tensor is quantized without importances, because the importance matrix has no entry for it.
     WithoutImportance(&'a str),
+    /// A file beside the output is one that a killed program was replacing.
+    SetAside(&'a Path),
     /// The output will be larger than the input.
     Grows {
         /// The number of bytes of the input's tensors.
@@ -110,6 +112,8 @@ pub fn quantize(
     };
     let plan = rewrite::plan(&model.file, &asked, codec).map_err(failed)?;
     let (before, after) = (plan.size_before(), plan.size_after());
+    let folder = request.output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    gguf::set_aside(folder).iter().for_each(|file| hear(QuantizeEvent::SetAside(file)));
     announce(&plan, &applies, (&before, &after), hear);
     let mut progress = |done, total| hear(QuantizeEvent::Progress { done, total });
     let finished = plan.finish(&request.output, request.replace, codec, &mut progress).map_err(failed)?;
@@ -202,12 +206,6 @@ fn check(finished: &Finished, output: &Path, workers: &dyn LinkFactory) -> Resul
         Ok(mut session) => {
             session.end();
             Ok(())
-        }
-        Err(SessionError::Refused { about, why, hint, input }) => {
-            // The output has no name yet, so the engine knows it by another one.
-            let why = why.replace(&format!("{}: ", readable.path().display()), "");
-            let source = Box::new(SessionError::Refused { about, why, hint, input });
-            Err(AskError::Unopened { output: name, source })
         }
         Err(source) => Err(AskError::Unopened { output: name, source: Box::new(source) }),
     }

@@ -109,12 +109,13 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// A text of that name. A byte order mark at its head says how a file is encoded and is not text, so it is dropped.
+    /// A text of that name. A byte order mark at its head says how a file is encoded and is not text, so it is dropped. So are
+    /// more of them, which joined files leave there.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Corpus {
         let text: String = text.into();
-        let without = text.strip_prefix('\u{feff}').map(str::to_owned);
-        let had_bom = without.is_some();
-        Corpus { name: name.into(), text: without.unwrap_or(text), special: false, had_bom }
+        let had_bom = text.starts_with('\u{feff}');
+        let text = if had_bom { text.trim_start_matches('\u{feff}').to_owned() } else { text };
+        Corpus { name: name.into(), text, special: false, had_bom }
     }
 }
 

@@ -70,11 +70,11 @@ pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError>
                 "the file may be from a newer llama.cpp, a fork of it or another tool, or its block_count may be wrong",
             );
         }
-        unsupported(
-            path,
-            &format!("llama.cpp cannot load the model: {why}"),
-            "the engine must know the architecture and find every tensor that it wants, and memory must hold the file",
-        )
+        let what = format!("llama.cpp cannot load the model: {why}");
+        if crate::log::is_out_of_memory(&why) {
+            return EngineError::OutOfMemory(format!("{}: {what}", path.display()));
+        }
+        unsupported(path, &what, "the engine must know the architecture and find every tensor that it wants")
     })
 }
 

@@ -157,7 +157,7 @@ impl FromStr for Scheme {
         if lower.is_empty() {
             return Err(SchemeError::Empty);
         }
-        let parts = Parts { written: Parts::split(text).options, ..Parts::split(&lower) };
+        let parts = Parts { scheme: text, written: Parts::split(text).options, ..Parts::split(&lower) };
         let (format, row) = parse_format(&parts)?;
         let granularity = parse_granularity(&parts, row.granularity())?;
         let granularity = match format {
@@ -179,6 +179,7 @@ impl TryFrom<String> for Scheme {
 
 /// The text of a scheme, split at `@` and `:`.
 struct Parts<'a> {
+    /// The scheme as given.
     scheme: &'a str,
     /// The name of the format, with `ggml:` in front where that was given.
     format: &'a str,
@@ -406,8 +407,8 @@ impl Scheme {
     fn with_options(mut self, parts: &Parts<'_>, row: &FormatInfo) -> Result<Scheme, SchemeError> {
         let mut seen = Vec::new();
         for (index, &option) in parts.options.iter().enumerate() {
-            let (scheme, found) = (parts.scheme(), option.to_owned());
             let written = parts.written.get(index).copied().unwrap_or(option);
+            let (scheme, found) = (parts.scheme(), written.to_owned());
             if let Some(file) = FileOption::ALL.into_iter().find(|file| row.options().contains(&file.row()))
                 && let Some((_, name)) = written.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(file.key()))
             {

@@ -194,8 +194,11 @@ fn advice(kind: ErrorKind) -> Option<Hint> {
         | ErrorKind::AlreadyExists
         | ErrorKind::InvalidFilename
         | ErrorKind::Unsupported => None,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             Some("make room and run it again: it goes on where it was")
+        }
+        ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files (ulimit -f) and run it again: it goes on where it was")
         }
         _ => return None,
     };

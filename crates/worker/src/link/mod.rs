@@ -14,9 +14,9 @@ use words::{Advice, Hint};
 
 /// A worker that is gone or no longer follows the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the worker is gone: {what}{}{}; {}{}", ended(.status), told(.cause), spoken(.last_words), kept(.log))]
+#[error("{}", said(self))]
 pub struct WorkerDied {
-    /// What was noticed, such as `it ended`.
+    /// What was noticed, such as `it ended`, or why it cannot be started.
     pub what: String,
     /// How the process ended, in the system's words. `None` for a worker without a process of its own.
     pub status: Option<String>,
@@ -31,6 +31,8 @@ pub struct WorkerDied {
 /// Why a worker ended. It is stated only when it is certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeathCause {
+    /// It never lived: the system did not start it.
+    NotStarted,
     /// assay itself stopped the worker.
     StoppedByAssay,
     /// An allocation failed, as the worker's last line says.
@@ -47,20 +49,39 @@ impl Advice for WorkerDied {
             Some(DeathCause::AllocationFailed | DeathCause::OomKiller) => Some(Hint::LimitMemory),
             Some(DeathCause::OutOfTurn) => Some(Hint::Bug),
             Some(DeathCause::StoppedByAssay) => None,
+            Some(DeathCause::NotStarted) => Some(Hint::words(
+                "it needs a process, threads and memory of its own, which limits of the system may deny (ulimit -a, pids.max)",
+            )),
             None => self.status.is_some().then_some(Hint::CheckEngine),
         }
     }
 }
 
 impl WorkerDied {
+    /// The report on a worker that the system did not start.
+    pub fn not_started(what: &str) -> WorkerDied {
+        WorkerDied { cause: Some(DeathCause::NotStarted), ..WorkerDied::misunderstood(what) }
+    }
+
     /// The death of a worker that still ran but sent an event that it should not have sent.
     pub fn out_of_turn(what: &str) -> WorkerDied {
         WorkerDied { cause: Some(DeathCause::OutOfTurn), ..WorkerDied::misunderstood(what) }
     }
 
-    /// The death of a worker that could not be started or understood, or whose end has no status.
+    /// The death of a worker that was not understood, or whose end has no status.
     pub fn misunderstood(what: &str) -> WorkerDied {
         WorkerDied { what: what.to_owned(), status: None, cause: None, last_words: String::new(), log: None }
+    }
+}
+
+fn said(died: &WorkerDied) -> String {
+    let WorkerDied { what, status, cause, last_words, log } = died;
+    match cause {
+        Some(DeathCause::NotStarted) => format!("the worker cannot be started: {what}"),
+        _ => {
+            let (ended, told, spoken) = (ended(status), told(cause), spoken(last_words));
+            format!("the worker is gone: {what}{ended}{told}; {spoken}{}", kept(log))
+        }
     }
 }
 
@@ -70,7 +91,7 @@ fn ended(status: &Option<String>) -> String {
 
 fn told(cause: &Option<DeathCause>) -> &'static str {
     match cause {
-        None | Some(DeathCause::OutOfTurn) => "",
+        None | Some(DeathCause::OutOfTurn | DeathCause::NotStarted) => "",
         Some(DeathCause::StoppedByAssay) => ", stopped by assay",
         Some(DeathCause::AllocationFailed) => ", because memory could not be allocated",
         Some(DeathCause::OomKiller) => ", while the kernel's out-of-memory killer ended a process",

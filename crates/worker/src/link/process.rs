@@ -24,9 +24,17 @@ const UNLOGGED_BYTES: usize = 1 << 20;
 /// The longest line of an event, in bytes. A sample of the largest usable window has a few MB.
 const MAX_EVENT_BYTES: u64 = 256 << 20;
 
-/// Whether a line says that an allocation failed, in the words of Rust, C++, ggml or the system.
+/// Whether a line says that an allocation failed, in the words of Rust, C++, ggml or the system. ggml asserts in `ggml_init`
+/// that it got the memory of a context.
 fn tells_of_memory(line: &str) -> bool {
-    let says = ["memory allocation of", "bad_alloc", "failed to allocate", "cannot allocate memory", "out of memory"];
+    let says = [
+        "memory allocation of",
+        "bad_alloc",
+        "failed to allocate",
+        "cannot allocate memory",
+        "out of memory",
+        "mem_buffer != null",
+    ];
     let line = line.to_ascii_lowercase();
     says.iter().any(|words| line.contains(words))
 }
@@ -42,7 +50,7 @@ pub struct ProcessWorkers {
 
 impl LinkFactory for ProcessWorkers {
     fn start(&self) -> Result<Box<dyn WorkerLink>, WorkerDied> {
-        let failed = |what: String| WorkerDied::misunderstood(&what);
+        let failed = |what: String| WorkerDied::not_started(&what);
         kept::sweep();
         let mut child = Command::new(&self.program)
             .args(&self.args)
@@ -50,11 +58,11 @@ impl LinkFactory for ProcessWorkers {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| failed(format!("{} cannot be started: {error}", self.program.display())))?;
+            .map_err(|error| failed(format!("{}: {error}", self.program.display())))?;
         let (Some(stdin), Some(stdout), Some(mut stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(failed("the worker's pipes are missing".into()));
+            return Err(failed("its pipes are missing".into()));
         };
         let said = Arc::new(Mutex::new(StderrSoFar::default()));
         let listener = {
@@ -126,8 +134,11 @@ fn readable(bytes: &[u8]) -> String {
 /// last line. If the end of the log is cut in the middle of a line, that line is left out.
 fn last_words(tail: &str) -> String {
     let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
-    let lines: Vec<&str> = whole.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let tells = |line: &&str| ["GGML_ASSERT", "error", "failed"].iter().any(|word| line.contains(word));
+    // Where RUST_BACKTRACE is set, the stack follows what Rust says.
+    let said = whole.lines().take_while(|line| line.trim() != "stack backtrace:");
+    let lines: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let tells =
+        |line: &&str| ["GGML_ASSERT", "memory allocation of", "error", "failed"].iter().any(|word| line.contains(word));
     first_line(lines.iter().copied().rfind(tells).or(lines.last().copied()).unwrap_or_default())
 }
 
