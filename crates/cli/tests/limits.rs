@@ -63,3 +63,22 @@ fn a_worker_that_cannot_be_started_is_said_not_to_have_started() {
     assert_eq!(done.status.code(), Some(4), "{error}");
     assert!(error.contains("the worker cannot be started: ") && error.contains("hint: it needs a process"), "{error}");
 }
+
+#[test]
+fn memory_that_runs_out_is_an_error_and_never_an_abort() {
+    let room = room();
+    let out_of = |kib: u32, args: &str| {
+        let done = under(room.path(), &format!("ulimit -v {kib}"), args);
+        let error = String::from_utf8_lossy(&done.stderr).into_owned();
+        let code = done.status.code();
+        // How much the program needs depends on the machine; how it ends does not.
+        assert!(matches!(code, Some(0 | 2 | 4)), "{kib} KiB, {args}: {:?}: {error}", done.status);
+        assert!(code == Some(0) || error.lines().any(|line| line.starts_with("error: ")), "{kib} KiB, {args}: {error}");
+        code
+    };
+    let quantize = "quantize m.gguf q.gguf --apply ffn=bf16 --force --quiet";
+    // The least of these limits leaves room for the program itself and little more.
+    let codes = [40_000, 60_000, 120_000, 180_000].map(|kib| out_of(kib, quantize));
+    assert!(codes.contains(&Some(4)), "{codes:?}");
+    out_of(120_000, "eval m.gguf --text text.txt --ctx 32 --chunks 1 --quiet");
+}
