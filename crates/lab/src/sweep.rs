@@ -11,7 +11,7 @@
 use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive};
 use crate::plan::cells::spec;
 use record::store::CellSamples;
-use record::{Base, Cell, Measured, MemoryPlan};
+use record::{Base, Cell, EditPlace, Measured, MemoryPlan, TensorEvidence};
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 use std::ops::Range;
 use words::{Advice, Hint};
@@ -118,7 +118,8 @@ pub fn sweep(
     };
     loop {
         let alive: Vec<usize> = all.iter().copied().filter(|&index| course.swept[index].failure.is_none()).collect();
-        let race = stats::race(rule, &course.chunk_samples(&alive))?;
+        let inert = (0..alive.len()).filter(|&place| course.is_inert(alive[place])).collect();
+        let race = stats::race(rule, &course.chunk_samples(&alive), &inert)?;
         let Some(next) = race.next else { return course.finished(Some((alive, race))) };
         let racing: Vec<usize> = alive
             .iter()
@@ -149,6 +150,18 @@ impl Course<'_> {
         let of_window =
             |index: usize, window: &usize| Some(ChunkSample::of(self.swept[index].samples.by_chunk.get(window)?.kld()));
         alive.iter().map(|&index| self.order.iter().map_while(|window| of_window(index, window)).collect()).collect()
+    }
+
+    /// Whether a cell changes no bit of any weight that the graph uses, so that no window can show an effect. Of activations,
+    /// only the windows seen so far are known.
+    fn is_inert(&self, index: usize) -> bool {
+        let is_untouched = |tensor: &TensorEvidence| {
+            let is_same_type = tensor.type_base == tensor.type_variant;
+            tensor.is_unused() || (tensor.changed_bytes == 0 && tensor.carrier_rounded == 0 && is_same_type)
+        };
+        let edits_weights = self.cells[index].edits.iter().all(|edit| edit.place != EditPlace::Activation);
+        edits_weights
+            && self.swept[index].samples.applied.as_ref().is_some_and(|tensors| tensors.iter().all(is_untouched))
     }
 
     /// Measures these cells on the windows from where the race is up to `to`. Workers that die are replaced.
@@ -264,6 +277,7 @@ impl Course<'_> {
                 let record = derive(&cell, &swept.samples, &self.references, None)
                     .map_err(|source| SweepError::Evidence { cell: cell.target.clone(), source })?;
                 swept.measured = record.measured;
+                swept.samples.applied = Some(record.evidence.tensors);
             }
         }
         let (ranking, ties) = match race {

@@ -59,7 +59,8 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(Referenc
     let reference_blake3 = logits_blake3.clone();
     let reference = ReferenceSample { chunk, tokens: vec![0; 4], logits_blake3, columns: of_reference };
     let cell = "example".into();
-    Ok((reference, Sample { cell, chunk, reference_blake3, columns, activations: None, residual: Vec::new() }))
+    let (nodes, residual) = (Vec::new(), Vec::new());
+    Ok((reference, Sample { cell, chunk, reference_blake3, columns, activations: None, nodes, residual }))
 }
 
 /// The numbers of a cell measured on the page's eight windows.

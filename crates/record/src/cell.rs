@@ -336,7 +336,8 @@ pub struct Floor {
 
 /// The version of [`CellRecord`]. Cells of format 1 do not state it. In format 2, a measurement is a list of numbers by
 /// the keys of the table of metrics. In format 3, zero is one value in either sign, and both directions are counted.
-pub const CELL_FORMAT: FormatVersion = FormatVersion(3);
+/// In format 4, the evidence of activations is of all windows, and the watched ones have the logits of their window beside them.
+pub const CELL_FORMAT: FormatVersion = FormatVersion(4);
 
 /// The record of one cell, immutable once written. It has no time, path, host or speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

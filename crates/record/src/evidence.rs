@@ -11,9 +11,83 @@ pub struct ActivationEvidence {
     pub watched: usize,
     /// The number of these with a consumer whose output differs in any bit.
     pub changed: usize,
+    /// The number of scored positions of the same window whose logits differ in any bit. `None` in a sample, whose columns
+    /// say it, and in records from before format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits_changed: Option<usize>,
 }
 
-/// What one edit did, as the worker saw it. For an activation, the numbers are from the cell's first window.
+/// What the edit of a node's values did in one window. All numbers are sums, so those of several windows can be added.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEvidence {
+    /// The name of the graph node.
+    pub node: String,
+    /// The number of values.
+    pub n: u64,
+    /// The number of values that the scheme made another value; zero is zero in either sign.
+    pub changed: u64,
+    /// The number of values that went from −0 to +0.
+    pub zero_sign: u64,
+    /// The number of values that went from +0 to −0.
+    pub minus_zero: u64,
+    /// The number of values that the KV cache rounded away from what the scheme asked for.
+    pub carrier_rounded: u64,
+    /// The number of bytes that differ.
+    pub changed_bytes: u64,
+    /// The sum of the squared differences; `f64::MAX` beyond the range of f64.
+    pub squared_error: f64,
+    /// The sum of the squared values before the edit; `f64::MAX` beyond the range of f64.
+    pub squared_reference: f64,
+}
+
+impl NodeEvidence {
+    /// Adds what the same edit did in another window or in another part of this one.
+    pub fn add(&mut self, other: &NodeEvidence) {
+        let sum = |a: f64, b: f64| if (a + b).is_finite() { a + b } else { f64::MAX };
+        self.n += other.n;
+        self.changed += other.changed;
+        self.zero_sign += other.zero_sign;
+        self.minus_zero += other.minus_zero;
+        self.carrier_rounded += other.carrier_rounded;
+        self.changed_bytes += other.changed_bytes;
+        self.squared_error = sum(self.squared_error, other.squared_error);
+        self.squared_reference = sum(self.squared_reference, other.squared_reference);
+    }
+
+    /// The relative RMS error; `f64::MAX` against zeros.
+    fn rel_rmse(&self) -> f64 {
+        match (self.squared_error / self.squared_reference).sqrt() {
+            _ if self.squared_error == 0.0 => 0.0,
+            finite if finite.is_finite() => finite,
+            _ => f64::MAX,
+        }
+    }
+}
+
+/// An edit of a node is one link of the chain like an edit of a weight. The engine fails a pass in which it does not reach the
+/// node.
+impl From<NodeEvidence> for TensorEvidence {
+    fn from(found: NodeEvidence) -> TensorEvidence {
+        TensorEvidence {
+            type_base: "f32".into(),
+            type_variant: "f32".into(),
+            n: found.n,
+            changed: found.changed,
+            zero_sign: found.zero_sign,
+            minus_zero: found.minus_zero,
+            carrier_rounded: found.carrier_rounded,
+            rel_rmse: found.rel_rmse(),
+            changed_bytes: found.changed_bytes,
+            read_back: found.n > 0,
+            consumers: usize::from(found.n > 0),
+            tensor: found.node,
+        }
+    }
+}
+
+/// What one edit did, as the worker saw it. For an activation, the numbers are sums over the windows of the cell; before format
+/// 4, they are from its first window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorEvidence {

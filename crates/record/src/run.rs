@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunRecord`]. In format 2, the measurement of a cell is a list of numbers by the keys of the table
-/// of metrics, and reasons are values instead of sentences. In format 3, zero is one value in either sign.
-pub const RECORD_FORMAT: FormatVersion = FormatVersion(3);
+/// of metrics, and reasons are values instead of sentences. In format 3, zero is one value in either sign. Format 4 has
+/// cells of format 4.
+pub const RECORD_FORMAT: FormatVersion = FormatVersion(4);
 
 /// One control and whether it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

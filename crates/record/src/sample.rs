@@ -1,7 +1,7 @@
 //! Raw samples: the values of one window by column, one for each scored token. Nothing is summed before it is stored.
 
 use crate::engine::{LayerError, Token};
-use crate::evidence::ActivationEvidence;
+use crate::evidence::{ActivationEvidence, NodeEvidence};
 use crate::metric::{ColumnKind, column};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -172,6 +172,9 @@ pub struct Sample {
     /// How many of the watched activations differ in any bit from the reference's; `None` except on a cell's first
     /// window.
     pub activations: Option<ActivationEvidence>,
+    /// What each edit of a node's values did in this window; empty where no node is edited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeEvidence>,
     /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residual: Vec<LayerError>,

@@ -202,6 +202,7 @@ fn samples_of_today_are_read_as_they_were_written() {
         reference_blake3: format!("logits {chunk}"),
         columns: columns("kld", Column::F64(vec![0.1 + chunk as f64, 1e-300])),
         activations: None,
+        nodes: Vec::new(),
         residual: Vec::new(),
     };
     let reference = ReferenceSample {
@@ -235,6 +236,7 @@ fn lines_of_samples_that_were_changed_moved_or_removed_are_refused() {
         reference_blake3: "logits".into(),
         columns: Columns([("kld".to_owned(), Column::F64(vec![0.125]))].into()),
         activations: None,
+        nodes: Vec::new(),
         residual: Vec::new(),
     };
     (0..3).for_each(|chunk| store.append_sample(&sample(chunk)).expect("writes"));

@@ -8,6 +8,7 @@
 
 use stats::rng::SplitMix64;
 use stats::{ChunkSample, RaceRule, race};
+use std::collections::BTreeSet;
 use std::io::{BufRead, stdin};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let shuffled: Vec<Vec<ChunkSample>> =
             cells.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
-        let race = race(&rule, &shuffled)?;
+        let race = race(&rule, &shuffled, &BTreeSet::new())?;
         right += u64::from(race.answer.len() == rule.top && race.answer.iter().all(|&cell| means[cell] >= enough));
         measured += race.n_chunks.iter().sum::<usize>();
         chunks += race.n_chunks.iter().max().copied().unwrap_or(0);

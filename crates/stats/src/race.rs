@@ -17,8 +17,13 @@
 //!   of their chances (Markov's inequality; the least over m).
 //! - **inside**: fewer than `k` others lie more than ε above it. For the chance that `k` or more do, leave out the m
 //!   others that are most likely to. Then k − m of the rest would have to (Markov's inequality; the least over m).
-//! - **null**: its own mean is below a limit. A cell is also null, with no chance of error, when all of its values so
-//!   far and of their stretches are exactly 0, as under a scheme that changes no bit.
+//! - **null**: its own mean over all windows is below a limit, or is 0. A cell whose scheme changes no bit is null at no
+//!   chance of error; the caller knows of it. Any other cell may still have its effect in a later window, even if all its
+//!   values so far are exactly 0.
+//!
+//! Null comes before inside: the top are the largest of the cells that are not null. So a cell that may be null is not
+//! settled inside, and the chance that it is null counts as a chance of error. Outside and null exclude nothing that is
+//! asked for. At the last look nothing is uncertain, and null is exact.
 //!
 //! **Error.** A cell is settled when the chance that this is wrong is at most its share of what is left of `alpha`:
 //! what has not been spent, over the cells that are still racing. So the chances of all decisions add up to at most
@@ -37,7 +42,7 @@
 use crate::moderated::{Moderation, Spread};
 use crate::student_t::{upper_quantile, upper_tail};
 use crate::{ChunkSample, StatsError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The terms on which a race decides, and when it decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,21 +122,26 @@ pub struct Race {
     pub ties: Vec<(usize, usize)>,
 }
 
-/// Decides a race from the samples so far; `samples[cell]` are a cell's windows in the order of the race.
+/// Decides a race from the samples so far; `samples[cell]` are a cell's windows in the order of the race. `inert` are the
+/// cells whose schemes change no bit, so that no window can show an effect.
 ///
 /// It repeats the earlier looks, so the answer is a function of rule and samples alone. Samples beyond those for which
 /// a cell was measured change nothing.
 ///
 /// # Errors
 /// When a value is not finite.
-pub fn race(rule: &RaceRule, samples: &[impl AsRef<[ChunkSample]>]) -> Result<Race, StatsError> {
+pub fn race(
+    rule: &RaceRule,
+    samples: &[impl AsRef<[ChunkSample]>],
+    inert: &BTreeSet<usize>,
+) -> Result<Race, StatsError> {
     let samples: Vec<&[ChunkSample]> = samples.iter().map(AsRef::as_ref).collect();
     for values in &samples {
         if let Some(chunk) = values.iter().position(|value| !value.is_finite()) {
             return Err(StatsError::NonFinite { chunk, index: 0 });
         }
     }
-    let mut course = Course::new(rule, &samples);
+    let mut course = Course::new(rule, &samples, inert);
     let mut next = None;
     for &look in &rule.looks {
         if course.is_over() {
@@ -149,6 +159,7 @@ pub fn race(rule: &RaceRule, samples: &[impl AsRef<[ChunkSample]>]) -> Result<Ra
 struct Course<'a> {
     rule: &'a RaceRule,
     samples: &'a [&'a [ChunkSample]],
+    inert: &'a BTreeSet<usize>,
     standings: Vec<Standing>,
     n_chunks: Vec<usize>,
     /// The moderation at each look so far, by its number of windows.
@@ -158,11 +169,12 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn new(rule: &'a RaceRule, samples: &'a [&'a [ChunkSample]]) -> Self {
+    fn new(rule: &'a RaceRule, samples: &'a [&'a [ChunkSample]], inert: &'a BTreeSet<usize>) -> Self {
         let n = samples.len();
         Course {
             rule,
             samples,
+            inert,
             standings: vec![Standing::Racing; n],
             n_chunks: vec![0; n],
             moderations: BTreeMap::new(),
@@ -186,7 +198,7 @@ impl<'a> Course<'a> {
         let racing: Vec<usize> = self.racing().collect();
         racing.iter().for_each(|&cell| self.n_chunks[cell] = n);
         for &cell in &racing {
-            if self.samples[cell][..n].iter().all(ChunkSample::is_zero) {
+            if self.inert.contains(&cell) && self.is_zero_so_far(cell) {
                 self.standings[cell] = Standing::Null;
             }
         }
@@ -201,14 +213,11 @@ impl<'a> Course<'a> {
         let own = Moderation::of(&of_cells);
         let mut chances: Vec<(f64, usize, Standing)> = Vec::new();
         for (&cell, spread) in racing.iter().zip(&of_cells) {
-            let null = self.rule.null_below.map_or(1.0, |limit| {
-                let below = Spread { mean: limit - spread.mean, ..*spread };
-                self.chance_below(&below, &own, n)
-            });
+            let (null, not_null) = self.chances_of_null(cell, spread, &own);
             let decisions = [
-                (null, Standing::Null),
+                (not_null, Standing::Null),
                 (self.chance_not_outside(cell), Standing::Outside),
-                (self.chance_not_inside(cell), Standing::Inside),
+                ((self.chance_not_inside(cell) + null).min(1.0), Standing::Inside),
             ];
             let least = decisions.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a });
             chances.extend(least.map(|(chance, standing)| (chance, cell, standing)));
@@ -224,13 +233,34 @@ impl<'a> Course<'a> {
             self.spent += chance;
             left -= 1;
         }
-        let decided = self.with(Standing::Inside).count() >= self.rule.top;
-        let candidates = self.racing().count() + self.with(Standing::Inside).count();
-        if decided {
+        let inside = self.with(Standing::Inside).count();
+        let racing: Vec<usize> = self.racing().collect();
+        if inside >= self.rule.top {
             self.settle_the_rest(Standing::Outside);
-        } else if candidates <= self.rule.top {
-            self.settle_the_rest(Standing::Inside);
+        } else if inside + racing.len() <= self.rule.top {
+            // The places suffice for all of them, but not one that may be null is among the top.
+            let may_be_null = |cell: &usize| self.rule.null_below.is_some() || self.is_zero_so_far(*cell);
+            let sure: Vec<usize> = racing.into_iter().filter(|cell| !may_be_null(cell)).collect();
+            sure.into_iter().for_each(|cell| self.standings[cell] = Standing::Inside);
         }
+    }
+
+    /// Whether all values of a cell so far, and of their stretches, are exactly 0.
+    fn is_zero_so_far(&self, cell: usize) -> bool {
+        self.samples[cell][..self.n_chunks[cell]].iter().all(ChunkSample::is_zero)
+    }
+
+    /// The chance that a cell is null, and that it is not. A cell without any value so far may be either, and nothing seen
+    /// says how likely that is, so both are 1.
+    fn chances_of_null(&self, cell: usize, spread: &Spread, own: &Moderation) -> (f64, f64) {
+        if self.is_zero_so_far(cell) {
+            return (1.0, 1.0);
+        }
+        let Some(limit) = self.rule.null_below else { return (0.0, 1.0) };
+        let n = self.n_chunks[cell];
+        let above = Spread { mean: spread.mean - limit, ..*spread };
+        let below = Spread { mean: limit - spread.mean, ..*spread };
+        (self.chance_below(&above, own, n), self.chance_below(&below, own, n))
     }
 
     /// The cells other than `cell` that may be among the top.
@@ -306,6 +336,12 @@ impl<'a> Course<'a> {
 
     /// Ends the race after all windows, when nothing is uncertain.
     fn finish(&mut self) {
+        let is_null = |cell: &usize| {
+            let mean = self.mean(*cell);
+            self.is_zero_so_far(*cell) || self.rule.null_below.is_some_and(|limit| mean < limit)
+        };
+        let null: Vec<usize> = self.racing().filter(is_null).collect();
+        null.into_iter().for_each(|cell| self.standings[cell] = Standing::Null);
         let answer = self.answer();
         answer.iter().for_each(|&cell| self.standings[cell] = Standing::Inside);
         self.settle_the_rest(Standing::Outside);

@@ -1,5 +1,7 @@
 //! Races on simulated sweeps whose truth is known: decisions, error rates, and what decisions depend on.
 
+use std::collections::BTreeSet;
+
 use stats::rng::SplitMix64;
 use stats::{ChunkSample, RaceRule, Standing, race};
 
@@ -59,7 +61,7 @@ fn spaced() -> Vec<f64> {
 #[test]
 fn well_separated_cells_are_settled_early_and_rightly() {
     let samples = sweep(&spaced(), 0.03, 1);
-    let race = race(&RaceRule::new(5, 20), &samples).expect("finite");
+    let race = race(&RaceRule::new(5, 20), &samples, &BTreeSet::new()).expect("finite");
     assert_eq!(race.answer, [0, 1, 2, 3, 4]);
     assert_eq!(race.next, None);
     assert!(race.ties.iter().all(|tie| *tie == (4, 5)), "neighbours at most: {:?}", race.ties);
@@ -72,16 +74,16 @@ fn well_separated_cells_are_settled_early_and_rightly() {
 fn decisions_do_not_depend_on_samples_beyond_them() {
     let samples = sweep(&spaced(), 0.1, 2);
     let rule = RaceRule::new(5, 20);
-    let whole = race(&rule, &samples).expect("finite");
+    let whole = race(&rule, &samples, &BTreeSet::new()).expect("finite");
     // A run that stops measuring settled cells would have stored these.
     let stored: Vec<Vec<ChunkSample>> =
         samples.iter().zip(&whole.n_chunks).map(|(values, &n)| values[..n].to_vec()).collect();
-    assert_eq!(race(&rule, &stored).expect("finite"), whole);
+    assert_eq!(race(&rule, &stored, &BTreeSet::new()).expect("finite"), whole);
     // The race goes look by look, as a run gets the samples.
     let mut have = vec![0; 30];
     loop {
         let so_far: Vec<&[ChunkSample]> = samples.iter().zip(&have).map(|(values, &n)| &values[..n]).collect();
-        let state = race(&rule, &so_far).expect("finite");
+        let state = race(&rule, &so_far, &BTreeSet::new()).expect("finite");
         let Some(next) = state.next else {
             assert_eq!(state, whole);
             break;
@@ -100,7 +102,7 @@ fn equal_cells_are_raced_to_the_end_and_reported_as_ties() {
     let mut means = vec![1.0; 4];
     means.extend([0.5; 4]);
     means.extend([0.1; 12]);
-    let race = race(&RaceRule::new(5, 20), &sweep(&means, 0.2, 3)).expect("finite");
+    let race = race(&RaceRule::new(5, 20), &sweep(&means, 0.2, 3), &BTreeSet::new()).expect("finite");
     assert_eq!(race.answer[..4].iter().copied().max(), Some(3));
     let fifth = race.answer[4];
     assert!((4..8).contains(&fifth));
@@ -113,12 +115,42 @@ fn equal_cells_are_raced_to_the_end_and_reported_as_ties() {
 fn cells_that_change_nothing_leave_at_the_first_look_without_a_limit() {
     let mut samples = sweep(&[1.0, 0.5], 0.1, 6);
     samples.extend(vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 3]);
-    let race = race(&RaceRule::new(3, 20), &samples).expect("finite");
+    let race = race(&RaceRule::new(3, 20), &samples, &(2..5).collect()).expect("finite");
     assert_eq!(race.standings[2..], [Standing::Null; 3]);
     assert_eq!((race.n_chunks[4], race.answer, race.next), (4, vec![0, 1], None));
     let none = vec![vec![ChunkSample::of(&[0.0; 10]); 20]; 4];
-    let none = stats::race(&RaceRule::new(2, 20), &none).expect("finite");
+    let none = stats::race(&RaceRule::new(2, 20), &none, &(0..4).collect()).expect("finite");
     assert_eq!((none.answer, none.next), (vec![], None));
+}
+
+#[test]
+fn a_cell_without_effect_so_far_is_not_taken_for_one_that_can_have_none() {
+    // All that the third cell does comes in the windows after the first look.
+    let mut samples = sweep(&[1.0, 0.5], 0.05, 6);
+    let late: Vec<ChunkSample> =
+        (0..20).map(|chunk| ChunkSample::of(&[if chunk < 4 { 0.0 } else { 30.0 }; 10])).collect();
+    samples.push(late);
+    let race = race(&RaceRule::new(3, 20), &samples, &BTreeSet::new()).expect("finite");
+    assert_eq!((race.answer, race.standings[2]), (vec![2, 0, 1], Standing::Inside));
+    // At the last look, a cell that never had an effect is null.
+    samples[2] = vec![ChunkSample::of(&[0.0; 10]); 20];
+    let race = stats::race(&RaceRule::new(3, 20), &samples, &BTreeSet::new()).expect("finite");
+    assert_eq!((race.answer, race.standings[2], race.n_chunks[2]), (vec![0, 1], Standing::Null, 20));
+}
+
+#[test]
+fn null_is_decided_before_inside_and_exactly_at_the_last_look() {
+    let limit = |top, n, limit| RaceRule { null_below: Some(limit), ..RaceRule::new(top, n) };
+    let cut = |n: usize| -> Vec<Vec<ChunkSample>> {
+        sweep(&[7.1e-4, 2.7e-4], 0.02, 9).into_iter().map(|windows| windows[..n].to_vec()).collect()
+    };
+    let standings = |rule: &RaceRule, n: usize| race(rule, &cut(n), &BTreeSet::new()).expect("finite").standings;
+    // Both are far below the limit: with one place, with as many places as cells, and at the only look there is.
+    for (top, n) in [(1, 4), (1, 8), (2, 8), (2, 4)] {
+        assert_eq!(standings(&limit(top, n, 0.5), n), [Standing::Null; 2], "{top} of 2 in {n} windows");
+    }
+    assert_eq!(standings(&limit(2, 8, 5e-4), 8), [Standing::Inside, Standing::Null]);
+    assert_eq!(standings(&limit(2, 8, 1e-5), 8), [Standing::Inside; 2]);
 }
 
 #[test]
@@ -126,7 +158,7 @@ fn cells_without_effect_leave_by_the_limit() {
     let mut means = vec![1.0, 0.9];
     means.extend([1e-5; 10]);
     let rule = RaceRule { null_below: Some(1e-3), ..RaceRule::new(5, 20) };
-    let race = race(&rule, &sweep(&means, 0.1, 4)).expect("finite");
+    let race = race(&rule, &sweep(&means, 0.1, 4), &BTreeSet::new()).expect("finite");
     assert!(race.standings[2..].iter().all(|standing| *standing == Standing::Null), "{:?}", race.standings);
     assert_eq!((race.answer, race.next), (vec![0, 1], None));
 }
@@ -134,7 +166,7 @@ fn cells_without_effect_leave_by_the_limit() {
 #[test]
 fn values_that_are_not_finite_are_refused() {
     let samples = [1.0, f64::NAN].map(|x| vec![ChunkSample::of(&[x; 40]); 20]);
-    assert!(race(&RaceRule::new(1, 20), &samples).is_err());
+    assert!(race(&RaceRule::new(1, 20), &samples, &BTreeSet::new()).is_err());
 }
 
 /// Sweeps that are hard by design: every loser is just beyond ε. There are few or many losers, and windows that differ
@@ -156,7 +188,7 @@ fn losers_just_beyond_epsilon_are_told_at_the_stated_rate() {
 
 /// Whether the race ends with the wanted number of cells, each ε-optimal for the whole sweep.
 fn is_right(rule: &RaceRule, samples: &[Vec<ChunkSample>]) -> bool {
-    let answer = race(rule, samples).expect("finite").answer;
+    let answer = race(rule, samples, &BTreeSet::new()).expect("finite").answer;
     let totals: Vec<f64> = samples.iter().map(|chunks| chunks.iter().map(ChunkSample::mean).sum()).collect();
     let mut sorted = totals.clone();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -182,7 +214,7 @@ fn the_answer_is_within_epsilon_of_the_whole_sweeps_top_at_the_stated_rate() {
             Draw::new(seed + 1000).shuffle(&mut order);
             let shuffled: Vec<Vec<ChunkSample>> =
                 samples.iter().map(|values| order.iter().map(|&chunk| values[chunk]).collect()).collect();
-            let race = race(&rule, &shuffled).expect("finite");
+            let race = race(&rule, &shuffled, &BTreeSet::new()).expect("finite");
             // The right answer does not depend on the order of windows.
             right += usize::from(is_right(&rule, &shuffled));
             measured += race.n_chunks.iter().sum::<usize>();

@@ -4,9 +4,9 @@ use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::{EngineError, WeightInfo};
 use files::CompanionError;
 use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference, is_other_value};
-use record::{Arm, Base, Carrier, Edit, EditPlace, TensorEvidence, WeightUse};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use record::{Arm, Base, Carrier, Edit, EditPlace, NodeEvidence, TensorEvidence, WeightUse};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why an edit cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -188,22 +188,8 @@ pub(crate) struct ActivationEdit<'a> {
     codec: &'a dyn BlockCodec,
     /// The type of the KV cache, for values that go there, because the cache rounds them again.
     cache_type: Option<String>,
-    /// What the edit did on the first window. `None` when that is not asked for.
-    did: Mutex<Option<Did>>,
-}
-
-/// What an edit did to the values of a node, summed over the parts of a window.
-#[derive(Clone, Copy, Debug, Default)]
-struct Did {
-    passes: usize,
-    n: u64,
-    changed: u64,
-    zero_sign: u64,
-    minus_zero: u64,
-    carrier_rounded: u64,
-    changed_bytes: u64,
-    squared_error: f64,
-    squared_reference: f64,
+    /// What the edit did, by the place of the window in its round. `None` when that is not asked for.
+    did: Mutex<Option<BTreeMap<usize, NodeEvidence>>>,
 }
 
 impl<'a> ActivationEdit<'a> {
@@ -218,12 +204,12 @@ impl<'a> ActivationEdit<'a> {
         Ok(ActivationEdit { node: &edit.tensor, scheme, codec, cache_type, did: Mutex::new(None) })
     }
 
-    /// Starts to record what happens to the first window.
+    /// Starts to record what happens to each window.
     pub(crate) fn observe(&self) {
-        *self.did() = Some(Did::default());
+        *self.did() = Some(BTreeMap::new());
     }
 
-    fn did(&self) -> std::sync::MutexGuard<'_, Option<Did>> {
+    fn did(&self) -> MutexGuard<'_, Option<BTreeMap<usize, NodeEvidence>>> {
         self.did.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,9 +218,9 @@ impl<'a> ActivationEdit<'a> {
         self.node
     }
 
-    /// Fake-quantizes the values of one part of a window.
+    /// Fake-quantizes the values of one part of the window in a place of the round.
     pub(crate) fn replace(&self, slot: usize, values: &mut [f32], n_per_row: usize) -> Result<(), String> {
-        let before = (slot == 0 && self.did().is_some()).then(|| values.to_vec());
+        let before = self.did().is_some().then(|| values.to_vec());
         let context = TensorContext { name: self.node, n_per_row };
         self.scheme.fake_quantize(values, &context, self.codec).map_err(|error| error.to_string())?;
         if let Some(before) = before {
@@ -242,55 +228,38 @@ impl<'a> ActivationEdit<'a> {
                 Some(ty) => rounded_by(ty, values, n_per_row, self.codec).map_err(|error| error.to_string())?,
                 None => 0,
             };
+            let found = NodeEvidence { carrier_rounded: rounded, ..evidence(&before, values) };
             if let Some(did) = self.did().as_mut() {
-                did.add(&before, values, rounded);
+                did.entry(slot).or_default().add(&found);
             }
         }
         Ok(())
     }
 
-    /// What the edit did to the first window. To be called after the pass has ended.
-    pub(crate) fn evidence(&self) -> TensorEvidence {
-        let did = self.did().take().unwrap_or_default();
-        let rel_rmse = (did.squared_error / did.squared_reference).sqrt();
-        TensorEvidence {
-            tensor: self.node.to_string(),
-            type_base: "f32".into(),
-            type_variant: "f32".into(),
-            n: did.n,
-            changed: did.changed,
-            zero_sign: did.zero_sign,
-            minus_zero: did.minus_zero,
-            carrier_rounded: did.carrier_rounded,
-            rel_rmse: match rel_rmse {
-                _ if did.squared_error == 0.0 => 0.0,
-                finite if finite.is_finite() => finite,
-                _ => f64::MAX,
-            },
-            changed_bytes: did.changed_bytes,
-            // The engine fails a pass in which it does not reach a hooked node.
-            read_back: did.passes > 0,
-            consumers: usize::from(did.passes > 0),
-        }
+    /// What the edit did to the window in a place of the round. To be called after the pass has ended.
+    pub(crate) fn evidence(&self, slot: usize) -> NodeEvidence {
+        let did = self.did().as_ref().and_then(|did| did.get(&slot).cloned()).unwrap_or_default();
+        NodeEvidence { node: self.node.to_owned(), ..did }
     }
 }
 
-impl Did {
-    fn add(&mut self, before: &[f32], after: &[f32], rounded: u64) {
-        let did = difference(before, after);
-        self.passes += 1;
-        self.n += before.len() as u64;
-        self.changed += did.changed;
-        self.zero_sign += did.zero_sign;
-        self.minus_zero += did.minus_zero;
-        self.carrier_rounded += rounded;
-        for (a, b) in before.iter().zip(after) {
-            let bytes = a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count();
-            self.changed_bytes += bytes as u64;
-            self.squared_error += (f64::from(*b) - f64::from(*a)).powi(2);
-            self.squared_reference += f64::from(*a).powi(2);
-        }
+/// What changed between two states of a node's values.
+fn evidence(before: &[f32], after: &[f32]) -> NodeEvidence {
+    let did = difference(before, after);
+    let mut found = NodeEvidence {
+        n: before.len() as u64,
+        changed: did.changed,
+        zero_sign: did.zero_sign,
+        minus_zero: did.minus_zero,
+        ..NodeEvidence::default()
+    };
+    for (a, b) in before.iter().zip(after) {
+        let bytes = a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count();
+        found.changed_bytes += bytes as u64;
+        found.squared_error += (f64::from(*b) - f64::from(*a)).powi(2);
+        found.squared_reference += f64::from(*a).powi(2);
     }
+    found
 }
 
 /// The number of values that a type does not give back unchanged.

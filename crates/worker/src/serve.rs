@@ -382,9 +382,9 @@ impl<'a, W: Write> Worker<'a, W> {
                 evidence.insert((&edit.tensor, edit.place), found);
             }
         }
+        activations.iter().for_each(ActivationEdit::observe);
         if first_time {
             cell.applied = true;
-            activations.iter().for_each(ActivationEdit::observe);
             // What an edit does to activations is known only after the first pass.
             if activations.is_empty() {
                 self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
@@ -415,12 +415,12 @@ impl<'a, W: Write> Worker<'a, W> {
         let seen = first_time.then(|| {
             let seen = passed.first().map_or(&[][..], |seen| &seen.watched);
             let changed = seen.iter().filter(|w| round.reference_hashes.get(&w.tensor) != Some(&w.blake3)).count();
-            let mut seen = ActivationEvidence { watched: seen.len(), changed };
+            let mut seen = ActivationEvidence { watched: seen.len(), changed, logits_changed: None };
             for edit in &activations {
-                let found = edit.evidence();
+                let found = edit.evidence(0);
                 seen.watched += 1;
                 seen.changed += usize::from(found.changed_bytes > 0);
-                evidence.insert((edit.node(), EditPlace::Activation), found);
+                evidence.insert((edit.node(), EditPlace::Activation), found.into());
             }
             seen
         });
@@ -443,6 +443,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 reference_blake3: round.logits_blake3[slot].clone(),
                 columns,
                 activations: if slot == 0 { seen.clone() } else { None },
+                nodes: activations.iter().map(|edit| edit.evidence(slot)).collect(),
                 residual: std::mem::take(&mut passed[slot].traced),
             });
         }

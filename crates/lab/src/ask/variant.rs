@@ -247,6 +247,7 @@ mod tests {
             reference_blake3: "reference".into(),
             columns: columns(&[("kld", 0.0), ("nll", 1.0)]),
             activations: None,
+            nodes: Vec::new(),
             residual: Vec::new(),
         }
     }

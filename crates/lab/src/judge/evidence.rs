@@ -4,8 +4,8 @@
 use record::metric::{COLUMNS, How, Of, TOKEN_BYTES};
 use record::store::CellSamples;
 use record::{
-    Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured, Metric,
-    MetricValues, Predicted, ReferenceSample, Sample,
+    ActivationEvidence, Bits, CELL_FORMAT, Cell, CellRecord, Column, Columns, EvidenceChain, Floor, METRICS, Measured,
+    Metric, MetricValues, NodeEvidence, Predicted, ReferenceSample, Sample, TensorEvidence,
 };
 use stats::StatsError;
 use std::collections::BTreeMap;
@@ -70,20 +70,39 @@ pub fn derive(
     let n_tokens = windows.iter().map(|window| window.reference.numbers("nll").len()).sum();
     let measured = Measured::new(windows.len(), n_tokens, sums(&windows)?)?;
     let tensors = match &samples.applied {
-        Some(tensors) => tensors.clone(),
+        Some(tensors) => over_windows(tensors, cell, samples),
         None if cell.edits.is_empty() => Vec::new(),
         None => return Err(EvidenceError::NotApplied),
     };
+    // Activations are watched in the first window alone, so its own logits stand beside them.
+    let activations = first.and_then(|first| {
+        let logits_changed = Some(first.n_changed());
+        first.activations.clone().map(|watched| ActivationEvidence { logits_changed, ..watched })
+    });
     let evidence = EvidenceChain {
         requested: format!("{}={}", cell.target, cell.scheme),
         matched: cell.edits.len(),
         predicted: predicted.cloned(),
         tensors,
-        activations: first.and_then(|first| first.activations.clone()),
+        activations,
         logits_changed: measured.logits_changed(),
         n_scored: measured.n_tokens,
     };
     Ok(record(cell, Some(measured), evidence, None))
+}
+
+/// What each edit did, with the sums over the windows of the cell for edits of a node's values. The worker reports those for
+/// one window at a time.
+fn over_windows(applied: &[TensorEvidence], cell: &Cell, samples: &CellSamples) -> Vec<TensorEvidence> {
+    let mut sums: BTreeMap<&str, NodeEvidence> = BTreeMap::new();
+    for sample in cell.chunks.iter().filter_map(|chunk| samples.by_chunk.get(chunk)) {
+        for found in &sample.nodes {
+            let start = || NodeEvidence { node: found.node.clone(), ..NodeEvidence::default() };
+            sums.entry(&found.node).or_insert_with(start).add(found);
+        }
+    }
+    let mut sum = |tensor: &TensorEvidence| sums.remove(tensor.tensor.as_str()).map(TensorEvidence::from);
+    applied.iter().map(|tensor| sum(tensor).unwrap_or_else(|| tensor.clone())).collect()
 }
 
 /// The record of a cell that could not be measured.

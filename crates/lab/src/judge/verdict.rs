@@ -105,7 +105,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     if let Some(activations) = &chain.activations
         && activations.watched > 0
         && activations.changed == 0
-        && chain.logits_changed > 0
+        && activations.logits_changed.is_some_and(|positions| positions > 0)
     {
         return Some(BrokenLink::LogitsWithoutActivations);
     }
@@ -118,7 +118,7 @@ pub fn contradiction(cell: &CellRecord) -> Option<BrokenLink> {
     None
 }
 
-/// Whether a cell edits computed values. They are not in the file, and their evidence is from the first window.
+/// Whether a cell edits computed values, which are not in the file.
 fn is_computed(cell: &CellRecord) -> bool {
     !cell.edits.is_empty() && cell.edits.iter().all(|edit| edit.place == EditPlace::Activation)
 }
@@ -249,12 +249,17 @@ mod tests {
                 matched: 2,
                 predicted: Some(Predicted { n: 200, changed: 20, ..Predicted::default() }),
                 tensors: names.map(tensor).to_vec(),
-                activations: Some(ActivationEvidence { watched: 2, changed: 2 }),
+                activations: watched(2, 255),
                 logits_changed: 255,
                 n_scored: 255,
             },
             failure: None,
         }
+    }
+
+    /// Two watched activations, of which some changed, in a window with some logits that did.
+    fn watched(changed: usize, logits_changed: usize) -> Option<ActivationEvidence> {
+        Some(ActivationEvidence { watched: 2, changed, logits_changed: Some(logits_changed) })
     }
 
     /// A cell in which no value changes and no logit differs.
@@ -264,7 +269,7 @@ mod tests {
             (tensor.changed, tensor.changed_bytes, tensor.rel_rmse) = (0, 0, 0.0);
         }
         predicted(&mut cell).changed = 0;
-        cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 });
+        cell.evidence.activations = watched(0, 0);
         cell.evidence.logits_changed = 0;
         if let Some(measured) = &mut cell.measured {
             measured.set("logits_changed", 0.0);
@@ -399,10 +404,7 @@ mod tests {
                 |cell| cell.evidence.tensors.iter_mut().for_each(|tensor| tensor.consumers = 0),
                 BrokenLink::EffectWithoutUse,
             ),
-            (
-                |cell| cell.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 0 }),
-                BrokenLink::LogitsWithoutActivations,
-            ),
+            (|cell| cell.evidence.activations = watched(0, 255), BrokenLink::LogitsWithoutActivations),
             (|cell| cell.evidence.logits_changed = 0, BrokenLink::MetricWithoutLogits),
         ];
         for (plant, link) in plants {
@@ -414,12 +416,21 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_that_first_matters_behind_the_watched_window_is_no_contradiction() {
+        let mut late = cell(1.0);
+        late.evidence.activations = watched(0, 0);
+        late.evidence.logits_changed = 100;
+        assert_eq!(contradiction(&late), None);
+        assert_eq!(verdict(&late, 1e-6).0, Verdict::Real);
+    }
+
+    #[test]
     fn logits_that_move_though_nothing_was_changed_are_broken_unless_the_type_changed() {
         let mut restless = untouched();
         restless.evidence.logits_changed = 1;
         assert_eq!(judge(&restless, None).0, Verdict::Broken);
         restless.evidence.tensors[0].type_base = "q4_K".into();
-        restless.evidence.activations = Some(ActivationEvidence { watched: 2, changed: 2 });
+        restless.evidence.activations = watched(2, 255);
         assert_eq!(contradiction(&restless), None);
         let mut stray = untouched();
         stray.evidence.tensors[0].changed_bytes = 1;

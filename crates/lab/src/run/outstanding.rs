@@ -120,6 +120,7 @@ mod tests {
             reference_blake3: "reference".into(),
             columns: record::Columns::default(),
             activations: None,
+            nodes: Vec::new(),
             residual: Vec::new(),
         }
     }

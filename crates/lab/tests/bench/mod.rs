@@ -366,7 +366,9 @@ impl Link {
             activations: is_first.then_some(ActivationEvidence {
                 watched: cell.edits.len(),
                 changed: if moved && !nudged { cell.edits.len() } else { 0 },
+                logits_changed: None,
             }),
+            nodes: Vec::new(),
             residual: Vec::new(),
         }
     }

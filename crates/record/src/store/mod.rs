@@ -43,9 +43,9 @@ pub use error::StoreError;
 pub use lines::LINES_FORMAT;
 
 /// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
-/// reported but not resumed: samples of format 1 have two of their columns only as sums, and nothing in format 2 says
-/// whether a line of samples was changed.
-pub const STORE_FORMAT: FormatVersion = FormatVersion(3);
+/// reported but not resumed: samples of format 1 have two of their columns only as sums, nothing in format 2 says
+/// whether a line of samples was changed, and in format 3 only the first window says what an edit of activations did.
+pub const STORE_FORMAT: FormatVersion = FormatVersion(4);
 
 /// The first version of the folder whose journal has the hashes of `plan.lock.json` and `run.json`.
 const HASHED_FORMAT: FormatVersion = FormatVersion(3);
