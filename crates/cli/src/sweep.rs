@@ -32,7 +32,7 @@ pub struct SweepArgs {
     /// With --race: accept a layer whose KL divergence is at least 1 - E of the Kth worst
     #[arg(long, value_name = "E", requires = "race", default_value_t = 0.1, value_parser = share_of_one)]
     epsilon: f64,
-    /// With --race: highest chance that any decision of the race is wrong
+    /// With --race: highest chance that any decision of the race is wrong, where windows are alike
     #[arg(long, value_name = "A", requires = "race", default_value_t = 0.05, value_parser = share_of_one)]
     alpha: f64,
     /// With --race: do not rank layers whose mean KL divergence is below this
@@ -151,7 +151,16 @@ fn raced(answer: &SweepAnswer, race: &RaceTerms, out: &mut Lines) {
         race.top,
         share(race.epsilon)
     ));
-    out.line(format_args!("The chance that any decision is wrong is at most {}.", share(race.alpha)));
+    if answer.layers.iter().any(|layer| layer.n_chunks < answer.settings.n_chunks) {
+        out.line(format_args!(
+            "Where windows are alike, the chance that any decision is wrong is at most {}; a rare kind of window that was not \
+             measured can overturn them.",
+            share(race.alpha)
+        ));
+        out.line(
+            "Each mean is over as many windows as its row says, so means over different windows do not rank layers.",
+        );
+    }
     for [inside, outside] in &answer.ties {
         out.line(format_args!("tie: on another text of this kind, layer {outside} might lie above layer {inside}"));
     }

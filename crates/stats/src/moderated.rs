@@ -13,6 +13,9 @@
 //!   effect, with ν. ν is small where pairs differ more in their design effect than chance explains. It is never more
 //!   than the degrees of freedom of w.
 //!
+//! What pairs have in common steadies the variance and buys no degrees of freedom: all pairs see the same windows, and if
+//! those happen to be alike, b is too small for all of them at once. So the quantile is that of n windows, n − 1.
+//!
 //! # Source
 //! Moderated t: Smyth, *Linear models and empirical Bayes methods…*, Stat. Appl. Genet. Mol. Biol. 3 (2004), sections
 //! 6.1 and 6.2; here w takes the place of the prior, as a trend does in Law et al. (Genome Biol. 15, 2014). Design
@@ -128,20 +131,20 @@ impl Moderation {
         Moderation { df_between, df_common: df.min(df_within), design_effect: (mean + shift).exp().max(1.0) }
     }
 
-    /// The number of degrees of freedom of [`deviation`](Self::deviation).
+    /// The number of degrees of freedom of [`deviation`](Self::deviation): those of the windows.
     pub(crate) fn df(&self) -> f64 {
-        self.df_between + self.df_common
+        self.df_between
     }
 
     /// The standard deviation of a window's mean, in the unit of the values.
     pub(crate) fn deviation(&self, spread: &Spread) -> f64 {
-        // Without stretches, or with equal ones, a spread has only its own variance; it has fewer degrees of freedom
-        // than `df` says.
+        // Without stretches, or with equal ones, a spread has only its own variance.
         if spread.within == 0.0 {
             return spread.between.sqrt();
         }
         let common = self.design_effect * spread.within;
-        ((self.df_between * spread.between + self.df_common * common) / self.df()).sqrt()
+        let (own, shared) = (self.df_between, self.df_common);
+        ((own * spread.between + shared * common) / (own + shared)).sqrt()
     }
 }
 
@@ -207,7 +210,7 @@ mod tests {
     fn spreads_that_agree_lend_each_other_all_that_parts_know() {
         let all: Vec<Spread> = (0..50).map(|i| spread(2.0 + 0.01 * f64::from(i), 1.0)).collect();
         let moderation = Moderation::of(&all);
-        assert_eq!(moderation.df(), 4.0 + 24.0);
+        assert_eq!((moderation.df(), moderation.df_common), (4.0, 24.0));
         // About 2.25, up by the mean of ln χ² with 4 and with 24 degrees of freedom: e^0.270 and e^−0.042.
         assert!((moderation.design_effect - 2.25 * 0.228f64.exp()).abs() < 0.02, "{}", moderation.design_effect);
         let (mine, common) = (all[0].between, moderation.design_effect);

@@ -27,9 +27,9 @@
 //!
 //! **Error.** A cell is settled when the chance that this is wrong is at most its share of what is left of `alpha`:
 //! what has not been spent, over the cells that are still racing. So the chances of all decisions add up to at most
-//! `alpha`. They are chances given what was seen, at every look. They are not frequencies over repetitions of one worst
-//! sweep: how often answers are wrong is measured, on recorded sweeps in other orders and on simulated ones (`make
-//! replay-race`, docs/decisions/0031).
+//! `alpha`. They are chances given what was seen, at every look, for windows that are alike: a few windows say nothing of a
+//! kind of window that is not among them. How often answers are wrong is measured, on recorded sweeps in other orders and
+//! on simulated ones (`make replay-race`, docs/decisions/0031 and 0040).
 //!
 //! # Source
 //! Elimination and ε-optimal sets: Even-Dar, Mannor and Mansour 2006; Kalyanakrishnan, Tewari, Auer and Stone 2012.
@@ -51,7 +51,7 @@ pub struct RaceRule {
     pub top: usize,
     /// The tolerance ε, 0 ≤ ε < 1. A cell is good enough when its mean is at least 1 − ε times the `top`-th largest.
     pub epsilon: f64,
-    /// The largest sum of the probabilities of wrong decisions in the whole race.
+    /// The largest sum of the probabilities of wrong decisions in the whole race, where windows are alike.
     pub alpha: f64,
     /// The mean below which a cell has no effect worth ranking, in the unit of the values; `None` ranks all cells.
     pub null_below: Option<f64>,

@@ -37,7 +37,7 @@ pub struct RaceRequest {
     pub top: usize,
     /// A layer is good enough when its KL divergence is at least 1 − ε of the last of the worst.
     pub epsilon: f64,
-    /// The probability of one or more wrong decisions in the whole race.
+    /// The largest probability of one or more wrong decisions in the whole race, where windows are alike.
     pub alpha: f64,
     /// The mean KL divergence in nats below which a layer has no effect worth ranking; `None` ranks all layers.
     pub null_nats: Option<f64>,
