@@ -93,7 +93,7 @@ fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
 /// A control that was measured and failed has another exit code than one that could not be measured.
 fn exit_of(record: &RunRecord) -> Exit {
     let models = &record.models;
-    let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.failure.is_some());
+    let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.lack().is_some());
     if models.iter().flat_map(|model| &model.controls).any(ControlRecord::has_failed) {
         Exit::ControlFailed
     } else if failed_cell || !record.controls_ok {

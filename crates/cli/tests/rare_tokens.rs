@@ -6,7 +6,7 @@ use gguf::GgufFile;
 use llama::GgmlCodec;
 use serde_json::Value;
 use std::path::Path;
-use support::{assay, json};
+use support::{json, stdout};
 use synth::{Architecture, DrawnValues, SmallModel, ValueGrid, Vocabulary};
 
 /// The one letter whose row of the token embedding is not on BF16's grid.
@@ -40,27 +40,26 @@ fn room() -> tempfile::TempDir {
     folder
 }
 
-/// The verdicts on the cells of all layers, and whether every control holds.
-fn run(folder: &Path, target: &str) -> (Vec<String>, Value) {
+/// The verdicts on the cells of the question. Every control of the run holds.
+fn verdicts(folder: &Path, target: &str, out: &str) -> Vec<String> {
     let window = WINDOW.to_string();
-    let args = ["run", "--apply", target, "m.gguf", "--text", "late.txt", "--ctx", &window, "--chunks", "6", "--json"];
-    let done = assay(folder, &args);
-    let answer: Value = serde_json::from_slice(&done.stdout)
-        .unwrap_or_else(|_| panic!("{target}: {}", String::from_utf8_lossy(&done.stderr)));
-    let id = answer["id"].as_str().expect("an id").to_owned();
-    let record = std::fs::read_to_string(folder.join("runs").join(id).join("run.json")).expect("a record");
+    let args =
+        ["run", "--apply", target, "m.gguf", "--text", "late.txt", "--ctx", &window, "--chunks", "6", "--out", out];
+    stdout(folder, &args);
+    let record = std::fs::read_to_string(folder.join(out).join("run.json")).expect("a record");
     let record: Value = serde_json::from_str(&record).expect("JSON");
-    let cells = record["cells"].as_array().expect("cells");
-    let of_target = cells.iter().filter(|cell| cell["cell"]["role"] == "variant");
-    (of_target.map(|cell| cell["verdict"].as_str().expect("a verdict").to_owned()).collect(), answer)
+    assert_eq!(record["controls_ok"], true);
+    let cells = record["models"][0]["cells"].as_array().expect("cells");
+    let of_target = cells.iter().filter(|judged| judged["cell"]["role"] == "variant");
+    of_target.map(|judged| judged["verdict"].as_str().expect("a verdict").to_owned()).collect()
 }
 
 #[test]
 fn an_edit_that_first_matters_in_a_later_window_is_real_and_not_broken() {
     let room = room();
-    for target in ["token_embd=bf16", "token_embd[where=activation]=bf16"] {
-        let (verdicts, answer) = run(room.path(), target);
-        assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| verdict == "REAL"), "{target}: {answer}");
+    for (target, out) in [("token_embd=bf16", "weights"), ("token_embd[where=activation]=bf16", "activations")] {
+        let verdicts = verdicts(room.path(), target, out);
+        assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| verdict == "REAL"), "{target}: {verdicts:?}");
     }
 }
 

@@ -257,7 +257,7 @@ impl Course<'_> {
                     self.done += 1;
                     hear(SweepEvent::Progress { done: self.done, at_most: self.at_most });
                 }
-                Event::CellFailed { cell, why, hint } => {
+                Event::CellFailed { cell, why, hint, .. } => {
                     if let Some(index) = self.index_of(racing, &cell) {
                         self.swept[index].failure = Some(why);
                         self.swept[index].advice = hint;

@@ -336,7 +336,8 @@ pub struct Floor {
 
 /// The version of [`CellRecord`]. Cells of format 1 do not state it. In format 2, a measurement is a list of numbers by
 /// the keys of the table of metrics. In format 3, zero is one value in either sign, and both directions are counted.
-/// In format 4, the evidence of activations is of all windows, and the watched ones have the logits of their window beside them.
+/// In format 4, the evidence of activations is of all windows, the watched ones have the logits of their window beside them, and
+/// a cell says whether its logits are not finite.
 pub const CELL_FORMAT: FormatVersion = FormatVersion(4);
 
 /// The record of one cell, immutable once written. It has no time, path, host or speed.
@@ -375,9 +376,19 @@ pub struct CellRecord {
     pub evidence: EvidenceChain,
     /// Why the cell failed, with the last words of the worker; `None` when it was measured.
     pub failure: Option<String>,
+    /// Whether the cell failed because its logits are not finite.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nonfinite: bool,
 }
 
 impl CellRecord {
+    /// Why the cell was not measured, where that leaves the run without a result. Logits that are not finite are all that a
+    /// destroyed target has to show.
+    pub fn lack(&self) -> Option<&str> {
+        let is_seen = self.role == Role::Positive && self.nonfinite;
+        self.failure.as_deref().filter(|_| !is_seen)
+    }
+
     /// How much of the target the cell covers.
     pub fn extent(&self) -> CellExtent {
         self.stated_extent.unwrap_or_else(|| CellExtent::implied_by(&self.stage))

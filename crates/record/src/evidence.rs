@@ -17,7 +17,8 @@ pub struct ActivationEvidence {
     pub logits_changed: Option<usize>,
 }
 
-/// What the edit of a node's values did in one window. All numbers are sums, so those of several windows can be added.
+/// What the edit of a node's values did in one window. All numbers are sums, so those of several windows can be added. What
+/// enters the KV cache is compared as the cache stores it, with and without the edit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeEvidence {
@@ -31,7 +32,7 @@ pub struct NodeEvidence {
     pub zero_sign: u64,
     /// The number of values that went from +0 to −0.
     pub minus_zero: u64,
-    /// The number of values that the KV cache rounded away from what the scheme asked for.
+    /// The number of values that the scheme changed and the KV cache rounded away from what it asked for; 0 for other nodes.
     pub carrier_rounded: u64,
     /// The number of bytes that differ.
     pub changed_bytes: u64,
@@ -39,6 +40,9 @@ pub struct NodeEvidence {
     pub squared_error: f64,
     /// The sum of the squared values before the edit; `f64::MAX` beyond the range of f64.
     pub squared_reference: f64,
+    /// The sum of the squared errors by which the KV cache rounds those values; `None` for other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squared_rounding: Option<f64>,
 }
 
 impl NodeEvidence {
@@ -53,12 +57,16 @@ impl NodeEvidence {
         self.changed_bytes += other.changed_bytes;
         self.squared_error = sum(self.squared_error, other.squared_error);
         self.squared_reference = sum(self.squared_reference, other.squared_reference);
+        self.squared_rounding = match (self.squared_rounding, other.squared_rounding) {
+            (Some(a), Some(b)) => Some(sum(a, b)),
+            (a, b) => a.or(b),
+        };
     }
 
-    /// The relative RMS error; `f64::MAX` against zeros.
-    fn rel_rmse(&self) -> f64 {
-        match (self.squared_error / self.squared_reference).sqrt() {
-            _ if self.squared_error == 0.0 => 0.0,
+    /// An RMS error relative to the values before the edit; `f64::MAX` against zeros.
+    fn relative(&self, squared_error: f64) -> f64 {
+        match (squared_error / self.squared_reference).sqrt() {
+            _ if squared_error == 0.0 => 0.0,
             finite if finite.is_finite() => finite,
             _ => f64::MAX,
         }
@@ -77,7 +85,8 @@ impl From<NodeEvidence> for TensorEvidence {
             zero_sign: found.zero_sign,
             minus_zero: found.minus_zero,
             carrier_rounded: found.carrier_rounded,
-            rel_rmse: found.rel_rmse(),
+            rel_rmse: found.relative(found.squared_error),
+            rounding_rel_rmse: found.squared_rounding.map(|error| found.relative(error)),
             changed_bytes: found.changed_bytes,
             read_back: found.n > 0,
             consumers: usize::from(found.n > 0),
@@ -112,6 +121,10 @@ pub struct TensorEvidence {
     pub carrier_rounded: u64,
     /// The relative RMS error of the values in the engine against the reference's; `f64::MAX` against zeros.
     pub rel_rmse: f64,
+    /// The relative RMS error by which the KV cache rounds what the scheme changed; `None` for everything that does not enter
+    /// the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding_rel_rmse: Option<f64>,
     /// The number of bytes in the engine that differ from the reference's, both as F32 when the types differ.
     pub changed_bytes: u64,
     /// Whether the bytes read back from the engine are the intended ones.
@@ -133,6 +146,7 @@ impl TensorEvidence {
             minus_zero: 0,
             carrier_rounded: 0,
             rel_rmse: 0.0,
+            rounding_rel_rmse: None,
             changed_bytes: 0,
             read_back: false,
             consumers: 0,

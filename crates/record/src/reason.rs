@@ -133,7 +133,7 @@ pub enum Reason {
 pub enum TargetValues {
     /// The values of tensors.
     Weights,
-    /// The values of graph nodes, in the first window.
+    /// The values of graph nodes, in all windows; in the first window alone in records from before format 4.
     Activations,
 }
 
@@ -317,6 +317,13 @@ pub enum Found {
         /// The reason for the cell's verdict.
         reason: Reason,
     },
+    /// The logits of the destroyed target are not finite, which is more than any effect that is asked for.
+    NonFiniteLogits {
+        /// Where they first appear.
+        place: String,
+    },
+    /// No cell was measured, so there is nothing that could have been checked.
+    NothingMeasured,
     /// The floor was not measured.
     NoFloor,
     /// The effect and its floor.

@@ -96,7 +96,7 @@ impl TargetValues {
     fn of_window(self) -> &'static str {
         match self {
             TargetValues::Weights => "",
-            TargetValues::Activations => " of the first window",
+            TargetValues::Activations => " of activations",
         }
     }
 
@@ -247,6 +247,8 @@ impl Display for Found {
             Found::Cell { reason } => reason.fmt(f),
             Found::RuntimePart { effect } => write!(f, "the runtime's part: {effect}"),
             Found::NothingToSee { reason } => write!(f, "nothing to be seen: {reason}"),
+            Found::NonFiniteLogits { place } => write!(f, "the logits are no longer finite: {}", first_line(place)),
+            Found::NothingMeasured => f.write_str("nothing was measured"),
             Found::NoFloor => f.write_str("the floor that it is compared with was not measured"),
             Found::Effect { effect, floor_kld_mean_max } => write!(f, "{effect}, floor {}", nats(*floor_kld_mean_max)),
             Found::Seeds { seeds } => {
@@ -450,7 +452,7 @@ mod tests {
             ),
             (
                 Reason::WrittenBack { n, subject: nodes, n_scored },
-                format!("2,000 values of the first window written back: no byte changes, {same}"),
+                format!("2,000 values of activations written back: no byte changes, {same}"),
             ),
             (
                 Reason::OnGrid { n, n_targets: 2, subject: weights, scheme: scheme(), n_scored },
@@ -487,7 +489,7 @@ mod tests {
                     kld_mean: 0.00637,
                     floor: floor(Some(1.195), None),
                 },
-                "20 of 2,000 values of the first window change; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 \
+                "20 of 2,000 values of activations change; KLD 0.00637 nats is 1.20 × the largest jitter seed (0.00533 \
                  nats): not distinguishable from moving the same values by one ulp"
                     .into(),
             ),

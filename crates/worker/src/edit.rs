@@ -3,7 +3,8 @@
 use crate::loaded::{Loaded, ValuesError, use_of};
 use eval::{EngineError, WeightInfo};
 use files::CompanionError;
-use numerics::{BlockCodec, CodecError, FakeQuantError, Scheme, TensorContext, difference, is_other_value};
+use half::f16;
+use numerics::{BlockCodec, CodecError, FakeQuantError, Format, Scheme, TensorContext, difference, is_other_value};
 use record::{Arm, Base, Carrier, Edit, EditPlace, NodeEvidence, TensorEvidence, WeightUse};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,6 +133,7 @@ fn prepare(
         minus_zero: scheme_did.minus_zero,
         carrier_rounded,
         rel_rmse: if overall.rel_rmse.is_finite() { overall.rel_rmse } else { f64::MAX },
+        rounding_rel_rmse: None,
         changed_bytes,
         read_back: false,
         consumers,
@@ -220,20 +222,55 @@ impl<'a> ActivationEdit<'a> {
 
     /// Fake-quantizes the values of one part of the window in a place of the round.
     pub(crate) fn replace(&self, slot: usize, values: &mut [f32], n_per_row: usize) -> Result<(), String> {
-        let before = self.did().is_some().then(|| values.to_vec());
+        self.edit(slot, values, n_per_row).map_err(|error| error.to_string())
+    }
+
+    fn edit(&self, slot: usize, values: &mut [f32], n_per_row: usize) -> Result<(), EditError> {
+        let is_observed = self.did().is_some();
+        let stored = |values: &[f32]| -> Result<Option<Vec<f32>>, CodecError> {
+            self.cache_type.as_deref().map(|ty| rounded_by(ty, values, n_per_row, self.codec)).transpose()
+        };
+        // What the reference's attention reads, where the values enter the cache.
+        let before = if is_observed || self.moves_by_an_ulp_of_f16() { stored(values)? } else { None };
+        let computed = if is_observed { values.to_vec() } else { Vec::new() };
         let context = TensorContext { name: self.node, n_per_row };
-        self.scheme.fake_quantize(values, &context, self.codec).map_err(|error| error.to_string())?;
-        if let Some(before) = before {
-            let rounded = match &self.cache_type {
-                Some(ty) => rounded_by(ty, values, n_per_row, self.codec).map_err(|error| error.to_string())?,
-                None => 0,
-            };
-            let found = NodeEvidence { carrier_rounded: rounded, ..evidence(&before, values) };
-            if let Some(did) = self.did().as_mut() {
-                did.entry(slot).or_default().add(&found);
+        match &before {
+            Some(stored) if self.moves_by_an_ulp_of_f16() => {
+                values.copy_from_slice(stored);
+                self.scheme.fake_quantize(values, &context, self.codec)?;
+                values.iter_mut().zip(stored).for_each(|(moved, from)| *moved = next_f16(*from, *moved));
             }
+            _ => self.scheme.fake_quantize(values, &context, self.codec)?,
+        }
+        if !is_observed {
+            return Ok(());
+        }
+        let found = match (before, stored(values)?) {
+            (Some(before), Some(after)) => {
+                // The cache rounds what the scheme leaves alone for the reference too.
+                let asked =
+                    values.iter().zip(&computed).zip(&after).filter(|((asked, was), _)| is_other_value(**asked, **was));
+                let rounded: Vec<(f32, f32)> = asked.map(|((asked, _), after)| (*asked, *after)).collect();
+                let by_cache = rounded.iter().map(|(asked, after)| (f64::from(*asked) - f64::from(*after)).powi(2));
+                NodeEvidence {
+                    carrier_rounded: rounded.iter().filter(|(asked, after)| is_other_value(*asked, *after)).count()
+                        as u64,
+                    squared_rounding: Some(by_cache.sum()),
+                    ..evidence(&before, &after)
+                }
+            }
+            _ => evidence(&computed, values),
+        };
+        if let Some(did) = self.did().as_mut() {
+            did.entry(slot).or_default().add(&found);
         }
         Ok(())
+    }
+
+    /// Whether the edit is the jitter of values that an F16 cache stores. There, one ulp of F32 is mostly rounded away, and one
+    /// of F16 is the least that can change.
+    fn moves_by_an_ulp_of_f16(&self) -> bool {
+        matches!(self.scheme.format(), Format::Jitter { .. }) && self.cache_type.as_deref() == Some("f16")
     }
 
     /// What the edit did to the window in a place of the round. To be called after the pass has ended.
@@ -256,16 +293,46 @@ fn evidence(before: &[f32], after: &[f32]) -> NodeEvidence {
     for (a, b) in before.iter().zip(after) {
         let bytes = a.to_le_bytes().iter().zip(b.to_le_bytes()).filter(|(x, y)| **x != *y).count();
         found.changed_bytes += bytes as u64;
-        found.squared_error += (f64::from(*b) - f64::from(*a)).powi(2);
         found.squared_reference += f64::from(*a).powi(2);
     }
-    found
+    NodeEvidence { squared_error: squared_difference(before, after), ..found }
 }
 
-/// The number of values that a type does not give back unchanged.
-fn rounded_by(ty: &str, values: &[f32], n_per_row: usize, codec: &dyn BlockCodec) -> Result<u64, CodecError> {
+fn squared_difference(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + (f64::from(*b) - f64::from(*a)).powi(2))
+}
+
+/// The F16 value next to one, on the side to which `moved` lies. Zeros stay, and the largest finite value moves down, as under
+/// jitter of F32.
+fn next_f16(from: f32, moved: f32) -> f32 {
+    let at = f16::from_f32(from);
+    let step = |up: bool| f16::from_bits(if up { at.to_bits() + 1 } else { at.to_bits() - 1 });
+    match moved.abs() > from.abs() {
+        _ if moved == from || !from.is_finite() => from,
+        true if step(true).is_finite() => step(true).to_f32(),
+        _ => step(false).to_f32(),
+    }
+}
+
+/// The values that a type gives back.
+fn rounded_by(ty: &str, values: &[f32], n_per_row: usize, codec: &dyn BlockCodec) -> Result<Vec<f32>, CodecError> {
     let blocks = codec.quantize(ty, values, n_per_row, None)?;
     let mut held = vec![0.0; values.len()];
     codec.dequantize(ty, &blocks, &mut held)?;
-    Ok(values.iter().zip(&held).filter(|(a, b)| is_other_value(**a, **b)).count() as u64)
+    Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_neighbour_of_an_f16_value_is_on_the_side_that_jitter_chose() {
+        let ulp = f16::from_bits(f16::ONE.to_bits() + 1).to_f32();
+        assert_eq!((next_f16(1.0, 1.0f32.next_up()), next_f16(-1.0, (-1.0f32).next_down())), (ulp, -ulp));
+        assert_eq!(next_f16(1.0, 1.0f32.next_down()), f16::from_bits(f16::ONE.to_bits() - 1).to_f32());
+        let largest = f16::MAX.to_f32();
+        assert_eq!(next_f16(largest, largest.next_up()), f16::from_bits(f16::MAX.to_bits() - 1).to_f32());
+        assert_eq!((next_f16(0.0, 0.0), next_f16(f32::INFINITY, f32::INFINITY)), (0.0, f32::INFINITY));
+    }
 }

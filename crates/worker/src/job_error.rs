@@ -111,6 +111,7 @@ impl Advice for CellError {
 impl CellError {
     /// The event that reports that this cell failed. The other cells go on.
     pub(crate) fn of_cell(&self, key: &str) -> Event {
-        Event::CellFailed { cell: key.to_owned(), why: self.to_string(), hint: self.hint() }
+        let nonfinite = matches!(self, CellError::NonFinite { .. } | CellError::NonFiniteTask { .. });
+        Event::CellFailed { cell: key.to_owned(), why: self.to_string(), hint: self.hint(), nonfinite }
     }
 }

@@ -209,6 +209,8 @@ pub enum Event {
         why: String,
         /// What the user can do about it. `None` when there is no advice.
         hint: Option<Hint>,
+        /// Whether the cell's logits are not finite, which is what it does to the model and not a failure of the machine.
+        nonfinite: bool,
     },
     /// A measure job is done and the original weights are back in place.
     Measured {

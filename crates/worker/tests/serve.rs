@@ -347,7 +347,7 @@ fn activations_are_held_in_schemes_and_leave_their_evidence() {
             Some((2, 2))
         );
         let failed = events.iter().find_map(|event| match event {
-            Event::CellFailed { cell, why, hint: Some(_) } if cell == "typo" => Some(why),
+            Event::CellFailed { cell, why, hint: Some(_), .. } if cell == "typo" => Some(why),
             _ => None,
         });
         assert!(failed.expect("it fails").contains("no node named \"l_out-7\""), "{failed:?}");

@@ -27,6 +27,11 @@ fn outcome_of(holds: bool) -> Outcome {
     if holds { Outcome::Held } else { Outcome::Failed }
 }
 
+/// Whether a scheme makes every value zero, whatever it does with values that are not finite.
+fn is_zero(scheme: &str) -> bool {
+    scheme.split(':').next() == Some("zero")
+}
+
 /// The cells of one model, with what their controls need.
 pub(crate) struct Checked<'a> {
     /// The name of the model.
@@ -73,6 +78,10 @@ impl Checked<'_> {
         };
         let (verdict, reason) = judge(cell, None);
         let (outcome, found) = match (cell.role, &cell.measured) {
+            (Role::Positive, None) if cell.nonfinite => {
+                let place = cell.failure.clone().unwrap_or_default();
+                (Outcome::Held, Found::NonFiniteLogits { place })
+            }
             (_, None) => (Outcome::NotMeasured, Found::Cell { reason }),
             (Role::Identity | Role::CarrierControl, _) if verdict == Verdict::Dead => {
                 (Outcome::Held, Found::NothingToSee { reason })
@@ -96,6 +105,10 @@ impl Checked<'_> {
     fn positive(&self, cell: &CellRecord, measured: &Measured, verdict: Verdict, reason: Reason) -> (Outcome, Found) {
         match verdict {
             Verdict::Dead => return (Outcome::Held, Found::NothingToSee { reason }),
+            // Zeros are all that there is, and no scheme makes another value of a zero that this control could show.
+            Verdict::NoOp if is_zero(&cell.scheme) => {
+                return (Outcome::Held, Found::NothingToSee { reason });
+            }
             Verdict::Real => {}
             _ => return (Outcome::Failed, Found::Cell { reason }),
         }
@@ -158,11 +171,19 @@ impl Checked<'_> {
         arms.into_iter().filter_map(of_arm).collect()
     }
 
+    /// Whether any cell was measured, so that there was something to check.
+    fn was_measured(&self) -> bool {
+        self.cells.iter().any(|cell| cell.measured.is_some())
+    }
+
     fn of_faults(&self, name: &str, wanted: Wanted) -> ControlRecord {
         let faults: Vec<FaultFound> =
             self.faults.iter().filter(|fault| fault.control == name).map(|fault| fault.found.clone()).collect();
-        let outcome = outcome_of(faults.is_empty());
-        let found = if faults.is_empty() { Found::AsWanted } else { Found::Faults { faults } };
+        let (outcome, found) = match faults.is_empty() {
+            false => (Outcome::Failed, Found::Faults { faults }),
+            true if self.was_measured() => (Outcome::Held, Found::AsWanted),
+            true => (Outcome::NotMeasured, Found::NothingMeasured),
+        };
         self.record(name.into(), None, outcome, wanted, found, Vec::new())
     }
 
@@ -174,7 +195,7 @@ impl Checked<'_> {
         let first = broken.first().map(|(_, link)| link.clone());
         let found = Found::Chains { broken: broken.len() as u64, n: measured.len() as u64, first };
         let keys = broken.iter().map(|(key, _)| (*key).to_string()).collect();
-        let outcome = outcome_of(broken.is_empty());
+        let outcome = if measured.is_empty() { Outcome::NotMeasured } else { outcome_of(broken.is_empty()) };
         self.record("evidence chains".into(), None, outcome, Wanted::ChainsHold, found, keys)
     }
 
@@ -189,5 +210,27 @@ impl Checked<'_> {
     ) -> ControlRecord {
         let (ok, measured) = (outcome == Outcome::Held, outcome != Outcome::NotMeasured);
         ControlRecord { name, model: self.model.into(), arm, ok, measured, expected, found, cells }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_of_a_model_of_which_nothing_was_measured_were_not_measured() {
+        let checked = Checked { model: "m", cells: &[], planned: &[], samples: &BTreeMap::new(), faults: &[] };
+        let controls = checked.controls();
+        assert_eq!(controls.len(), 4);
+        assert!(controls.iter().all(|control| !control.ok && !control.measured), "{controls:?}");
+        let fault = StoredFault {
+            model: 0,
+            control: FILE_UNCHANGED.into(),
+            found: FaultFound::FileChanged { before: "a".into(), after: "b".into() },
+        };
+        let changed = Checked { faults: &[fault], ..checked };
+        let failed: Vec<String> =
+            changed.controls().into_iter().filter(ControlRecord::has_failed).map(|control| control.name).collect();
+        assert_eq!(failed, [FILE_UNCHANGED]);
     }
 }

@@ -88,7 +88,7 @@ pub fn derive(
         logits_changed: measured.logits_changed(),
         n_scored: measured.n_tokens,
     };
-    Ok(record(cell, Some(measured), evidence, None))
+    Ok(record(cell, Some(measured), evidence))
 }
 
 /// What each edit did, with the sums over the windows of the cell for edits of a node's values. The worker reports those for
@@ -106,7 +106,7 @@ fn over_windows(applied: &[TensorEvidence], cell: &Cell, samples: &CellSamples) 
 }
 
 /// The record of a cell that could not be measured.
-pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>, why: &str) -> CellRecord {
+pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>, why: &Failure) -> CellRecord {
     let evidence = EvidenceChain {
         requested: format!("{}={}", cell.target, cell.scheme),
         matched: cell.edits.len(),
@@ -116,10 +116,19 @@ pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>,
         logits_changed: 0,
         n_scored: 0,
     };
-    record(cell, None, evidence, Some(why.into()))
+    CellRecord { failure: Some(why.why.clone()), nonfinite: why.nonfinite, ..record(cell, None, evidence) }
 }
 
-fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, failure: Option<String>) -> CellRecord {
+/// Why a cell was not measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason in words.
+    pub why: String,
+    /// Whether its logits are not finite.
+    pub nonfinite: bool,
+}
+
+fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain) -> CellRecord {
     CellRecord {
         format: CELL_FORMAT,
         key: cell.key.clone(),
@@ -135,7 +144,8 @@ fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain, fail
         chunks: cell.chunks.clone(),
         measured,
         evidence,
-        failure,
+        failure: None,
+        nonfinite: false,
     }
 }
 

@@ -6,7 +6,7 @@
 use record::EditPlace;
 use record::{
     BrokenLink, CellRecord, Changes, EffectFacts, EvidenceChain, Floor, FloorFacts, Measured, Reason, Role,
-    TargetValues, Verdict,
+    TargetValues, TensorEvidence, Verdict,
 };
 
 pub use record::FLOOR_FACTOR;
@@ -26,11 +26,16 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// The sums over what a cell edits. The KV cache rounds everything that enters it, the reference's values too, so
-    /// it does not count as a carrier.
+    /// The sums over what a cell edits. The KV cache rounds everything that enters it, the reference's values too. It counts as
+    /// a carrier that could not store what the scheme asked for where it rounds at least as much as the scheme changes.
     pub(crate) fn of_cell(cell: &CellRecord) -> Sums {
         let found = Sums::of(&cell.evidence);
-        if is_computed(cell) { Sums { carrier_rounded: 0, ..found } } else { found }
+        if !is_computed(cell) {
+            return found;
+        }
+        let undone = |tensor: &&TensorEvidence| tensor.rounding_rel_rmse.is_some_and(|error| error >= tensor.rel_rmse);
+        let carrier_rounded = cell.evidence.tensors.iter().filter(undone).map(|tensor| tensor.carrier_rounded).sum();
+        Sums { carrier_rounded, ..found }
     }
 
     fn of(chain: &EvidenceChain) -> Sums {
@@ -224,6 +229,7 @@ mod tests {
             zero_sign: 0,
             minus_zero: 0,
             carrier_rounded: 0,
+            rounding_rel_rmse: None,
             rel_rmse: 1e-3,
             changed_bytes: 20,
             read_back: true,
@@ -254,6 +260,7 @@ mod tests {
                 n_scored: 255,
             },
             failure: None,
+            nonfinite: false,
         }
     }
 

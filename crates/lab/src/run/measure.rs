@@ -3,7 +3,7 @@
 //! A worker that dies twice over a cell costs that cell. Everything else continues in a fresh worker.
 
 use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
-use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive, failed};
+use crate::judge::evidence::{EvidenceError, Failure, References, check_complete, check_sample, derive, failed};
 use crate::plan::cells::{self, ModelKey};
 use crate::plan::stage::Step;
 use crate::run::RunError;
@@ -14,8 +14,8 @@ use record::answer::samples_file;
 use record::store::lock::LockedEngine;
 use record::store::{CellSamples, Store, StoreError, StoredFault};
 use record::{
-    Arm, Base, Cell, CellRecord, ControlRecord, Edit, EditPlace, FaultFound, Predicted, ReferenceSample, RunEvent,
-    Sample, StageName, TensorEvidence,
+    Arm, Base, Cell, CellRecord, ControlRecord, Edit, EditPlace, FaultFound, Predicted, ReferenceSample, Role,
+    RunEvent, Sample, StageName, TensorEvidence,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use words::{Advice, Hint};
@@ -65,7 +65,7 @@ pub(crate) struct Bench<'a> {
     cells: Vec<Cell>,
     samples: BTreeMap<String, CellSamples>,
     references: BTreeMap<String, References>,
-    failures: BTreeMap<String, String>,
+    failures: BTreeMap<String, Failure>,
     faults: Vec<StoredFault>,
     has_measured: bool,
 }
@@ -357,7 +357,10 @@ impl<'a> Bench<'a> {
                 self.take_sample(reference, sample, outlet)?;
                 outlet.progress(self.model(), stage)
             }
-            Event::CellFailed { cell, why, hint } => self.fail(&cell, &why, hint, outlet),
+            Event::CellFailed { cell, why, hint, nonfinite: false } => self.fail(&cell, &why, hint, outlet),
+            Event::CellFailed { cell, why, hint, nonfinite: true } => {
+                self.fail_as(&cell, Failure { why, nonfinite: true }, hint, outlet)
+            }
             // The session passes on no other event of this job.
             _ => Ok(()),
         }
@@ -452,12 +455,28 @@ impl<'a> Bench<'a> {
     }
 
     fn fail(&mut self, key: &str, why: &str, hint: Option<Hint>, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
-        if self.failures.insert(key.into(), why.into()).is_some() {
+        self.fail_as(key, Failure { why: why.into(), nonfinite: false }, hint, outlet)
+    }
+
+    fn fail_as(
+        &mut self,
+        key: &str,
+        failure: Failure,
+        hint: Option<Hint>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), RunError> {
+        let Failure { why, nonfinite } = failure.clone();
+        if self.failures.insert(key.into(), failure).is_some() {
             return Ok(());
         }
-        let target = self.first_cells().find(|cell| cell.key == key).map_or(String::new(), |cell| cell.target.clone());
+        let cell = self.first_cells().find(|cell| cell.key == key);
+        if nonfinite && cell.is_some_and(|cell| cell.role == Role::Positive) {
+            // That is what the control is for.
+            return Ok(());
+        }
+        let target = cell.map_or(String::new(), |cell| cell.target.clone());
         let model = self.model().to_string();
-        outlet.say(RunEvent::CellFailed { model, key: key.into(), target, why: why.into(), hint })
+        outlet.say(RunEvent::CellFailed { model, key: key.into(), target, why, hint })
     }
 
     fn fail_all(
@@ -500,7 +519,8 @@ impl<'a> Bench<'a> {
             return None;
         }
         let derived = self.derived(cell);
-        Some(derived.unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &error.to_string())))
+        let underivable = |error: EvidenceError| Failure { why: error.to_string(), nonfinite: false };
+        Some(derived.unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &underivable(error))))
     }
 
     /// The record of a complete cell from its samples and those of its reference.

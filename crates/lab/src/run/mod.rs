@@ -268,7 +268,7 @@ pub fn run(
     };
     outlet.store.write_run(&record)?;
     let cells = record.models.iter().flat_map(|model| &model.cells);
-    let failed_cells = cells.filter(|judged| judged.cell.failure.is_some()).count();
+    let failed_cells = cells.filter(|judged| judged.cell.lack().is_some()).count();
     outlet.say(RunEvent::Finished { controls_ok, failed_cells })?;
     Ok(record)
 }

@@ -414,6 +414,7 @@ impl Link {
             zero_sign: 0,
             minus_zero: 0,
             carrier_rounded: 0,
+            rounding_rel_rmse: None,
             rel_rmse: (error / energy).sqrt(),
             changed_bytes: 2 * n_changed,
             read_back: self.faults.bad_read_back != Some(edit.scheme.as_str()),

@@ -38,7 +38,7 @@ pub struct EvalAnswer {
     pub settings: EvalSettings,
 }
 
-/// What a scheme did to a tensor, as read back from the engine, or to a graph node's values in the first window.
+/// What a scheme did to a tensor, as read back from the engine, or to a graph node's values in all windows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedTarget {
     /// The name of the tensor or the graph node.

@@ -52,7 +52,7 @@ pub struct FailedCell {
 impl FailedCell {
     /// The entry for a cell of a record; `None` for a cell that was measured.
     pub fn of(model: &str, cell: &CellRecord) -> Option<FailedCell> {
-        let why = cell.failure.clone()?;
+        let why = cell.lack()?.to_owned();
         let file = samples_file(&cell.key);
         Some(FailedCell {
             key: cell.key.clone(),
