@@ -5,7 +5,8 @@
 mod bench;
 
 use bench::{Faults, Norms, Room, Workers, run};
-use record::RunEvent;
+use record::store::STORE_FORMAT;
+use record::{FormatVersion, RECORD_FORMAT, RunEvent};
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
 
@@ -117,7 +118,8 @@ fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
         assert!(said.contains("journal.jsonl: is missing or empty, though results are there"), "{said}");
     }
     std::fs::write(&journal, lines).expect("writes");
-    std::fs::write(&record, text.replacen("\"format\": 3", "\"format\": 2", 1)).expect("writes");
+    let today = format!("\"format\": {RECORD_FORMAT}");
+    std::fs::write(&record, text.replacen(&today, "\"format\": 2", 1)).expect("writes");
     let said = lab::ask::finished_run(&dir).expect_err("is not believed").to_string();
     assert!(said.contains("run.json: is not the file that the run wrote"), "{said}");
     std::fs::write(&record, text).expect("writes");
@@ -322,9 +324,12 @@ fn a_newer_store_and_a_folder_of_something_else_are_refused() {
     let dir = finished(&room);
     let lock = dir.join("plan.lock.json");
     let text = std::fs::read_to_string(&lock).expect("lock");
-    std::fs::write(&lock, text.replacen("\"format\": 3", "\"format\": 4", 1)).expect("writes");
+    let (known, newer) = (STORE_FORMAT, FormatVersion(STORE_FORMAT.0 + 1));
+    std::fs::write(&lock, text.replacen(&format!("\"format\": {known}"), &format!("\"format\": {newer}"), 1))
+        .expect("writes");
     let said = again(&room, &dir);
-    assert!(said.contains("plan.lock.json: written by a newer assay: format 4, this program knows 3"), "{said}");
+    let wanted = format!("plan.lock.json: written by a newer assay: format {newer}, this program knows {known}");
+    assert!(said.contains(&wanted), "{said}");
 
     let other = room.run_dir("other");
     std::fs::create_dir(&other).expect("creates");

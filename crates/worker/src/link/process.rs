@@ -323,8 +323,9 @@ mod tests {
     fn what_is_said_before_there_is_a_log_is_not_lost() {
         let dir = tempfile::tempdir().expect("temp dir");
         let log = dir.path().join("worker-0.stderr");
-        let mut link =
-            shell("echo early >&2; echo '{\"event\":\"cell_failed\",\"cell\":\"c\",\"why\":\"w\"}'; read line");
+        let mut link = shell(
+            "echo early >&2; echo '{\"event\":\"cell_failed\",\"cell\":\"c\",\"why\":\"w\",\"nonfinite\":false}'; read line",
+        );
         assert!(matches!(link.recv(), Ok(Event::CellFailed { .. })));
         std::thread::sleep(std::time::Duration::from_millis(100));
         link.log_to(&log);
