@@ -42,6 +42,12 @@ const VALUES_OF_ROW: usize = 2048;
 /// The share of its surrogate's levels below which a row has low cardinality.
 const MAX_ROW_SHARE: f64 = 0.5;
 
+/// A gap between two levels counts as one of the storage up to this many of its steps.
+const NEAR_STEPS: f64 = 2.0;
+/// The share of such gaps above which the storage limits the levels. The entries of a codebook of 16 are more than ten
+/// steps of BF16 apart.
+const MAX_SHARE_OF_NEAR_GAPS: f64 = 0.7;
+
 /// The most levels that count as few: as many as four bits name.
 const MAX_LEVELS: u32 = 16;
 
@@ -69,11 +75,15 @@ impl FewLevels {
         let (mut fewer, mut more) = (0, 0);
         let (mut own_sum, mut other_sum, mut chance) = (0, 0, 0);
         let (mut most, mut expected) = (Vec::new(), Vec::new());
+        let (mut near, mut gaps) = (0, 0);
         for (index, block) in blocks.iter().enumerate() {
-            let moved = moved_values(block, index as u64, precision);
+            let spread = without_atom(block);
+            let moved = moved_values(&spread, index as u64, precision);
             // Magnitudes decide: a ternary block has only one, however few of its values are not zero.
             let again = moved_values(&moved, !(index as u64), precision);
-            let [own, other, third] = [block, &moved, &again].map(|values| levels(values, Zero::AtZero).len());
+            let [own, other, third] = [&spread, &moved, &again].map(|values| levels(values, Zero::AtZero).len());
+            let (near_here, gaps_here) = gaps_of_storage(block, precision);
+            (near, gaps) = (near + near_here, gaps + gaps_here);
             if other < 2 {
                 continue;
             }
@@ -84,6 +94,10 @@ impl FewLevels {
             other_sum += other;
             most.push(levels(block, Zero::AtLeast).len() as u32);
             expected.push(levels(&moved, Zero::AtLeast).len() as u32);
+        }
+        // Where the levels are those of the storage, one beside the other, nothing else limits them.
+        if near as f64 > MAX_SHARE_OF_NEAR_GAPS * gaps as f64 {
+            return None;
         }
         if most.is_empty() || most.len() * 5 < blocks.len() {
             return None;
@@ -107,6 +121,27 @@ impl FewLevels {
     fn cost(&self, size: usize) -> f64 {
         libm::log2(f64::from(self.levels)) + 16.0 / size.max(1) as f64
     }
+}
+
+/// The values of a block without those of its most frequent magnitude, unless it is the only one besides zero. A bound at which
+/// values were clipped, a mask or a fill is one value that many places have, as zero is. It says nothing of the others, and
+/// moving each of its places would make many values of the one.
+fn without_atom(block: &[f32]) -> Vec<f32> {
+    let mut magnitudes: Vec<f32> = block.iter().map(|x| x.abs()).filter(|x| *x != 0.0).collect();
+    magnitudes.sort_unstable_by(f32::total_cmp);
+    let runs = magnitudes.chunk_by(|a, b| a == b);
+    match runs.clone().max_by_key(|run| run.len()).and_then(|run| run.first()) {
+        Some(&atom) if runs.count() > 1 => block.iter().copied().filter(|x| x.abs() != atom).collect(),
+        _ => block.to_vec(),
+    }
+}
+
+/// How many gaps between neighbouring magnitudes of a block are a step or two of the storage, and how many there are.
+fn gaps_of_storage(block: &[f32], precision: Precision) -> (usize, usize) {
+    let levels = levels(block, Zero::AtZero);
+    let is_near =
+        |pair: &&[f32]| f64::from(pair[1]) - f64::from(pair[0]) <= NEAR_STEPS * 2.0 * precision.half_ulp(pair[0]);
+    (levels.windows(2).filter(is_near).count(), levels.len().saturating_sub(1))
 }
 
 /// The values, each moved by up to 6 % of its distance from their mean and rounded to storage again. Around zero that
