@@ -9,7 +9,7 @@ use crate::settings::{MachineArgs, SpecialArgs, TextArgs};
 use crate::worker;
 use lab::ask::EvalRequest;
 use llama::GgmlCodec;
-use record::answer::{ChangedTarget, EvalAnswer, HeadAttention, LayerResidual};
+use record::answer::{ChangedTarget, EvalAnswer, HeadAttention, LayerResidual, LayerRouting};
 use record::{Arm, EditPlace};
 use std::path::PathBuf;
 use words::{
@@ -138,6 +138,9 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let deeper: Vec<String> = deeper.into_iter().flatten().collect();
     let deeper = if deeper.is_empty() { String::new() } else { format!(" (2 … 5: {})", deeper.join(", ")) };
     out.line(format_args!("same top {}{deeper}{logits}", share(same_top)));
+    if let Some(layers) = &answer.routing {
+        routing(answer, layers, out);
+    }
     if let Some(layers) = &answer.residual {
         residual(layers, out);
     }
@@ -146,6 +149,28 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     }
     if answer.settings.arm == Arm::Native {
         out.line("the native arm has a perturbation floor; `assay run` measures it");
+    }
+}
+
+/// What a variant does to the choices of routers: over all of them, then layer by layer.
+fn routing(answer: &EvalAnswer, layers: &[LayerRouting], out: &mut Lines) {
+    let mean = |key: &str, se: &str| {
+        let error = answer.metrics.get(se).map_or(String::new(), |se| format!(" ± {}", share(se)));
+        share(number(answer, key)) + &error
+    };
+    let flips = mean("routing_flips", "routing_flips_se");
+    let changed = mean("experts_changed", "experts_changed_se");
+    let routers = plural(layers.len(), "router");
+    out.line(format_args!(
+        "routing: {routers}, other experts for {flips} of token-layer pairs, {changed} of chosen experts changed"
+    ));
+    if layers.iter().all(|layer| layer.routing_flips == 0.0) {
+        return;
+    }
+    out.line("routing flips of each layer, share of tokens:");
+    for six in layers.chunks(6) {
+        let cells = six.iter().map(|layer| format!("{:>4} {:<9}", layer.layer, share(layer.routing_flips)));
+        out.line(cells.collect::<Vec<_>>().join(" ").trim_end());
     }
 }
 

@@ -2,12 +2,13 @@
 
 mod support;
 
-use eval::{EngineSettings, Weights};
+use eval::{Ask, EngineSettings, Hook, Passes, RoutedLayer, Sequence, Token, Weights, routing};
 use gguf::{GgmlType, GgufFile};
 use llama::{GgmlCodec, LlamaEngine};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use support::{assay, json, refused, stdout, text};
 use synth::{Architecture, SmallModel, Vocabulary};
 
@@ -395,4 +396,110 @@ fn the_native_reference_holds_in_f32_the_use_that_is_edited_and_leaves_the_other
     // A row that is looked up has the same values in either type; a head multiplies by other kernels.
     assert_eq!(number(&native(&["--apply", "token_embd[use=lookup]=int4@row"]), "ppl_ref"), shipped);
     assert_ne!(number(&native(&["--apply", "output[use=head]=int4@row"]), "ppl_ref"), shipped);
+}
+
+/// The experts that each router chooses in a pass, and its scores of all experts: rows of the positions that have logits.
+fn choices(engine: &mut LlamaEngine, sequence: Sequence<'_>) -> (Vec<RoutedLayer>, Vec<Vec<[f32; 4]>>) {
+    let n_rows = sequence.tokens.len() - sequence.first_output;
+    let scores: [Mutex<Vec<f32>>; 3] = Default::default();
+    let looks = [0, 1, 2].map(|layer: usize| {
+        let scores = &scores;
+        move |_: usize, values: &mut [f32], n_expert: usize| {
+            assert_eq!(n_expert, 4);
+            scores[layer].lock().expect("no panic").extend_from_slice(values);
+            Ok(())
+        }
+    });
+    let nodes = [0, 1, 2].map(|layer| format!("ffn_moe_logits-{layer}"));
+    let hooks: Vec<Hook<'_>> = nodes.iter().zip(&looks).map(|(node, replace)| Hook { node, replace }).collect();
+    let sequences = [sequence];
+    let ask = Ask { hooks: &hooks, routing: true, ..Ask::of(&sequences) };
+    let seen = engine.pass(&ask, &|_, _| {}).expect("decodes").remove(0);
+    // Behind the last attention only the positions that have logits are there.
+    let rows = |of: &Mutex<Vec<f32>>| -> Vec<[f32; 4]> {
+        let values = of.lock().expect("no panic");
+        values[values.len() - 4 * n_rows..].chunks_exact(4).map(|row| row.try_into().expect("four")).collect()
+    };
+    (seen.routed, scores.iter().map(rows).collect())
+}
+
+#[test]
+fn routers_choose_the_experts_of_the_highest_scores_and_exchanged_rows_flip_what_they_should() {
+    let room = room();
+    let path = write(SmallModel::new(Architecture::LlamaExperts), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    let mut engine = LlamaEngine::open(&path, &EngineSettings::pinned(1024), 2).expect("loads");
+    // More tokens than are computed at once, with logits in both parts.
+    let tokens: Vec<Token> = std::iter::once(1).chain((0..699).map(|i| 3 + (i * 37 + 11) % 256)).collect();
+    let sequence = Sequence { tokens: &tokens, first_output: 300 };
+    let (before, scores) = choices(&mut engine, sequence);
+    assert_eq!(before.len(), 3);
+    let top = |row: &[f32; 4]| -> BTreeSet<i32> {
+        let mut experts = [0, 1, 2, 3];
+        experts.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
+        experts[..2].iter().copied().collect()
+    };
+    let sets = |routed: &RoutedLayer| -> Vec<BTreeSet<i32>> {
+        routed.experts.chunks_exact(2).map(|row| row.iter().copied().collect()).collect()
+    };
+    for (layer, (routed, scores)) in before.iter().zip(&scores).enumerate() {
+        assert_eq!((routed.layer, routed.n_used, routed.experts.len()), (layer, 2, 2 * 400));
+        assert_eq!(sets(routed), scores.iter().map(top).collect::<Vec<_>>(), "layer {layer}");
+    }
+    let seen = engine.pass(&Ask::of(&[sequence]), &|_, _| {}).expect("decodes");
+    assert!(seen[0].routed.is_empty(), "nobody asked");
+
+    // Where exactly one of the first two experts is chosen, the exchange puts the other one in its place.
+    let router = "blk.0.ffn_gate_inp.weight";
+    let (ty, mut bytes) = engine.read_weight(router, None).expect("reads");
+    let n_row = bytes.len() / 4;
+    let (first, rest) = bytes.split_at_mut(n_row);
+    first.swap_with_slice(&mut rest[..n_row]);
+    engine.swap_weight(router, None, &ty, Arc::new(bytes)).expect("swaps");
+    let (after, _) = choices(&mut engine, sequence);
+    let wanted = sets(&before[0]).iter().filter(|set| set.contains(&0) != set.contains(&1)).count() as u64;
+    let found = routing::compare(&before, &after, 399, 0).expect("comparable").expect("routers");
+    let last = u64::from(sets(&before[0])[399].contains(&0) != sets(&before[0])[399].contains(&1));
+    assert_eq!((found.layers[0].flips, found.layers[0].changed), (wanted - last, wanted - last));
+    assert!(wanted > 0 && found.layers[2].flips > 0, "{:?}", found.layers);
+}
+
+#[test]
+fn routing_flips_are_none_for_an_identity_and_begin_at_the_touched_layer_in_either_arm() {
+    let room = room();
+    write(SmallModel::new(Architecture::LlamaExperts), &Vocabulary::bytes(true), room.path(), "m.gguf");
+    write(SmallModel::new(Architecture::Llama), &Vocabulary::bytes(true), room.path(), "dense.gguf");
+    let of_layers = |answer: &Value, key: &str| -> Vec<f64> {
+        let layers = answer["routing"].as_array().unwrap_or_else(|| panic!("no routers: {answer}"));
+        assert!(layers.iter().all(|layer| layer["n"] == 8 * 15 && layer["n_used"] == 2), "{answer}");
+        layers.iter().map(|layer| number(layer, key)).collect()
+    };
+    for arm in ["exact", "native"] {
+        let flips = |apply: &str| {
+            let answer = eval(room.path(), &["m.gguf", "--arm", arm, "--apply", apply]);
+            for key in ["routing_flips", "experts_changed"] {
+                let by_layer = of_layers(&answer, key);
+                let mean = by_layer.iter().sum::<f64>() / 3.0;
+                assert!((number(&answer, key) - mean).abs() < 1e-12, "{apply}: {answer}");
+            }
+            of_layers(&answer, "routing_flips")
+        };
+        assert_eq!(flips("weights=identity"), [0.0; 3], "{arm}");
+        // A router that finds all experts equal chooses the same ones for every token.
+        assert!(flips("router=zero").iter().all(|&share| share > 0.3), "{arm}");
+        let late = flips("router[layers=1]=noise(0)");
+        assert!(late[0] == 0.0 && late[1] > 0.2 && late[2] > 0.0, "{arm}: {late:?}");
+        let head = flips("output=int4@block32");
+        assert_eq!(head, [0.0; 3], "{arm}: the head is behind every router");
+    }
+    let args =
+        |model: &'static str, apply: &'static str| [&["eval", model, "--quiet", "--apply", apply], &SMALL[..]].concat();
+    let said = stdout(room.path(), &args("m.gguf", "router=zero"));
+    assert!(said.contains("routing: 3 routers, other experts for "), "{said}");
+    assert!(said.contains("routing flips of each layer, share of tokens:\n   0 "), "{said}");
+    let said = stdout(room.path(), &args("m.gguf", "router=identity"));
+    let same = "other experts for 0 % ± 0 % of token-layer pairs, 0 % ± 0 % of chosen experts changed\n";
+    assert!(said.contains(same) && !said.contains("each layer"), "{said}");
+    let dense = eval(room.path(), &["dense.gguf", "--apply", "ffn=int4@block32"]);
+    assert!(dense["routing_flips"].is_null() && dense.get("routing").is_none(), "{dense}");
+    assert!(!stdout(room.path(), &args("dense.gguf", "ffn=int4@block32")).contains("routing"));
 }

@@ -42,6 +42,8 @@ fn room() -> tempfile::TempDir {
     // JSON has no word for it.
     recipe.metadata.push(("a.value".into(), gguf::Value::F32(f32::NAN)));
     recipe.write(&room.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");
+    let experts = SmallModel::new(Architecture::LlamaExperts).recipe(&Vocabulary::bytes(true));
+    experts.write(&room.path().join("experts.gguf"), &GgmlCodec, |_| {}).expect("written");
     std::fs::write(room.path().join("text.txt"), text(4000)).expect("a file");
     let tasks = "Sewing: A woman threads a needle. She\n0\nties a knot.\neats it.\nsings.\nruns away.\n";
     std::fs::write(room.path().join("tasks.txt"), tasks).expect("a file");
@@ -77,6 +79,7 @@ fn every_answer_is_valid_by_its_schema() {
         ("eval", small(&["eval", "m.gguf"])),
         ("eval", [small(&["eval", "m.gguf"]), FALLBACK.to_vec()].concat()),
         ("eval", small(&["eval", "m.gguf", "--apply", "ffn_down=int4@block32", "--trace", "--attention"])),
+        ("eval", small(&["eval", "experts.gguf", "--apply", "router=bf16"])),
         ("sweep", small(&["sweep", "m.gguf", "--apply", "ffn_down=int4@block32"])),
         ("sweep", [small(&["sweep", "m.gguf", "--race", "1"]), FALLBACK.to_vec()].concat()),
         ("task", [&["task", "m.gguf", "--tasks", "hellaswag:tasks.txt"], &FALLBACK[..]].concat()),

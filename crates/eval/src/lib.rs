@@ -8,6 +8,7 @@ mod chat_template;
 pub mod choices;
 pub mod engine;
 pub mod generate;
+pub mod routing;
 pub mod score;
 pub mod softmax;
 pub mod window;
@@ -16,8 +17,9 @@ pub use attention::HeadShift;
 pub use chat_template::{ChatTemplateError, TEMPLATE_DATE, render_chat};
 pub use engine::{
     Ask, Engine, EngineError, EngineMemory, Graph, Hook, Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Replace,
-    Score, Seen, Sequence, Tokens, WatchedActivation, WeightInfo, Weights,
+    RoutedLayer, Score, Seen, Sequence, Tokens, WatchedActivation, WeightInfo, Weights,
 };
 pub use generate::{ChatMessage, ChatPrompt, choose_token, first_divergence};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};
+pub use routing::{RouterShift, RoutingError, WindowRouting};
 pub use score::{NonFinite, ReferenceWindow};

@@ -1,12 +1,13 @@
 //! What happens at each graph node. Each context has one [`Visitor`], which answers llama.cpp's eval callback. At one node, in
 //! this order: another tensor is put in the place of a weight (virtual untying), the recorded prefix is skipped, values are
-//! replaced (hooks), hidden states are compared or recorded, watched activations are hashed, and values that are not finite
+//! replaced (hooks), hidden states are compared or recorded, choices of experts are read, watched activations are hashed, and values that are not finite
 //! are searched for.
 
 use crate::held::bytes_of;
 use crate::nodes::{NodePlace, Nodes, cache_written, n_per_row, name_of, put_values, values_of};
+use crate::routing::{Choices, layer_routed};
 use crate::weights::{Addresses, UseSwap, Weights, use_of};
-use eval::{LayerError, Prefix, Replace};
+use eval::{LayerError, Prefix, Replace, RoutedLayer};
 use llama_cpp_sys_2 as sys;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub(crate) struct Orders {
     pub(crate) watch: Vec<usize>,
     /// Whether the hidden state that leaves each layer is compared with the recorded one.
     pub(crate) is_traced: bool,
+    /// Whether the choices of the routers are read.
+    pub(crate) is_routed: bool,
     /// Whether every node is searched for a value that is not finite; the first one ends the pass.
     pub(crate) is_hunt: bool,
 }
@@ -68,6 +71,8 @@ pub(crate) struct PassSeen {
     pub(crate) hashes: Vec<String>,
     /// Distances from the recorded states, layer by layer.
     pub(crate) errors: Vec<LayerError>,
+    /// The choices of the routers, layer by layer.
+    pub(crate) routed: Vec<RoutedLayer>,
     pub(crate) found: Option<Found>,
 }
 
@@ -92,6 +97,7 @@ pub(crate) struct Pass {
     /// Hidden states recorded by the last [`Prefix::Record`] pass, for each part.
     states: Vec<HiddenStates>,
     errors: Vec<LayerError>,
+    choices: Choices,
     /// Number of nodes met of each name, in this part.
     counts: HashMap<Vec<u8>, usize>,
     found: Option<Found>,
@@ -165,6 +171,7 @@ impl Pass {
         PassSeen {
             hashes: self.hashers.iter().map(|hasher| hasher.finalize().to_hex().to_string()).collect(),
             errors: std::mem::take(&mut self.errors),
+            routed: self.choices.take(),
             found: self.found.take(),
         }
     }
@@ -185,6 +192,7 @@ impl Pass {
             self.states.clear();
         }
         self.errors.clear();
+        self.choices.clear();
         self.found = None;
         self.failure = None;
     }
@@ -251,6 +259,9 @@ impl Pass {
                 return true;
             }
             if (self.prefix == Prefix::Record || self.orders.is_traced) && layer_left(node).is_some() {
+                return true;
+            }
+            if self.orders.is_routed && layer_routed(node).is_some() {
                 return true;
             }
             !self.hashers.is_empty() && (*node).src.iter().any(|&source| self.watched(source).is_some())
@@ -354,8 +365,15 @@ impl Pass {
                 self.skip = Skip::No;
                 return Ok(());
             }
+            if self.orders.is_routed
+                && let Some(layer) = layer_routed(node)
+            {
+                self.choices.read(node, layer, self.part, self.n_tokens, self.n_outputs);
+            }
             if (*node).type_ != sys::GGML_TYPE_F32 && !self.orders.hooks.iter().any(|hook| hook.met == Some(node)) {
-                self.hash(node, &bytes_of(node));
+                if !self.hashers.is_empty() {
+                    self.hash(node, &bytes_of(node));
+                }
                 return Ok(());
             }
             let mut values = std::mem::take(&mut self.values);

@@ -14,6 +14,7 @@ mod guard;
 mod held;
 mod log;
 mod nodes;
+mod routing;
 mod weights;
 
 pub use codec::{GgmlCodec, quantize_chunk};

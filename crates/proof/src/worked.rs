@@ -2,6 +2,7 @@
 
 use crate::check::{Area, Check, Tally};
 use crate::scorer::Scorer;
+use eval::{RoutedLayer, routing};
 use lab::judge::evidence::{References, floor};
 use record::Cell;
 use record::metric::{TOKEN_BYTES, sums};
@@ -29,6 +30,23 @@ fn position(kind: Kind) -> ([f32; 2], [f32; 2]) {
     }
 }
 
+/// The two of four experts that a router of the page's mixture chooses.
+fn experts(kind: Kind, layer: usize, is_variant: bool) -> [i32; 2] {
+    match (kind, layer) {
+        (Kind::A, 0) if is_variant => [1, 0],
+        (Kind::A, _) if is_variant => [0, 2],
+        (Kind::C, 0) if is_variant => [2, 3],
+        (Kind::C, _) if is_variant => [1, 2],
+        _ => [0, 1],
+    }
+}
+
+/// The choices of both routers at positions of these kinds.
+fn routed(kinds: &[Kind], is_variant: bool) -> Vec<RoutedLayer> {
+    let chosen = |layer| kinds.iter().flat_map(move |&kind| experts(kind, layer, is_variant));
+    (0..2).map(|layer| RoutedLayer { layer, n_used: 2, experts: chosen(layer).collect() }).collect()
+}
+
 /// The three kinds of position on the page.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -52,7 +70,10 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(Referenc
     let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
     let variant: Vec<f32> = rows.iter().flat_map(|row| row.1).collect();
     let scored = scorer.compare(2, &vec![0; kinds.len()], &reference, &variant);
-    let (mut of_reference, columns) = scored.map_err(|error| error.to_string())?;
+    let (mut of_reference, mut columns) = scored.map_err(|error| error.to_string())?;
+    let (chosen, by_variant) = (routed(kinds, false), routed(kinds, true));
+    let routing = routing::compare(&chosen, &by_variant, kinds.len(), 0).map_err(|error| error.to_string())?;
+    columns.0.extend(routing.ok_or("no router")?.columns.0);
     // The first token of a window stands for two bytes of text, the second for three.
     of_reference.set(TOKEN_BYTES, Column::Counts((2..).take(kinds.len()).collect()));
     let logits_blake3 = format!("window {chunk}");

@@ -82,6 +82,9 @@ pub enum Needs {
     Logits,
     /// The logits of the reference and the variant on the same tokens.
     PairedLogits,
+    /// The experts that the routers of the reference and the variant choose for the same tokens. Only a mixture of
+    /// experts has routers.
+    PairedRouters,
 }
 
 /// The kind of the values in a column.
@@ -124,6 +127,18 @@ pub const TOKEN_BYTES: &str = "token_bytes";
 pub const REFERENCE_COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: TOKEN_BYTES, kind: ColumnKind::Counts, per: Per::Token },
+];
+
+/// The share of the layers with a router in which the sets of chosen experts differ, for each scored token.
+pub const ROUTING_FLIPS: &str = "routing_flips";
+
+/// The share of the experts which the reference chooses that the variant does not choose, for each scored token.
+pub const EXPERTS_CHANGED: &str = "experts_changed";
+
+/// The columns that a cell's samples have besides [`COLUMNS`] where the model has routers.
+pub const ROUTING_COLUMNS: &[ColumnRow] = &[
+    ColumnRow { id: ROUTING_FLIPS, kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: EXPERTS_CHANGED, kind: ColumnKind::F64, per: Per::Token },
 ];
 
 /// Where the values of a metric come from.
@@ -400,11 +415,55 @@ pub const METRICS: &[Metric] = &[
         sums: &[sum("logits_changed", How::Count, "The number of scored positions whose logits differ in any bit.")],
         is_core: true,
     },
+    Metric {
+        id: "routing_flips",
+        title: "routing flips",
+        unit: MetricUnit::Share,
+        direction: Direction::Zero,
+        per: Per::Token,
+        needs: Needs::PairedRouters,
+        of: Of::Variant(ROUTING_FLIPS),
+        sums: &[
+            sum(
+                "routing_flips",
+                How::Mean,
+                "The share of pairs of a token and a layer with a router in which the sets of chosen experts differ; none without routers.",
+            ),
+            sum(
+                "routing_flips_se",
+                How::Se,
+                "The standard error of `routing_flips`, clustered by window; none below 8 windows.",
+            ),
+        ],
+        is_core: false,
+    },
+    Metric {
+        id: "experts_changed",
+        title: "experts changed",
+        unit: MetricUnit::Share,
+        direction: Direction::Zero,
+        per: Per::Token,
+        needs: Needs::PairedRouters,
+        of: Of::Variant(EXPERTS_CHANGED),
+        sums: &[
+            sum(
+                "experts_changed",
+                How::Mean,
+                "The share of the experts which the reference chooses that the variant does not choose; none without routers.",
+            ),
+            sum(
+                "experts_changed_se",
+                How::Se,
+                "The standard error of `experts_changed`, clustered by window; none below 8 windows.",
+            ),
+        ],
+        is_core: false,
+    },
 ];
 
 /// The column of that name; `None` where there is none.
 pub fn column(id: &str) -> Option<&'static ColumnRow> {
-    COLUMNS.iter().chain(REFERENCE_COLUMNS).find(|column| column.id == id)
+    COLUMNS.iter().chain(REFERENCE_COLUMNS).chain(ROUTING_COLUMNS).find(|column| column.id == id)
 }
 
 /// Every number of the table with its metric, in the order in which they are written.

@@ -103,6 +103,7 @@ impl Advice for CellError {
         match self {
             CellError::Engine(error) => error.hint(),
             CellError::Edit(error) => error.hint(),
+            CellError::Routing { .. } => Some(Hint::CheckEngine),
             CellError::NonFinite { .. } | CellError::NonFiniteTask { .. } => None,
         }
     }

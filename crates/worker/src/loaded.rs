@@ -2,14 +2,17 @@
 
 use crate::edit::{PreparedEdit, consumers};
 use crate::job_error::JobError;
-use crate::protocol::Event;
-use eval::window::{first_scored, windows, without_trailing_newline};
+use crate::memory;
+use crate::protocol::{CellSpec, Event};
+use eval::window::{first_scored, n_scored, windows, without_trailing_newline};
 use eval::{Engine, EngineError, WeightInfo};
 use files::SchemeFiles;
 use files::companion::{CompanionError, Factors, companion_of};
 use numerics::{BlockCodec, CodecError};
-use record::{Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, Token, WeightUse};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use record::{
+    Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, MemoryNeeds, MemoryPlan, Token, WeightUse,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use words::{Advice, Hint, count, plural};
 
@@ -250,6 +253,36 @@ impl Loaded {
             values.is_ok_and(|(_, values)| values.iter().any(|value| !value.is_finite()))
         };
         weights.into_iter().find(is_nonfinite).map(|weight| weight.name.as_str())
+    }
+
+    /// The memory that a job needs which measures these cells over weights that are held in F32, and how much of it fits.
+    ///
+    /// # Errors
+    /// When not even the indispensable part fits, or the engine cannot say what it needs.
+    pub(crate) fn memory_plan(&mut self, in_f32: &[Carried], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
+        const F32_BYTES: u64 = size_of::<f32>() as u64;
+        let engine = self.engine.memory()?;
+        let held = |tensor: &str| self.n_values(tensor) as u64 * F32_BYTES;
+        let weights = |cell: &CellSpec| -> u64 {
+            cell.edits.iter().filter(|e| e.place != EditPlace::Activation).map(|e| held(&e.tensor)).sum()
+        };
+        let distinct: HashSet<&Edit> =
+            cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != EditPlace::Activation).collect();
+        let n_scored = n_scored(self.settings.n_ctx as usize) as u64;
+        let needs = MemoryNeeds {
+            model_bytes: engine.model_bytes,
+            held_in_f32_bytes: in_f32.iter().map(|carried| held(carried.tensor())).sum(),
+            context_bytes: engine.context_bytes,
+            reference_bytes: n_scored * self.engine.info().n_vocab as u64 * F32_BYTES,
+            prefix_bytes: engine.prefix_bytes,
+            cell_bytes: cells.iter().map(weights).max().unwrap_or(0),
+            // Undoing a type needs the values of the reference twice.
+            scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
+            edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
+        };
+        let wants_prefix = !cells.is_empty() && self.prefix_is_exact != Some(false);
+        memory::fit(&needs, self.max_memory_bytes, self.engine.n_parallel(), wants_prefix)
+            .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
     }
 
     pub(crate) fn n_values(&self, name: &str) -> usize {

@@ -12,21 +12,23 @@ use crate::edit::{ActivationEdit, EditError, KeptEdits};
 use crate::job_error::JobError;
 use crate::jobs::Asked;
 use crate::loaded::Loaded;
-use crate::memory;
-use crate::protocol::{CellSpec, ChunkWork, Event, Job};
+use crate::protocol::{CellSpec, ChunkWork, Event, Job, RoutingSample};
 use eval::window::{first_scored, n_scored};
-use eval::{Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, Seen, Sequence};
+use eval::{
+    Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, RoutedLayer, RouterShift,
+    RoutingError, Seen, Sequence, routing,
+};
 use numerics::BlockCodec;
 use record::metric::TOKEN_BYTES;
 use record::{
-    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryNeeds, MemoryPlan,
-    ReferenceSample, Sample, TensorEvidence, Token,
+    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryPlan, ReferenceSample,
+    Sample, TensorEvidence, Token,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use words::{Advice, Hint, plural};
+use words::{Hint, plural};
 
 /// Opens a model, given its path, the settings and the number of threads.
 pub type OpenEngine<'a> = dyn Fn(&Path, &EngineSettings, usize) -> Result<Box<dyn Engine>, EngineError> + 'a;
@@ -66,6 +68,8 @@ pub(crate) enum CellError {
     Edit(#[from] EditError),
     #[error("window {chunk}: {source}{}", origin_clause(.origin))]
     NonFinite { chunk: usize, source: NonFinite, origin: Option<NonFiniteNode> },
+    #[error("window {chunk}: {source}")]
+    Routing { chunk: usize, source: RoutingError },
     #[error("task {task}: non-finite logits")]
     NonFiniteTask { task: usize },
 }
@@ -98,7 +102,16 @@ pub(crate) struct Round<'a> {
     reference_hashes: &'a HashMap<String, String>,
     /// The hash of the reference's logits on each window.
     logits_blake3: &'a [String],
+    /// The choices of the reference's routers on each window.
+    routed: &'a [Vec<RoutedLayer>],
     trace: bool,
+}
+
+/// What is known of a cell on one window.
+pub(crate) struct Scored {
+    sample: Sample,
+    /// What the cell does to the choices of each router.
+    routers: Vec<RouterShift>,
 }
 
 impl<'a, W: Write> Worker<'a, W> {
@@ -182,7 +195,7 @@ impl<'a, W: Write> Worker<'a, W> {
     ) -> Result<(), JobError> {
         some_can_be_measured(loaded, cells)?;
         let in_f32 = loaded.held_in_f32(base, self.codec);
-        let memory = memory_plan(loaded, &in_f32, cells)?;
+        let memory = loaded.memory_plan(&in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
         loaded.note_unused(cells.iter().flat_map(|cell| &cell.edits));
         for text in std::mem::take(&mut loaded.notes) {
@@ -273,8 +286,9 @@ impl<'a, W: Write> Worker<'a, W> {
             let mut first_pass: Vec<String> = touched_for_the_first_time(&active, work);
             first_pass.retain(|tensor| loaded.stored.contains_key(tensor));
             let (seen, logits_blake3) = self.reference(loaded, work, &references, &first_pass, record)?;
+            let (watched, routed): (Vec<_>, Vec<_>) = seen.into_iter().map(|seen| (seen.watched, seen.routed)).unzip();
             let reference_hashes: HashMap<String, String> =
-                seen.into_iter().take(1).flat_map(|seen| seen.watched).map(|w| (w.tensor, w.blake3)).collect();
+                watched.into_iter().take(1).flatten().map(|w| (w.tensor, w.blake3)).collect();
             if record && is_useful && loaded.prefix_is_exact.is_none() {
                 let is_exact = prefix_is_exact(loaded, work, &references);
                 loaded.prefix_is_exact = Some(is_exact);
@@ -284,7 +298,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 }
             }
             let (references, reference_hashes, logits_blake3) = (&references, &reference_hashes, &logits_blake3);
-            let round = Round { base, work, references, reference_hashes, logits_blake3, trace };
+            let round = Round { base, work, references, reference_hashes, logits_blake3, routed: &routed, trace };
             let may_reuse = record && !trace && loaded.prefix_is_exact == Some(true);
             for &index in &work[0].cells {
                 let cell = &mut active[index];
@@ -297,8 +311,12 @@ impl<'a, W: Write> Worker<'a, W> {
                 let scored = self.cell(loaded, cell, &round, may_reuse);
                 loaded.unwind(depth)?;
                 match scored {
-                    Ok(samples) => {
-                        for sample in samples {
+                    Ok(windows) => {
+                        for Scored { sample, routers } in windows {
+                            if !routers.is_empty() {
+                                let (cell, chunk) = (sample.cell.clone(), sample.chunk);
+                                self.say(&Event::Routing(RoutingSample { cell, chunk, layers: routers }))?;
+                            }
                             self.say(&Event::Sample(sample))?;
                         }
                     }
@@ -331,7 +349,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let failures: Mutex<BTreeMap<usize, NonFinite>> = Mutex::default();
         let prefix = if record { Prefix::Record } else { Prefix::Full };
         let hashes: Mutex<BTreeMap<usize, String>> = Mutex::default();
-        let seen = loaded.engine.pass(&Ask { prefix, watch, ..Ask::of(&inputs) }, &|slot, logits| {
+        let seen = loaded.engine.pass(&Ask { prefix, watch, routing: true, ..Ask::of(&inputs) }, &|slot, logits| {
             let targets = &inputs[slot].tokens[inputs[slot].first_output + 1..];
             if let Err(bad) = lock(&references[slot]).set(logits, n_vocab, targets) {
                 lock(&failures).insert(slot, bad);
@@ -365,7 +383,7 @@ impl<'a, W: Write> Worker<'a, W> {
         cell: &mut ActiveCell<'_>,
         round: &Round<'_>,
         may_reuse: bool,
-    ) -> Result<Vec<Sample>, CellOrGone> {
+    ) -> Result<Vec<Scored>, CellOrGone> {
         let first_time = !cell.applied;
         let is_activation = |edit: &&Edit| edit.place == EditPlace::Activation;
         let activations = cell
@@ -401,13 +419,13 @@ impl<'a, W: Write> Worker<'a, W> {
         let names: BTreeSet<String> = in_graph.map(|found| found.tensor.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
         let n_layer = loaded.engine.info().n_layer;
-        let prefix = match cell.spec.first_layer.min(n_layer) {
-            layer @ 1.. if may_reuse => Prefix::Reuse(layer),
-            _ => Prefix::Full,
+        let (prefix, first_computed) = match cell.spec.first_layer.min(n_layer) {
+            layer @ 1.. if may_reuse => (Prefix::Reuse(layer), layer),
+            _ => (Prefix::Full, 0),
         };
         let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round.work);
         let scores: Mutex<BTreeMap<usize, Result<Columns, NonFinite>>> = Mutex::default();
-        let ask = Ask { prefix, hooks: &hooks, watch: &names, trace: round.trace, ..Ask::of(&inputs) };
+        let ask = Ask { prefix, hooks: &hooks, watch: &names, trace: round.trace, routing: true, ..Ask::of(&inputs) };
         let mut passed = loaded.engine.pass(&ask, &|slot, logits| {
             let scored = lock(&round.references[slot]).compare(logits);
             lock(&scores).insert(slot, scored);
@@ -427,17 +445,24 @@ impl<'a, W: Write> Worker<'a, W> {
         if first_time && !activations.is_empty() {
             self.say_applied(cell.spec, &evidence).map_err(CellOrGone::Gone)?;
         }
-        let mut samples = Vec::with_capacity(round.work.len());
+        let mut windows = Vec::with_capacity(round.work.len());
         for (slot, scored) in scores.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let chunk = round.work[slot].chunk;
-            let columns = match scored {
+            let mut columns = match scored {
                 Ok(columns) => columns,
                 Err(source) => {
                     let origin = origin_in(&mut *loaded.engine, inputs[slot], &hooks)?;
                     return Err(CellError::NonFinite { chunk, source, origin }.into());
                 }
             };
-            samples.push(Sample {
+            let n_scored = n_scored(loaded.settings.n_ctx as usize);
+            let routing = routing::compare(&round.routed[slot], &passed[slot].routed, n_scored, first_computed)
+                .map_err(|source| CellError::Routing { chunk, source })?;
+            let routers = routing.map_or(Vec::new(), |routing| {
+                columns.0.extend(routing.columns.0);
+                routing.layers
+            });
+            let sample = Sample {
                 cell: cell.spec.key.clone(),
                 chunk,
                 reference_blake3: round.logits_blake3[slot].clone(),
@@ -445,9 +470,10 @@ impl<'a, W: Write> Worker<'a, W> {
                 activations: if slot == 0 { seen.clone() } else { None },
                 nodes: activations.iter().map(|edit| edit.evidence(slot)).collect(),
                 residual: std::mem::take(&mut passed[slot].traced),
-            });
+            };
+            windows.push(Scored { sample, routers });
         }
-        Ok(samples)
+        Ok(windows)
     }
 
     fn say_applied(
@@ -459,33 +485,6 @@ impl<'a, W: Write> Worker<'a, W> {
         let tensors = spec.edits.iter().filter_map(found).collect();
         self.say(&Event::Applied { cell: spec.key.clone(), tensors })
     }
-}
-
-/// The memory that the job needs, and how much of it fits.
-fn memory_plan(loaded: &mut Loaded, in_f32: &[Carried], cells: &[CellSpec]) -> Result<MemoryPlan, JobError> {
-    const F32_BYTES: u64 = size_of::<f32>() as u64;
-    let engine = loaded.engine.memory()?;
-    let held = |tensor: &str| loaded.n_values(tensor) as u64 * F32_BYTES;
-    let weights = |cell: &CellSpec| -> u64 {
-        cell.edits.iter().filter(|e| e.place != EditPlace::Activation).map(|e| held(&e.tensor)).sum()
-    };
-    let distinct: HashSet<&Edit> =
-        cells.iter().flat_map(|c| &c.edits).filter(|e| e.place != EditPlace::Activation).collect();
-    let n_scored = n_scored(loaded.settings.n_ctx as usize) as u64;
-    let needs = MemoryNeeds {
-        model_bytes: engine.model_bytes,
-        held_in_f32_bytes: in_f32.iter().map(|carried| held(carried.tensor())).sum(),
-        context_bytes: engine.context_bytes,
-        reference_bytes: n_scored * loaded.engine.info().n_vocab as u64 * F32_BYTES,
-        prefix_bytes: engine.prefix_bytes,
-        cell_bytes: cells.iter().map(weights).max().unwrap_or(0),
-        // Undoing a type needs the values of the reference twice.
-        scratch_bytes: 2 * distinct.iter().map(|edit| held(&edit.tensor)).max().unwrap_or(0),
-        edits_bytes: distinct.iter().map(|edit| held(&edit.tensor)).sum(),
-    };
-    let wants_prefix = !cells.is_empty() && loaded.prefix_is_exact != Some(false);
-    memory::fit(&needs, loaded.max_memory_bytes, loaded.engine.n_parallel(), wants_prefix)
-        .map_err(|too_little| JobError::Input { why: format!("memory: {too_little}"), hint: too_little.hint() })
 }
 
 /// The failure of a cell, or that nobody reads the events any more.
@@ -590,7 +589,9 @@ fn prefix_is_exact(loaded: &mut Loaded, round: &[ChunkWork], references: &[Mutex
     }
     let inputs = sequences(&loaded.windows, loaded.settings.n_ctx, round);
     let differing = Mutex::new(0usize);
-    let run = loaded.engine.pass(&Ask { prefix: Prefix::Reuse(middle), ..Ask::of(&inputs) }, &|slot, logits| {
+    // As the cells' passes are: what is read of a pass must not decide how it is computed.
+    let ask = Ask { prefix: Prefix::Reuse(middle), routing: true, ..Ask::of(&inputs) };
+    let run = loaded.engine.pass(&ask, &|slot, logits| {
         let reference = lock(&references[slot]);
         let same = reference.logits().iter().zip(logits).all(|(a, b)| a.to_bits() == b.to_bits());
         *lock(&differing) += usize::from(!same);

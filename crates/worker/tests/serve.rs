@@ -44,9 +44,14 @@ fn open(n_threads: usize, max_memory_bytes: Option<u64>) -> Job {
 }
 
 fn say(n_parallel: usize, fault: Fault, jobs: &[Job]) -> Vec<Event> {
+    say_through(&|| Toy::new(n_parallel, fault), jobs)
+}
+
+/// The events of a worker whose engine `open` makes.
+fn say_through(open: &dyn Fn() -> Toy, jobs: &[Job]) -> Vec<Event> {
     let mut output = Vec::new();
     let lines = jobs.iter().map(|job| Ok(serde_json::to_string(job).unwrap()));
-    serve(&|_, _, _| Ok(Box::new(Toy::new(n_parallel, fault))), &PlainCodec, lines, &mut output).unwrap();
+    serve(&|_, _, _| Ok(Box::new(open())), &PlainCodec, lines, &mut output).unwrap();
     String::from_utf8(output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -370,6 +375,65 @@ fn the_residual_stream_is_the_references_before_the_first_touched_layer() {
         assert_eq!((relative.len(), relative[0]), (N_LAYER, 0.0));
         assert!(relative[1] > 0.0 && relative[2] > 0.0, "{relative:?}");
     }
+}
+
+#[test]
+fn routers_choose_as_the_references_do_before_the_touched_layer_and_flip_behind_it_with_or_without_a_prefix() {
+    let base = Base { arm: Arm::Exact, carried: Vec::new() };
+    let cells = [
+        cell("aa", &[]),
+        cell("identity", &all_norms("identity")),
+        cell("late", &[(norm_name(1), "zero", Carrier::F32)]),
+        cell("zero", &all_norms("zero")),
+    ];
+    let work = (0..2).map(|chunk| ChunkWork { chunk, cells: (0..cells.len()).collect() }).collect::<Vec<_>>();
+    let events = |has_routers: bool, trace: bool| {
+        let (base, cells, chunks) = (base.clone(), cells.to_vec(), work.clone());
+        let measured = Job::Measure { base, cells, chunks, trace };
+        let jobs = [open(2, None), Job::Corpus { text: TEXT.into(), special: false }, measured.clone()];
+        let toy = || if has_routers { Toy::new(2, Fault::None).with_routers() } else { Toy::new(2, Fault::None) };
+        let events = say_through(&toy, &jobs);
+        assert!(matches!(events.last(), Some(Event::Measured { .. })), "{:?}", events.last());
+        assert!(events[2..].iter().all(|event| measured.asks_for(event)));
+        events
+    };
+    // A traced pass is a full one; the other starts at the touched layer.
+    for trace in [false, true] {
+        let events = events(true, trace);
+        for key in ["aa", "identity", "late", "zero"] {
+            let routed: Vec<_> = events
+                .iter()
+                .filter_map(
+                    |e| if let Event::Routing(routed) = e { (routed.cell == key).then_some(routed) } else { None },
+                )
+                .collect();
+            let samples = samples(&events, key);
+            assert_eq!((routed.len(), samples.len()), (2, 2));
+            for (routed, sample) in routed.iter().zip(samples) {
+                assert_eq!(routed.chunk, sample.chunk);
+                let layers: Vec<_> =
+                    routed.layers.iter().map(|router| (router.layer, router.n_used, router.n)).collect();
+                assert_eq!(layers, [(0, 2, 7), (1, 2, 7), (2, 2, 7)]);
+                let flips: Vec<u64> = routed.layers.iter().map(|router| router.flips).collect();
+                let by_token: f64 = sample.columns.numbers("routing_flips").iter().sum();
+                assert!(
+                    (by_token * N_LAYER as f64 - flips.iter().sum::<u64>() as f64).abs() < 1e-9,
+                    "{by_token} {flips:?}"
+                );
+                let changed: u64 = routed.layers.iter().map(|router| router.changed).sum();
+                let by_token: f64 = sample.columns.numbers("experts_changed").iter().sum();
+                assert!((by_token * 2.0 * N_LAYER as f64 - changed as f64).abs() < 1e-9, "{by_token} {changed}");
+                match key {
+                    "late" => assert!(flips[0] == 0 && flips[1] > 0 && flips[2] > 0, "{flips:?}"),
+                    "zero" => assert!(flips.iter().all(|&flips| flips > 0), "{flips:?}"),
+                    _ => assert_eq!((&flips[..], changed), (&[0; N_LAYER][..], 0), "{key}"),
+                }
+            }
+        }
+    }
+    let without = events(false, false);
+    assert!(!without.iter().any(|event| matches!(event, Event::Routing(_))));
+    assert!(samples(&without, "zero").iter().all(|sample| sample.columns.get("routing_flips").is_none()));
 }
 
 /// Runs a measure job within a memory budget and returns its plan and samples, or the reason why it is refused.

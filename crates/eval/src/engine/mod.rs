@@ -23,7 +23,7 @@ mod weights;
 pub use error::EngineError;
 pub use memory::{EngineMemory, Memory};
 pub use pass::{Ask, Passes, Prefix, Score, Seen, Sequence};
-pub use probe::{Graph, Hook, NodeInfo, NonFiniteNode, Replace, WatchedActivation};
+pub use probe::{Graph, Hook, NodeInfo, NonFiniteNode, Replace, RoutedLayer, WatchedActivation};
 pub use tokens::Tokens;
 pub use weights::{WeightInfo, Weights};
 

@@ -1,6 +1,6 @@
 //! One pass: what is asked of it ([`Ask`]), and what it saw ([`Seen`]).
 
-use super::{EngineError, Hook, NonFiniteNode, WatchedActivation};
+use super::{EngineError, Hook, NonFiniteNode, RoutedLayer, WatchedActivation};
 use record::{LayerError, Token};
 
 /// Tokens that are computed alone in an empty context, and the first position whose logits are wanted.
@@ -40,6 +40,9 @@ pub struct Ask<'a> {
     /// Whether the hidden state that leaves each layer is compared with the one of the last [`Prefix::Record`] pass of the
     /// same slot.
     pub trace: bool,
+    /// Whether the choices of the routers are read, in models that have routers. Layers that are skipped with the
+    /// prefix have none to read.
+    pub routing: bool,
     /// Whether every node is searched for a value that is not finite. A sequence ends where one is found, without logits.
     pub stop_at_non_finite: bool,
     /// The largest number of sequences to compute side by side. An engine never takes more than [`Passes::n_parallel`].
@@ -56,6 +59,7 @@ impl<'a> Ask<'a> {
             hooks: &[],
             watch: &[],
             trace: false,
+            routing: false,
             stop_at_non_finite: false,
             n_parallel: usize::MAX,
         }
@@ -69,6 +73,9 @@ pub struct Seen {
     pub watched: Vec<WatchedActivation>,
     /// What [`Ask::trace`] found, layer by layer; empty where the graph gives the outputs of its layers other names.
     pub traced: Vec<LayerError>,
+    /// What [`Ask::routing`] found, by ascending layer; empty where no layer has a router. A layer is left out where the
+    /// graph does not have one row of experts for each token.
+    pub routed: Vec<RoutedLayer>,
     /// What [`Ask::stop_at_non_finite`] found; `None` where all values are finite or were not searched.
     pub non_finite: Option<NonFiniteNode>,
 }
@@ -91,7 +98,7 @@ pub trait Passes {
     /// recording pass, or until a pass asks for more rows of logits than contexts have room for.
     ///
     /// Nodes are processed in the order of the graph. At one node, the order is: skipped with the prefix, replaced,
-    /// compared or recorded, hashed, searched for values that are not finite.
+    /// compared or recorded, read as a choice of experts, hashed, searched for values that are not finite.
     ///
     /// # Errors
     /// When a sequence is empty, too long or asks for no output, when there are too many of them, when a [`Prefix::Reuse`]
@@ -121,6 +128,6 @@ mod tests {
         let sequences = [Sequence { tokens: &[1, 2, 3], first_output: 1 }];
         let ask = Ask::of(&sequences);
         assert_eq!((ask.sequences, ask.prefix, ask.n_parallel), (&sequences[..], Prefix::default(), usize::MAX));
-        assert!(ask.hooks.is_empty() && ask.watch.is_empty() && !ask.trace && !ask.stop_at_non_finite);
+        assert!(ask.hooks.is_empty() && ask.watch.is_empty() && !ask.trace && !ask.routing && !ask.stop_at_non_finite);
     }
 }

@@ -48,6 +48,18 @@ pub struct WatchedActivation {
     pub blake3: String,
 }
 
+/// The experts that the router of one layer chose, for each position of a sequence that has logits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutedLayer {
+    /// The number of the layer, counted from 0.
+    pub layer: usize,
+    /// The number of experts that the router chooses for a token.
+    pub n_used: usize,
+    /// The numbers of the chosen experts, row-major `[tokens.len() - first_output][n_used]`. The order within a row
+    /// says nothing.
+    pub experts: Vec<i32>,
+}
+
 /// The first node of a pass whose values are not all finite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFiniteNode {

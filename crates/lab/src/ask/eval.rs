@@ -7,9 +7,11 @@ use super::{AskEvent, Hear};
 use crate::judge::evidence::{EvidenceError, References, of_reference};
 use crate::plan::Corpus;
 use crate::plan::cells::spec;
-use eval::HeadShift;
+use eval::{HeadShift, RouterShift};
 use numerics::BlockCodec;
-use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
+use record::answer::{
+    ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual, LayerRouting,
+};
 use record::store::CellSamples;
 use record::{AllMetricValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
 use std::collections::BTreeMap;
@@ -74,6 +76,7 @@ pub fn eval(
         true => Some(traced(&variant, &session.info.arch, &scores.samples)?),
         false => None,
     };
+    let routing = by_router(&scores.routing);
     let settings = EvalSettings {
         model: variant.name.clone(),
         arch: session.info.arch.clone(),
@@ -90,7 +93,7 @@ pub fn eval(
     };
     let answer = answer(&variant, &scores, windows, record.as_ref(), settings);
     let answer = answer.map_err(|error| variant.scores(error))?;
-    Ok(EvalAnswer { residual, attention, notes, ..answer })
+    Ok(EvalAnswer { residual, attention, routing, notes, ..answer })
 }
 
 /// The raw scores of the windows.
@@ -98,6 +101,8 @@ pub fn eval(
 struct Scores {
     reference: References,
     samples: CellSamples,
+    /// The counts of each router, by window.
+    routing: BTreeMap<usize, Vec<RouterShift>>,
 }
 
 fn scores(
@@ -123,6 +128,9 @@ fn scores(
                 scores.reference.insert(sample.chunk, sample);
             }
             Event::Applied { tensors, .. } => scores.samples.applied = Some(tensors),
+            Event::Routing(sample) => {
+                scores.routing.insert(sample.chunk, sample.layers);
+            }
             Event::Sample(sample) => {
                 scores.samples.by_chunk.insert(sample.chunk, sample);
             }
@@ -177,6 +185,22 @@ fn attention(
     Ok(sums.into_iter().map(mean).collect())
 }
 
+/// The shares of each router over all windows; `None` where no layer has a router.
+fn by_router(windows: &BTreeMap<usize, Vec<RouterShift>>) -> Option<Vec<LayerRouting>> {
+    let mut sums: BTreeMap<usize, RouterShift> = BTreeMap::new();
+    for shift in windows.values().flatten() {
+        sums.entry(shift.layer).and_modify(|sum| sum.join(shift)).or_insert(*shift);
+    }
+    let share = |sum: &RouterShift| LayerRouting {
+        layer: sum.layer,
+        n: sum.n,
+        n_used: sum.n_used,
+        routing_flips: sum.flips as f64 / sum.n as f64,
+        experts_changed: sum.changed as f64 / (sum.n * sum.n_used as u64) as f64,
+    };
+    (!sums.is_empty()).then(|| sums.values().map(share).collect())
+}
+
 /// The residual stream after each layer.
 ///
 /// # Errors
@@ -195,7 +219,7 @@ fn traced(variant: &Variant, arch: &str, samples: &CellSamples) -> Result<Vec<La
     }
 }
 
-/// The answer without notes, the residual stream and attention.
+/// The answer without notes, the residual stream, attention and routing.
 fn answer(
     variant: &Variant,
     scores: &Scores,
@@ -220,6 +244,7 @@ fn answer(
         changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
         residual: None,
         attention: None,
+        routing: None,
         settings,
     })
 }

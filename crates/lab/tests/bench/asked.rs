@@ -1,6 +1,7 @@
 //! The mock's answers to questions that a run does not ask: replies, likelihoods of endings, a traced residual stream.
 
 use super::N_LAYER;
+use eval::RouterShift;
 use record::LayerError;
 use worker::protocol::{CellSpec, ChoiceSample, Event, GeneratedAnswer, Prompt};
 
@@ -26,6 +27,18 @@ pub fn choices(cells: &[CellSpec], tasks: &[Vec<String>]) -> Vec<Event> {
         Event::Choice(ChoiceSample { cell: cell.clone(), task, ln_p, n_tokens: vec![2; n] })
     };
     who.flat_map(|cell| (0..tasks.len()).map(move |task| of_task(&cell, task)).collect::<Vec<_>>()).collect()
+}
+
+/// The share of token-layer pairs that flip in the mock's variants.
+pub const FLIPS: f64 = 0.25;
+
+/// Routers behind layer 0. From the first touched layer on, half of their eight tokens flip, with one expert of two.
+pub fn routers(first_layer: usize) -> Vec<RouterShift> {
+    let of_layer = |layer| {
+        let flips = if layer >= first_layer { 4 } else { 0 };
+        RouterShift { layer, n_used: 2, n: 8, flips, changed: flips }
+    };
+    (1..N_LAYER).map(of_layer).collect()
 }
 
 /// A trace whose difference is half as large as the reference, from the first touched layer on; with `early`, in every

@@ -7,7 +7,7 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, PreparedRun, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
-use record::metric::{COLUMNS, ColumnKind, ColumnRow, TOKEN_BYTES};
+use record::metric::{COLUMNS, ColumnKind, ColumnRow, EXPERTS_CHANGED, ROUTING_FLIPS, TOKEN_BYTES};
 use record::store::lock::RunIdentity;
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
 };
-use worker::protocol::{Event, Job};
+use worker::protocol::{Event, Job, RoutingSample};
 use worker::{LinkFactory, WorkerDied, WorkerLink};
 
 pub const BUILD: &str = "mock engine 1";
@@ -120,6 +120,8 @@ pub struct Faults {
     pub dead: bool,
     /// Whether a trace differs after layer 0, whatever was edited.
     pub early: bool,
+    /// Whether the model has routers, which is no fault.
+    pub routers: bool,
 }
 
 /// The reason of a worker whose memory is too small.
@@ -312,6 +314,14 @@ impl Link {
                 let mut sample = self.sample(base, cell, &tensors, work.chunk, &nll_ref, is_first);
                 if trace {
                     sample.residual = asked::residual(cell.first_layer, self.faults.early);
+                }
+                if self.faults.routers {
+                    let layers = asked::routers(cell.first_layer);
+                    let (cell, chunk) = (cell.key.clone(), work.chunk);
+                    for (id, share) in [(ROUTING_FLIPS, asked::FLIPS), (EXPERTS_CHANGED, asked::FLIPS / 2.0)] {
+                        sample.columns.set(id, Column::F64(vec![share; SCORED]));
+                    }
+                    self.queue.push_back(Event::Routing(RoutingSample { cell, chunk, layers }));
                 }
                 self.queue.push_back(Event::Sample(sample));
             }

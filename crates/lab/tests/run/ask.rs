@@ -176,6 +176,26 @@ fn a_trace_begins_at_the_layer_that_is_touched_and_is_withheld_where_it_begins_b
 }
 
 #[test]
+fn routing_is_said_overall_and_by_layer_where_a_model_has_routers_and_a_variant() {
+    let routers = Faults { routers: true, ..Faults::default() };
+    let answer = eval(routers.clone(), &["ffn_norm[layers=2]=bf16"]).answer.expect("measured");
+    assert_eq!((number(&answer, "routing_flips"), number(&answer, "experts_changed")), (0.25, 0.125));
+    let layers = answer.routing.clone().expect("routers");
+    let shares = layers.iter().map(|of| (of.layer, of.n, of.n_used, of.routing_flips, of.experts_changed));
+    let n = 8 * WINDOWS as u64;
+    assert_eq!(shares.collect::<Vec<_>>(), [(1, n, 2, 0.0, 0.0), (2, n, 2, 0.5, 0.25)]);
+    let printed = serde_json::to_string(&answer).expect("prints");
+    assert_eq!(serde_json::from_str::<EvalAnswer>(&printed).expect("is read back"), answer);
+    let swept = sweep(routers.clone(), &["ffn_norm=bf16"]).answer.expect("measured");
+    assert!(swept.layers.iter().all(|layer| layer.metrics.get("routing_flips") == Some(0.25)));
+
+    for without in [eval(routers, &[]), eval(Faults::default(), &["ffn_norm=bf16"])] {
+        let answer = without.answer.expect("measured");
+        assert_eq!((answer.metrics.get("routing_flips"), answer.routing), (None, None));
+    }
+}
+
+#[test]
 fn an_error_knows_whose_fault_it_is() {
     let apply = ["ffn_norm=bf16"];
     let leaks = eval(Faults { leaks: true, ..Faults::default() }, &apply);

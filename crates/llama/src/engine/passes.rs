@@ -99,6 +99,7 @@ impl LlamaEngine {
         Seen {
             watched: watched.map(|(index, blake3)| WatchedActivation { tensor: name(index), blake3 }).collect(),
             traced: seen.errors,
+            routed: seen.routed,
             non_finite: found,
         }
     }
@@ -124,6 +125,7 @@ impl Passes for LlamaEngine {
         let orders = Orders {
             watch: watch.clone(),
             is_traced: ask.trace,
+            is_routed: ask.routing,
             is_hunt: ask.stop_at_non_finite,
             ..unsafe { self.orders(ask.hooks) }?
         };

@@ -7,6 +7,7 @@ use crate::tap::Pass;
 use files::rewrite::{self, FileCarrier, Request};
 use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
+use record::metric::ROUTING_FLIPS;
 use record::{Arm, Base, Carrier, Edit, EditPlace, Sample, TensorEvidence};
 use select::{Apply, Selector};
 use worker::protocol::{CellSpec, Event};
@@ -86,6 +87,11 @@ pub(super) fn identity_changes_nothing(subject: &ModelUnderTest<'_>) -> Check {
                             base.arm.name(),
                             sample.chunk
                         )
+                    });
+                    let rerouted = sample.columns.numbers(ROUTING_FLIPS).iter().filter(|&&share| share != 0.0).count();
+                    tally.hold(rerouted == 0, || {
+                        let of = sample.kld().len();
+                        format!("{key}, window {}: {rerouted} of {of} tokens go to other experts", sample.chunk)
                     });
                 }
             }

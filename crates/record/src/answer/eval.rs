@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 4;
+pub const EVAL_FORMAT: u32 = 5;
 
 /// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
 /// everything about a reference is `null`.
@@ -34,6 +34,10 @@ pub struct EvalAnswer {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<HeadAttention>>,
+    /// What the variant does to the choices of each router, over the scored tokens of all windows; `null` without a
+    /// variant, and in models without routers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Vec<LayerRouting>>,
     /// The settings of the measurement.
     pub settings: EvalSettings,
 }
@@ -92,6 +96,21 @@ pub struct HeadAttention {
     pub sink_ref: f64,
     /// The mean probability that the variant gives to the first position.
     pub sink_var: f64,
+}
+
+/// What a variant does to the choices of the router of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LayerRouting {
+    /// The number of the layer, counted from 0.
+    pub layer: usize,
+    /// The number of tokens that the shares are over.
+    pub n: u64,
+    /// The number of experts that the router chooses for a token.
+    pub n_used: usize,
+    /// The share of tokens for which reference and variant choose other sets of experts.
+    pub routing_flips: f64,
+    /// The share of the experts which the reference chooses that the variant does not choose.
+    pub experts_changed: f64,
 }
 
 /// The settings with which [`EvalAnswer`] was measured.

@@ -30,7 +30,7 @@ pub use diff::{
     DIFF_FORMAT, DiffAnswer, ExtraRows, GroupDifference, IncomparableTensor, MetadataDifference, MetadataEffect,
     MetadataSide, PaddedTensor, TensorCopy, TensorDifference, TensorRelation, ValueDifference, WeightFactors,
 };
-pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
+pub use eval::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual, LayerRouting};
 pub use fallback::SchemeFallback;
 pub use inspect::{
     INSPECT_FORMAT, InspectAnswer, InspectedForeignTensor, InspectedTensor, MetadataEntry, StatedFileType, StoredType,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunAnswer`].
-pub const RUN_FORMAT: u32 = 4;
+pub const RUN_FORMAT: u32 = 5;
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

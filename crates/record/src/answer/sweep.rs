@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`SweepAnswer`].
-pub const SWEEP_FORMAT: u32 = 4;
+pub const SWEEP_FORMAT: u32 = 5;
 
 /// The layers of a model, each quantized alone, ranked by KL divergence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,10 @@
 //! An engine small enough to follow by hand. h = Σ embeddings so far, each layer computes h ← tanh(h · norm), and
-//! logits = output · h.
+//! logits = output · h. With routers, each layer chooses as experts the two largest of the first four values of h.
 
 use eval::{
     Ask, ChatMessage, ChatPrompt, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError,
-    Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Score, Seen, Sequence, Token, Tokens, WatchedActivation,
-    WeightInfo, WeightUse, Weights,
+    Memory, NodeInfo, NonFiniteNode, Passes, Prefix, RoutedLayer, Score, Seen, Sequence, Token, Tokens,
+    WatchedActivation, WeightInfo, WeightUse, Weights,
 };
 use half::f16;
 use std::collections::BTreeMap;
@@ -37,11 +37,20 @@ pub struct Toy {
     /// The hidden states that enter each layer: `[slot][layer][position][n_embd]`.
     states: Vec<Vec<Vec<[f32; N_EMBD]>>>,
     nodes: Vec<NodeInfo>,
+    has_routers: bool,
 }
 
 /// Deterministic values between −1 and 1 that are not short binary fractions.
 fn value(seed: usize, i: usize) -> f32 {
     ((seed * 7919 + i * 104_729 + 13) as f32 * 0.618_034).sin()
+}
+
+/// The experts that a router chooses: the places of the two largest of four values, the first ones of equals. Zero is one
+/// value in either sign.
+fn chosen(row: &[f32; N_EMBD]) -> [i32; 2] {
+    let mut experts = [0, 1, 2, 3];
+    experts.sort_by(|&a, &b| (row[b as usize] + 0.0).total_cmp(&(row[a as usize] + 0.0)));
+    [experts[0], experts[1]]
 }
 
 pub fn norm_name(layer: usize) -> String {
@@ -88,7 +97,12 @@ impl Toy {
             nodes: (0..N_LAYER)
                 .map(|layer| NodeInfo { name: format!("l_out-{layer}"), op: "UNARY".into(), ty: "f32".into() })
                 .collect(),
+            has_routers: false,
         }
+    }
+
+    pub fn with_routers(self) -> Self {
+        Toy { has_routers: true, ..self }
     }
 
     fn uses(&self, name: &str, used_as: Option<WeightUse>) -> Result<(), EngineError> {
@@ -134,6 +148,7 @@ impl Toy {
                 })
                 .collect()
         };
+        let mut seen = Seen::default();
         let mut entering = vec![hidden.clone()];
         let mut outputs = BTreeMap::new();
         for layer in from..N_LAYER {
@@ -149,9 +164,12 @@ impl Toy {
                 (hook.replace)(slot, &mut values, N_EMBD).map_err(EngineError::Failed)?;
                 hidden = values.chunks(N_EMBD).map(|row| row.try_into().expect("a row")).collect();
             }
+            if ask.routing && self.has_routers {
+                let experts = hidden[first_output..].iter().flat_map(chosen);
+                seen.routed.push(RoutedLayer { layer, n_used: 2, experts: experts.collect() });
+            }
             entering.push(hidden.clone());
         }
-        let mut seen = Seen::default();
         if ask.trace && ask.prefix == Prefix::Full {
             seen.traced = (0..N_LAYER)
                 .map(|layer| {
