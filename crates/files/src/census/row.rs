@@ -35,7 +35,7 @@ pub(super) enum Unfit {
         /// The scheme that llama-quantize would fall back to, if that is another one.
         fallback: Option<String>,
     },
-    /// The values of the stored type cannot be examined, for the reason given.
+    /// The tensor has no values that can be examined, for the reason given.
     NotLookedAt(String),
 }
 
@@ -88,6 +88,7 @@ pub(super) fn look_at(
     let (found, grid, census) = (&survey.census, &survey.search, Some(survey.census));
     add_census(&mut row, found);
     row.distribution = survey.distribution.map(|d| spread(&d, found));
+    let wrong_factors = held.wrong_factors().map(ToString::to_string);
     let words = held.factors().map(Factors::words);
     if words.is_some() {
         let d = lineage::distribution(held.effective_values(tensor, codec)?, n_per_row);
@@ -99,6 +100,14 @@ pub(super) fn look_at(
     }
     if let Some((factors, name)) = words.zip(row.factors.as_ref()) {
         row.note = format!("{}; the weight is these values {factors} ({name})", row.note);
+    }
+    if let Some(wrong) = wrong_factors {
+        // What is said of the stored values stands. The weight's own are not known.
+        row.distribution = None;
+        row.note = format!("{}; the weight has no values: {wrong}", row.note);
+        row.not_decidable.push(format!("what the values of the weight are: {wrong}"));
+        let predicted = schemes.iter().map(|_| Err(Unfit::NotLookedAt(wrong.clone()))).collect();
+        return Ok(Looked { row, census, predicted });
     }
     if schemes.is_empty() {
         return Ok(Looked { row, census, predicted: Vec::new() });
