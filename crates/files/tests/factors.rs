@@ -1,4 +1,4 @@
-//! Files in which a tensor beside a weight cannot be its factors.
+//! Weights with factors in a tensor of their own, and files in which that tensor cannot be the factors.
 
 mod made;
 
@@ -14,6 +14,21 @@ fn tensors(factor: f32) -> [Made; 3] {
 }
 
 const SAID: &str = "tensor \"blk.1.attn_q.scale\": factor 0 is 0, wanted a finite number above 0";
+
+#[test]
+fn of_a_constant_weight_with_a_factor_the_stored_and_the_effective_value_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut tensors = tensors(0.5);
+    tensors[1].3.fill(0.1);
+    let model = model(folder.path(), "m.gguf", &metadata(), &tensors);
+    let all = "all".parse().expect("a selector");
+    let answer = census(&model, &all, &[], false, &MadeCodec, &mut |_, _| {}).expect("readable");
+    let row = &answer.tensors[1];
+    assert!(row.distribution.as_ref().is_some_and(|d| d.constant && d.min == 0.05), "{row:?}");
+    let said = "which float format the stored values are of: all values are equal (0.1)";
+    assert!(row.not_decidable.iter().any(|why| why == said), "{:?}", row.not_decidable);
+    assert!(row.note.ends_with("; the weight is these values × 0.5000 (blk.1.attn_q.scale)"), "{}", row.note);
+}
 
 #[test]
 fn a_factor_of_zero_keeps_one_tensor_from_the_census_and_no_other() {
