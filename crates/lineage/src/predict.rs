@@ -48,7 +48,7 @@ pub fn predict(
 }
 
 impl Prediction {
-    /// The prediction from the `d`ifference that the scheme would make, and the number of values that it would clamp.
+    /// The prediction from the difference `d` that the scheme would make, and the number of values that it would clamp.
     pub fn of(d: &Difference, saturated: Option<u64>) -> Prediction {
         Prediction {
             n: d.n,

@@ -89,6 +89,8 @@ pub(super) struct InPieces<'a> {
 }
 
 impl<'a> InPieces<'a> {
+    /// A tensor of the file, with its factors if it has some.
+    ///
     /// # Errors
     /// When the factors of the weight cannot be read.
     pub(super) fn of(
