@@ -152,9 +152,24 @@ fn related(relation: &TensorRelation) -> String {
         TensorRelation::Factor { factor } => {
             format!("every value of B is that of A times {}, within the rounding of the types", number(*factor, 5))
         }
+        TensorRelation::Transposed { rel_rmse } if *rel_rmse == 0.0 => "B is the transpose of A".into(),
+        TensorRelation::Transposed { rel_rmse } => {
+            format!("B is the transpose of A, with a relative RMSE of {} that the types leave", deviation(*rel_rmse))
+        }
         TensorRelation::RowsPermuted => "B has the rows of A in another order".into(),
         TensorRelation::TensorOfA { name } => format!("in B this is {} of A", escape_terminal(name)),
     }
+}
+
+/// Sentences about nonzero values that are zero in B and zeros that are not, where there are any.
+fn zeros(tensors: &[TensorDifference]) -> impl Iterator<Item = String> {
+    let sum = |of: fn(&ValueDifference) -> u64| tensors.iter().map(|row| of(&row.difference)).sum::<u64>();
+    let gained = sum(|difference| difference.zeroed);
+    let lost = sum(|difference| difference.unzeroed);
+    let is = |n: u64| if n == 1 { "is" } else { "are" };
+    let gained = (gained > 0).then(|| format!("{} {} zero in B alone", plural(gained, "value"), is(gained)));
+    let lost = (lost > 0).then(|| format!("{} {} zero in A alone", plural(lost, "value"), is(lost)));
+    gained.into_iter().chain(lost)
 }
 
 fn text(answer: &DiffAnswer) -> String {
@@ -173,6 +188,9 @@ fn text(answer: &DiffAnswer) -> String {
     let signs: u64 = answer.tensors.iter().map(|row| row.difference.zero_sign + row.difference.minus_zero).sum();
     if signs > 0 {
         out.line(format_args!("{} zeros have another sign, which is the same value", count(signs)));
+    }
+    for line in zeros(&answer.tensors) {
+        out.line(line);
     }
     let nonfinite: u64 = answer.tensors.iter().map(|row| row.difference.nonfinite).sum();
     if nonfinite > 0 {
@@ -224,8 +242,11 @@ fn text(answer: &DiffAnswer) -> String {
         ));
     }
     for row in &answer.incomparable {
-        let (name, why) = (escape_terminal(&row.name), escape_terminal(&row.why));
-        out.line(format_args!("not compared: {name}: {} and {}: {why}", row.a, row.b));
+        let name = escape_terminal(&row.name);
+        out.line(match &row.relation {
+            Some(relation) => format!("{name}: {} and {}: {}", row.a, row.b, related(relation)),
+            None => format!("not compared: {name}: {} and {}: {}", row.a, row.b, escape_terminal(&row.why)),
+        });
     }
     for (names, file) in [(&answer.only_a, &answer.a), (&answer.only_b, &answer.b)] {
         for name in names {

@@ -50,9 +50,9 @@ fn text(file: &GgufFile, verbose: bool) -> String {
         out.line(kind);
     }
     if let Some(stated) = stated_file_type(file) {
-        let name = stated.name.unwrap_or_else(|| "which llama.cpp does not know".into());
+        let name = stated.name.map(|name| format!(" ({name})")).unwrap_or_default();
         let but = stated.contradiction.map(|why| format!(", but {why}")).unwrap_or_default();
-        out.line(format_args!("general.file_type is {} ({name}){but}", stated.value));
+        out.line(format_args!("general.file_type is {}{name}{but}", stated.value));
     }
 
     out.line(format_args!("\nmetadata: {}", plural(file.metadata().len(), "key")));

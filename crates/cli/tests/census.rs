@@ -244,6 +244,22 @@ fn one_value_everywhere_is_named() {
 }
 
 #[test]
+fn one_value_everywhere_is_named_as_the_product_where_the_weight_has_a_factor() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ne = [256, 2];
+    let bytes = Bytes::header(2, 0).tensor("blk.0.attn_q.weight", &ne, F32, 0);
+    let mut bytes = bytes.tensor("blk.0.attn_q.scale", &[1], F32, 4 * 512).data(32, 0).0;
+    bytes.extend(f32s(&[0.1; 512]));
+    bytes.extend(0.5f32.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    std::fs::write(folder.path().join("m.gguf"), bytes).expect("a file");
+    let text = stdout(folder.path(), &["census", "m.gguf"]);
+    let wanted = "blk.0.attn_q.weight: all values are equal (0.05, the product with blk.0.attn_q.scale)";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("which float format the stored values are of: all values are equal (0.1)"), "{text}");
+}
+
+#[test]
 fn norms_that_need_f16_beside_bf16_floats_are_told_for_the_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let to_bf16 = |values: Vec<f32>| values.into_iter().map(bf16).collect::<Vec<f32>>();

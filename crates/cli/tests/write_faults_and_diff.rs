@@ -185,6 +185,35 @@ fn a_difference_is_told_by_tensor_role_and_layer_and_only_values_count() {
 }
 
 #[test]
+fn transposes_and_zeros_of_one_file_alone_are_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let put = |name: &str, ne: [u64; 2], up: [f32; 6], norm: [f32; 4]| {
+        let bytes = Bytes::header(2, 0).tensor("blk.0.ffn_up.weight", &ne, F32, 0).tensor("norm.weight", &[4], F32, 32);
+        let mut bytes = bytes.data(32, 0).0;
+        for values in [&up[..], &norm] {
+            bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+            bytes.resize(bytes.len().next_multiple_of(32), 0);
+        }
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    };
+    put("a.gguf", [3, 2], [0.1, -0.2, 0.3, -0.4, 0.5, 0.6], [0.0, 1.0, 0.0, 2.0]);
+    put("b.gguf", [2, 3], [0.1, -0.4, -0.2, 0.5, 0.3, 0.6], [0.5, 0.0, 0.5, 2.0]);
+    let text = stdout(folder.path(), &["diff", "a.gguf", "b.gguf"]);
+    for said in [
+        "blk.0.ffn_up.weight: f32 [3, 2] and f32 [2, 3]: B is the transpose of A",
+        "1 value is zero in B alone",
+        "2 values are zero in A alone",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("not compared"), "{text}");
+    let diff = json(folder.path(), &["diff", "a.gguf", "b.gguf", "--json"]);
+    let relation = &diff["incomparable"][0]["relation"];
+    assert_eq!(*relation, serde_json::json!({"kind": "transposed", "rel_rmse": 0.0}), "{diff}");
+    assert_eq!((&diff["same"], &diff["same_tensors"]), (&false.into(), &false.into()));
+}
+
+#[test]
 fn tensors_that_cannot_be_paired_are_listed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let put = |name: &str, bytes: Bytes| std::fs::write(folder.path().join(name), bytes.0).expect("a file");

@@ -1,7 +1,7 @@
 //! Reads the whole tensors of a file on all cores. Small tensors are many, so each thread takes one of them. Large
 //! tensors are few, so all threads work on each.
 
-use crate::companion::Factors;
+use crate::companion::{CompanionError, Factors, wrong_factors};
 use crate::pieces::{ValuesError, resize, shown};
 use gguf::{GgufFile, TensorInfo};
 use numerics::BlockCodec;
@@ -20,15 +20,17 @@ pub struct TensorInMemory {
     bytes: Vec<u8>,
     values: Vec<f32>,
     factors: Option<Factors>,
+    wrong_factors: Option<CompanionError>,
 }
 
 impl TensorInMemory {
     /// Reads the whole of a tensor.
     ///
     /// # Errors
-    /// When the file cannot be read, memory is short, or the tensor has a companion that cannot be its factors.
+    /// When the file cannot be read, or memory is short.
     fn read(&mut self, file: &GgufFile, tensor: &TensorInfo) -> Result<(), ValuesError> {
-        self.factors = Factors::of(file, tensor)?;
+        self.wrong_factors = wrong_factors(file, tensor)?;
+        self.factors = if self.wrong_factors.is_some() { None } else { Factors::of(file, tensor)? };
         let memory = |_| ValuesError::Memory { tensor: shown(tensor), n: tensor.n_elements() };
         resize(&mut self.bytes, tensor.nbytes).map_err(memory)?;
         let whole_blocks = (READ_AT_ONCE / tensor.ty.type_size()).max(1) * tensor.ty.type_size();
@@ -47,11 +49,19 @@ impl TensorInMemory {
         self.factors.as_ref()
     }
 
+    /// Why the tensor beside this one cannot be its factors. `None` where it can, or there is no such tensor.
+    pub fn wrong_factors(&self) -> Option<&CompanionError> {
+        self.wrong_factors.as_ref()
+    }
+
     /// The values in F32, `[n_rows][n_per_row]`, each multiplied by its factor where the file has one.
     ///
     /// # Errors
-    /// When the type cannot be restored, or memory is short.
+    /// When the type cannot be restored, memory is short, or the tensor has a companion that cannot be its factors.
     pub fn effective_values(&mut self, tensor: &TensorInfo, codec: &dyn BlockCodec) -> Result<&[f32], ValuesError> {
+        if let Some(wrong) = &self.wrong_factors {
+            return Err(wrong.clone().into());
+        }
         let Some(factors) = self.factors.take() else { return self.values(tensor, codec) };
         self.restore(tensor, codec)?;
         factors.multiply(0, &mut self.values);

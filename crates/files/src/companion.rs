@@ -154,6 +154,18 @@ pub(crate) fn is_companion(file: &GgufFile, tensor: &TensorInfo) -> bool {
     weight_of(&tensor.name).is_some_and(|weight| file.tensor(&weight).is_some())
 }
 
+/// Why the tensor beside a weight cannot be its factors, so that the weight has no values. `None` where it has.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn wrong_factors(file: &GgufFile, weight: &TensorInfo) -> Result<Option<CompanionError>, ValuesError> {
+    match Factors::of(file, weight) {
+        Ok(_) => Ok(None),
+        Err(ValuesError::Companion(wrong)) => Ok(Some(wrong)),
+        Err(other) => Err(other),
+    }
+}
+
 /// Checks the factors of every weight of a file.
 ///
 /// # Errors

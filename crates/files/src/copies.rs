@@ -1,4 +1,5 @@
-//! Tensors that a file has twice: under another name with the same values, or nearly so in another type.
+//! Tensors that a file has twice: under another name with the same bytes, or in another type with the same values or
+//! nearly the same.
 
 use crate::companion;
 use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, is_number, pieces, resize, shown};
@@ -25,6 +26,9 @@ pub fn copies(file: &GgufFile, codec: &dyn BlockCodec) -> Result<Vec<TensorCopy>
     let is_weight = |t: &&TensorInfo| t.n_elements() > 1 && is_number(t) && codec.layout(t.ty.name()).is_some();
     let is_factors = |t: &&TensorInfo| companion::is_companion(file, t);
     for tensor in file.tensors().iter().filter(is_weight).filter(|t| !is_factors(t)) {
+        if companion::wrong_factors(file, tensor)?.is_some() {
+            continue;
+        }
         // In a file of the other byte order, some types cannot be read.
         let Some(ends) = ends(file, tensor)? else { continue };
         let key = (tensor.ty.name(), tensor.shape(), ends);
@@ -48,6 +52,8 @@ pub fn copies(file: &GgufFile, codec: &dyn BlockCodec) -> Result<Vec<TensorCopy>
         && embedding.ne == head.ne
         && is_weight(&embedding)
         && is_weight(&head)
+        && companion::wrong_factors(file, embedding)?.is_none()
+        && companion::wrong_factors(file, head)?.is_none()
     {
         let n = embedding.n_elements();
         let sums = relation::sums_of_first(n, (file, embedding), (file, head), codec)?.finish();
@@ -69,6 +75,12 @@ pub fn sentence(copy: &TensorCopy) -> String {
     let (a, b) = (words::escape_terminal(&copy.a), words::escape_terminal(&copy.b));
     if copy.rel_rmse == 0.0 && copy.type_a == copy.type_b {
         return format!("{b} is {a} a second time, byte by byte");
+    }
+    if copy.rel_rmse == 0.0 {
+        return format!(
+            "{a} ({}) and {b} ({}) have the same values: one matrix was written twice",
+            copy.type_a, copy.type_b
+        );
     }
     format!(
         "{a} ({}) and {b} ({}) are nearly the same matrix, with a relative RMSE of {}: one matrix was written twice",

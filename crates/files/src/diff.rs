@@ -2,8 +2,8 @@
 //! same name in the other.
 //!
 //! Types, alignment, order and shards may differ; only values are compared. The value of a weight that has factors in a
-//! tensor of its own is the product ([`companion`]), whether one file has factors or both. One piece
-//! of a tensor is in memory at a time. Metadata that only label a file are listed, but do not make two files different:
+//! tensor of its own is the product ([`companion`]), whether one file has factors or both. A weight whose factors cannot
+//! be factors is named and not compared. One piece of a tensor is in memory at a time. Metadata that only label a file are listed, but do not make two files different:
 //! a label such as `general.file_type` has to differ where types do.
 
 use crate::companion;
@@ -45,14 +45,17 @@ pub fn diff(
         progress(done_bytes, total_bytes);
         done_bytes = done_bytes.saturating_add(tensor_a.nbytes);
         let Some(tensor_b) = b.tensor(&tensor_a.name) else { continue };
+        if let Some(why) = without_values((a, tensor_a), (b, tensor_b))? {
+            incomparable.push(incomparable_pair(tensor_a, tensor_b, why));
+            continue;
+        }
         if is_number(tensor_a) && is_number(tensor_b) && relation::differ_in_rows_alone(tensor_a, tensor_b) {
             padded.push(compare_common_rows((a, tensor_a), (b, tensor_b), codec)?);
             continue;
         }
         if !is_number(tensor_a) || !is_number(tensor_b) || tensor_a.ne != tensor_b.ne {
             if let Some(why) = compare_unread((a, tensor_a), (b, tensor_b))? {
-                let (a, b) = (described(tensor_a), described(tensor_b));
-                incomparable.push(IncomparableTensor { name: tensor_a.name.clone(), a, b, why });
+                incomparable.push(incomparable_pair(tensor_a, tensor_b, why));
             }
             continue;
         }
@@ -72,10 +75,12 @@ pub fn diff(
             relation: None,
         });
     }
-    relation::name_relations(a, b, &mut tensors, codec, &mut |nbytes| {
+    let mut again = |nbytes| {
         done_bytes = done_bytes.saturating_add(nbytes);
         progress(done_bytes, total_bytes);
-    })?;
+    };
+    relation::name_relations(a, b, &mut tensors, codec, &mut again)?;
+    relation::name_transposes(a, b, &mut incomparable, codec, &mut again)?;
     let (only_a, only_b) = (missing_in(b, a), missing_in(a, b));
     let equal = |tensor: &TensorDifference| tensor.difference.changed == 0;
     let same_tensors = only_a.is_empty()
@@ -187,6 +192,23 @@ fn compare_unread(
     }
     let n = tensor_a.n_elements();
     Ok((differing > 0).then(|| format!("{} values differ, of a type without error metrics", of(differing, n))))
+}
+
+/// The reason why one of two weights has no values: the tensor beside it cannot be its factors. `None` where both have.
+fn without_values(
+    (a, tensor_a): (&GgufFile, &TensorInfo),
+    (b, tensor_b): (&GgufFile, &TensorInfo),
+) -> Result<Option<String>, ValuesError> {
+    let wrong_a = companion::wrong_factors(a, tensor_a)?.map(|wrong| format!("in A, {wrong}"));
+    let wrong_b = companion::wrong_factors(b, tensor_b)?.map(|wrong| format!("in B, {wrong}"));
+    Ok(match (wrong_a, wrong_b) {
+        (Some(a), Some(b)) => Some(format!("{a}; {b}")),
+        (a, b) => a.or(b),
+    })
+}
+
+fn incomparable_pair(a: &TensorInfo, b: &TensorInfo, why: String) -> IncomparableTensor {
+    IncomparableTensor { name: a.name.clone(), a: described(a), b: described(b), why, relation: None }
 }
 
 /// The type and shape of a tensor, such as `q4_K [576, 1536]`.

@@ -4,7 +4,8 @@ use crate::fallback::type_for_rows;
 use crate::open::Model;
 use crate::scorable::kind_sentence;
 use gguf::{
-    Array, ForeignTensor, GENERAL_FILE_TYPE, GGML_MAX_NAME, GgmlType, GgufFile, TensorInfo, Value, file_type, fork_type,
+    Array, ForeignTensor, GENERAL_FILE_TYPE, GGML_MAX_NAME, GgmlType, GgufFile, TensorInfo, Value, file_type,
+    fork_type, is_file_type_of, is_removed_file_type,
 };
 use record::answer::{
     INSPECT_FORMAT, InspectAnswer, InspectedForeignTensor, InspectedTensor, MetadataEntry, StatedFileType, StoredType,
@@ -43,11 +44,16 @@ pub fn inspect(model: &Model) -> InspectAnswer {
 pub fn stated_file_type(file: &GgufFile) -> Option<StatedFileType> {
     let value = file.get(GENERAL_FILE_TYPE)?.as_u64()?;
     let Some(stated) = file_type(value) else {
-        return Some(StatedFileType { value, name: None, contradiction: None });
+        let why = match is_removed_file_type(value) {
+            true => "llama.cpp no longer supports this number",
+            false => "llama.cpp does not know this number",
+        };
+        return Some(StatedFileType { value, name: None, contradiction: Some(why.into()) });
     };
     let matrices = || file.tensors().iter().filter(|t| t.shape().len() > 1 && !t.ty.is_integer());
     // llama-quantize takes another type where rows are not whole blocks of the one that gives the mixture its name.
-    let bears_out = |t: &TensorInfo| Some(t.ty) == type_for_rows(stated.ty, t.n_per_row());
+    let bears_out =
+        |t: &TensorInfo| Some(t.ty) == type_for_rows(stated.ty, t.n_per_row()) || is_file_type_of(value, t.ty);
     let types = stored_types_of(matrices());
     let most = types.iter().max_by_key(|row| row.n_values);
     let is_float = matches!(stated.ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
@@ -189,6 +195,49 @@ fn finite_f32<S: Serializer>(v: f32, s: S) -> Result<S::Ok, S::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pinned_source::{pinned_function, pinned_source};
+
+    /// The word after `mark` in a line.
+    fn word_after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
+        line.split_once(mark)?.1.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()
+    }
+
+    #[test]
+    fn file_types_have_the_names_numbers_and_types_of_the_pinned_llama_cpp() {
+        let header = pinned_source("include/llama.h");
+        let start = header.find("enum llama_ftype {").expect("the file types");
+        let lines: Vec<&str> = header[start..].lines().skip(1).take_while(|line| !line.contains("};")).collect();
+        let source = pinned_function("src/llama-quant.cpp", "ggml_type llama_ftype_get_default_type(");
+        let (mut types, mut waiting) = (BTreeMap::new(), Vec::new());
+        for line in source.lines() {
+            waiting.extend(word_after(line, "case LLAMA_FTYPE_"));
+            if let Some(ty) = word_after(line, "return GGML_TYPE_") {
+                types.extend(waiting.drain(..).map(|name| (name, ty)));
+            }
+        }
+        let (mut known, mut n_removed) = (0, 0);
+        for line in lines {
+            let (Some(name), Some((_, number))) = (word_after(line, "LLAMA_FTYPE_"), line.split_once("= ")) else {
+                continue;
+            };
+            let number: u64 = number.split(',').next().and_then(|n| n.trim().parse().ok()).expect("a number");
+            if line.trim().starts_with("//") {
+                assert!(is_removed_file_type(number) && file_type(number).is_none(), "{line}");
+                n_removed += 1;
+            } else if name != "GUESSED" {
+                let ours = file_type(number).unwrap_or_else(|| panic!("not in our table: {line}"));
+                let bare = name.trim_start_matches("MOSTLY_").trim_start_matches("ALL_");
+                assert_eq!(ours.name, bare);
+                // llama-quantize does not make NVFP4.
+                let theirs = types.get(name).copied().or_else(|| (name == "MOSTLY_NVFP4").then_some("NVFP4"));
+                assert_eq!(Some(format!("{:?}", ours.ty)).as_deref(), theirs, "{name}");
+                known += 1;
+            }
+        }
+        assert_eq!((0..1024).filter(|&number| file_type(number).is_some()).count(), known);
+        assert_eq!((0..1024).filter(|&number| is_removed_file_type(number)).count(), n_removed);
+        assert!(known > 30 && n_removed > 3, "{known} {n_removed}");
+    }
 
     fn json(value: Value) -> String {
         serde_json::to_string(&JsonValue(&value)).expect("values always serialize")

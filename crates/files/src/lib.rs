@@ -12,7 +12,7 @@
 //! | [`diff`](mod@diff) | two files, key by key and value by value |
 //! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
 //! | `copies` | tensors that a file has twice |
-//! | `relation` | how tensors that differ are related |
+//! | `relation`, `transpose` | how tensors that differ are related |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | [`never_quantized`] | the tensors that llama.cpp's quantizer never touches |
@@ -44,6 +44,7 @@ pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
 pub mod special_tokens;
+mod transpose;
 pub mod type_file;
 
 pub use abreast::{TensorInMemory, side_by_side};

@@ -1,10 +1,12 @@
-//! Relations between tensors that differ: the same rows in another order, the tensor of another layer, a constant factor,
-//! and rows that only one of the two has at its end. Each is found by one more pass over the tensors that differ.
+//! Relations between tensors that differ: the transpose, the same rows in another order, the tensor of another layer, a
+//! constant factor, and rows that only one of the two has at its end. Each is found by one more pass over the tensors that
+//! differ.
 
-use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, pieces};
-use gguf::{GgmlType, GgufFile, TensorInfo};
+use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, is_number, pieces};
+use crate::transpose::{have_exchanged_extents, transposed};
+use gguf::{GgmlType, GgufError, GgufFile, GgufProblem, TensorInfo};
 use numerics::{BlockCodec, DifferenceSums};
-use record::answer::{ExtraRows, TensorDifference, TensorRelation};
+use record::answer::{ExtraRows, IncomparableTensor, TensorDifference, TensorRelation};
 use std::collections::HashMap;
 
 /// The longest row that is hashed whole, in values. No model in use comes near it.
@@ -21,8 +23,8 @@ struct Hashes {
 }
 
 /// Names the relations of the tensors that differ. At most one is named for each tensor: an opposite sign or a factor
-/// first, then the same rows in another order, then the tensor of another name. `progress` gets the number of bytes of
-/// each tensor as it comes to it.
+/// first, then the transpose, then the same rows in another order, then the tensor of another name. `progress` gets the
+/// number of bytes of each tensor as it comes to it.
 ///
 /// # Errors
 /// When a file cannot be read, or the codec cannot restore a type.
@@ -45,6 +47,13 @@ pub fn name_relations(
         if row.relation.is_some() || (tensor_a.n_rows() > 1 && row.difference.cosine > SAME_WITH_NOISE) {
             continue;
         }
+        // Only square matrices have the extents of their transposes.
+        if have_exchanged_extents(tensor_a, tensor_b) {
+            row.relation = transposed((a, tensor_a), (b, tensor_b), codec)?;
+            if row.relation.is_some() {
+                continue;
+            }
+        }
         let (hashes_a, hashes_b) = (hashes(a, tensor_a, codec)?, hashes(b, tensor_b, codec)?);
         if hashes_a.rows.0 > 1 && hashes_a.rows == hashes_b.rows {
             row.relation = Some(TensorRelation::RowsPermuted);
@@ -57,6 +66,44 @@ pub fn name_relations(
         if let (None, Some(name)) = (&row.relation, of_a.get(&whole)) {
             row.relation = Some(TensorRelation::TensorOfA { name: name.clone() });
         }
+    }
+    Ok(())
+}
+
+/// Names the relations of tensors whose extents differ. Only the transpose can be one. `progress` gets the number of bytes
+/// of each tensor as it comes to it.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn name_transposes(
+    a: &GgufFile,
+    b: &GgufFile,
+    tensors: &mut [IncomparableTensor],
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), ValuesError> {
+    for row in tensors {
+        let (Some(tensor_a), Some(tensor_b)) = (a.tensor(&row.name), b.tensor(&row.name)) else { continue };
+        progress(tensor_a.nbytes);
+        let can_be_restored = |t: &TensorInfo| is_number(t) && codec.layout(t.ty.name()).is_some();
+        if tensor_a.ne == tensor_b.ne
+            || !have_exchanged_extents(tensor_a, tensor_b)
+            || !can_be_restored(tensor_a)
+            || !can_be_restored(tensor_b)
+        {
+            continue;
+        }
+        row.relation = match transposed((a, tensor_a), (b, tensor_b), codec) {
+            // A weight whose factors are wrong has no values.
+            Err(ValuesError::Companion(_)) => None,
+            // In a file of the other byte order, some types cannot be read.
+            Err(ValuesError::Gguf(error))
+                if matches!(*error, GgufError { problem: GgufProblem::ByteOrder { .. }, .. }) =>
+            {
+                None
+            }
+            found => found?,
+        };
     }
     Ok(())
 }
@@ -130,7 +177,7 @@ fn factor(
 }
 
 /// The largest relative error of a value that was rounded to this type. `None` for types whose values share a scale.
-fn rounding_of(ty: GgmlType) -> Option<f64> {
+pub(crate) fn rounding_of(ty: GgmlType) -> Option<f64> {
     match ty {
         GgmlType::F32 => Some(2f64.powi(-24)),
         GgmlType::F16 => Some(2f64.powi(-11)),
@@ -141,7 +188,7 @@ fn rounding_of(ty: GgmlType) -> Option<f64> {
 
 /// The largest absolute error of a value near zero that was rounded to this type. F32 and BF16 reach far below the values
 /// of models.
-fn subnormal_rounding(ty: GgmlType) -> f64 {
+pub(crate) fn subnormal_rounding(ty: GgmlType) -> f64 {
     if ty == GgmlType::F16 { 2f64.powi(-25) } else { 0.0 }
 }
 

@@ -52,6 +52,18 @@ fn the_same_matrix_in_two_types_is_nearly_the_same_and_two_matrices_are_not() {
 }
 
 #[test]
+fn the_same_values_in_two_types_are_equal_and_not_nearly_so() {
+    let mut embedding = drawn("token_embd.weight", &[32, 64]);
+    embedding.3.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
+    let mut head = renamed(&embedding, "output.weight");
+    head.1 = GgmlType::BF16;
+    let answer = looked_at(&[embedding, head]);
+    assert_eq!(answer.copies[0].rel_rmse, 0.0);
+    let said = "token_embd.weight (f32) and output.weight (bf16) have the same values: one matrix was written twice";
+    assert!(answer.verdict.iter().any(|sentence| sentence == said), "{:?}", answer.verdict);
+}
+
+#[test]
 fn constants_and_tensors_that_differ_in_the_middle_are_not_copies() {
     let ones = |name: &str| (name.to_owned(), GgmlType::F32, vec![32], vec![1.0; 32]);
     assert!(looked_at(&[ones("blk.0.attn_norm.weight"), ones("blk.1.attn_norm.weight")]).copies.is_empty());

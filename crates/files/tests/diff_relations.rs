@@ -109,3 +109,85 @@ fn of_a_padded_vocabulary_the_common_rows_are_compared_and_the_others_said() {
         }
     }
 }
+
+/// The transpose of each matrix of the tensor.
+fn transpose(tensor: &Made) -> Made {
+    let (columns, rows) = (tensor.2[0] as usize, tensor.2[1] as usize);
+    let mut shape = tensor.2.clone();
+    shape.swap(0, 1);
+    let of =
+        |matrix: &[f32]| -> Vec<f32> { (0..matrix.len()).map(|i| matrix[i % rows * columns + i / rows]).collect() };
+    (tensor.0.clone(), tensor.1, shape, tensor.3.chunks(columns * rows).flat_map(of).collect())
+}
+
+/// The relation that is named, wherever it stands in the answer.
+fn relation_of(a: &Made, b: &Made) -> Option<TensorRelation> {
+    let answer = compared(std::slice::from_ref(a), std::slice::from_ref(b));
+    assert!(!answer.same && !answer.same_tensors);
+    let compared = answer.tensors.into_iter().find_map(|row| row.relation);
+    compared.or_else(|| answer.incomparable.into_iter().find_map(|row| row.relation))
+}
+
+const TRANSPOSED: Option<TensorRelation> = Some(TensorRelation::Transposed { rel_rmse: 0.0 });
+
+#[test]
+fn a_transposed_matrix_is_named_square_or_not_and_so_are_several() {
+    // The last two have more rows or columns than a tile.
+    for shape in [&[64, 64][..], &[32, 64], &[32, 48, 3], &[4128, 6], &[6, 4128]] {
+        let tensor = drawn("blk.0.attn_q.weight", shape);
+        assert_eq!(relation_of(&tensor, &transpose(&tensor)), TRANSPOSED, "{shape:?}");
+        let one_value_moved = changed(&transpose(&tensor), |values| {
+            let mut values = values.to_vec();
+            *values.last_mut().expect("values") += 0.001;
+            values
+        });
+        assert_eq!(relation_of(&tensor, &one_value_moved), None, "{shape:?}");
+    }
+}
+
+#[test]
+fn extents_that_are_exchanged_do_not_make_a_transpose() {
+    let tensor = drawn("blk.0.attn_q.weight", &[32, 64]);
+    let mut reshaped = tensor.clone();
+    reshaped.2 = vec![64, 32];
+    assert_eq!(relation_of(&tensor, &reshaped), None);
+    // Any arrangement of equal values is the transpose.
+    let constant = changed(&tensor, |values| values.iter().map(|_| 0.5).collect());
+    assert_eq!(relation_of(&constant, &transpose(&constant)), None);
+    let answer = compared(&[tensor], &[reshaped]);
+    assert_eq!(answer.incomparable[0].why, "their extents differ");
+}
+
+#[test]
+fn a_transpose_in_another_float_type_is_found_within_its_rounding() {
+    let round = |x: &f32| f32::from_bits((x.to_bits() + 0x7fff) & 0xffff_0000);
+    let tensor = drawn("blk.0.attn_q.weight", &[32, 64]);
+    let mut other = changed(&transpose(&tensor), |values| values.iter().map(round).collect());
+    other.1 = GgmlType::BF16;
+    match relation_of(&tensor, &other) {
+        Some(TensorRelation::Transposed { rel_rmse }) => assert!(rel_rmse > 0.0 && rel_rmse < 0.004, "{rel_rmse}"),
+        found => panic!("{found:?}"),
+    }
+}
+
+#[test]
+fn a_quantized_transpose_is_told_from_unrelated_and_smooth_matrices() {
+    let quantized = |tensor: &Made| {
+        let mut tensor = tensor.clone();
+        tensor.1 = GgmlType::Q8_0;
+        tensor
+    };
+    for shape in [[64, 64], [32, 64]] {
+        let tensor = drawn("blk.0.attn_q.weight", &shape);
+        match relation_of(&quantized(&tensor), &quantized(&transpose(&tensor))) {
+            Some(TensorRelation::Transposed { rel_rmse }) => assert!(rel_rmse > 0.0 && rel_rmse < 0.02, "{rel_rmse}"),
+            found => panic!("{shape:?}: {found:?}"),
+        }
+        let unrelated = drawn("blk.0.attn_k.weight", &[shape[1], shape[0]]);
+        let unrelated = (tensor.0.clone(), unrelated.1, unrelated.2, unrelated.3);
+        assert_eq!(relation_of(&quantized(&tensor), &quantized(&unrelated)), None, "{shape:?}");
+        // A matrix of positive values around one has a cosine near 1 with every other one.
+        let raised = |tensor: &Made| quantized(&changed(tensor, |values| values.iter().map(|x| 5.0 + x).collect()));
+        assert_eq!(relation_of(&raised(&tensor), &raised(&unrelated)), None, "{shape:?}");
+    }
+}

@@ -65,7 +65,8 @@ fn a_file_type_is_compared_with_the_tensors() {
     assert_eq!(stated(7), (Some("Q8_0".into()), Some("no matrix is stored in q8_0".into())));
     // Rows of 32 values are not blocks of Q4_K, and llama-quantize falls back to Q5_0, which is not there either.
     assert_eq!(stated(15), (Some("Q4_K_M".into()), Some("no matrix is stored in q4_K".into())));
-    assert_eq!(stated(999), (None, None));
+    assert_eq!(stated(999), (None, Some("llama.cpp does not know this number".into())));
+    assert_eq!(stated(1024 + 33), (None, Some("llama.cpp no longer supports this number".into())));
     assert_eq!(inspected(&metadata(), &tensors).file_type, None);
 }
 

@@ -49,6 +49,25 @@ pub fn file_type_of(ty: GgmlType) -> Option<u32> {
     })
 }
 
+/// `LLAMA_FTYPE_GUESSED`, a bit of the value: the type was not stated but guessed from the tensors.
+const GUESSED: u64 = 1024;
+
+/// The numbers of file types that llama.cpp once had and no longer supports.
+const REMOVED: [u64; 6] = [4, 5, 6, 33, 34, 35];
+
+/// Whether a value of `general.file_type` is a number that llama.cpp no longer supports.
+///
+/// # Source
+/// The lines of `enum llama_ftype` that are comments, in `include/llama.h` of the pinned engine.
+pub fn is_removed_file_type(value: u64) -> bool {
+    REMOVED.contains(&(value & !GUESSED))
+}
+
+/// Whether a value of `general.file_type` is the number of a file whose matrices are mostly of this type.
+pub fn is_file_type_of(value: u64, ty: GgmlType) -> bool {
+    file_type_of(ty).is_some_and(|number| u64::from(number) == value & !GUESSED)
+}
+
 /// What a value of `general.file_type` means: the name of the mixture, and the type that most of its matrices have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileType {
@@ -62,11 +81,10 @@ pub struct FileType {
 ///
 /// # Source
 /// `enum llama_ftype` in `include/llama.h` and `llama_ftype_get_default_type` in `src/llama-quant.cpp` of the pinned
-/// engine.
+/// engine. A test in crate `files` reads both and compares. The second has no type for NVFP4, which llama-quantize does not
+/// make.
 pub fn file_type(value: u64) -> Option<FileType> {
     use GgmlType::*;
-    /// `LLAMA_FTYPE_GUESSED`: the type was not stated but guessed from the tensors.
-    const GUESSED: u64 = 1024;
     let (name, ty) = match value & !GUESSED {
         0 => ("F32", F32),
         1 => ("F16", F16),
@@ -107,4 +125,19 @@ pub fn file_type(value: u64) -> Option<FileType> {
         _ => return None,
     };
     Some(FileType { name, ty })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_that_of_a_type_whether_stated_or_guessed() {
+        assert!(is_file_type_of(7, GgmlType::Q8_0) && is_file_type_of(1024 + 7, GgmlType::Q8_0));
+        // llama-quantize stores most matrices of such a file in IQ2_XS.
+        assert!(
+            is_file_type_of(28, GgmlType::IQ2_S) && file_type(28).is_some_and(|stated| stated.ty == GgmlType::IQ2_XS)
+        );
+        assert!(!is_file_type_of(7, GgmlType::Q4_0) && !is_file_type_of(999, GgmlType::Q8_0));
+    }
 }

@@ -51,6 +51,7 @@ pub use endian::Endian;
 pub use file::{GgufFile, Shard};
 pub use file_type::{
     FileType, GENERAL_FILE_TYPE, GENERAL_QUANTIZATION_VERSION, GGML_QNT_VERSION, file_type, file_type_of,
+    is_file_type_of, is_removed_file_type,
 };
 pub use foreign::{ForeignTensor, fork_type};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};

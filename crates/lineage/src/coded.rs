@@ -1,8 +1,9 @@
 //! The different values of a tensor with their counts. Two-byte storage has at most 65,536 codes. One pass counts them, and everything that does
 //! not depend on positions is then computed once for each code instead of once for each value.
 
+use crate::census::StoredPrecision;
 use crate::grid::{CHUNK, Scan};
-use crate::values::{TensorValues, bf16_to_f32, f16_to_f32};
+use crate::values::{Pieces, TensorValues, bf16_to_f32, f16_to_f32};
 use rayon::prelude::*;
 
 /// The values of a tensor, one by one or counted.
@@ -10,6 +11,8 @@ use rayon::prelude::*;
 pub(crate) enum Counted<'a> {
     /// Every value once, in order.
     Each(&'a [f32]),
+    /// Every value once, in order, piece by piece. The pieces are restored.
+    Pieces(&'a dyn Pieces),
     /// The different codes with their counts, in the order of the codes. −0 and +0 are two codes.
     Codes(&'a [(f32, u64)]),
 }
@@ -19,17 +22,22 @@ const CODES_AT_ONCE: usize = 1 << 24;
 
 /// The value of every code that occurs, with its count; `None` for values that are restored already.
 pub(crate) fn count_codes(values: TensorValues<'_>) -> Option<Vec<(f32, u64)>> {
-    let (bytes, restore): (&[u8], fn(u16) -> f32) = match values {
-        TensorValues::F16(bytes) => (bytes, f16_to_f32),
-        TensorValues::Bf16(bytes) => (bytes, bf16_to_f32),
-        TensorValues::Restored(..) => return None,
+    let restore: fn(u16) -> f32 = match (values, values.stored()) {
+        (TensorValues::Restored(..), _) => return None,
+        (_, StoredPrecision::F16) => f16_to_f32,
+        (_, StoredPrecision::Bf16) => bf16_to_f32,
+        _ => return None,
     };
-    let whole = &bytes[..bytes.len() / 2 * 2];
-    let parts: Vec<Vec<u32>> = whole.par_chunks(2 * CODES_AT_ONCE).map(count_part).collect();
     let mut counts = vec![0u64; 1 << 16];
-    for part in parts {
-        counts.iter_mut().zip(part).for_each(|(sum, n)| *sum += u64::from(n));
-    }
+    values.each_piece(1, |piece| {
+        let (TensorValues::F16(bytes) | TensorValues::Bf16(bytes)) = piece else { return false };
+        let whole = &bytes[..bytes.len() / 2 * 2];
+        let parts: Vec<Vec<u32>> = whole.par_chunks(2 * CODES_AT_ONCE).map(count_part).collect();
+        for part in parts {
+            counts.iter_mut().zip(part).for_each(|(sum, n)| *sum += u64::from(n));
+        }
+        true
+    });
     let met = (0..=u16::MAX).zip(counts).filter(|(_, n)| *n > 0);
     Some(met.map(|(code, n)| (restore(code), n)).collect())
 }
@@ -53,24 +61,51 @@ fn count_part(bytes: &[u8]) -> Vec<u32> {
 }
 
 impl Counted<'_> {
+    /// Calls `look` with all restored values in order, in pieces of whole units of `unit` values, until it returns false.
+    /// Codes are not restored.
+    pub(crate) fn each_piece(self, unit: usize, mut look: impl FnMut(&[f32]) -> bool) {
+        match self {
+            Counted::Each(values) => {
+                look(values);
+            }
+            Counted::Pieces(pieces) => TensorValues::Pieces(pieces).each_piece(unit, |piece| match piece {
+                TensorValues::Restored(values, _) => look(values),
+                _ => false,
+            }),
+            Counted::Codes(_) => {}
+        }
+    }
+
     /// Sums `of(value, count)` over all values. Parts are added in order.
     pub(crate) fn sum_u64<const N: usize>(self, of: impl Fn(f32, u64) -> [u64; N] + Sync) -> [u64; N] {
         let plus = |mut a: [u64; N], b: [u64; N]| {
             a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
             a
         };
+        let of_part = |part: &[f32]| part.iter().fold([0; N], |sum, &x| plus(sum, of(x, 1)));
         match self {
-            Counted::Each(values) => values
-                .par_chunks(CHUNK)
-                .map(|part| part.iter().fold([0; N], |sum, &x| plus(sum, of(x, 1))))
-                .reduce(|| [0; N], plus),
+            Counted::Each(_) | Counted::Pieces(_) => {
+                let mut sum = [0; N];
+                self.each_piece(CHUNK, |values| {
+                    sum = plus(sum, values.par_chunks(CHUNK).map(of_part).reduce(|| [0; N], plus));
+                    true
+                });
+                sum
+            }
             Counted::Codes(codes) => codes.iter().fold([0; N], |sum, &(x, n)| plus(sum, of(x, n))),
         }
     }
 
     pub(crate) fn scan(self) -> Scan {
         match self {
-            Counted::Each(values) => Scan::of(values),
+            Counted::Each(_) | Counted::Pieces(_) => {
+                let (mut scan, first) = (Scan::default(), self.first().map_or(0, f32::to_bits));
+                self.each_piece(CHUNK, |values| {
+                    scan = scan.plus(Scan::of(values, first));
+                    true
+                });
+                scan
+            }
             Counted::Codes(codes) => codes.iter().fold(Scan::default(), |scan, &(x, n)| {
                 // With a single code all values are alike; otherwise some differ from the first one.
                 let unlike_first = u64::from(codes.len() > 1) * n;
@@ -83,6 +118,7 @@ impl Counted<'_> {
     pub(crate) fn first(self) -> Option<f32> {
         match self {
             Counted::Each(values) => values.first().copied(),
+            Counted::Pieces(pieces) => (pieces.n() > 0).then(|| TensorValues::Pieces(pieces).at(0)),
             Counted::Codes(codes) => codes.first().map(|(x, _)| *x),
         }
     }
@@ -91,6 +127,11 @@ impl Counted<'_> {
     pub(crate) fn some_distinct(self) -> Vec<f32> {
         let mut distinct: Vec<f32> = match self {
             Counted::Each(values) => values[..values.len().min(CHUNK)].to_vec(),
+            Counted::Pieces(pieces) => {
+                let mut first = Vec::new();
+                pieces.look(0..pieces.n().min(CHUNK), &mut |values| first = values.restored());
+                first
+            }
             Counted::Codes(codes) => codes.iter().map(|(x, _)| *x).collect(),
         };
         distinct.sort_unstable_by(f32::total_cmp);
@@ -102,7 +143,6 @@ impl Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::StoredPrecision;
 
     #[test]
     fn codes_are_counted_with_none_left_over() {

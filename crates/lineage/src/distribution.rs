@@ -3,7 +3,7 @@
 use crate::census::StoredPrecision;
 use crate::coded::Counted;
 use crate::grid::{CHUNK, INFINITY};
-use crate::values::TensorValues;
+use crate::values::{Pieces, TensorValues};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -43,6 +43,11 @@ pub fn distribution(values: &[f32], n_per_row: usize) -> Option<Distribution> {
     distribution_counted(TensorValues::Restored(values, StoredPrecision::F32), Counted::Each(values), n_per_row)
 }
 
+/// [`distribution`] of restored values that are read piece by piece.
+pub fn distribution_of_pieces(pieces: &dyn Pieces, n_per_row: usize) -> Option<Distribution> {
+    distribution_counted(TensorValues::Pieces(pieces), Counted::Pieces(pieces), n_per_row)
+}
+
 /// [`distribution`] of `values` in any storage; `counted` are their counts.
 pub(crate) fn distribution_counted(
     values: TensorValues<'_>,
@@ -79,6 +84,7 @@ pub(crate) fn distribution_counted(
     })
 }
 
+#[derive(Clone, Copy)]
 struct Range {
     n: u64,
     sum: f64,
@@ -91,14 +97,18 @@ impl Range {
 
     fn of(counted: Counted<'_>) -> Range {
         match counted {
-            Counted::Each(values) => {
+            Counted::Each(_) | Counted::Pieces(_) => {
                 let of_part = |part: &[f32]| {
                     let (n, min, max) = least_and_most(part);
                     Range { n: n.into(), sum: 0.0, min, max }
                 };
-                let range = values.par_chunks(CHUNK).map(of_part).reduce(|| Range::NONE, Range::plus);
-                let [sum] = sums(values, |x| [x]);
-                Range { sum, ..range }
+                let (mut range, mut sum) = (Range::NONE, [0.0]);
+                counted.each_piece(ABREAST * CHUNK, |values| {
+                    range = range.plus(values.par_chunks(CHUNK).map(of_part).reduce(|| Range::NONE, Range::plus));
+                    sum = add_sums(sum, values, |x| [x]);
+                    true
+                });
+                Range { sum: sum[0], ..range }
             }
             Counted::Codes(codes) => codes
                 .iter()
@@ -142,7 +152,14 @@ fn least_and_most(values: &[f32]) -> (u32, f32, f32) {
 fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
     let squared = |x: f64| (x - mean) * (x - mean);
     let [m2, m4] = match counted {
-        Counted::Each(values) => sums(values, |x| [squared(x), squared(x) * squared(x)]),
+        Counted::Each(_) | Counted::Pieces(_) => {
+            let mut moments = [0.0; 2];
+            counted.each_piece(ABREAST * CHUNK, |values| {
+                moments = add_sums(moments, values, |x| [squared(x), squared(x) * squared(x)]);
+                true
+            });
+            moments
+        }
         Counted::Codes(codes) => codes.iter().filter(|(x, _)| x.is_finite()).fold([0.0; 2], |sums, &(x, n)| {
             let (square, n) = (squared(x.into()), n as f64);
             plus(sums, [n * square, n * square * square])
@@ -154,9 +171,9 @@ fn central_moments(counted: Counted<'_>, mean: f64) -> (f64, f64) {
 /// The number of parts that are summed side by side: one after the other, every addition would wait for the one before.
 const ABREAST: usize = 8;
 
-/// Sums `of` over the finite values: in order within each part of [`CHUNK`] values, and then the parts in order. So
-/// neither threads nor vectors change the last digit.
-fn sums<const N: usize>(values: &[f32], of: impl Fn(f64) -> [f64; N] + Sync) -> [f64; N] {
+/// Adds `of` over the finite values to `sum`: in order within each part of [`CHUNK`] values, and then the parts in order.
+/// So neither threads nor vectors nor pieces change the last digit.
+fn add_sums<const N: usize>(sum: [f64; N], values: &[f32], of: impl Fn(f64) -> [f64; N] + Sync) -> [f64; N] {
     let several = |values: &[f32]| -> Vec<[f64; N]> {
         match values.len() == ABREAST * CHUNK {
             true => sum_abreast(values, &of).to_vec(),
@@ -164,7 +181,7 @@ fn sums<const N: usize>(values: &[f32], of: impl Fn(f64) -> [f64; N] + Sync) -> 
         }
     };
     let parts: Vec<Vec<[f64; N]>> = values.par_chunks(ABREAST * CHUNK).map(several).collect();
-    parts.into_iter().flatten().fold([0.0; N], plus)
+    parts.into_iter().flatten().fold(sum, plus)
 }
 
 fn plus<const N: usize>(mut sum: [f64; N], more: [f64; N]) -> [f64; N] {
@@ -204,23 +221,65 @@ struct Rows {
 
 impl Rows {
     fn of(values: TensorValues<'_>, n_per_row: usize) -> Rows {
-        // A mask for eight bytes that leaves out the signs.
-        let (bytes, size, magnitude): (&[u8], usize, u64) = match values {
-            TensorValues::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
-            TensorValues::F16(bytes) | TensorValues::Bf16(bytes) => {
-                (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff)
-            }
-        };
-        let row_size = size.saturating_mul(n_per_row);
-        let row = |i: usize| &bytes[i * row_size..((i + 1) * row_size).min(bytes.len())];
-        let looked_at: Vec<(u64, bool)> = bytes.par_chunks(row_size).map(|row| fingerprint(row, magnitude)).collect();
+        let mut looked_at: Vec<(u64, bool)> = Vec::new();
+        values.each_piece(n_per_row, |piece| {
+            let (bytes, size, magnitude) = stored_bytes(piece);
+            let rows = bytes.par_chunks(size.saturating_mul(n_per_row).max(1));
+            looked_at.par_extend(rows.map(|row| fingerprint(row, magnitude)));
+            true
+        });
         let zeros = looked_at.iter().filter(|(_, is_zero)| *is_zero).count() as u64;
-        let mut order: Vec<(u64, usize)> = looked_at.iter().zip(0..).map(|((print, _), i)| (*print, i)).collect();
-        // Rows with the same fingerprint are then compared byte by byte, so that a collision costs only time.
-        order.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
-        let duplicates = order.windows(2).filter(|w| w[0].0 == w[1].0 && row(w[0].1) == row(w[1].1)).count() as u64;
-        Rows { n: order.len() as u64, duplicates, zeros }
+        let order: Vec<(u64, usize)> = looked_at.iter().zip(0..).map(|((print, _), i)| (*print, i)).collect();
+        let n = order.len() as u64;
+        let duplicates = match values {
+            TensorValues::Pieces(pieces) => duplicates_in_pieces(pieces, n_per_row, order),
+            _ => duplicates_in_memory(values, n_per_row, order),
+        };
+        Rows { n, duplicates, zeros }
     }
+}
+
+/// The bytes of values in memory, the number of bytes of each, and a mask for eight bytes that leaves out the signs.
+/// Values that are not in memory have none.
+fn stored_bytes(values: TensorValues<'_>) -> (&[u8], usize, u64) {
+    match values {
+        TensorValues::Restored(values, _) => (bytemuck::cast_slice(values), 4, 0x7fff_ffff_7fff_ffff),
+        TensorValues::F16(bytes) | TensorValues::Bf16(bytes) => {
+            (&bytes[..bytes.len() / 2 * 2], 2, 0x7fff_7fff_7fff_7fff)
+        }
+        TensorValues::Pieces(_) => (&[], 1, 0),
+    }
+}
+
+/// The number of rows that repeat an earlier one; `order` are the fingerprints and places of all rows. Rows with the same
+/// fingerprint are compared byte by byte, so that a collision costs only time.
+fn duplicates_in_memory(values: TensorValues<'_>, n_per_row: usize, mut order: Vec<(u64, usize)>) -> u64 {
+    let (bytes, size, _) = stored_bytes(values);
+    let row_size = size.saturating_mul(n_per_row);
+    let row = |i: usize| &bytes[i * row_size..((i + 1) * row_size).min(bytes.len())];
+    order.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))));
+    order.windows(2).filter(|w| w[0].0 == w[1].0 && row(w[0].1) == row(w[1].1)).count() as u64
+}
+
+/// [`duplicates_in_memory`] of a tensor that is not in memory: rows with the same fingerprint are read again.
+fn duplicates_in_pieces(pieces: &dyn Pieces, n_per_row: usize, mut order: Vec<(u64, usize)>) -> u64 {
+    order.par_sort_unstable();
+    let mut duplicates = 0;
+    for alike in order.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
+        // Nearly always one row and its copies.
+        let mut different: Vec<Vec<u8>> = Vec::new();
+        for &(_, row) in alike {
+            let start = row * n_per_row;
+            pieces.look(start..(start + n_per_row).min(pieces.n()), &mut |values| {
+                let (bytes, ..) = stored_bytes(values);
+                match different.iter().any(|known| known == bytes) {
+                    true => duplicates += 1,
+                    false => different.push(bytes.to_vec()),
+                }
+            });
+        }
+    }
+    duplicates
 }
 
 /// A hash of a row, and whether every value of it is ±0. The hash is FNV-1a over eight bytes at a time, in four lanes

@@ -41,8 +41,8 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn of(values: &[f32]) -> Scan {
-        let first = values.first().map_or(0, |x| x.to_bits());
+    /// The counts of values; `first` are the bits of the tensor's first value.
+    pub(crate) fn of(values: &[f32], first: u32) -> Scan {
         values.par_chunks(CHUNK).map(|part| Scan::of_chunk(part, first)).reduce(Scan::default, Scan::plus)
     }
 
@@ -153,14 +153,19 @@ fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
 
 /// The evidence Σ max(0, available − allowed), in bits, of the finite nonzero values, all of which lie on `grid`.
 pub(crate) fn evidence_bits(values: Counted<'_>, stored: StoredPrecision, grid: Minifloat) -> f64 {
+    let of_part = |part: &[f32]| {
+        let histogram = Exponents::of(part);
+        histogram.iter().map(|(e, n)| n * evidence_at(stored, grid, e)).sum::<u64>()
+    };
     let total: u64 = match values {
-        Counted::Each(values) => values
-            .par_chunks(CHUNK)
-            .map(|part| {
-                let histogram = Exponents::of(part);
-                histogram.iter().map(|(e, n)| n * evidence_at(stored, grid, e)).sum::<u64>()
-            })
-            .sum(),
+        Counted::Each(_) | Counted::Pieces(_) => {
+            let mut total = 0;
+            values.each_piece(CHUNK, |values| {
+                total += values.par_chunks(CHUNK).map(of_part).sum::<u64>();
+                true
+            });
+            total
+        }
         Counted::Codes(codes) => codes
             .iter()
             .filter(|(x, _)| *x != 0.0 && x.is_finite())
@@ -216,22 +221,32 @@ pub(crate) fn exponent(x: f32) -> i32 {
 /// occurs a thousand times is one coincidence, not a thousand.
 pub(crate) fn few_distinct(values: Counted<'_>) -> Option<Vec<f32>> {
     match values {
-        Counted::Each(values) => few_of(values.iter().copied()),
-        Counted::Codes(codes) => few_of(codes.iter().map(|(x, _)| *x)),
+        Counted::Codes(codes) => {
+            let mut distinct = Vec::with_capacity(FEW);
+            add_few(&mut distinct, codes.iter().map(|(x, _)| *x)).then_some(distinct)
+        }
+        Counted::Each(_) | Counted::Pieces(_) => {
+            let (mut distinct, mut are_few) = (Vec::with_capacity(FEW), true);
+            values.each_piece(CHUNK, |values| {
+                are_few = add_few(&mut distinct, values.iter().copied());
+                are_few
+            });
+            are_few.then_some(distinct)
+        }
     }
 }
 
-fn few_of(values: impl Iterator<Item = f32>) -> Option<Vec<f32>> {
-    let mut distinct: Vec<f32> = Vec::with_capacity(FEW);
+/// Adds the magnitudes that are not yet among `distinct`. Returns whether they are still few.
+fn add_few(distinct: &mut Vec<f32>, values: impl Iterator<Item = f32>) -> bool {
     for x in values.map(f32::abs).filter(|x| *x != 0.0 && x.is_finite()) {
         if !distinct.contains(&x) {
             if distinct.len() == FEW {
-                return None;
+                return false;
             }
             distinct.push(x);
         }
     }
-    Some(distinct)
+    true
 }
 
 #[cfg(test)]
@@ -277,7 +292,8 @@ mod tests {
 
     #[test]
     fn a_scan_counts_each_kind_of_value_once() {
-        let scan = Scan::of(&[0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1e-10, f32::NAN, f32::INFINITY, 1e6]);
+        let values = [0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1e-10, f32::NAN, f32::INFINITY, 1e6];
+        let scan = Scan::of(&values, 0);
         let expected = Scan { n: 8, zeros: 2, nonfinite: 2, off_bf16: 3, off_f16: 2, off_tf32: 2, unlike_first: 7 };
         assert_eq!(scan, expected);
     }

@@ -23,6 +23,9 @@
 //! | [`distribution`], [`row_grids`] | how all values are spread, and which rows are coarser than the rest |
 //! | [`predict`] | how many values a scheme would change, by running it |
 //!
+//! A tensor that is too large for memory is given as [`Pieces`]. It is read in several passes, one piece at a time, and the
+//! answers have the same bits. Beside a piece, or a row if that is larger, memory holds 32 bytes for each row.
+//!
 //! "Lies on a grid" is a statement about values, and nothing more is claimed. A false alarm is worse than a miss. What
 //! values cannot tell is "not decidable", with the reason.
 
@@ -48,7 +51,7 @@ mod under;
 mod values;
 
 pub use census::{Effective, StoredPrecision, TensorCensus, census};
-pub use distribution::{Distribution, OUTLIER_SIGMAS, distribution};
+pub use distribution::{Distribution, OUTLIER_SIGMAS, distribution, distribution_of_pieces};
 pub use few_levels::FewLevels;
 pub use grid::MIN_GRID_EVIDENCE_BITS;
 pub use lattice::{
@@ -65,5 +68,5 @@ pub use small_float::SmallFloat;
 pub use survey::{Survey, survey};
 pub use table::{CODEBOOKS, Codebook, TableGrid};
 pub use undecided::{Undecided, undecided};
-pub use under::{MIN_UNDER_EVIDENCE_BITS, Under, under};
-pub use values::TensorValues;
+pub use under::{BlockScales, MIN_UNDER_EVIDENCE_BITS, Under, under};
+pub use values::{Pieces, TensorValues};

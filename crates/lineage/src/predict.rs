@@ -1,6 +1,6 @@
 //! What a scheme would do to a tensor, found by applying it to a copy.
 
-use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext, difference};
+use numerics::{BlockCodec, Difference, FakeQuantError, Scheme, TensorContext, difference};
 
 /// What a scheme would change. This is a type of its own, so that predicted and measured numbers are never mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +38,29 @@ pub fn predict(
     ctx: &TensorContext<'_>,
     codec: &dyn BlockCodec,
 ) -> Result<Prediction, FakeQuantError> {
-    let mut after = values.to_vec();
+    let mut after = Vec::new();
+    let memory = |_| FakeQuantError::Values { tensor: ctx.name.to_owned(), n: values.len() };
+    after.try_reserve_exact(values.len()).map_err(memory)?;
+    after.extend_from_slice(values);
     let saturated = scheme.saturated(&mut after, ctx)?;
     scheme.fake_quantize(&mut after, ctx, codec)?;
-    let d = difference(values, &after);
-    Ok(Prediction {
-        n: d.n,
-        changed: d.changed,
-        zero_sign: d.zero_sign,
-        minus_zero: d.minus_zero,
-        zeroed: d.zeroed,
-        unzeroed: d.unzeroed,
-        sign_flipped: d.sign_flipped,
-        overflowed: d.overflowed,
-        saturated,
-        noop: d.changed == 0,
-    })
+    Ok(Prediction::of(&difference(values, &after), saturated))
+}
+
+impl Prediction {
+    /// The prediction from the difference `d` that the scheme would make, and the number of values that it would clamp.
+    pub fn of(d: &Difference, saturated: Option<u64>) -> Prediction {
+        Prediction {
+            n: d.n,
+            changed: d.changed,
+            zero_sign: d.zero_sign,
+            minus_zero: d.minus_zero,
+            zeroed: d.zeroed,
+            unzeroed: d.unzeroed,
+            sign_flipped: d.sign_flipped,
+            overflowed: d.overflowed,
+            saturated,
+            noop: d.changed == 0,
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) fn row_grids_of(values: TensorValues<'_>, n_per_row: usize) -> RowGri
     if !matches!(stored, StoredPrecision::F32 | StoredPrecision::F16) || n_rows == 0 {
         return none;
     }
-    let of_row = |row: usize| {
+    let of_row = |values: TensorValues<'_>, row: usize| {
         let range = row * n_per_row..(row + 1) * n_per_row;
         let of_row = || range.clone().map(|i| values.at(i));
         if !matches!(values.are_finite_and_zero(range.clone()), (true, false)) {
@@ -53,7 +53,13 @@ pub(crate) fn row_grids_of(values: TensorValues<'_>, n_per_row: usize) -> RowGri
         RowGrids { rows: 1, bf16: bf16.into(), f16: f16.into() }
     };
     let plus = |a: RowGrids, b: RowGrids| RowGrids { rows: a.rows + b.rows, bf16: a.bf16 + b.bf16, f16: a.f16 + b.f16 };
-    (0..n_rows).into_par_iter().map(of_row).reduce(|| none, plus)
+    let mut found = none;
+    values.each_piece(n_per_row, |piece| {
+        let rows = 0..piece.len() / n_per_row;
+        found = plus(found, rows.into_par_iter().map(|row| of_row(piece, row)).reduce(|| none, plus));
+        true
+    });
+    found
 }
 
 impl RowGrids {

@@ -65,8 +65,12 @@ impl<'a> Lines<'a> {
 
     /// The greatest finite magnitude (`from_zero`), or the greatest distance between finite values.
     pub(crate) fn range(&self, from_zero: bool) -> f64 {
-        let finite = (0..self.values.len()).map(|i| self.values.at(i)).filter(|x| x.is_finite());
-        let (least, most) = finite.fold((0.0f32, 0.0f32), |(a, z), x| (a.min(x), z.max(x)));
+        let (mut least, mut most) = (0.0f32, 0.0f32);
+        self.values.each_piece(1, |piece| {
+            let finite = (0..piece.len()).map(|i| piece.at(i)).filter(|x| x.is_finite());
+            (least, most) = finite.fold((least, most), |(a, z), x| (a.min(x), z.max(x)));
+            true
+        });
         match from_zero {
             true => f64::from(most.max(-least)),
             false => f64::from(most) - f64::from(least),

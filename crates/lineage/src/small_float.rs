@@ -32,15 +32,15 @@ impl SmallFloat {
     pub(crate) fn of(values: TensorValues<'_>) -> Option<SmallFloat> {
         let telling = |x: &f32| *x != 0.0 && x.is_finite();
         let mut significant_bits = 0;
-        for x in (0..values.len()).map(|i| values.at(i)).filter(telling) {
-            significant_bits = significant_bits.max(significant(x));
+        values.each_piece(BLOCK, |piece| {
             // Nearly every tensor fails here, at one of its first values.
-            if significant_bits > MAX_SMALL_FLOAT_BITS {
-                return None;
-            }
-        }
+            (0..piece.len()).map(|i| piece.at(i)).filter(telling).all(|x| {
+                significant_bits = significant_bits.max(significant(x));
+                significant_bits <= MAX_SMALL_FLOAT_BITS
+            })
+        });
         // Among ±1, or powers of two, the significand says nothing.
-        if significant_bits < 2 {
+        if !(2..=MAX_SMALL_FLOAT_BITS).contains(&significant_bits) {
             return None;
         }
         let available = match values.stored() {
@@ -50,8 +50,7 @@ impl SmallFloat {
         };
         let (mut octaves, mut fixed_point) = (0, true);
         let mut distinct = BTreeSet::new();
-        let restored = values.restored();
-        for block in restored.chunks(BLOCK) {
+        let mut look_at_block = |block: &[f32]| {
             let exponents = block.iter().filter(|x| telling(x)).map(|x| exponent(*x));
             let (least, most) = exponents.fold((i32::MAX, i32::MIN), |(a, b), e| (a.min(e), b.max(e)));
             if least <= most {
@@ -63,7 +62,11 @@ impl SmallFloat {
             if distinct.len() < MAX_DISTINCT {
                 distinct.extend(block.iter().filter(|x| telling(x)).map(|x| x.abs().to_bits()));
             }
-        }
+        };
+        values.each_piece(BLOCK, |piece| {
+            piece.restored().chunks(BLOCK).for_each(&mut look_at_block);
+            true
+        });
         // A magnitude that occurs often is one coincidence.
         let evidence_bits = f64::from(available - significant_bits) * distinct.len() as f64;
         let n = values.len() as u64;

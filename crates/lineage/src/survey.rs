@@ -37,11 +37,13 @@ impl Survey {
 }
 
 /// Surveys `values`, `[n / n_per_row][n_per_row]`. Two-byte values are counted in place and never restored as a whole;
-/// the answer is the same as for restored values.
+/// the answer is the same as for restored values. Values that are read piece by piece give the same answer too, bit for
+/// bit, in several passes.
 pub fn survey(values: TensorValues<'_>, n_per_row: usize) -> Survey {
     let codes = count_codes(values);
     let counted = match (values, &codes) {
         (TensorValues::Restored(values, _), _) => Counted::Each(values),
+        (TensorValues::Pieces(pieces), None) => Counted::Pieces(pieces),
         (_, codes) => Counted::Codes(codes.as_deref().unwrap_or_default()),
     };
     let census = census_counted(counted, values.stored());
@@ -56,7 +58,7 @@ pub fn survey(values: TensorValues<'_>, n_per_row: usize) -> Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{StoredPrecision, census, distribution, row_grids, search};
+    use crate::{Pieces, StoredPrecision, census, distribution, row_grids, search};
 
     /// A value in −1 … 1 that uses all bits.
     fn noise(i: usize) -> f32 {
@@ -75,6 +77,65 @@ mod tests {
         let of_block = |block: &[f32]| block.iter().map(|x| (x * 7.0).round() * block[0].abs()).collect::<Vec<f32>>();
         let steps: Vec<f32> = noisy.chunks(32).flat_map(of_block).collect();
         assert_eq!(bits(&steps, StoredPrecision::F32), Some(4.0), "−7 … 7 of a step");
+    }
+
+    /// Values in memory that are given piece by piece.
+    #[derive(Debug)]
+    struct Given<'a>(TensorValues<'a>);
+
+    impl Pieces for Given<'_> {
+        fn n(&self) -> usize {
+            self.0.len()
+        }
+
+        fn stored(&self) -> StoredPrecision {
+            self.0.stored()
+        }
+
+        fn look(&self, range: std::ops::Range<usize>, look: &mut dyn FnMut(TensorValues<'_>)) {
+            let bytes = 2 * range.start..2 * range.end;
+            look(match self.0 {
+                TensorValues::Restored(values, stored) => TensorValues::Restored(&values[range], stored),
+                TensorValues::F16(values) => TensorValues::F16(&values[bytes]),
+                TensorValues::Bf16(values) => TensorValues::Bf16(&values[bytes]),
+                TensorValues::Pieces(_) => unreachable!("values in memory"),
+            });
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_is_read_in_pieces_says_what_it_says_in_memory_to_the_bit() {
+        // More than one piece, of rows that do not divide it.
+        let n_per_row = 96;
+        let n = n_per_row * 50_000;
+        let noisy: Vec<f32> = (0..n).map(noise).collect();
+        let mut spoilt = noisy.clone();
+        spoilt[70] = f32::NAN;
+        spoilt[n_per_row * 3..n_per_row * 5].fill(0.0);
+        spoilt.copy_within(n_per_row * 7..n_per_row * 8, n_per_row * 49_000);
+        let steps: Vec<f32> =
+            noisy.chunks(32).flat_map(|b| b.iter().map(|x| (x * 8.0).round() * (b[0].abs() / 8.0))).collect();
+        let coarse: Vec<f32> = noisy.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+        // Few significant bits over many binades, so that every value is looked at for small floats.
+        let small: Vec<f32> = (0..n).map(|i| (1.0 + (i % 8) as f32 / 8.0) * (2f32).powi((i / 8 % 9) as i32)).collect();
+        for made in [&noisy, &spoilt, &steps, &coarse, &small] {
+            let f16: Vec<u8> = made.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+            let bf16: Vec<u8> = made.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
+            for values in [
+                TensorValues::Restored(made, StoredPrecision::F32),
+                TensorValues::Restored(made, StoredPrecision::Quantized),
+                TensorValues::F16(&f16),
+                TensorValues::Bf16(&bf16),
+            ] {
+                let pieces = Given(values);
+                // Values that are NaN are not equal, but their words are.
+                let said = |survey: Survey| format!("{survey:?}");
+                assert_eq!(said(survey(TensorValues::Pieces(&pieces), n_per_row)), said(survey(values, n_per_row)));
+            }
+            let in_memory = distribution(made, n_per_row);
+            let pieces = Given(TensorValues::Restored(made, StoredPrecision::F32));
+            assert_eq!(crate::distribution_of_pieces(&pieces, n_per_row), in_memory);
+        }
     }
 
     #[test]

@@ -61,31 +61,61 @@ fn trace(ty: &str) -> Option<Trace> {
 
 /// Reads the scales of a tensor of ggml type `ty` from all its `bytes`.
 pub fn under(ty: &str, bytes: &[u8]) -> Under {
-    let Some(trace) = trace(ty) else {
-        return Under::NotDecidable(
-            "this type's scales are searched for or coded, so they keep no trace of the source",
-        );
-    };
-    let mut scales: Vec<u16> = bytes
-        .chunks_exact(trace.type_size)
-        .map(|block| u16::from_le_bytes([block[trace.at], block[trace.at + 1]]) & 0x7fff)
+    let mut scales = BlockScales::of_type(ty);
+    scales.add(bytes);
+    scales.finish()
+}
+
+/// The scales of a quantized tensor, counted piece by piece.
+pub struct BlockScales {
+    /// Where the scales are; `None` for types that keep no trace of the source.
+    trace: Option<Trace>,
+    /// The number of blocks with each F16 scale, by its bits without the sign.
+    counts: Vec<u64>,
+}
+
+impl BlockScales {
+    /// No scales yet, of ggml type `ty`.
+    pub fn of_type(ty: &str) -> BlockScales {
+        BlockScales { trace: trace(ty), counts: vec![0; 1 << 15] }
+    }
+
+    /// Whether the type keeps a trace of the source, so that its bytes are worth reading.
+    pub fn can_tell(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Counts the scales of whole blocks.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let Some(trace) = &self.trace else { return };
+        for block in bytes.chunks_exact(trace.type_size) {
+            let bits = u16::from_le_bytes([block[trace.at], block[trace.at + 1]]) & 0x7fff;
+            self.counts[usize::from(bits)] += 1;
+        }
+    }
+
+    /// What all the scales say.
+    pub fn finish(&self) -> Under {
+        let Some(trace) = &self.trace else {
+            return Under::NotDecidable(
+                "this type's scales are searched for or coded, so they keep no trace of the source",
+            );
+        };
+        let agrees = |bits: u16| {
+            let d = f16_to_f32(bits);
+            let source = Minifloat::Bf16.cast(Rounding::Rne, d * trace.divisor);
+            Minifloat::F16.cast(Rounding::Rne, source / trace.divisor) == d
+        };
         // Among F16's subnormals there are too few bits, and zero, infinity and NaN are not evidence.
-        .filter(|bits| (0x0400..0x7c00).contains(bits))
-        .collect();
-    let blocks = scales.len() as u64;
-    let agrees = |bits: u16| {
-        let d = f16_to_f32(bits);
-        let source = Minifloat::Bf16.cast(Rounding::Rne, d * trace.divisor);
-        Minifloat::F16.cast(Rounding::Rne, source / trace.divisor) == d
-    };
-    let agree = scales.iter().filter(|bits| agrees(**bits)).count() as u64;
-    scales.sort_unstable();
-    scales.dedup();
-    let evidence_bits = 3.0 * scales.len() as f64;
-    match agree == blocks && evidence_bits >= MIN_UNDER_EVIDENCE_BITS {
-        true => Under::Bf16 { blocks, evidence_bits },
-        false if blocks == 0 || agree == blocks => Under::NotDecidable("too few distinct scales"),
-        false => Under::NotShown { agree, blocks },
+        let telling = || (0x0400..0x7c00u16).map(|bits| (bits, self.counts[usize::from(bits)])).filter(|(_, n)| *n > 0);
+        let blocks: u64 = telling().map(|(_, n)| n).sum();
+        let agree: u64 = telling().filter(|(bits, _)| agrees(*bits)).map(|(_, n)| n).sum();
+        let evidence_bits = 3.0 * telling().count() as f64;
+        match agree == blocks && evidence_bits >= MIN_UNDER_EVIDENCE_BITS {
+            true => Under::Bf16 { blocks, evidence_bits },
+            false if blocks == 0 || agree == blocks => Under::NotDecidable("too few distinct scales"),
+            false => Under::NotShown { agree, blocks },
+        }
     }
 }
 
@@ -146,6 +176,14 @@ mod tests {
                 assert!(blocks == 200 && (5..60).contains(&agree), "one in eight by chance; {ty}: {agree}");
             }
         }
+    }
+
+    #[test]
+    fn scales_that_are_counted_piece_by_piece_say_the_same() {
+        let bytes = blocks("q4_0", noise);
+        let mut scales = BlockScales::of_type("q4_0");
+        bytes.chunks(18 * 7).for_each(|piece| scales.add(piece));
+        assert_eq!(scales.finish(), under("q4_0", &bytes));
     }
 
     #[test]

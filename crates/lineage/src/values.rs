@@ -1,10 +1,30 @@
-//! The values of a tensor in place: restored to F32, or in the two bytes in which they are stored.
+//! The values of a tensor in place: restored to F32, or in the two bytes in which they are stored. Those of a tensor that
+//! is too large for memory are read piece by piece.
 
 use crate::census::StoredPrecision;
 use crate::grid;
 use multiversion::multiversion;
 use numerics::{Minifloat, Rounding};
+use std::fmt;
 use std::ops::Range;
+
+/// The number of values of a piece, if the work has no other unit. It is a multiple of the parts over which sums run, so
+/// that sums have the same bits piece by piece.
+const PIECE_VALUES: usize = 1 << 22;
+
+/// A tensor that is not in memory as a whole.
+pub trait Pieces: Sync + fmt::Debug {
+    /// The number of values.
+    fn n(&self) -> usize;
+
+    /// The precision that the values are stored in.
+    fn stored(&self) -> StoredPrecision;
+
+    /// Reads the values of `range` and calls `look` with them: in two bytes where they are stored in F16 or BF16,
+    /// otherwise restored. Where they cannot be read, `look` is not called. The implementer remembers why, and nothing
+    /// that was found out about the tensor counts.
+    fn look(&self, range: Range<usize>, look: &mut dyn FnMut(TensorValues<'_>));
+}
 
 /// The values of one tensor, `[n_rows][n_per_row]`, read in place.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +35,8 @@ pub enum TensorValues<'a> {
     F16(&'a [u8]),
     /// BF16 values, little-endian; an odd last byte is not a value.
     Bf16(&'a [u8]),
+    /// Values that are read piece by piece. The pieces themselves are of the other kinds.
+    Pieces(&'a dyn Pieces),
 }
 
 impl TensorValues<'_> {
@@ -23,6 +45,26 @@ impl TensorValues<'_> {
         match self {
             TensorValues::Restored(values, _) => values.len(),
             TensorValues::F16(bytes) | TensorValues::Bf16(bytes) => bytes.len() / 2,
+            TensorValues::Pieces(pieces) => pieces.n(),
+        }
+    }
+
+    /// Calls `look` with all values in order: once where they are in memory, otherwise with pieces of whole units of
+    /// `unit` values, until it returns false.
+    pub(crate) fn each_piece(self, unit: usize, mut look: impl FnMut(TensorValues<'_>) -> bool) {
+        let TensorValues::Pieces(pieces) = self else {
+            look(self);
+            return;
+        };
+        let unit = unit.max(1);
+        let piece = (PIECE_VALUES / unit).max(1).saturating_mul(unit);
+        let mut goes_on = true;
+        for start in (0..pieces.n()).step_by(piece) {
+            let range = start..start.saturating_add(piece).min(pieces.n());
+            pieces.look(range, &mut |values| goes_on = look(values));
+            if !goes_on {
+                return;
+            }
         }
     }
 
@@ -37,6 +79,7 @@ impl TensorValues<'_> {
             TensorValues::Restored(_, stored) => stored,
             TensorValues::F16(_) => StoredPrecision::F16,
             TensorValues::Bf16(_) => StoredPrecision::Bf16,
+            TensorValues::Pieces(pieces) => pieces.stored(),
         }
     }
 
@@ -46,6 +89,11 @@ impl TensorValues<'_> {
             TensorValues::Restored(values, _) => values[index],
             TensorValues::F16(bytes) => f16_to_f32(code_at(bytes, index)),
             TensorValues::Bf16(bytes) => bf16_to_f32(code_at(bytes, index)),
+            TensorValues::Pieces(pieces) => {
+                let mut value = 0.0;
+                pieces.look(index..index + 1, &mut |values| value = values.at(0));
+                value
+            }
         }
     }
 
@@ -57,6 +105,11 @@ impl TensorValues<'_> {
             TensorValues::Restored(values, _) => (greatest_magnitude(&values[range]), grid::INFINITY),
             TensorValues::F16(bytes) => (of_codes(bytes), 0x7c00),
             TensorValues::Bf16(bytes) => (of_codes(bytes), grid::INFINITY >> 16),
+            TensorValues::Pieces(pieces) => {
+                let (n, mut found) = (range.len(), (false, false));
+                pieces.look(range, &mut |values| found = values.are_finite_and_zero(0..n));
+                return found;
+            }
         };
         (most < infinity, most == 0)
     }

@@ -226,7 +226,15 @@ fn degenerate(row: &CensusTensor) -> Option<String> {
     let mut said = Vec::new();
     match (spread.constant, spread.zeros == row.n) {
         (_, true) => said.push("every value is zero".to_owned()),
-        (true, false) => said.push(format!("all values are equal ({})", exact_f32(spread.min))),
+        (true, false) => {
+            let value = exact_f32(spread.min);
+            said.push(match &row.factors {
+                Some(factors) => {
+                    format!("all values are equal ({value}, the product with {})", escape_terminal(factors))
+                }
+                None => format!("all values are equal ({value})"),
+            });
+        }
         (false, false) => {
             let of =
                 |n: u64, what: &str| (n > 0).then(|| format!("{} of {} rows {what}", count(n), count(spread.rows)));

@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | `row` | one tensor |
+//! | `source` | a tensor read whole, or in pieces |
 //! | `prediction` | what schemes would change |
 //! | `size` | tensors whose values have an implausible size |
 //! | `verdict` | what the tensors say together |
@@ -10,6 +11,7 @@
 mod prediction;
 mod row;
 mod size;
+mod source;
 mod verdict;
 
 use crate::abreast::{TensorInMemory, side_by_side};
@@ -22,6 +24,7 @@ use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, RescaledNorms, S
 use record::{EditPlace, Predicted};
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
+use source::{InPieces, Whole};
 use std::collections::BTreeMap;
 use words::{Advice, Hint};
 
@@ -56,13 +59,38 @@ impl Advice for CensusError {
     }
 }
 
+/// The most values of a tensor that is in memory as a whole: 256 MiB in F32. A larger tensor is read in pieces, in several
+/// passes.
+const WHOLE_VALUES: u64 = 1 << 26;
+
 /// Examines every value of the target's tensors, and what each scheme would change in them. With `allow_fallback`, a ggml
 /// type whose blocks do not divide the rows of a tensor gives way to the type that llama-quantize takes. `progress` gets
 /// the number of tensors that are done and the number of all tensors.
 ///
+/// Memory does not grow with the file. Of a tensor of more than 2^26 values a few pieces of 2^22 values are in memory, or
+/// of one row where that is longer, and 32 bytes for each row. Only a scheme that moves values over the whole tensor, such
+/// as `shuffle`, has all of them in memory.
+///
 /// # Errors
-/// When the selector matches nothing, the file cannot be read, or a scheme fits none of the tensors.
+/// When the selector matches nothing, the file cannot be read, a scheme fits none of the tensors, or memory is short.
 pub fn census(
+    model: &Model,
+    target: &Selector,
+    schemes: &[Scheme],
+    allow_fallback: bool,
+    codec: &dyn BlockCodec,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<CensusAnswer, CensusError> {
+    census_with_whole(WHOLE_VALUES, model, target, schemes, allow_fallback, codec, progress)
+}
+
+/// [`census`] with at most `whole_values` values of a tensor in memory as a whole. The answer is the same whatever their
+/// number.
+///
+/// # Errors
+/// As for [`census`].
+pub fn census_with_whole(
+    whole_values: u64,
     model: &Model,
     target: &Selector,
     schemes: &[Scheme],
@@ -72,16 +100,27 @@ pub fn census(
 ) -> Result<CensusAnswer, CensusError> {
     let Selection { tensors: chosen, skipped } = target.select(&model.ids)?;
     let total = chosen.len();
+    let tensor_of = |index: usize| &model.file.tensors()[index];
+    let is_whole = |index: &usize| tensor_of(*index).n_elements() <= whole_values;
+    let (whole, large): (Vec<usize>, Vec<usize>) = chosen.iter().partition(|index| is_whole(index));
     let look = |index: usize, held: &mut TensorInMemory| {
-        row::look_at(&model.file.tensors()[index], held, schemes, allow_fallback, codec)
+        let tensor = tensor_of(index);
+        row::look_at(tensor, &mut Whole { tensor, held, codec }, schemes, allow_fallback)
     };
-    let looked_at: Vec<row::Looked> = side_by_side(&model.file, &chosen, look, |done| progress(done, total))?;
+    let found = side_by_side(&model.file, &whole, look, |done| progress(done, total))?;
+    let mut looked_at: BTreeMap<usize, row::Looked> = whole.iter().copied().zip(found).collect();
+    for &index in &large {
+        progress(looked_at.len(), total);
+        let mut source = InPieces::of(&model.file, tensor_of(index), codec)?;
+        looked_at.insert(index, row::look_at(tensor_of(index), &mut source, schemes, allow_fallback)?);
+    }
 
     let mut predictions: Vec<_> = schemes.iter().map(|scheme| prediction::none_yet(scheme, target)).collect();
     let mut tensors = Vec::with_capacity(total);
     let is_norm = |index: &usize| TargetRole::named("norms").is_some_and(|role| role.holds(&model.ids[*index]));
     let (mut norms, mut others) = (Vec::new(), Vec::new());
-    for (index, row::Looked { row: mut tensor, census, predicted }) in chosen.iter().zip(looked_at) {
+    for index in &chosen {
+        let Some(row::Looked { row: mut tensor, census, predicted }) = looked_at.remove(index) else { continue };
         if is_norm(index) { &mut norms } else { &mut others }.extend(census);
         for (prediction, predicted) in predictions.iter_mut().zip(predicted) {
             prediction::add(prediction, &mut tensor, predicted);

@@ -1,15 +1,15 @@
 //! One tensor of a census: what its values say, in the form of the answer.
 
-use crate::abreast::TensorInMemory;
+use super::source::Source;
 use crate::companion::Factors;
 use crate::fallback;
-use crate::pieces::ValuesError;
+use crate::pieces::{ValuesError, shown};
 use gguf::TensorInfo;
 use lineage::{
     Axis, BlockExtent, BlockGrid, Distribution, Effective, ScaleClass, Search, StoredPrecision, TensorCensus,
-    TensorValues, Transform, Under, undecided,
+    Transform, Under, undecided,
 };
-use numerics::{BlockCodec, FakeQuantError, Scheme, TensorContext};
+use numerics::{FakeQuantError, Scheme};
 use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
 use select::companion::companion_of;
 
@@ -35,7 +35,7 @@ pub(super) enum Unfit {
         /// The scheme that llama-quantize would fall back to, if that is another one.
         fallback: Option<String>,
     },
-    /// The values of the stored type cannot be examined, for the reason given.
+    /// The tensor has no values that can be examined, for the reason given.
     NotLookedAt(String),
 }
 
@@ -43,10 +43,9 @@ pub(super) enum Unfit {
 /// not divide the tensor's rows gives way to its fallback.
 pub(super) fn look_at(
     tensor: &TensorInfo,
-    held: &mut TensorInMemory,
+    source: &mut dyn Source,
     schemes: &[Scheme],
     allow_fallback: bool,
-    codec: &dyn BlockCodec,
 ) -> Result<Looked, ValuesError> {
     let ty = tensor.ty.name();
     let mut row = CensusTensor {
@@ -64,7 +63,9 @@ pub(super) fn look_at(
         not_decidable: Vec::new(),
         blocks: CensusBlocks { grid: "not decidable".into(), ..CensusBlocks::default() },
         under_bf16: None,
-        factors: held.factors().and_then(|_| companion_of(&tensor.name)),
+        factors: (source.factors().is_some() || source.wrong_factors().is_some())
+            .then(|| companion_of(&tensor.name))
+            .flatten(),
         distribution: None,
         row_note: None,
         predicted: Vec::new(),
@@ -76,50 +77,64 @@ pub(super) fn look_at(
         let predicted = schemes.iter().map(|_| Err(Unfit::NotLookedAt(row.note.clone()))).collect();
         return Ok(Looked { row, census: None, predicted });
     };
-    let n_per_row = tensor.n_per_row() as usize;
-    let survey = match stored {
-        // Values of two bytes are examined where they lie.
-        StoredPrecision::F16 => lineage::survey(TensorValues::F16(held.bytes()), n_per_row),
-        StoredPrecision::Bf16 => lineage::survey(TensorValues::Bf16(held.bytes()), n_per_row),
-        StoredPrecision::F32 | StoredPrecision::Quantized => {
-            lineage::survey(TensorValues::Restored(held.values(tensor, codec)?, stored), n_per_row)
-        }
-    };
+    room_for_rows(tensor)?;
+    let survey = source.survey(stored)?;
     let (found, grid, census) = (&survey.census, &survey.search, Some(survey.census));
     add_census(&mut row, found);
     row.distribution = survey.distribution.map(|d| spread(&d, found));
-    let words = held.factors().map(Factors::words);
+    let wrong_factors = source.wrong_factors().map(ToString::to_string);
+    let words = source.factors().map(Factors::words);
     if words.is_some() {
-        let d = lineage::distribution(held.effective_values(tensor, codec)?, n_per_row);
-        row.distribution = d.map(|d| spread(&d, found));
+        row.distribution = source.effective_distribution()?.map(|d| spread(&d, found));
     }
     match stored {
-        StoredPrecision::Quantized => add_under(&mut row, &lineage::under(ty, held.bytes()), grid),
+        StoredPrecision::Quantized => add_under(&mut row, &source.under()?, grid),
         _ => add_grid(&mut row, grid, found, survey.rows.note()),
     }
     if let Some((factors, name)) = words.zip(row.factors.as_ref()) {
         row.note = format!("{}; the weight is these values {factors} ({name})", row.note);
     }
+    if let Some(wrong) = wrong_factors {
+        // What is said of the stored values stands. The weight's own are not known.
+        row.distribution = None;
+        row.note = format!("{}; the weight has no values: {wrong}", row.note);
+        row.not_decidable.push(format!("what the values of the weight are: {wrong}"));
+        let predicted = schemes.iter().map(|_| Err(Unfit::NotLookedAt(wrong.clone()))).collect();
+        return Ok(Looked { row, census, predicted });
+    }
     if schemes.is_empty() {
         return Ok(Looked { row, census, predicted: Vec::new() });
     }
-    let context = TensorContext { name: &tensor.name, n_per_row };
-    let values = held.effective_values(tensor, codec)?;
-    let predict = |scheme: &Scheme| {
-        let realised = fallback::scheme_for_rows(scheme, n_per_row as u64);
+    let mut predict = |scheme: &Scheme| {
+        let realised = fallback::scheme_for_rows(scheme, tensor.n_per_row());
         let tried = if allow_fallback { &realised } else { scheme };
-        lineage::predict(tried, values, &context, codec).map_err(|source| {
+        Ok(source.predict(tried)?.map_err(|source| {
             let fallback = (*tried != realised).then(|| realised.to_string());
             Unfit::Refused { source, fallback }
-        })
+        }))
     };
-    let predicted = schemes.iter().map(predict).collect();
+    let predicted = schemes.iter().map(&mut predict).collect::<Result<_, ValuesError>>()?;
     Ok(Looked { row, census, predicted })
 }
 
 /// The precision of a float tensor's values, or the type of a quantized one.
 pub(super) fn kind(row: &CensusTensor) -> String {
     if row.grid.is_some() { row.effective.clone() } else { row.ty.clone() }
+}
+
+/// The number of bytes that the survey keeps for each row.
+const BYTES_OF_ROW: u64 = 32;
+
+/// Checks that there is memory for what the survey keeps of each row. A hostile file can have rows of one value.
+fn room_for_rows(tensor: &TensorInfo) -> Result<(), ValuesError> {
+    let n_bytes = usize::try_from(tensor.n_rows().saturating_mul(BYTES_OF_ROW)).unwrap_or(usize::MAX);
+    let memory = |_| ValuesError::Memory { tensor: shown(tensor), n: tensor.n_elements() };
+    Vec::<u8>::new().try_reserve_exact(n_bytes).map_err(memory)
+}
+
+/// The values whose precision and grids are examined: those of a weight with factors are not its own.
+fn examined(row: &CensusTensor) -> &'static str {
+    if row.factors.is_some() { "the stored values" } else { "the values" }
 }
 
 /// Adds the census of the values as floats.
@@ -139,7 +154,7 @@ fn add_census(row: &mut CensusTensor, found: &TensorCensus) {
     row.grid = grid.map(str::to_owned);
     if let Some(why) = found.open() {
         (row.effective, row.grid) = (Effective::NotDecided.to_string(), None);
-        row.not_decidable.push(format!("which float format the values are of: {why}"));
+        row.not_decidable.push(format!("which float format {} are of: {why}", examined(row)));
     }
     row.on_grid = row.grid.as_ref().map(|_| found.on_grid);
     row.evidence_bits = found.evidence_bits;
@@ -153,7 +168,7 @@ fn add_grid(row: &mut CensusTensor, grid: &Search, census: &TensorCensus, row_no
     row.blocks = blocks(grid);
     row.not_decidable.extend(undecided(census, grid).into_iter().map(|open| open.words().to_owned()));
     if let BlockGrid::NotDecidable(why) = &grid.grid {
-        row.not_decidable.push(format!("which grid of blocks the values lie on: {why}"));
+        row.not_decidable.push(format!("which grid of blocks {} lie on: {why}", examined(row)));
     }
     if grid.is_found() {
         row.note = format!("stored {}, {}; as floats: {}", census.stored, grid.note(), row.note);

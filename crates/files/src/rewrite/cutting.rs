@@ -14,7 +14,7 @@ const ENOUGH_VALUES: u64 = 1 << 20;
 
 /// The pieces of a tensor, which are read one at a time, and the batches of a piece, which the cores work on together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cutting {
+pub(crate) struct Cutting {
     n: u64,
     /// The length after which pieces start anew, in values: the whole tensor, or one row if a row is itself cut.
     stretch: u64,
@@ -29,7 +29,7 @@ pub(super) struct Cutting {
 impl Cutting {
     /// The cutting for a scheme that must see as much at once as `together` says, and for types whose blocks all divide
     /// `blck_size` values.
-    pub(super) fn of(tensor: &TensorInfo, together: Together, blck_size: u64) -> Cutting {
+    pub(crate) fn of(tensor: &TensorInfo, together: Together, blck_size: u64) -> Cutting {
         let (n, n_per_row) = (tensor.n_elements(), tensor.n_per_row().max(1));
         let rows = |rows: u64| {
             let unit = n_per_row.saturating_mul(rows);
@@ -56,7 +56,7 @@ impl Cutting {
     }
 
     /// The first value and the number of values of each piece, in order.
-    pub(super) fn pieces(self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn pieces(self) -> impl Iterator<Item = (u64, u64)> {
         let mut start = 0;
         std::iter::from_fn(move || {
             let left = self.n.checked_sub(start).filter(|&left| left > 0)?;

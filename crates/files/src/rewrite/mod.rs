@@ -29,7 +29,7 @@ use crate::never_quantized::is_never_quantized;
 use crate::pieces::{PIECE_VALUES, shown};
 use crate::type_file::TypeFile;
 pub use carrier::{CarrierError, FileCarrier, own_type, weight_type};
-use cutting::Cutting;
+pub(crate) use cutting::Cutting;
 pub use error::RewriteError;
 use gguf::{GgmlType, GgufFile, TensorInfo, TensorSpec};
 use numerics::{BlockCodec, Difference, FakeQuantError, Granularity, Importance, Scheme, TensorShape};

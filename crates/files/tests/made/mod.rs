@@ -5,7 +5,8 @@
 
 use files::Model;
 use gguf::{Array, FileLayout, GgmlType, GgufWriter, StringArray, TensorSpec, Value};
-use numerics::{BlockCodec, PlainCodec};
+use half::f16;
+use numerics::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 use record::answer::DiffAnswer;
 use std::path::Path;
 
@@ -49,6 +50,46 @@ pub fn drawn(name: &str, shape: &[u64]) -> Made {
     (name.to_owned(), GgmlType::F32, shape.to_vec(), (0..n).map(value).collect())
 }
 
+/// The plain types and Q8_0: blocks of an F16 scale and 32 codes.
+pub struct MadeCodec;
+
+const Q8_0: BlockLayout = BlockLayout { blck_size: 32, type_size: 34, requires_imatrix: false };
+
+impl BlockCodec for MadeCodec {
+    fn layout(&self, ty: &str) -> Option<BlockLayout> {
+        if ty == "q8_0" { Some(Q8_0) } else { PlainCodec.layout(ty) }
+    }
+
+    fn dequantize(&self, ty: &str, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
+        if ty != "q8_0" {
+            return PlainCodec.dequantize(ty, bytes, out);
+        }
+        for (block, out) in bytes.chunks_exact(Q8_0.type_size).zip(out.chunks_exact_mut(Q8_0.blck_size)) {
+            let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+            out.iter_mut().zip(&block[2..]).for_each(|(out, code)| *out = scale * f32::from(*code as i8));
+        }
+        Ok(())
+    }
+
+    fn quantize(
+        &self,
+        ty: &str,
+        values: &[f32],
+        n_per_row: usize,
+        imatrix: Option<&[f32]>,
+    ) -> Result<Vec<u8>, CodecError> {
+        if ty != "q8_0" {
+            return PlainCodec.quantize(ty, values, n_per_row, imatrix);
+        }
+        let of_block = |block: &[f32]| {
+            let scale = f16::from_f32(block.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 127.0);
+            let code = |x: &f32| (x / scale.to_f32()).round() as i8 as u8;
+            scale.to_le_bytes().into_iter().chain(block.iter().map(code)).collect::<Vec<u8>>()
+        };
+        Ok(values.chunks_exact(Q8_0.blck_size).flat_map(of_block).collect())
+    }
+}
+
 /// Writes a file and opens it.
 pub fn model(folder: &Path, name: &str, metadata: &[(String, Value)], tensors: &[Made]) -> Model {
     let specs: Vec<TensorSpec> = tensors
@@ -59,7 +100,9 @@ pub fn model(folder: &Path, name: &str, metadata: &[(String, Value)], tensors: &
     let mut writer = GgufWriter::new(Vec::new(), layout).expect("a header");
     for (_, ty, shape, values) in tensors {
         let n_per_row = shape.first().map_or(1, |&n| n as usize);
-        writer.data(&PlainCodec.quantize(ty.name(), values, n_per_row, None).expect("a plain type")).expect("data");
+        writer
+            .data(&MadeCodec.quantize(ty.name(), values, n_per_row, None).expect("a type of the codec"))
+            .expect("data");
     }
     let path = folder.join(name);
     std::fs::write(&path, writer.finish().expect("whole")).expect("a file");
@@ -68,5 +111,5 @@ pub fn model(folder: &Path, name: &str, metadata: &[(String, Value)], tensors: &
 
 /// Compares two files.
 pub fn diff(a: &Model, b: &Model) -> DiffAnswer {
-    files::diff::diff(a, b, &PlainCodec, &mut |_, _| {}).expect("readable")
+    files::diff::diff(a, b, &MadeCodec, &mut |_, _| {}).expect("readable")
 }

@@ -80,6 +80,13 @@ pub enum FakeQuantError {
         /// The number of columns.
         n: usize,
     },
+    /// There is not enough memory for a copy of the values.
+    Values {
+        /// The GGUF name of the tensor.
+        tensor: String,
+        /// The number of values.
+        n: usize,
+    },
     /// The codec could not convert the values.
     Codec {
         /// The GGUF name of the tensor.
@@ -121,6 +128,9 @@ impl fmt::Display for FakeQuantError {
             FakeQuantError::Memory { tensor, n } => {
                 write!(f, "tensor {tensor:?}: not enough memory for the statistics of {n} columns")
             }
+            FakeQuantError::Values { tensor, n } => {
+                write!(f, "tensor {tensor:?}: not enough memory for a copy of {n} values")
+            }
             FakeQuantError::Codec { tensor, source } => write!(f, "tensor {tensor:?}: {source}"),
         }
     }
@@ -139,6 +149,7 @@ impl Advice for FakeQuantError {
                 Some(Hint::Bug)
             }
             FakeQuantError::Memory { .. } => Some(Hint::words("free memory, or choose a scheme that works row by row")),
+            FakeQuantError::Values { .. } => Some(Hint::words("free memory for a second copy of the tensor")),
             FakeQuantError::Codec { source, .. } => source.hint(),
         }
     }

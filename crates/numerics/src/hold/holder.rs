@@ -25,10 +25,10 @@ pub(crate) enum TensorFacts {
 /// A scheme that knows what it must about one tensor, and can quantize any piece of it. An
 /// [`Observer`](crate::Observer) makes it.
 pub struct Holder<'a> {
-    scheme: &'a Scheme,
-    tensor: &'a str,
-    shape: TensorShape,
-    known: TensorFacts,
+    pub(super) scheme: &'a Scheme,
+    pub(super) tensor: &'a str,
+    pub(super) shape: TensorShape,
+    pub(super) known: TensorFacts,
     kernel: Option<Box<dyn AnyKernel + 'a>>,
     importance: Option<Importance<'a>>,
 }
@@ -71,10 +71,7 @@ impl<'a> Holder<'a> {
         match (scheme.format, &self.kernel, &self.known) {
             // The blocks of NVFP4 have scales of their own beside the tensor's.
             (_, Some(kernel), TensorFacts::Ranges(granularity, ranges)) if grouping.granularity == *granularity => {
-                let ranges = match granularity {
-                    Granularity::Col => &ranges[start % self.shape.n_per_row..][..piece.width],
-                    _ => ranges,
-                };
+                let ranges = piece.ranges(self.shape.n_per_row, *granularity, ranges);
                 groups::apply_within(&**kernel, *granularity, ranges, values, piece)
                     .map_err(|overflow| beyond_f32(overflow, tensor))?;
             }

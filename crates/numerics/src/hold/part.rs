@@ -1,5 +1,6 @@
 //! Which values of a tensor a scheme must have together; the rest can be done later, or elsewhere.
 
+use crate::format::group::Range;
 use crate::format::{Format, MX_BLCK_SIZE, NVFP4_BLCK_SIZE, ScaleFormat};
 use crate::scheme::imatrix::TensorShape;
 use crate::scheme::{Granularity, Scheme};
@@ -19,6 +20,14 @@ impl Piece {
     /// The piece that is the whole tensor.
     pub(crate) fn whole(n_per_row: usize) -> Piece {
         Piece { start: 0, width: n_per_row }
+    }
+
+    /// Of the ranges of a tensor's groups those that the piece needs: the ranges of its columns, or that of the tensor.
+    pub(crate) fn ranges(self, n_per_row: usize, granularity: Granularity, ranges: &[Range]) -> &[Range] {
+        match granularity {
+            Granularity::Col => &ranges[self.start % n_per_row..][..self.width],
+            _ => ranges,
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 use super::error::{FakeQuantError, beyond_f32};
 use super::fake_quantize::TensorContext;
 use super::groups;
+use super::holder::{Holder, TensorFacts};
 use super::part::Piece;
 use crate::format::codebook::Codebook;
 use crate::format::group::{GroupKernel, Places, Range, RangeOverflow};
@@ -44,38 +45,52 @@ impl Scheme {
         }
         ctx.rows(values.len())?;
         self.set_aside_nonfinite(values, ctx.name, 0)?;
+        let piece = Piece::whole(ctx.n_per_row);
+        let place = Place { tensor: ctx.name, n_per_row: ctx.n_per_row, piece, known: &TensorFacts::Nothing };
+        self.beyond(values, place).map(Some)
+    }
+
+    /// Counts the saturated values of a piece.
+    fn beyond(&self, values: &mut [f32], place: Place<'_>) -> Result<u64, FakeQuantError> {
+        let Place { tensor, known, .. } = place;
         // The rounding matters only where the range is chosen by its error.
         let saturated = match self.format {
             Format::Minifloat { exmy, rounding } if self.granularity.is_none() => beyond_cast(exmy, rounding, values),
             Format::Minifloat { exmy, rounding } => {
-                let round = AnyRounding::new(rounding, ctx.name);
-                self.count(Scaled::new(exmy, self.scale, round), values, ctx)?
+                let round = AnyRounding::new(rounding, tensor);
+                self.count(Scaled::new(exmy, self.scale, round), values, place)?
             }
             Format::Int { bits, symmetry, rounding } => {
-                let round = AnyRounding::new(rounding, ctx.name);
+                let round = AnyRounding::new(rounding, tensor);
                 match symmetry {
-                    Symmetry::Sym => self.count(Symmetric::new(bits, self.scale, round), values, ctx)?,
-                    Symmetry::Asym => self.count(Asymmetric::new(bits, self.scale, round), values, ctx)?,
-                    Symmetry::ZeroPoint => self.count(ZeroPoint::new(bits, self.scale, round), values, ctx)?,
-                    Symmetry::FullRange => self.count(FullRange::new(bits, self.scale, round), values, ctx)?,
+                    Symmetry::Sym => self.count(Symmetric::new(bits, self.scale, round), values, place)?,
+                    Symmetry::Asym => self.count(Asymmetric::new(bits, self.scale, round), values, place)?,
+                    Symmetry::ZeroPoint => self.count(ZeroPoint::new(bits, self.scale, round), values, place)?,
+                    Symmetry::FullRange => self.count(FullRange::new(bits, self.scale, round), values, place)?,
                 }
             }
-            Format::Codebook(codebook) => self.count(Codebook::new(codebook.entries, self.scale), values, ctx)?,
+            Format::Codebook(codebook) => self.count(Codebook::new(codebook.entries, self.scale), values, place)?,
             Format::Table => {
-                let table = self.table().ok_or_else(|| self.not_read(ctx.name))?;
-                self.count(Codebook::new(table.entries(), self.scale), values, ctx)?
+                let table = self.table().ok_or_else(|| self.not_read(tensor))?;
+                self.count(Codebook::new(table.entries(), self.scale), values, place)?
             }
             Format::Mx { format, rounding } => {
-                let round = AnyRounding::new(rounding, ctx.name);
+                let round = AnyRounding::new(rounding, tensor);
                 match format.element {
-                    MxElement::Float(float) => self.count(Scaled::new(float, ScaleFormat::E8m0, round), values, ctx)?,
-                    MxElement::Int8 => self.count(Symmetric::mxint8(round), values, ctx)?,
+                    MxElement::Float(float) => {
+                        self.count(Scaled::new(float, ScaleFormat::E8m0, round), values, place)?
+                    }
+                    MxElement::Int8 => self.count(Symmetric::mxint8(round), values, place)?,
                 }
             }
             Format::Nvfp4 { rounding } => {
-                let round = AnyRounding::new(rounding, ctx.name);
-                let kernel = Nvfp4::new(Range::of(values).absmax(), round);
-                self.count(kernel, values, ctx)?
+                let round = AnyRounding::new(rounding, tensor);
+                let range = match known {
+                    TensorFacts::Ranges(_, ranges) => ranges.first().copied().unwrap_or(Range::NONE),
+                    TensorFacts::Nothing | TensorFacts::Gain(_) => Range::of(values),
+                };
+                let kernel = Nvfp4::new(range.absmax(), round);
+                self.count(kernel, values, place)?
             }
             // These have no largest value.
             Format::Ggml(_)
@@ -85,20 +100,56 @@ impl Scheme {
             | Format::Shuffle { .. }
             | Format::Zero => 0,
         };
-        Ok(Some(saturated))
+        Ok(saturated)
     }
 
     fn count<K: GroupKernel>(
         &self,
         kernel: K,
         values: &mut [f32],
-        ctx: &TensorContext<'_>,
+        Place { tensor, n_per_row, piece, known }: Place<'_>,
     ) -> Result<u64, FakeQuantError> {
-        let counted = Counted::new(kernel);
-        groups::apply(&counted, self.grouping(), values, Piece::whole(ctx.n_per_row))
-            .map_err(|overflow| beyond_f32(overflow, ctx.name))?;
+        let (counted, grouping) = (Counted::new(kernel), self.grouping());
+        match known {
+            TensorFacts::Ranges(granularity, ranges) if grouping.granularity == *granularity => {
+                let ranges = piece.ranges(n_per_row, *granularity, ranges);
+                groups::apply_within(&counted, *granularity, ranges, values, piece)
+            }
+            _ => groups::apply(&counted, grouping, values, piece),
+        }
+        .map_err(|overflow| beyond_f32(overflow, tensor))?;
         Ok(counted.n())
     }
+}
+
+impl Holder<'_> {
+    /// [`Scheme::saturated`] for a piece: the tensor's values from its `start`-th on. The counts of all pieces add up to
+    /// that of the tensor.
+    ///
+    /// # Errors
+    /// As for [`hold`](Self::hold).
+    pub fn saturated(&self, start: usize, values: &mut [f32]) -> Result<Option<u64>, FakeQuantError> {
+        let scheme = self.scheme;
+        if matches!(scheme.format, Format::Ggml(_)) {
+            return Ok(None);
+        }
+        if values.is_empty() || scheme.format == Format::Identity {
+            return Ok(Some(0));
+        }
+        let piece = scheme.piece(scheme.together(), self.tensor, self.shape, start, values.len())?;
+        scheme.set_aside_nonfinite(values, self.tensor, start)?;
+        let place = Place { tensor: self.tensor, n_per_row: self.shape.n_per_row, piece, known: &self.known };
+        scheme.beyond(values, place).map(Some)
+    }
+}
+
+/// Where values stand in a tensor, and what is known of the tensor.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    tensor: &'a str,
+    n_per_row: usize,
+    piece: Piece,
+    known: &'a TensorFacts,
 }
 
 /// Counts the values beyond the range of a plain cast.

@@ -99,7 +99,7 @@ pub struct CensusTensor {
     /// values, because a factor moves a grid and leaves it one.
     #[serde(default)]
     pub factors: Option<String>,
-    /// How the values are spread; `null` where no value is finite or none was looked at.
+    /// How the values are spread; `null` where no value is finite, none was looked at, or the weight has wrong factors.
     pub distribution: Option<CensusSpread>,
     /// The rows that are coarser than the tensor, in words; `null` where there are none.
     pub row_note: Option<String>,

@@ -128,6 +128,14 @@ pub enum TensorRelation {
         #[schemars(with = "float::Float")]
         factor: f64,
     },
+    /// The matrix, or each matrix of several, is the transpose.
+    Transposed {
+        /// The relative root mean square error against the transpose: 0 where all values are equal, more where the types
+        /// round.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        rel_rmse: f64,
+    },
     /// The rows are the same, in another order.
     RowsPermuted,
     /// The tensor is one that the first file has under another name, as where layers were exchanged.
@@ -190,7 +198,7 @@ pub struct GroupDifference {
 }
 
 /// A tensor of both files that cannot be compared value by value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncomparableTensor {
     /// The GGUF name of the tensor.
     pub name: String,
@@ -200,6 +208,10 @@ pub struct IncomparableTensor {
     pub b: String,
     /// Why the tensors cannot be compared value by value.
     pub why: String,
+    /// What the values of the second file are of those of the first: the transpose, if anything; `null` where no relation
+    /// shows.
+    #[serde(default)]
+    pub relation: Option<TensorRelation>,
 }
 
 /// How far apart the values of two tensors are. The errors leave out pairs in which a value is infinite or NaN. They
@@ -263,7 +275,7 @@ pub struct TensorCopy {
     pub type_a: String,
     /// The ggml type in which the other is stored. Where it is the same type, the two have the same bytes.
     pub type_b: String,
-    /// The relative root mean square error of the other against the first; 0 if they have the same bytes.
+    /// The relative root mean square error of the other against the first; 0 where they have the same values.
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]
     pub rel_rmse: f64,

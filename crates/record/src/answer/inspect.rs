@@ -73,7 +73,8 @@ pub struct StatedFileType {
     pub value: u64,
     /// The name in llama-quantize, such as `Q4_K_M`; `null` for values that llama.cpp does not know.
     pub name: Option<String>,
-    /// How the tensors contradict it, as a clause; `null` where they do not.
+    /// What is wrong with it, as a clause: how the tensors contradict it, or that llama.cpp does not know the number; `null`
+    /// where nothing is.
     pub contradiction: Option<String>,
 }
 
