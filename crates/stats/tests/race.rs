@@ -230,8 +230,8 @@ fn made_up(windows: Windows, ties: usize, seed: u64) -> Vec<Vec<ChunkSample>> {
         let factor = match windows {
             Windows::Alike => difficulty[window] + 0.1 * draw.normal(),
             Windows::Skewed => skewed(&mut draw),
-            Windows::TwoGroups => own(0.1, &mut draw) * if cell % 2 == 0 { one } else { other },
-            Windows::Uneven => own(if cell % 3 == 0 { 0.5 } else { 0.05 }, &mut draw),
+            Windows::TwoGroups => own(0.1, &mut draw) * if cell.is_multiple_of(2) { one } else { other },
+            Windows::Uneven => own(if cell.is_multiple_of(3) { 0.5 } else { 0.05 }, &mut draw),
             Windows::Kinds { windows, cells, times } => {
                 own(0.1, &mut draw) * if kind < windows && place < cells { times } else { 1.0 }
             }
