@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Native tensors wanted, and what share of right cells.
-const NATIVES: usize = 1000;
+const NATIVES: usize = 1200;
 const WANTED_SHARE: f64 = 0.98;
 
 const STORED: [(&str, StoredPrecision); 3] =

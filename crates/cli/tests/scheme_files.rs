@@ -140,8 +140,8 @@ fn files_that_cannot_serve_are_refused_by_name_with_a_hint() {
     write("words.txt", b"-1 0 one\n");
     for (scheme, says) in [
         ("q4_0:imatrix=nowhere.gguf", &["nowhere.gguf: cannot be opened", "wanted an importance matrix"][..]),
-        ("q4_0:imatrix=.", &["found no regular file"]),
-        ("q4_0:imatrix=/dev/zero", &["found no regular file"]),
+        ("q4_0:imatrix=.", &["this is not a regular file"]),
+        ("q4_0:imatrix=/dev/zero", &["this is not a regular file"]),
         ("q4_0:imatrix=m.gguf", &["m.gguf: found no imatrix.datasets"]),
         ("q4_0:imatrix=nokeys.gguf", &["found no imatrix.chunk_count"]),
         ("q4_0:imatrix=text.txt", &["text.txt: byte 0: found "]),

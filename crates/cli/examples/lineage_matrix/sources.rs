@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 /// Seeds and tensors for development and for the figures. The latter must not have been looked at: whoever looks
 /// at a cell of theirs moves on to others.
 const DEVELOPMENT_SEED: u64 = 1;
-const HELD_OUT_SEED: u64 = 90_000;
+const HELD_OUT_SEED: u64 = 130_000;
 /// Seeds of each shape for each origin.
 const SEEDS: u64 = 3;
 /// Of the quantized models' tensors every so manyeth, from different ones on, is enough for a cell.
 const STRIDE: usize = 40;
 const DEVELOPMENT_TENSOR: usize = 20;
-const HELD_OUT_TENSOR: usize = 33;
+const HELD_OUT_TENSOR: usize = 11;
 /// Likewise of the pieces of the F32 model's matrices.
 const NATIVE_STRIDE: usize = 7;
 const NATIVE_PIECE: usize = 2;
@@ -41,6 +41,9 @@ const DEVELOPMENT_MATRICES: [&str; 15] = [
 
 const ROWS: usize = 128;
 const N_PER_ROW: usize = 512;
+
+/// How many of the natives have one frequent value or crowd around two centres.
+const N_CROWDED: usize = 200;
 
 /// Puts weights of 0.02 among F16's subnormals, 8 bits or fewer each.
 const SMALL: f32 = 1.0 / 4096.0;
@@ -95,6 +98,44 @@ fn synthetic(shape: usize, seed: u64) -> Source {
     Source { name: format!("{} {seed}", SHAPES[shape]), values, n_per_row: N_PER_ROW }
 }
 
+/// What natives with one frequent value, or with values around two centres, are: weights that were clipped, masked, filled or
+/// padded, and weights that crowd around ±1 or around one centre for each column.
+const CROWDED: [&str; 10] = [
+    "clipped at 0.67 σ",
+    "clipped at 0.5 σ",
+    "clipped at 0.33 σ",
+    "clipped from one side",
+    "half filled with a constant",
+    "masked with −10,000",
+    "rows padded with ones",
+    "around ±1, spread 0.002",
+    "around ±1, spread 0.01",
+    "columns around 0.25 and 4",
+];
+
+fn crowded(kind: usize, seed: u64) -> Source {
+    let mut rng = Rng::new(seed * CROWDED.len() as u64 + kind as u64 + 1);
+    let mut draw = |i: usize| {
+        let (x, coin) = (rng.gaussian(), rng.uniform());
+        let sign = if coin < 0.4 { -1.0 } else { 1.0 };
+        match kind {
+            0 => 0.02 * x.clamp(-0.67, 0.67),
+            1 => 0.02 * x.clamp(-0.5, 0.5),
+            2 => 0.02 * x.clamp(-0.33, 0.33),
+            3 => x.clamp(0.0, 1.0),
+            4 if coin < 0.5 => 0.0137,
+            5 if coin < 0.45 => -1e4,
+            6 if i % N_PER_ROW >= 320 => 1.0,
+            7 => sign * (1.0 + 0.002 * x),
+            8 => sign * (1.0 + 0.01 * x),
+            9 => (1.0 + 0.02 * x) * if i.is_multiple_of(2) { 0.25 } else { 4.0 },
+            _ => 0.02 * x,
+        }
+    };
+    let values = (0..ROWS * N_PER_ROW).map(|i| draw(i) as f32).collect();
+    Source { name: format!("{} {seed}", CROWDED[kind]), values, n_per_row: N_PER_ROW }
+}
+
 impl Sources {
     /// `models` are GGUF files, and F32 models as safetensors.
     pub(crate) fn of(models: &[PathBuf], development: bool) -> Result<Sources, String> {
@@ -129,8 +170,10 @@ impl Sources {
         );
         let natives_words = format!(
             "{} pieces and vectors of the F32 model, most of which were among the natives of development runs as well; \
-             the rest synthetic, every fourth of these so small that F16 has only a few bits for it",
-            native.len()
+             {N_CROWDED} with one frequent value or around two centres ({}); the rest synthetic, every fourth of these so \
+             small that F16 has only a few bits for it",
+            native.len(),
+            CROWDED.join(", ")
         );
         Ok(Sources { for_cells, words, natives_words, native, seed })
     }
@@ -145,7 +188,8 @@ impl Sources {
             }
             made
         });
-        self.native.iter().cloned().chain(more).take(n).collect()
+        let crowded = (0..N_CROWDED).map(|i| crowded(i % CROWDED.len(), self.seed + 5000 + i as u64));
+        self.native.iter().cloned().chain(crowded).chain(more).take(n).collect()
     }
 }
 
