@@ -201,6 +201,10 @@ fn fit_under(top: &Point, rest: &[Point], max_top: u32, may_spare: bool) -> Opti
 /// The fit with `top` as the k-th multiple of the step.
 #[inline(always)]
 fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<Fit> {
+    // Equal multiples are stored as equal values, so there are no more values than multiples, and one that is spared.
+    if rest.len() > k as usize {
+        return None;
+    }
     let (mut lo, mut hi) = ((top.a - top.h) / f64::from(k), (top.a + top.h) / f64::from(k));
     if lo <= 0.0 {
         return None;
@@ -209,10 +213,14 @@ fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<
     let name = || -libm::log2(f64::from(k)) - 1.0;
     let mut spared = false;
     let (mut chance, mut bits) = (1.0f64, None);
+    // The multiple of the value before; 0 where several are possible.
+    let mut before = 0.0;
     for p in rest {
         let (least, most) = (((p.a - p.h) / hi).ceil().max(1.0), ((p.a + p.h) / lo).floor());
         let narrowed = (least == most).then(|| (lo.max((p.a - p.h) / least), hi.min((p.a + p.h) / least)));
-        if least > most || narrowed.is_some_and(|(lo, hi)| lo > hi) {
+        // Beside a value so large that the storage is coarse, all others would be one multiple.
+        let is_taken = least == most && (least == before || least == f64::from(k));
+        if least > most || is_taken || narrowed.is_some_and(|(lo, hi)| lo > hi) {
             if spared || !may_spare {
                 return None;
             }
@@ -226,6 +234,7 @@ fn fit_multiple(top: &Point, rest: &[Point], k: u32, may_spare: bool) -> Option<
             bits = Some(bits.unwrap_or_else(name) - libm::log2(chance));
             chance = 1.0;
         }
+        before = if least == most { least } else { 0.0 };
         if let Some(narrowed) = narrowed {
             (lo, hi) = narrowed;
         }

@@ -39,7 +39,9 @@ fn a_constant_that_fills_half_of_the_places_is_one_value_and_no_codebook() {
         let mut rng = Pcg64::new(u128::from(seed), 7);
         let is_filled = |rng: &mut Pcg64| (0.5 + 0.5 * libm::erf(gaussian(rng) / 2f64.sqrt())) < share;
         let filled: Vec<f32> = normal(seed).iter().map(|x| if is_filled(&mut rng) { fill } else { 0.02 * x }).collect();
-        expect_nothing(&format!("{share} of the places are {fill}"), &filled, F32);
+        for stored in [F32, F16, Bf16] {
+            expect_nothing(&format!("{share} of the places are {fill}"), &filled, stored);
+        }
     }
     let padded: Vec<f32> =
         normal(8).iter().enumerate().map(|(i, x)| if i % N_PER_ROW > 300 { 1.0 } else { 0.02 * x }).collect();
