@@ -109,6 +109,11 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     } else {
         out.line(format_args!("{applied}: {changed} values changed in {places}{}", ask::signs(signs)));
     }
+    let rounded: u64 = answer.changed.iter().map(|target| target.carrier_rounded).sum();
+    if rounded > 0 {
+        let rounded = of(rounded, values);
+        out.line(format_args!("what stores them rounds {rounded} values away from what the scheme asked for"));
+    }
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     if (1..answer.changed.len()).contains(&unused) {
         out.line(format_args!("the engine's graph does not use {}, which stay as they are", plural(unused, "tensor")));

@@ -13,7 +13,7 @@ pub(crate) fn of_text(corpus: &Corpus, special: &SpecialTokens) -> Vec<String> {
     let name = escape_terminal(&corpus.name);
     let mut notes = Vec::new();
     if corpus.had_bom {
-        notes.push(format!("{name} begins with a byte order mark, which is not text and is left out"));
+        notes.push(format!("{name} begins with a byte order mark, which is not text; all at its head are left out"));
     }
     let found = special.found_in(&corpus.text);
     let n: usize = found.iter().map(|(_, n)| n).sum();

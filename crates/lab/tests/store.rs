@@ -86,6 +86,23 @@ fn a_digit_changed_in_samples_whose_cell_is_not_there_yet_is_refused() {
 }
 
 #[test]
+fn a_finished_run_whose_samples_were_changed_is_not_reported() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let path = samples_file(&dir, false);
+    let text = std::fs::read_to_string(&path).expect("samples");
+    let at = text.rfind(|c: char| c.is_ascii_digit()).expect("a digit");
+    let mut changed = text.clone().into_bytes();
+    changed[at] = if changed[at] == b'7' { b'8' } else { b'7' };
+    std::fs::write(&path, changed).expect("writes");
+    let said = lab::ask::finished_run(&dir).expect_err("is not believed").to_string();
+    assert!(said.contains("samples/") && said.contains("line "), "{said}");
+    assert_eq!(lab::ask::status(&dir).expect("can be looked at").failed.len(), 1);
+    std::fs::write(&path, text).expect("writes");
+    assert!(lab::ask::finished_run(&dir).is_ok());
+}
+
+#[test]
 fn a_record_or_lock_that_the_run_did_not_write_is_not_believed() {
     let room = Room::new();
     let dir = finished(&room);

@@ -143,7 +143,12 @@ pub fn finished_run(dir: &Path) -> Result<RunRecord, AskError> {
     if !store::is_finished(dir) {
         return Err(AskError::Unfinished { dir: shown(dir) });
     }
-    Ok(store::read_run(dir)?)
+    let record = store::read_run(dir)?;
+    // Its numbers come from the cells, which are compared above; but what they were derived from must be as it was.
+    match store::damaged_samples(dir)?.into_iter().next() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(record),
+    }
 }
 
 fn lock_of(dir: &Path) -> Result<PlanLock, AskError> {

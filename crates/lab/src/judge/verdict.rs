@@ -25,15 +25,23 @@ pub(crate) struct Sums {
     pub unused: usize,
 }
 
+/// One in so many values of a tensor may be rounded by the KV cache before it counts as rounding what the scheme asked for. A
+/// scheme as fine as the cache still differs from it among the subnormal values.
+const STRAY_SHARE: u64 = 100;
+
 impl Sums {
     /// The sums over what a cell edits. The KV cache rounds everything that enters it, the reference's values too. It counts as
-    /// a carrier that could not store what the scheme asked for where it rounds at least as much as the scheme changes.
+    /// a carrier that could not store what the scheme asked for where it rounds at least as much as the scheme changes, in
+    /// more than a stray value.
     pub(crate) fn of_cell(cell: &CellRecord) -> Sums {
         let found = Sums::of(&cell.evidence);
         if !is_computed(cell) {
             return found;
         }
-        let undone = |tensor: &&TensorEvidence| tensor.rounding_rel_rmse.is_some_and(|error| error >= tensor.rel_rmse);
+        let undone = |tensor: &&TensorEvidence| {
+            let is_as_large = tensor.rounding_rel_rmse.is_some_and(|error| error >= tensor.rel_rmse);
+            is_as_large && tensor.carrier_rounded * STRAY_SHARE >= tensor.n
+        };
         let carrier_rounded = cell.evidence.tensors.iter().filter(undone).map(|tensor| tensor.carrier_rounded).sum();
         Sums { carrier_rounded, ..found }
     }

@@ -220,7 +220,8 @@ pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     cell_samples(&path, key, read_lines(&path)?.lines)
 }
 
-/// The keys of the samples that cannot be read, sorted, each with the error.
+/// The keys of the samples that cannot be read, sorted, each with the error. Samples of an older format have nothing that would
+/// show damage and are left out.
 ///
 /// # Errors
 /// When the folder cannot be listed.
@@ -233,7 +234,7 @@ pub fn damaged_samples(dir: &Path) -> Result<Vec<(String, StoreError)>, StoreErr
             _ => cell_samples(&path, &key, lines).map(drop),
         };
         let error = read_lines(&path).and_then(|read| of_cell(read.lines)).err()?;
-        Some((key, error))
+        (!matches!(error, StoreError::Older { .. })).then_some((key, error))
     });
     Ok(damaged.collect())
 }
