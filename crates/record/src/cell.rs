@@ -3,7 +3,7 @@
 use crate::edit::{Arm, Base, Edit};
 use crate::evidence::{ActivationEvidence, TensorEvidence};
 use crate::format::FormatVersion;
-use crate::metric::MetricValues;
+use crate::metric_values::MetricValues;
 use crate::reason::{Reason, value_or_sentence};
 use crate::stage::{CellExtent, StageName};
 use schemars::JsonSchema;

@@ -6,6 +6,7 @@
 //! | [`edit`] | what is edited, in which arm, beside which reference |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`metric`] | the table of metrics: columns, units, directions, keys |
+//! | `metric_values` | the numbers of a measurement, by the keys of that table |
 //! | [`sample`], [`evidence`] | the raw columns of one window, and what an edit did |
 //! | [`sampling`] | how the tokens of an answer are chosen |
 //! | [`plan`] | a plan file as typed |
@@ -28,6 +29,7 @@ pub mod format;
 pub mod headline;
 pub mod memory;
 pub mod metric;
+mod metric_values;
 pub mod plan;
 pub mod reason;
 pub mod run;
@@ -44,7 +46,8 @@ pub use event::{GateReason, RunEvent};
 pub use evidence::*;
 pub use format::FormatVersion;
 pub use memory::{MemoryNeeds, MemoryPlan};
-pub use metric::{AllMetricValues, METRICS, Metric, MetricValues};
+pub use metric::{METRICS, Metric};
+pub use metric_values::{AllMetricValues, MetricValues};
 pub use reason::{
     BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, TargetValues,
     Wanted,

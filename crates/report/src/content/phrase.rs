@@ -1,6 +1,7 @@
 //! The phrases for what is enumerated and measured.
 
-use record::metric::{Direction, How, Metric, MetricUnit, MetricValues, Of, Sum};
+use record::MetricValues;
+use record::metric::{Direction, How, Metric, MetricUnit, Of, Sum};
 use record::{Arm, Carrier};
 use record::{CellExtent, CellRecord, Estimate, EvidenceChain, Floor, Measured, Predicted, Role};
 use words::{bits, count, divergence, perplexity, perplexity_ratio, plus_minus, share, standard_error, times};
