@@ -15,7 +15,7 @@ use numerics::BlockCodec;
 use record::answer::{QuantizeAnswer, QuantizedTensor, TensorsSize};
 use select::Apply;
 use std::path::PathBuf;
-use words::{Lines, bytes, count, decibels, deviation, escape_terminal, of, plural, printable, quoted};
+use words::{Lines, bits, bytes, count, decibels, deviation, escape_terminal, of, plural, printable, quoted};
 
 /// Arguments of `assay quantize`.
 #[derive(Debug, clap::Args)]
@@ -270,9 +270,9 @@ fn text(answer: &QuantizeAnswer) -> String {
         "{}: {} ({} bits per weight), before {} ({})",
         plural(after.types.iter().map(|ty| ty.tensors).sum::<usize>(), "tensor"),
         bytes(after.bytes),
-        bits(after),
+        bits(after.bpw),
         bytes(before.bytes),
-        bits(before)
+        bits(before.bpw)
     ));
     out.line(format_args!("types: {}, before {}", types(after), types(before)));
     match &answer.unchecked {
@@ -308,10 +308,6 @@ fn rounded_twice(out: &mut Lines, rows: &[QuantizedTensor]) {
             count(row.n)
         ));
     }
-}
-
-fn bits(size: &TensorsSize) -> String {
-    format!("{:.2}", size.bpw)
 }
 
 /// The types of a file with the number of their tensors, such as `20 q4_0, 5 f32`.

@@ -32,7 +32,7 @@ fn positive_control(folder: &Path, target: &str) -> (Value, Value) {
 }
 
 #[test]
-fn logits_that_are_no_longer_finite_show_that_a_destroyed_target_matters() {
+fn a_destroyed_target_that_makes_logits_non_finite_matters() {
     let room = room(Architecture::Llama, |recipe| {
         let spec = TensorSpec { name: "rope_freqs.weight".into(), ty: GgmlType::F32, shape: vec![8] };
         recipe.tensors.push(TensorRecipe { spec, values: DrawnValues::around_one(0.3) });
@@ -44,7 +44,7 @@ fn logits_that_are_no_longer_finite_show_that_a_destroyed_target_matters() {
     let answers: Vec<&Value> = cells.iter().filter(|judged| judged["cell"]["role"] == "variant").collect();
     assert!(!answers.is_empty() && answers.iter().all(|judged| judged["verdict"] == "REAL"), "{answers:?}");
     let report = std::fs::read_to_string(room.path().join("run/report/report.md")).expect("a report");
-    assert!(report.contains("the logits are no longer finite"), "{report}");
+    assert!(report.contains("the logits become non-finite"), "{report}");
 }
 
 #[test]

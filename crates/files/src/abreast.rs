@@ -49,7 +49,7 @@ impl TensorInMemory {
         self.factors.as_ref()
     }
 
-    /// Why the tensor beside this one cannot be its factors. `None` where it can, or there is no such tensor.
+    /// The reason why the file's factors for this tensor are refused. `None` if they are accepted or there are none.
     pub fn wrong_factors(&self) -> Option<&CompanionError> {
         self.wrong_factors.as_ref()
     }

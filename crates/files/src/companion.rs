@@ -154,7 +154,8 @@ pub(crate) fn is_companion(file: &GgufFile, tensor: &TensorInfo) -> bool {
     weight_of(&tensor.name).is_some_and(|weight| file.tensor(&weight).is_some())
 }
 
-/// Why the tensor beside a weight cannot be its factors, so that the weight has no values. `None` where it has.
+/// The reason why the file's factors for a weight are refused, which leaves the weight without values. `None` if they are
+/// accepted or there are none.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -247,7 +247,7 @@ impl Display for Found {
             Found::Cell { reason } => reason.fmt(f),
             Found::RuntimePart { effect } => write!(f, "the runtime's part: {effect}"),
             Found::NothingToSee { reason } => write!(f, "nothing to be seen: {reason}"),
-            Found::NonFiniteLogits { place } => write!(f, "the logits are no longer finite: {}", first_line(place)),
+            Found::NonFiniteLogits { place } => write!(f, "the logits become non-finite: {}", first_line(place)),
             Found::NothingMeasured => f.write_str("nothing was measured"),
             Found::NoFloor => f.write_str("the floor that it is compared with was not measured"),
             Found::Effect { effect, floor_kld_mean_max } => write!(f, "{effect}, floor {}", nats(*floor_kld_mean_max)),

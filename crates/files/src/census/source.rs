@@ -19,7 +19,7 @@ pub(super) trait Source {
     /// The factors of the weight, where the file has them in a tensor of their own.
     fn factors(&self) -> Option<&Factors>;
 
-    /// Why the tensor beside the weight cannot be its factors. `None` where it can, or there is no such tensor.
+    /// The reason why the file's factors for the weight are refused. `None` if they are accepted or there are none.
     fn wrong_factors(&self) -> Option<&CompanionError>;
 
     /// What the stored values say.
@@ -157,7 +157,7 @@ impl Source for InPieces<'_> {
     }
 }
 
-/// Why there is no prediction.
+/// The reason why a scheme has no prediction.
 enum Failed {
     /// The scheme does not fit the tensor.
     Scheme(FakeQuantError),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`DiffAnswer`].
-pub const DIFF_FORMAT: u32 = 3;
+pub const DIFF_FORMAT: u32 = 4;
 
 /// Two files compared, metadata key by key and tensors value by value; the first is the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
