@@ -5,6 +5,7 @@ mod support;
 use eval::{Ask, EngineSettings, Hook, Passes, RoutedLayer, Sequence, Token, Weights, routing};
 use gguf::{GgmlType, GgufFile};
 use llama::{GgmlCodec, LlamaEngine};
+use record::RouterSample;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -459,11 +460,13 @@ fn routers_choose_the_experts_of_the_highest_scores_and_exchanged_rows_flip_what
     first.swap_with_slice(&mut rest[..n_row]);
     engine.swap_weight(router, None, &ty, Arc::new(bytes)).expect("swaps");
     let (after, _) = choices(&mut engine, sequence);
-    let wanted = sets(&before[0]).iter().filter(|set| set.contains(&0) != set.contains(&1)).count() as u64;
-    let found = routing::compare(&before, &after, 399, 0).expect("comparable").expect("routers");
-    let last = u64::from(sets(&before[0])[399].contains(&0) != sets(&before[0])[399].contains(&1));
-    assert_eq!((found.layers[0].flips, found.layers[0].changed), (wanted - last, wanted - last));
-    assert!(wanted > 0 && found.layers[2].flips > 0, "{:?}", found.layers);
+    // The last position has logits, but no token to predict.
+    let sets = sets(&before[0]);
+    let wanted: Vec<u32> = sets[..399].iter().map(|set| u32::from(set.contains(&0) != set.contains(&1))).collect();
+    let found = routing::compare(&before, &after, 399, 0).expect("comparable");
+    assert_eq!(found[0].changed, wanted);
+    let rerouted = |router: &RouterSample| router.changed.iter().any(|&changed| changed > 0);
+    assert!(rerouted(&found[0]) && rerouted(&found[2]), "{found:?}");
 }
 
 #[test]

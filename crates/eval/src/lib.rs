@@ -21,5 +21,5 @@ pub use engine::{
 };
 pub use generate::{ChatMessage, ChatPrompt, choose_token, first_divergence};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};
-pub use routing::{RouterShift, RoutingError, WindowRouting};
+pub use routing::RoutingError;
 pub use score::{NonFinite, ReferenceWindow};

@@ -10,44 +10,10 @@
 //! numbers of the experts that layer N uses, `[n_expert_used, n_tokens]`.
 
 use crate::engine::RoutedLayer;
+use record::answer::LayerRouting;
 use record::metric::{EXPERTS_CHANGED, ROUTING_FLIPS};
-use record::{Column, Columns};
-use serde::{Deserialize, Serialize};
-
-/// What a variant does to the choices of one router: counts over tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouterShift {
-    /// The number of the layer, counted from 0.
-    pub layer: usize,
-    /// The number of experts that the router chooses for a token.
-    pub n_used: usize,
-    /// The number of tokens in the counts.
-    pub n: u64,
-    /// The number of tokens for which reference and variant choose other sets of experts.
-    pub flips: u64,
-    /// The number of experts that the reference chooses and the variant does not, over all tokens.
-    pub changed: u64,
-}
-
-impl RouterShift {
-    /// Adds the counts of the same router on another window.
-    pub fn join(&mut self, other: &RouterShift) {
-        self.n += other.n;
-        self.flips += other.flips;
-        self.changed += other.changed;
-    }
-}
-
-/// The routing of a variant compared with the reference's, on one window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowRouting {
-    /// The columns of [`record::metric::ROUTING_COLUMNS`], one value for each scored token: means over the layers that
-    /// have a router.
-    pub columns: Columns,
-    /// The counts of each router, by ascending layer.
-    pub layers: Vec<RouterShift>,
-}
+use record::{Column, Columns, RouterSample};
+use std::collections::BTreeMap;
 
 /// The error for choices of a variant that cannot be compared with the reference's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +25,8 @@ pub struct RoutingError {
 
 /// Compares the choices of a variant with the reference's at the first `n_scored` positions that have logits. Layers
 /// before `first_computed` were skipped in the variant's pass, because nothing in them differs from the reference, so
-/// their choices are the reference's. Without routers there is nothing to compare.
+/// their choices are the reference's. The counts have the order of the reference's layers; without routers there are
+/// none.
 ///
 /// # Errors
 /// When the variant has no choice for a token of a computed layer that has a router.
@@ -68,40 +35,57 @@ pub fn compare(
     variant: &[RoutedLayer],
     n_scored: usize,
     first_computed: usize,
-) -> Result<Option<WindowRouting>, RoutingError> {
-    if reference.is_empty() || n_scored == 0 {
-        return Ok(None);
-    }
-    let (mut flips, mut changed) = (vec![0.0; n_scored], vec![0.0; n_scored]);
-    let mut layers = Vec::with_capacity(reference.len());
-    for of_reference in reference {
+) -> Result<Vec<RouterSample>, RoutingError> {
+    let compare = |of_reference: &RoutedLayer| {
         let RoutedLayer { layer, n_used, .. } = *of_reference;
         let of_variant = match layer < first_computed {
             true => Some(of_reference),
             false => variant.iter().find(|routed| routed.layer == layer && routed.n_used == n_used),
         };
         let of_variant = of_variant.ok_or(RoutingError { layer })?;
-        let mut shift = RouterShift { layer, n_used, ..RouterShift::default() };
-        for position in 0..n_scored {
+        let lost = |position: usize| {
             let row = position * n_used..(position + 1) * n_used;
             let before = of_reference.experts.get(row.clone()).ok_or(RoutingError { layer })?;
             let after = of_variant.experts.get(row).ok_or(RoutingError { layer })?;
-            let lost = before.iter().filter(|expert| !after.contains(expert)).count();
-            shift.n += 1;
-            shift.flips += u64::from(lost > 0);
-            shift.changed += lost as u64;
-            flips[position] += f64::from(u8::from(lost > 0));
-            changed[position] += lost as f64 / n_used.max(1) as f64;
-        }
-        layers.push(shift);
-    }
-    let n_layer = layers.len() as f64;
+            Ok(before.iter().filter(|expert| !after.contains(expert)).count() as u32)
+        };
+        Ok(RouterSample { layer, n_used, changed: (0..n_scored).map(lost).collect::<Result<_, _>>()? })
+    };
+    reference.iter().map(compare).collect()
+}
+
+/// The columns of [`record::metric::ROUTING_COLUMNS`] of one window, one value for each scored token: means over the
+/// layers that have a router. Without routers there are none.
+pub fn columns(routers: &[RouterSample]) -> Columns {
     let mut columns = Columns::default();
-    for (id, mut sums) in [(ROUTING_FLIPS, flips), (EXPERTS_CHANGED, changed)] {
-        sums.iter_mut().for_each(|sum| *sum /= n_layer);
-        columns.set(id, Column::F64(sums));
+    let Some(first) = routers.first() else { return columns };
+    let mean = |share: &dyn Fn(u32, usize) -> f64| {
+        let of_token = |token| routers.iter().map(|router| share(router.changed[token], router.n_used)).sum::<f64>();
+        Column::F64((0..first.changed.len()).map(|token| of_token(token) / routers.len() as f64).collect())
+    };
+    columns.set(ROUTING_FLIPS, mean(&|changed, _| f64::from(u8::from(changed > 0))));
+    columns.set(EXPERTS_CHANGED, mean(&|changed, n_used| f64::from(changed) / n_used.max(1) as f64));
+    columns
+}
+
+/// The shares of each router over all tokens of the windows, by ascending layer.
+pub fn by_layer<'a>(windows: impl IntoIterator<Item = &'a [RouterSample]>) -> Vec<LayerRouting> {
+    let mut sums: BTreeMap<usize, (usize, u64, u64, u64)> = BTreeMap::new();
+    for router in windows.into_iter().flatten() {
+        let (n_used, n, flips, lost) = sums.entry(router.layer).or_default();
+        *n_used = router.n_used;
+        *n += router.changed.len() as u64;
+        *flips += router.changed.iter().filter(|&&changed| changed > 0).count() as u64;
+        *lost += router.changed.iter().map(|&changed| u64::from(changed)).sum::<u64>();
     }
-    Ok(Some(WindowRouting { columns, layers }))
+    let share = |(layer, (n_used, n, flips, lost)): (usize, (usize, u64, u64, u64))| LayerRouting {
+        layer,
+        n,
+        n_used,
+        routing_flips: flips as f64 / n as f64,
+        experts_changed: lost as f64 / (n * n_used as u64) as f64,
+    };
+    sums.into_iter().map(share).collect()
 }
 
 #[cfg(test)]
@@ -116,25 +100,25 @@ mod tests {
     fn a_set_flips_when_an_expert_is_another_one_and_not_when_their_order_is() {
         let reference = [routed(1, 2, &[0, 1, 2, 3, 0, 3]), routed(3, 2, &[0, 1, 0, 1, 0, 1])];
         let variant = [routed(1, 2, &[1, 0, 2, 0, 1, 2]), routed(3, 2, &[0, 1, 1, 0, 1, 2])];
-        let found = compare(&reference, &variant, 3, 0).expect("comparable").expect("routers");
-        assert_eq!(found.columns.numbers(ROUTING_FLIPS), [0.0, 0.5, 1.0]);
-        assert_eq!(found.columns.numbers(EXPERTS_CHANGED), [0.0, 0.25, 0.75]);
-        let shift = |layer, flips, changed| RouterShift { layer, n_used: 2, n: 3, flips, changed };
-        assert_eq!(found.layers, [shift(1, 2, 3), shift(3, 1, 1)]);
+        let found = compare(&reference, &variant, 3, 0).expect("comparable");
+        let router = |layer, changed: &[u32]| RouterSample { layer, n_used: 2, changed: changed.to_vec() };
+        assert_eq!(found, [router(1, &[0, 1, 2]), router(3, &[0, 0, 1])]);
+        assert_eq!(columns(&found).numbers(ROUTING_FLIPS), [0.0, 0.5, 1.0]);
+        assert_eq!(columns(&found).numbers(EXPERTS_CHANGED), [0.0, 0.25, 0.75]);
         // Only scored tokens count: the last row has logits, but no token to predict.
-        let first = compare(&reference, &variant, 1, 0).expect("comparable").expect("routers");
-        assert!(first.layers.iter().all(|layer| (layer.n, layer.flips) == (1, 0)));
-        let mut sum = found.layers[0];
-        sum.join(&first.layers[0]);
-        assert_eq!(sum, RouterShift { n: 4, ..found.layers[0] });
+        let first = compare(&reference, &variant, 1, 0).expect("comparable");
+        assert_eq!(first, [router(1, &[0]), router(3, &[0])]);
+        let share = |of: &LayerRouting| (of.layer, of.n, of.n_used, of.routing_flips, of.experts_changed);
+        let layers: Vec<_> = by_layer([&*found, &*first]).iter().map(share).collect();
+        assert_eq!(layers, [(1, 4, 2, 0.5, 0.375), (3, 4, 2, 0.25, 0.125)]);
     }
 
     #[test]
     fn skipped_layers_choose_as_the_reference_does_and_a_computed_one_must_be_there() {
         let reference = [routed(0, 1, &[4]), routed(1, 1, &[4])];
         let variant = [routed(1, 1, &[5])];
-        let found = compare(&reference, &variant, 1, 1).expect("comparable").expect("routers");
-        assert_eq!(found.columns.numbers(ROUTING_FLIPS), [0.5]);
+        let found = compare(&reference, &variant, 1, 1).expect("comparable");
+        assert_eq!(columns(&found).numbers(ROUTING_FLIPS), [0.5]);
         assert_eq!(compare(&reference, &variant, 1, 0), Err(RoutingError { layer: 0 }));
         assert_eq!(compare(&reference, &[routed(1, 1, &[])], 1, 1), Err(RoutingError { layer: 1 }));
         assert_eq!(compare(&reference, &[routed(1, 2, &[4, 5])], 1, 1), Err(RoutingError { layer: 1 }));
@@ -142,6 +126,7 @@ mod tests {
 
     #[test]
     fn without_routers_there_is_nothing_to_compare() {
-        assert_eq!(compare(&[], &[], 3, 0), Ok(None));
+        assert_eq!(compare(&[], &[], 3, 0), Ok(Vec::new()));
+        assert_eq!((columns(&[]), by_layer([])), (Columns::default(), Vec::new()));
     }
 }

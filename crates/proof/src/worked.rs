@@ -70,10 +70,9 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(Referenc
     let reference: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
     let variant: Vec<f32> = rows.iter().flat_map(|row| row.1).collect();
     let scored = scorer.compare(2, &vec![0; kinds.len()], &reference, &variant);
-    let (mut of_reference, mut columns) = scored.map_err(|error| error.to_string())?;
+    let (mut of_reference, columns) = scored.map_err(|error| error.to_string())?;
     let (chosen, by_variant) = (routed(kinds, false), routed(kinds, true));
-    let routing = routing::compare(&chosen, &by_variant, kinds.len(), 0).map_err(|error| error.to_string())?;
-    columns.0.extend(routing.ok_or("no router")?.columns.0);
+    let routers = routing::compare(&chosen, &by_variant, kinds.len(), 0).map_err(|error| error.to_string())?;
     // The first token of a window stands for two bytes of text, the second for three.
     of_reference.set(TOKEN_BYTES, Column::Counts((2..).take(kinds.len()).collect()));
     let logits_blake3 = format!("window {chunk}");
@@ -81,7 +80,7 @@ fn scored(scorer: &dyn Scorer, chunk: usize, kinds: &[Kind]) -> Result<(Referenc
     let reference = ReferenceSample { chunk, tokens: vec![0; 4], logits_blake3, columns: of_reference };
     let cell = "example".into();
     let (nodes, residual) = (Vec::new(), Vec::new());
-    Ok((reference, Sample { cell, chunk, reference_blake3, columns, activations: None, nodes, residual }))
+    Ok((reference, Sample { cell, chunk, reference_blake3, columns, activations: None, nodes, residual, routers }))
 }
 
 /// The numbers of a cell measured on the page's eight windows.

@@ -128,7 +128,8 @@ pub const ROUTING_FLIPS: &str = "routing_flips";
 /// The share of the experts which the reference chooses that the variant does not choose, for each scored token.
 pub const EXPERTS_CHANGED: &str = "experts_changed";
 
-/// The columns that a cell's samples have besides [`COLUMNS`] where the model has routers.
+/// The columns that follow from the routers of a cell's samples, [`Sample::routers`](crate::Sample::routers). Samples have
+/// them by layer.
 pub const ROUTING_COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: ROUTING_FLIPS, kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: EXPERTS_CHANGED, kind: ColumnKind::F64, per: Per::Token },

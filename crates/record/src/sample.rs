@@ -157,6 +157,19 @@ impl ReferenceSample {
     }
 }
 
+/// What a variant does to the choices of one router, on one window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouterSample {
+    /// The number of the layer, counted from 0.
+    pub layer: usize,
+    /// The number of experts that the router chooses for a token.
+    pub n_used: usize,
+    /// The number of experts that the reference chooses and the variant does not, for each scored token. 0 says that the
+    /// two choose the same set.
+    pub changed: Vec<u32>,
+}
+
 /// The values of a cell on one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,9 +191,37 @@ pub struct Sample {
     /// How far the hidden state that leaves each layer is from the reference's; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residual: Vec<LayerError>,
+    /// The choices of each router, by ascending layer; empty where the model has no routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<RouterSample>,
 }
 
 impl Sample {
+    /// Checks the columns as [`Columns::check`] does, and the routers: their layers ascend, and each has one count for
+    /// each scored token, which is at most the number of experts that the router chooses.
+    ///
+    /// # Errors
+    /// When a column or a router fails the check; the error says in words what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        self.columns.check()?;
+        let n = self.columns.0.values().next().map_or(0, Column::len);
+        if let Some(pair) = self.routers.windows(2).find(|pair| pair[0].layer >= pair[1].layer) {
+            return Err(format!("the router of layer {} comes after that of layer {}", pair[1].layer, pair[0].layer));
+        }
+        for RouterSample { layer, n_used, changed } in &self.routers {
+            if changed.len() != n {
+                let (has, wanted) = (plural(changed.len(), "value"), plural(n, "scored token"));
+                return Err(format!("the router of layer {layer} has {has} for {wanted}"));
+            }
+            if let Some(index) = changed.iter().position(|&changed| changed as usize > *n_used) {
+                let (changed, used) = (changed[index], plural(*n_used, "expert"));
+                let at = format!("scored token {index}");
+                return Err(format!("the router of layer {layer} changes {changed} of {used} for {at}"));
+            }
+        }
+        Ok(())
+    }
+
     /// The negative log-likelihood of each scored token, in nats.
     pub fn nll(&self) -> &[f64] {
         self.columns.numbers("nll")
@@ -222,6 +263,26 @@ mod tests {
         assert_eq!(json, wanted);
         assert_eq!(serde_json::from_str::<Columns>(&json).expect("reads"), columns);
         assert!(serde_json::from_str::<Column>(r#"{"bits":"102"}"#).is_err());
+    }
+
+    #[test]
+    fn routers_that_cannot_be_are_refused_by_layer() {
+        let router = |layer, changed: &[u32]| RouterSample { layer, n_used: 2, changed: changed.to_vec() };
+        let check = |routers: &[RouterSample]| {
+            let columns = columns(&[("kld", Column::F64(vec![0.0, 0.5]))]);
+            let (cell, reference_blake3) = (String::new(), String::new());
+            let (nodes, residual, routers) = (Vec::new(), Vec::new(), routers.to_vec());
+            Sample { cell, chunk: 0, reference_blake3, columns, activations: None, nodes, residual, routers }.check()
+        };
+        assert_eq!(check(&[router(1, &[0, 2]), router(3, &[1, 0])]), Ok(()));
+        let cases = [
+            (vec![router(1, &[0, 2]), router(1, &[0, 2])], "the router of layer 1 comes after that of layer 1"),
+            (vec![router(4, &[0])], "the router of layer 4 has 1 value for 2 scored tokens"),
+            (vec![router(4, &[0, 3])], "the router of layer 4 changes 3 of 2 experts for scored token 1"),
+        ];
+        for (routers, wanted) in cases {
+            assert_eq!(check(&routers), Err(wanted.into()));
+        }
     }
 
     #[test]

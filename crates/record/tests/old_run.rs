@@ -204,6 +204,7 @@ fn samples_of_today_are_read_as_they_were_written() {
         activations: None,
         nodes: Vec::new(),
         residual: Vec::new(),
+        routers: Vec::new(),
     };
     let reference = ReferenceSample {
         chunk: 0,
@@ -238,6 +239,7 @@ fn lines_of_samples_that_were_changed_moved_or_removed_are_refused() {
         activations: None,
         nodes: Vec::new(),
         residual: Vec::new(),
+        routers: Vec::new(),
     };
     (0..3).for_each(|chunk| store.append_sample(&sample(chunk)).expect("writes"));
     let path = dir.path().join(format!("samples/{WHOLE}.jsonl"));

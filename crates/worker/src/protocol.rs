@@ -1,7 +1,7 @@
 //! The messages between a run and its worker process: jobs go in and events come out, one JSON object a line.
 //! Everything here is plain data. The loop that serves it is [`crate::serve`](mod@crate::serve).
 
-use eval::{ChatMessage, HeadShift, RouterShift};
+use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
 use record::{
     Base, Edit, EngineInfo, EngineSettings, MemoryPlan, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
@@ -127,10 +127,7 @@ impl Job {
             (Job::Corpus { .. }, event) => matches!(event, Event::Tokenized { .. }),
             (_, Event::Memory(_) | Event::Note { .. } | Event::Started { .. } | Event::Measured { .. }) => true,
             (Job::Measure { chunks, .. }, Event::Reference(sample)) => chunks.iter().any(|w| w.chunk == sample.chunk),
-            (
-                Job::Measure { cells, chunks, .. },
-                Event::Sample(Sample { cell, chunk, .. }) | Event::Routing(RoutingSample { cell, chunk, .. }),
-            ) => {
+            (Job::Measure { cells, chunks, .. }, Event::Sample(Sample { cell, chunk, .. })) => {
                 let place = cells.iter().position(|spec| spec.key == *cell);
                 let is_asked = |work: &ChunkWork, place| work.chunk == *chunk && work.cells.contains(&place);
                 place.is_some_and(|place| chunks.iter().any(|work| is_asked(work, place)))
@@ -194,9 +191,6 @@ pub enum Event {
         /// The evidence, one entry for each edit.
         tensors: Vec<TensorEvidence>,
     },
-    /// What a cell does to the choices of each router on one window, sent before the scores of the cell there. A model
-    /// without routers has no such event.
-    Routing(RoutingSample),
     /// The scores of a cell on one window.
     Sample(Sample),
     /// The attention of a variant compared with the reference's, on one window.
@@ -244,18 +238,6 @@ pub struct AttentionSample {
     pub chunk: usize,
     /// The layers that have attention, each with its heads.
     pub layers: Vec<(usize, Vec<HeadShift>)>,
-}
-
-/// The choices of a cell's routers compared with its reference's, on one window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoutingSample {
-    /// The key of the cell.
-    pub cell: String,
-    /// The index of the window.
-    pub chunk: usize,
-    /// The layers that have a router, in ascending order.
-    pub layers: Vec<RouterShift>,
 }
 
 /// A conversation as the model reads it.

@@ -12,11 +12,11 @@ use crate::edit::{ActivationEdit, EditError, KeptEdits};
 use crate::job_error::JobError;
 use crate::jobs::Asked;
 use crate::loaded::Loaded;
-use crate::protocol::{CellSpec, ChunkWork, Event, Job, RoutingSample};
+use crate::protocol::{CellSpec, ChunkWork, Event, Job};
 use eval::window::{first_scored, n_scored};
 use eval::{
-    Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, RoutedLayer, RouterShift,
-    RoutingError, Seen, Sequence, routing,
+    Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, RoutedLayer, RoutingError, Seen,
+    Sequence, routing,
 };
 use numerics::BlockCodec;
 use record::metric::TOKEN_BYTES;
@@ -105,13 +105,6 @@ pub(crate) struct Round<'a> {
     /// The choices of the reference's routers on each window.
     routed: &'a [Vec<RoutedLayer>],
     trace: bool,
-}
-
-/// What is known of a cell on one window.
-pub(crate) struct Scored {
-    sample: Sample,
-    /// What the cell does to the choices of each router.
-    routers: Vec<RouterShift>,
 }
 
 impl<'a, W: Write> Worker<'a, W> {
@@ -311,12 +304,8 @@ impl<'a, W: Write> Worker<'a, W> {
                 let scored = self.cell(loaded, cell, &round, may_reuse);
                 loaded.unwind(depth)?;
                 match scored {
-                    Ok(windows) => {
-                        for Scored { sample, routers } in windows {
-                            if !routers.is_empty() {
-                                let (cell, chunk) = (sample.cell.clone(), sample.chunk);
-                                self.say(&Event::Routing(RoutingSample { cell, chunk, layers: routers }))?;
-                            }
+                    Ok(samples) => {
+                        for sample in samples {
                             self.say(&Event::Sample(sample))?;
                         }
                     }
@@ -383,7 +372,7 @@ impl<'a, W: Write> Worker<'a, W> {
         cell: &mut ActiveCell<'_>,
         round: &Round<'_>,
         may_reuse: bool,
-    ) -> Result<Vec<Scored>, CellOrGone> {
+    ) -> Result<Vec<Sample>, CellOrGone> {
         let first_time = !cell.applied;
         let is_activation = |edit: &&Edit| edit.place == EditPlace::Activation;
         let activations = cell
@@ -448,7 +437,7 @@ impl<'a, W: Write> Worker<'a, W> {
         let mut windows = Vec::with_capacity(round.work.len());
         for (slot, scored) in scores.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let chunk = round.work[slot].chunk;
-            let mut columns = match scored {
+            let columns = match scored {
                 Ok(columns) => columns,
                 Err(source) => {
                     let origin = origin_in(&mut *loaded.engine, inputs[slot], &hooks)?;
@@ -456,13 +445,9 @@ impl<'a, W: Write> Worker<'a, W> {
                 }
             };
             let n_scored = n_scored(loaded.settings.n_ctx as usize);
-            let routing = routing::compare(&round.routed[slot], &passed[slot].routed, n_scored, first_computed)
+            let routers = routing::compare(&round.routed[slot], &passed[slot].routed, n_scored, first_computed)
                 .map_err(|source| CellError::Routing { chunk, source })?;
-            let routers = routing.map_or(Vec::new(), |routing| {
-                columns.0.extend(routing.columns.0);
-                routing.layers
-            });
-            let sample = Sample {
+            windows.push(Sample {
                 cell: cell.spec.key.clone(),
                 chunk,
                 reference_blake3: round.logits_blake3[slot].clone(),
@@ -470,8 +455,8 @@ impl<'a, W: Write> Worker<'a, W> {
                 activations: if slot == 0 { seen.clone() } else { None },
                 nodes: activations.iter().map(|edit| edit.evidence(slot)).collect(),
                 residual: std::mem::take(&mut passed[slot].traced),
-            };
-            windows.push(Scored { sample, routers });
+                routers,
+            });
         }
         Ok(windows)
     }

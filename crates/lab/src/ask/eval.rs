@@ -7,11 +7,9 @@ use super::{AskEvent, Hear};
 use crate::judge::evidence::{EvidenceError, References, of_reference};
 use crate::plan::Corpus;
 use crate::plan::cells::spec;
-use eval::{HeadShift, RouterShift};
+use eval::{HeadShift, routing};
 use numerics::BlockCodec;
-use record::answer::{
-    ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual, LayerRouting,
-};
+use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 use record::store::CellSamples;
 use record::{AllMetricValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
 use std::collections::BTreeMap;
@@ -76,7 +74,8 @@ pub fn eval(
         true => Some(traced(&variant, &session.info.arch, &scores.samples)?),
         false => None,
     };
-    let routing = by_router(&scores.routing);
+    let routing = routing::by_layer(scores.samples.by_chunk.values().map(|sample| sample.routers.as_slice()));
+    let routing = (!routing.is_empty()).then_some(routing);
     let settings = EvalSettings {
         model: variant.name.clone(),
         arch: session.info.arch.clone(),
@@ -101,8 +100,6 @@ pub fn eval(
 struct Scores {
     reference: References,
     samples: CellSamples,
-    /// The counts of each router, by window.
-    routing: BTreeMap<usize, Vec<RouterShift>>,
 }
 
 fn scores(
@@ -128,9 +125,6 @@ fn scores(
                 scores.reference.insert(sample.chunk, sample);
             }
             Event::Applied { tensors, .. } => scores.samples.applied = Some(tensors),
-            Event::Routing(sample) => {
-                scores.routing.insert(sample.chunk, sample.layers);
-            }
             Event::Sample(sample) => {
                 scores.samples.by_chunk.insert(sample.chunk, sample);
             }
@@ -183,22 +177,6 @@ fn attention(
         }
     };
     Ok(sums.into_iter().map(mean).collect())
-}
-
-/// The shares of each router over all windows; `None` where no layer has a router.
-fn by_router(windows: &BTreeMap<usize, Vec<RouterShift>>) -> Option<Vec<LayerRouting>> {
-    let mut sums: BTreeMap<usize, RouterShift> = BTreeMap::new();
-    for shift in windows.values().flatten() {
-        sums.entry(shift.layer).and_modify(|sum| sum.join(shift)).or_insert(*shift);
-    }
-    let share = |sum: &RouterShift| LayerRouting {
-        layer: sum.layer,
-        n: sum.n,
-        n_used: sum.n_used,
-        routing_flips: sum.flips as f64 / sum.n as f64,
-        experts_changed: sum.changed as f64 / (sum.n * sum.n_used as u64) as f64,
-    };
-    (!sums.is_empty()).then(|| sums.values().map(share).collect())
 }
 
 /// The residual stream after each layer.

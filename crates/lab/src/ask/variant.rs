@@ -249,6 +249,7 @@ mod tests {
             activations: None,
             nodes: Vec::new(),
             residual: Vec::new(),
+            routers: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! From samples to a cell's numbers and its chain of evidence. These functions are pure: equal samples give equal
 //! bytes.
 
+use eval::routing;
 use record::metric::{COLUMNS, How, Of, TOKEN_BYTES};
 use record::store::CellSamples;
 use record::{
@@ -8,6 +9,7 @@ use record::{
     Metric, MetricValues, NodeEvidence, Predicted, ReferenceSample, Sample, TensorEvidence,
 };
 use stats::StatsError;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use words::{count, plural};
 
@@ -65,7 +67,7 @@ pub fn derive(
         let reference = references.get(chunk).ok_or(EvidenceError::NoReference(*chunk))?;
         check_sample(sample, reference)?;
         first = first.or(Some(sample));
-        windows.push(Window { variant: Some(&sample.columns), reference: &reference.columns });
+        windows.push(Window { variant: Some(with_routing(sample)), reference: &reference.columns });
     }
     let n_tokens = windows.iter().map(|window| window.reference.numbers("nll").len()).sum();
     let measured = Measured::new(windows.len(), n_tokens, sums(&windows)?)?;
@@ -156,7 +158,7 @@ fn record(cell: &Cell, measured: Option<Measured>, evidence: EvidenceChain) -> C
 /// When the sample fails the check; the error says what is wrong.
 pub fn check_sample(sample: &Sample, reference: &ReferenceSample) -> Result<(), EvidenceError> {
     let malformed = |what: String| EvidenceError::Malformed { chunk: sample.chunk, what };
-    sample.columns.check().map_err(malformed)?;
+    sample.check().map_err(malformed)?;
     reference.columns.check().map_err(malformed)?;
     if sample.reference_blake3 != reference.logits_blake3 {
         return Err(EvidenceError::OtherReference(sample.chunk));
@@ -183,8 +185,17 @@ pub fn check_complete(sample: &Sample) -> Result<(), EvidenceError> {
 
 /// One window of the reference and, if there is one, of the variant.
 struct Window<'a> {
-    variant: Option<&'a Columns>,
+    variant: Option<Cow<'a, Columns>>,
     reference: &'a Columns,
+}
+
+/// The columns of a sample and those that its routers give.
+fn with_routing(sample: &Sample) -> Cow<'_, Columns> {
+    let mut columns = Cow::Borrowed(&sample.columns);
+    if !sample.routers.is_empty() {
+        columns.to_mut().0.extend(routing::columns(&sample.routers).0);
+    }
+    columns
 }
 
 /// The numbers that need the reference alone.
@@ -227,7 +238,7 @@ fn tokens(metric: &Metric, window: &Window<'_>) -> Option<Vec<f64>> {
         Column::Bits(Bits(values)) => values.iter().map(|&bit| f64::from(u8::from(bit))).collect(),
         Column::Counts(values) => values.iter().map(|&count| f64::from(count)).collect(),
     };
-    match (metric.of, window.variant) {
+    match (metric.of, window.variant.as_deref()) {
         (Of::Variant(id), Some(variant)) => variant.get(id).map(numbers),
         (Of::Variant(id), None) => window.reference.get(id).map(numbers),
         (Of::Reference(id), Some(_)) => window.reference.get(id).map(numbers),

@@ -123,6 +123,7 @@ mod tests {
             activations: None,
             nodes: Vec::new(),
             residual: Vec::new(),
+            routers: Vec::new(),
         }
     }
 

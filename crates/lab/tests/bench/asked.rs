@@ -1,8 +1,7 @@
 //! The mock's answers to questions that a run does not ask: replies, likelihoods of endings, a traced residual stream.
 
-use super::N_LAYER;
-use eval::RouterShift;
-use record::LayerError;
+use super::{N_LAYER, SCORED};
+use record::{LayerError, RouterSample};
 use worker::protocol::{CellSpec, ChoiceSample, Event, GeneratedAnswer, Prompt};
 
 /// The template writes every conversation as `<one>`, in five tokens. The reference replies 1, 2, 3 in every conversation and ends it. The variant replies 1, 9 and is cut.
@@ -29,14 +28,11 @@ pub fn choices(cells: &[CellSpec], tasks: &[Vec<String>]) -> Vec<Event> {
     who.flat_map(|cell| (0..tasks.len()).map(move |task| of_task(&cell, task)).collect::<Vec<_>>()).collect()
 }
 
-/// The share of token-layer pairs that flip in the mock's variants.
-pub const FLIPS: f64 = 0.25;
-
-/// Routers behind layer 0. From the first touched layer on, half of their eight tokens flip, with one expert of two.
-pub fn routers(first_layer: usize) -> Vec<RouterShift> {
+/// Routers behind layer 0. From the first touched layer on, every other token flips, with one expert of two.
+pub fn routers(first_layer: usize) -> Vec<RouterSample> {
     let of_layer = |layer| {
-        let flips = if layer >= first_layer { 4 } else { 0 };
-        RouterShift { layer, n_used: 2, n: 8, flips, changed: flips }
+        let changed = (0..SCORED as u32).map(|token| if layer >= first_layer { token % 2 } else { 0 }).collect();
+        RouterSample { layer, n_used: 2, changed }
     };
     (1..N_LAYER).map(of_layer).collect()
 }

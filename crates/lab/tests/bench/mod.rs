@@ -7,7 +7,7 @@ use eval::EngineInfo;
 use lab::{Corpus, Plan, PreparedRun, RunError};
 use numerics::{BlockCodec, PlainCodec, Scheme, TensorContext};
 use record::RunEvent;
-use record::metric::{COLUMNS, ColumnKind, ColumnRow, EXPERTS_CHANGED, ROUTING_FLIPS, TOKEN_BYTES};
+use record::metric::{COLUMNS, ColumnKind, ColumnRow, TOKEN_BYTES};
 use record::store::lock::RunIdentity;
 use record::{
     ActivationEvidence, Arm, Base, Bits, Carrier, Column, Columns, Edit, ReferenceSample, Sample, TensorEvidence,
@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
 };
-use worker::protocol::{Event, Job, RoutingSample};
+use worker::protocol::{Event, Job};
 use worker::{LinkFactory, WorkerDied, WorkerLink};
 
 pub const BUILD: &str = "mock engine 1";
@@ -316,12 +316,7 @@ impl Link {
                     sample.residual = asked::residual(cell.first_layer, self.faults.early);
                 }
                 if self.faults.routers {
-                    let layers = asked::routers(cell.first_layer);
-                    let (cell, chunk) = (cell.key.clone(), work.chunk);
-                    for (id, share) in [(ROUTING_FLIPS, asked::FLIPS), (EXPERTS_CHANGED, asked::FLIPS / 2.0)] {
-                        sample.columns.set(id, Column::F64(vec![share; SCORED]));
-                    }
-                    self.queue.push_back(Event::Routing(RoutingSample { cell, chunk, layers }));
+                    sample.routers = asked::routers(cell.first_layer);
                 }
                 self.queue.push_back(Event::Sample(sample));
             }
@@ -380,6 +375,7 @@ impl Link {
             }),
             nodes: Vec::new(),
             residual: Vec::new(),
+            routers: Vec::new(),
         }
     }
 

@@ -7,7 +7,6 @@ use crate::tap::Pass;
 use files::rewrite::{self, FileCarrier, Request};
 use lab::plan::cells::spec_of;
 use numerics::{Scheme, TensorContext};
-use record::metric::ROUTING_FLIPS;
 use record::{Arm, Base, Carrier, Edit, EditPlace, Sample, TensorEvidence};
 use select::{Apply, Selector};
 use worker::protocol::{CellSpec, Event};
@@ -88,11 +87,16 @@ pub(super) fn identity_changes_nothing(subject: &ModelUnderTest<'_>) -> Check {
                             sample.chunk
                         )
                     });
-                    let rerouted = sample.columns.numbers(ROUTING_FLIPS).iter().filter(|&&share| share != 0.0).count();
-                    tally.hold(rerouted == 0, || {
-                        let of = sample.kld().len();
-                        format!("{key}, window {}: {rerouted} of {of} tokens go to other experts", sample.chunk)
-                    });
+                    for router in &sample.routers {
+                        let rerouted = router.changed.iter().filter(|&&changed| changed > 0).count();
+                        tally.hold(rerouted == 0, || {
+                            let (layer, of) = (router.layer, router.changed.len());
+                            let window = sample.chunk;
+                            format!(
+                                "{key}, window {window}, layer {layer}: {rerouted} of {of} tokens go to other experts"
+                            )
+                        });
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! covers its text and all lines before it.
 //!
 //! ```text
-//! {"format":3}
+//! {"format":5}
 //! {"hash":"<blake3, hex>","body":{"sample":{…}}}
 //! ```
 //!
@@ -19,8 +19,9 @@ use std::path::Path;
 
 /// The version of the lines in `samples/` and `faults.jsonl`, stated in the first line. Files of format 1 have no such
 /// line. From format 3, each line has a hash that covers the lines before it.
-/// From format 4, the sample of each window says what edits of activations did.
-pub const LINES_FORMAT: FormatVersion = FormatVersion(4);
+/// From format 4, the sample of each window says what edits of activations did; from format 5, the choices of routers are
+/// there by layer.
+pub const LINES_FORMAT: FormatVersion = FormatVersion(5);
 
 /// The text of a line as it is in the file. `hash` is the blake3 hash of the hash of the line before and of the body's text,
 /// byte for byte; before the first line stands the hash of the line that states the version.

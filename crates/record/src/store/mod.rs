@@ -20,7 +20,7 @@ use crate::evidence::TensorEvidence;
 use crate::format::{FormatVersion, VersionError, read_versioned, stated};
 use crate::reason::FaultFound;
 use crate::run::{RECORD_FORMAT, RunRecord};
-use crate::sample::{Columns, ReferenceSample, Sample};
+use crate::sample::{ReferenceSample, Sample};
 use atomic::put;
 use journal::{Journal, Stored, read_journal, stored};
 use lines::{append_line, read_lines, read_whole_lines};
@@ -44,8 +44,9 @@ pub use lines::LINES_FORMAT;
 
 /// The version of the folder's layout, stated by `plan.lock.json`. Runs of an older version can be inspected and
 /// reported but not resumed: samples of format 1 have two of their columns only as sums, nothing in format 2 says
-/// whether a line of samples was changed, and in format 3 only the first window says what an edit of activations did.
-pub const STORE_FORMAT: FormatVersion = FormatVersion(4);
+/// whether a line of samples was changed, in format 3 only the first window says what an edit of activations did, and
+/// format 4 has the choices of routers as means over the layers.
+pub const STORE_FORMAT: FormatVersion = FormatVersion(5);
 
 /// The first version of the folder whose journal has the hashes of `plan.lock.json` and `run.json`.
 const HASHED_FORMAT: FormatVersion = FormatVersion(3);
@@ -341,7 +342,7 @@ impl Store {
         let path = self.samples_path(key);
         for line in read_whole_lines(&path)? {
             if let SampleLine::Reference(sample) = line {
-                check_columns(&path, sample.chunk, &sample.columns)?;
+                refuse(&path, sample.chunk, sample.columns.check())?;
                 by_chunk.entry(sample.chunk).or_insert(sample);
             }
         }
@@ -443,7 +444,7 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
                 return Err(StoreError::Corrupt { path: path.into(), why });
             }
             SampleLine::Sample(sample) => {
-                check_columns(path, sample.chunk, &sample.columns)?;
+                refuse(path, sample.chunk, sample.check())?;
                 samples.by_chunk.entry(sample.chunk).or_insert(sample);
             }
             SampleLine::Reference(_) => {
@@ -455,10 +456,9 @@ fn cell_samples(path: &Path, key: &str, lines: Vec<SampleLine>) -> Result<CellSa
     Ok(samples)
 }
 
-/// Refuses columns that no worker measured, by file and window.
-fn check_columns(path: &Path, window: usize, columns: &Columns) -> Result<(), StoreError> {
-    let corrupt = |what| StoreError::Corrupt { path: path.into(), why: format!("window {window}: {what}") };
-    columns.check().map_err(corrupt)
+/// Names the file and the window of values that no worker measured.
+fn refuse(path: &Path, window: usize, checked: Result<(), String>) -> Result<(), StoreError> {
+    checked.map_err(|what| StoreError::Corrupt { path: path.into(), why: format!("window {window}: {what}") })
 }
 
 fn has_entries(folder: &Path) -> Result<bool, StoreError> {
