@@ -155,6 +155,8 @@ pub fn run(
     let PreparedRun { plan, models, identity, .. } = prepared;
     let there = store::peek(dir)?;
     if let Some(difference) = there.as_ref().and_then(|lock| lock.identity.difference(identity)) {
+        // Another program may have worded its question differently, so its version comes first.
+        store::peek_current(dir)?;
         return Err(StoreError::OtherRun { path: dir.into(), difference }.into());
     }
     if let Err(error) = store::check_writable(dir) {

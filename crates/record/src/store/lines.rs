@@ -23,6 +23,9 @@ use std::path::Path;
 /// there by layer.
 pub const LINES_FORMAT: FormatVersion = FormatVersion(5);
 
+/// The first version whose lines have hashes.
+const HASHED_FORMAT: FormatVersion = FormatVersion(3);
+
 /// The text of a line as it is in the file. `hash` is the blake3 hash of the hash of the line before and of the body's text,
 /// byte for byte; before the first line stands the hash of the line that states the version.
 #[derive(Serialize, Deserialize)]
@@ -106,6 +109,16 @@ pub(super) struct Lines<T> {
     bytes: u64,
 }
 
+/// The version of a file by its first line; `None` where the line is none that a program has written there. Files of
+/// format 1 begin with a measurement, which has no hash.
+fn format_of(first: &[u8]) -> Option<FormatVersion> {
+    let line: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(first).ok()?;
+    match line.contains_key("format") || line.contains_key("hash") {
+        true => stated(first).ok().flatten(),
+        false => Some(FormatVersion::FIRST),
+    }
+}
+
 /// The whole lines of a file that may not exist.
 pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, StoreError> {
     let bytes = match std::fs::read(path) {
@@ -116,15 +129,20 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, S
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let mut lines = Vec::new();
     let mut before = String::new();
+    let mut older = None;
     for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
         let corrupt =
             |why: String| StoreError::Corrupt { path: path.into(), why: format!("line {}: {why}", number + 1) };
         if number == 0 {
-            let format = stated(line).ok().flatten();
-            let Some(found) = format else { return Err(corrupt("does not state the version of the lines".into())) };
+            let Some(found) = format_of(line) else {
+                return Err(corrupt("does not state the version of the lines".into()));
+            };
             found.check(LINES_FORMAT).map_err(|source| StoreError::version(path, source))?;
             if found < LINES_FORMAT {
-                return Err(StoreError::Older { path: path.into(), found, wanted: LINES_FORMAT });
+                older = Some(StoreError::Older { path: path.into(), found, wanted: LINES_FORMAT });
+            }
+            if found < HASHED_FORMAT {
+                break;
             }
             before = hash_after("", &String::from_utf8_lossy(line));
             continue;
@@ -133,8 +151,14 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, S
         if hash_after(&before, bound.body.get()) != bound.hash {
             return Err(corrupt("its hash is not that of its text and of the lines before it".into()));
         }
-        lines.push(serde_json::from_str(bound.body.get()).map_err(|error| corrupt(error.to_string()))?);
+        // Another version may say other things, but its lines are still those that were written.
+        if older.is_none() {
+            lines.push(serde_json::from_str(bound.body.get()).map_err(|error| corrupt(error.to_string()))?);
+        }
         bound.hash.clone_into(&mut before);
+    }
+    if let Some(older) = older {
+        return Err(older);
     }
     Ok(Lines { lines, whole: whole as u64, bytes: bytes.len() as u64 })
 }

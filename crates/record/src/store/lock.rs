@@ -149,6 +149,9 @@ fn first_difference(place: &str, a: &serde_json::Value, b: &serde_json::Value) -
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).enumerate().find_map(|(i, (a, b))| first_difference(&format!("{place}[{i}]"), a, b))
         }
-        _ => (a != b).then(|| format!("its {place} is {a}, now asked for is {b}")),
+        _ => {
+            let place = if place == "question.question" { "question" } else { place };
+            (a != b).then(|| format!("its {place} is {a}, now asked for is {b}"))
+        }
     }
 }

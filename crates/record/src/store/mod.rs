@@ -139,6 +139,19 @@ pub fn check_writable(dir: &Path) -> Result<(), StoreError> {
     tempfile::tempfile_in(there).map(drop).map_err(|source| StoreError::io("write there", dir, source))
 }
 
+/// The lock of the run in `dir` as [`peek`] reads it, if this program can go on with the run.
+///
+/// # Errors
+/// As [`peek`], and when an older program has begun the run.
+pub fn peek_current(dir: &Path) -> Result<Option<PlanLock>, StoreError> {
+    match peek(dir)? {
+        Some(there) if there.format < STORE_FORMAT => {
+            Err(StoreError::Older { path: dir.join(PLAN_LOCK), found: there.format, wanted: STORE_FORMAT })
+        }
+        there => Ok(there),
+    }
+}
+
 /// Whether the run in `dir` has ended.
 pub fn is_finished(dir: &Path) -> bool {
     dir.join(RUN).is_file()
@@ -221,8 +234,8 @@ pub fn read_samples(dir: &Path, key: &str) -> Result<CellSamples, StoreError> {
     cell_samples(&path, key, read_lines(&path)?.lines)
 }
 
-/// The keys of the samples that cannot be read, sorted, each with the error. Samples of an older format have nothing that would
-/// show damage and are left out.
+/// The keys of the samples that cannot be read or are not as they were written, sorted, each with the error. Whole samples
+/// of an older format are left out.
 ///
 /// # Errors
 /// When the folder cannot be listed.
@@ -475,11 +488,8 @@ fn sweep(dir: &Path) {
 
 /// Whether the folder already contains this run.
 fn same_run(dir: &Path, lock: &PlanLock) -> Result<bool, StoreError> {
-    match peek(dir)? {
+    match peek_current(dir)? {
         None => Ok(false),
-        Some(there) if there.format < STORE_FORMAT => {
-            Err(StoreError::Older { path: dir.join(PLAN_LOCK), found: there.format, wanted: STORE_FORMAT })
-        }
         Some(there) => match there.difference(lock) {
             None => Ok(true),
             Some(difference) => Err(StoreError::OtherRun { path: dir.into(), difference }),
