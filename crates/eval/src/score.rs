@@ -68,6 +68,9 @@ pub(crate) const FOLDS: &[Fold] = &[
     Fold { column: "same_top", score: |at| Score::Bit(at.base.top == at.summary.top) },
     Fold { column: "top_agreement", score: |at| Score::Count(at.top_agreement()) },
     Fold { column: "logits_changed", score: |at| Score::Bit(at.is_changed) },
+    Fold { column: "top_p", score: |at| Score::F64(at.summary.top_p) },
+    Fold { column: "entropy", score: |at| Score::F64(at.summary.entropy) },
+    Fold { column: "hit", score: |at| Score::Bit(is_hit(at.summary, at.token)) },
 ];
 
 impl Position<'_> {
@@ -81,6 +84,11 @@ impl Position<'_> {
         let agreeing = self.top.iter().zip(&of_variant).take_while(|(a, b)| a == b).count();
         (if agreeing == self.top.len() { N_TOP } else { agreeing }) as u32
     }
+}
+
+/// Whether the most probable token is the one that the text goes on with.
+fn is_hit(summary: RowSummary, token: Token) -> bool {
+    usize::try_from(token) == Ok(summary.top)
 }
 
 /// The negative log-likelihood −ln p(token) in nats, from the logits of one row.
@@ -122,9 +130,17 @@ impl ReferenceWindow {
             .collect()
     }
 
-    /// The columns that need no second model: `nll`.
+    /// The columns of [`record::metric::REFERENCE_COLUMNS`] that follow from the logits.
     pub fn columns(&self) -> Columns {
-        Columns([("nll".to_owned(), Column::F64(self.nll()))].into())
+        let rows = self.rows.iter();
+        let hits = rows.clone().zip(&self.targets).map(|(&row, &token)| is_hit(row, token)).collect();
+        let columns = [
+            ("nll", Column::F64(self.nll())),
+            ("top_p", Column::F64(rows.clone().map(|row| row.top_p).collect())),
+            ("entropy", Column::F64(rows.map(|row| row.entropy).collect())),
+            ("hit", Column::Bits(Bits(hits))),
+        ];
+        Columns(columns.map(|(id, column)| (id.to_owned(), column)).into())
     }
 
     /// The reference's logits, row-major `[n_scored][n_vocab]`.
@@ -222,6 +238,24 @@ mod tests {
         assert!((kld[1] - worked).abs() < 1e-15);
         // −ln q(0) = ln(9 + e).
         assert!((nll[1] - (9.0 + std::f64::consts::E).ln()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn confidence_and_hits_of_both_sides_are_columns() {
+        // p = (1/2, 1/4, 1/4) with entropy 3/2 ln 2, and the text goes on with the most probable token, then with another.
+        let sure: [f32; 3] = [2.0f32.ln(), 0.0, 0.0];
+        let mut reference = ReferenceWindow::default();
+        reference.set(&[sure, sure].concat(), 3, &[0, 2]).unwrap();
+        let of_reference = reference.columns();
+        let near = |found: &[f64], wanted: f64| found.iter().all(|value| (value - wanted).abs() < 1e-7);
+        assert!(near(of_reference.numbers("top_p"), 0.5) && near(of_reference.numbers("entropy"), 1.5 * 2f64.ln()));
+        assert_eq!(of_reference.bits("hit"), [true, false]);
+        // A uniform row has entropy ln 3, and the first of equal tokens is the most probable one.
+        let variant = reference.compare(&[[0.0; 3], [0.0, 0.0, 100.0]].concat()).unwrap();
+        assert_eq!(variant.bits("hit"), [true, true]);
+        let (top_p, entropy) = (variant.numbers("top_p"), variant.numbers("entropy"));
+        assert!((top_p[0] - 1.0 / 3.0).abs() < 1e-15 && (entropy[0] - 3f64.ln()).abs() < 1e-15);
+        assert_eq!((top_p[1], entropy[1] < 1e-40, entropy[1] >= 0.0), (1.0, true, true));
     }
 
     #[test]

@@ -73,20 +73,27 @@ fn max_and_finite(row: &[f32]) -> (f32, bool) {
     (top, all)
 }
 
+/// The sums Σ e^t and Σ t e^t over a row, with t = x − max.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2", "aarch64+neon"))]
-fn sum_exp(row: &[f32], max: f64) -> f64 {
-    let mut sums = [0.0f64; LANES];
+fn sum_exp(row: &[f32], max: f64) -> [f64; 2] {
+    let mut sums = [[0.0f64; LANES]; 2];
     let chunks = row.chunks_exact(LANES);
     let tail = chunks.remainder();
     for chunk in chunks {
         for lane in 0..LANES {
-            sums[lane] += exp(f64::from(chunk[lane]) - max);
+            let below = f64::from(chunk[lane]) - max;
+            let e = exp(below);
+            sums[0][lane] += e;
+            sums[1][lane] += below * e;
         }
     }
     for (lane, &x) in tail.iter().enumerate() {
-        sums[lane] += exp(f64::from(x) - max);
+        let below = f64::from(x) - max;
+        let e = exp(below);
+        sums[0][lane] += e;
+        sums[1][lane] += below * e;
     }
-    fold(sums)
+    sums.map(fold)
 }
 
 /// Three sums over the vocabulary: the terms of KL(p‖q), those of KL(q‖p), and |p − q|.
@@ -117,14 +124,18 @@ fn sum_divergences(p: &[f32], lse_p: f64, q: &[f32], lse_q: f64) -> [f64; 3] {
     sums.map(fold)
 }
 
-/// What follows from one row of logits: the constant that converts them to log-probabilities, and the most probable
-/// token.
+/// What follows from one row of logits: the constant that converts them to log-probabilities, the most probable token,
+/// and how sure the model is of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowSummary {
     /// ln Σ exp(logit) in nats, so that ln p(i) = logit(i) − lse.
     pub lse: f64,
     /// The index of the largest logit, or of the first where several are equal.
     pub top: usize,
+    /// The probability of the most probable token, 1 / n_vocab … 1.
+    pub top_p: f64,
+    /// The entropy −Σ p ln p of the row's distribution, in nats.
+    pub entropy: f64,
 }
 
 /// The summary of a row of logits `[n_vocab]`; `None` when a logit is not finite or the row is empty.
@@ -134,8 +145,10 @@ pub fn summarize(row: &[f32]) -> Option<RowSummary> {
         return None;
     }
     let top = row.iter().position(|&x| x == max)?;
-    let lse = f64::from(max) + sum_exp(row, f64::from(max)).ln();
-    Some(RowSummary { lse, top })
+    // With t = x − max, S = Σ e^t and p = e^t / S: −Σ p ln p = ln S − Σ t e^t / S. Neither term is negative.
+    let [sum, weighted] = sum_exp(row, f64::from(max));
+    let ln_sum = sum.ln();
+    Some(RowSummary { lse: f64::from(max) + ln_sum, top, top_p: 1.0 / sum, entropy: ln_sum - weighted / sum })
 }
 
 /// How far apart two rows of logits are.

@@ -111,6 +111,10 @@ pub const COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "same_top", kind: ColumnKind::Bits, per: Per::Token },
     ColumnRow { id: "top_agreement", kind: ColumnKind::Counts, per: Per::Token },
     ColumnRow { id: "logits_changed", kind: ColumnKind::Bits, per: Per::Token },
+    // No metric has these yet. Token classes, flips against the text and calibration follow from them without the engine.
+    ColumnRow { id: "top_p", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "entropy", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "hit", kind: ColumnKind::Bits, per: Per::Token },
 ];
 
 /// The number of bytes of text that each scored token stands for; 0 for a special token.
@@ -120,6 +124,9 @@ pub const TOKEN_BYTES: &str = "token_bytes";
 pub const REFERENCE_COLUMNS: &[ColumnRow] = &[
     ColumnRow { id: "nll", kind: ColumnKind::F64, per: Per::Token },
     ColumnRow { id: TOKEN_BYTES, kind: ColumnKind::Counts, per: Per::Token },
+    ColumnRow { id: "top_p", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "entropy", kind: ColumnKind::F64, per: Per::Token },
+    ColumnRow { id: "hit", kind: ColumnKind::Bits, per: Per::Token },
 ];
 
 /// The share of the layers with a router in which the sets of chosen experts differ, for each scored token.

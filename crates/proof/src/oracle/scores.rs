@@ -53,7 +53,16 @@ pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: 
         Column::F64(rows.iter().zip(targets).map(of_target).collect())
     };
     let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, &x)| if x > row[best] { i } else { best });
+    let top_p = |ln_p: &[f64]| libm::exp(ln_p.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+    let entropy = |ln_p: &[f64]| -ln_p.iter().map(|&ln_p| libm::exp(ln_p) * ln_p).sum::<f64>();
+    let hits = |of: for<'r> fn(&'r Rows<'_>) -> &'r [f32]| -> Column {
+        let is_hit = |(rows, &target): (_, &Token)| top(of(rows)) == target as usize;
+        Column::Bits(Bits(rows.iter().zip(targets).map(is_hit).collect()))
+    };
     let columns = [
+        ("top_p", numbers(&|rows| top_p(&rows.ln_q))),
+        ("entropy", numbers(&|rows| entropy(&rows.ln_q))),
+        ("hit", hits(|rows| rows.variant)),
         ("nll", nll(|rows| &rows.ln_q)),
         ("kld", numbers(&|rows| rows.sum(|p, q| libm::exp(p) * (p - q)))),
         ("kld_reverse", numbers(&|rows| rows.sum(|p, q| libm::exp(q) * (q - p)))),
@@ -66,7 +75,13 @@ pub fn brute_force(reference: &[f32], variant: &[f32], n_vocab: usize, targets: 
         ),
     ];
     let named = |(id, column): (&str, Column)| (id.to_owned(), column);
-    (Columns([named(("nll", nll(|rows| &rows.ln_p)))].into()), Columns(columns.map(named).into()))
+    let of_reference = [
+        ("top_p", numbers(&|rows| top_p(&rows.ln_p))),
+        ("entropy", numbers(&|rows| entropy(&rows.ln_p))),
+        ("hit", hits(|rows| rows.reference)),
+        ("nll", nll(|rows| &rows.ln_p)),
+    ];
+    (Columns(of_reference.map(named).into()), Columns(columns.map(named).into()))
 }
 
 #[cfg(test)]
