@@ -39,6 +39,8 @@ pub enum DeathCause {
     AllocationFailed,
     /// The kernel's out-of-memory killer ended a process while the worker ran, and the worker ended by that signal.
     OomKiller,
+    /// SIGKILL ended it, and assay did not send it. Whoever did is not known.
+    Killed,
     /// The worker sent an event that it should not have sent, so nobody listens to it any more.
     OutOfTurn,
 }
@@ -48,7 +50,8 @@ impl Advice for WorkerDied {
         match &self.cause {
             Some(DeathCause::AllocationFailed | DeathCause::OomKiller) => Some(Hint::LimitMemory),
             Some(DeathCause::OutOfTurn) => Some(Hint::Bug),
-            Some(DeathCause::StoppedByAssay) => None,
+            // The engine has no part in it, so nothing that is known would help.
+            Some(DeathCause::StoppedByAssay | DeathCause::Killed) => None,
             Some(DeathCause::NotStarted) => Some(Hint::words(
                 "it needs a process, threads and memory of its own, which limits of the system may deny (ulimit -a, pids.max)",
             )),
@@ -91,7 +94,7 @@ fn ended(status: &Option<String>) -> String {
 
 fn told(cause: &Option<DeathCause>) -> &'static str {
     match cause {
-        None | Some(DeathCause::OutOfTurn | DeathCause::NotStarted) => "",
+        None | Some(DeathCause::OutOfTurn | DeathCause::NotStarted | DeathCause::Killed) => "",
         Some(DeathCause::StoppedByAssay) => ", stopped by assay",
         Some(DeathCause::AllocationFailed) => ", because memory could not be allocated",
         Some(DeathCause::OomKiller) => ", while the kernel's out-of-memory killer ended a process",

@@ -130,13 +130,17 @@ fn readable(bytes: &[u8]) -> String {
     out
 }
 
-/// The most telling line at the end of a log. It is the last line that names an assertion or an error, otherwise the
-/// last line. If the end of the log is cut in the middle of a line, that line is left out.
-fn last_words(tail: &str) -> String {
+/// The last lines of a log that say something. If the end of the log is cut in the middle of a line, that line is left
+/// out.
+fn last_lines(tail: &str) -> Vec<&str> {
     let whole = if tail.len() < LAST_WORDS_BYTES { tail } else { tail.split_once('\n').map_or(tail, |(_, rest)| rest) };
     // Where RUST_BACKTRACE is set, the stack follows what Rust says.
     let said = whole.lines().take_while(|line| line.trim() != "stack backtrace:");
-    let lines: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
+    said.map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+/// The most telling of the last lines: the last one that names an assertion or an error, otherwise the last line.
+fn last_words(lines: &[&str]) -> String {
     let tells =
         |line: &&str| ["GGML_ASSERT", "memory allocation of", "error", "failed"].iter().any(|word| line.contains(word));
     first_line(lines.iter().copied().rfind(tells).or(lines.last().copied()).unwrap_or_default())
@@ -180,13 +184,16 @@ impl ProcessWorker {
             drop(listener.join());
         }
         let tail: Vec<u8> = lock(&self.said).tail.iter().copied().collect();
-        let last_words = last_words(&String::from_utf8_lossy(&tail));
+        let tail = String::from_utf8_lossy(&tail);
+        let lines = last_lines(&tail);
+        let last_words = last_words(&lines);
         let was_killed = status.is_some_and(|status| status.signal() == Some(9));
         let cause = match was_killed {
             true if stopped => Some(DeathCause::StoppedByAssay),
             true if OomKills::now().more_than(&self.oom_kills) => Some(DeathCause::OomKiller),
-            true => None,
-            false => tells_of_memory(&last_words).then_some(DeathCause::AllocationFailed),
+            true => Some(DeathCause::Killed),
+            // What was said before something else has no part in how it ended.
+            false => lines.last().is_some_and(|line| tells_of_memory(line)).then_some(DeathCause::AllocationFailed),
         };
         let status = status.map_or_else(|| "unknown".into(), |status| status.to_string());
         let log = if last_words.is_empty() { None } else { self.kept_log() };
@@ -292,7 +299,7 @@ mod tests {
         let died = shell("echo loading >&2; kill -KILL $$").recv().expect_err("it is killed");
         let text = died.to_string();
         assert!(text.contains("signal: 9") && died.last_words == "loading", "{text}");
-        assert!(died.cause.is_none() && !text.contains("memory"), "{text}");
+        assert!(died.cause == Some(DeathCause::Killed) && died.hint().is_none() && !text.contains("memory"), "{text}");
         remove_log(&died);
     }
 
@@ -316,6 +323,11 @@ mod tests {
         let script = "echo 'failed to allocate buffer, trying a smaller one' >&2; echo 'GGML_ASSERT(n > 0) failed' >&2; kill -ABRT $$";
         let died = shell(script).recv().expect_err("it aborts");
         assert!(died.cause.is_none() && !died.to_string().contains("memory"), "{died}");
+        remove_log(&died);
+        let script =
+            "echo 'failed to allocate buffer, trying a smaller one' >&2; echo 'loading done' >&2; kill -SEGV $$";
+        let died = shell(script).recv().expect_err("it crashes");
+        assert!(died.cause.is_none() && died.hint() != Some(Hint::LimitMemory), "{died}");
         remove_log(&died);
     }
 
@@ -360,6 +372,7 @@ mod tests {
 
     #[test]
     fn the_most_telling_of_the_last_words_comes_first_and_half_a_line_is_left_out() {
+        let last_words = |tail: &str| last_words(&last_lines(tail));
         assert_eq!(last_words("a\nGGML_ASSERT(x) failed\nframe 1\n"), "GGML_ASSERT(x) failed");
         assert_eq!(last_words("one\n two \n"), "two");
         assert_eq!((last_words("alone\n"), last_words("\n")), ("alone".to_string(), String::new()));
