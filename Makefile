@@ -54,6 +54,7 @@ fmt:
 lint: tools
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release -p gguf-assay --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
 	scripts/check-directions.py --self-test
 	scripts/check-directions.py
