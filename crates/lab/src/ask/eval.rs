@@ -57,11 +57,12 @@ pub fn eval(
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
     let notes = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
-    let scores = scores(&mut session, &variant, windows, request.trace, hear)?;
+    // Not every graph has attention probabilities. Whether this one does shows here, before the scores take their time.
     let attention = match request.attention {
         true => Some(attention(&mut session, &variant, windows, hear)?),
         false => None,
     };
+    let scores = scores(&mut session, &variant, windows, request.trace, hear)?;
     let record = match variant.edits.is_empty() {
         true => None,
         false => Some(

@@ -84,7 +84,7 @@ pub enum AskEvent<'a> {
     Memory(&'a MemoryPlan),
     /// Something that changes no number but that the user should know, in one line.
     Note(&'a str),
-    /// The scores are measured, and attention is compared next.
+    /// Attention is compared; the scores are measured after it.
     ComparingAttention,
     /// A worker died, and another one continues with what is left.
     WorkerDied(&'a WorkerDied),

@@ -36,8 +36,11 @@ impl<W: Write> Worker<'_, W> {
             .collect();
         if layers.is_empty() {
             return Err(JobError::input(
-                "the graph has no attention probabilities (kq_soft_max)",
-                Hint::words("they are there only with flash attention off, in architectures that have attention"),
+                format!(
+                    "the graph of this architecture ({}) has no attention probabilities (kq_soft_max)",
+                    loaded.engine.info().arch
+                ),
+                Hint::words("not every architecture has attention, and some compute it in one node"),
             ));
         }
         let variant = CellSpec { key: "variant".into(), first_layer: 0, edits: edits.to_vec() };
