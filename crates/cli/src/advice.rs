@@ -42,9 +42,11 @@ pub fn words(hint: &Hint) -> String {
         Hint::LargerContext => "raise --ctx, or shorten the text".into(),
         Hint::OtherFolder { or: None } => "choose another folder with --out".into(),
         Hint::OtherFolder { or: Some(or) } => format!("choose another folder with --out, or {or}"),
-        Hint::ComputeOnCpu => {
+        Hint::NameTemplate => "name one of them with --template".into(),
+        Hint::ComputeOnCpu { has_backend: false } => {
             "build with --features cuda, metal or vulkan; leave --gpu-layers out to compute on the CPU".into()
         }
+        Hint::ComputeOnCpu { has_backend: true } => "leave --gpu-layers out to compute on the CPU".into(),
         Hint::ShowMetadata { key } => format!("`assay inspect -v` shows the file's {key} in full"),
         Hint::MeasureInModel => "`assay eval --apply` measures them in the running model".into(),
         Hint::ListSchemes { near } if near.is_empty() => "`assay schemes` lists the options of each format".into(),

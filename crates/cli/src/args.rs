@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 /// A laboratory for quantization experiments on GGUF models.
 ///
 /// What happens to a model if these weights are quantized in that format? assay finds out how precise the
-/// weights really are, quantizes the ones you name in memory, and compares the model with itself untouched.
+/// weights really are, quantizes the ones you name in memory, and compares the result with the untouched model.
 /// No command changes a model file; `quantize` alone writes a new one.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, arg_required_else_help = true, infer_subcommands = false)]
@@ -128,11 +128,15 @@ fn option_of_llama_cpp(error: &clap::Error) -> Option<Failure> {
 /// where there is better advice, and so is advice to pass an unknown option as a value.
 fn with_hints(rendered: &str) -> String {
     let mut out = String::new();
+    let mut has_tip = false;
     for line in rendered.lines().filter(|line| !line.trim().is_empty()) {
         let line = match line.trim_start() {
             tip if tip.starts_with("tip: to pass '--") => continue,
-            tip if tip.starts_with("tip: ") => format!("hint: {}", &tip["tip: ".len()..]),
-            more if more.starts_with("For more information, ") && out.contains("\nhint: ") => continue,
+            tip if tip.starts_with("tip: ") => {
+                has_tip = true;
+                format!("hint: {}", &tip["tip: ".len()..])
+            }
+            more if more.starts_with("For more information, ") && has_tip => continue,
             more if more.starts_with("For more information, ") => {
                 format!("hint: {}", &more["For more information, ".len()..])
             }

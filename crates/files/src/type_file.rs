@@ -151,7 +151,7 @@ impl TypeFile {
 impl TypeRule {
     fn parse(word: &str) -> Result<TypeRule, (String, &'static str)> {
         const WANTED: &str = "PATTERN=TYPE";
-        let quoted = |text: &str| format!("found {:?}", escape_terminal(text));
+        let quoted = |text: &str| format!("found \"{}\"", escape_terminal(text));
         let (pattern, ty) = word.split_once('=').ok_or_else(|| (quoted(word), WANTED))?;
         if pattern.is_empty() || ty.is_empty() {
             return Err((quoted(word), WANTED));
@@ -162,7 +162,7 @@ impl TypeRule {
         let built = RegexBuilder::new(&pattern).unicode(false).size_limit(MAX_PATTERN_BYTES).build();
         let regex = built.map_err(|error| {
             let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-            (format!("found the pattern {:?} ({why})", escape_terminal(&pattern)), "a regular expression")
+            (format!("found the pattern \"{}\" ({why})", escape_terminal(&pattern)), "a regular expression")
         })?;
         Ok(TypeRule { pattern, regex, ty })
     }

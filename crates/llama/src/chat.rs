@@ -65,13 +65,13 @@ fn template(model: NonNull<sys::llama_model>, name: Option<&str>) -> Result<Stri
         None => {
             return Err(EngineError::Unsupported {
                 what: format!("the model has no default chat template ({KEY} is missing); {}", listed()),
-                hint: Hint::words("name one of them with --template"),
+                hint: Hint::NameTemplate,
             });
         }
         Some(name) if !names.contains(&name) => {
             return Err(EngineError::Unsupported {
                 what: format!("the model has no chat template named {name:?}; {}", listed()),
-                hint: Hint::words("name one of them with --template"),
+                hint: Hint::NameTemplate,
             });
         }
         Some(DEFAULT) if has_default => KEY.to_owned(),

@@ -5,6 +5,7 @@ use llama_cpp_sys_2 as sys;
 use numerics::{BlockCodec, BlockLayout, CodecError, PlainCodec};
 use rayon::prelude::*;
 use std::sync::OnceLock;
+use words::exact_f32;
 
 /// The codec that converts through `ggml_quantize_chunk` and the type's `to_float`.
 ///
@@ -194,9 +195,11 @@ fn beyond_the_search(ty: sys::ggml_type, values: &[f32], imatrix: Option<&[f32]>
     let greatest = |x: &[f32]| x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let (x, importance) = (if searches { greatest(values) } else { 0.0 }, imatrix.map_or(0.0, greatest));
     let sound = x * x * x <= LIMIT && 2.0 * importance * x * x <= LIMIT;
-    let of = if importance > 0.0 { format!(" with importances up to {importance:e}") } else { String::new() };
+    let of =
+        if importance > 0.0 { format!(" with importances up to {}", exact_f32(importance)) } else { String::new() };
     (!sound).then(|| {
-        format!("found values x up to {x:e}{of}, wanted x³ and 2 · importance · x² up to 2^48, beyond which ggml's search fails")
+        let x = exact_f32(x);
+        format!("found values x up to {x}{of}, wanted x³ and 2 · importance · x² up to 2^48, beyond which ggml's search fails")
     })
 }
 

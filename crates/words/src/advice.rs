@@ -24,6 +24,8 @@ pub enum Hint {
     ReplaceOutput,
     /// The system's limit on file size is too low for the output, unless it is split into smaller files.
     SmallerFiles,
+    /// One of the model's chat templates is to be named.
+    NameTemplate,
     /// The limit on the size of each file of a split output is too low.
     LargerFiles,
     /// Tensors that the wanted type does not fit can be stored in another type, if the user allows it.
@@ -54,8 +56,11 @@ pub enum Hint {
         /// What else would help, as the rest of a sentence; `None` where nothing else would.
         or: Option<Cow<'static, str>>,
     },
-    /// Layers were to be computed on a GPU, but this build finds none.
-    ComputeOnCpu,
+    /// Layers were to be computed on a GPU, and there is none that this build can use.
+    ComputeOnCpu {
+        /// Whether the build has a back end for GPUs.
+        has_backend: bool,
+    },
     /// A key of the model file tells more.
     ShowMetadata {
         /// The key to look at.

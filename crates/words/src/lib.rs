@@ -35,8 +35,8 @@ pub use lines::{Lines, first_line};
 pub use near::{edit_distance, nearest};
 pub use number::{
     Number, about_percent, bits, bytes, count, decade, decibels, deviation, difference, divergence, effective_bits,
-    entropy, evidence_bits, exact, exact_f32, named, nats, number, of, p_value, perplexity, perplexity_ratio, plural,
-    plus_minus, share, signed, standard_error, times, whole,
+    entropy, evidence_bits, exact, exact_f32, hex, named, nats, number, of, p_value, perplexity, perplexity_ratio,
+    plural, plus_minus, share, signed, standard_error, times, whole,
 };
 pub use shell::quoted;
 pub use size::parse_size;

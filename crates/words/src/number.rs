@@ -182,6 +182,15 @@ pub fn exact_f32(x: f32) -> String {
     digits.strip_suffix(".0").unwrap_or(&digits).to_owned()
 }
 
+/// Bytes as lower-case hexadecimal digits, for hashes.
+///
+/// ```
+/// assert_eq!(words::hex(&[0, 255]), "00ff");
+/// ```
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A share in whole percent, for approximate quantities.
 ///
 /// ```

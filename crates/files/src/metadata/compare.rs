@@ -90,8 +90,7 @@ fn side(value: &Value, first_difference: Option<usize>) -> MetadataSide {
         Value::String(bytes) => {
             side.n = Some(bytes.len() as u64);
             side.value = Some(piece(value, first_difference));
-            side.sha256 = (bytes.len() > SHOWN_BYTES)
-                .then(|| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+            side.sha256 = (bytes.len() > SHOWN_BYTES).then(|| words::hex(&Sha256::digest(bytes)));
         }
         number => side.value = Some(number.to_string()),
     }

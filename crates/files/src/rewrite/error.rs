@@ -43,8 +43,9 @@ pub enum RewriteError {
     },
     /// The carrier would round what a scheme has rounded already.
     #[error(
-        "tensor \"{tensor}\": {ty} does not store the values of {scheme} exactly (value {index}: {value:e} becomes {stored:e}): \
-         they would be rounded twice"
+        "tensor \"{tensor}\": {ty} does not store the values of {scheme} exactly (value {index}: {} becomes {}): \
+         they would be rounded twice",
+        words::exact_f32(*.value), words::exact_f32(*.stored)
     )]
     RoundsTwice {
         /// The name of the tensor, escaped for a terminal.

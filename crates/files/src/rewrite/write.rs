@@ -187,7 +187,7 @@ impl Rewrite<'_> {
         let files = parts.iter().zip(&paths).zip(hashes).map(|((part, path), sha256)| RewrittenFile {
             path: path.clone(),
             bytes: part.layout.file_bytes(),
-            sha256: hex(&sha256.finalize()),
+            sha256: words::hex(&sha256.finalize()),
         });
         let rewritten = Rewritten { tensors, files: files.collect(), verbatim: false };
         Ok(Finished { files: SealedFiles::seal(outputs)?, rewritten })
@@ -295,7 +295,7 @@ impl Rewrite<'_> {
             RewriteError::Thread,
         )?;
         let files = SealedFiles::seal(vec![file])?;
-        let file = RewrittenFile { path: out.to_owned(), bytes, sha256: hex(&sha256.finalize()) };
+        let file = RewrittenFile { path: out.to_owned(), bytes, sha256: words::hex(&sha256.finalize()) };
         let of = |(&index, edit): (&usize, &super::Edit)| {
             let tensor = &self.source.tensors()[index];
             edit.outcome(tensor, unchanged(tensor), 0)
@@ -308,10 +308,6 @@ impl Rewrite<'_> {
 /// The difference of a tensor from itself.
 fn unchanged(tensor: &TensorInfo) -> Difference {
     Difference { n: tensor.n_elements(), ..DifferenceSums::default().finish() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The files of the output, one after the other. Each is opened when the one before has all its tensors.

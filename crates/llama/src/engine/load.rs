@@ -39,11 +39,14 @@ fn unsupported(path: &Path, what: &str, hint: &'static str) -> EngineError {
 pub(super) fn load(path: &Path, n_gpu_layers: u32) -> Result<Model, EngineError> {
     // SAFETY: asks for a property of the build.
     if n_gpu_layers > 0 && !unsafe { sys::llama_supports_gpu_offload() } {
+        let has_backend = cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan"));
+        let why = match has_backend {
+            true => "this build of assay finds no GPU on this machine",
+            false => "this build of assay computes on the CPU only",
+        };
         return Err(EngineError::Unsupported {
-            what: format!(
-                "{n_gpu_layers} layers on a GPU: this build of assay computes on the CPU only, or finds no GPU"
-            ),
-            hint: Hint::ComputeOnCpu,
+            what: format!("{} on a GPU: {why}", words::plural(n_gpu_layers, "layer")),
+            hint: Hint::ComputeOnCpu { has_backend },
         });
     }
     let file = CString::new(path.as_os_str().as_encoded_bytes())

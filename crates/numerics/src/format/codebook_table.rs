@@ -41,7 +41,7 @@ pub enum CodebookTableError {
         found: usize,
     },
     /// All entries are too small, or one is too large.
-    #[error("the greatest magnitude is {found:e}, wanted 1 to 65504")]
+    #[error("the greatest magnitude is {}, wanted 1 to 65504", words::exact_f32(*.found))]
     Magnitude {
         /// The greatest magnitude of the entries.
         found: f32,

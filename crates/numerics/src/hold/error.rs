@@ -107,7 +107,9 @@ impl fmt::Display for FakeQuantError {
             }
             FakeQuantError::RangeOverflow { tensor, min, max } => write!(
                 f,
-                "tensor {tensor:?}: the values of a group span {min:e} to {max:e}, and the difference is beyond F32"
+                "tensor {tensor:?}: the values of a group span {} to {}, and the difference is beyond F32",
+                words::exact_f32(*min),
+                words::exact_f32(*max)
             ),
             FakeQuantError::Imatrix { tensor, file, source } => {
                 write!(f, "tensor {tensor:?}, importance matrix {file:?}: {source}")

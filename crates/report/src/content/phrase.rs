@@ -108,7 +108,7 @@ pub(super) fn predicted(evidence: &EvidenceChain) -> String {
 
 /// A part of some tensors: `2 of 3 tensors`, `1 of 1 tensor`.
 pub(super) fn of_tensors(part: u64, whole: u64) -> String {
-    format!("{} tensor{}", words::of(part, whole), if whole == 1 { "" } else { "s" })
+    format!("{} of {}", words::count(part), words::plural(whole, "tensor"))
 }
 
 /// Items by the layer in their GGUF tensor name, then in the order given. Files often list layer 10 before layer 2.
