@@ -32,7 +32,7 @@ pub struct ChatArgs {
     template: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
-    /// Tokens after which an answer is cut
+    /// Longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     tokens: u32,
     /// Temperature at which tokens are drawn; at 0 the most probable one is always taken

@@ -16,9 +16,9 @@ use words::{Lines, count, decibels, deviation, escape_terminal, number, of, plur
 /// The arguments of `assay diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// The GGUF file to measure differences from; of a split model, any shard
+    /// The GGUF file to measure differences from; for a split model, any of its shards
     a: PathBuf,
-    /// The GGUF file to compare with it; of a split model, any shard
+    /// The GGUF file to compare with it; for a split model, any of its shards
     b: PathBuf,
     /// Exit with 1 if tensors differ, or metadata other than labels
     #[arg(long)]
@@ -182,8 +182,10 @@ fn text(answer: &DiffAnswer) -> String {
     });
     let mut out = Lines::new();
     metadata(answer, &mut out);
-    out.text(&table::render(&columns, rows));
     let same = answer.tensors.len() - answer.tensors.iter().filter(differing).count();
+    if same < answer.tensors.len() {
+        out.text(&table::render(&columns, rows));
+    }
     out.line(format_args!("{} tensors have the same values in both", of(same as u64, answer.tensors.len() as u64)));
     let signs: u64 = answer.tensors.iter().map(|row| row.difference.zero_sign + row.difference.minus_zero).sum();
     if signs > 0 {

@@ -24,7 +24,7 @@ pub struct EvalArgs {
     model: PathBuf,
     #[command(flatten)]
     question: QuestionArgs,
-    /// Print after each layer how far the hidden states are from the untouched model's (slower)
+    /// For each layer, print how far its output is from the untouched model's (slower)
     #[arg(long)]
     trace: bool,
     /// Compare what each attention head looks at; runs both models without flash attention

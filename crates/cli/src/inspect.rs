@@ -13,7 +13,7 @@ use words::{Lines, bits, bytes, count, escape_terminal, plural, share};
 /// The arguments of `assay inspect`.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
-    /// The GGUF file to show; of a split model, any shard
+    /// The GGUF file to show; for a split model, any of its shards
     model: PathBuf,
 }
 

@@ -22,7 +22,7 @@ use words::{Lines, bits, bytes, count, decibels, deviation, escape_terminal, of,
 #[command(override_usage = "assay quantize [OPTIONS] <--apply|--target|--tensor-type-file|--base> <MODEL> <OUT>")]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["apply", "target", "tensor_type_file", "base"]))]
 pub struct QuantizeArgs {
-    /// The GGUF file to read, which is not changed; of a split model, any shard
+    /// The GGUF file to read, which is not changed; for a split model, any of its shards
     model: PathBuf,
     /// The GGUF file to write
     #[arg(value_name = "OUT")]
@@ -39,10 +39,10 @@ pub struct QuantizeArgs {
     /// scheme's own ggml type), or one ggml type for all, such as q4_0
     #[arg(long, value_name = "f32|keep|own|TYPE", default_value = "f32", value_parser = advice::parsed::<FileCarrier>)]
     carrier: FileCarrier,
-    /// Store in this ggml type every matrix that no other rule names and that llama-quantize would quantize
+    /// Ggml type for all other matrices that llama-quantize would quantize
     #[arg(long, value_name = "TYPE", value_parser = base_type)]
     base: Option<GgmlType>,
-    /// Store tensors in the types that this file gives, as `llama-quantize --tensor-type-file` does; --apply wins over it
+    /// Store tensors in the types that this file gives, as `llama-quantize --tensor-type-file` does; --apply takes precedence
     #[arg(long, value_name = "FILE")]
     tensor_type_file: Option<PathBuf>,
     /// Also store tensors that llama.cpp's quantizer never touches, such as routers and convolutions, in the type asked for
@@ -51,7 +51,7 @@ pub struct QuantizeArgs {
     /// Accept a carrier that rounds quantized values a second time
     #[arg(long)]
     force_carrier: bool,
-    /// Do not open the finished file in the engine before it gets its name
+    /// Skip the test that the engine can open the finished file
     #[arg(long)]
     no_check: bool,
     /// Split the output into files of at most this size, such as 2G or 500M
@@ -274,9 +274,9 @@ fn text(answer: &QuantizeAnswer) -> String {
         bytes(before.bytes),
         bits(before.bpw)
     ));
-    out.line(format_args!("types: {}, before {}", types(after), types(before)));
+    out.line(format_args!("types: {} (before: {})", types(after), types(before)));
     match &answer.unchecked {
-        None => out.line("the engine opened the file before it got its name"),
+        None => out.line("checked: the engine opens the file"),
         Some(why) => out.line(format_args!("the engine did not open the file: {}", escape_terminal(why))),
     }
     for file in &answer.out {

@@ -15,7 +15,7 @@ pub struct ApplyArgs {
     /// Quantize in these layers only, such as 0,3-5 or -1 for the last one
     #[arg(long, value_name = "LAYERS", allow_hyphen_values = true)]
     layers: Option<String>,
-    /// Use the type that llama-quantize would take instead where the blocks of a ggml type do not divide a tensor's rows
+    /// Where the block size of a ggml type does not divide a tensor's rows, use the type that llama-quantize falls back to
     #[arg(long)]
     pub allow_fallback: bool,
 }

@@ -19,23 +19,23 @@ use record::{Arm, CellExtent, ControlRecord, RunEvent, RunRecord, store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use words::{Lines, count, divergence, escape_terminal, nats, of, perplexity, plural, share, times};
+use words::{Lines, count, escape_terminal, nats, of, perplexity, plural, share, times};
 
 /// Arguments of `assay run`.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "assay run [OPTIONS] <PRESET> <MODEL>...\n       assay run [OPTIONS] --apply <SEL=SCHEME> <MODEL>..."
 )]
-#[command(mut_arg("apply", |apply| apply.help("Ask in place of a preset what quantizing these tensors in this scheme does, such as ffn_down=q4_0")))]
+#[command(mut_arg("apply", |apply| apply.help("Instead of a preset: quantize these tensors to this scheme, such as ffn_down=q4_0")))]
 #[command(mut_arg("arm", |arm| arm.default_value(Resettable::Reset).help("Measure with these kernels only: exact computes with every weight in F32, native computes as the file is shipped [default: both]")))]
 pub struct RunArgs {
-    /// The question, unless --apply asks one: ffn-norm-bf16, attention-int8 or embedding-4bit
+    /// Experiment to run: ffn-norm-bf16, attention-int8 or embedding-4bit; left out with --apply
     #[arg(value_name = "PRESET")]
     first: Option<OsString>,
     /// The GGUF files to measure
     #[arg(value_name = "MODEL")]
     others: Vec<PathBuf>,
-    /// Folder of the run, where an unfinished run goes on and a finished one is reported again [default: runs/ID]
+    /// Folder of the run; an unfinished run there is resumed, a finished one is reported again [default: runs/ID]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -155,10 +155,10 @@ fn preset(args: &RunArgs) -> Result<String, Failure> {
     }
     let is_preset = lab::plan::PRESETS.iter().any(|preset| first == preset.name);
     if !is_preset && (args.others.is_empty() || Path::new(first).exists()) {
-        return Err(Failure::input(format!("{word}: is not a preset, and no --apply asks a question"), usage));
+        return Err(Failure::input(format!("{word}: is not a preset, and --apply is missing"), usage));
     }
     if args.others.is_empty() {
-        return Err(Failure::input(format!("{word} is asked of no model"), format!("assay run {word} MODEL")));
+        return Err(Failure::input(format!("{word} needs a model"), format!("assay run {word} MODEL")));
     }
     Ok(first.to_string_lossy().into_owned())
 }
@@ -166,7 +166,7 @@ fn preset(args: &RunArgs) -> Result<String, Failure> {
 /// With `--apply` every word is a model. A preset would be a second question, so it is refused.
 fn require_no_preset(models: &[PathBuf]) -> Result<(), Failure> {
     let Some(first) = models.first() else {
-        return Err(Failure::input("--apply is asked of no model", "assay run --apply SEL=SCHEME MODEL"));
+        return Err(Failure::input("--apply needs a model", "assay run --apply SEL=SCHEME MODEL"));
     };
     match lab::plan::PRESETS.iter().find(|preset| first.as_os_str() == preset.name) {
         None => Ok(()),
@@ -335,11 +335,10 @@ fn words(effects: &Effects) -> String {
         perplexity(number("ppl_ref")),
         share(number("same_top"))
     );
-    if let Some(floor) = effects.floor_kld_mean_max {
-        words += &format!(", floor {}", divergence(floor));
-    }
-    if let Some(ratio) = effects.floor_ratio {
-        words += &format!(" ({})", times(ratio));
+    match (effects.floor_kld_mean_max, effects.floor_ratio) {
+        (Some(floor), Some(ratio)) => words += &format!(", {} the floor of {}", times(ratio), nats(floor)),
+        (Some(floor), None) => words += &format!(", floor {}", nats(floor)),
+        (None, _) => {}
     }
     words
 }

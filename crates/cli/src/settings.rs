@@ -36,7 +36,7 @@ impl SpecialArgs {
 /// The option that says how much a model sees at once.
 #[derive(Debug, clap::Args)]
 pub struct ContextArgs {
-    /// Length of a window, a task or a conversation, in tokens
+    /// Context length in tokens: of a window, a task or a conversation
     #[arg(long, value_name = "N", default_value_t = lab::plan::DEFAULT_N_CTX, value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     pub ctx: u32,
 }
@@ -46,13 +46,13 @@ pub struct ContextArgs {
 pub struct MachineArgs {
     #[command(flatten)]
     context: ContextArgs,
-    /// Number of threads, 0 for one per core; no result depends on it
+    /// Number of threads, 0 for one per core; results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     threads: u32,
     /// Number of layers to run on a GPU, in builds with cuda, metal or vulkan
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=4096))]
     gpu_layers: u32,
-    /// Main memory to use at most, such as 8G or 800M; no result depends on it [default: what is available]
+    /// Main memory to use at most, such as 8G or 800M; results do not depend on it [default: what is available]
     #[arg(long, value_name = "SIZE", value_parser = words::parse_size)]
     max_memory: Option<u64>,
 }
@@ -60,7 +60,7 @@ pub struct MachineArgs {
 /// The option that says where chance begins.
 #[derive(Debug, clap::Args)]
 pub struct SeedArgs {
-    /// Seed of what is drawn at random: the order of windows (sweep), the tokens (chat), the jitter (run)
+    /// Seed for random choices: the order of windows (sweep), the tokens (chat), the jitter (run)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }

@@ -29,10 +29,10 @@ pub struct SweepArgs {
     /// Stop measuring a layer once it is clear whether it is among the K worst [default of K: 5]
     #[arg(long, value_name = "K", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     race: Option<u32>,
-    /// With --race: accept a layer whose KL divergence is at least 1 - E of the Kth worst
+    /// With --race: accept a layer among the K worst if its KL divergence is at least (1 - E) times that of the Kth worst
     #[arg(long, value_name = "E", requires = "race", default_value_t = 0.1, value_parser = share_of_one)]
     epsilon: f64,
-    /// With --race: highest chance that any decision of the race is wrong, where windows are alike
+    /// With --race: highest chance of any wrong decision, assuming that windows are alike
     #[arg(long, value_name = "A", requires = "race", default_value_t = 0.05, value_parser = share_of_one)]
     alpha: f64,
     /// With --race: do not rank layers whose mean KL divergence is below this
@@ -146,11 +146,15 @@ fn raced(answer: &SweepAnswer, race: &RaceTerms, out: &mut Lines) {
         "race: measured {} windows, counted over all layers",
         of(answer.measured_chunks as u64, answer.all_chunks as u64)
     ));
-    out.line(format_args!(
-        "Each ranked layer is one of the {} worst over all {n} windows, or its KLD is at most {} below the last of them.",
-        race.top,
-        share(race.epsilon)
-    ));
+    let below = share(race.epsilon);
+    match race.top {
+        1 => out.line(format_args!(
+            "The ranked layer is the worst over all {n} windows, or its KLD is at most {below} below the worst one's."
+        )),
+        top => out.line(format_args!(
+            "Each ranked layer is one of the {top} worst over all {n} windows, or its KLD is at most {below} below the last of them."
+        )),
+    }
     if answer.layers.iter().any(|layer| layer.n_chunks < answer.settings.n_chunks) {
         out.line(format_args!(
             "Where windows are alike, the chance that any decision is wrong is at most {}; a rare kind of window that was not \

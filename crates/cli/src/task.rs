@@ -19,7 +19,7 @@ use words::{Lines, difference, escape_terminal, p_value, plural, share};
 pub struct TaskArgs {
     /// The GGUF file to score
     model: PathBuf,
-    /// Tasks to score, separated by commas: hellaswag:FILE reads the text that llama-perplexity --hellaswag reads
+    /// Tasks to score, separated by commas: hellaswag:FILE takes a file in the format of llama-perplexity --hellaswag
     #[arg(long, value_name = "NAME:FILE", required = true, value_delimiter = ',')]
     tasks: Vec<String>,
     /// Number of tasks to take from each file; a shorter file is taken whole

@@ -32,7 +32,7 @@ use words::{Lines, count, escape_terminal, plural};
 #[command(mut_arg("ctx", |ctx| ctx.default_value("128").value_parser(clap::value_parser!(u32).range(8..=1 << 16))))]
 #[command(mut_arg("chunks", |chunks| chunks.default_value("2").value_parser(clap::value_parser!(u32).range(1..=64))))]
 pub struct VerifyArgs {
-    /// GGUF files to check on their own tensors and in the engine; without one, known answers are checked
+    /// GGUF files to check on their own tensors and in the engine; without any, known answers are checked instead
     #[arg(value_name = "MODEL")]
     models: Vec<PathBuf>,
     /// Plant faults in this program's own pipeline, and report whether the checks catch each of them

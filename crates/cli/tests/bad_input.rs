@@ -269,7 +269,7 @@ fn a_run_that_is_asked_no_question_or_two_is_refused_with_how_to_ask() {
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
     for (args, says) in [
         (&[][..], "hint: for example assay run ffn-norm-bf16 MODEL, or assay run --apply ffn_down=q4_0 MODEL"),
-        (&["m.gguf"], "m.gguf: is not a preset, and no --apply asks a question"),
+        (&["m.gguf"], "m.gguf: is not a preset, and --apply is missing"),
         (&["ffn-norm-bf16"], "hint: assay run ffn-norm-bf16 MODEL"),
         (&["ffn_norm=bf16", "m.gguf"], "hint: assay run --apply 'ffn_norm=bf16' MODEL"),
         (&["--apply", "ffn_norm=bf16"], "hint: assay run --apply SEL=SCHEME MODEL"),

@@ -76,7 +76,7 @@ impl MemoryPlan {
                 &format!("; {} instead of {} side by side", plural(self.n_contexts, "window"), self.n_contexts_wanted);
         }
         if !self.keeps_prefix && self.needs.prefix_bytes > 0 {
-            words += "; every pass is a full one";
+            words += "; every pass computes all layers";
         }
         if self.kept_edits_bytes < self.needs.edits_bytes {
             words += "; edits that are not kept are computed in every round";

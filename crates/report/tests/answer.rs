@@ -35,7 +35,7 @@ fn the_answer_follows_from_the_verdicts_of_the_arms() {
         answer(no_op),
         "No: quantizing ffn_norm to bf16 changes nothing. With exact weights and through the model's own kernels alike: all \
          1,920 values of 3 tensors are on the grid of bf16 already: no byte changes, the logits of all 2,040 positions are \
-         bit-identical; the tensors do matter: zero on them costs KLD 6.91 nats."
+         bit-identical; the tensors do matter: setting them to zero costs KLD 6.91 nats."
     );
     assert_eq!(
         answer(real),

@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(
             words,
             "649 bytes of 649 bytes: model 100 bytes, weights in F32 400 bytes, 1 context 50 bytes, reference logits 20 bytes, \
-             edited weights 50 bytes, kept edits 29 bytes; 1 window instead of 2 side by side; every pass is a full one; \
+             edited weights 50 bytes, kept edits 29 bytes; 1 window instead of 2 side by side; every pass computes all layers; \
              edits that are not kept are computed in every round"
         );
         assert!(!fit(&NEEDS, None, 2, true).expect("fits").words().contains(';'));

@@ -286,7 +286,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 let is_exact = prefix_is_exact(loaded, work, &references);
                 loaded.prefix_is_exact = Some(is_exact);
                 if !is_exact {
-                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full".into();
+                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass computes all layers".into();
                     self.say(&Event::Note { text })?;
                 }
             }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Arguments of `assay census`.
 #[derive(Debug, clap::Args)]
 pub struct CensusArgs {
-    /// The GGUF file to look at; of a split model, any shard
+    /// The GGUF file to look at; for a split model, any of its shards
     model: PathBuf,
     /// Look at these tensors only: a role such as ffn_norm, a name, or re:/REGEX/ (see `assay selectors MODEL`)
     #[arg(long, value_name = "SEL", default_value = "all")]
@@ -21,7 +21,7 @@ pub struct CensusArgs {
     /// Predict how many values this scheme would change, such as bf16 or int8@row (may be repeated)
     #[arg(long, value_name = "SCHEME")]
     against: Vec<String>,
-    /// Use the type that llama-quantize would take instead where the blocks of a ggml type do not divide a tensor's rows
+    /// Where the block size of a ggml type does not divide a tensor's rows, use the type that llama-quantize falls back to
     #[arg(long, requires = "against")]
     allow_fallback: bool,
 }

@@ -66,7 +66,7 @@ impl Numbers<'_> {
         seeds.dedup();
         if seeds.len() < MIN_JITTER_SEEDS || seeds.len() != self.jitter_seeds.len() {
             let (what, found) = ("the list of jitter seeds".to_string(), format!("{:?}", self.jitter_seeds));
-            let hint = "one seed is no floor: use 1,2,3";
+            let hint = "a floor needs several seeds: use 1,2,3";
             wrong("jitter_seeds".into(), what, found, "at least 3, all different", hint);
         }
         if self.stages.is_empty() {

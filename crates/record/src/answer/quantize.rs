@@ -41,7 +41,7 @@ pub struct QuantizeAnswer {
     pub size_before: TensorsSize,
     /// The size of all tensors of the output.
     pub size_after: TensorsSize,
-    /// Whether the engine opened the output before it got its name.
+    /// Whether the engine opened the finished output; a file that it refuses does not get its name.
     pub checked: bool,
     /// Why the engine did not open the output; `null` where it did.
     pub unchecked: Option<String>,
