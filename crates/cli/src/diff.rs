@@ -147,17 +147,20 @@ fn quoted(side: &MetadataSide) -> impl Fn(&str) -> String {
 
 /// What the values of B are of those of A.
 fn related(relation: &TensorRelation) -> String {
-    match relation {
-        TensorRelation::OppositeSign => "every value of B is that of A with the opposite sign".into(),
-        TensorRelation::Factor { factor } => {
-            format!("every value of B is that of A times {}, within the rounding of the types", number(*factor, 5))
+    let (words, rel_rmse) = match relation {
+        TensorRelation::OppositeSign => ("every value of B is that of A with the opposite sign".into(), 0.0),
+        TensorRelation::Factor { factor, rel_rmse } => {
+            (format!("every value of B is that of A times {}", number(*factor, 5)), *rel_rmse)
         }
-        TensorRelation::Transposed { rel_rmse } if *rel_rmse == 0.0 => "B is the transpose of A".into(),
-        TensorRelation::Transposed { rel_rmse } => {
-            format!("B is the transpose of A, with a relative RMSE of {} that the types leave", deviation(*rel_rmse))
+        TensorRelation::Transposed { rel_rmse } => ("B is the transpose of A".into(), *rel_rmse),
+        TensorRelation::RowsPermuted { rel_rmse } => ("B has the rows of A in another order".into(), *rel_rmse),
+        TensorRelation::TensorOfA { name, rel_rmse } => {
+            (format!("in B this is {} of A", escape_terminal(name)), *rel_rmse)
         }
-        TensorRelation::RowsPermuted => "B has the rows of A in another order".into(),
-        TensorRelation::TensorOfA { name } => format!("in B this is {} of A", escape_terminal(name)),
+    };
+    match rel_rmse == 0.0 {
+        true => words,
+        false => format!("{words}, with a relative RMSE of {} that the types leave", deviation(rel_rmse)),
     }
 }
 

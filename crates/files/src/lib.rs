@@ -12,7 +12,7 @@
 //! | [`diff`](mod@diff) | two files, key by key and value by value |
 //! | [`metadata`] | what metadata keys mean, and how the metadata of two files differ |
 //! | `copies` | tensors that a file has twice |
-//! | `relation`, `transpose` | how tensors that differ are related |
+//! | `relation`, `blurred`, `transpose` | how tensors that differ are related |
 //! | [`pieces`], [`abreast`] | values read in pieces, and whole tensors read on all cores |
 //! | [`fallback`] | the ggml type that replaces another where the rows of a tensor are not whole blocks of it |
 //! | [`never_quantized`] | the tensors that llama.cpp's quantizer never touches |
@@ -23,6 +23,7 @@
 //! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
+mod blurred;
 pub mod census;
 pub mod companion;
 mod copies;

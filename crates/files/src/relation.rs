@@ -1,7 +1,8 @@
 //! Relations between tensors that differ: the transpose, the same rows in another order, the tensor of another layer, a
 //! constant factor, and rows that only one of the two has at its end. Each is found by one more pass over the tensors that
-//! differ.
+//! differ. Equal values show first; [`blurred`] finds what is left of a relation where types have rounded.
 
+use crate::blurred;
 use crate::pieces::{PIECE_VALUES, PieceReader, ValuesError, is_number, pieces};
 use crate::transpose::{have_exchanged_extents, transposed};
 use gguf::{GgmlType, GgufError, GgufFile, GgufProblem, TensorInfo};
@@ -37,6 +38,7 @@ pub fn name_relations(
 ) -> Result<(), ValuesError> {
     let mut of_a: HashMap<[u8; 16], String> = HashMap::new();
     let mut of_b: Vec<(usize, [u8; 16])> = Vec::new();
+    let mut blurred_rows = Vec::new();
     for (index, row) in tensors.iter_mut().enumerate() {
         let (Some(tensor_a), Some(tensor_b)) = (a.tensor(&row.name), b.tensor(&row.name)) else { continue };
         progress(tensor_a.nbytes);
@@ -44,6 +46,11 @@ pub fn name_relations(
             continue;
         }
         row.relation = factor((a, tensor_a), (b, tensor_b), codec)?;
+        let is_blurred = rounding_of(tensor_a.ty).is_none() || rounding_of(tensor_b.ty).is_none();
+        if row.relation.is_none() && is_blurred {
+            let likeness = (row.difference.cosine, row.difference.rel_rmse);
+            row.relation = blurred::factor((a, tensor_a), (b, tensor_b), likeness, codec)?;
+        }
         if row.relation.is_some() || (tensor_a.n_rows() > 1 && row.difference.cosine > SAME_WITH_NOISE) {
             continue;
         }
@@ -56,16 +63,24 @@ pub fn name_relations(
         }
         let (hashes_a, hashes_b) = (hashes(a, tensor_a, codec)?, hashes(b, tensor_b, codec)?);
         if hashes_a.rows.0 > 1 && hashes_a.rows == hashes_b.rows {
-            row.relation = Some(TensorRelation::RowsPermuted);
+            row.relation = Some(TensorRelation::RowsPermuted { rel_rmse: 0.0 });
+        } else if tensor_a.ty != tensor_b.ty {
+            row.relation = blurred::permuted((a, tensor_a), (b, tensor_b), codec)?;
         }
         of_a.insert(hashes_a.whole, row.name.clone());
         of_b.push((index, hashes_b.whole));
+        blurred_rows.extend((tensor_a.ty != tensor_b.ty || is_blurred).then_some(index));
     }
     for (index, whole) in of_b {
         let row = &mut tensors[index];
         if let (None, Some(name)) = (&row.relation, of_a.get(&whole)) {
-            row.relation = Some(TensorRelation::TensorOfA { name: name.clone() });
+            row.relation = Some(TensorRelation::TensorOfA { name: name.clone(), rel_rmse: 0.0 });
         }
+    }
+    blurred_rows.retain(|&index: &usize| tensors[index].relation.is_none());
+    let names: Vec<String> = blurred_rows.iter().map(|&index| tensors[index].name.clone()).collect();
+    for (index, relation) in blurred_rows.into_iter().zip(blurred::exchanged(a, b, &names, codec)?) {
+        tensors[index].relation = relation;
     }
     Ok(())
 }
@@ -144,6 +159,7 @@ fn factor(
     let rounding = rounding_of(tensor_a.ty).zip(rounding_of(tensor_b.ty)).map(|(a, b)| a + b);
     let (mut piece_a, mut piece_b) = (PieceReader::new(a, tensor_a)?, PieceReader::new(b, tensor_b)?);
     let (mut found, mut opposite) = (None::<f64>, true);
+    let (mut error, mut scaled) = (0.0, 0.0);
     for (start, n) in pieces(tensor_a.n_elements(), PIECE_VALUES) {
         piece_a.read(start, n, codec)?;
         piece_b.read(start, n, codec)?;
@@ -167,11 +183,17 @@ fn factor(
         if !pairs().all(near) {
             return Ok(None);
         }
+        for (a, b) in pairs() {
+            error += (b - factor * a).powi(2);
+            scaled += (factor * a).powi(2);
+        }
     }
     Ok(match found {
         _ if opposite => Some(TensorRelation::OppositeSign),
         // A tensor and its cast differ by a factor of about 1, which is their rounding and not a relation.
-        Some(factor) if (factor - 1.0).abs() > 2.0 * rounding.unwrap_or(0.0) => Some(TensorRelation::Factor { factor }),
+        Some(factor) if (factor - 1.0).abs() > 2.0 * rounding.unwrap_or(0.0) => {
+            Some(TensorRelation::Factor { factor, rel_rmse: (error / scaled).sqrt() })
+        }
         _ => None,
     })
 }

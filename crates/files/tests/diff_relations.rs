@@ -28,7 +28,7 @@ fn relation_after(change: impl Fn(&[f32]) -> Vec<f32>) -> Option<TensorRelation>
 #[test]
 fn the_same_rows_in_another_order_are_told_from_noise() {
     let reversed = |values: &[f32]| values.chunks(32).rev().flatten().copied().collect();
-    assert_eq!(relation_after(reversed), Some(TensorRelation::RowsPermuted));
+    assert_eq!(relation_after(reversed), Some(TensorRelation::RowsPermuted { rel_rmse: 0.0 }));
     let one_value_moved = |values: &[f32]| {
         let mut values: Vec<f32> = values.chunks(32).rev().flatten().copied().collect();
         values[7] += 0.5;
@@ -41,7 +41,9 @@ fn the_same_rows_in_another_order_are_told_from_noise() {
 fn an_opposite_sign_and_a_constant_factor_are_named() {
     assert_eq!(relation_after(|values| values.iter().map(|x| -x).collect()), Some(TensorRelation::OppositeSign));
     match relation_after(|values| values.iter().map(|x| x * 1.7).collect()) {
-        Some(TensorRelation::Factor { factor }) => assert!((factor - 1.7).abs() < 1e-6, "{factor}"),
+        Some(TensorRelation::Factor { factor, rel_rmse }) => {
+            assert!((factor - 1.7).abs() < 1e-6 && rel_rmse < 1e-6, "{factor} {rel_rmse}");
+        }
         other => panic!("{other:?}"),
     }
     let mostly = |values: &[f32]| values.iter().enumerate().map(|(i, x)| if i == 9 { *x } else { x * 1.7 }).collect();
@@ -88,7 +90,7 @@ fn exchanged_layers_are_named_by_the_layer_that_they_come_from() {
     let (a, b) = (drawn("blk.0.attn_q.weight", &[32, 64]), drawn("blk.1.attn_q.weight", &[32, 64]));
     let exchanged = [changed(&a, |_| b.3.clone()), changed(&b, |_| a.3.clone())];
     let answer = compared(&[a, b], &exchanged);
-    let of = |name: &str| Some(TensorRelation::TensorOfA { name: name.into() });
+    let of = |name: &str| Some(TensorRelation::TensorOfA { name: name.into(), rel_rmse: 0.0 });
     assert_eq!(answer.tensors[0].relation, of("blk.1.attn_q.weight"));
     assert_eq!(answer.tensors[1].relation, of("blk.0.attn_q.weight"));
 }
@@ -189,5 +191,63 @@ fn a_quantized_transpose_is_told_from_unrelated_and_smooth_matrices() {
         // A matrix of positive values around one has a cosine near 1 with every other one.
         let raised = |tensor: &Made| quantized(&changed(tensor, |values| values.iter().map(|x| 5.0 + x).collect()));
         assert_eq!(relation_of(&raised(&tensor), &raised(&unrelated)), None, "{shape:?}");
+    }
+}
+
+/// The tensor in Q8_0.
+fn in_q8_0(tensor: &Made) -> Made {
+    (tensor.0.clone(), GgmlType::Q8_0, tensor.2.clone(), tensor.3.clone())
+}
+
+#[test]
+fn a_factor_a_sign_and_an_order_are_found_through_quantized_types() {
+    let tensor = drawn("blk.0.attn_q.weight", &[32, 64]);
+    let is_small = |rel_rmse: f64| rel_rmse > 0.0 && rel_rmse < 0.02;
+    for wanted in [1.7, -1.0, 3e-4] {
+        let scaled = changed(&tensor, |values| values.iter().map(|x| x * wanted as f32).collect());
+        for (a, b) in [(tensor.clone(), in_q8_0(&scaled)), (in_q8_0(&tensor), in_q8_0(&scaled))] {
+            match relation_of(&a, &b) {
+                Some(TensorRelation::Factor { factor, rel_rmse }) => {
+                    assert!((factor / wanted - 1.0).abs() < 1e-2 && is_small(rel_rmse), "{factor} {rel_rmse}");
+                }
+                // Of Q8_0, the same codes with the other sign are exactly that.
+                Some(TensorRelation::OppositeSign) => assert!(wanted == -1.0 && a.1 == GgmlType::Q8_0),
+                found => panic!("{wanted}: {found:?}"),
+            }
+        }
+    }
+    let reversed = changed(&tensor, |values| values.chunks(32).rev().flatten().copied().collect());
+    match relation_of(&tensor, &in_q8_0(&reversed)) {
+        Some(TensorRelation::RowsPermuted { rel_rmse }) => assert!(is_small(rel_rmse), "{rel_rmse}"),
+        found => panic!("{found:?}"),
+    }
+    let one_row_lost = changed(&reversed, |values| [&values[..32], &values[..32], &values[64..]].concat());
+    assert_eq!(relation_of(&tensor, &in_q8_0(&one_row_lost)), None);
+}
+
+#[test]
+fn exchanged_layers_are_found_through_quantized_types() {
+    let (a, b) = (drawn("blk.0.attn_q.weight", &[32, 64]), drawn("blk.1.attn_q.weight", &[32, 64]));
+    let exchanged = [in_q8_0(&changed(&a, |_| b.3.clone())), in_q8_0(&changed(&b, |_| a.3.clone()))];
+    let answer = compared(&[a, b], &exchanged);
+    for (row, wanted) in answer.tensors.iter().zip(["blk.1.attn_q.weight", "blk.0.attn_q.weight"]) {
+        match &row.relation {
+            Some(TensorRelation::TensorOfA { name, rel_rmse }) => assert!(name == wanted && *rel_rmse < 0.02),
+            found => panic!("{wanted}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_quantized_tensor_and_unrelated_ones_have_no_relation() {
+    let tensor = drawn("blk.0.attn_q.weight", &[32, 64]);
+    assert_eq!(relation_of(&tensor, &in_q8_0(&tensor)), None, "the same values");
+    let other = drawn("blk.0.attn_k.weight", &[32, 64]);
+    let other = (tensor.0.clone(), other.1, other.2, other.3);
+    assert_eq!(relation_of(&tensor, &in_q8_0(&other)), None);
+    // Values around one centre are near every other such values, and near every multiple of them.
+    let raised = |tensor: &Made, by: f32| changed(tensor, |values| values.iter().map(|x| by * (5.0 + x)).collect());
+    for by in [1.0, 2.0] {
+        assert_eq!(relation_of(&raised(&tensor, 1.0), &in_q8_0(&raised(&other, by))), None, "{by}");
     }
 }

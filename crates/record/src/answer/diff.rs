@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`DiffAnswer`].
-pub const DIFF_FORMAT: u32 = 4;
+pub const DIFF_FORMAT: u32 = 5;
 
 /// Two files compared, metadata key by key and tensors value by value; the first is the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,12 +121,16 @@ pub struct TensorDifference {
 pub enum TensorRelation {
     /// Every value has the opposite sign.
     OppositeSign,
-    /// Every value is the other one times a factor, within the rounding of the two stored types.
+    /// Every value is the other one times a factor, within what the two stored types round.
     Factor {
         /// The number that turns a value of the first file into that of the second.
         #[serde(with = "float")]
         #[schemars(with = "float::Float")]
         factor: f64,
+        /// The relative root mean square error that is left, which the two types leave.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        rel_rmse: f64,
     },
     /// The matrix, or each matrix of several, is the transpose.
     Transposed {
@@ -137,11 +141,22 @@ pub enum TensorRelation {
         rel_rmse: f64,
     },
     /// The rows are the same, in another order.
-    RowsPermuted,
+    RowsPermuted {
+        /// The relative root mean square error against the rows in that order: 0 where all values are equal, more where
+        /// the types round.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        rel_rmse: f64,
+    },
     /// The tensor is one that the first file has under another name, as where layers were exchanged.
     TensorOfA {
         /// The GGUF name of that tensor in the first file.
         name: String,
+        /// The relative root mean square error against that tensor: 0 where all values are equal, more where the types
+        /// round.
+        #[serde(with = "float")]
+        #[schemars(with = "float::Float")]
+        rel_rmse: f64,
     },
 }
 
