@@ -257,9 +257,7 @@ impl Display<'_> {
                     self.progress.say(&format!("{}: {} arm, memory {}", model(name), arm.name(), plan.words()));
                 }
             }
-            RunEvent::Note { model: name, text } => {
-                self.progress.say(&format!("{}: {}", model(name), escape_terminal(text)));
-            }
+            RunEvent::Note { model: name, note } => self.progress.say(&format!("{}: {note}", model(name))),
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
             RunEvent::CellFailed { model: name, target, why, hint, .. } => {
                 let why = why.lines().next().unwrap_or_default();

@@ -12,7 +12,7 @@
 //! | [`plan`] | a plan file as typed |
 //! | [`stage`] | the name of a stage, and how much of the target its cells cover |
 //! | [`cell`] | a cell, and what came of it |
-//! | [`reason`], [`sentence`] | why a verdict is what it is, as facts and as sentences |
+//! | [`reason`], [`note`], [`sentence`] | why a verdict is what it is and what a reader should know, as facts and as sentences |
 //! | [`headline`] | the answer to a run's question in one short sentence |
 //! | [`run`] | the finished run |
 //! | [`event`], [`memory`] | what happens in a run as it happens, and what a measurement takes of main memory |
@@ -30,6 +30,7 @@ pub mod headline;
 pub mod memory;
 pub mod metric;
 mod metric_values;
+pub mod note;
 pub mod plan;
 pub mod reason;
 pub mod run;
@@ -48,6 +49,7 @@ pub use format::FormatVersion;
 pub use memory::{MemoryNeeds, MemoryPlan};
 pub use metric::{METRICS, Metric};
 pub use metric_values::{AllMetricValues, MetricValues};
+pub use note::{LeftOut, Note, SpelledToken};
 pub use reason::{
     BrokenLink, Changes, ControlOutcome, EffectFacts, FaultFound, FloorFacts, Found, Reason, SeedFound, TargetValues,
     Wanted,

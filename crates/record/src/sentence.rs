@@ -1,4 +1,6 @@
-//! The sentences of verdicts and controls. They are not stored.
+//! The sentences of verdicts, controls, gates and notes. They are not stored.
+
+mod note;
 
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;

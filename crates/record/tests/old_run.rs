@@ -181,7 +181,8 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
 
     let newer = FormatVersion(JOURNAL_FORMAT.0 + 1);
     let of_newer = format!("{{\"format\":{newer},\"added\":true,\"hash\"");
-    change(dir, "journal.jsonl", |text| text.replacen("{\"hash\"", &of_newer, 1));
+    let of_today = format!("{{\"format\":{JOURNAL_FORMAT},\"hash\"");
+    change(dir, "journal.jsonl", |text| text.replacen(&of_today, &of_newer, 1));
     says_newer("journal.jsonl", JOURNAL_FORMAT, read_journal(&dir.join("journal.jsonl")));
     says_newer("journal.jsonl", JOURNAL_FORMAT, open());
 

@@ -4,7 +4,7 @@
 use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
 use record::{
-    Base, Edit, EngineInfo, EngineSettings, MemoryPlan, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
+    Base, Edit, EngineInfo, EngineSettings, MemoryPlan, Note, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -172,8 +172,8 @@ pub enum Event {
     Memory(MemoryPlan),
     /// A remark that changes no number but that the user should know.
     Note {
-        /// The remark, in one line.
-        text: String,
+        /// The remark as a value.
+        note: Note,
     },
     /// Work on a cell begins. If the worker falls silent, the last of these events names the cell at fault.
     Started {

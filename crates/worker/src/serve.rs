@@ -21,8 +21,8 @@ use eval::{
 use numerics::BlockCodec;
 use record::metric::TOKEN_BYTES;
 use record::{
-    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryPlan, ReferenceSample,
-    Sample, TensorEvidence, Token,
+    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryPlan, Note,
+    ReferenceSample, Sample, TensorEvidence, Token,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
@@ -191,8 +191,8 @@ impl<'a, W: Write> Worker<'a, W> {
         let memory = loaded.memory_plan(&in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
         loaded.note_unused(cells.iter().flat_map(|cell| &cell.edits));
-        for text in std::mem::take(&mut loaded.notes) {
-            self.say(&Event::Note { text })?;
+        for note in std::mem::take(&mut loaded.notes) {
+            self.say(&Event::Note { note })?;
         }
         self.kept.begin(base, memory.kept_edits_bytes);
         loaded.engine.free_contexts(memory.n_contexts);
@@ -286,8 +286,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 let is_exact = prefix_is_exact(loaded, work, &references);
                 loaded.prefix_is_exact = Some(is_exact);
                 if !is_exact {
-                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full".into();
-                    self.say(&Event::Note { text })?;
+                    self.say(&Event::Note { note: Note::EveryPassFull })?;
                 }
             }
             let (references, reference_hashes, logits_blake3) = (&references, &reference_hashes, &logits_blake3);

@@ -4,7 +4,7 @@ mod toy;
 
 use eval::{Ask, ChatMessage, Passes, Sampling, Sequence, Tokens, Weights};
 use numerics::PlainCodec;
-use record::{Arm, Base, Carrier, Edit, EditPlace, ReferenceSample, Sample};
+use record::{Arm, Base, Carrier, Edit, EditPlace, Note, ReferenceSample, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
 use words::Hint;
 use worker::{CellSpec, ChunkWork, Event, Job, serve};
@@ -127,7 +127,10 @@ fn threads_beyond_the_cores_and_windows_beyond_the_training_are_said_once() {
         let jobs = [opened, Job::Corpus { text: text.into(), special: false }, measured.clone(), measured.clone()];
         let events = say(1, Fault::None, &jobs);
         assert!(matches!(events.last(), Some(Event::Measured { .. })), "{:?}", events.last());
-        events.into_iter().filter_map(|e| if let Event::Note { text } = e { Some(text) } else { None }).collect()
+        events
+            .into_iter()
+            .filter_map(|e| if let Event::Note { note } = e { Some(note.to_string()) } else { None })
+            .collect()
     };
     let long = TEXT.repeat(3);
     assert_eq!(notes(64, 1, &long), Vec::<String>::new());
@@ -209,9 +212,9 @@ fn a_weight_that_the_graph_does_not_use_is_left_out_and_told_once() {
         cell("used", &all_norms("bf16")),
     ];
     let events = measure(Arm::Exact, 2, Fault::None, &cells);
-    let notes: Vec<&str> =
-        events.iter().filter_map(|e| if let Event::Note { text } = e { Some(text.as_str()) } else { None }).collect();
-    assert!(notes.len() == 1 && notes[0].contains(missing), "{notes:?}");
+    let notes: Vec<&Note> =
+        events.iter().filter_map(|e| if let Event::Note { note } = e { Some(note) } else { None }).collect();
+    assert_eq!(notes, [&Note::UnusedTensors { tensors: vec![missing.into()] }]);
     let unused = |wanted: &str| -> Vec<String> {
         let applied = events
             .iter()

@@ -49,7 +49,7 @@ pub use self::sweep::{RaceRequest, SweepRequest, sweep};
 pub use self::task::{TaskFile, TaskKind, TaskRequest, UnknownTask, task};
 pub use self::variant::{Conditions, VariantRequest};
 
-use record::MemoryPlan;
+use record::{MemoryPlan, Note};
 use worker::WorkerDied;
 
 /// An event while a question is answered.
@@ -82,8 +82,8 @@ pub enum AskEvent<'a> {
     },
     /// The main memory that the measurement needs.
     Memory(&'a MemoryPlan),
-    /// Something that changes no number but that the user should know, in one line.
-    Note(&'a str),
+    /// Something that changes no number but that the user should know.
+    Note(&'a Note),
     /// The scores are measured, and attention is compared next.
     ComparingAttention,
     /// A worker died, and another one continues with what is left.

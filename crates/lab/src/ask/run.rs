@@ -9,7 +9,7 @@ use record::headline;
 use record::store;
 use record::store::journal::{JournalLine, read_journal};
 use record::store::lock::PlanLock;
-use record::{AllMetricValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
+use record::{AllMetricValues, JudgedCell, Measured, ModelRecord, Note, Role, RunRecord};
 use std::collections::BTreeSet;
 use std::path::Path;
 use words::escape_terminal;
@@ -21,7 +21,8 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         withheld: record.withholds(model),
         sentence: model.answer(&record.question),
         census: model.census_sentence(&record.question),
-        notes: model.notes.clone(),
+        notes: model.notes.iter().map(Note::to_string).collect(),
+        note_values: model.notes.clone(),
     };
     RunAnswer {
         format: RUN_FORMAT,

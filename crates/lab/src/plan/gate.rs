@@ -19,7 +19,7 @@ pub struct Finished<'a> {
 }
 
 /// The decision of a gate and its reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Whether the next stage begins.
     pub go_on: bool,
@@ -36,8 +36,8 @@ impl Gate {
                 Some(ControlRecord { name, found, measured, .. }) => {
                     let (control, found) = (name.clone(), found.clone());
                     let why = match measured {
-                        true => GateReason::ControlFailed { control, found: found.to_string() },
-                        false => GateReason::ControlNotMeasured { control, found: found.to_string() },
+                        true => GateReason::ControlFailed { control, found },
+                        false => GateReason::ControlNotMeasured { control, found },
                     };
                     Decision { go_on: false, why }
                 }
@@ -65,6 +65,7 @@ impl From<Gate> for GateName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::Found;
 
     fn control(name: &str, ok: bool, measured: bool) -> ControlRecord {
         ControlRecord {
@@ -94,12 +95,12 @@ mod tests {
     fn a_gate_closes_on_the_first_failure_and_only_then_on_what_was_not_measured() {
         let (held, unmeasured) = (control("A/A", true, true), control("jitter floor", false, false));
         let failed = control("evidence chains", false, true);
-        let (control, found) = ("evidence chains".into(), "what evidence chains found".into());
+        let (control, found) = ("evidence chains".into(), Found::from("what evidence chains found"));
         assert_eq!(
             decide(&[held.clone(), unmeasured.clone(), failed]),
             Decision { go_on: false, why: GateReason::ControlFailed { control, found } }
         );
-        let (control, found) = ("jitter floor".into(), "what jitter floor found".into());
+        let (control, found) = ("jitter floor".into(), Found::from("what jitter floor found"));
         assert_eq!(
             decide(&[held, unmeasured]),
             Decision { go_on: false, why: GateReason::ControlNotMeasured { control, found } }

@@ -216,7 +216,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn add_fault(&mut self, fault: StoredFault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
         if !self.faults.contains(&fault) {
             outlet.store.append_fault(&fault)?;
-            let (control, found) = (fault.control.clone(), fault.found.to_string());
+            let (control, found) = (fault.control.clone(), fault.found.clone());
             outlet.say(RunEvent::Fault { model: self.model().into(), control, found })?;
             self.faults.push(fault);
         }
@@ -347,7 +347,7 @@ impl<'a> Bench<'a> {
     ) -> Result<(), RunError> {
         match event {
             Event::Memory(plan) => outlet.say(RunEvent::Memory { model: self.model().into(), arm, plan }),
-            Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text }),
+            Event::Note { note } => outlet.say(RunEvent::Note { model: self.model().into(), note }),
             Event::Reference(sample) => {
                 self.take_reference(reference, sample, outlet)?;
                 outlet.progress(self.model(), stage)

@@ -213,12 +213,12 @@ pub fn run(
         let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
         let mut notes = text_notes::of_text(&plan.corpus, &model.special_tokens());
-        for text in &notes {
-            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text: text.clone() })?;
+        for note in &notes {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), note: note.clone() })?;
         }
         notes.extend(worker::beyond_training(plan.settings.n_ctx, lock.engines[index].info.n_ctx_train));
-        if let Some(text) = plan.target.leaves_out(&model.tensors) {
-            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
+        if let Some(note) = plan.target.leaves_out(&model.tensors) {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), note })?;
         }
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;
@@ -245,7 +245,7 @@ pub fn run(
                 model: record.name.clone(),
                 arm: verdict.arm,
                 verdict: verdict.verdict,
-                why: verdict.why.to_string(),
+                why: verdict.why.clone(),
             })?;
         }
         records.push(record);
