@@ -35,7 +35,7 @@ enum Death {
 
 /// What is seen of the workers of a run.
 #[derive(Default)]
-struct Seen {
+struct Witnessed {
     started: Cell<usize>,
     /// KiB of address space at most, before a worker was given the hungry cell and when it ended.
     peak_before: Cell<u64>,
@@ -48,7 +48,7 @@ struct Seen {
 struct Workers<'a> {
     folder: &'a Path,
     death: Death,
-    seen: Rc<Seen>,
+    seen: Rc<Witnessed>,
 }
 
 impl LinkFactory for Workers<'_> {
@@ -79,7 +79,7 @@ struct Link {
     link: Box<dyn WorkerLink>,
     pid_file: PathBuf,
     death: Death,
-    seen: Rc<Seen>,
+    seen: Rc<Witnessed>,
 }
 
 impl Link {
@@ -134,8 +134,8 @@ impl Drop for Link {
 }
 
 /// A run into `folder/name`, and what was said of memory and of the hungry cell.
-fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<RunEvent>, Rc<Seen>) {
-    let seen = Rc::new(Seen::default());
+fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<RunEvent>, Rc<Witnessed>) {
+    let seen = Rc::new(Witnessed::default());
     let workers = Workers { folder, death, seen: Rc::clone(&seen) };
     let prepared = lab::prepare(plan.clone(), &llama::build()).expect("a sound plan");
     let mut events = Vec::new();

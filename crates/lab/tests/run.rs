@@ -3,6 +3,8 @@
 #[path = "run/ask.rs"]
 mod ask;
 mod bench;
+#[path = "run/gate.rs"]
+mod gate;
 #[path = "run/sweep.rs"]
 mod sweep;
 

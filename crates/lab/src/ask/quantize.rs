@@ -2,7 +2,9 @@
 
 use super::AskError;
 use files::pieces::ValuesError;
-use files::rewrite::{self, FileCarrier, Finished, HeldWhole, Rewrite, RewriteError, RewrittenTensor, Sizes, own_type};
+use files::rewrite::{
+    self, FileCarrier, FinishedRewrite, HeldWhole, Rewrite, RewriteError, RewrittenTensor, Sizes, own_type,
+};
 use files::{Model, NotScorable, SchemeFiles, TypeFile, check_scorable};
 use gguf::GgmlType;
 use numerics::BlockCodec;
@@ -191,7 +193,7 @@ fn unchecked(request: &QuantizeRequest, model: &Model) -> Option<String> {
 ///
 /// # Errors
 /// When the engine refuses the output or aborts on it.
-fn check(finished: &Finished, output: &Path, workers: &dyn LinkFactory) -> Result<(), AskError> {
+fn check(finished: &FinishedRewrite, output: &Path, workers: &dyn LinkFactory) -> Result<(), AskError> {
     let readable = finished.files.readable().map_err(|error| AskError::Output(Box::new(error)))?;
     let name = file_name(output);
     let request = SessionRequest {

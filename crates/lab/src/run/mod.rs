@@ -19,7 +19,7 @@
 
 use crate::judge::controls::FILE_UNCHANGED;
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
-use crate::plan::gate::{Decision, Finished};
+use crate::plan::gate::{Decision, FinishedSoFar};
 use crate::plan::stage::steps;
 use crate::plan::{Plan, PlanError};
 use crate::run::conclude::Ended;
@@ -304,7 +304,7 @@ fn measure_steps(
         }
         bench.measure(index, workers, &mut session, outlet)?;
         let Some(gate) = step.gate else { continue };
-        let Decision { go_on, why } = gate.decide(&Finished { controls: &bench.controls() });
+        let Decision { go_on, why } = gate.decide(&FinishedSoFar { controls: &bench.controls() });
         outlet.say(RunEvent::Gate { model: bench.model().into(), after: step.name, go_on, why })?;
         if !go_on {
             break;
