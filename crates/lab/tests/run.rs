@@ -7,6 +7,8 @@ mod bench;
 mod gate;
 #[path = "run/sweep.rs"]
 mod sweep;
+#[path = "run/verdict.rs"]
+mod verdict;
 
 use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
 use lab::RunError;

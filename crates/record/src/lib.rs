@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`format`](mod@format) | versions of documents, looked at before anything else |
 //! | [`edit`] | what is edited, in which arm, beside which reference |
+//! | `stored_type` | what a stored ggml type means for its values |
 //! | [`engine`] | what an engine says about itself, and the settings it is pinned to |
 //! | [`metric`] | the table of metrics: columns, units, directions, keys |
 //! | `metric_values` | the numbers of a measurement, by the keys of that table |
@@ -39,6 +40,7 @@ pub mod sampling;
 pub mod sentence;
 pub mod stage;
 pub mod store;
+mod stored_type;
 
 pub use cell::*;
 pub use edit::*;
@@ -58,3 +60,4 @@ pub use run::*;
 pub use sample::*;
 pub use sampling::Sampling;
 pub use stage::*;
+pub use stored_type::{is_f32, stores_floats};

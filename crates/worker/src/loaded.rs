@@ -152,7 +152,7 @@ impl Loaded {
         let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
         let weights = self.engine.weights().iter();
         weights
-            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") || self.factors.contains_key(&w.name))
+            .filter(|w| !record::is_f32(&w.ty) || self.factors.contains_key(&w.name))
             .filter(|w| is_numeric(codec, &w.ty))
             .filter_map(|w| match base.arm {
                 Arm::Exact => Some(Carried::Whole(w.name.clone())),
