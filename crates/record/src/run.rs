@@ -164,6 +164,12 @@ impl ModelRecord {
         self.controls.iter().any(|control| !control.ok)
     }
 
+    /// Whether other schemes replace the question's in the whole target.
+    pub fn is_all_fallback(&self) -> bool {
+        let replaced: usize = self.census_fallbacks.iter().map(|(_, n)| n).sum();
+        replaced > 0 && replaced == self.census.len() + self.census_nodes
+    }
+
     /// The answer for this model: one short sentence, then the reasons with their numbers.
     pub fn answer(&self, question: &Question) -> String {
         self.sentence.clone().unwrap_or_else(|| crate::sentence::answer(question, self))
