@@ -47,6 +47,9 @@ pub fn words(hint: &Hint) -> String {
         }
         Hint::ShowMetadata { key } => format!("`assay inspect -v` shows the file's {key} in full"),
         Hint::MeasureInModel => "`assay eval --apply` measures them in the running model".into(),
+        Hint::AddReferencePython => {
+            "install numpy, ml_dtypes and gguf for the python3 on PATH, or name another with `assay verify --python`".into()
+        }
         Hint::ListSchemes { near } if near.is_empty() => "`assay schemes` lists the options of each format".into(),
         Hint::ListSchemes { near } => format!("did you mean {}? `assay schemes` lists all", near.join(", ")),
         Hint::KeepNonfinite { apply } => format!(
