@@ -220,6 +220,37 @@ pub enum AskError {
     Session(#[from] SessionError),
 }
 
+    /// A run ended without a record.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The folder for reports lies in the folder of a run.
+    #[error("{folder}: lies in the folder of the run, which only a run writes to")]
+    InsideTheRun {
+        /// The path of the folder that was given.
+        folder: String,
+    },
+    /// A carrier would round the values of a scheme a second time.
+    #[error("{model}: {source}")]
+    RoundsTwice {
+        /// The name of the model.
+        model: String,
+        /// The tensor, and the first value that is rounded again.
+        source: Box<RewriteError>,
+        /// Whether every scheme has a ggml type of its own, which stores its values exactly. Otherwise F32 does.
+        have_own_types: bool,
+    },
+    /// The path for the folder of a run is a file.
+    #[error("{dir}: is a file, wanted a folder for the run")]
+    FileForAFolder {
+        /// The path that was given.
+        dir: String,
+    },
+}
+
+impl From<PlanError> for AskError {
+    fn from(error: PlanError) -> Self {
+        AskError::Run(error.into())
+    }
 impl Advice for AskError {
     fn hint(&self) -> Option<Hint> {
         match self {
@@ -241,8 +272,12 @@ impl Advice for AskError {
             AskError::Session(error) => error.hint(),
             // The error itself says what is missing, and each front knows how to ask for it.
             AskError::NotARunFolder { .. }
+            AskError::Run(error) => error.hint(),
+            AskError::RoundsTwice { have_own_types, .. } => Some(Hint::StoreExactly { own: *have_own_types }),
+            AskError::FileForAFolder { .. } => Some(Hint::OtherFolder { or: None }),
             | AskError::Unfinished { .. }
             | AskError::NothingApplied(_)
+            | AskError::InsideTheRun { .. }
             | AskError::NoLayer { .. }
             | AskError::NothingToTrace { .. } => None,
             AskError::Scores { .. } | AskError::Race { .. } => None,
@@ -282,6 +317,9 @@ impl AskError {
                 AskErrorKind::Withheld
             }
             AskError::Session(error) if error.is_input() => AskErrorKind::Input,
+            | AskError::FileForAFolder { .. }
+            | AskError::InsideTheRun { .. }
+            | AskError::RoundsTwice { .. }
             AskError::Unopened { source, .. } if source.is_input() => AskErrorKind::Input,
             AskError::Session(_)
             | AskError::Unopened { .. }

@@ -214,6 +214,7 @@ fn answer(
         Some(measured) => measured.values().clone(),
         None => of_reference(&references)?,
     };
+    let changed = record.map(|record| changed(variant, record)).unwrap_or_default();
     Ok(EvalAnswer {
         format: EVAL_FORMAT,
         n_tokens,
@@ -221,7 +222,8 @@ fn answer(
         metrics: AllMetricValues(metrics),
         notes: Vec::new(),
         note_values: Vec::new(),
-        changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
+        dead: !changed.is_empty() && changed.iter().all(|target| target.unused),
+        changed,
         residual: None,
         attention: None,
         routing: None,

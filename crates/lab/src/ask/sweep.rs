@@ -181,6 +181,7 @@ fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
         changed,
         n,
         n_unused,
+        dead: n_unused > 0 && n == 0,
         failure: cell.failure.clone(),
         advice: cell.advice.clone(),
     }

@@ -27,6 +27,8 @@ pub struct EvalAnswer {
     pub notes: Vec<String>,
     /// The same remarks as values, in the same order.
     pub note_values: Vec<Note>,
+    /// Whether the engine's graph uses none of the target, so that its values cannot matter; `false` without a variant.
+    pub dead: bool,
     /// What the schemes did to each tensor and graph node; empty without a variant.
     pub changed: Vec<ChangedTarget>,
     /// How far the residual stream is from the reference's after each layer; `null` unless the user asked for a trace.

@@ -55,6 +55,8 @@ pub struct SweptLayer {
     /// The number of the layer's tensors that no node of the engine's graph uses.
     #[serde(default)]
     pub n_unused: usize,
+    /// Whether the graph uses none of the layer's tensors, so that their values cannot matter.
+    pub dead: bool,
     /// Why the layer was not measured; `null` where it was.
     pub failure: Option<String>,
     /// What the user can do about the failure, as a value; JSON does not have it.
