@@ -73,6 +73,7 @@ pub fn of_question(error: &AskError) -> Option<String> {
             "a sweep goes through the layers; `assay eval` measures tensors outside them".into()
         }
         AskError::NothingToTrace { .. } => "leave --trace out".into(),
+        AskError::InsideTheRun { .. } => "choose a folder outside of it with --out".into(),
         AskError::NotARunFolder { .. } | AskError::Store(StoreError::NotARun { .. }) => {
             "name a folder that `assay run` wrote: it has a plan.lock.json".into()
         }

@@ -1,6 +1,8 @@
 //! The errors of questions, and whose fault each is.
 
 use crate::judge::evidence::EvidenceError;
+use crate::plan::PlanError;
+use crate::run::RunError;
 use crate::sweep::SweepError;
 use eval::choices::ChoiceError;
 use files::pieces::ValuesError;
@@ -218,8 +220,6 @@ pub enum AskError {
     /// The session with the worker ended without an answer, or the weights were changed.
     #[error(transparent)]
     Session(#[from] SessionError),
-}
-
     /// A run ended without a record.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -251,6 +251,8 @@ impl From<PlanError> for AskError {
     fn from(error: PlanError) -> Self {
         AskError::Run(error.into())
     }
+}
+
 impl Advice for AskError {
     fn hint(&self) -> Option<Hint> {
         match self {
@@ -270,14 +272,14 @@ impl Advice for AskError {
             AskError::Tasks { source, .. } => source.hint(),
             AskError::TouchedEarly { .. } | AskError::MissingTasks { .. } => Some(Hint::Bug),
             AskError::Session(error) => error.hint(),
-            // The error itself says what is missing, and each front knows how to ask for it.
-            AskError::NotARunFolder { .. }
             AskError::Run(error) => error.hint(),
             AskError::RoundsTwice { have_own_types, .. } => Some(Hint::StoreExactly { own: *have_own_types }),
             AskError::FileForAFolder { .. } => Some(Hint::OtherFolder { or: None }),
+            // The error itself says what is missing, and each front knows how to ask for it.
+            AskError::NotARunFolder { .. }
+            | AskError::InsideTheRun { .. }
             | AskError::Unfinished { .. }
             | AskError::NothingApplied(_)
-            | AskError::InsideTheRun { .. }
             | AskError::NoLayer { .. }
             | AskError::NothingToTrace { .. } => None,
             AskError::Scores { .. } | AskError::Race { .. } => None,
@@ -289,6 +291,17 @@ impl Advice for AskError {
 fn without_name(error: &SessionError, name: &str) -> String {
     let said = error.to_string();
     said.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(said)
+}
+
+impl AskErrorKind {
+    /// The party at fault when a session ends without an answer.
+    pub(crate) fn of_session(error: &SessionError) -> AskErrorKind {
+        match error {
+            SessionError::NotRestored { .. } => AskErrorKind::Withheld,
+            error if error.is_input() => AskErrorKind::Input,
+            _ => AskErrorKind::Engine,
+        }
+    }
 }
 
 impl AskError {
@@ -304,6 +317,9 @@ impl AskError {
             | AskError::Output(_)
             | AskError::TypeFile(_)
             | AskError::NotARunFolder { .. }
+            | AskError::FileForAFolder { .. }
+            | AskError::InsideTheRun { .. }
+            | AskError::RoundsTwice { .. }
             | AskError::Unfinished { .. }
             | AskError::Store(_)
             | AskError::SchemeFile(_)
@@ -313,16 +329,11 @@ impl AskError {
             | AskError::NoLayer { .. }
             | AskError::Tasks { .. }
             | AskError::NothingToTrace { .. } => AskErrorKind::Input,
-            AskError::TouchedEarly { .. } | AskError::Session(SessionError::NotRestored { .. }) => {
-                AskErrorKind::Withheld
-            }
-            AskError::Session(error) if error.is_input() => AskErrorKind::Input,
-            | AskError::FileForAFolder { .. }
-            | AskError::InsideTheRun { .. }
-            | AskError::RoundsTwice { .. }
+            AskError::TouchedEarly { .. } => AskErrorKind::Withheld,
+            AskError::Session(error) => AskErrorKind::of_session(error),
+            AskError::Run(error) => error.kind(),
             AskError::Unopened { source, .. } if source.is_input() => AskErrorKind::Input,
-            AskError::Session(_)
-            | AskError::Unopened { .. }
+            AskError::Unopened { .. }
             | AskError::Variant { .. }
             | AskError::Scores { .. }
             | AskError::MissingTasks { .. }

@@ -17,6 +17,7 @@
 //!
 //! A run that was killed continues where it was. A finished one is only read.
 
+use crate::ask::AskErrorKind;
 use crate::judge::controls::FILE_UNCHANGED;
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
 use crate::plan::gate::{Decision, FinishedSoFar};
@@ -123,15 +124,15 @@ impl From<ModelFileError> for RunError {
 }
 
 impl RunError {
-    /// The exit code: 2 for bad input, 4 for an engine or disk that failed.
-    pub fn exit_code(&self) -> u8 {
-        let input = match self {
+    /// The party that is at fault.
+    pub fn kind(&self) -> AskErrorKind {
+        let is_input = match self {
             RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::Memory { .. } => true,
-            RunError::Session(error) => error.is_input(),
+            RunError::Session(error) => return AskErrorKind::of_session(error),
             RunError::Store(error) => error.is_input(),
             RunError::OtherEngine { .. } => false,
         };
-        if input { 2 } else { 4 }
+        if is_input { AskErrorKind::Input } else { AskErrorKind::Engine }
     }
 }
 
