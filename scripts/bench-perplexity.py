@@ -84,7 +84,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--assay", type=pathlib.Path, default=REPOSITORY / "target/release/assay")
     parser.add_argument("--peer", type=pathlib.Path, default=CACHE / "assay/peer/llama-perplexity")
-    parser.add_argument("--text", type=pathlib.Path, default=REPOSITORY / "crates/cli/assets/demo.txt")
+    parser.add_argument("--text", type=pathlib.Path, default=REPOSITORY / "crates/lab/assets/demo.txt")
     parser.add_argument("--ctx", type=int, default=512)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)

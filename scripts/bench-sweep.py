@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def own_text(folder):
     """The project's own documents and sources, one after the other: enough for twenty windows without a download."""
-    parts = [REPOSITORY / "crates/cli/assets/demo.txt", REPOSITORY / "README.md", REPOSITORY / "ARCHITECTURE.md"]
+    parts = [REPOSITORY / "crates/lab/assets/demo.txt", REPOSITORY / "README.md", REPOSITORY / "ARCHITECTURE.md"]
     parts += sorted((REPOSITORY / "docs").glob("**/*.md"))
     path = folder / "text.txt"
     path.write_text("\n".join(part.read_text() for part in parts))

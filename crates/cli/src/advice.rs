@@ -49,6 +49,9 @@ pub fn words(hint: &Hint) -> String {
         Hint::ComputeOnCpu { has_backend: true } => "leave --gpu-layers out to compute on the CPU".into(),
         Hint::ShowMetadata { key } => format!("`assay inspect -v` shows the file's {key} in full"),
         Hint::MeasureInModel => "`assay eval --apply` measures them in the running model".into(),
+        Hint::AddReferencePython => {
+            "install numpy, ml_dtypes and gguf for the python3 on PATH, or name another with `assay verify --python`".into()
+        }
         Hint::ListSchemes { near } if near.is_empty() => "`assay schemes` lists the options of each format".into(),
         Hint::ListSchemes { near } => format!("did you mean {}? `assay schemes` lists all", near.join(", ")),
         Hint::KeepNonfinite { apply } => format!(
@@ -72,6 +75,7 @@ pub fn of_question(error: &AskError) -> Option<String> {
             "a sweep goes through the layers; `assay eval` measures tensors outside them".into()
         }
         AskError::NothingToTrace { .. } => "leave --trace out".into(),
+        AskError::InsideTheRun { .. } => "choose a folder outside of it with --out".into(),
         AskError::NotARunFolder { .. } | AskError::Store(StoreError::NotARun { .. }) => {
             "name a folder that `assay run` wrote: it has a plan.lock.json".into()
         }

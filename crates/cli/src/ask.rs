@@ -31,7 +31,7 @@ pub fn show(progress: &mut Progress, event: AskEvent<'_>, begun: impl FnOnce(&st
             progress.say(&format!("{}: {n} of {}", escape_terminal(file), plural(n_in_file, "task")));
         }
         AskEvent::Memory(plan) => progress.say(&format!("memory {}", plan.words())),
-        AskEvent::Note(text) => progress.say(text),
+        AskEvent::Note(note) => progress.say(&note.to_string()),
         AskEvent::ComparingAttention => progress.say("comparing attention"),
         AskEvent::WorkerDied(died) => {
             progress.say(&format!("{}; another one goes on", escape_terminal(died.to_string())));

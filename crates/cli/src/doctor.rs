@@ -1,5 +1,6 @@
 //! `assay doctor`: can this machine do what assay does?
 
+use crate::advice;
 use crate::failure::{Exit, Outcome};
 use crate::output::Output;
 use crate::python;
@@ -15,7 +16,8 @@ pub fn run(output: &Output) -> Outcome {
         available_memory_bytes: ::worker::available_memory(),
         python: python::on_path(),
     };
-    let answer = lab::ask::doctor(&request, &GgmlCodec);
+    let mut answer = lab::ask::doctor(&request, &GgmlCodec);
+    answer.checks.iter_mut().for_each(|check| check.hint = check.advice.as_ref().map(advice::words));
     output.answer(&answer, || text(&answer))?;
     Ok(if answer.ok { Exit::Done } else { Exit::BadInput })
 }

@@ -102,7 +102,7 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     let places = places.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what));
     let (places, changed) = (places.collect::<Vec<_>>().join(" and "), of(changed, values));
     let signs = answer.changed.iter().fold((0, 0), |sum, target| (sum.0 + target.zero_sign, sum.1 + target.minus_zero));
-    if unused == answer.changed.len() {
+    if answer.dead {
         out.line(format_args!(
             "{applied}: DEAD, the engine's graph uses none of the target, so its values cannot matter"
         ));
@@ -115,7 +115,7 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
         out.line(format_args!("what stores them rounds {rounded} values away from what the scheme asked for"));
     }
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
-    if (1..answer.changed.len()).contains(&unused) {
+    if unused > 0 && !answer.dead {
         out.line(format_args!("the engine's graph does not use {}, which stay as they are", plural(unused, "tensor")));
     }
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::question::ApplyArgs;
 use crate::table::{self, Align};
 use crate::worker;
-use files::rewrite::{FileCarrier, RewriteError, weight_type};
+use files::rewrite::{FileCarrier, weight_type};
 use gguf::GgmlType;
 use lab::ask::{AskError, QuantizeEvent, QuantizeRequest};
 use numerics::BlockCodec;
@@ -130,29 +130,24 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
         }
         QuantizeEvent::Progress { done, total } => progress.at((done >> 20) as usize, (total >> 20) as usize),
     };
-    let answer = lab::ask::quantize(&request, codec, &worker::workers()?, &mut hear).map_err(|e| failed(args, &e))?;
+    let answer = lab::ask::quantize(&request, codec, &worker::workers()?, &mut hear).map_err(|e| failed(&e))?;
     drop(progress);
     output.answer(&answer, || text(&answer))?;
     Ok(Exit::Done)
 }
 
 /// The failure of a question. Where values would be rounded twice, the advice is the command that stores them as they are.
-fn failed(args: &QuantizeArgs, error: &AskError) -> Failure {
+fn failed(error: &AskError) -> Failure {
     let failure = ask::failed(error);
-    let AskError::Rewrite { source, .. } = error else { return failure };
-    let RewriteError::RoundsTwice { has_own_type, .. } = **source else { return failure };
-    // A scheme without a type of its own would be refused by `--carrier own`.
-    let every_scheme_has_one = has_own_type && applies(args).is_ok_and(|applies| applies.iter().all(has_own));
-    let carrier = if every_scheme_has_one { "own" } else { "f32" };
-    let stores = if every_scheme_has_one { "each scheme in its own type" } else { "every scheme exactly" };
+    let AskError::RoundsTwice { have_own_types, .. } = error else { return failure };
+    let (carrier, stores) = match have_own_types {
+        true => ("own", "each scheme in its own type"),
+        false => ("f32", "every scheme exactly"),
+    };
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let command = with_carrier(&words, carrier);
     let hint = format!("`{command}` stores {stores}; --force-carrier rounds the values twice");
     Failure { hint: Some(hint), ..failure }
-}
-
-fn has_own(apply: &Apply) -> bool {
-    files::rewrite::own_type(&apply.scheme).is_some()
 }
 
 /// The command of these words, with another `--carrier`.
@@ -288,8 +283,7 @@ fn text(answer: &QuantizeAnswer) -> String {
 
 /// A warning for the tensors whose quantized values the carrier rounded once more.
 fn rounded_twice(out: &mut Lines, rows: &[QuantizedTensor]) {
-    let twice: Vec<&QuantizedTensor> =
-        rows.iter().filter(|row| row.carrier_rounded > 0 && row.scheme_realised != "identity").collect();
+    let twice: Vec<&QuantizedTensor> = rows.iter().filter(|row| row.rounded_twice).collect();
     if twice.is_empty() {
         return;
     }

@@ -11,11 +11,11 @@ use crate::repeat;
 use crate::settings::{MachineArgs, SeedArgs, SpecialArgs, TextArgs};
 use crate::worker;
 use clap::builder::Resettable;
-use files::SchemeFiles;
-use lab::{Plan, RunError};
+use lab::Plan;
+use lab::ask::{RunHeard, RunOutcome, RunQuestion, RunRequest};
 use llama::GgmlCodec;
 use record::answer::{Effects, RunAnswer, VariantVerdict};
-use record::{Arm, CellExtent, ControlRecord, RunEvent, RunRecord, store};
+use record::{Arm, CellExtent, RunEvent, RunRecord, store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,28 +55,22 @@ pub struct RunArgs {
 
 /// Runs `assay run`.
 pub fn run(args: &RunArgs, output: &Output) -> Outcome {
-    let plan = plan(args)?;
-    let prepared = lab::prepare(plan, &llama::build()).map_err(failure)?;
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
-    if dir.exists() && !dir.is_dir() {
-        let why = format!("{}: is a file, wanted a folder for the run", shown(&dir));
-        return Err(Failure::input(why, "choose another --out"));
-    }
-
+    let request = request(args)?;
     let mut display = Display {
-        plan: prepared.plan(),
-        dir: &dir,
         progress: Progress::new("starting", output.quiet()),
         memory: BTreeMap::new(),
         advised: BTreeSet::new(),
     };
-    let record =
-        lab::run(&prepared, &dir, &worker::workers()?, &GgmlCodec, &repeat::command, &mut |event| display.show(event))
-            .map_err(failure)?;
+    let mut hear = |heard: RunHeard<'_>| display.show(heard);
+    let ran = lab::ask::run(&request, &llama::build(), &worker::workers()?, &GgmlCodec, &repeat::command, &mut hear)?;
     drop(display);
-    let answer = lab::ask::run_answer(&record, &dir, &report(&record, &dir)?);
+    let answer = ran.answer(&report(&ran.record, &ran.dir)?);
     output.answer(&answer, || text(&answer))?;
-    Ok(exit_of(&record))
+    Ok(match ran.outcome {
+        RunOutcome::Answered => Exit::Done,
+        RunOutcome::ControlFailed => Exit::ControlFailed,
+        RunOutcome::NotMeasured => Exit::Engine,
+    })
 }
 
 /// Writes the reports and returns the path of the first. In a read-only folder it returns that of an existing report.
@@ -90,37 +84,16 @@ fn report(record: &RunRecord, dir: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// A control that was measured and failed has another exit code than one that could not be measured.
-fn exit_of(record: &RunRecord) -> Exit {
-    let models = &record.models;
-    let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.lack().is_some());
-    if models.iter().flat_map(|model| &model.controls).any(ControlRecord::has_failed) {
-        Exit::ControlFailed
-    } else if failed_cell || !record.controls_ok {
-        Exit::Engine
-    } else {
-        Exit::Done
-    }
-}
-
-/// Turns the arguments into a plan that can be run.
-fn plan(args: &RunArgs) -> Result<Plan, Failure> {
-    let (applies, layers) = (args.question.what.applies()?, args.question.what.layers()?);
+/// Turns the arguments into a question.
+fn request(args: &RunArgs) -> Result<RunRequest, Failure> {
     let mut models = args.others.clone();
-    let mut plan = match applies.as_slice() {
-        [] => {
-            let mut plan = Plan::preset(&preset(args)?, models, args.special.corpus(&args.text)?)?;
-            if let Some(layers) = layers {
-                plan.narrow(layers);
-            }
-            plan
-        }
+    let question = match args.question.what.applies()?.as_slice() {
+        [] => RunQuestion::Preset(preset(args)?),
         [apply] => {
             // Without a preset, the first word is also a model.
             models.splice(0..0, args.first.iter().map(PathBuf::from));
             require_no_preset(&models)?;
-            let apply = layers.map_or_else(|| apply.clone(), |layers| apply.narrowed(&layers));
-            Plan::asked(&SchemeFiles::default().resolve(&apply)?, models, args.special.corpus(&args.text)?)
+            RunQuestion::Apply(apply.clone())
         }
         several => {
             let hint = "join selectors that take one scheme with a comma, such as ffn_up,ffn_down=q4_0; `assay eval` takes several schemes";
@@ -128,18 +101,19 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
             return Err(Failure::input(format!("--apply is given {n} times, and a run asks one question"), hint));
         }
     };
-    let conditions = args.machine.conditions();
-    plan.chunks = args.text.windows();
-    plan.layer_chunks = args.layer_chunks as usize;
-    plan.settings = conditions.settings();
-    plan.n_threads = conditions.n_threads;
-    plan.max_memory_bytes = conditions.max_memory_bytes;
-    plan.allow_fallback = args.question.what.allow_fallback;
-    plan.seed(args.seed.seed);
-    if let Some(arm) = args.question.arm() {
-        plan.arms = vec![arm];
-    }
-    Ok(plan)
+    Ok(RunRequest {
+        question,
+        models,
+        corpus: args.special.corpus(&args.text)?,
+        layers: args.question.what.layers()?,
+        allow_fallback: args.question.what.allow_fallback,
+        arm: args.question.arm(),
+        conditions: args.machine.conditions(),
+        windows: args.text.windows(),
+        layer_windows: args.layer_chunks as usize,
+        seed: args.seed.seed,
+        dir: args.out.clone(),
+    })
 }
 
 /// The preset that was named, for a command line without `--apply`.
@@ -178,11 +152,6 @@ fn require_no_preset(models: &[PathBuf]) -> Result<(), Failure> {
     }
 }
 
-fn failure(error: RunError) -> Failure {
-    let exit = if error.exit_code() == 2 { Exit::BadInput } else { Exit::Engine };
-    Failure { exit, hint: advice::of(&error), error: error.into() }
-}
-
 /// The settings of the method, defaults included. They are shown when nothing can refuse the run any more and before
 /// anything is measured.
 fn announcement(plan: &Plan, chunks: usize, dir: &Path) -> [String; 4] {
@@ -212,9 +181,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// Shows a run's events as they come.
-struct Display<'a> {
-    plan: &'a Plan,
-    dir: &'a Path,
+struct Display {
     progress: Progress,
     /// The largest memory need that was announced, in bytes, by model and arm.
     memory: BTreeMap<(String, Arm), u64>,
@@ -222,12 +189,12 @@ struct Display<'a> {
     advised: BTreeSet<String>,
 }
 
-impl Display<'_> {
-    fn show(&mut self, event: &RunEvent) {
+impl Display {
+    fn show(&mut self, RunHeard { plan, dir, event }: RunHeard<'_>) {
         let model = |name: &str| escape_terminal(name);
         match event {
             RunEvent::Begun { resumed, cells, finished, chunks, .. } => {
-                for line in announcement(self.plan, *chunks, self.dir) {
+                for line in announcement(plan, *chunks, dir) {
                     self.progress.say(&line);
                 }
                 let all = plural(*cells, "cell");
@@ -249,17 +216,15 @@ impl Display<'_> {
                 self.progress.say(&format!("{label}, {}", plural(*cells, "cell")));
                 self.progress.label(&label);
             }
-            RunEvent::Memory { model: name, arm, plan } => {
+            RunEvent::Memory { model: name, arm, plan: memory } => {
                 // The stages of an arm need much the same memory. The largest need must fit.
                 let most = self.memory.entry((name.clone(), *arm)).or_default();
-                if plan.total_bytes > *most {
-                    *most = plan.total_bytes;
-                    self.progress.say(&format!("{}: {} arm, memory {}", model(name), arm.name(), plan.words()));
+                if memory.total_bytes > *most {
+                    *most = memory.total_bytes;
+                    self.progress.say(&format!("{}: {} arm, memory {}", model(name), arm.name(), memory.words()));
                 }
             }
-            RunEvent::Note { model: name, text } => {
-                self.progress.say(&format!("{}: {}", model(name), escape_terminal(text)));
-            }
+            RunEvent::Note { model: name, note } => self.progress.say(&format!("{}: {note}", model(name))),
             RunEvent::Progress { done, total, .. } => self.progress.at(*done, *total),
             RunEvent::CellFailed { model: name, target, why, hint, .. } => {
                 let why = why.lines().next().unwrap_or_default();

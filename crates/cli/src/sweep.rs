@@ -108,9 +108,9 @@ fn text(answer: &SweepAnswer) -> String {
         }
     }
     for layer in answer.layers.iter().filter(|layer| layer.n_unused > 0) {
-        let what = match layer.n {
-            0 => "DEAD: the engine's graph uses none of the target there".to_owned(),
-            _ => {
+        let what = match layer.dead {
+            true => "DEAD: the engine's graph uses none of the target there".to_owned(),
+            false => {
                 format!("the engine's graph does not use {}, which stay as they are", plural(layer.n_unused, "tensor"))
             }
         };

@@ -31,7 +31,7 @@ fn failed(error: io::Error) -> Failure {
 
 /// The pipe to the caller, under a descriptor of its own. Standard output becomes standard error, so that what a
 /// library prints goes to the worker's log and never among the events.
-fn own_descriptor_for_events() -> io::Result<File> {
+pub fn own_descriptor_for_events() -> io::Result<File> {
     let events = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdout(io::stderr().as_fd())?;
     Ok(File::from(events))

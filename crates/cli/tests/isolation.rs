@@ -35,7 +35,7 @@ enum Death {
 
 /// What is seen of the workers of a run.
 #[derive(Default)]
-struct Seen {
+struct Witnessed {
     started: Cell<usize>,
     /// KiB of address space at most, before a worker was given the hungry cell and when it ended.
     peak_before: Cell<u64>,
@@ -48,7 +48,7 @@ struct Seen {
 struct Workers<'a> {
     folder: &'a Path,
     death: Death,
-    seen: Rc<Seen>,
+    seen: Rc<Witnessed>,
 }
 
 impl LinkFactory for Workers<'_> {
@@ -79,7 +79,7 @@ struct Link {
     link: Box<dyn WorkerLink>,
     pid_file: PathBuf,
     death: Death,
-    seen: Rc<Seen>,
+    seen: Rc<Witnessed>,
 }
 
 impl Link {
@@ -134,8 +134,8 @@ impl Drop for Link {
 }
 
 /// A run into `folder/name`, and what was said of memory and of the hungry cell.
-fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<RunEvent>, Rc<Seen>) {
-    let seen = Rc::new(Seen::default());
+fn run(plan: &Plan, folder: &Path, name: &str, death: Death) -> (RunRecord, Vec<RunEvent>, Rc<Witnessed>) {
+    let seen = Rc::new(Witnessed::default());
     let workers = Workers { folder, death, seen: Rc::clone(&seen) };
     let prepared = lab::prepare(plan.clone(), &llama::build()).expect("a sound plan");
     let mut events = Vec::new();
@@ -220,7 +220,7 @@ fn a_worker_that_runs_out_of_memory_is_killed_or_aborts_costs_its_cell_alone() {
     }
 }
 
-/// A library that goes on printing to the worker's standard output, as soon as that is standard error, or after a second.
+/// A library that goes on printing to the standard output of a worker or of the process of `assay verify`, as soon as that is standard error, or after a second.
 const NOISE: &str = r#"
 #include <pthread.h>
 #include <stdio.h>
@@ -248,7 +248,7 @@ __attribute__((constructor)) static void begin(void) {
     size_t n = fread(line, 1, sizeof line - 1, file);
     fclose(file);
     for (size_t at = 0; at < n; at += strlen(line + at) + 1)
-        if (strcmp(line + at, "worker") == 0) {
+        if (strcmp(line + at, "worker") == 0 || strcmp(line + at, "--child") == 0) {
             pthread_t thread;
             pthread_create(&thread, NULL, noise, NULL);
             pthread_detach(thread);
@@ -256,8 +256,8 @@ __attribute__((constructor)) static void begin(void) {
 }
 "#;
 
-#[test]
-fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
+/// A folder with the library, compiled, and a small model.
+fn noisy_room() -> tempfile::TempDir {
     let room = tempfile::tempdir().expect("a folder");
     let at = |name: &str| room.path().join(name);
     std::fs::write(at("noise.c"), NOISE).expect("written");
@@ -266,17 +266,34 @@ fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
     assert!(compiler.status().expect("a C compiler, as the build needs one").success());
     let recipe = SmallModel::new(Architecture::Llama).recipe(&Vocabulary::bytes(true));
     recipe.write(&at("m.gguf"), &GgmlCodec, |_| {}).expect("written");
-    let eval = |noisy: bool| {
-        let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
-        assay.args(["eval", "m.gguf", "--ctx", "64", "--chunks", "4", "--apply", "ffn_down=int4@row", "--json"]);
-        assay.current_dir(room.path()).env("ASSAY_TEST_MARKER", at("marker"));
-        if noisy {
-            assay.env("LD_PRELOAD", at("noise.so"));
-        }
-        let done = assay.output().expect("runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).expect("UTF-8")
-    };
-    assert_eq!(eval(true), eval(false));
-    assert!(at("marker").exists(), "the library never printed");
+    room
+}
+
+/// What a command prints, with or without the library.
+fn printed(room: &Path, arguments: &[&str], noisy: bool) -> String {
+    let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
+    assay.args(arguments).current_dir(room).env("ASSAY_TEST_MARKER", room.join("marker"));
+    if noisy {
+        assay.env("LD_PRELOAD", room.join("noise.so"));
+    }
+    let done = assay.output().expect("runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+#[test]
+fn what_a_library_prints_in_a_worker_never_reaches_the_protocol() {
+    let room = noisy_room();
+    let eval = ["eval", "m.gguf", "--ctx", "64", "--chunks", "4", "--apply", "ffn_down=int4@row", "--json"];
+    assert_eq!(printed(room.path(), &eval, true), printed(room.path(), &eval, false));
+    assert!(room.path().join("marker").exists(), "the library never printed");
+}
+
+#[test]
+fn what_a_library_prints_while_a_model_is_verified_ends_nothing() {
+    let room = noisy_room();
+    let report = printed(room.path(), &["verify", "m.gguf", "--ctx", "64", "--json"], true);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["failed"], 0, "{report}");
+    assert!(room.path().join("marker").exists(), "the library never printed");
 }

@@ -23,7 +23,7 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Made with `llama-perplexity -f crates/cli/assets/demo.txt -c 512 -b 512 --chunks 2 --no-repack` of llama.cpp of October
+/// Made with `llama-perplexity -f crates/lab/assets/demo.txt -c 512 -b 512 --chunks 2 --no-repack` of llama.cpp of October
 /// 2026 (scripts/build-peer.sh), which prints four decimals. Without `-b 512` it puts two sequences into one ubatch of 512
 /// tokens where only two or three windows are asked for, and 256 or fewer rows a sequence have other bits.
 #[test]

@@ -17,7 +17,7 @@ pub use attention::HeadShift;
 pub use chat_template::{ChatTemplateError, TEMPLATE_DATE, render_chat};
 pub use engine::{
     Ask, Engine, EngineError, EngineMemory, Graph, Hook, Memory, NodeInfo, NonFiniteNode, Passes, Prefix, Replace,
-    RoutedLayer, Score, Seen, Sequence, Tokens, WatchedActivation, WeightInfo, Weights,
+    RoutedLayer, Seen, Sequence, TakeLogits, Tokens, WatchedActivation, WeightInfo, Weights,
 };
 pub use generate::{ChatMessage, ChatPrompt, choose_token, first_divergence};
 pub use record::{EngineInfo, EngineSettings, LayerError, Sampling, Token, WeightUse};

@@ -20,6 +20,7 @@
 //! | [`scheme_files`], `imatrix_file` | files that schemes name: importance matrices, codebooks |
 //! | [`type_file`] | the rules of llama-quantize's `--tensor-type-file` |
 //! | [`special_tokens`] | special tokens that a text spells out |
+//! | `text_file` | text to measure on |
 //! | [`path_bytes`] | any path written in JSON |
 
 pub mod abreast;
@@ -45,6 +46,7 @@ pub mod rewrite;
 pub mod scheme_files;
 pub mod scorable;
 pub mod special_tokens;
+mod text_file;
 mod transpose;
 pub mod type_file;
 
@@ -55,4 +57,5 @@ pub use open::{Model, OpenError};
 pub use scheme_files::{SchemeFileError, SchemeFilePath, SchemeFiles};
 pub use scorable::{NotScorable, check_scorable};
 pub use special_tokens::SpecialTokens;
+pub use text_file::{TextFileError, read_text};
 pub use type_file::{TypeFile, TypeFileError};

@@ -11,7 +11,7 @@
 use crate::judge::evidence::{EvidenceError, References, check_complete, check_sample, derive};
 use crate::plan::cells::spec;
 use record::store::CellSamples;
-use record::{Base, Cell, EditPlace, Measured, MemoryPlan, TensorEvidence};
+use record::{Base, Cell, EditPlace, Measured, MemoryPlan, Note, TensorEvidence};
 use stats::{ChunkSample, RaceRule, Standing, StatsError};
 use std::ops::Range;
 use words::{Advice, Hint};
@@ -51,7 +51,7 @@ pub enum SweepEvent<'a> {
     /// The worker died, and another one continues with what is left.
     Died(&'a WorkerDied),
     /// The user should know this.
-    Note(&'a str),
+    Note(&'a Note),
 }
 
 /// A finished sweep, with one entry for each cell that was asked for.
@@ -263,7 +263,7 @@ impl Course<'_> {
                         self.swept[index].advice = hint;
                     }
                 }
-                Event::Note { text } => hear(SweepEvent::Note(&text)),
+                Event::Note { note } => hear(SweepEvent::Note(&note)),
                 _ => {}
             }
             Ok(())

@@ -3,30 +3,18 @@
 
 use crate::plan::Corpus;
 use files::SpecialTokens;
-use words::{escape_terminal, plural};
-
-/// The number of special tokens that a note names.
-const NAMED: usize = 4;
+use record::{Note, SpelledToken};
 
 /// The remarks about the text alone.
-pub(crate) fn of_text(corpus: &Corpus, special: &SpecialTokens) -> Vec<String> {
-    let name = escape_terminal(&corpus.name);
+pub(crate) fn of_text(corpus: &Corpus, special: &SpecialTokens) -> Vec<Note> {
     let mut notes = Vec::new();
     if corpus.had_bom {
-        notes.push(format!("{name} begins with a byte order mark, which is not text; all at its head are left out"));
+        notes.push(Note::ByteOrderMark { text: corpus.name.clone() });
     }
     let found = special.found_in(&corpus.text);
-    let n: usize = found.iter().map(|(_, n)| n).sum();
-    if n > 0 {
-        let named: Vec<String> =
-            found.iter().take(NAMED).map(|(token, n)| format!("{} {n} ×", escape_terminal(token))).collect();
-        let more = if found.len() > NAMED { ", …" } else { "" };
-        let read = match corpus.special {
-            true => "as these tokens, as requested",
-            false => "as plain text, as llama-perplexity reads them unless special tokens are parsed",
-        };
-        let tokens = plural(n, "special token");
-        notes.push(format!("{name} spells {tokens} ({}{more}), read {read}", named.join(", ")));
+    if !found.is_empty() {
+        let tokens = found.into_iter().map(|(token, n)| SpelledToken { token, n }).collect();
+        notes.push(Note::SpecialTokens { text: corpus.name.clone(), tokens, parsed: corpus.special });
     }
     notes
 }

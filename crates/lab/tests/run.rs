@@ -3,11 +3,16 @@
 #[path = "run/ask.rs"]
 mod ask;
 mod bench;
+#[path = "run/gate.rs"]
+mod gate;
 #[path = "run/sweep.rs"]
 mod sweep;
+#[path = "run/verdict.rs"]
+mod verdict;
 
 use bench::{Faults, N_LAYER, Norms, Room, Workers, results, run};
 use lab::RunError;
+use lab::ask::AskErrorKind;
 use record::Arm;
 use record::RunEvent;
 use record::sentence::withholding;
@@ -331,7 +336,7 @@ fn another_plan_in_the_same_folder_is_refused_and_nothing_is_written() {
     let other = lab::prepare(other, bench::BUILD).expect("sound");
     let workers = Workers::new(Faults::default());
     let error = run(&other, &dir, &workers).0.expect_err("refused");
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), AskErrorKind::Input);
     assert!(error.to_string().contains("chunks is 4, now asked for is 3"), "{error}");
     assert_eq!((workers.started.get(), everything()), (0, before));
 
@@ -344,7 +349,7 @@ fn what_cannot_be_run_leaves_no_folder() {
     let room = Room::new();
     let dir = room.run_dir("run");
     let refused = |error: RunError, words: &str| {
-        assert_eq!(error.exit_code(), 2, "{error}");
+        assert_eq!(error.kind(), AskErrorKind::Input, "{error}");
         let hint = error.hint().expect("advice");
         assert!(format!("{error} / {hint:?}").contains(words), "{error} / {hint:?}");
         assert!(!dir.exists(), "{error}");
@@ -385,7 +390,7 @@ fn a_fallback_for_a_scheme_that_never_needs_one_is_refused_before_anything_is_re
     plan.allow_fallback = true;
     plan.models = vec!["not-there.gguf".into()];
     let error = lab::prepare(plan, bench::BUILD).expect_err("without effect");
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), AskErrorKind::Input);
     assert_eq!(error.to_string(), "a fallback stands in for ggml's types only, and bf16 is not one of them");
     assert!(error.hint().is_some());
 }
@@ -447,7 +452,7 @@ fn models_that_share_a_file_name_are_told_apart_by_their_hash_and_one_file_twice
     bench::write_model(&other.join("copy.gguf"), Norms::OnePlus);
     plan.models[1] = other.join("copy.gguf");
     let error = lab::prepare(plan, bench::BUILD).expect_err("one file twice");
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), AskErrorKind::Input);
     let said = error.to_string();
     assert!(said.contains("model.gguf and ") && said.contains("copy.gguf: the same file"), "{said}");
     assert!(error.hint().is_some(), "{said}");

@@ -5,6 +5,7 @@
 mod bench;
 
 use bench::{Faults, Norms, Room, Workers, run};
+use lab::ask::AskErrorKind;
 use record::store::STORE_FORMAT;
 use record::{FormatVersion, RECORD_FORMAT, RunEvent};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn finished(room: &Room) -> PathBuf {
 
 fn again(room: &Room, dir: &Path) -> String {
     let error = run(&room.prepare(Norms::OnePlus), dir, &Workers::new(Faults::default())).0.expect_err("refused");
-    assert_eq!(error.exit_code(), 2, "{error}");
+    assert_eq!(error.kind(), AskErrorKind::Input, "{error}");
     format!("{error}\nhint: {:?}", error.hint())
 }
 
@@ -422,7 +423,7 @@ fn a_folder_that_cannot_be_is_refused_before_a_worker_starts() {
     for dir in [file.join("run"), file.join("deep/run"), "/proc/run".into(), file.join("x".repeat(300))] {
         let workers = Workers::new(Faults::default());
         let error = run(&room.prepare(Norms::OnePlus), &dir, &workers).0.expect_err("no place for a run");
-        assert_eq!((error.exit_code(), workers.started.get()), (2, 0), "{error}");
+        assert_eq!((error.kind(), workers.started.get()), (AskErrorKind::Input, 0), "{error}");
         assert!(matches!(error.hint(), Some(Hint::OtherFolder { .. })), "{error}");
     }
 }

@@ -8,7 +8,7 @@
 //!                                       └── offsets (where not all lie on BF16) ──────────┴──▶ TensorCensus
 //! values, TensorCensus ── sample ── tables, lattices, few levels, each against surrogates ──▶ Search
 //! bytes of a quantized tensor ── scales ──▶ Under
-//! TensorCensus of each norm and of each other tensor ──▶ RescaledNorms
+//! TensorCensus of each norm and of each other tensor ──▶ NormRescaling
 //! values, Scheme ── fake_quantize, exactly ──▶ Prediction
 //! ```
 //!
@@ -59,7 +59,7 @@ pub use lattice::{
 };
 pub use offset::{KNOWN_OFFSETS, MIN_OFFSET_EVIDENCE_BITS, Offset, Transform};
 pub use predict::{Prediction, predict};
-pub use rescaled::{RescaledNorms, rescaled_norms};
+pub use rescaled::{NormRescaling, rescaled_norms};
 pub use rows::{RowGrids, row_grids};
 pub use sample::{Axis, BlockExtent};
 pub use scaled_float::ScaledFloat;

@@ -16,7 +16,7 @@ use crate::grid::MIN_GRID_EVIDENCE_BITS;
 
 /// Norms that need F16 in a file whose other floats are BF16.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RescaledNorms {
+pub struct NormRescaling {
     /// The number of norms that lie on F16 and mostly off BF16.
     pub norms: u64,
     /// The number of finite values of these norms.
@@ -38,8 +38,8 @@ const MIN_SHARE_OFF: f64 = 0.5;
 /// Looks for norms that need F16 where all other floats are BF16. `norms` and `others` are the tensors of one file; those
 /// that cannot tell their precision, such as quantized ones, count for nothing. Any other precision in the file, such as
 /// F32 or a converter's constant, has another explanation and ends the search.
-pub fn rescaled_norms(norms: &[TensorCensus], others: &[TensorCensus]) -> Option<RescaledNorms> {
-    let mut found = RescaledNorms { norms: 0, values: 0, off_bf16: 0, others: 0, evidence_bits: 0.0 };
+pub fn rescaled_norms(norms: &[TensorCensus], others: &[TensorCensus]) -> Option<NormRescaling> {
+    let mut found = NormRescaling { norms: 0, values: 0, off_bf16: 0, others: 0, evidence_bits: 0.0 };
     let all = norms.iter().map(|norm| (norm, true)).chain(others.iter().map(|other| (other, false)));
     for (tensor, is_norm) in all.filter(|(tensor, _)| can_tell(tensor)) {
         let finite = tensor.n - tensor.nonfinite;

@@ -3,7 +3,7 @@
 #[path = "made/stored.rs"]
 mod stored;
 
-use lineage::{RescaledNorms, StoredPrecision, TensorCensus, census, rescaled_norms};
+use lineage::{NormRescaling, StoredPrecision, TensorCensus, census, rescaled_norms};
 use rand_pcg::Pcg64;
 use stored::{gaussian, half, store};
 
@@ -41,7 +41,7 @@ fn norms_that_were_rescaled_in_f16_beside_bf16_floats_are_found_with_the_odds() 
     let mut norms = several(48, 1.0, scaled);
     norms.extend(several(1, 1.0, bf16));
     let found = rescaled_norms(&norms, &several(72, 0.0, bf16)).expect("a pattern");
-    let RescaledNorms { norms, values, off_bf16, others, evidence_bits } = found;
+    let NormRescaling { norms, values, off_bf16, others, evidence_bits } = found;
     assert_eq!((norms, values, others), (48, 48 * 896, 73));
     assert!((0.8..0.95).contains(&(off_bf16 as f64 / values as f64)), "{off_bf16} of {values}");
     // Three bits for each value of the others, and fewer among F16's subnormals.

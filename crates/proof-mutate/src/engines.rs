@@ -2,7 +2,7 @@
 
 use crate::{Fault, FaultPlace, Parts};
 use eval::{
-    Ask, ChatMessage, ChatPrompt, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Sequence, Token, Tokens,
+    Ask, ChatMessage, ChatPrompt, Engine, EngineError, Hook, Passes, Prefix, Seen, Sequence, TakeLogits, Token, Tokens,
     WeightInfo, WeightUse, Weights,
 };
 use proof::forward_engine;
@@ -166,7 +166,7 @@ impl Passes for Faulty {
         self.engine.n_parallel()
     }
 
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError> {
         let windows: Vec<Vec<Token>> =
             ask.sequences.iter().map(|sequence| (self.hooks.window)(sequence.tokens)).collect();
         let given: Vec<Sequence<'_>> = windows

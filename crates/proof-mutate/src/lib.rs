@@ -144,9 +144,9 @@ pub enum MutateError {
     /// There is no folder for the seeded model.
     #[error("a folder for planted faults: {0}")]
     Folder(#[from] std::io::Error),
-    /// The seeded model's own file cannot be read.
+    /// The file of the seeded model is not one that an engine can score.
     #[error(transparent)]
-    Gguf(#[from] gguf::GgufError),
+    Open(#[from] files::OpenError),
 }
 
 impl Advice for MutateError {
@@ -154,7 +154,7 @@ impl Advice for MutateError {
         match self {
             MutateError::Model(_) => Some(Hint::words("set TMPDIR to a folder with room for it")),
             MutateError::Folder(_) => Some(Hint::words("set TMPDIR to a folder that can be written to")),
-            MutateError::Gguf(error) => error.hint(),
+            MutateError::Open(error) => error.hint(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{Fault, FaultPlace, Parts};
 use eval::{
-    Ask, Engine, EngineError, EngineMemory, Hook, LayerError, Memory, Passes, Prefix, Replace, Score, Seen, Token,
+    Ask, Engine, EngineError, EngineMemory, Hook, LayerError, Memory, Passes, Prefix, Replace, Seen, TakeLogits, Token,
     WeightInfo, WeightUse, Weights,
 };
 use proof::forward_engine;
@@ -127,7 +127,7 @@ impl Passes for Faulty {
         self.engine.n_parallel()
     }
 
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError> {
         let deeds = self.deeds;
         let n_layer = self.engine.info().n_layer;
         let squares: Mutex<BTreeMap<usize, f64>> = Mutex::default();

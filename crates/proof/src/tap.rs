@@ -1,7 +1,7 @@
 //! What the engine itself was given and gave. Checks compare results with this.
 
 use crate::forward_engine;
-use eval::{Ask, Engine, EngineError, Hook, Passes, Prefix, Score, Seen, Token};
+use eval::{Ask, Engine, EngineError, Hook, Passes, Prefix, Seen, TakeLogits, Token};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use worker::link::OpenModel;
 
@@ -62,7 +62,7 @@ impl Passes for Tapped {
         self.engine.n_parallel()
     }
 
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError> {
         if self.tap.lock().is_none() {
             return self.engine.pass(ask, score);
         }

@@ -3,9 +3,10 @@
 use crate::cell::{Role, Verdict};
 use crate::edit::Arm;
 use crate::memory::MemoryPlan;
+use crate::note::Note;
+use crate::reason::{FaultFound, Found, Reason};
 use crate::stage::StageName;
-use serde::{Serialize, Serializer};
-use std::fmt;
+use serde::Serialize;
 use words::Hint;
 
 /// One event of a run.
@@ -76,8 +77,8 @@ pub enum RunEvent {
     Note {
         /// The name of the model.
         model: String,
-        /// The note in one line.
-        text: String,
+        /// The note as a value.
+        note: Note,
     },
     /// A window of a cell or of a reference is done. The journal does not record this event.
     Progress {
@@ -142,8 +143,8 @@ pub enum RunEvent {
         model: String,
         /// The name of the control.
         control: String,
-        /// What the control found.
-        found: String,
+        /// What the control found, as a value.
+        found: FaultFound,
     },
     /// A gate after a stage was decided.
     Gate {
@@ -153,7 +154,7 @@ pub enum RunEvent {
         after: StageName,
         /// Whether the next stage begins.
         go_on: bool,
-        /// The reason for the decision; the journal records it as a sentence.
+        /// The reason for the decision, as a value.
         why: GateReason,
     },
     /// The verdict on the whole target in one arm.
@@ -164,8 +165,8 @@ pub enum RunEvent {
         arm: Arm,
         /// The class of the effect.
         verdict: Verdict,
-        /// The reason for the verdict, in one sentence.
-        why: String,
+        /// The reason for the verdict, as a value.
+        why: Reason,
     },
     /// The record of the run was written.
     Finished {
@@ -184,7 +185,8 @@ impl RunEvent {
 }
 
 /// The reason why a gate is open or shut.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 pub enum GateReason {
     /// Every control that can be decided holds.
     ControlsHold {
@@ -196,61 +198,50 @@ pub enum GateReason {
         /// The name of the control.
         control: String,
         /// What the control found.
-        found: String,
+        found: Found,
     },
     /// A control could not be measured.
     ControlNotMeasured {
         /// The name of the control.
         control: String,
         /// What was found in place of a measurement.
-        found: String,
+        found: Found,
     },
-}
-
-impl fmt::Display for GateReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GateReason::ControlsHold { decided } => {
-                write!(f, "all {decided} control checks that can be decided so far hold")
-            }
-            GateReason::ControlFailed { control, found } => {
-                write!(f, "{control} failed: {found}; results are withheld")
-            }
-            GateReason::ControlNotMeasured { control, found } => {
-                write!(f, "{control} was not measured: {found}; results are withheld")
-            }
-        }
-    }
-}
-
-impl Serialize for GateReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::BrokenLink;
 
     #[test]
-    fn a_gate_stands_in_the_journal_with_its_reason_as_a_sentence() {
-        let gate = |go_on, why| {
-            let event = RunEvent::Gate { model: "m".into(), after: StageName::of("one_layer"), go_on, why };
-            serde_json::to_string(&event).expect("prints")
-        };
+    fn the_journal_records_reasons_findings_and_notes_as_values() {
+        let printed = |event: RunEvent| serde_json::to_string(&event).expect("prints");
+        let model = || "m".to_owned();
+        let gate =
+            |go_on, why| printed(RunEvent::Gate { model: model(), after: StageName::of("one_layer"), go_on, why });
         assert_eq!(
             gate(true, GateReason::ControlsHold { decided: 9 }),
-            r#"{"what":"gate","model":"m","after":"one_layer","go_on":true,"why":"all 9 control checks that can be decided so far hold"}"#
+            r#"{"what":"gate","model":"m","after":"one_layer","go_on":true,"why":{"reason":"controls_hold","decided":9}}"#
         );
-        let (control, found) = ("A/A".to_string(), "12 positions differ".to_string());
+        let found = Found::Chains { broken: 1, n: 3, first: Some(BrokenLink::EffectWithoutUse) };
         assert_eq!(
-            gate(false, GateReason::ControlFailed { control: control.clone(), found: found.clone() }),
-            r#"{"what":"gate","model":"m","after":"one_layer","go_on":false,"why":"A/A failed: 12 positions differ; results are withheld"}"#
+            gate(false, GateReason::ControlFailed { control: "evidence chains".into(), found }),
+            r#"{"what":"gate","model":"m","after":"one_layer","go_on":false,"why":{"reason":"control_failed","control":"evidence chains","found":{"found":"chains","broken":1,"n":3,"first":{"link":"effect_without_use"}}}}"#
+        );
+        let found = FaultFound::FileChanged { before: "aa".into(), after: "bb".into() };
+        assert_eq!(
+            printed(RunEvent::Fault { model: model(), control: "file".into(), found }),
+            r#"{"what":"fault","model":"m","control":"file","found":{"fault":"file_changed","before":"aa","after":"bb"}}"#
         );
         assert_eq!(
-            GateReason::ControlNotMeasured { control, found }.to_string(),
-            "A/A was not measured: 12 positions differ; results are withheld"
+            printed(RunEvent::Note { model: model(), note: Note::EveryPassFull }),
+            r#"{"what":"note","model":"m","note":{"note":"every_pass_full"}}"#
+        );
+        let why = Reason::NoFloor;
+        assert_eq!(
+            printed(RunEvent::Verdict { model: model(), arm: Arm::Exact, verdict: Verdict::Broken, why }),
+            r#"{"what":"verdict","model":"m","arm":"exact","verdict":"BROKEN","why":{"rule":"no_floor"}}"#
         );
     }
 }

@@ -49,11 +49,21 @@ fn verdict(model: &ModelRecord, arm: Arm) -> Option<Verdict> {
     model.verdicts.iter().find(|of_arm| of_arm.arm == arm).map(|of_arm| of_arm.verdict)
 }
 
+/// The scheme that the answer is about: the question's, or what replaces it in the whole target, such as
+/// `q5_0 instead of q4_k`.
+fn used(question: &Question, model: &ModelRecord) -> String {
+    if !model.is_all_fallback() {
+        return question.scheme.clone();
+    }
+    let fallbacks: Vec<&str> = model.census_fallbacks.iter().map(|(scheme, _)| scheme.as_str()).collect();
+    format!("{} instead of {}", fallbacks.join(" and "), question.scheme)
+}
+
 /// The answer for one model in one short sentence:
 /// `Yes: quantizing ffn_norm to bf16 has a real effect.`
 pub fn of_model(question: &Question, model: &ModelRecord) -> String {
     let matters = Matters::of(model);
-    let (target, scheme) = (&question.target, &question.scheme);
+    let (target, scheme) = (&question.target, &used(question, model));
     let (exact, native) = (verdict(model, Arm::Exact), verdict(model, Arm::Native));
     let why = match matters {
         _ if withholding(&model.controls).is_some() => {

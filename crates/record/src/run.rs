@@ -5,14 +5,15 @@ use crate::cell::{JudgedCell, Predicted, Verdict};
 use crate::edit::Arm;
 use crate::engine::{EngineInfo, EngineSettings};
 use crate::format::FormatVersion;
+use crate::note::{Note, notes_or_sentences};
 use crate::reason::{ControlOutcome, Found, Reason, Wanted, value_or_sentence};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunRecord`]. In format 2, the measurement of a cell is a list of numbers by the keys of the table
 /// of metrics, and reasons are values instead of sentences. In format 3, zero is one value in either sign. Format 4 has
-/// cells of format 4.
-pub const RECORD_FORMAT: FormatVersion = FormatVersion(4);
+/// cells of format 4. In format 5, notes are values instead of sentences.
+pub const RECORD_FORMAT: FormatVersion = FormatVersion(5);
 
 /// One control and whether it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -123,8 +124,8 @@ pub struct ModelRecord {
     pub precision: Vec<TensorPrecision>,
     /// What a reader should know of the text and the windows, such as windows that are longer than the model was trained
     /// for. Runs with other notes may not be comparable with this one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "notes_or_sentences")]
+    pub notes: Vec<Note>,
     /// The baseline census of the tensors in the target.
     pub census: Vec<CensusRow>,
     /// The number of graph nodes in the target. Their values are computed during the run, so a census does not cover
@@ -161,6 +162,12 @@ impl ModelRecord {
     /// Whether the results of the model are withheld: one of its controls does not hold.
     pub fn is_withheld(&self) -> bool {
         self.controls.iter().any(|control| !control.ok)
+    }
+
+    /// Whether other schemes replace the question's in the whole target.
+    pub fn is_all_fallback(&self) -> bool {
+        let replaced: usize = self.census_fallbacks.iter().map(|(_, n)| n).sum();
+        replaced > 0 && replaced == self.census.len() + self.census_nodes
     }
 
     /// The answer for this model: one short sentence, then the reasons with their numbers.

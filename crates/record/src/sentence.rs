@@ -1,4 +1,6 @@
-//! The sentences of verdicts and controls. They are not stored.
+//! The sentences of verdicts, controls, gates and notes. They are not stored.
+
+mod note;
 
 use crate::cell::{JudgedCell, Role, Verdict};
 use crate::edit::Arm;
@@ -330,15 +332,18 @@ pub fn answer(question: &Question, model: &ModelRecord) -> String {
         (None, Some(native)) => format!(" Through the model's own kernels: {}.", native.why),
         (None, None) => String::new(),
     };
-    headline + &reasons + &fallback_clause(&question.scheme, &model.census_fallbacks) + &parts_clause(cells)
+    headline + &reasons + &fallback_clause(&question.scheme, model) + &parts_clause(cells)
 }
 
 /// The clause on the schemes that stand in for the question's: what was measured there is theirs.
-fn fallback_clause(scheme: &str, fallbacks: &[(String, usize)]) -> String {
-    let words =
-        fallbacks.iter().map(|(fallback, n)| format!("{fallback} stands in for {scheme} in {}", plural(*n, "tensor")));
+fn fallback_clause(scheme: &str, model: &ModelRecord) -> String {
+    let words = model
+        .census_fallbacks
+        .iter()
+        .map(|(fallback, n)| format!("{fallback} stands in for {scheme} in {}", plural(*n, "tensor")));
     let words: Vec<String> = words.collect();
-    if words.is_empty() { String::new() } else { format!(" Not all of it is {scheme}: {}.", words.join("; ")) }
+    let how_much = if model.is_all_fallback() { "None" } else { "Not all" };
+    if words.is_empty() { String::new() } else { format!(" {how_much} of it is {scheme}: {}.", words.join("; ")) }
 }
 
 /// The clause that says what each part costs alone, in the arm that answers the question.

@@ -8,8 +8,8 @@ use record::store::journal::{JOURNAL_FORMAT, read_journal};
 use record::store::lock::PlanLock;
 use record::store::{self, LINES_FORMAT, STORE_FORMAT, Store, StoreError};
 use record::{
-    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, FormatVersion, Found, RECORD_FORMAT, Reason, ReferenceSample,
-    Role, RunRecord, Sample, StageName, Verdict, Wanted,
+    Arm, Bits, CELL_FORMAT, CellRecord, Column, Columns, FormatVersion, Found, Note, RECORD_FORMAT, Reason,
+    ReferenceSample, Role, RunRecord, Sample, StageName, Verdict, Wanted,
 };
 use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
@@ -94,6 +94,18 @@ fn every_file_of_an_old_run_is_read() {
 
     let lines = read_journal(&dir.join("journal.jsonl")).expect("a chain that holds");
     assert_eq!((lines.len(), lines[0].entry["what"].as_str()), (39, Some("begun")));
+}
+
+#[test]
+fn notes_of_older_records_are_the_sentences_that_they_were() {
+    let dir = copied();
+    let said = "windows of 64 tokens are longer than the 32 that the model was trained for";
+    change(dir.path(), "run.json", |text| {
+        text.replacen("\"census\":", &format!("\"notes\": [{said:?}],\n\"census\":"), 1)
+    });
+    let run = store::read_run(dir.path()).expect("a record that is read");
+    assert_eq!(run.models[0].notes, [Note::Stated { sentence: said.into() }]);
+    assert_eq!(run.models[0].notes[0].to_string(), said);
 }
 
 #[test]
@@ -183,7 +195,8 @@ fn each_file_of_a_newer_program_says_so_before_its_body_is_read() {
 
     let newer = FormatVersion(JOURNAL_FORMAT.0 + 1);
     let of_newer = format!("{{\"format\":{newer},\"added\":true,\"hash\"");
-    change(dir, "journal.jsonl", |text| text.replacen("{\"hash\"", &of_newer, 1));
+    let of_today = format!("{{\"format\":{JOURNAL_FORMAT},\"hash\"");
+    change(dir, "journal.jsonl", |text| text.replacen(&of_today, &of_newer, 1));
     says_newer("journal.jsonl", JOURNAL_FORMAT, read_journal(&dir.join("journal.jsonl")));
     says_newer("journal.jsonl", JOURNAL_FORMAT, open());
 

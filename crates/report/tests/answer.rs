@@ -61,7 +61,15 @@ fn one_arm_answers_alone_and_parts_are_told_singly() {
     assert!(said.contains(" Through the model's own kernels: 498 of 1,920"), "{said}");
     model.census_fallbacks = vec![("q8_0".into(), 2)];
     assert!(answer(&model).ends_with(" Not all of it is bf16: q8_0 stands in for bf16 in 2 tensors."), "{said}");
-    model.census_fallbacks.clear();
+    model.census_nodes = 1;
+    model.census_fallbacks = vec![("q5_0".into(), model.census.len()), ("q8_0".into(), 1)];
+    let said = answer(&model);
+    assert!(
+        said.starts_with("Not decided: quantizing ffn_norm to q5_0 and q8_0 instead of bf16 has no effect"),
+        "{said}"
+    );
+    assert!(said.contains(" None of it is bf16: q5_0 stands in for bf16 in "), "{said}");
+    (model.census_nodes, model.census_fallbacks) = (0, Vec::new());
     model.verdicts.clear();
     assert_eq!(answer(&model), "Not decided: nothing was measured about bf16 on ffn_norm.");
     model.cells.retain(|judged| judged.cell.role == Role::Variant && judged.cell.arm == Arm::Exact);

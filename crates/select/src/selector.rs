@@ -10,7 +10,7 @@ use crate::companion::{companions, weight_of};
 use crate::layer_set::LayerSet;
 use crate::tensor_id::{NameParts, TensorId};
 use crate::weight_role::TargetRole;
-use record::WeightUse;
+use record::{LeftOut, Note, WeightUse};
 use regex::Regex;
 use std::collections::BTreeMap;
 use words::{Advice, Hint, plural};
@@ -143,11 +143,11 @@ pub struct Selection {
 }
 
 impl Selector {
-    /// The tensors that are similar to what the selector's roles mean and that it does not select, in one line, such as
-    /// `ffn_norm does not include post_ffw_norm (18 tensors)`; `None` where there are none.
-    pub fn leaves_out(&self, tensors: &[TensorId]) -> Option<String> {
+    /// The tensors that are similar to what the selector's roles mean and that it does not select; `None` where there are
+    /// none.
+    pub fn leaves_out(&self, tensors: &[TensorId]) -> Option<Note> {
         let selected = self.select(tensors).ok()?.tensors;
-        let mut words = Vec::new();
+        let mut left_out = Vec::new();
         for role in self.parts.iter().filter_map(|part| match part.what {
             What::Role(role) if !part.is_activation => Some(role),
             _ => None,
@@ -160,11 +160,11 @@ impl Selector {
                 };
                 let n = tensors.iter().enumerate().filter(is_left_out).count();
                 if n > 0 {
-                    words.push(format!("{} does not include {stem} ({})", role.name(), plural(n, "tensor")));
+                    left_out.push(LeftOut { role: role.name().into(), similar: (*stem).to_owned(), n });
                 }
             }
         }
-        (!words.is_empty()).then(|| words.join("; "))
+        (!left_out.is_empty()).then_some(Note::SimilarLeftOut { left_out })
     }
 
     /// A selector of the same tensors, limited to these layers.
@@ -411,8 +411,10 @@ pub(crate) mod tests {
     #[test]
     fn similar_norms_that_a_role_does_not_include_are_named() {
         let mut tensors = model();
-        let left_out =
-            |text: &str, tensors: &[TensorId]| text.parse::<Selector>().expect("a selector").leaves_out(tensors);
+        let left_out = |text: &str, tensors: &[TensorId]| {
+            let note = text.parse::<Selector>().expect("a selector").leaves_out(tensors);
+            note.map(|note| note.to_string())
+        };
         assert_eq!(left_out("ffn_norm", &tensors), None);
         for name in ["blk.0.post_ffw_norm.weight", "blk.1.post_ffw_norm.weight", "blk.0.post_attention_norm.weight"] {
             tensors.push(TensorId { name: name.into(), ty: "f32".into(), ne: vec![64] });

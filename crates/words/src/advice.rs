@@ -68,6 +68,8 @@ pub enum Hint {
     },
     /// What was chosen exists only in a running model and can be measured there.
     MeasureInModel,
+    /// A Python with the packages of the reference implementations lets the self-check compare with them.
+    AddReferencePython,
     /// The list of schemes shows which formats and options exist.
     ListSchemes {
         /// The names that the unknown one may have meant, the nearest first; empty if the name is known.

@@ -84,11 +84,9 @@ fn prepare(
     scheme.fake_quantize(asked, &TensorContext { name, n_per_row }, codec)?;
     let scheme_did = difference(&reference, asked);
 
-    // Blocks that the scheme does not change are copied, because quantizing them again might give other blocks. Types
-    // with blocks have no sign of zero to store.
-    let has_signs = matches!(stored.as_str(), "f32" | "f16" | "bf16");
+    // Blocks that the scheme does not change are copied, because quantizing them again might give other blocks.
     let n_signs = scheme_did.zero_sign + scheme_did.minus_zero;
-    let untouched = scheme_did.changed == 0 && (n_signs == 0 || !has_signs);
+    let untouched = scheme_did.changed == 0 && (n_signs == 0 || !record::stores_floats(stored));
     // The values that the carrier stores, where they differ from what the scheme gave.
     let mut rounded: Option<Vec<f32>> = None;
     let (ty, kept_bytes, folded) = match edit.carrier {

@@ -10,11 +10,11 @@ use files::SchemeFiles;
 use files::companion::{CompanionError, Factors, companion_of};
 use numerics::{BlockCodec, CodecError};
 use record::{
-    Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, MemoryNeeds, MemoryPlan, Token, WeightUse,
+    Arm, Base, Carried, Edit, EditPlace, EngineInfo, EngineSettings, MemoryNeeds, MemoryPlan, Note, Token, WeightUse,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use words::{Advice, Hint, count, plural};
+use words::{Advice, Hint};
 
 /// A loaded model with a text cut into windows.
 pub(crate) struct Loaded {
@@ -33,13 +33,10 @@ pub(crate) struct Loaded {
     /// Whether a pass from a recorded prefix gave the same bits as a full pass on this model. `None` until it is tried.
     pub(crate) prefix_is_exact: Option<bool>,
     /// What the user should know of how the model is run. It is said with the first job.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
     /// The weights of which it was said that the graph does not use them.
     said_unused: BTreeSet<String>,
 }
-
-/// The number of weights that a note names before it says how many more there are.
-const NAMED_IN_NOTE: usize = 6;
 
 /// The single use that a place stands for. `None` when the place is the whole weight.
 pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
@@ -52,21 +49,17 @@ pub(crate) fn use_of(place: EditPlace) -> Option<WeightUse> {
 
 /// What the user should know of windows that are longer than the model was trained for. `None` where they are not, or
 /// the file does not say.
-pub fn beyond_training(n_ctx: u32, n_ctx_train: u32) -> Option<String> {
-    (n_ctx_train > 0 && n_ctx > n_ctx_train).then(|| {
-        let (windows, trained) = (plural(n_ctx, "token"), count(n_ctx_train.into()));
-        format!("windows of {windows} are longer than the {trained} that the model was trained for")
-    })
+pub fn beyond_training(n_ctx: u32, n_ctx_train: u32) -> Option<Note> {
+    (n_ctx_train > 0 && n_ctx > n_ctx_train).then_some(Note::LongWindows { n_ctx, n_ctx_train })
 }
 
 /// What the user should know of settings that the model or the machine does not bear out.
-fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<String> {
+fn notes(settings: &EngineSettings, info: &EngineInfo, n_threads: usize) -> Vec<Note> {
     let mut notes = Vec::new();
     notes.extend(beyond_training(settings.n_ctx, info.n_ctx_train));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if n_threads > cores {
-        let (asked, there) = (plural(n_threads, "thread"), plural(cores, "core"));
-        notes.push(format!("{asked} were asked for, and there are {there}: no more threads than cores are used"));
+        notes.push(Note::MoreThreadsThanCores { asked: n_threads, cores });
     }
     notes
 }
@@ -121,9 +114,9 @@ impl Loaded {
         if names.is_empty() {
             return;
         }
-        self.said_unused.extend(names.iter().map(|name| (*name).to_owned()));
-        let (n, named) = (plural(names.len(), "tensor"), words::named(&names, NAMED_IN_NOTE));
-        self.notes.push(format!("the engine's graph does not use {n} of the target, which stay as they are: {named}"));
+        let tensors: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        self.said_unused.extend(tensors.iter().cloned());
+        self.notes.push(Note::UnusedTensors { tensors });
     }
 
     /// The number of swaps that are now in place.
@@ -159,7 +152,7 @@ impl Loaded {
         let carried: HashMap<&str, &Carried> = base.carried.iter().map(|carried| (carried.tensor(), carried)).collect();
         let weights = self.engine.weights().iter();
         weights
-            .filter(|w| !w.ty.eq_ignore_ascii_case("f32") || self.factors.contains_key(&w.name))
+            .filter(|w| !record::is_f32(&w.ty) || self.factors.contains_key(&w.name))
             .filter(|w| is_numeric(codec, &w.ty))
             .filter_map(|w| match base.arm {
                 Arm::Exact => Some(Carried::Whole(w.name.clone())),

@@ -4,11 +4,26 @@
 use eval::{ChatMessage, HeadShift};
 use files::SchemeFilePath;
 use record::{
-    Base, Edit, EngineInfo, EngineSettings, MemoryPlan, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
+    Base, Edit, EngineInfo, EngineSettings, MemoryPlan, Note, ReferenceSample, Sample, Sampling, TensorEvidence, Token,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use words::Hint;
+
+/// This build: the version, and a hash of the sources that messages are made of.
+pub const BUILD: &str = concat!("assay ", env!("CARGO_PKG_VERSION"), ", build ", env!("ASSAY_SOURCES"));
+
+/// The part of a first job that every build can read.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    build: Option<String>,
+}
+
+/// The build that a line which is not a job of this build was written by; `None` where the line does not say.
+pub(crate) fn build_of(line: &str) -> Option<String> {
+    serde_json::from_str(line).ok().and_then(|head: Head| head.build)
+}
 
 /// One variant to be measured: the weights of the reference with these edits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +53,8 @@ pub struct ChunkWork {
 pub enum Job {
     /// Loads a model. The worker answers with [`Event::Opened`].
     Open {
+        /// The [`BUILD`] of the program that asks. A worker of another build refuses it.
+        build: String,
         /// The path of a GGUF file.
         #[serde(with = "files::path_bytes")]
         model: PathBuf,
@@ -172,8 +189,8 @@ pub enum Event {
     Memory(MemoryPlan),
     /// A remark that changes no number but that the user should know.
     Note {
-        /// The remark, in one line.
-        text: String,
+        /// The remark as a value.
+        note: Note,
     },
     /// Work on a cell begins. If the worker falls silent, the last of these events names the cell at fault.
     Started {
@@ -292,7 +309,8 @@ mod tests {
     fn any_path_survives_the_way_to_the_worker() {
         for name in [&b"plain.gguf"[..], b"\xff\xfe.gguf", "gr\u{fc}n.gguf".as_bytes()] {
             let model = PathBuf::from(OsStr::from_bytes(name));
-            let job = Job::Open { model, settings: EngineSettings::pinned(512), n_threads: 0, max_memory_bytes: None };
+            let (build, settings) = (BUILD.to_owned(), EngineSettings::pinned(512));
+            let job = Job::Open { build, model, settings, n_threads: 0, max_memory_bytes: None };
             let line = serde_json::to_string(&job).expect("JSON");
             assert_eq!(serde_json::from_str::<Job>(&line).expect("a job"), job, "{line}");
         }

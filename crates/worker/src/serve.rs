@@ -12,7 +12,7 @@ use crate::edit::{ActivationEdit, EditError, KeptEdits};
 use crate::job_error::JobError;
 use crate::jobs::Asked;
 use crate::loaded::Loaded;
-use crate::protocol::{CellSpec, ChunkWork, Event, Job};
+use crate::protocol::{BUILD, CellSpec, ChunkWork, Event, Job, build_of};
 use eval::window::{first_scored, n_scored};
 use eval::{
     Ask, Engine, EngineError, Hook, NonFinite, NonFiniteNode, Prefix, ReferenceWindow, RoutedLayer, RoutingError, Seen,
@@ -21,8 +21,8 @@ use eval::{
 use numerics::BlockCodec;
 use record::metric::TOKEN_BYTES;
 use record::{
-    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryPlan, ReferenceSample,
-    Sample, TensorEvidence, Token,
+    ActivationEvidence, Base, Carried, Column, Columns, Edit, EditPlace, EngineSettings, MemoryPlan, Note,
+    ReferenceSample, Sample, TensorEvidence, Token,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
@@ -45,18 +45,27 @@ pub fn serve(
 ) -> io::Result<()> {
     let mut worker = Worker { codec, output, loaded: None, kept: KeptEdits::default() };
     for line in lines {
-        let answer = match serde_json::from_str::<Job>(&line?) {
+        let line = line?;
+        let answer = match serde_json::from_str::<Job>(&line) {
+            Ok(Job::Open { build, .. }) if build != BUILD => Err(other_build(&build)),
             Ok(job) => worker.work(open, job),
-            Err(error) => Err(JobError::input(
-                format!("cannot parse job: {error}"),
-                Hint::words("runner and worker must be the same version of assay"),
-            )),
+            Err(error) => Err(match build_of(&line) {
+                Some(build) if build != BUILD => other_build(&build),
+                _ => JobError::input(format!("cannot parse job: {error}"), Hint::Bug),
+            }),
         };
         if let Err(error) = answer {
             worker.say(&error.event()?)?;
         }
     }
     Ok(())
+}
+
+/// The refusal of a job from another build, whose messages may mean something else.
+fn other_build(build: &str) -> JobError {
+    let build = words::escape_terminal(build);
+    let why = format!("this worker is {BUILD}, and the program that started it is {build}");
+    JobError::input(why, Hint::words("do not replace the program while it runs; start again"))
 }
 
 /// Why one cell failed. The other cells go on.
@@ -116,7 +125,7 @@ impl<'a, W: Write> Worker<'a, W> {
 
     fn work(&mut self, open: &OpenEngine<'_>, job: Job) -> Result<(), JobError> {
         match job {
-            Job::Open { model, settings, n_threads, max_memory_bytes } => {
+            Job::Open { model, settings, n_threads, max_memory_bytes, .. } => {
                 self.loaded = None;
                 self.kept = KeptEdits::default();
                 let engine = open(&model, &settings, n_threads)?;
@@ -191,8 +200,8 @@ impl<'a, W: Write> Worker<'a, W> {
         let memory = loaded.memory_plan(&in_f32, cells)?;
         self.say(&Event::Memory(memory))?;
         loaded.note_unused(cells.iter().flat_map(|cell| &cell.edits));
-        for text in std::mem::take(&mut loaded.notes) {
-            self.say(&Event::Note { text })?;
+        for note in std::mem::take(&mut loaded.notes) {
+            self.say(&Event::Note { note })?;
         }
         self.kept.begin(base, memory.kept_edits_bytes);
         loaded.engine.free_contexts(memory.n_contexts);
@@ -286,8 +295,7 @@ impl<'a, W: Write> Worker<'a, W> {
                 let is_exact = prefix_is_exact(loaded, work, &references);
                 loaded.prefix_is_exact = Some(is_exact);
                 if !is_exact {
-                    let text = "starting from a recorded prefix does not give the bits of a full pass on this model; every pass computes all layers".into();
-                    self.say(&Event::Note { text })?;
+                    self.say(&Event::Note { note: Note::EveryPassFull })?;
                 }
             }
             let (references, reference_hashes, logits_blake3) = (&references, &reference_hashes, &logits_blake3);

@@ -4,7 +4,7 @@
 //! the worker dies during a job, or the weights differ from what they were before.
 
 use crate::link::{LinkFactory, WorkerDied, WorkerLink};
-use crate::protocol::{Event, Job};
+use crate::protocol::{BUILD, Event, Job};
 use files::SchemeFilePath;
 use record::{EngineInfo, EngineSettings};
 use std::path::{Path, PathBuf};
@@ -138,6 +138,7 @@ impl Session {
         let died = |died| SessionError::Died { name: name.clone(), died: Box::new(died), in_hand: InHand::Nothing };
         let mut link = workers.start().map_err(died)?;
         link.send(&Job::Open {
+            build: BUILD.into(),
             model: request.model.clone(),
             settings: request.settings.clone(),
             n_threads: request.n_threads,

@@ -4,9 +4,10 @@ mod toy;
 
 use eval::{Ask, ChatMessage, Passes, Sampling, Sequence, Tokens, Weights};
 use numerics::PlainCodec;
-use record::{Arm, Base, Carrier, Edit, EditPlace, ReferenceSample, Sample};
+use record::{Arm, Base, Carrier, Edit, EditPlace, Note, ReferenceSample, Sample};
 use toy::{Fault, N_LAYER, Toy, norm_name, settings};
 use words::Hint;
+use worker::protocol::BUILD;
 use worker::{CellSpec, ChunkWork, Event, Job, serve};
 
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and the dog does not mind it in the least.";
@@ -40,7 +41,7 @@ fn measure(arm: Arm, n_parallel: usize, fault: Fault, cells: &[CellSpec]) -> Vec
 }
 
 fn open(n_threads: usize, max_memory_bytes: Option<u64>) -> Job {
-    Job::Open { model: "toy.gguf".into(), settings: settings(), n_threads, max_memory_bytes }
+    Job::Open { build: BUILD.into(), model: "toy.gguf".into(), settings: settings(), n_threads, max_memory_bytes }
 }
 
 fn say(n_parallel: usize, fault: Fault, jobs: &[Job]) -> Vec<Event> {
@@ -123,11 +124,15 @@ fn threads_beyond_the_cores_and_windows_beyond_the_training_are_said_once() {
     };
     let notes = |n_ctx: u32, n_threads: usize, text: &str| -> Vec<String> {
         let settings = record::EngineSettings { n_ctx, ..settings() };
-        let opened = Job::Open { model: "toy.gguf".into(), settings, n_threads, max_memory_bytes: None };
+        let opened =
+            Job::Open { build: BUILD.into(), model: "toy.gguf".into(), settings, n_threads, max_memory_bytes: None };
         let jobs = [opened, Job::Corpus { text: text.into(), special: false }, measured.clone(), measured.clone()];
         let events = say(1, Fault::None, &jobs);
         assert!(matches!(events.last(), Some(Event::Measured { .. })), "{:?}", events.last());
-        events.into_iter().filter_map(|e| if let Event::Note { text } = e { Some(text) } else { None }).collect()
+        events
+            .into_iter()
+            .filter_map(|e| if let Event::Note { note } = e { Some(note.to_string()) } else { None })
+            .collect()
     };
     let long = TEXT.repeat(3);
     assert_eq!(notes(64, 1, &long), Vec::<String>::new());
@@ -209,9 +214,9 @@ fn a_weight_that_the_graph_does_not_use_is_left_out_and_told_once() {
         cell("used", &all_norms("bf16")),
     ];
     let events = measure(Arm::Exact, 2, Fault::None, &cells);
-    let notes: Vec<&str> =
-        events.iter().filter_map(|e| if let Event::Note { text } = e { Some(text.as_str()) } else { None }).collect();
-    assert!(notes.len() == 1 && notes[0].contains(missing), "{notes:?}");
+    let notes: Vec<&Note> =
+        events.iter().filter_map(|e| if let Event::Note { note } = e { Some(note) } else { None }).collect();
+    assert_eq!(notes, [&Note::UnusedTensors { tensors: vec![missing.into()] }]);
     let unused = |wanted: &str| -> Vec<String> {
         let applied = events
             .iter()
@@ -512,4 +517,27 @@ fn reference_and_variant_answer_the_same_conversations_and_untouched_alike() {
     assert_ne!(destroyed[0].2, destroyed[2].2);
     let hooked = answers(vec![activation("l_out-2", "int2@row")], Sampling::Greedy);
     assert_eq!(hooked[0].2, destroyed[0].2, "the same reference");
+}
+
+#[test]
+fn a_worker_refuses_the_jobs_of_another_build_in_its_own_words() {
+    let opening = serde_json::to_string(&open(1, None)).expect("prints");
+    let refused = |line: String| {
+        let mut output = Vec::new();
+        let open = |_: &_, _: &_, _| Ok(Box::new(Toy::new(1, Fault::None)) as _);
+        serve(&open, &PlainCodec, std::iter::once(Ok(line)), &mut output).expect("serves");
+        match serde_json::from_slice(&output).expect("an event") {
+            Event::Failed { why, hint, input } => (why, hint, input),
+            other => panic!("{other:?}"),
+        }
+    };
+    let another = opening.replace(BUILD, "assay 9.9.9, build 00");
+    let newer = another.replace("\"build\"", "\"added\":1,\"build\"");
+    for line in [another, newer] {
+        let (why, hint, input) = refused(line);
+        assert_eq!(why, format!("this worker is {BUILD}, and the program that started it is assay 9.9.9, build 00"));
+        assert!(input && matches!(hint, Some(Hint::Words(_))), "{hint:?}");
+    }
+    let (why, hint, _) = refused(opening.replace("\"build\"", "\"added\":1,\"build\""));
+    assert!(why.starts_with("cannot parse job: ") && hint == Some(Hint::Bug), "{why}");
 }

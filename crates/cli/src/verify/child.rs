@@ -11,7 +11,7 @@ use proof::{Check, OwnPipeline, Python};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -129,9 +129,10 @@ fn last_words(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(tail.make_contiguous()).into_owned()
 }
 
-/// Does the task in this process and prints what it found.
+/// Does the task in this process and prints what it found on what standard output was when the process began. What a library
+/// prints goes to standard error.
 pub fn serve(task: &Task) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    let mut out = BufWriter::new(crate::worker::own_descriptor_for_events()?);
     let mut failed = None;
     let mut say = |said: &ChildLine| {
         // Whoever asked is gone when this fails: end at the next line.

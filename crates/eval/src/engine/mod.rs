@@ -22,7 +22,7 @@ mod weights;
 
 pub use error::EngineError;
 pub use memory::{EngineMemory, Memory};
-pub use pass::{Ask, Passes, Prefix, Score, Seen, Sequence};
+pub use pass::{Ask, Passes, Prefix, Seen, Sequence, TakeLogits};
 pub use probe::{Graph, Hook, NodeInfo, NonFiniteNode, Replace, RoutedLayer, WatchedActivation};
 pub use tokens::Tokens;
 pub use weights::{WeightInfo, Weights};

@@ -83,7 +83,7 @@ pub struct Seen {
 /// The function that receives logits as `(slot, logits)`, where the logits are row-major `[tokens.len() -
 /// first_output][n_vocab]`. Row `i` predicts the token after position `first_output + i`. It is called once for each
 /// sequence that has logits, from several threads at once.
-pub type Score<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
+pub type TakeLogits<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
 
 /// Passes of the model over tokens.
 pub trait Passes {
@@ -104,7 +104,7 @@ pub trait Passes {
     /// When a sequence is empty, too long or asks for no output, when there are too many of them, when a [`Prefix::Reuse`]
     /// finds nothing recorded, when the graph has no node for a hook or its values are not F32, and when a hook or the
     /// engine fails.
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError>;
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError>;
 
     /// Continues a prompt token by token, in a context of its own. `next` gets the logits of the last position and
     /// returns the next token, or `None` to stop. The text also ends where `n_ctx` tokens are reached.

@@ -18,7 +18,7 @@ pub(super) fn verdict(rows: &[CensusTensor], rescaled: Option<&RescaledNorms>) -
 
 /// Sentences such as `201 of 211 f16 tensors lie on Q4_1-like grids (about 4 bits): …`.
 fn upcast(rows: &[CensusTensor]) -> Vec<String> {
-    let floats = |row: &&CensusTensor| matches!(row.ty.as_str(), "f32" | "f16" | "bf16") && row.blocks.could_tell;
+    let floats = |row: &&CensusTensor| record::stores_floats(&row.ty) && row.blocks.could_tell;
     let mut by_type: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
     rows.iter().filter(floats).for_each(|row| by_type.entry(&row.ty).or_default().push(row));
     let mut lines = Vec::new();
@@ -88,7 +88,7 @@ const IN_PART: &str = " in part";
 
 fn requantized(rows: &[CensusTensor]) -> Vec<String> {
     let mut by_type: BTreeMap<&str, Vec<&CensusTensor>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.blocks.requantized && !matches!(row.ty.as_str(), "f32" | "f16" | "bf16")) {
+    for row in rows.iter().filter(|row| row.blocks.requantized && !record::stores_floats(&row.ty)) {
         by_type.entry(&row.ty).or_default().push(row);
     }
     by_type

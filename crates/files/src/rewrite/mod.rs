@@ -1,7 +1,7 @@
 //! Writes a new model file from an old one, with some tensors quantized. This is what `assay quantize` does.
 //!
 //! ```text
-//! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── finish ──▶ Finished ── commit ──▶ files, Rewritten
+//! GgufFile + Request ── plan ──▶ Rewrite (what becomes of each tensor, checked) ── finish ──▶ FinishedRewrite ── commit ──▶ files, Rewritten
 //! ```
 //!
 //! `rules` decides which rule each tensor gets, and `carrier` in which type its values are stored. A finished output is
@@ -38,7 +38,7 @@ use select::companion::companion_of;
 pub use sizes::{Sizes, TypeCount};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-pub use write::Finished;
+pub use write::FinishedRewrite;
 
 /// What a caller asks of a rewrite.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ pub struct Rewrite<'a> {
     /// The edits, by the index of the tensor.
     edits: BTreeMap<usize, Edit>,
     /// The tensors that a rule names and that stay as they are, because llama.cpp's quantizer never touches them.
-    pub kept: Vec<KeptTensor>,
+    pub kept: Vec<SparedTensor>,
     /// The rules of which no tensor is left, because others are applied to all of theirs, or they match none.
     pub without_effect: Vec<String>,
     /// The names of the tensors that the output does not have, because they are factors that are multiplied in.
@@ -105,7 +105,7 @@ pub struct Rewrite<'a> {
 
 /// A tensor that a rule names and that stays as it is, because llama.cpp's quantizer never touches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptTensor {
+pub struct SparedTensor {
     /// The name of the tensor.
     pub name: String,
     /// The type of the tensor in both files.
@@ -179,7 +179,7 @@ pub fn plan<'a>(
         let tensor = &source.tensors()[index];
         if !request.force_tensors && is_kept(source.architecture(), tensor, type_requested) {
             let (name, ty, type_requested) = (tensor.name.clone(), tensor.ty.name(), type_requested.name());
-            kept.push(KeptTensor { name, ty, type_requested, rule });
+            kept.push(SparedTensor { name, ty, type_requested, rule });
             continue;
         }
         if let Some(wanted) = scheme_requested.ggml_format().and_then(|format| GgmlType::from_name(format.name)) {

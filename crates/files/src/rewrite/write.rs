@@ -51,13 +51,13 @@ struct Flow<'a> {
 
 /// A written output whose files are on the disk and have no names yet. If it is dropped, nothing remains of it.
 #[derive(Debug)]
-pub struct Finished {
+pub struct FinishedRewrite {
     /// The files, which can be opened before they have their names.
     pub files: SealedFiles,
     rewritten: Rewritten,
 }
 
-impl Finished {
+impl FinishedRewrite {
     /// Gives the files their names. With `replace`, they replace files that have the names already.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Rewrite<'_> {
         replace: bool,
         codec: &dyn BlockCodec,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Finished, RewriteError> {
+    ) -> Result<FinishedRewrite, RewriteError> {
         // The files that schemes name are also read. A scheme from a store names its file by a hash, which is not a
         // path here.
         let of_schemes = || self.edits.values().filter_map(|edit| edit.scheme_requested.file());
@@ -190,7 +190,7 @@ impl Rewrite<'_> {
             sha256: words::hex(&sha256.finalize()),
         });
         let rewritten = Rewritten { tensors, files: files.collect(), verbatim: false };
-        Ok(Finished { files: SealedFiles::seal(outputs)?, rewritten })
+        Ok(FinishedRewrite { files: SealedFiles::seal(outputs)?, rewritten })
     }
 
     /// Reads every tensor in order, in the way that the request requires.
@@ -264,7 +264,7 @@ impl Rewrite<'_> {
     }
 
     /// Copies the whole input.
-    fn copy(&self, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finished, RewriteError> {
+    fn copy(&self, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<FinishedRewrite, RewriteError> {
         let shard = &self.source.shards()[0];
         let bytes = shard.file_bytes();
         let mut file = OutputFile::create(out, bytes)?;
@@ -301,7 +301,7 @@ impl Rewrite<'_> {
             edit.outcome(tensor, unchanged(tensor), 0)
         };
         let tensors = self.edits.iter().map(of).collect();
-        Ok(Finished { files, rewritten: Rewritten { tensors, files: vec![file], verbatim: true } })
+        Ok(FinishedRewrite { files, rewritten: Rewritten { tensors, files: vec![file], verbatim: true } })
     }
 }
 

@@ -68,7 +68,7 @@ pub fn chat(
     session.hear::<AskError>(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
-            Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Note { note } => hear(AskEvent::Note(&note)),
             Event::Prompted(prompt) => prompts.push(prompt),
             Event::Answered(reply) => {
                 replies.push(reply);

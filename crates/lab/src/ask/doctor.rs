@@ -4,7 +4,7 @@ use numerics::{BlockCodec, Scheme, TensorContext};
 use record::answer::{DOCTOR_FORMAT, DoctorAnswer, DoctorCheck};
 use std::path::PathBuf;
 use std::process::Command;
-use words::bytes;
+use words::{Hint, bytes};
 
 /// What a front knows about the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,18 @@ pub fn doctor(request: &DoctorRequest, codec: &dyn BlockCodec) -> DoctorAnswer {
     DoctorAnswer { format: DOCTOR_FORMAT, ok: checks.iter().all(|check| check.ok), checks }
 }
 
-fn check(name: &str, ok: bool, detail: String, hint: &str) -> DoctorCheck {
-    DoctorCheck { name: name.into(), ok, detail, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+fn check(name: &str, ok: bool, detail: String, advice: Option<Hint>) -> DoctorCheck {
+    DoctorCheck { name: name.into(), ok, detail, hint: None, advice }
+}
+
+/// Advice about the world, unless all is well.
+fn unless(well: bool, words: &'static str) -> Option<Hint> {
+    (!well).then(|| Hint::words(words))
 }
 
 fn build() -> DoctorCheck {
     let optimised = !cfg!(debug_assertions);
-    let hint = if optimised { "" } else { "this is a debug build, many times slower; build in the release profile" };
+    let hint = unless(optimised, "this is a debug build, many times slower; build in the release profile");
     let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
     check("build", true, format!("assay {version} for {arch} {os}"), hint)
 }
@@ -59,7 +64,7 @@ fn cpu() -> DoctorCheck {
     };
     #[cfg(not(target_arch = "x86_64"))]
     let (ok, features) = (true, "features not looked at on this architecture".to_owned());
-    let hint = if ok { "" } else { "the engine is built for x86-64 with AVX2, FMA and F16C; use a newer CPU" };
+    let hint = unless(ok, "the engine is built for x86-64 with AVX2, FMA and F16C; use a newer CPU");
     check("cpu", ok, format!("{threads} threads, {features}"), hint)
 }
 
@@ -71,10 +76,10 @@ fn engine(build: &str, codec: &dyn BlockCodec) -> DoctorCheck {
             .is_none_or(|layout| (layout.blck_size as u64, layout.type_size as u64) != (ty.blck_size(), ty.type_size()))
     });
     match differs {
-        None => check("engine", true, format!("{}, {} tensor types agree", build, gguf::GgmlType::ALL.len()), ""),
+        None => check("engine", true, format!("{}, {} tensor types agree", build, gguf::GgmlType::ALL.len()), None),
         Some(ty) => {
             let detail = format!("{}: blocks of {ty} are not as the container expects", build);
-            check("engine", false, detail, BROKEN_BUILD)
+            check("engine", false, detail, unless(false, BROKEN_BUILD))
         }
     }
 }
@@ -94,18 +99,18 @@ fn known_answers(codec: &dyn BlockCodec) -> DoctorCheck {
         let context = TensorContext { name: "self-check", n_per_row: values.len() };
         let scheme = match text.parse::<Scheme>() {
             Ok(scheme) => scheme,
-            Err(error) => return check("known answers", false, error.to_string(), BROKEN_BUILD),
+            Err(error) => return check("known answers", false, error.to_string(), unless(false, BROKEN_BUILD)),
         };
         if let Err(error) = scheme.fake_quantize(&mut values, &context, codec) {
-            return check("known answers", false, error.to_string(), BROKEN_BUILD);
+            return check("known answers", false, error.to_string(), unless(false, BROKEN_BUILD));
         }
         let same = values.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits());
         if !same {
             let detail = format!("{text} of {given:?}: found {values:?}, wanted {wanted:?}");
-            return check("known answers", false, detail, BROKEN_BUILD);
+            return check("known answers", false, detail, unless(false, BROKEN_BUILD));
         }
     }
-    check("known answers", true, format!("{} schemes round as they must", cases.len()), "")
+    check("known answers", true, format!("{} schemes round as they must", cases.len()), None)
 }
 
 /// A block of q8_0 whose scale is 1. ggml rounds halves away from zero, unlike the schemes above.
@@ -131,10 +136,10 @@ const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
 
 fn memory(available: Option<u64>) -> DoctorCheck {
     let Some(available) = available else {
-        return check("memory", true, "not known on this system".into(), "");
+        return check("memory", true, "not known on this system".into(), None);
     };
     let enough = available >= ENOUGH_MEMORY_BYTES;
-    let hint = if enough { "" } else { "the demo's models need up to 4 GiB; larger ones more" };
+    let hint = unless(enough, "the demo's models need up to 4 GiB; larger ones more");
     check("memory", true, format!("{} available", bytes(available)), hint)
 }
 
@@ -146,14 +151,12 @@ fn disk() -> DoctorCheck {
         Ok(fs) => {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
             let ok = free >= ENOUGH_DISK_BYTES;
-            let hint = if ok {
-                ""
-            } else {
-                "run folders are written here; free some space, or choose another folder for them"
-            };
+            let hint = unless(ok, "run folders are written here; free some space, or choose another folder for them");
             check("disk", ok, format!("{} free in this folder", bytes(free)), hint)
         }
-        Err(error) => check("disk", false, format!("this folder cannot be asked: {error}"), "is it still there?"),
+        Err(error) => {
+            check("disk", false, format!("this folder cannot be asked: {error}"), unless(false, "is it still there?"))
+        }
     }
 }
 
@@ -165,12 +168,12 @@ fn oracle(python: Option<&PathBuf>) -> DoctorCheck {
         found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned())
     });
     match version {
-        Some(version) => check("oracle", true, format!("gguf-py {version}"), ""),
+        Some(version) => check("oracle", true, format!("gguf-py {version}"), None),
         None => check(
             "oracle",
             true,
-            "optional, not found: gguf-py, which only the comparisons of `assay verify` with it need".into(),
-            "install numpy, ml_dtypes and gguf for the python3 on PATH, or verify with another Python",
+            "optional, not found: gguf-py, which only some comparisons of the self-check need".into(),
+            Some(Hint::AddReferencePython),
         ),
     }
 }
@@ -187,6 +190,6 @@ mod tests {
         let answer = doctor(&request, &PlainCodec);
         let failed: Vec<&str> = answer.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
         assert_eq!((answer.ok, failed), (false, vec!["engine", "known answers"]));
-        assert!(answer.checks.iter().all(|check| check.ok || check.hint.is_some()));
+        assert!(answer.checks.iter().all(|check| check.ok || check.advice.is_some()));
     }
 }

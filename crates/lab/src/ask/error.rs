@@ -1,6 +1,8 @@
 //! The errors of questions, and whose fault each is.
 
 use crate::judge::evidence::EvidenceError;
+use crate::plan::PlanError;
+use crate::run::RunError;
 use crate::sweep::SweepError;
 use eval::choices::ChoiceError;
 use files::pieces::ValuesError;
@@ -218,6 +220,37 @@ pub enum AskError {
     /// The session with the worker ended without an answer, or the weights were changed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A run ended without a record.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The folder for reports lies in the folder of a run.
+    #[error("{folder}: lies in the folder of the run, which only a run writes to")]
+    InsideTheRun {
+        /// The path of the folder that was given.
+        folder: String,
+    },
+    /// A carrier would round the values of a scheme a second time.
+    #[error("{model}: {source}")]
+    RoundsTwice {
+        /// The name of the model.
+        model: String,
+        /// The tensor, and the first value that is rounded again.
+        source: Box<RewriteError>,
+        /// Whether every scheme has a ggml type of its own, which stores its values exactly. Otherwise F32 does.
+        have_own_types: bool,
+    },
+    /// The path for the folder of a run is a file.
+    #[error("{dir}: is a file, wanted a folder for the run")]
+    FileForAFolder {
+        /// The path that was given.
+        dir: String,
+    },
+}
+
+impl From<PlanError> for AskError {
+    fn from(error: PlanError) -> Self {
+        AskError::Run(error.into())
+    }
 }
 
 impl Advice for AskError {
@@ -239,8 +272,12 @@ impl Advice for AskError {
             AskError::Tasks { source, .. } => source.hint(),
             AskError::TouchedEarly { .. } | AskError::MissingTasks { .. } => Some(Hint::Bug),
             AskError::Session(error) => error.hint(),
+            AskError::Run(error) => error.hint(),
+            AskError::RoundsTwice { have_own_types, .. } => Some(Hint::StoreExactly { own: *have_own_types }),
+            AskError::FileForAFolder { .. } => Some(Hint::OtherFolder { or: None }),
             // The error itself says what is missing, and each front knows how to ask for it.
             AskError::NotARunFolder { .. }
+            | AskError::InsideTheRun { .. }
             | AskError::Unfinished { .. }
             | AskError::NothingApplied(_)
             | AskError::NoLayer { .. }
@@ -256,6 +293,17 @@ fn without_name(error: &SessionError, name: &str) -> String {
     said.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(said)
 }
 
+impl AskErrorKind {
+    /// The party at fault when a session ends without an answer.
+    pub(crate) fn of_session(error: &SessionError) -> AskErrorKind {
+        match error {
+            SessionError::NotRestored { .. } => AskErrorKind::Withheld,
+            error if error.is_input() => AskErrorKind::Input,
+            _ => AskErrorKind::Engine,
+        }
+    }
+}
+
 impl AskError {
     /// The party that is at fault.
     pub fn kind(&self) -> AskErrorKind {
@@ -269,6 +317,9 @@ impl AskError {
             | AskError::Output(_)
             | AskError::TypeFile(_)
             | AskError::NotARunFolder { .. }
+            | AskError::FileForAFolder { .. }
+            | AskError::InsideTheRun { .. }
+            | AskError::RoundsTwice { .. }
             | AskError::Unfinished { .. }
             | AskError::Store(_)
             | AskError::SchemeFile(_)
@@ -278,13 +329,11 @@ impl AskError {
             | AskError::NoLayer { .. }
             | AskError::Tasks { .. }
             | AskError::NothingToTrace { .. } => AskErrorKind::Input,
-            AskError::TouchedEarly { .. } | AskError::Session(SessionError::NotRestored { .. }) => {
-                AskErrorKind::Withheld
-            }
-            AskError::Session(error) if error.is_input() => AskErrorKind::Input,
+            AskError::TouchedEarly { .. } => AskErrorKind::Withheld,
+            AskError::Session(error) => AskErrorKind::of_session(error),
+            AskError::Run(error) => error.kind(),
             AskError::Unopened { source, .. } if source.is_input() => AskErrorKind::Input,
-            AskError::Session(_)
-            | AskError::Unopened { .. }
+            AskError::Unopened { .. }
             | AskError::Variant { .. }
             | AskError::Scores { .. }
             | AskError::MissingTasks { .. }

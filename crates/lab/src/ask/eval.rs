@@ -11,7 +11,7 @@ use eval::{HeadShift, routing};
 use numerics::BlockCodec;
 use record::answer::{ChangedTarget, EVAL_FORMAT, EvalAnswer, EvalSettings, HeadAttention, LayerResidual};
 use record::store::CellSamples;
-use record::{AllMetricValues, CellRecord, EngineSettings, LayerError, ReferenceSample};
+use record::{AllMetricValues, CellRecord, EngineSettings, LayerError, Note, ReferenceSample};
 use std::collections::BTreeMap;
 use worker::protocol::AttentionSample;
 use worker::{ChunkWork, Event, Job, LinkFactory, Session};
@@ -56,7 +56,7 @@ pub fn eval(
     if windows < request.windows {
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
-    let notes = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
+    let note_values = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
     // Not every graph has attention probabilities. Whether this one does shows here, before the scores take their time.
     let attention = match request.attention {
         true => Some(attention(&mut session, &variant, windows, hear)?),
@@ -93,7 +93,8 @@ pub fn eval(
     };
     let answer = answer(&variant, &scores, windows, record.as_ref(), settings);
     let answer = answer.map_err(|error| variant.scores(error))?;
-    Ok(EvalAnswer { residual, attention, routing, notes, ..answer })
+    let notes = note_values.iter().map(Note::to_string).collect();
+    Ok(EvalAnswer { residual, attention, routing, notes, note_values, ..answer })
 }
 
 /// The raw scores of the windows.
@@ -121,7 +122,7 @@ fn scores(
     session.hear(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
-            Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Note { note } => hear(AskEvent::Note(&note)),
             Event::Reference(sample) => {
                 scores.reference.insert(sample.chunk, sample);
             }
@@ -214,13 +215,16 @@ fn answer(
         Some(measured) => measured.values().clone(),
         None => of_reference(&references)?,
     };
+    let changed = record.map(|record| changed(variant, record)).unwrap_or_default();
     Ok(EvalAnswer {
         format: EVAL_FORMAT,
         n_tokens,
         n_chunks: windows,
         metrics: AllMetricValues(metrics),
         notes: Vec::new(),
-        changed: record.map(|record| changed(variant, record)).unwrap_or_default(),
+        note_values: Vec::new(),
+        dead: !changed.is_empty() && changed.iter().all(|target| target.unused),
+        changed,
         residual: None,
         attention: None,
         routing: None,

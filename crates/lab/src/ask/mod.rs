@@ -16,7 +16,7 @@
 //! | [`quantize`](mod@quantize) | write a new file with some tensors quantized |
 //! | [`diff`](mod@diff) | how far apart are two files? |
 //! | [`inspect`](mod@inspect) | what does a file contain, what do selectors match in it, and what schemes exist? |
-//! | [`run`](mod@run) | what is the result of a run, and how far has it come? |
+//! | [`run`](mod@run) | does it matter, with all controls? And what is the result of a run, and how far has it come? |
 //! | [`doctor`](mod@doctor) | can this machine and this build do all that? |
 //! | [`variant`], [`error`], `residual` | shared by these: the variant, the errors, the control of a trace |
 //!
@@ -44,12 +44,14 @@ pub use self::error::{AskError, AskErrorKind, NeedsVariant};
 pub use self::eval::{EvalRequest, eval};
 pub use self::inspect::{inspect, schemes, selectors};
 pub use self::quantize::{QuantizeEvent, QuantizeRequest, quantize};
-pub use self::run::{finished_run, run_answer, status};
+pub use self::run::{
+    Ran, RunHeard, RunOutcome, RunQuestion, RunRequest, finished_run, report_folder, run, run_answer, status,
+};
 pub use self::sweep::{RaceRequest, SweepRequest, sweep};
 pub use self::task::{TaskFile, TaskKind, TaskRequest, UnknownTask, task};
 pub use self::variant::{Conditions, VariantRequest};
 
-use record::MemoryPlan;
+use record::{MemoryPlan, Note};
 use worker::WorkerDied;
 
 /// An event while a question is answered.
@@ -82,8 +84,8 @@ pub enum AskEvent<'a> {
     },
     /// The main memory that the measurement needs.
     Memory(&'a MemoryPlan),
-    /// Something that changes no number but that the user should know, in one line.
-    Note(&'a str),
+    /// Something that changes no number but that the user should know.
+    Note(&'a Note),
     /// Attention is compared; the scores are measured after it.
     ComparingAttention,
     /// A worker died, and another one continues with what is left.

@@ -2,7 +2,9 @@
 
 use super::AskError;
 use files::pieces::ValuesError;
-use files::rewrite::{self, FileCarrier, Finished, HeldWhole, Rewrite, RewriteError, RewrittenTensor, Sizes, own_type};
+use files::rewrite::{
+    self, FileCarrier, FinishedRewrite, HeldWhole, Rewrite, RewriteError, RewrittenTensor, Sizes, own_type,
+};
 use files::{Model, NotScorable, SchemeFiles, TypeFile, check_scorable};
 use gguf::GgmlType;
 use numerics::BlockCodec;
@@ -98,7 +100,7 @@ pub fn quantize(
     }
     let type_file = request.type_file.as_deref().map(TypeFile::read).transpose()?;
     let model = Model::open_to_rewrite(&request.input)?;
-    let failed = |error| failed(&model, error);
+    let failed = |error| failed(&model, &applies, error);
     let asked = rewrite::Request {
         applies: &applies,
         type_file: type_file.as_ref(),
@@ -172,10 +174,14 @@ fn announce(
     plan.without_effect.iter().for_each(|rule| hear(QuantizeEvent::WithoutEffect(rule)));
     plan.without_importance().iter().for_each(|tensor| hear(QuantizeEvent::WithoutImportance(tensor)));
     if after.bytes > before.bytes {
-        let all_have = || applies.iter().all(|apply| own_type(&apply.scheme).is_some());
-        let have_own_types = (!applies.is_empty()).then(all_have);
+        let have_own_types = (!applies.is_empty()).then(|| have_own_types(applies));
         hear(QuantizeEvent::Grows { before: before.bytes, after: after.bytes, have_own_types });
     }
+}
+
+/// Whether every scheme has a ggml type of its own.
+fn have_own_types(applies: &[Apply]) -> bool {
+    applies.iter().all(|apply| own_type(&apply.scheme).is_some())
 }
 
 /// Why the engine need not open the output. `None` when it must.
@@ -191,7 +197,7 @@ fn unchecked(request: &QuantizeRequest, model: &Model) -> Option<String> {
 ///
 /// # Errors
 /// When the engine refuses the output or aborts on it.
-fn check(finished: &Finished, output: &Path, workers: &dyn LinkFactory) -> Result<(), AskError> {
+fn check(finished: &FinishedRewrite, output: &Path, workers: &dyn LinkFactory) -> Result<(), AskError> {
     let readable = finished.files.readable().map_err(|error| AskError::Output(Box::new(error)))?;
     let name = file_name(output);
     let request = SessionRequest {
@@ -222,8 +228,14 @@ fn size(sizes: &Sizes) -> TensorsSize {
 }
 
 /// The error with the input's name in front, unless it names a file itself.
-fn failed(model: &Model, error: RewriteError) -> AskError {
+fn failed(model: &Model, applies: &[Apply], error: RewriteError) -> AskError {
     match error {
+        RewriteError::RoundsTwice { has_own_type, .. } => AskError::RoundsTwice {
+            model: model.shown(),
+            // A scheme without a type of its own cannot be stored in one.
+            have_own_types: has_own_type && have_own_types(applies),
+            source: Box::new(error),
+        },
         RewriteError::Output(error) => AskError::Output(Box::new(error)),
         RewriteError::Values(ValuesError::Gguf(error)) => AskError::Unreadable(error),
         source => AskError::Rewrite { model: model.shown(), source: Box::new(source) },
@@ -232,6 +244,8 @@ fn failed(model: &Model, error: RewriteError) -> AskError {
 
 fn quantized(tensor: RewrittenTensor) -> QuantizedTensor {
     let d = tensor.difference;
+    // Values that no scheme rounds are rounded once, by the carrier.
+    let is_identity = tensor.scheme_realised == "identity";
     QuantizedTensor {
         fallback: tensor.type_requested != tensor.type_realised || tensor.scheme_requested != tensor.scheme_realised,
         name: tensor.name,
@@ -249,6 +263,7 @@ fn quantized(tensor: RewrittenTensor) -> QuantizedTensor {
         zeroed: d.zeroed,
         unzeroed: d.unzeroed,
         overflowed: d.overflowed,
+        rounded_twice: tensor.carrier_rounded > 0 && !is_identity,
         carrier_rounded: tensor.carrier_rounded,
         max_abs: d.max_abs,
         rmse: d.rmse,

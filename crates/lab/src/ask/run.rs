@@ -1,6 +1,10 @@
-//! The result and the progress of a run, read from its record and its folder.
+//! A run, its result and its progress.
 
-use super::AskError;
+use super::{AskError, Conditions};
+use crate::plan::{Corpus, Plan};
+use crate::run::{Repeat, prepare};
+use files::SchemeFiles;
+use numerics::BlockCodec;
 use record::answer::{
     ControlAnswer, Effects, FailedCell, LastEvent, ModelAnswer, RUN_FORMAT, RunAnswer, STATUS_FORMAT, StatusAnswer,
     VariantVerdict, samples_file,
@@ -9,10 +13,164 @@ use record::headline;
 use record::store;
 use record::store::journal::{JournalLine, read_journal};
 use record::store::lock::PlanLock;
-use record::{AllMetricValues, JudgedCell, Measured, ModelRecord, Role, RunRecord};
+use record::{AllMetricValues, Arm, ControlRecord, JudgedCell, Measured, ModelRecord, Note, Role, RunEvent, RunRecord};
+use select::{Apply, LayerSet};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 use words::escape_terminal;
+use worker::LinkFactory;
+
+/// The question of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunQuestion {
+    /// The question of the preset with this name.
+    Preset(String),
+    /// The question what one scheme does to the tensors of a selector.
+    Apply(Apply),
+}
+
+/// A question that is asked of some models with all its controls.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The question.
+    pub question: RunQuestion,
+    /// The model files.
+    pub models: Vec<PathBuf>,
+    /// The text to measure on.
+    pub corpus: Corpus,
+    /// The layers to which the question is narrowed; `None` asks about all.
+    pub layers: Option<LayerSet>,
+    /// Whether a tensor whose rows are not whole blocks of a ggml type is quantized in the type that llama-quantize falls
+    /// back to. Otherwise the question is refused.
+    pub allow_fallback: bool,
+    /// The only arm to measure in; `None` measures in both.
+    pub arm: Option<Arm>,
+    /// The conditions of the measurement.
+    pub conditions: Conditions,
+    /// The largest number of windows to measure where the whole target is quantized.
+    pub windows: usize,
+    /// The largest number of windows to measure where a single layer is quantized.
+    pub layer_windows: usize,
+    /// The first seed of the jitter.
+    pub seed: u64,
+    /// The folder of the run; `None` takes `runs/<id>` in the current folder.
+    pub dir: Option<PathBuf>,
+}
+
+impl RunRequest {
+    /// The request as a plan.
+    ///
+    /// # Errors
+    /// When no preset has the name, or a file of the scheme cannot be used.
+    pub fn plan(&self) -> Result<Plan, AskError> {
+        let (models, corpus) = (self.models.clone(), self.corpus.clone());
+        let mut plan = match &self.question {
+            RunQuestion::Preset(name) => Plan::preset(name, models, corpus)?,
+            RunQuestion::Apply(apply) => {
+                let apply = SchemeFiles::default().resolve(apply)?;
+                Plan::asked(
+                    &self.layers.as_ref().map_or(apply.clone(), |layers| apply.narrowed(layers)),
+                    models,
+                    corpus,
+                )
+            }
+        };
+        if let (RunQuestion::Preset(_), Some(layers)) = (&self.question, &self.layers) {
+            plan.narrow(layers.clone());
+        }
+        plan.chunks = self.windows;
+        plan.layer_chunks = self.layer_windows;
+        plan.settings = self.conditions.settings();
+        plan.n_threads = self.conditions.n_threads;
+        plan.max_memory_bytes = self.conditions.max_memory_bytes;
+        plan.allow_fallback = self.allow_fallback;
+        plan.seed(self.seed);
+        if let Some(arm) = self.arm {
+            plan.arms = vec![arm];
+        }
+        Ok(plan)
+    }
+}
+
+/// An event of a run, with the plan and the folder that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct RunHeard<'a> {
+    /// The plan of the run.
+    pub plan: &'a Plan,
+    /// The folder of the run.
+    pub dir: &'a Path,
+    /// What happened.
+    pub event: &'a RunEvent,
+}
+
+/// How a run ended that has a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// Every cell was measured, and every control holds.
+    Answered,
+    /// A control was measured and does not hold.
+    ControlFailed,
+    /// A cell or a control could not be measured, and no control failed.
+    NotMeasured,
+}
+
+impl RunOutcome {
+    /// The outcome of the run with this record.
+    pub fn of(record: &RunRecord) -> RunOutcome {
+        let models = &record.models;
+        let failed_cell = models.iter().flat_map(|model| &model.cells).any(|judged| judged.cell.lack().is_some());
+        if models.iter().flat_map(|model| &model.controls).any(ControlRecord::has_failed) {
+            RunOutcome::ControlFailed
+        } else if failed_cell || !record.controls_ok {
+            RunOutcome::NotMeasured
+        } else {
+            RunOutcome::Answered
+        }
+    }
+}
+
+/// A run that came to its end.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The folder of the run.
+    pub dir: PathBuf,
+    /// The record of the run.
+    pub record: RunRecord,
+    /// How the run ended.
+    pub outcome: RunOutcome,
+}
+
+impl Ran {
+    /// The answer of the run, whose report is the file `report`.
+    pub fn answer(&self, report: &Path) -> RunAnswer {
+        run_answer(&self.record, &self.dir, report)
+    }
+}
+
+/// Asks a question of some models with all its controls. A run that was begun in the folder goes on; a finished one is
+/// read again. The workers' engine calls itself `engine_build`, and the record has the command that `repeat` makes.
+///
+/// # Errors
+/// When the run cannot come to a conclusion. Failed cells, failed controls and dead workers are part of the record
+/// instead.
+pub fn run(
+    request: &RunRequest,
+    engine_build: &str,
+    workers: &dyn LinkFactory,
+    codec: &dyn BlockCodec,
+    repeat: &Repeat<'_>,
+    hear: &mut dyn FnMut(RunHeard<'_>),
+) -> Result<Ran, AskError> {
+    let prepared = prepare(request.plan()?, engine_build)?;
+    let dir = request.dir.clone().unwrap_or_else(|| Path::new("runs").join(prepared.id()));
+    if dir.exists() && !dir.is_dir() {
+        return Err(AskError::FileForAFolder { dir: shown(&dir) });
+    }
+    let mut sink = |event: &RunEvent| hear(RunHeard { plan: prepared.plan(), dir: &dir, event });
+    let record = crate::run::run(&prepared, &dir, workers, codec, repeat, &mut sink)?;
+    let outcome = RunOutcome::of(&record);
+    Ok(Ran { dir, record, outcome })
+}
 
 /// The answer of a finished run. Where a control of a model does not hold, the effects on that model are withheld.
 pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
@@ -21,7 +179,8 @@ pub fn run_answer(record: &RunRecord, dir: &Path, report: &Path) -> RunAnswer {
         withheld: record.withholds(model),
         sentence: model.answer(&record.question),
         census: model.census_sentence(&record.question),
-        notes: model.notes.clone(),
+        notes: model.notes.iter().map(Note::to_string).collect(),
+        note_values: model.notes.clone(),
     };
     RunAnswer {
         format: RUN_FORMAT,
@@ -84,6 +243,26 @@ fn failed_so_far(lines: &[JournalLine]) -> Vec<FailedCell> {
         Some(FailedCell { key, model, target, file, why: text(line, "why").unwrap_or_default() })
     });
     cells.collect()
+}
+
+/// The folder for the reports of the run in `dir`: the run's own, or another one outside of the run.
+///
+/// # Errors
+/// When another folder lies in the folder of the run, which only a run writes to.
+pub fn report_folder(dir: &Path, other: Option<&Path>) -> Result<PathBuf, AskError> {
+    let own = dir.join("report");
+    let Some(other) = other else { return Ok(own) };
+    if absolute(other).ok() != absolute(&own).ok() && lies_in(other, dir) {
+        return Err(AskError::InsideTheRun { folder: shown(other) });
+    }
+    Ok(other.to_owned())
+}
+
+/// Whether a path, which need not exist, is in a folder that does.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|part| part.canonicalize().ok());
+    folder.canonicalize().is_ok_and(|folder| there.is_some_and(|there| there.starts_with(folder)))
 }
 
 /// The progress of the run in a folder. It counts the cells of the plan only, and names those that do not belong to it.

@@ -8,7 +8,7 @@ use crate::plan::reference::reference;
 use crate::sweep::{Sweep, SweepEvent, SweptCell, sweep as sweep_cells};
 use numerics::BlockCodec;
 use record::answer::{LayerStanding, RaceTerms, SWEEP_FORMAT, SweepAnswer, SweepSettings, SweptLayer};
-use record::{AllMetricValues, Base, Cell, CellExtent, Edit, StageName};
+use record::{AllMetricValues, Base, Cell, CellExtent, Edit, Note, StageName};
 use stats::{RaceRule, Standing};
 use std::collections::BTreeMap;
 use worker::{LinkFactory, Session};
@@ -68,7 +68,7 @@ pub fn sweep(
     if windows < request.windows {
         hear(AskEvent::FewerWindows { wanted: request.windows, used: windows });
     }
-    let notes = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
+    let note_values = variant.notes(&request.corpus, settings.n_ctx, session.info.n_ctx_train, hear);
     let order = stats::rng::permutation(windows, request.seed);
     let rule = request.race.map(|race| RaceRule {
         epsilon: race.epsilon,
@@ -90,7 +90,7 @@ pub fn sweep(
             hear(AskEvent::Memory(plan));
         }
         SweepEvent::Died(died) => hear(AskEvent::WorkerDied(died)),
-        SweepEvent::Note(text) => hear(AskEvent::Note(text)),
+        SweepEvent::Note(note) => hear(AskEvent::Note(note)),
     };
     let swept = sweep_cells(&mut session, &mut again, &base, &cells, &order, rule.as_ref(), &mut tell)
         .map_err(|error| AskError::of_sweep(&variant.name, error))?;
@@ -116,7 +116,8 @@ pub fn sweep(
         null_nats: race.null_nats,
         seed: request.seed,
     });
-    Ok(SweepAnswer { notes, ..answer(&cells, &swept, race, settings) })
+    let notes = note_values.iter().map(Note::to_string).collect();
+    Ok(SweepAnswer { notes, note_values, ..answer(&cells, &swept, race, settings) })
 }
 
 /// One cell for each layer, ascending, and their common reference. Tensors outside the layers stay as they are.
@@ -152,6 +153,7 @@ fn answer(cells: &[Cell], swept: &Sweep, race: Option<RaceTerms>, settings: Swee
     SweepAnswer {
         format: SWEEP_FORMAT,
         notes: Vec::new(),
+        note_values: Vec::new(),
         measured_chunks: layers.iter().map(|layer| layer.n_chunks).sum(),
         all_chunks: layers.len() * settings.n_chunks,
         layers,
@@ -179,6 +181,7 @@ fn of_cell(layer: u32, cell: &SweptCell) -> SweptLayer {
         changed,
         n,
         n_unused,
+        dead: n_unused > 0 && n == 0,
         failure: cell.failure.clone(),
         advice: cell.advice.clone(),
     }

@@ -180,7 +180,7 @@ fn scored(
     session.hear(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
-            Event::Note { text } => hear(AskEvent::Note(&text)),
+            Event::Note { note } => hear(AskEvent::Note(&note)),
             Event::Choice(sample) => {
                 by_task[usize::from(sample.cell.is_some())].insert(sample.task, sample);
             }

@@ -12,10 +12,9 @@ use files::{Model, SpecialTokens};
 use numerics::{BlockCodec, TensorShape};
 use record::answer::SchemeFallback;
 use record::store::CellSamples;
-use record::{Arm, Base, Cell, CellExtent, CellRecord, Edit, EditPlace, EngineSettings, Role, StageName};
+use record::{Arm, Base, Cell, CellExtent, CellRecord, Edit, EditPlace, EngineSettings, Note, Role, StageName};
 use select::{Apply, LayerSet, TensorId};
 use std::path::PathBuf;
-use words::escape_terminal;
 use worker::SessionRequest;
 
 /// The model, and how to change it.
@@ -71,8 +70,8 @@ pub(super) struct Variant {
     pub(super) applies: Vec<Apply>,
     /// The edits that the applications make in this model; empty for the untouched model.
     pub(super) edits: Vec<Edit>,
-    /// What the user should know about the applications, each in one line.
-    pub(super) notes: Vec<String>,
+    /// What the user should know about the applications.
+    pub(super) notes: Vec<Note>,
     /// The edits whose scheme replaces the requested one.
     pub(super) fallbacks: Vec<SchemeFallback>,
     /// The files that schemes name, for the worker to read.
@@ -103,11 +102,9 @@ impl Variant {
         let model = Model::open_to_score(&request.model)?;
         let mut found = select::edits_by_apply(&applies, &model.ids)
             .map_err(|source| AskError::Selection { model: model.shown(), source: Box::new(source) })?;
-        let mut notes: Vec<String> = select::without_effect(&applies, &found)
+        let mut notes: Vec<Note> = select::without_effect(&applies, &found)
             .into_iter()
-            .map(|apply| {
-                format!("{apply} is applied to no tensor, because later rules are applied to all of its tensors")
-            })
+            .map(|apply| Note::RuleWithoutEffect { rule: apply.to_string() })
             .collect();
         let mut fallbacks = Vec::new();
         for (edit, apply) in found.iter_mut().filter(|(edit, _)| edit.place != EditPlace::Activation) {
@@ -132,10 +129,7 @@ impl Variant {
             })?;
         }
         for (edit, apply) in found.iter().filter(|(edit, apply)| apply.scheme.no_importance(&edit.tensor).is_some()) {
-            let (name, scheme) = (escape_terminal(&edit.tensor), &apply.scheme);
-            notes.push(format!(
-                "{name}: {scheme} has no importances for it, so it is quantized without, as llama-quantize does"
-            ));
+            notes.push(Note::NoImportances { tensor: edit.tensor.clone(), scheme: apply.scheme.to_string() });
         }
         let edits: Vec<Edit> = found.into_iter().map(|(edit, _)| edit).collect();
         let base = reference(request.arm, &model.ids, edits.iter().map(|edit| (edit.tensor.as_str(), edit.place)));
@@ -166,9 +160,9 @@ impl Variant {
 
     /// Says what the user should know of the text, and returns all notes: those of the rules, which were said before, of the
     /// text, and of the windows, which the worker says itself.
-    pub(super) fn notes(&self, corpus: &Corpus, n_ctx: u32, n_ctx_train: u32, hear: &mut Hear<'_>) -> Vec<String> {
+    pub(super) fn notes(&self, corpus: &Corpus, n_ctx: u32, n_ctx_train: u32, hear: &mut Hear<'_>) -> Vec<Note> {
         let of_text = text_notes::of_text(corpus, &self.special_tokens);
-        of_text.iter().for_each(|text| hear(AskEvent::Note(text)));
+        of_text.iter().for_each(|note| hear(AskEvent::Note(note)));
         let of_windows = worker::beyond_training(n_ctx, n_ctx_train);
         self.notes.iter().cloned().chain(of_text).chain(of_windows).collect()
     }

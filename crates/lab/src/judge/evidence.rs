@@ -108,7 +108,7 @@ fn over_windows(applied: &[TensorEvidence], cell: &Cell, samples: &CellSamples) 
 }
 
 /// The record of a cell that could not be measured.
-pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>, why: &Failure) -> CellRecord {
+pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>, why: &CellFailure) -> CellRecord {
     let evidence = EvidenceChain {
         requested: format!("{}={}", cell.target, cell.scheme),
         matched: cell.edits.len(),
@@ -123,7 +123,7 @@ pub fn failed(cell: &Cell, samples: &CellSamples, predicted: Option<&Predicted>,
 
 /// Why a cell was not measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct CellFailure {
     /// The reason in words.
     pub why: String,
     /// Whether its logits are not finite.

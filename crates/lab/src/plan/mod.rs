@@ -14,13 +14,13 @@
 //! | [`cells`] | the cells of a plan on one model |
 
 use eval::EngineSettings;
-use files::fallback;
+use files::{TextFileError, fallback, read_text};
 use numerics::Scheme;
 use record::{Arm, Question};
 use resolve::Numbers;
 use select::{Apply, ApplyError, LayerSet, Selector};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use words::{Advice, Hint};
 
 pub mod cells;
@@ -35,6 +35,9 @@ pub use file::PlanFileError;
 pub use preset::{PRESETS, Preset};
 pub use resolve::OutOfRange;
 pub use stage::Stage;
+
+/// The built-in text. It was written for this project, so it can be shipped and no model has been trained on it.
+const BUILT_IN: &str = include_str!("../../assets/demo.txt");
 
 /// The number of windows of the cells on the whole target, unless a plan states another.
 pub const DEFAULT_CHUNKS: usize = 16;
@@ -116,6 +119,20 @@ impl Corpus {
         let had_bom = text.starts_with('\u{feff}');
         let text = if had_bom { text.trim_start_matches('\u{feff}').to_owned() } else { text };
         Corpus { name: name.into(), text, special: false, had_bom }
+    }
+
+    /// The text that comes with assay.
+    pub fn built_in() -> Corpus {
+        Corpus::new("built-in", BUILT_IN)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not UTF-8, or has no text.
+    pub fn read(path: &Path) -> Result<Corpus, TextFileError> {
+        let text = read_text(path)?;
+        Ok(Corpus::new(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy(), text))
     }
 }
 
@@ -285,6 +302,13 @@ mod tests {
 
     fn corpus() -> Corpus {
         Corpus::new("built-in", "text")
+    }
+
+    #[test]
+    fn the_built_in_text_is_long_enough_for_the_default_windows() {
+        // A token of English text has about four bytes.
+        let bytes = Corpus::built_in().text.len();
+        assert!(bytes > DEFAULT_CHUNKS * DEFAULT_N_CTX as usize * 4, "{bytes} bytes");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::run::model_file::{Census, ModelFile};
 use record::sentence::withholding;
 use record::store::CellSamples;
 use record::store::lock::LockedEngine;
-use record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, ModelRecord, Reason, Role, Verdict};
+use record::{ArmVerdict, CellRecord, ControlRecord, Floor, JudgedCell, ModelRecord, Note, Reason, Role, Verdict};
 use std::collections::BTreeMap;
 
 /// What is known about one model when its measurements have ended.
@@ -20,7 +20,7 @@ pub(crate) struct Ended<'a> {
     /// What the engine reported about the model.
     pub(crate) engine: &'a LockedEngine,
     /// What a reader should know of the text and the windows.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
     /// The cells that are finished or have failed, in the order of the method.
     pub(crate) cells: Vec<CellRecord>,
     /// The samples by key of the cell.

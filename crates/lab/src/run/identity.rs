@@ -116,7 +116,7 @@ pub(super) fn ask_engine(
 /// measurement needs, and it refuses for itself.
 fn require_memory(prepared: &PreparedRun, index: usize) -> Result<(), RunError> {
     let (plan, file) = (&prepared.plan, &prepared.models[index]);
-    let is_restored = |tensor: &&TensorId| !tensor.holds_no_weights() && !tensor.ty.eq_ignore_ascii_case("f32");
+    let is_restored = |tensor: &&TensorId| !tensor.holds_no_weights() && !record::is_f32(&tensor.ty);
     let values = |tensor: &TensorId| tensor.ne.iter().product::<u64>();
     let in_f32: u64 = file.tensors.iter().filter(is_restored).map(|tensor| values(tensor).saturating_mul(4)).sum();
     let needs = MemoryNeeds {

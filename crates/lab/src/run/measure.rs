@@ -3,7 +3,7 @@
 //! A worker that dies twice over a cell costs that cell. Everything else continues in a fresh worker.
 
 use crate::judge::controls::{Checked, REFERENCE_REPEATS, WEIGHTS_RESTORED};
-use crate::judge::evidence::{EvidenceError, Failure, References, check_complete, check_sample, derive, failed};
+use crate::judge::evidence::{CellFailure, EvidenceError, References, check_complete, check_sample, derive, failed};
 use crate::plan::cells::{self, ModelKey};
 use crate::plan::stage::Step;
 use crate::run::RunError;
@@ -65,7 +65,7 @@ pub(crate) struct Bench<'a> {
     cells: Vec<Cell>,
     samples: BTreeMap<String, CellSamples>,
     references: BTreeMap<String, References>,
-    failures: BTreeMap<String, Failure>,
+    failures: BTreeMap<String, CellFailure>,
     faults: Vec<StoredFault>,
     has_measured: bool,
 }
@@ -216,7 +216,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn add_fault(&mut self, fault: StoredFault, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
         if !self.faults.contains(&fault) {
             outlet.store.append_fault(&fault)?;
-            let (control, found) = (fault.control.clone(), fault.found.to_string());
+            let (control, found) = (fault.control.clone(), fault.found.clone());
             outlet.say(RunEvent::Fault { model: self.model().into(), control, found })?;
             self.faults.push(fault);
         }
@@ -347,7 +347,7 @@ impl<'a> Bench<'a> {
     ) -> Result<(), RunError> {
         match event {
             Event::Memory(plan) => outlet.say(RunEvent::Memory { model: self.model().into(), arm, plan }),
-            Event::Note { text } => outlet.say(RunEvent::Note { model: self.model().into(), text }),
+            Event::Note { note } => outlet.say(RunEvent::Note { model: self.model().into(), note }),
             Event::Reference(sample) => {
                 self.take_reference(reference, sample, outlet)?;
                 outlet.progress(self.model(), stage)
@@ -359,7 +359,7 @@ impl<'a> Bench<'a> {
             }
             Event::CellFailed { cell, why, hint, nonfinite: false } => self.fail(&cell, &why, hint, outlet),
             Event::CellFailed { cell, why, hint, nonfinite: true } => {
-                self.fail_as(&cell, Failure { why, nonfinite: true }, hint, outlet)
+                self.fail_as(&cell, CellFailure { why, nonfinite: true }, hint, outlet)
             }
             // The session passes on no other event of this job.
             _ => Ok(()),
@@ -455,17 +455,17 @@ impl<'a> Bench<'a> {
     }
 
     fn fail(&mut self, key: &str, why: &str, hint: Option<Hint>, outlet: &mut Outlet<'_>) -> Result<(), RunError> {
-        self.fail_as(key, Failure { why: why.into(), nonfinite: false }, hint, outlet)
+        self.fail_as(key, CellFailure { why: why.into(), nonfinite: false }, hint, outlet)
     }
 
     fn fail_as(
         &mut self,
         key: &str,
-        failure: Failure,
+        failure: CellFailure,
         hint: Option<Hint>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), RunError> {
-        let Failure { why, nonfinite } = failure.clone();
+        let CellFailure { why, nonfinite } = failure.clone();
         if self.failures.insert(key.into(), failure).is_some() {
             return Ok(());
         }
@@ -519,7 +519,7 @@ impl<'a> Bench<'a> {
             return None;
         }
         let derived = self.derived(cell);
-        let underivable = |error: EvidenceError| Failure { why: error.to_string(), nonfinite: false };
+        let underivable = |error: EvidenceError| CellFailure { why: error.to_string(), nonfinite: false };
         Some(derived.unwrap_or_else(|error| failed(cell, samples, predicted.as_ref(), &underivable(error))))
     }
 

@@ -17,9 +17,10 @@
 //!
 //! A run that was killed continues where it was. A finished one is only read.
 
+use crate::ask::AskErrorKind;
 use crate::judge::controls::FILE_UNCHANGED;
 use crate::plan::cells::{ModelKey, PlanTarget, expand};
-use crate::plan::gate::{Decision, Finished};
+use crate::plan::gate::{Decision, FinishedSoFar};
 use crate::plan::stage::steps;
 use crate::plan::{Plan, PlanError};
 use crate::run::conclude::Ended;
@@ -123,15 +124,15 @@ impl From<ModelFileError> for RunError {
 }
 
 impl RunError {
-    /// The exit code: 2 for bad input, 4 for an engine or disk that failed.
-    pub fn exit_code(&self) -> u8 {
-        let input = match self {
+    /// The party that is at fault.
+    pub fn kind(&self) -> AskErrorKind {
+        let is_input = match self {
             RunError::Plan(_) | RunError::Model(_) | RunError::SameModel { .. } | RunError::Memory { .. } => true,
-            RunError::Session(error) => error.is_input(),
+            RunError::Session(error) => return AskErrorKind::of_session(error),
             RunError::Store(error) => error.is_input(),
             RunError::OtherEngine { .. } => false,
         };
-        if input { 2 } else { 4 }
+        if is_input { AskErrorKind::Input } else { AskErrorKind::Engine }
     }
 }
 
@@ -215,12 +216,12 @@ pub fn run(
         let summary = census_of(question, &census.rows, census.n_nodes, &census.fallbacks);
         outlet.say(RunEvent::Census { model: prepared.name(index).into(), summary })?;
         let mut notes = text_notes::of_text(&plan.corpus, &model.special_tokens());
-        for text in &notes {
-            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text: text.clone() })?;
+        for note in &notes {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), note: note.clone() })?;
         }
         notes.extend(worker::beyond_training(plan.settings.n_ctx, lock.engines[index].info.n_ctx_train));
-        if let Some(text) = plan.target.leaves_out(&model.tensors) {
-            outlet.say(RunEvent::Note { model: prepared.name(index).into(), text })?;
+        if let Some(note) = plan.target.leaves_out(&model.tensors) {
+            outlet.say(RunEvent::Note { model: prepared.name(index).into(), note })?;
         }
         outlet.later = later.iter().map(Bench::passes_left).sum();
         measure_steps(bench, workers, session.take(), &mut outlet)?;
@@ -247,7 +248,7 @@ pub fn run(
                 model: record.name.clone(),
                 arm: verdict.arm,
                 verdict: verdict.verdict,
-                why: verdict.why.to_string(),
+                why: verdict.why.clone(),
             })?;
         }
         records.push(record);
@@ -306,7 +307,7 @@ fn measure_steps(
         }
         bench.measure(index, workers, &mut session, outlet)?;
         let Some(gate) = step.gate else { continue };
-        let Decision { go_on, why } = gate.decide(&Finished { controls: &bench.controls() });
+        let Decision { go_on, why } = gate.decide(&FinishedSoFar { controls: &bench.controls() });
         outlet.say(RunEvent::Gate { model: bench.model().into(), after: step.name, go_on, why })?;
         if !go_on {
             break;

@@ -4,7 +4,7 @@
 //! steps × cells − samples − failures ── outstanding ──▶ units ── jobs ──▶ one job per step and reference
 //! ```
 
-use crate::judge::evidence::Failure;
+use crate::judge::evidence::CellFailure;
 use crate::plan::stage::Step;
 use record::store::CellSamples;
 use record::{Base, Cell};
@@ -32,7 +32,7 @@ pub fn outstanding(
     steps: &[Step],
     cells: &[Cell],
     samples: &BTreeMap<String, CellSamples>,
-    failures: &BTreeMap<String, Failure>,
+    failures: &BTreeMap<String, CellFailure>,
 ) -> Vec<OutstandingWindow> {
     let step_of = |cell: &Cell| steps.iter().position(|step| step.stages.contains(&cell.stage));
     let reached: Vec<Option<usize>> = cells.iter().map(step_of).collect();
@@ -136,8 +136,8 @@ mod tests {
         samples
     }
 
-    fn failures(keys: &BTreeSet<String>) -> BTreeMap<String, Failure> {
-        keys.iter().map(|key| (key.clone(), Failure { why: "it failed".into(), nonfinite: false })).collect()
+    fn failures(keys: &BTreeSet<String>) -> BTreeMap<String, CellFailure> {
+        keys.iter().map(|key| (key.clone(), CellFailure { why: "it failed".into(), nonfinite: false })).collect()
     }
 
     /// The decision table: for a key on a window, the step that has to measure it, if any.

@@ -1,10 +1,10 @@
 //! Tests of `lab::ask` through a worker without an engine.
 
-use crate::bench::{Faults, N_LAYER, Norms, Room, Workers};
+use crate::bench::{BUILD, Faults, N_LAYER, Norms, Room, Workers};
 use lab::Corpus;
 use lab::ask::{
-    AskError, AskErrorKind, AskEvent, ChatRequest, Conditions, EvalRequest, NeedsVariant, SweepRequest, TaskFile,
-    TaskKind, TaskRequest, VariantRequest,
+    AskError, AskErrorKind, AskEvent, ChatRequest, Conditions, EvalRequest, NeedsVariant, Ran, RunHeard, RunOutcome,
+    RunQuestion, RunRequest, SweepRequest, TaskFile, TaskKind, TaskRequest, VariantRequest,
 };
 use numerics::PlainCodec;
 use record::answer::{
@@ -296,4 +296,88 @@ fn tasks_of_several_files_are_scored_in_one_session() {
     let broken = task(&[], "c\n0\n");
     assert_eq!((kind(&broken), broken.workers), (Some(AskErrorKind::Input), 0));
     assert!(broken.answer.expect_err("not whole").to_string().starts_with("b.txt: found 2 lines"));
+}
+
+fn run_request(question: RunQuestion) -> RunRequest {
+    RunRequest {
+        question,
+        models: vec!["m.gguf".into()],
+        corpus: text(),
+        layers: Some(LayerSet::parse("0,3").expect("layers")),
+        allow_fallback: true,
+        arm: Some(Arm::Native),
+        conditions: Conditions { n_threads: 3, max_memory_bytes: Some(1 << 30), ..conditions() },
+        windows: 9,
+        layer_windows: 4,
+        seed: 7,
+        dir: None,
+    }
+}
+
+#[test]
+fn the_plan_of_a_run_has_everything_that_was_asked_for() {
+    let apply = "attn_q=int8@row".parse().expect("an application");
+    for question in [RunQuestion::Preset("attention-int8".into()), RunQuestion::Apply(apply)] {
+        let request = run_request(question);
+        let plan = request.plan().expect("a plan");
+        assert!(plan.target.to_string().starts_with("attn_q[layers=0,3]"), "{}", plan.target);
+        assert_eq!((plan.chunks, plan.layer_chunks, plan.n_threads), (9, 4, 3));
+        assert_eq!((&plan.settings, plan.max_memory_bytes), (&request.conditions.settings(), Some(1 << 30)));
+        assert_eq!((plan.jitter_seeds, plan.arms, plan.allow_fallback), (vec![7, 8, 9], vec![Arm::Native], true));
+    }
+    let unknown = run_request(RunQuestion::Preset("attention-int9".into())).plan().expect_err("no such preset");
+    assert_eq!(unknown.kind(), AskErrorKind::Input);
+}
+
+/// Asks a run about the mock's model, in a folder of this name, with these faults.
+fn ran(room: &Room, faults: Faults, dir: &str) -> Result<Ran, AskError> {
+    drop(room.plan(Norms::OnePlus));
+    let request = RunRequest {
+        models: vec![room.run_dir("model.gguf")],
+        layers: None,
+        allow_fallback: false,
+        arm: None,
+        conditions: conditions(),
+        windows: 4,
+        layer_windows: 2,
+        dir: Some(room.run_dir(dir)),
+        ..run_request(RunQuestion::Preset("ffn-norm-bf16".into()))
+    };
+    let mut heard = 0;
+    let mut hear = |_: RunHeard<'_>| heard += 1;
+    let ran = lab::ask::run(&request, BUILD, &Workers::new(faults), &PlainCodec, &|_, _, _| "again".into(), &mut hear);
+    assert!(heard > 0 || ran.is_err());
+    ran
+}
+
+#[test]
+fn a_run_ends_with_an_outcome_whatever_the_front() {
+    let room = Room::new();
+    let done = ran(&room, Faults::default(), "run").expect("a run");
+    assert_eq!((done.outcome, done.dir.as_path()), (RunOutcome::Answered, room.run_dir("run").as_path()));
+    assert_eq!(done.answer(&done.dir.join("report.md")).controls_ok, true);
+    let mut record = done.record;
+    record.models[0].controls[0].ok = false;
+    assert_eq!(RunOutcome::of(&record), RunOutcome::ControlFailed);
+    record.models[0].controls[0].measured = false;
+    record.controls_ok = false;
+    assert_eq!(RunOutcome::of(&record), RunOutcome::NotMeasured);
+
+    let error = ran(&room, Faults::default(), "model.gguf").expect_err("a file");
+    assert!(matches!(error, AskError::FileForAFolder { .. }) && error.kind() == AskErrorKind::Input, "{error}");
+}
+
+#[test]
+fn reports_go_to_the_runs_own_folder_or_outside_of_the_run() {
+    let room = Room::new();
+    let run = room.run_dir("");
+    let own = lab::ask::report_folder(&run, None).expect("the run's own");
+    assert_eq!(own, run.join("report"));
+    assert_eq!(lab::ask::report_folder(&run, Some(&own)).expect("the same"), own);
+    let outside = tempfile::tempdir().expect("a folder");
+    assert!(lab::ask::report_folder(&run, Some(&outside.path().join("new"))).is_ok());
+    for inside in [run.join("cells"), run.join("report/deeper"), run.clone()] {
+        let error = lab::ask::report_folder(&run, Some(&inside)).expect_err("inside");
+        assert!(matches!(error, AskError::InsideTheRun { .. }), "{error}");
+    }
 }

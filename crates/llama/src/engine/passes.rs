@@ -4,7 +4,8 @@ use super::LlamaEngine;
 use crate::callback::{ActiveHook, Found, Orders, Pass, PassSeen};
 use crate::context::Context;
 use eval::{
-    Ask, EngineError, Hook, NonFiniteNode, Passes, Prefix, Replace, Score, Seen, Sequence, Token, WatchedActivation,
+    Ask, EngineError, Hook, NonFiniteNode, Passes, Prefix, Replace, Seen, Sequence, TakeLogits, Token,
+    WatchedActivation,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,7 +111,7 @@ impl Passes for LlamaEngine {
         self.n_contexts
     }
 
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError> {
         let n = ask.sequences.len();
         let n_parallel = ask.n_parallel.clamp(1, self.n_contexts);
         if n > n_parallel && (ask.prefix != Prefix::Full || ask.trace) {

@@ -20,7 +20,8 @@ use crate::check::{Area, Check, Tally};
 use crate::pipeline::Pipeline;
 use crate::python::Python;
 use eval::{Engine, EngineSettings, Token};
-use gguf::{GgufError, GgufFile};
+use files::{Model, OpenError};
+use gguf::GgufFile;
 use std::path::Path;
 
 /// A model under test, with what it is measured on.
@@ -63,8 +64,8 @@ impl<'a> ModelUnderTest<'a> {
         text: &'a str,
         n_ctx: u32,
         chunks: usize,
-    ) -> Result<Self, GgufError> {
-        let file = GgufFile::open(path)?;
+    ) -> Result<Self, OpenError> {
+        let file = Model::open_to_score(path)?.file;
         let layers = file.tensors().iter().filter_map(|tensor| layer_of(&tensor.name));
         let middle = layers.max().map_or(0, |last| last.div_ceil(2));
         let in_middle = |name: &str| layer_of(name) == Some(middle) && name.ends_with(".weight");

@@ -132,7 +132,7 @@ struct Sample {
 fn picked<'s>(subject: &'s ModelUnderTest<'_>) -> Vec<&'s TensorInfo> {
     let mut picked: BTreeMap<(String, &str), (usize, &TensorInfo)> = BTreeMap::new();
     for tensor in subject.file.tensors() {
-        let id = TensorId { name: tensor.name.clone(), ty: tensor.ty.name().into(), ne: tensor.ne.to_vec() };
+        let id = TensorId::from(tensor);
         if id.holds_no_weights() || tensor.n_elements() == 0 {
             continue;
         }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use words::Hint;
 
 /// The version of [`DoctorAnswer`].
 pub const DOCTOR_FORMAT: u32 = 1;
@@ -27,8 +28,11 @@ pub struct DoctorCheck {
     pub ok: bool,
     /// What the check found.
     pub detail: String,
-    /// What the user should do, or what is not available where the check is optional.
+    /// What the user should do, or what is not available where the check is optional, in the words of the front.
     pub hint: Option<String>,
+    /// The same as a value, which the front words; JSON does not have it.
+    #[serde(skip)]
+    pub advice: Option<Hint>,
 }
 
 /// The version of [`VerifyAnswer`].

@@ -1,12 +1,12 @@
 //! The answer of `assay eval`.
 
 use super::SchemeFallback;
-use crate::{AllMetricValues, Arm, EditPlace, EngineSettings};
+use crate::{AllMetricValues, Arm, EditPlace, EngineSettings, Note};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`EvalAnswer`].
-pub const EVAL_FORMAT: u32 = 5;
+pub const EVAL_FORMAT: u32 = 6;
 
 /// The perplexity of a model or a variant, and for a variant its distance from the reference. Without a variant,
 /// everything about a reference is `null`.
@@ -25,6 +25,10 @@ pub struct EvalAnswer {
     /// What the user should know of the rules, the text and the windows, one remark each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The same remarks as values, in the same order.
+    pub note_values: Vec<Note>,
+    /// Whether the engine's graph uses none of the target, so that its values cannot matter; `false` without a variant.
+    pub dead: bool,
     /// What the schemes did to each tensor and graph node; empty without a variant.
     pub changed: Vec<ChangedTarget>,
     /// How far the residual stream is from the reference's after each layer; `null` unless the user asked for a trace.

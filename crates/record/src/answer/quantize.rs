@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`QuantizeAnswer`].
-pub const QUANTIZE_FORMAT: u32 = 4;
+pub const QUANTIZE_FORMAT: u32 = 5;
 
 /// The file that was written, and how its values differ from the input's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +92,8 @@ pub struct QuantizedTensor {
     pub overflowed: u64,
     /// The number of values that the carrier could not store as the scheme left them.
     pub carrier_rounded: u64,
+    /// Whether the carrier rounded values that the scheme had rounded already.
+    pub rounded_twice: bool,
     /// The largest absolute error.
     #[serde(with = "float")]
     #[schemars(with = "float::Float")]

@@ -1,11 +1,11 @@
 //! The answers of `assay run`, `assay status` and `assay report`.
 
-use crate::{AllMetricValues, Arm, CellExtent, CellRecord, ControlRecord, Found, Reason, StageName, Verdict};
+use crate::{AllMetricValues, Arm, CellExtent, CellRecord, ControlRecord, Found, Note, Reason, StageName, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RunAnswer`].
-pub const RUN_FORMAT: u32 = 5;
+pub const RUN_FORMAT: u32 = 6;
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +83,8 @@ pub struct ModelAnswer {
     /// What the user should know of the text and the windows, one remark each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The same remarks as values, in the same order.
+    pub note_values: Vec<Note>,
 }
 
 /// One variant that was measured.

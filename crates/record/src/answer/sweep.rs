@@ -1,13 +1,13 @@
 //! The answer of `assay sweep`.
 
 use super::SchemeFallback;
-use crate::{AllMetricValues, Arm, EngineSettings};
+use crate::{AllMetricValues, Arm, EngineSettings, Note};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use words::Hint;
 
 /// The version of [`SweepAnswer`].
-pub const SWEEP_FORMAT: u32 = 5;
+pub const SWEEP_FORMAT: u32 = 6;
 
 /// The layers of a model, each quantized alone, ranked by KL divergence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,8 @@ pub struct SweepAnswer {
     /// What the user should know of the rules, the text and the windows, one remark each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The same remarks as values, in the same order.
+    pub note_values: Vec<Note>,
     /// One entry for each layer, ascending.
     pub layers: Vec<SweptLayer>,
     /// The layers by mean KL divergence, largest first: all of them, or those that the race found.
@@ -53,6 +55,8 @@ pub struct SweptLayer {
     /// The number of the layer's tensors that no node of the engine's graph uses.
     #[serde(default)]
     pub n_unused: usize,
+    /// Whether the graph uses none of the layer's tensors, so that their values cannot matter.
+    pub dead: bool,
     /// Why the layer was not measured; `null` where it was.
     pub failure: Option<String>,
     /// What the user can do about the failure, as a value; JSON does not have it.

@@ -1,7 +1,7 @@
 //! `journal.jsonl`: every decision with its time and host. The hash of each line covers that of the line before.
 //!
 //! ```text
-//! {"hash":"<blake3 of body, hex>","body":{"seq":7,"prev":"<hash of line 6>","time_unix_s":…,"host":"…","entry":{…}}}
+//! {"format":2,"hash":"<blake3 of body, hex>","body":{"seq":7,"prev":"<hash of line 6>","time_unix_s":…,"host":"…","entry":{…}}}
 //! ```
 //!
 //! A crash can cut off only the last line, which is then dropped. A changed line breaks the chain.
@@ -17,8 +17,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The version of a line. Lines of format 1 do not state it.
-pub const JOURNAL_FORMAT: FormatVersion = FormatVersion(1);
+/// The version of a line. Lines of format 1 do not state it. In format 2, reasons, findings and notes are values instead of
+/// sentences.
+pub const JOURNAL_FORMAT: FormatVersion = FormatVersion(2);
 
 /// A line as it is in the file. The hash is that of the body's text, byte for byte.
 #[derive(Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use words::{Hint, plural};
 
 /// The probabilities of one layer, part by part of a window: `n_kv` and `[n_head][n_tokens][n_kv]`.
-type Seen = Mutex<Vec<(usize, Vec<f32>)>>;
+type SeenProbabilities = Mutex<Vec<(usize, Vec<f32>)>>;
 
 impl<W: Write> Worker<'_, W> {
     pub(crate) fn attention(
@@ -64,12 +64,12 @@ impl<W: Write> Worker<'_, W> {
         chunk: usize,
     ) -> Result<AttentionSample, JobError> {
         let n_ctx = loaded.settings.n_ctx as usize;
-        let reference: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
+        let reference: Vec<SeenProbabilities> = layers.iter().map(|_| SeenProbabilities::default()).collect();
         let window = loaded.windows[chunk].clone();
         run(loaded, &window, n_ctx, layers, &reference, &[])?;
 
         let activations = self.put_in(loaded, base, edits)?;
-        let variant: Vec<Seen> = layers.iter().map(|_| Seen::default()).collect();
+        let variant: Vec<SeenProbabilities> = layers.iter().map(|_| SeenProbabilities::default()).collect();
         run(loaded, &window, n_ctx, layers, &variant, &activations)?;
         let heads = layers.iter().zip(reference.iter().zip(&variant)).map(|((layer, _), (reference, variant))| {
             let n_ubatch = loaded.settings.n_ubatch as usize;
@@ -85,7 +85,7 @@ fn run(
     window: &[Token],
     n_ctx: usize,
     layers: &[(usize, String)],
-    seen: &[Seen],
+    seen: &[SeenProbabilities],
     activations: &[ActivationEdit<'_>],
 ) -> Result<(), EngineError> {
     let edits: Vec<_> = activations

@@ -189,8 +189,14 @@ mod tests {
         let open: OpenModel = Arc::new(|path, _, n| Err(EngineError::Failed(format!("{} for {n}", path.display()))));
         let mut link = ThreadWorkers::new(open, Arc::new(PlainCodec)).start().expect("a thread");
         let settings = EngineSettings::pinned(64);
-        link.send(&Job::Open { model: "a.gguf".into(), settings, n_threads: 3, max_memory_bytes: None })
-            .expect("it listens");
+        link.send(&Job::Open {
+            build: crate::protocol::BUILD.into(),
+            model: "a.gguf".into(),
+            settings,
+            n_threads: 3,
+            max_memory_bytes: None,
+        })
+        .expect("it listens");
         assert!(why(link.recv().expect("an answer")).ends_with("a.gguf for 3"));
         link.send(&corpus("text")).expect("it still listens");
         assert!(why(link.recv().expect("an answer")).contains("no model"));

@@ -3,7 +3,7 @@
 
 use eval::{
     Ask, ChatMessage, ChatPrompt, EngineError, EngineInfo, EngineMemory, EngineSettings, Graph, Hook, LayerError,
-    Memory, NodeInfo, NonFiniteNode, Passes, Prefix, RoutedLayer, Score, Seen, Sequence, Token, Tokens,
+    Memory, NodeInfo, NonFiniteNode, Passes, Prefix, RoutedLayer, Seen, Sequence, TakeLogits, Token, Tokens,
     WatchedActivation, WeightInfo, WeightUse, Weights,
 };
 use half::f16;
@@ -284,7 +284,7 @@ impl Passes for Toy {
         self.n_parallel
     }
 
-    fn pass(&mut self, ask: &Ask<'_>, score: &Score<'_>) -> Result<Vec<Seen>, EngineError> {
+    fn pass(&mut self, ask: &Ask<'_>, score: &TakeLogits<'_>) -> Result<Vec<Seen>, EngineError> {
         let is_plain = ask.prefix == Prefix::Full && !ask.trace;
         let n_parallel = ask.n_parallel.min(self.n_parallel);
         assert!(is_plain || ask.sequences.len() <= n_parallel, "more windows than contexts");
