@@ -25,6 +25,9 @@ use super::rounding::{NearestEven, Round};
 /// The number of values that share an E4M3 scale.
 pub const NVFP4_BLCK_SIZE: u32 = 16;
 
+/// How many units in the last place the five roundings of `x · (1 / (s · s_dec))` may take from a level.
+pub(crate) const LOST: u32 = 8;
+
 /// The kernel for one tensor, whose own scale is known.
 pub(crate) struct Nvfp4<R> {
     element: CastGrid,
@@ -79,7 +82,7 @@ impl<R: Round> GroupKernel for Nvfp4<R> {
         }
         let encode = self.encode(s);
         for (i, x) in values.iter_mut().enumerate() {
-            *x = self.element.cast(self.round, *x * encode, at.of(i)) * s * self.s_dec;
+            *x = self.element.cast_quotient(self.round, *x * encode, LOST, at.of(i)) * s * self.s_dec;
         }
     }
 

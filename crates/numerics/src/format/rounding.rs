@@ -63,11 +63,36 @@ pub(crate) trait Round: Copy + Send + Sync {
         false
     }
 
+    /// Whether a value just short of a level may go to the level before it.
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        false
+    }
+
     /// One of the two integers next to `s`, for |s| < 2^22.
     fn integer(self, s: f32, place: usize) -> f32;
 
+    /// [`integer`](Self::integer) of a quotient of which rounding may have taken up to `lost` units in the last place. It
+    /// stands for a whole number that lies so close to it, farther from zero.
+    #[inline(always)]
+    fn whole(self, s: f32, lost: u32, place: usize) -> f32 {
+        if lost > 0 && self.may_lose_a_level() {
+            let kept = TowardsZero.integer(raised(s, lost), place);
+            if kept != TowardsZero.integer(s, place) {
+                return kept;
+            }
+        }
+        self.integer(s, place)
+    }
+
     /// The number to add to the bits of a magnitude before its lowest `shift` bits are dropped, for 1 ≤ shift ≤ 23.
     fn carry(self, bits: u32, shift: u32, place: usize) -> u32;
+}
+
+/// `s` with a magnitude that is greater by some units in the last place.
+#[inline(always)]
+pub(crate) fn raised(s: f32, ulps: u32) -> f32 {
+    f32::from_bits(s.to_bits().wrapping_add(ulps))
 }
 
 /// [`Rounding::Rne`] as a type.
@@ -93,6 +118,11 @@ pub(crate) struct TowardsZero;
 impl Round for TowardsZero {
     #[inline(always)]
     fn towards_zero(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
         true
     }
 
@@ -130,6 +160,11 @@ impl Round for NearestAway {
 pub(crate) struct Stochastic(pub(crate) Draws);
 
 impl Round for Stochastic {
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        true
+    }
+
     #[inline(always)]
     fn integer(self, s: f32, place: usize) -> f32 {
         let towards_zero = s as i32 as f32;
@@ -172,6 +207,11 @@ impl Round for AnyRounding {
     #[inline(always)]
     fn towards_zero(self) -> bool {
         matches!(self, AnyRounding::TowardsZero(_))
+    }
+
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        matches!(self, AnyRounding::TowardsZero(_) | AnyRounding::Stochastic(_))
     }
 
     #[inline(always)]

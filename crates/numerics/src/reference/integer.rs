@@ -7,6 +7,11 @@ use crate::hold::error::FakeQuantError;
 use crate::hold::fake_quantize::TensorContext;
 
 impl Roll {
+    /// The quotient of a value and its scale, where it stands for a whole number that number.
+    pub(super) fn steps(self, quotient: f32) -> f64 {
+        f64::from(self.kept(quotient, |q| q.fract() == 0.0))
+    }
+
     pub(super) fn integer(self, s: f64, place: usize) -> f64 {
         let below = s.abs().floor();
         let up = self.goes_up(s.abs() - below, below % 2.0 == 0.0, place);
@@ -35,7 +40,7 @@ pub(super) fn asymmetric(
     let (span, min) = (max - min, held_scale(scale, min));
     let d = held_within(scale, span / qmax, |d| min + qmax * d);
     for &i in group {
-        let steps = if d == 0.0 { 0.0 } else { f64::from((values[i] - min) / d).clamp(0.0, f64::from(qmax)) };
+        let steps = if d == 0.0 { 0.0 } else { roll.steps((values[i] - min) / d).clamp(0.0, f64::from(qmax)) };
         out[i] = min + roll.integer(steps, i) as f32 * d;
     }
     Ok(())
@@ -63,7 +68,7 @@ pub(super) fn zero_point(
     let d = held_within(scale, (greatest - least) / qmax as f32, top);
     let z = zero(d);
     for &i in group {
-        let steps = if d == 0.0 { 0.0 } else { f64::from(values[i] / d).clamp(-z, qmax - z) };
+        let steps = if d == 0.0 { 0.0 } else { roll.steps(values[i] / d).clamp(-z, qmax - z) };
         // Zero is +0 whatever the sign of the value that became zero.
         out[i] = roll.integer(steps, i) as f32 * d + 0.0;
     }

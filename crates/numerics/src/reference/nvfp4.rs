@@ -20,7 +20,7 @@ pub(super) fn nvfp4(values: &[f32], ctx: &TensorContext<'_>, roll: Roll, out: &m
             out[i] = if s == 0.0 {
                 0.0f32.copysign(values[i])
             } else {
-                roll.float(ExMy::FP4_E2M1, values[i] * (1.0 / (s * s_dec)).min(f32::MAX), i) * s * s_dec
+                roll.scaled_float(ExMy::FP4_E2M1, values[i] * (1.0 / (s * s_dec)).min(f32::MAX), i) * s * s_dec
             };
         }
     }

@@ -41,9 +41,9 @@ that −0 stays −0 and values beyond the largest are clamped to it.
 | option | |
 |---|---|
 | `rne` | to nearest, ties to even (default) |
-| `trunc` | towards zero |
+| `trunc` | towards zero; under a scale in F32 a quotient that is the F32 before a level is that level, since rounding the scale alone may take so much |
 | `away` | to nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`) |
-| `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place |
+| `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place; levels under a scale in F32 stay as with `trunc` |
 | `sym`, `asym` | integers: around zero (default), or from the least to the greatest value |
 | `zeropoint` | integers: from the least to the greatest value; the range is extended to include zero, which is a level |
 | `fullrange` | integers: around zero with the additional level of two's complement, on which the value of greatest magnitude lies |

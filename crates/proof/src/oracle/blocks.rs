@@ -107,6 +107,20 @@ impl Scales {
         }
         d
     }
+
+    /// A quotient, or the level that it stands for. Truncation takes the F32 before a level for the level, where the scale is
+    /// an F32 that was itself rounded.
+    fn kept(&self, rounding: Rounding, quotient: f32, is_level: impl Fn(f32) -> bool) -> f32 {
+        let next = if quotient < 0.0 { quotient.next_down() } else { quotient.next_up() };
+        let may_lose = rounding == Rounding::Trunc && self.format == ScaleFormat::F32;
+        if may_lose && is_level(next) { next } else { quotient }
+    }
+
+    /// The whole number of steps that a quotient is rounded to, from `first` to `last`.
+    fn whole(&self, rounding: Rounding, quotient: f32, first: f64, last: f64) -> f64 {
+        let kept = self.kept(rounding, quotient, |q| q.fract() == 0.0);
+        whole(rounding, f64::from(kept)).clamp(first, last)
+    }
 }
 
 /// The e with 2^e ≤ x < 2^(e+1). Every positive F32 is a normal F64.
@@ -174,7 +188,10 @@ pub(super) fn scaled_float(
                 i,
                 match d == 0.0 {
                     true => 0.0f32.copysign(values[i]),
-                    false => times(ladder.cast(rounding, divided(values[i], d)).clamp(-largest, largest), d),
+                    false => {
+                        let q = scales.kept(rounding, divided(values[i], d), |q| ladder.cast(Rounding::Trunc, q) == q);
+                        times(ladder.cast(rounding, q).clamp(-largest, largest), d)
+                    }
                 },
             );
         }
@@ -192,7 +209,7 @@ pub(super) fn symmetric(
     let qmax = f64::from((1u32 << (bits - 1)) - 1);
     each_scaled(values, groups, &scales.of(values, groups, qmax as f32), |group, d, put| {
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(values[i], d)).clamp(-qmax, qmax));
+            let q = || scales.whole(rounding, divided(values[i], d), -qmax, qmax);
             // Through an integer: a zero has no sign.
             put(i, if d == 0.0 { 0.0 } else { times(q() as i32 as f32, d) });
         }
@@ -224,7 +241,7 @@ pub(super) fn asymmetric(
         let min = hold(min);
         let d = scales.finite_under(hold(divided(span, qmax as f32)), |d| plus(min, times(qmax as f32, d)));
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(plus(values[i], -min), d)).clamp(0.0, qmax));
+            let q = || scales.whole(rounding, divided(plus(values[i], -min), d), 0.0, qmax);
             let steps = if d == 0.0 { 0.0 } else { q() as i32 as f32 };
             put(i, plus(min, times(steps, d)));
         }
@@ -258,7 +275,7 @@ pub(super) fn zero_point(
         let z = || zero(d);
         for &i in group {
             // The stored code, between 0 and qmax, less the stored zero.
-            let steps = || (whole(rounding, f64::from(divided(values[i], d))) + z()).clamp(0.0, qmax) - z();
+            let steps = || scales.whole(rounding, divided(values[i], d), -z(), qmax - z());
             put(i, if d == 0.0 { 0.0 } else { times(steps() as i32 as f32, d) });
         }
     }))
@@ -280,7 +297,7 @@ pub(super) fn full_range(
         let positive = group.iter().any(|&i| values[i] == greatest);
         let d = if positive { -magnitude } else { magnitude };
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(values[i], d))).clamp(-levels, levels - 1.0);
+            let q = || scales.whole(rounding, divided(values[i], d), -levels, levels - 1.0);
             // Zero without a sign: through an integer, and not by a negative step.
             put(i, if d == 0.0 || q() == 0.0 { 0.0 } else { times(q() as i32 as f32, d) });
         }
