@@ -14,7 +14,7 @@
 //! OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0, section 5.3; IEEE 754-2019.
 
 use super::exponent::pow2;
-use super::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero, raised};
+use super::rounding::{NearestAway, NearestEven, Round, Rounding, TowardsZero, lowered, raised};
 use multiversion::multiversion;
 
 /// The meaning of the codes at the top of the range.
@@ -254,8 +254,8 @@ impl CastGrid {
     #[inline(always)]
     pub(crate) fn cast_quotient<R: Round>(&self, round: R, q: f32, lost: u32, place: usize) -> f32 {
         if lost > 0 && round.may_lose_a_level() {
-            let kept = self.cast(TowardsZero, raised(q, lost), place);
-            if kept != self.cast(TowardsZero, q, place) {
+            let (below, kept) = (self.cast(TowardsZero, q, place), self.cast(TowardsZero, raised(q, lost), place));
+            if kept != below || lowered(q, lost).abs() <= below.abs() {
                 return kept;
             }
         }

@@ -63,7 +63,7 @@ pub(crate) trait Round: Copy + Send + Sync {
         false
     }
 
-    /// Whether a value just short of a level may go to the level before it.
+    /// Whether a value just beside a level may go to another level.
     #[inline(always)]
     fn may_lose_a_level(self) -> bool {
         false
@@ -73,12 +73,12 @@ pub(crate) trait Round: Copy + Send + Sync {
     fn integer(self, s: f32, place: usize) -> f32;
 
     /// [`integer`](Self::integer) of a quotient of which rounding may have taken up to `lost` units in the last place. It
-    /// stands for a whole number that lies so close to it, farther from zero.
+    /// stands for a whole number that lies so close to it.
     #[inline(always)]
     fn whole(self, s: f32, lost: u32, place: usize) -> f32 {
         if lost > 0 && self.may_lose_a_level() {
-            let kept = TowardsZero.integer(raised(s, lost), place);
-            if kept != TowardsZero.integer(s, place) {
+            let (below, kept) = (TowardsZero.integer(s, place), TowardsZero.integer(raised(s, lost), place));
+            if kept != below || lowered(s, lost).abs() <= below.abs() {
                 return kept;
             }
         }
@@ -93,6 +93,12 @@ pub(crate) trait Round: Copy + Send + Sync {
 #[inline(always)]
 pub(crate) fn raised(s: f32, ulps: u32) -> f32 {
     f32::from_bits(s.to_bits().wrapping_add(ulps))
+}
+
+/// `s` with a magnitude that is less by some units in the last place; NaN where it would be below zero.
+#[inline(always)]
+pub(crate) fn lowered(s: f32, ulps: u32) -> f32 {
+    f32::from_bits(s.to_bits().wrapping_sub(ulps))
 }
 
 /// [`Rounding::Rne`] as a type.

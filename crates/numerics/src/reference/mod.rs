@@ -51,6 +51,7 @@ pub fn fake_quantize(
         _ => scheme.scale(),
     };
     let roll = |rounding| Roll::new(rounding, ctx, scale.lost());
+    let whole = !matches!(granularity, Some(Granularity::Tensor | Granularity::Col));
     let element = match scheme.format() {
         Format::Minifloat { exmy, rounding } => Element::Float(exmy, roll(rounding)),
         Format::Int { bits, symmetry: Symmetry::Sym, rounding } => {
@@ -66,7 +67,7 @@ pub fn fake_quantize(
         Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
             let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                zero_point(bits, scheme.scale(), roll, values, &group, &mut out, ctx)?;
+                zero_point(bits, scheme.scale(), roll, values, &group, &mut out, ctx, whole)?;
             }
             return Ok(Some(restored(values, out)));
         }
@@ -75,7 +76,7 @@ pub fn fake_quantize(
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
             let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                asymmetric(bits, scheme.scale(), roll, values, &group, &mut out, ctx)?;
+                asymmetric(bits, scheme.scale(), roll, values, &group, &mut out, ctx, whole)?;
             }
             return Ok(Some(restored(values, out)));
         }

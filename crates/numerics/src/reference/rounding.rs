@@ -22,14 +22,14 @@ impl Roll {
         Roll { mode, draws: Draws::new(seed, ctx.name), lost }
     }
 
-    /// A quotient, or the level that it stands for: one that lies at most `lost` F32 farther from zero, where the rounding
-    /// might go to the level before.
+    /// A quotient, or the level that it stands for: one at most `lost` F32 away, where the rounding might go to another.
     pub(super) fn kept(self, quotient: f32, is_level: impl Fn(f32) -> bool) -> f32 {
-        let next = |ulps| f32::from_bits(quotient.to_bits() + ulps);
+        let bits = quotient.to_bits();
+        let next = |ulps| [bits.wrapping_add(ulps), bits.wrapping_sub(ulps)].map(f32::from_bits);
         match self.mode {
             RoundingMode::Value(Rounding::Rne | Rounding::Away) => quotient,
             RoundingMode::Value(Rounding::Trunc) | RoundingMode::Stochastic { .. } => {
-                (1..=self.lost).map(next).find(|&level| is_level(level)).unwrap_or(quotient)
+                (1..=self.lost).flat_map(next).find(|&level| is_level(level)).unwrap_or(quotient)
             }
         }
     }
