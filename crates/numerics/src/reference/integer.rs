@@ -30,13 +30,12 @@ fn on_grid(values: impl Iterator<Item = f32>, greatest: f32, d: f32, nearest: im
 /// Asymmetric integers. `whole` says whether groups lie within rows or tiles, and so always come whole.
 pub(super) fn asymmetric(
     bits: u8,
-    scale: ScaleFormat,
+    (scale, whole): (ScaleFormat, bool),
     roll: Roll,
     values: &[f32],
     group: &[usize],
     out: &mut [f32],
     ctx: &TensorContext<'_>,
-    whole: bool,
 ) -> Result<(), FakeQuantError> {
     let qmax = ((1u32 << bits) - 1) as f32;
     let finite = || group.iter().map(|&i| values[i]).filter(|x| x.is_finite());
@@ -63,13 +62,12 @@ pub(super) fn asymmetric(
 /// Integers with a zero point; `whole` as for asymmetric ones.
 pub(super) fn zero_point(
     bits: u8,
-    scale: ScaleFormat,
+    (scale, whole): (ScaleFormat, bool),
     roll: Roll,
     values: &[f32],
     group: &[usize],
     out: &mut [f32],
     ctx: &TensorContext<'_>,
-    whole: bool,
 ) -> Result<(), FakeQuantError> {
     let qmax = f64::from((1u32 << bits) - 1);
     let finite = || group.iter().map(|&i| values[i]).filter(|x| x.is_finite());

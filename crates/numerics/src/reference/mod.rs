@@ -67,7 +67,7 @@ pub fn fake_quantize(
         Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
             let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                zero_point(bits, scheme.scale(), roll, values, &group, &mut out, ctx, whole)?;
+                zero_point(bits, (scheme.scale(), whole), roll, values, &group, &mut out, ctx)?;
             }
             return Ok(Some(restored(values, out)));
         }
@@ -76,7 +76,7 @@ pub fn fake_quantize(
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
             let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                asymmetric(bits, scheme.scale(), roll, values, &group, &mut out, ctx, whole)?;
+                asymmetric(bits, (scheme.scale(), whole), roll, values, &group, &mut out, ctx)?;
             }
             return Ok(Some(restored(values, out)));
         }
