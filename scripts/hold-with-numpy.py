@@ -8,6 +8,7 @@ Reads little-endian F32 from standard input and writes as many to standard outpu
   nvfp4           blocks of 16 with an E4M3 scale and an F32 scale for everything
   float:DTYPE:N   a dtype with an F32 scale for each N values, the greatest of them at its largest value
   int:BITS:N      symmetric integers with an F32 scale for each N values, the quotient taken in float64
+                  :trunc behind either rounds towards zero, where the F32 before a level is that level
   quantize:TYPE   to a ggml type by gguf-py, as bytes
   restore:TYPE    bytes of a ggml type to F32 by gguf-py
   serve           questions `FORMAT NBYTES` with their bytes behind, answers `NBYTES` with theirs, or one line that says why not
@@ -61,7 +62,11 @@ def nvfp4(values):
     with np.errstate(all="ignore"):
         factor = np.minimum(one / (scale * decode), np.finfo(np.float32).max)
         held = saturated(blocks * factor, "float4_e2m1fn")
-        return np.where(scale == 0, np.float32(0), held * scale * decode).ravel()
+        held = held * scale * decode
+        # What lies on levels, up to the rounding of the factors, stays as it is.
+        near = np.abs(held - blocks) <= np.abs(blocks) * np.float32(2**-21)
+        held = np.where(near.all(axis=1, keepdims=True), blocks, held)
+        return np.where(scale == 0, np.float32(0), held).ravel()
 
 
 def finite_under(absmax, top):
@@ -71,21 +76,40 @@ def finite_under(absmax, top):
         return np.where(np.isinf(step * top), np.nextafter(step, np.float32(0)), step)
 
 
-def symmetric(values, bits, n):
+def towards_zero(quotients, levels):
+    """The greatest of the ascending levels from 0 on that is not beyond the F32 after a quotient's magnitude."""
+    after = np.nextafter(np.abs(quotients), np.float32(np.inf))
+    return np.copysign(levels[np.searchsorted(levels, after, side="right") - 1], quotients)
+
+
+def magnitudes(name):
+    """The finite magnitudes of a dtype of at most 16 bits, ascending from 0."""
+    bits = np.dtype(f"u{dtype(name).itemsize}")
+    every = np.arange(2 ** (8 * bits.itemsize), dtype=np.uint32).astype(bits).view(dtype(name)).astype(np.float32)
+    return np.unique(np.abs(every[np.isfinite(every)]))
+
+
+def symmetric(values, bits, n, rounding="rne"):
     groups = values.reshape(-1, n)
     qmax = 2 ** (bits - 1) - 1
     step = finite_under(np.abs(groups).max(axis=1, keepdims=True), np.float32(qmax))
     with np.errstate(all="ignore"):
-        steps = np.rint(groups.astype(np.float64) / step.astype(np.float64))
+        if rounding == "trunc":
+            steps = towards_zero(groups / step, np.arange(qmax + 1, dtype=np.float32))
+        else:
+            steps = np.rint(groups.astype(np.float64) / step.astype(np.float64))
         held = np.clip(steps, -qmax, qmax).astype(np.float32) * step
     return np.where(step == 0, np.float32(0), held).ravel()
 
 
-def scaled(values, name, n):
+def scaled(values, name, n, rounding="rne"):
     groups = values.reshape(-1, n)
     step = finite_under(np.abs(groups).max(axis=1, keepdims=True), np.float32(largest(name)))
     with np.errstate(all="ignore"):
-        held = saturated(groups / step, name) * step
+        if rounding == "trunc":
+            held = towards_zero(groups / step, magnitudes(name)) * step
+        else:
+            held = saturated(groups / step, name) * step
     return np.where(step == 0, np.float32(0), held).ravel()
 
 
@@ -118,8 +142,8 @@ def answer(question, data):
         "cast": lambda: cast(values, *arguments),
         "mx": lambda: mx(values, *arguments),
         "nvfp4": lambda: nvfp4(values),
-        "float": lambda: scaled(values, arguments[0], int(arguments[1])),
-        "int": lambda: symmetric(values, *map(int, arguments)),
+        "float": lambda: scaled(values, arguments[0], int(arguments[1]), *arguments[2:]),
+        "int": lambda: symmetric(values, *map(int, arguments[:2]), *arguments[2:]),
     }
     return kinds[kind]().astype("<f4").tobytes()
 

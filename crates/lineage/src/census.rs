@@ -1,6 +1,7 @@
 //! The census of one tensor: its effective precision, with the evidence, in numbers and in words.
 
 use crate::coded::Counted;
+use crate::distinct::Distinct;
 use crate::grid::{self, MIN_GRID_EVIDENCE_BITS, Scan};
 use crate::offset::{self, Transform};
 use numerics::Minifloat;
@@ -162,23 +163,19 @@ impl TensorCensus {
     /// BF16` above 16 are all F16 values too, but F16 has less evidence than the offset.
     fn search(&mut self, values: Counted<'_>, scan: &Scan) {
         let of_all = |on: Minifloat| grid::evidence_bits(values, self.stored, on);
-        let few = grid::few_distinct(values);
-        let distinct = few.as_deref().map_or(values, Counted::Each);
-        let of_distinct = |on: Minifloat| grid::evidence_bits(distinct, self.stored, on);
         let believed = |bits: f64| bits >= MIN_GRID_EVIDENCE_BITS;
         if scan.off_bf16 == 0 {
-            self.evidence_bits = of_distinct(Minifloat::Bf16);
+            let distinct = Distinct::of(values, Minifloat::Bf16);
+            self.evidence_bits = distinct.evidence_bits(self.stored);
             // Few values of few bits, such as those of MXFP4, are BF16 values. In F16 storage, where BF16 forces three
             // bits of a value, only their coarser grid tells.
-            if self.stored == StoredPrecision::F16
-                && !believed(self.evidence_bits)
-                && let Some(few) = &few
-            {
-                self.evidence_bits = self.evidence_bits.max(grid::evidence_of_few_bits(few, self.stored));
+            if self.stored == StoredPrecision::F16 && !believed(self.evidence_bits) {
+                let few: Vec<f32> = distinct.magnitudes().collect();
+                self.evidence_bits = self.evidence_bits.max(grid::evidence_of_few_bits(&few, self.stored));
             }
             if believed(self.evidence_bits) {
                 self.effective = Effective::Bf16;
-                self.bits_beyond_f16 = grid::evidence_bits(distinct, StoredPrecision::F16, Minifloat::Bf16);
+                self.bits_beyond_f16 = distinct.evidence_bits(StoredPrecision::F16);
             }
             return;
         }
@@ -199,7 +196,7 @@ impl TensorCensus {
                 self.evidence_bits = fit.evidence_bits;
             }
             (Some((on, _)), _) => {
-                self.evidence_bits = of_distinct(on);
+                self.evidence_bits = Distinct::of(values, on).evidence_bits(self.stored);
                 if believed(self.evidence_bits) {
                     self.effective = on.into();
                 }

@@ -57,13 +57,18 @@ impl FewLevels {
         let found = [BlockExtent::Whole].into_iter().chain(TABLE_EXTENTS).filter_map(|extent| {
             let blocks = sample.blocks(extent, lattice::sampled(extent).max(MIN_BLOCKS_OF_FEW));
             let size = blocks.first().map_or(0, Vec::len);
-            let few = FewLevels::of(&blocks, extent, axis, precision, 1.0).filter(|few| few.levels <= MAX_LEVELS)?;
+            let few = FewLevels::of(&blocks, extent, axis, precision, 1.0).filter(FewLevels::are_few)?;
             Some((few.cost(size), few))
         });
         found.reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, few)| few)
     }
 
-    /// Rows of low cardinality: with many distinct values, but far fewer than chance gives.
+    /// Whether four bits name the levels. Rows with more have low cardinality.
+    pub(crate) fn are_few(&self) -> bool {
+        self.levels <= MAX_LEVELS
+    }
+
+    /// Rows with far fewer distinct values than chance gives.
     pub(crate) fn of_rows(rows: &Lines<'_>, precision: Precision) -> Option<FewLevels> {
         let seen = rows.seen(ROWS_SEEN, VALUES_OF_ROW);
         FewLevels::of(&seen, BlockExtent::Whole, rows.axis, precision, MAX_ROW_SHARE)

@@ -144,7 +144,7 @@ impl StoredPrecision {
 }
 
 /// Bits of evidence that one finite nonzero value on `grid` gives.
-fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
+pub(crate) fn evidence_at(stored: StoredPrecision, grid: Minifloat, e: i32) -> u64 {
     let (mantissa_bits, min_exponent, max_exponent) = stored.shape();
     let available = significant_bits(mantissa_bits, min_exponent, max_exponent, e);
     let allowed = significant_bits(grid.mantissa_bits(), grid.min_exponent(), grid.max_exponent(), e);

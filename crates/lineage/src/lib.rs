@@ -31,6 +31,7 @@
 
 mod census;
 mod coded;
+mod distinct;
 mod distribution;
 mod few_levels;
 mod grid;

@@ -11,7 +11,7 @@ use crate::table::{self, TableGrid};
 use crate::values::TensorValues;
 use numerics::Minifloat;
 use std::borrow::Cow;
-use words::{about_percent, whole};
+use words::{about_percent, plural, whole};
 
 /// The grid that a search found.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub enum BlockGrid {
     ScaledFloat(ScaledFloat),
     /// Multiples of a step in some of the blocks; the others are on no grid.
     InPart(Lattice),
-    /// Few distinct values in each block, which fit no known table.
+    /// Few distinct values in 95 % of the blocks, which fit no known table.
     FewLevels(FewLevels),
     /// Rows with many distinct values, but far fewer than chance gives.
     LowCardinality(FewLevels),
@@ -124,7 +124,10 @@ pub(crate) fn search_values(values: TensorValues<'_>, n_per_row: usize, census: 
             FewLevels::find(sample, rows.axis, precision)
                 .map(BlockGrid::FewLevels)
                 .or_else(|| lattice::find_in_part(sample, rows.axis, precision).map(BlockGrid::InPart))
-                .or_else(|| FewLevels::of_rows(rows, precision).map(BlockGrid::LowCardinality))
+                .or_else(|| {
+                    let few = FewLevels::of_rows(rows, precision)?;
+                    Some(if few.are_few() { BlockGrid::FewLevels(few) } else { BlockGrid::LowCardinality(few) })
+                })
         });
     Search { grid: found.unwrap_or(BlockGrid::NoneFound), sampled }
 }
@@ -226,7 +229,9 @@ impl Search {
                 Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil())
             }
             BlockGrid::SmallFloat(s) => {
-                Some(f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil())
+                let of_format = f64::from(s.significant_bits) + libm::log2(f64::from(s.octaves.max(1))).ceil();
+                // Numbers of one sign need none, and few numbers fewer bits than their format has.
+                Some(s.levels.map_or(of_format, |n| libm::log2(f64::from(n)).ceil().min(of_format)))
             }
             BlockGrid::FewLevels(f) => Some(libm::log2(f64::from(f.levels)).ceil()),
             BlockGrid::InPart(_) | BlockGrid::LowCardinality(_) | BlockGrid::NoneFound | BlockGrid::NotDecidable(_) => {
@@ -286,11 +291,11 @@ impl Search {
                 )
             }
             BlockGrid::SmallFloat(s) => format!(
-                "lies on {} {}-like grid: {} significant bits over {} binades, power-of-two scales ({} of {} values, exact)",
+                "lies on {} {}-like grid: {} over {}, power-of-two scales ({} of {} values, exact)",
                 article(s.like()),
                 s.like(),
-                s.significant_bits,
-                s.octaves,
+                plural(u64::from(s.significant_bits), "significant bit"),
+                plural(u64::from(s.octaves), "binade"),
                 s.n,
                 s.n
             ),

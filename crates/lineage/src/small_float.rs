@@ -15,6 +15,8 @@ pub struct SmallFloat {
     pub octaves: u32,
     /// The evidence: the bits that the grid forces to zero.
     pub evidence_bits: f64,
+    /// The number of distinct values, zero among them; `None` where there are many.
+    pub levels: Option<u32>,
     /// The number of values. All of them were read.
     pub n: u64,
 }
@@ -39,8 +41,7 @@ impl SmallFloat {
                 significant_bits <= MAX_SMALL_FLOAT_BITS
             })
         });
-        // Among ±1, or powers of two, the significand says nothing.
-        if !(2..=MAX_SMALL_FLOAT_BITS).contains(&significant_bits) {
+        if !(1..=MAX_SMALL_FLOAT_BITS).contains(&significant_bits) {
             return None;
         }
         let available = match values.stored() {
@@ -49,7 +50,7 @@ impl SmallFloat {
             _ => 24,
         };
         let (mut octaves, mut fixed_point) = (0, true);
-        let mut distinct = BTreeSet::new();
+        let (mut distinct, mut levels) = (BTreeSet::new(), BTreeSet::new());
         let mut look_at_block = |block: &[f32]| {
             let exponents = block.iter().filter(|x| telling(x)).map(|x| exponent(*x));
             let (least, most) = exponents.fold((i32::MAX, i32::MIN), |(a, b), e| (a.min(e), b.max(e)));
@@ -61,6 +62,8 @@ impl SmallFloat {
             fixed_point &= block.iter().all(|x| !telling(x) || last_bit(*x) >= spacing);
             if distinct.len() < MAX_DISTINCT {
                 distinct.extend(block.iter().filter(|x| telling(x)).map(|x| x.abs().to_bits()));
+                // −0 and +0 are one number.
+                levels.extend(block.iter().filter(|x| x.is_finite()).map(|x| (x + 0.0).to_bits()));
             }
         };
         values.each_piece(BLOCK, |piece| {
@@ -74,6 +77,7 @@ impl SmallFloat {
             significant_bits,
             octaves,
             evidence_bits,
+            levels: (distinct.len() < MAX_DISTINCT).then_some(levels.len() as u32),
             n,
         })
     }
@@ -87,6 +91,7 @@ impl SmallFloat {
 /// The formats with this many significant bits that reach over this many binades.
 pub(crate) fn small_float_name(significant_bits: u32, octaves: u32) -> &'static str {
     match (significant_bits, octaves) {
+        (1, _) => "power-of-two",
         (2, ..=4) => "E2M1",
         (2, _) => "two-bit float",
         (3, ..=9) => "E3M2 or E5M2",

@@ -361,6 +361,45 @@ fn rows_of_few_values_in_no_blocks_are_of_low_cardinality() {
 }
 
 #[test]
+fn a_filter_bank_is_not_said_to_be_requantized() {
+    // Triangles of growing width over 201 frequencies, as speech models keep them: most values are zero.
+    let corner = |k: usize| if k < 26 { k as f64 * 3.0 } else { 78.0 * libm::pow(1.0125, (k - 26) as f64) };
+    let bank: Vec<f32> = (0..80)
+        .flat_map(|k| {
+            let (low, middle, high) = (corner(k), corner(k + 1), corner(k + 2));
+            (0..201).map(move |i| {
+                let f = f64::from(i as u32);
+                let rise = ((f - low) / (middle - low)).min((high - f) / (high - middle)).max(0.0);
+                (rise * 2.0 / (high - low)) as f32
+            })
+        })
+        .collect();
+    for stored in [F32, F16] {
+        let values = store(&bank, stored);
+        let found = search(&values, 201, &census(&values, stored));
+        assert!(!found.note().contains("requantized"), "{stored}: {}", found.note());
+    }
+}
+
+#[test]
+fn a_mask_of_zeros_and_ones_has_at_most_two_levels() {
+    let mask: Vec<f32> = (0..256 * 256).map(|i| f32::from(u8::from(i % 256 <= i / 256))).collect();
+    let found = search(&mask, 256, &census(&mask, F32));
+    let name = found.name();
+    assert!(["at most 2 levels", "none found", "not decidable"].contains(&name.as_str()), "{}", found.note());
+}
+
+#[test]
+fn powers_of_two_have_one_significant_bit_and_as_many_bits_as_name_them() {
+    let powers: Vec<f32> = (0..64 * 128usize).map(|i| 2f32.powi(-1 - (i * 37 % 61 % 8) as i32)).collect();
+    let found = search(&powers, 128, &census(&powers, F32));
+    assert_eq!((found.name().as_str(), found.bits()), ("power-of-two-like", Some(3.0)), "{}", found.note());
+    let signed: Vec<f32> = powers.iter().enumerate().map(|(i, x)| if i % 3 == 0 { -x } else { *x }).collect();
+    let found = search(&signed, 128, &census(&signed, F32));
+    assert_eq!((found.name().as_str(), found.bits()), ("power-of-two-like", Some(4.0)), "{}", found.note());
+}
+
+#[test]
 fn what_a_float_format_needs_is_open_where_values_are_too_alike() {
     let open = |values: &[f32]| census(values, F32).open();
     assert_eq!(open(&[0.0; 300]).as_deref(), Some("every value is zero"));

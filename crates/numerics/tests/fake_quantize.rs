@@ -235,6 +235,59 @@ proptest! {
     }
 }
 
+/// 64 rows of 512 weights that are drawn uniformly and lie on no grid.
+fn weights() -> Vec<f32> {
+    (0..64 * 512).map(|i: u32| (i.wrapping_mul(0x9e37_79b1) >> 8) as f32 / (1u32 << 23) as f32 - 1.0).collect()
+}
+
+#[test]
+fn truncation_keeps_the_greatest_value_of_a_group_on_the_last_level() {
+    for (scheme, n_per_group) in [
+        ("int8@block7:trunc", 7),
+        ("int8@row:trunc", 512),
+        ("int4@block32:trunc", 32),
+        ("int8@row:stochastic", 512),
+        ("fp8_e4m3@row:trunc", 512),
+        ("fp8_e4m3@block16:stochastic", 16),
+        ("fp6_e2m3@block32:trunc", 32),
+    ] {
+        let values = weights();
+        let held = quantized(scheme, &values, 512).unwrap();
+        for (row, held) in values.chunks(512).zip(held.chunks(512)) {
+            for (group, held) in row.chunks(n_per_group).zip(held.chunks(n_per_group)) {
+                let greatest = group.iter().map(|x| x.abs()).fold(0.0, f32::max);
+                let kept = group.iter().zip(held).filter(|(x, _)| x.abs() == greatest).map(|(_, y)| y.abs());
+                kept.for_each(|y| assert!((y / greatest - 1.0).abs() < 1e-6, "{scheme}: {greatest:e} became {y:e}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn truncating_twice_changes_nothing_more() {
+    for scheme in [
+        "int8@row:trunc",
+        "int8@row:fullrange:trunc",
+        "int4@block32:trunc",
+        "int16@col:trunc",
+        "fp8_e4m3@row:trunc",
+        "fp8_e5m2@block16:stochastic",
+        "int8@3x7:stochastic",
+    ] {
+        let once = quantized(scheme, &weights(), 512).unwrap();
+        let twice = quantized(scheme, &once, 512).unwrap();
+        assert_eq!(once.iter().zip(&twice).filter(|(a, b)| a != b).count(), 0, "{scheme}");
+    }
+}
+
+#[test]
+fn a_scale_without_rounding_truncates_what_lies_below_a_level() {
+    // d is 1, a power of two: 126.99999 is below 127 and nothing was lost.
+    let held = |scheme: &str| quantized(scheme, &[127.0, 127f32.next_down(), 64.0], 3).unwrap();
+    assert_eq!(held("int8@row:trunc:scale=pow2"), [127.0, 126.0, 64.0]);
+    assert_eq!(held("int8@row:trunc"), [127.0, 127.0, 64.0]);
+}
+
 /// The text of an error, with its advice on a line of its own.
 fn told(error: &(impl std::fmt::Display + Advice)) -> String {
     match error.hint() {

@@ -48,10 +48,10 @@ fn upcast(rows: &[CensusTensor]) -> Vec<String> {
 const FEW_LEVELS: &str = "at most";
 
 /// The verb and the grid, such as `lie on a Q4_0-like grid`, `lie on an INT8-like grid` or `have at most 3 levels in
-/// each block`.
+/// 95 % of the blocks`.
 fn lie_on(grid: &str) -> String {
     if grid.starts_with(FEW_LEVELS) {
-        return format!("have {grid} in each block");
+        return format!("have {grid} in 95 % of the blocks");
     }
     let article = lineage::article(grid);
     match grid.strip_suffix(" over a coarser lattice") {

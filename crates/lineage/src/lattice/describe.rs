@@ -111,8 +111,12 @@ impl Explained {
             if fit.top < MIN_TOP_TO_REDRAW || spread < MIN_SPREAD_TO_REDRAW {
                 continue;
             }
-            let redrawn =
-                codes.iter().enumerate().map(|(i, q)| (q + symmetric_uniform(mix(index as u64) ^ i as u64)).round());
+            // One value in many places, such as the zeros beside a filter, says nothing of the levels between.
+            let atom = most_frequent(&codes);
+            let redrawn = codes.iter().enumerate().map(|(i, &q)| match q == atom {
+                true => q,
+                false => (q + symmetric_uniform(mix(index as u64) ^ i as u64)).round(),
+            });
             let distinct =
                 |codes: &mut dyn Iterator<Item = f64>| codes.map(|q| q as i64).collect::<BTreeSet<i64>>().len();
             let found = distinct(&mut codes.iter().copied()) as f64;
@@ -135,6 +139,14 @@ impl Explained {
         let is_coarser = about_bits.is_none_or(|about_bits| about_bits < bits_of(top, zero));
         (found && is_coarser).then_some(Requantized { levels, expected: levels + rise, about_bits })
     }
+}
+
+/// The most frequent of whole numbers.
+fn most_frequent(codes: &[f64]) -> f64 {
+    let mut sorted = codes.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let runs = sorted.chunk_by(|a, b| a == b);
+    runs.max_by_key(|run| run.len()).and_then(|run| run.first()).copied().unwrap_or(0.0)
 }
 
 /// The least share of the parts that must have a common divisor. Of three and more numbers at most one set in six has

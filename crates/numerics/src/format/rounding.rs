@@ -63,11 +63,42 @@ pub(crate) trait Round: Copy + Send + Sync {
         false
     }
 
+    /// Whether a value just beside a level may go to another level.
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        false
+    }
+
     /// One of the two integers next to `s`, for |s| < 2^22.
     fn integer(self, s: f32, place: usize) -> f32;
 
+    /// [`integer`](Self::integer) of a quotient of which rounding may have taken up to `lost` units in the last place. It
+    /// stands for a whole number that lies so close to it.
+    #[inline(always)]
+    fn whole(self, s: f32, lost: u32, place: usize) -> f32 {
+        if lost > 0 && self.may_lose_a_level() {
+            let (below, kept) = (TowardsZero.integer(s, place), TowardsZero.integer(raised(s, lost), place));
+            if kept != below || lowered(s, lost).abs() <= below.abs() {
+                return kept;
+            }
+        }
+        self.integer(s, place)
+    }
+
     /// The number to add to the bits of a magnitude before its lowest `shift` bits are dropped, for 1 ≤ shift ≤ 23.
     fn carry(self, bits: u32, shift: u32, place: usize) -> u32;
+}
+
+/// `s` with a magnitude that is greater by some units in the last place.
+#[inline(always)]
+pub(crate) fn raised(s: f32, ulps: u32) -> f32 {
+    f32::from_bits(s.to_bits().wrapping_add(ulps))
+}
+
+/// `s` with a magnitude that is less by some units in the last place; NaN where it would be below zero.
+#[inline(always)]
+pub(crate) fn lowered(s: f32, ulps: u32) -> f32 {
+    f32::from_bits(s.to_bits().wrapping_sub(ulps))
 }
 
 /// [`Rounding::Rne`] as a type.
@@ -93,6 +124,11 @@ pub(crate) struct TowardsZero;
 impl Round for TowardsZero {
     #[inline(always)]
     fn towards_zero(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
         true
     }
 
@@ -130,6 +166,11 @@ impl Round for NearestAway {
 pub(crate) struct Stochastic(pub(crate) Draws);
 
 impl Round for Stochastic {
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        true
+    }
+
     #[inline(always)]
     fn integer(self, s: f32, place: usize) -> f32 {
         let towards_zero = s as i32 as f32;
@@ -172,6 +213,11 @@ impl Round for AnyRounding {
     #[inline(always)]
     fn towards_zero(self) -> bool {
         matches!(self, AnyRounding::TowardsZero(_))
+    }
+
+    #[inline(always)]
+    fn may_lose_a_level(self) -> bool {
+        matches!(self, AnyRounding::TowardsZero(_) | AnyRounding::Stochastic(_))
     }
 
     #[inline(always)]

@@ -66,6 +66,12 @@ impl ScaleFormat {
         }
     }
 
+    /// How many units in the last place rounding may take from the quotient of a level and its scale. A scale in F32 is
+    /// rounded, and so are its products and quotients; with the other scales those of most formats are exact.
+    pub(crate) fn lost(self) -> u32 {
+        u32::from(self == ScaleFormat::F32)
+    }
+
     /// The step of a group whose greatest magnitude is `absmax`; 0 when `absmax` is 0 or too small for a scale.
     pub(crate) fn step(self, absmax: f32, levels: Levels) -> f32 {
         match self {

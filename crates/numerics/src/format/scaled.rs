@@ -42,8 +42,9 @@ impl<R: Round> GroupKernel for Scaled<R> {
         if d == 0.0 {
             return values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & SIGN));
         }
+        let lost = self.scale.lost();
         for (i, x) in values.iter_mut().enumerate() {
-            *x = self.grid.cast(self.round, *x / d, at.of(i)) * d;
+            *x = self.grid.cast_quotient(self.round, *x / d, lost, at.of(i)) * d;
         }
     }
 

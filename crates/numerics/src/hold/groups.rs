@@ -49,7 +49,10 @@ pub(crate) fn apply(
         }
         (Granularity::Row, _) => in_blocks(kernel, clip, values, piece, piece.width),
         (Granularity::Block(n), _) => in_blocks(kernel, clip, values, piece, n.get() as usize),
-        (Granularity::Col | Granularity::Tensor | Granularity::Tile { .. }, _) => {
+        (Granularity::Tile { .. }, _) => for_each(granularity, values, piece, |group, at| {
+            kernel.whole_group(clip.range(kernel, group, at)?, group, at)
+        }),
+        (Granularity::Col | Granularity::Tensor, _) => {
             for_each(granularity, values, piece, |group, at| kernel.group(clip.range(kernel, group, at)?, group, at))
         }
     }

@@ -63,6 +63,9 @@ pub(crate) trait AnyKernel: Send + Sync {
     /// Quantizes each block of each row, with a scale made from the range of its values.
     fn rows(&self, rows: &mut [f32], n_per_row: usize, n_per_block: usize, start: usize) -> Result<(), RangeOverflow>;
 
+    /// Quantizes a whole group, with the scale made from `range`.
+    fn whole_group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow>;
+
     /// Quantizes a group, or a part of one, with the scale made from `range`.
     fn group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow>;
 
@@ -86,6 +89,14 @@ impl<K: GroupKernel> AnyKernel for K {
 
     fn rows(&self, rows: &mut [f32], n_per_row: usize, n_per_block: usize, start: usize) -> Result<(), RangeOverflow> {
         rows_wide(self, rows, n_per_row, n_per_block, start)
+    }
+
+    fn whole_group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow> {
+        let scale = self.scale(range)?;
+        if !self.is_on_grid(scale, values) {
+            apply_wide(self, scale, values, at);
+        }
+        Ok(())
     }
 
     fn group(&self, range: Range, values: &mut [f32], at: Places) -> Result<(), RangeOverflow> {
@@ -139,7 +150,10 @@ fn rows_of_blocks<K: GroupKernel>(
 ) -> Result<(), RangeOverflow> {
     for row in rows.chunks_mut(n_per_row) {
         for block in row.chunks_mut(n_per_block) {
-            kernel.apply(kernel.scale(Range::of(block))?, block, Places::contiguous(start));
+            let scale = kernel.scale(Range::of(block))?;
+            if !kernel.is_on_grid(scale, block) {
+                kernel.apply(scale, block, Places::contiguous(start));
+            }
             start += block.len();
         }
     }

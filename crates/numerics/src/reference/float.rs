@@ -5,6 +5,11 @@ use crate::format::stream::Draws;
 use crate::format::{ExMy, Rounding, RoundingMode, Specials};
 
 impl Roll {
+    /// Rounds the quotient of a value and its scale.
+    pub(super) fn scaled_float(self, exmy: ExMy, quotient: f32, place: usize) -> f32 {
+        self.float(exmy, self.kept(quotient, |q| cast(exmy, Rounding::Trunc, q) == q), place)
+    }
+
     /// Rounds x to the format. Codes of one sign ascend with their values, so a binary search finds the two around x.
     pub(super) fn float(self, exmy: ExMy, x: f32, place: usize) -> f32 {
         let magnitude = f64::from(x.abs());
@@ -33,5 +38,5 @@ pub fn cast(format: ExMy, rounding: Rounding, x: f32) -> f32 {
     if !x.is_finite() {
         return x;
     }
-    Roll { mode: RoundingMode::Value(rounding), draws: Draws::new(0, "") }.float(format, x, 0)
+    Roll { mode: RoundingMode::Value(rounding), draws: Draws::new(0, ""), lost: 0 }.float(format, x, 0)
 }

@@ -12,6 +12,7 @@ mod rounding;
 mod scale;
 
 use crate::format::codebook::extreme;
+use crate::format::nvfp4::LOST;
 use crate::format::{ExMy, Format, MX_BLCK_SIZE, MxElement, NVFP4_BLCK_SIZE, ScaleFormat, Symmetry};
 use crate::hold::control;
 use crate::hold::error::FakeQuantError;
@@ -45,36 +46,42 @@ pub fn fake_quantize(
         Format::Nvfp4 { .. } => Some(Granularity::block(NVFP4_BLCK_SIZE)),
         _ => scheme.granularity(),
     };
+    let scale = match scheme.format() {
+        Format::Mx { .. } => ScaleFormat::E8m0,
+        _ => scheme.scale(),
+    };
+    let roll = |rounding| Roll::new(rounding, ctx, scale.lost());
+    let whole = !matches!(granularity, Some(Granularity::Tensor | Granularity::Col));
     let element = match scheme.format() {
-        Format::Minifloat { exmy, rounding } => Element::Float(exmy, Roll::new(rounding, ctx)),
+        Format::Minifloat { exmy, rounding } => Element::Float(exmy, roll(rounding)),
         Format::Int { bits, symmetry: Symmetry::Sym, rounding } => {
-            Element::Int { qmax: (1 << (bits - 1)) - 1, fraction_bits: 0, roll: Roll::new(rounding, ctx) }
+            Element::Int { qmax: (1 << (bits - 1)) - 1, fraction_bits: 0, roll: roll(rounding) }
         }
         Format::Mx { format, rounding } => match format.element {
-            MxElement::Float(float) => Element::Float(float, Roll::new(rounding, ctx)),
-            MxElement::Int8 => Element::Int { qmax: 127, fraction_bits: 6, roll: Roll::new(rounding, ctx) },
+            MxElement::Float(float) => Element::Float(float, roll(rounding)),
+            MxElement::Int8 => Element::Int { qmax: 127, fraction_bits: 6, roll: roll(rounding) },
         },
         Format::Int { bits, symmetry: Symmetry::FullRange, rounding } => {
-            Element::FullRange { qmax: 1 << (bits - 1), roll: Roll::new(rounding, ctx) }
+            Element::FullRange { qmax: 1 << (bits - 1), roll: roll(rounding) }
         }
         Format::Int { bits, symmetry: Symmetry::ZeroPoint, rounding } => {
-            let roll = Roll::new(rounding, ctx);
+            let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                zero_point(bits, scheme.scale(), roll, values, &group, &mut out, ctx)?;
+                zero_point(bits, (scheme.scale(), whole), roll, values, &group, &mut out, ctx)?;
             }
             return Ok(Some(restored(values, out)));
         }
         Format::Codebook(codebook) => Element::Entry(codebook.entries),
         Format::Table => Element::Entry(scheme.table().ok_or_else(|| scheme.not_read(ctx.name))?.entries()),
         Format::Int { bits, symmetry: Symmetry::Asym, rounding } => {
-            let roll = Roll::new(rounding, ctx);
+            let roll = roll(rounding);
             for group in groups(granularity, values.len(), ctx.n_per_row) {
-                asymmetric(bits, scheme.scale(), roll, values, &group, &mut out, ctx)?;
+                asymmetric(bits, (scheme.scale(), whole), roll, values, &group, &mut out, ctx)?;
             }
             return Ok(Some(restored(values, out)));
         }
         Format::Nvfp4 { rounding } => {
-            nvfp4(values, ctx, Roll::new(rounding, ctx), &mut out);
+            nvfp4(values, ctx, Roll::new(rounding, ctx, LOST), &mut out);
             return Ok(Some(restored(values, out)));
         }
         Format::Zero => return Ok(Some(restored(values, vec![0.0; values.len()]))),
@@ -95,10 +102,6 @@ pub fn fake_quantize(
         }
         Format::Identity => return Ok(Some(out)),
         Format::Ggml(_) => return Ok(None),
-    };
-    let scale = match scheme.format() {
-        Format::Mx { .. } => ScaleFormat::E8m0,
-        _ => scheme.scale(),
     };
     let groups = groups(granularity, values.len(), ctx.n_per_row);
     let computed = groups.iter().map(|group| clipped_scale(&element, scale, scheme.clip(), values, group));
@@ -153,21 +156,21 @@ impl Element<'_> {
                 None => roll.float(*exmy, x, place),
                 Some(0.0) => 0.0f32.copysign(x),
                 Some(d) => {
-                    let q = roll.float(*exmy, x / d, place);
+                    let q = roll.scaled_float(*exmy, x / d, place);
                     q.clamp(-exmy.largest(), exmy.largest()) * d
                 }
             },
             Element::Int { qmax, roll, .. } => match d {
                 None | Some(0.0) => 0.0,
                 Some(d) => {
-                    let steps = f64::from(x / d).clamp(-f64::from(*qmax), f64::from(*qmax));
+                    let steps = roll.steps(x / d).clamp(-f64::from(*qmax), f64::from(*qmax));
                     roll.integer(steps, place) as i32 as f32 * d
                 }
             },
             Element::FullRange { qmax, roll } => match d {
                 None | Some(0.0) => 0.0,
                 Some(d) => {
-                    let steps = f64::from(x / d).clamp(-f64::from(*qmax), f64::from(*qmax - 1));
+                    let steps = roll.steps(x / d).clamp(-f64::from(*qmax), f64::from(*qmax - 1));
                     // Zero is +0 whatever the signs.
                     roll.integer(steps, place) as i32 as f32 * d + 0.0
                 }

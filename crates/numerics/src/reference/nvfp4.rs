@@ -16,11 +16,17 @@ pub(super) fn nvfp4(values: &[f32], ctx: &TensorContext<'_>, roll: Roll, out: &m
     for block in groups(Some(Granularity::block(NVFP4_BLCK_SIZE)), values.len(), ctx.n_per_row) {
         let block_absmax = absmax(&mut block.iter().map(|&i| values[i]));
         let s = cast(ExMy::FP8_E4M3, Rounding::Rne, block_absmax / 6.0 * s_enc);
+        let factor = (1.0 / (s * s_dec)).min(f32::MAX);
+        let nearest = |x: f32| cast(ExMy::FP4_E2M1, Rounding::Rne, x * factor) * s * s_dec;
+        let mut finite = block.iter().map(|&i| values[i]).filter(|x| x.is_finite());
+        if s != 0.0 && finite.all(|x| (nearest(x) - x).abs() <= x.abs() / 2f32.powi(21)) {
+            continue;
+        }
         for i in block {
             out[i] = if s == 0.0 {
                 0.0f32.copysign(values[i])
             } else {
-                roll.float(ExMy::FP4_E2M1, values[i] * (1.0 / (s * s_dec)).min(f32::MAX), i) * s * s_dec
+                roll.scaled_float(ExMy::FP4_E2M1, values[i] * factor, i) * s * s_dec
             };
         }
     }

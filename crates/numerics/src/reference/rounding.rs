@@ -9,15 +9,29 @@ use crate::hold::fake_quantize::TensorContext;
 pub(super) struct Roll {
     pub(super) mode: RoundingMode,
     pub(super) draws: Draws,
+    /// How many F32 a quotient may lie before the level that it stands for.
+    pub(super) lost: u32,
 }
 
 impl Roll {
-    pub(super) fn new(mode: RoundingMode, ctx: &TensorContext<'_>) -> Roll {
+    pub(super) fn new(mode: RoundingMode, ctx: &TensorContext<'_>, lost: u32) -> Roll {
         let seed = match mode {
             RoundingMode::Stochastic { seed } => seed,
             RoundingMode::Value(_) => 0,
         };
-        Roll { mode, draws: Draws::new(seed, ctx.name) }
+        Roll { mode, draws: Draws::new(seed, ctx.name), lost }
+    }
+
+    /// A quotient, or the level that it stands for: one at most `lost` F32 away, where the rounding might go to another.
+    pub(super) fn kept(self, quotient: f32, is_level: impl Fn(f32) -> bool) -> f32 {
+        let bits = quotient.to_bits();
+        let next = |ulps| [bits.wrapping_add(ulps), bits.wrapping_sub(ulps)].map(f32::from_bits);
+        match self.mode {
+            RoundingMode::Value(Rounding::Rne | Rounding::Away) => quotient,
+            RoundingMode::Value(Rounding::Trunc) | RoundingMode::Stochastic { .. } => {
+                (1..=self.lost).flat_map(next).find(|&level| is_level(level)).unwrap_or(quotient)
+            }
+        }
     }
 
     /// Whether a magnitude goes up to the next level. It lies `fraction` of the way from one level to the next, and

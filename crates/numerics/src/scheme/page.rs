@@ -41,22 +41,36 @@ that −0 stays −0 and values beyond the largest are clamped to it.
 | option | |
 |---|---|
 | `rne` | to nearest, ties to even (default) |
-| `trunc` | towards zero |
+| `trunc` | towards zero; under a scale in F32 a quotient that is the F32 beside a level is that level, since rounding the scale alone may move it so far |
 | `away` | to nearest, ties away from zero (IEEE 754 roundTiesToAway, C's `roundf`) |
-| `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place |
+| `stochastic(SEED)` | away from zero with the probability that keeps the mean; the draw depends on seed (1 if not given), tensor name and place; levels under a scale in F32 stay as with `trunc` |
 | `sym`, `asym` | integers: around zero (default), or from the least to the greatest value |
 | `zeropoint` | integers: from the least to the greatest value; the range is extended to include zero, which is a level |
 | `fullrange` | integers: around zero with the additional level of two's complement, on which the value of greatest magnitude lies |
 | `ieee`, `fn`, `finite`, `bias=N` | `eXmY`: the meaning of its last codes, and its bias |
 | `clip=absmax` | the scale covers all values (default) |
 | `clip=mse` | the scale covers the hundredth of the greatest magnitude that gives the least squared error |
-| `clip=pQ` | the scale covers the Q-th percentile of the magnitudes, by nearest rank |
+| `clip=pQ` | the scale covers the Q-th percentile of the magnitudes, by nearest rank; where the scale has a sign (`fullrange`, `iq4_nl`), the cut range decides it, so that with both ends cut the first level is the positive end's |
 | `imatrix=FILE` | ggml's types: an importance matrix of llama-imatrix, GGUF or legacy, entries matched to tensors by name |
 | `table=FILE` | `codebook`: the entries. Stores name both kinds of file by their hash instead of the path (`imatrix=blake3-…`) |
 | `nonfinite=keep` | NaN and infinity stay as they are and take no part in a scale; without this option they are an error |
 | `seed=N` | the seed of a control (1 if not given) |
 
 `asym` and `zeropoint` take only `clip=absmax` and scales in F32, F16 or BF16. `scale=` and `clip=` need a granularity.
+
+## Applied a second time
+
+What these schemes gave stays as it is, so that a tensor on their grid is `NO-OP` in the census, in a run and in its verdict: plain casts;
+`mx…`; with scales in F32 and `clip=absmax` integers around zero, codebooks, and floats of at most 10 mantissa bits whose largest value is
+below 2^64, in every rounding; `asym`, `zeropoint` of up to 8 bits (both with `@row`, `@blockN` and `@NxM`) and `nvfp4`, to nearest. The
+formulas of the last three give a scale that differs in its last places the second time. So a group (of `nvfp4` a block) whose values all lie on levels, up to
+2^−21 of the greatest magnitude (of `nvfp4` of each value), is left alone.
+
+The others may move values again, because the scale is made of ends that moved: `clip=pQ`, `clip=mse`, other scales, floats that reach as
+far as F32, `asym` and `zeropoint` with `@tensor`, `@col`, `trunc` or `stochastic`, `nvfp4` with these two, a `zeropoint` range with an end
+halfway between two levels (which is common from 12 bits on), ggml's types. What they would change is counted as a change.
+
+## Scales
 
 Scales are F32 unless `scale=` says something else:
 

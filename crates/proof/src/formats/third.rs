@@ -26,6 +26,7 @@ const DTYPES: &[(&str, &str)] = &[
 ];
 
 const NEAREST: RoundingMode = RoundingMode::Value(Rounding::Rne);
+const TOWARDS_ZERO: RoundingMode = RoundingMode::Value(Rounding::Trunc);
 
 /// The dtype of a float format, where they have it.
 fn dtype_of(float: ExMy) -> Option<&'static str> {
@@ -34,6 +35,15 @@ fn dtype_of(float: ExMy) -> Option<&'static str> {
         matches!(format, Ok(Format::Minifloat { exmy, .. }) if exmy == float)
     };
     DTYPES.iter().find(|(name, _)| is(name)).map(|(_, dtype)| *dtype)
+}
+
+/// How the script spells a rounding under a scale; `None` where it does not have it.
+fn suffix(rounding: RoundingMode) -> Option<&'static str> {
+    match rounding {
+        NEAREST => Some(""),
+        TOWARDS_ZERO => Some(":trunc"),
+        _ => None,
+    }
 }
 
 /// A question to Python about a scheme.
@@ -60,13 +70,14 @@ impl<'s> NumpyQuestion<'s> {
             _ => None,
         };
         let (kind, n_per_block) = match scheme.format() {
-            Format::Minifloat { exmy, rounding: NEAREST } => match scheme.granularity() {
-                None => (format!("cast:{}", dtype_of(exmy)?), 1),
-                Some(_) if plain => (format!("float:{}:{}", dtype_of(exmy)?, n_per_scale()?), n_per_scale()?),
-                Some(_) => return None,
-            },
-            Format::Int { bits, symmetry: Symmetry::Sym, rounding: NEAREST } if plain => {
-                (format!("int:{bits}:{}", n_per_scale()?), n_per_scale()?)
+            Format::Minifloat { exmy, rounding: NEAREST } if scheme.granularity().is_none() => {
+                (format!("cast:{}", dtype_of(exmy)?), 1)
+            }
+            Format::Minifloat { exmy, rounding } if plain => {
+                (format!("float:{}:{}{}", dtype_of(exmy)?, n_per_scale()?, suffix(rounding)?), n_per_scale()?)
+            }
+            Format::Int { bits, symmetry: Symmetry::Sym, rounding } if plain => {
+                (format!("int:{bits}:{}{}", n_per_scale()?, suffix(rounding)?), n_per_scale()?)
             }
             Format::Mx { .. } => (format!("mx:{}", of_name()?), 32),
             Format::Nvfp4 { rounding: NEAREST } => ("nvfp4".to_owned(), 16),
@@ -114,7 +125,7 @@ impl<'s> NumpyQuestion<'s> {
     /// Whether value `i` lies next to a tie and differs by one step. numpy takes an integer's quotient in F64 and assay, by
     /// the definition, in F32: there they may differ.
     fn parts_at_a_tie(&self, values: &[f32], i: usize, a: f32, b: f32) -> bool {
-        let Format::Int { bits, .. } = self.scheme.format() else { return false };
+        let Format::Int { bits, rounding: NEAREST, .. } = self.scheme.format() else { return false };
         let row = i / self.n_per_row * self.n_per_row;
         let from = row + (i - row) / self.n_per_block * self.n_per_block;
         let until = (from + self.n_per_block).min(row + self.n_per_row).min(values.len());
@@ -193,12 +204,22 @@ mod tests {
         assert_eq!(compared("int4@row", &[7.0, 2.5], &[7.0, 2.0], &[7.0, 3.0]), Status::Passed);
         assert_eq!(compared("int4@row", &[7.0, 2.5], &[7.0, 2.0], &[7.0, 4.0]), Status::Failed);
         assert_eq!(compared("int4@row", &[7.0, 2.4], &[7.0, 2.0], &[7.0, 3.0]), Status::Failed);
+        // Truncation has no ties.
+        assert_eq!(compared("int4@row:trunc", &[7.0, 2.5], &[7.0, 2.0], &[7.0, 3.0]), Status::Failed);
         assert_eq!(compared("bf16", &[1.0, 2.0], &[1.0, 2.0], &[1.0]), Status::Failed);
     }
 
     #[test]
     fn what_python_lacks_is_not_asked() {
-        for scheme in ["nf4", "int4@row:asym", "bf16:trunc", "fp8_e4m3@tensor", "int8@row:scale=f16", "mxfp4:trunc"] {
+        for scheme in [
+            "nf4",
+            "int4@row:asym",
+            "int4@row:away",
+            "bf16:trunc",
+            "fp8_e4m3@tensor",
+            "int8@row:scale=f16",
+            "mxfp4:trunc",
+        ] {
             assert!(NumpyQuestion::of(&scheme.parse().expect(scheme), 64).is_none(), "{scheme}");
         }
     }

@@ -1,7 +1,7 @@
 //! Formats with scales, computed one group of values at a time.
 
 use super::{Ladder, held_scale, whole};
-use numerics::{ExMy, Granularity, Rounding, ScaleFormat};
+use numerics::{ExMy, Granularity, Rounding, ScaleFormat, Scheme};
 use std::collections::BTreeMap;
 
 /// The groups of values that share a scale, as lists of indices; `None` where there is no granularity.
@@ -27,6 +27,8 @@ pub(super) struct Scales {
     format: ScaleFormat,
     /// The number of values in a row.
     n_per_row: usize,
+    /// Whether groups lie within rows or tiles. Others run through the tensor and come in parts.
+    within_rows: bool,
 }
 
 /// The number of values that share the upper of two levels of scales.
@@ -35,8 +37,17 @@ const SUPER_BLOCK: usize = 256;
 const SUPER_MAX: f32 = 63.0;
 
 impl Scales {
-    pub(super) fn new(format: ScaleFormat, n_per_row: usize) -> Scales {
-        Scales { format, n_per_row }
+    pub(super) fn new(scheme: &Scheme, n_per_row: usize) -> Scales {
+        let within_rows = !matches!(scheme.granularity(), Some(Granularity::Tensor | Granularity::Col));
+        Scales { format: scheme.scale(), n_per_row, within_rows }
+    }
+
+    /// Whether the values of a group lie on the levels nearest to them, up to the rounding of the step `d`, and so stay as
+    /// they are.
+    fn on_grid(&self, values: &[f32], group: &[usize], top: f32, d: f32, nearest: impl Fn(f32) -> f32) -> bool {
+        let near = times(top, 2f32.powi(-21)).min(times(d, 2f32.powi(-4)));
+        let lies = |x: f32| plus(nearest(x), -x).abs() <= near && x.to_bits() != (-0.0f32).to_bits();
+        self.within_rows && d != 0.0 && group.iter().all(|&i| lies(values[i]))
     }
 
     /// The scale `d` in this format; `None` for powers of two and two levels, which are not made of one number alone.
@@ -107,6 +118,20 @@ impl Scales {
         }
         d
     }
+
+    /// A quotient, or the level that it stands for. Truncation takes the F32 before a level for the level, where the scale
+    /// is an F32 that was itself rounded.
+    fn kept(&self, rounding: Rounding, quotient: f32, is_level: impl Fn(f32) -> bool) -> f32 {
+        let next = if quotient < 0.0 { quotient.next_down() } else { quotient.next_up() };
+        let may_lose = rounding == Rounding::Trunc && self.format == ScaleFormat::F32;
+        if may_lose && is_level(next) { next } else { quotient }
+    }
+
+    /// The whole number of steps that a quotient is rounded to, from `first` to `last`.
+    fn whole(&self, rounding: Rounding, quotient: f32, first: f64, last: f64) -> f64 {
+        let kept = self.kept(rounding, quotient, |q| q.fract() == 0.0);
+        whole(rounding, f64::from(kept)).clamp(first, last)
+    }
 }
 
 /// The e with 2^e ≤ x < 2^(e+1). Every positive F32 is a normal F64.
@@ -174,7 +199,10 @@ pub(super) fn scaled_float(
                 i,
                 match d == 0.0 {
                     true => 0.0f32.copysign(values[i]),
-                    false => times(ladder.cast(rounding, divided(values[i], d)).clamp(-largest, largest), d),
+                    false => {
+                        let q = scales.kept(rounding, divided(values[i], d), |q| ladder.cast(Rounding::Trunc, q) == q);
+                        times(ladder.cast(rounding, q).clamp(-largest, largest), d)
+                    }
                 },
             );
         }
@@ -192,7 +220,7 @@ pub(super) fn symmetric(
     let qmax = f64::from((1u32 << (bits - 1)) - 1);
     each_scaled(values, groups, &scales.of(values, groups, qmax as f32), |group, d, put| {
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(values[i], d)).clamp(-qmax, qmax));
+            let q = || scales.whole(rounding, divided(values[i], d), -qmax, qmax);
             // Through an integer: a zero has no sign.
             put(i, if d == 0.0 { 0.0 } else { times(q() as i32 as f32, d) });
         }
@@ -223,10 +251,13 @@ pub(super) fn asymmetric(
         let span = plus(max, -min);
         let min = hold(min);
         let d = scales.finite_under(hold(divided(span, qmax as f32)), |d| plus(min, times(qmax as f32, d)));
+        let steps = |rounding, x: f32| scales.whole(rounding, divided(plus(x, -min), d), 0.0, qmax) as i32 as f32;
+        let top = min.abs().max(plus(min, times(qmax as f32, d)).abs());
+        if scales.on_grid(values, group, top, d, |x| plus(min, times(steps(Rounding::Rne, x), d))) {
+            return;
+        }
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(plus(values[i], -min), d)).clamp(0.0, qmax));
-            let steps = if d == 0.0 { 0.0 } else { q() as i32 as f32 };
-            put(i, plus(min, times(steps, d)));
+            put(i, plus(min, times(if d == 0.0 { 0.0 } else { steps(rounding, values[i]) }, d)));
         }
     }))
 }
@@ -256,10 +287,13 @@ pub(super) fn zero_point(
         let farthest = |d: f32| if d == 0.0 { 0.0 } else { times(zero(d).max(qmax - zero(d)) as f32, d) };
         let d = scales.finite_under(hold(divided(plus(greatest, -least), qmax as f32)), farthest);
         let z = || zero(d);
+        // The stored code, between 0 and qmax, less the stored zero.
+        let steps = |rounding, x: f32| scales.whole(rounding, divided(x, d), -z(), qmax - z()) as i32 as f32;
+        if scales.on_grid(values, group, farthest(d), d, |x| times(steps(Rounding::Rne, x), d)) {
+            return;
+        }
         for &i in group {
-            // The stored code, between 0 and qmax, less the stored zero.
-            let steps = || (whole(rounding, f64::from(divided(values[i], d))) + z()).clamp(0.0, qmax) - z();
-            put(i, if d == 0.0 { 0.0 } else { times(steps() as i32 as f32, d) });
+            put(i, if d == 0.0 { 0.0 } else { times(steps(rounding, values[i]), d) });
         }
     }))
 }
@@ -280,7 +314,7 @@ pub(super) fn full_range(
         let positive = group.iter().any(|&i| values[i] == greatest);
         let d = if positive { -magnitude } else { magnitude };
         for &i in group {
-            let q = || whole(rounding, f64::from(divided(values[i], d))).clamp(-levels, levels - 1.0);
+            let q = || scales.whole(rounding, divided(values[i], d), -levels, levels - 1.0);
             // Zero without a sign: through an integer, and not by a negative step.
             put(i, if d == 0.0 || q() == 0.0 { 0.0 } else { times(q() as i32 as f32, d) });
         }
@@ -324,10 +358,11 @@ pub(super) fn nvfp4(values: &[f32], n_per_row: usize) -> Vec<f32> {
             return block.iter().map(|&x| 0.0f32.copysign(x)).collect();
         }
         let factor = divided(1.0, times(s, decode)).min(f32::MAX);
-        block
-            .iter()
-            .map(|&x| times(times(e2m1.cast(Rounding::Rne, times(x, factor).clamp(f32::MIN, f32::MAX)), s), decode))
-            .collect()
+        let level =
+            |x: f32| times(times(e2m1.cast(Rounding::Rne, times(x, factor).clamp(f32::MIN, f32::MAX)), s), decode);
+        // What lies on levels, up to the rounding of the factors, stays as it is.
+        let on_grid = block.iter().all(|&x| plus(level(x), -x).abs() <= times(x.abs(), 2f32.powi(-21)));
+        block.iter().map(|&x| if on_grid { x } else { level(x) }).collect()
     };
     values.chunks(n_per_row).flat_map(|row| row.chunks(16).flat_map(block)).collect()
 }

@@ -22,7 +22,7 @@ pub fn hold(scheme: &Scheme, values: &[f32], n_per_row: usize) -> Option<Vec<f32
         return None;
     }
     let groups = blocks::groups(scheme.granularity(), values.len(), n_per_row);
-    let scales = &blocks::Scales::new(scheme.scale(), n_per_row);
+    let scales = &blocks::Scales::new(scheme, n_per_row);
     Some(match scheme.format() {
         Format::Minifloat { exmy, rounding } => {
             let (ladder, rounding) = (Ladder::of(exmy)?, value(rounding)?);

@@ -52,7 +52,7 @@ impl Display for Note {
                 write!(f, "{asked} were asked for, and there are {cores}: no more threads than cores are used")
             }
             Note::EveryPassFull => f.write_str(
-                "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full",
+                "starting from a recorded prefix does not give the bits of a full pass on this model; every pass computes all layers",
             ),
             Note::Stated { sentence } => f.write_str(sentence),
         }
