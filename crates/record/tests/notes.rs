@@ -50,7 +50,7 @@ fn every_note_has_its_sentence() {
         ),
         (
             Note::EveryPassFull,
-            "starting from a recorded prefix does not give the bits of a full pass on this model; every pass is full",
+            "starting from a recorded prefix does not give the bits of a full pass on this model; every pass computes all layers",
         ),
         (Note::from("as stated".to_owned()), "as stated"),
     ] {
