@@ -72,7 +72,7 @@ fn evidence_grows_by_what_one_more_magnitude_says_however_often_magnitudes_occur
     // Counts are some forty whole numbers.
     let counts: Vec<f32> = (0..32_768u32).map(|i| (5 + (i * i) % 41) as f32).collect();
     let found = census(&counts, F32).evidence_bits;
-    assert!(found <= 16.0 * 41.0 && found >= 16.0 * 15.0, "{found}");
+    assert!((16.0 * 15.0..=16.0 * 41.0).contains(&found), "{found}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Mean {
     /// Oehlert 1992, "A note on the delta method", The American Statistician 46; llama-perplexity prints the same for
     /// independent tokens.
     pub fn exp(&self) -> FunctionOfMean {
-        let value = self.mean.exp();
+        let value = libm::exp(self.mean);
         FunctionOfMean { value, se: self.se.map(|se| value * se), se_iid: value * self.se_iid }
     }
 }

@@ -119,8 +119,9 @@ impl Moderation {
         let alone = Moderation { df_between, df_common: 0.0, design_effect: 1.0 };
         let told = spreads.iter().filter(|spread| spread.between > 0.0 && spread.within > 0.0);
         // The mean of ln F for a design effect of 1 (Smyth's e).
-        let centre = |df: f64| digamma(df / 2.0) - (df / 2.0).ln();
-        let logs = told.map(|spread| (spread.between / spread.within).ln() - centre(df_between) + centre(df_within));
+        let centre = |df: f64| digamma(df / 2.0) - libm::log(df / 2.0);
+        let logs =
+            told.map(|spread| libm::log(spread.between / spread.within) - centre(df_between) + centre(df_within));
         if df_between < 1.0 || logs.clone().count() < FEWEST {
             return alone;
         }
@@ -128,7 +129,7 @@ impl Moderation {
         let by_chance = trigamma(df_between / 2.0) + trigamma(df_within / 2.0);
         let df = 2.0 * trigamma_inverse(variance - by_chance);
         let shift = if df.is_finite() { centre(df) } else { 0.0 };
-        Moderation { df_between, df_common: df.min(df_within), design_effect: (mean + shift).exp().max(1.0) }
+        Moderation { df_between, df_common: df.min(df_within), design_effect: libm::exp(mean + shift).max(1.0) }
     }
 
     /// The number of degrees of freedom of [`deviation`](Self::deviation): those of the windows.
