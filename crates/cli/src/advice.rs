@@ -37,6 +37,10 @@ pub fn words(hint: &Hint) -> String {
         Hint::RaiseMemory { has_f32_weights: false } => {
             "take a shorter window with --ctx, a smaller model, or raise the limit with --max-memory".into()
         }
+        Hint::NeedLessMemory { has_f32_weights: true } => {
+            "the exact arm stores every weight in F32; --arm native leaves the model as shipped".into()
+        }
+        Hint::NeedLessMemory { has_f32_weights: false } => "take a shorter window with --ctx, or a smaller model".into(),
         Hint::LimitMemory => "--max-memory keeps a measurement within what there is".into(),
         Hint::LongerText => "give a longer text with --text, or a shorter window with --ctx".into(),
         Hint::LargerContext => "raise --ctx, or shorten the text".into(),

@@ -40,7 +40,7 @@ pub fn run(args: &DiffArgs, codec: &dyn BlockCodec, output: &Output) -> Outcome 
 const METRICS: [(&str, Align); 8] = [
     ("changed", Align::Right),
     ("of", Align::Right),
-    ("overflowed", Align::Right),
+    ("to inf or NaN", Align::Right),
     ("max abs", Align::Right),
     ("rel. RMSE", Align::Right),
     ("SQNR dB", Align::Right),

@@ -13,7 +13,7 @@ use words::Lines;
 pub fn run(output: &Output) -> Outcome {
     let request = DoctorRequest {
         engine_build: llama::build(),
-        available_memory_bytes: ::worker::available_memory(),
+        available_memory: ::worker::available_memory(),
         python: python::on_path(),
     };
     let mut answer = lab::ask::doctor(&request, &GgmlCodec);

@@ -116,7 +116,10 @@ fn compared(answer: &EvalAnswer, out: &mut Lines) {
     }
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     if unused > 0 && !answer.dead {
-        out.line(format_args!("the engine's graph does not use {}, which stay as they are", plural(unused, "tensor")));
+        out.line(format_args!(
+            "the engine's graph does not use {}, which stay as they are; --json names them all as `unused`",
+            plural(unused, "tensor")
+        ));
     }
     let (ppl_ref, change) = (perplexity(ppl_ref), difference(dlnppl) + &plus_minus(metric("dlnppl_se")));
     out.line(format_args!("reference PPL {ppl_ref}, Δ ln PPL {change}"));

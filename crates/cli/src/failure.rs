@@ -83,7 +83,22 @@ macro_rules! bad_input {
 
 bad_input! {
     advised: ApplyError, SelectorError, SchemeError, SchemeFileError, PlanError, OpenError, GgufError, ReportError;
-    plain: io::Error, serde_json::Error
+    plain: serde_json::Error
+}
+
+/// What the system denies for want of memory, threads or open files is not the input's fault.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        use rustix::io::Errno;
+        let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => "raise the limit on open files (ulimit -n)",
+            Some(Errno::NOMEM) => "raise the limit on memory (ulimit -v), or free some",
+            Some(Errno::AGAIN) => "raise the limit on processes and threads (ulimit -u, pids.max)",
+            _ => return Failure::from(anyhow::Error::new(error)),
+        };
+        let denied = anyhow::Error::new(error).context("the system denies what the work needs");
+        Failure { exit: Exit::Engine, error: denied, hint: Some(hint.into()) }
+    }
 }
 
 impl Failure {
@@ -132,6 +147,18 @@ mod tests {
         let failure = Failure { hint: Some("free some space".into()), ..Failure::from(error) };
         assert_eq!(failure.render(), "error: saving a.json: cannot write: disk full\nhint: free some space\n");
         assert_eq!(failure.exit, Exit::BadInput);
+    }
+
+    #[test]
+    fn what_the_system_denies_is_said_with_the_limit_and_is_not_bad_input() {
+        let failure = Failure::from(io::Error::from_raw_os_error(24));
+        assert_eq!(failure.exit, Exit::Engine);
+        assert_eq!(
+            failure.render(),
+            "error: the system denies what the work needs: Too many open files (os error 24)\n\
+             hint: raise the limit on open files (ulimit -n)\n"
+        );
+        assert_eq!(Failure::from(io::Error::from_raw_os_error(2)).exit, Exit::BadInput);
     }
 
     #[test]

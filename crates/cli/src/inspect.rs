@@ -52,7 +52,8 @@ fn text(file: &GgufFile, verbose: bool) -> String {
     if let Some(stated) = stated_file_type(file) {
         let name = stated.name.map(|name| format!(" ({name})")).unwrap_or_default();
         let but = stated.contradiction.map(|why| format!(", but {why}")).unwrap_or_default();
-        out.line(format_args!("general.file_type is {}{name}{but}", stated.value));
+        let value = file.get(gguf::GENERAL_FILE_TYPE).map_or(String::new(), abbreviated);
+        out.line(format_args!("general.file_type is {value}{name}{but}"));
     }
 
     out.line(format_args!("\nmetadata: {}", plural(file.metadata().len(), "key")));

@@ -9,12 +9,12 @@ use crate::question::ApplyArgs;
 use crate::table::{self, Align};
 use crate::worker;
 use files::rewrite::{FileCarrier, weight_type};
-use gguf::GgmlType;
+use gguf::{Former, GgmlType};
 use lab::ask::{AskError, QuantizeEvent, QuantizeRequest};
 use numerics::BlockCodec;
 use record::answer::{QuantizeAnswer, QuantizedTensor, TensorsSize};
 use select::Apply;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use words::{Lines, bits, bytes, count, decibels, deviation, escape_terminal, of, plural, printable, quoted};
 
 /// Arguments of `assay quantize`.
@@ -106,10 +106,7 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
             "note: {} has no importances in the file, so it is quantized without, as llama-quantize does\n",
             escape_terminal(tensor)
         )),
-        QuantizeEvent::SetAside(file) => say(&format!(
-            "note: {} is a file that an earlier --force was replacing when it was killed; rename it to keep it, or remove it\n",
-            printable(&file.to_string_lossy())
-        )),
+        QuantizeEvent::SetAside(former) => say(&set_aside(former)),
         QuantizeEvent::Grows { before, after, have_own_types } => {
             let how = match (args.carrier, have_own_types) {
                 (FileCarrier::Own, _) | (_, None) => "",
@@ -134,6 +131,25 @@ pub fn run(args: &QuantizeArgs, codec: &dyn BlockCodec, output: &Output) -> Outc
     drop(progress);
     output.answer(&answer, || text(&answer))?;
     Ok(Exit::Done)
+}
+
+/// What became of a file that an earlier `--force` had set aside when it was killed.
+fn set_aside(former: &Former) -> String {
+    let shown = |file: &Path| printable(&file.to_string_lossy());
+    match former {
+        Former::Removed(file) => format!(
+            "note: removed {}, which an earlier --force set aside before it was killed; all files that replace it are there\n",
+            shown(file)
+        ),
+        Former::PutBack(file) => format!(
+            "note: {} is the former file again; an earlier --force was killed before it had replaced the whole set\n",
+            shown(file)
+        ),
+        Former::Kept(file) => format!(
+            "note: {} is a file that an earlier --force was replacing when it was killed; rename it to keep it, or remove it\n",
+            shown(file)
+        ),
+    }
 }
 
 /// The failure of a question. Where values would be rounded twice, the advice is the command that stores them as they are.

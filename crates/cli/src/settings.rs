@@ -89,7 +89,7 @@ impl MachineArgs {
             n_ctx: self.context.ctx,
             n_gpu_layers: self.gpu_layers,
             n_threads: self.threads as usize,
-            max_memory_bytes: self.max_memory.or_else(::worker::available_memory),
+            max_memory_bytes: self.max_memory.or_else(|| ::worker::available_memory().map(|available| available.bytes)),
         }
     }
 }

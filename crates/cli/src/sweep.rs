@@ -86,7 +86,9 @@ pub fn run(args: &SweepArgs, output: &Output) -> Outcome {
 
 fn text(answer: &SweepAnswer) -> String {
     let mut out = Lines::new();
-    let columns = [
+    // Models without routers have no such metric.
+    let has_routers = answer.layers.iter().any(|layer| layer.metrics.get(ROUTING_FLIPS).is_some());
+    let mut columns = vec![
         ("layer", Align::Right),
         ("KLD mean", Align::Right),
         ("± se", Align::Right),
@@ -95,12 +97,15 @@ fn text(answer: &SweepAnswer) -> String {
         ("windows", Align::Right),
         (if answer.race.is_some() { "race" } else { "" }, Align::Left),
     ];
+    if has_routers {
+        columns.insert(FLIPS_COLUMN, ("routing flips", Align::Right));
+    }
     let mut layers: Vec<&SweptLayer> = answer.layers.iter().collect();
     let place =
         |layer: &SweptLayer| answer.ranking.iter().position(|ranked| *ranked == layer.layer).unwrap_or(usize::MAX);
     let kld = |layer: &SweptLayer| layer.metrics.get("kld_mean").unwrap_or(-1.0);
     layers.sort_by(|a, b| place(a).cmp(&place(b)).then(kld(b).total_cmp(&kld(a))).then(a.layer.cmp(&b.layer)));
-    out.text(&render(&columns, layers.iter().map(|layer| cells(layer))));
+    out.text(&render(&columns, layers.iter().map(|layer| cells(layer, has_routers))));
     ask::fallbacks(&answer.settings.fallbacks).iter().for_each(|line| out.line(line));
     for layer in &answer.layers {
         if let Some(why) = &layer.failure {
@@ -128,8 +133,13 @@ fn text(answer: &SweepAnswer) -> String {
     out.into_string()
 }
 
-fn cells(layer: &SweptLayer) -> Vec<String> {
-    vec![
+/// The metric of models with routers.
+const ROUTING_FLIPS: &str = "routing_flips";
+/// The column of routing flips, where a model has routers.
+const FLIPS_COLUMN: usize = 5;
+
+fn cells(layer: &SweptLayer, has_routers: bool) -> Vec<String> {
+    let mut cells = vec![
         layer.layer.to_string(),
         layer.metrics.get("kld_mean").map_or("-".into(), divergence),
         layer.metrics.get("kld_se").map_or("-".into(), standard_error),
@@ -137,7 +147,11 @@ fn cells(layer: &SweptLayer) -> Vec<String> {
         layer.metrics.get("dlnppl").map_or("-".into(), difference),
         layer.n_chunks.to_string(),
         layer.standing.map(LayerStanding::name).unwrap_or_default().to_owned(),
-    ]
+    ];
+    if has_routers {
+        cells.insert(FLIPS_COLUMN, layer.metrics.get(ROUTING_FLIPS).map_or("-".into(), share));
+    }
+    cells
 }
 
 fn raced(answer: &SweepAnswer, race: &RaceTerms, out: &mut Lines) {

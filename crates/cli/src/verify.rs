@@ -56,7 +56,8 @@ struct Verified {
     mutants: Vec<Mutant>,
 }
 
-/// Runs `assay verify`. It exits with 1 when a check fails or a fault goes uncaught.
+/// Runs `assay verify`. It exits with 1 when a check fails or a fault goes uncaught, else with 4 when the system denied what
+/// a check needs.
 pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     if args.child {
         engine_process::prepare()?;
@@ -114,7 +115,11 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     }
     drop(progress);
     output.answer_with(|| answer.recorded(), || answer.text(output.verbose()))?;
-    Ok(if answer.report.failed == 0 { Exit::Done } else { Exit::Difference })
+    Ok(match (answer.report.failed, answer.report.not_checked) {
+        (0, 0) => Exit::Done,
+        (0, _) => Exit::Engine,
+        (..) => Exit::Difference,
+    })
 }
 
 /// The task of checking the model at `path`.
@@ -139,7 +144,7 @@ fn python(args: &VerifyArgs) -> Result<Option<(PathBuf, Python)>, Failure> {
 impl Verified {
     /// The answer as plain data.
     fn recorded(&self) -> VerifyAnswer {
-        let Report { passed, failed, skipped, checks } = &self.report;
+        let Report { passed, failed, skipped, not_checked, checks } = &self.report;
         let check = |check: &Check| VerifyCheck {
             name: check.name.clone(),
             area: check.area.to_string(),
@@ -147,6 +152,7 @@ impl Verified {
                 Status::Passed => VerifyStatus::Passed,
                 Status::Failed => VerifyStatus::Failed,
                 Status::Skipped => VerifyStatus::Skipped,
+                Status::NotChecked => VerifyStatus::NotChecked,
             },
             compared: check.compared.clone(),
             not_compared: check.not_compared.clone(),
@@ -158,6 +164,7 @@ impl Verified {
             passed: *passed,
             failed: *failed,
             skipped: *skipped,
+            not_checked: *not_checked,
             checks: checks.iter().map(check).collect(),
             mutants: self.mutants.iter().map(mutants::recorded).collect(),
         }
@@ -177,11 +184,15 @@ impl Verified {
         }
         out.text(&mutants::text(&self.mutants, verbose));
         out.text(&not_compared(&self.report.checks));
-        let Report { passed, failed, skipped, .. } = self.report;
+        let Report { passed, failed, skipped, not_checked, .. } = self.report;
         let n: u64 = self.report.checks.iter().map(|check| check.n).sum();
         let n = count(n);
         let (passed, failed, skipped) = (plural(passed, "check"), count(failed as u64), count(skipped as u64));
-        out.line(format_args!("{passed} passed, {failed} failed, {skipped} skipped; {n} comparisons"));
+        let not_checked = match not_checked {
+            0 => String::new(),
+            n => format!(", {} not checked", count(n as u64)),
+        };
+        out.line(format_args!("{passed} passed, {failed} failed, {skipped} skipped{not_checked}; {n} comparisons"));
         out.into_string()
     }
 }
@@ -213,6 +224,7 @@ fn word(status: Status) -> &'static str {
         Status::Passed => "ok",
         Status::Failed => "FAIL",
         Status::Skipped => "skip",
+        Status::NotChecked => "not checked",
     }
 }
 

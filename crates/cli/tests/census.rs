@@ -285,3 +285,16 @@ fn norms_that_need_f16_beside_bf16_floats_are_told_for_the_file() {
     let answer = write_all(&[norm(0, to_bf16(noise(31))), norm(1, to_bf16(noise(32)))]);
     assert!(answer["rescaled_norms"].is_null() && !answer["verdict"].to_string().contains("norms need"), "{answer}");
 }
+
+#[test]
+fn the_summary_names_frequency_factors_and_one_value_in_the_singular() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut spoilt = noise(3);
+    spoilt[7] = f32::NAN;
+    let tensors = [("rope_freqs.weight", F32, f32s(&noise(1))), ("blk.0.ffn_up.weight", F32, f32s(&spoilt))];
+    write(folder.path(), &tensors);
+    let text = stdout(folder.path(), &["census", "m.gguf"]);
+    assert!(text.contains("  rope_freqs: 1 of 1 stored f32"), "{text}");
+    assert!(!text.contains("  others:"), "{text}");
+    assert!(text.contains("blk.0.ffn_up.weight: 1 non-finite value\n"), "{text}");
+}

@@ -63,6 +63,45 @@ fn hyperparameters_on_which_the_engine_aborts_are_refused_by_key_and_value() {
 }
 
 #[test]
+fn numbers_of_heads_that_no_attention_can_have_are_refused_by_key_and_value() {
+    let array = |numbers: &[u32]| Value::Array(Array::U32(numbers.to_vec()));
+    let per_layer = |n: usize| array(&[vec![4; n - 1], vec![3]].concat());
+    let n_layer = SmallModel::new(Architecture::Llama).n_layer as usize;
+    let last = format!("3 in layer {}", n_layer - 1);
+    for (key, value, found) in [
+        ("llama.attention.head_count", Value::U32(0), "0"),
+        ("llama.attention.head_count_kv", Value::U32(3), "3"),
+        ("llama.attention.head_count_kv", per_layer(n_layer), &last),
+    ] {
+        let room = room(|recipe| set(recipe, key, value));
+        let (code, error) = eval(room.path());
+        assert_eq!(code, Some(2), "{key}: {error}");
+        assert!(error.contains(&format!("{key} is {found}, and llama.cpp cannot run the model unless")), "{error}");
+    }
+}
+
+#[test]
+fn numbers_of_heads_for_each_layer_and_none_where_a_layer_has_no_attention_are_taken() {
+    let n_layer = SmallModel::new(Architecture::Llama).n_layer as usize;
+    let room = room(|recipe| {
+        for key in ["llama.attention.head_count", "llama.attention.head_count_kv"] {
+            let all = recipe.metadata.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_u64());
+            set(recipe, key, Value::Array(Array::U32(vec![all.expect("a number") as u32; n_layer])));
+        }
+    });
+    let (code, error) = eval(room.path());
+    assert_eq!(code, Some(0), "{error}");
+    // A state space has no heads at all.
+    let recipe = SmallModel::new(Architecture::Mamba).recipe(&Vocabulary::bytes(true));
+    assert!(
+        recipe.metadata.iter().any(|(key, value)| key == "mamba.attention.head_count" && value.as_u64() == Some(0))
+    );
+    recipe.write(&room.path().join("m.gguf"), &GgmlCodec, |_| {}).expect("written");
+    let (code, error) = eval(room.path());
+    assert_eq!(code, Some(0), "{error}");
+}
+
+#[test]
 fn a_vocabulary_with_a_token_twice_is_refused_with_both_places() {
     let room = room(|recipe| {
         let mut tokens = tokens(recipe);

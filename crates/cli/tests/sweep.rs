@@ -87,3 +87,20 @@ fn what_cannot_be_swept_is_refused() {
     assert!(refuse(&["--apply", "weights=q4_K"]).contains("blocks of 256 values"));
     assert!(refuse(&[]).contains("--apply <SEL=SCHEME>"));
 }
+
+#[test]
+fn the_text_has_routing_flips_where_the_model_has_routers_and_not_elsewhere() {
+    let folder = room();
+    let recipe = SmallModel::new(Architecture::LlamaExperts).recipe(&Vocabulary::bytes(true));
+    recipe.write(&folder.path().join("experts.gguf"), &GgmlCodec, |_| {}).expect("written");
+    let text_of = |model: &str| {
+        let question = ["sweep", model, "--apply", "weights=int4@block32", "--quiet"];
+        stdout(folder.path(), &[&question[..], &["--text", "text.txt", "--ctx", "64", "--chunks", "2"]].concat())
+    };
+    let with_routers = text_of("experts.gguf");
+    let head = with_routers.lines().find(|line| line.contains("KLD mean")).expect("a head");
+    assert!(head.contains("routing flips") && head.ends_with("windows"), "{head}");
+    let row = with_routers.lines().find(|line| line.trim_start().starts_with("0 ")).expect("layer 0");
+    assert_eq!(row.matches('%').count(), 2, "same top and routing flips: {row}");
+    assert!(!text_of("m.gguf").contains("routing flips"));
+}

@@ -67,6 +67,18 @@ fn weights_that_the_graph_does_not_use_are_left_out_and_the_rest_is_measured() {
 }
 
 #[test]
+fn the_text_counts_unused_weights_and_says_where_all_of_them_are_named() {
+    let room = room();
+    let question = ["eval", "m.gguf", "--apply", "weights=int4@block32"];
+    let text = stdout(room.path(), &[&question[..], &SMALL].concat());
+    let said = "the engine's graph does not use 8 tensors, which stay as they are; --json names them all as `unused`";
+    assert!(text.contains(said), "{text}");
+    let answer = asked(room.path(), &question);
+    let rows = answer["changed"].as_array().expect("rows");
+    assert_eq!(rows.iter().filter(|row| row["unused"] == true).count(), 8, "{answer}");
+}
+
+#[test]
 fn a_target_of_unused_weights_only_is_dead_and_no_failure() {
     let room = room();
     let question = ["eval", "m.gguf", "--apply", "ffn[layers=2]=int4@block32"];

@@ -118,6 +118,28 @@ fn the_engines_process_sees_to_its_own_environment() {
 }
 
 #[test]
+fn what_the_system_denies_is_said_and_nothing_is_called_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");
+    let under = |limit: &str| {
+        let script = format!("ulimit {limit}; exec '{}' verify tiny.gguf --ctx 64", env!("CARGO_BIN_EXE_assay"));
+        let mut command = assert_cmd::Command::new("sh");
+        let output = patiently(folder.path(), &mut command, &["-c", &script]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, error) = under("-n 8");
+    assert_eq!(code, Some(4), "{said}{error}");
+    assert!(error.contains("the system denies what the work needs: Too many open files"), "{error}");
+    assert!(error.contains("hint: raise the limit on open files (ulimit -n)"), "{error}");
+    // With too little memory, threads and contexts are refused, or the engine aborts; nothing disagrees.
+    let (code, said, error) = under("-v 60000");
+    assert_eq!(code, Some(4), "{said}{error}");
+    assert!(!said.contains("FAIL") && !said.contains("disagree"), "{said}");
+    assert!(said.contains("not checked") || !error.is_empty(), "{said}");
+}
+
+#[test]
 fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(folder.path(), &["verify", "--python", "/bin/true"]);

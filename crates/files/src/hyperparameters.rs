@@ -1,4 +1,4 @@
-//! Hyper-parameters and vocabularies on which llama.cpp aborts instead of refusing the file. They are found in the header
+//! Hyper-parameters and vocabularies on which llama.cpp aborts, or which it refuses without naming them. They are found in the header
 //! before an engine is started.
 //!
 //! Source: the assertions in `llama_model_base::load_hparams` (llama-model.cpp), `llama_vocab::impl::load`
@@ -12,15 +12,19 @@ use std::fmt::Display;
 const MAX_LAYERS: u64 = 512;
 /// The largest number of experts that llama.cpp takes (`LLAMA_MAX_EXPERTS`).
 const MAX_EXPERTS: u64 = 1024;
+/// What llama.cpp does about most of these values.
+const ABORTS: &str = "aborts";
 
-/// A value in the metadata on which llama.cpp aborts.
+/// A value in the metadata with which llama.cpp cannot run the model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} is {found}, and llama.cpp aborts unless it is {wanted}")]
+#[error("{key} is {found}, and llama.cpp {does} unless it is {wanted}")]
 pub struct FatalHyperparameter {
     /// The metadata key.
     pub key: String,
     /// Its value, or what is wrong with it.
     pub found: String,
+    /// What llama.cpp does about it.
+    pub does: &'static str,
     /// What llama.cpp accepts.
     pub wanted: String,
 }
@@ -28,13 +32,13 @@ pub struct FatalHyperparameter {
 /// Checks the metadata of a language model.
 ///
 /// # Errors
-/// When llama.cpp would abort on one of the values.
+/// When llama.cpp cannot run the model with one of the values.
 pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
     let arch = file.architecture().unwrap_or_default();
     let key = |name: &str| format!("{arch}.{name}");
     let number = |name: &str| file.get(&key(name)).and_then(Value::as_u64);
     let fatal = |name: &str, found: &dyn Display, wanted: String| {
-        Err(FatalHyperparameter { key: key(name), found: found.to_string(), wanted })
+        Err(FatalHyperparameter { key: key(name), found: found.to_string(), does: ABORTS, wanted })
     };
 
     let n_layer = number("block_count");
@@ -64,7 +68,42 @@ pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
             return fatal(name, &epsilon, "a finite number from 0".into());
         }
     }
+    heads(file, arch, n_layer.unwrap_or(0))?;
     tokens(file)
+}
+
+/// Checks the numbers of heads of each layer that has the matrices of plain attention. Layers without them, such as those of
+/// state spaces and of Deci's models, may have any numbers.
+///
+/// # Source
+/// `load_hparams` (llama-model.cpp) takes a number for all layers or one for each, and as many heads of keys and values as of
+/// queries where it is not told. `create_tensor` then wants matrices with a row for each value of each head, and
+/// `ggml_can_mul_mat` (ggml.c) asserts that heads of keys divide those of queries.
+fn heads(file: &GgufFile, arch: &str, n_layer: u64) -> Result<(), FatalHyperparameter> {
+    let (queries, keys) = (format!("{arch}.attention.head_count"), format!("{arch}.attention.head_count_kv"));
+    let of_layer = |key: &str, layer: usize| match file.get(key)? {
+        Value::Array(each) => each.get(layer)?.as_u64(),
+        all => all.as_u64(),
+    };
+    let fatal = |key: &str, n: u64, layer: usize, wanted: String| {
+        let of_each = matches!(file.get(key), Some(Value::Array(_)));
+        let found = if of_each { format!("{n} in layer {layer}") } else { n.to_string() };
+        Err(FatalHyperparameter { key: key.to_owned(), found, does: "cannot run the model", wanted })
+    };
+    for layer in 0..n_layer as usize {
+        let has = |stem: &str| file.tensor(&format!("blk.{layer}.{stem}")).is_some();
+        if !(has("attn_q.weight") && has("attn_k.weight")) || has("attn_kv_a_mqa.weight") || has("ssm_conv1d.weight") {
+            continue;
+        }
+        let Some(n_head) = of_layer(&queries, layer) else { continue };
+        if n_head == 0 {
+            return fatal(&queries, 0, layer, "at least 1 where a layer has attention".into());
+        }
+        if let Some(n) = of_layer(&keys, layer).filter(|n| *n > 0 && !n_head.is_multiple_of(*n)) {
+            return fatal(&keys, n, layer, format!("a divisor of the number of heads, {n_head}"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that no token of the vocabulary is there twice. llama.cpp gives empty ones names of their own.
@@ -78,6 +117,7 @@ fn tokens(file: &GgufFile) -> Result<(), FatalHyperparameter> {
             return Err(FatalHyperparameter {
                 key: TOKENS.into(),
                 found: format!("a list in which tokens {first} and {index} are both \"{text}\""),
+                does: ABORTS,
                 wanted: "a list of different tokens".into(),
             });
         }

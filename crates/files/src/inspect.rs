@@ -42,13 +42,17 @@ pub fn inspect(model: &Model) -> InspectAnswer {
 
 /// What `general.file_type` says, compared with the tensors.
 pub fn stated_file_type(file: &GgufFile) -> Option<StatedFileType> {
-    let value = file.get(GENERAL_FILE_TYPE)?.as_u64()?;
+    let stored = file.get(GENERAL_FILE_TYPE)?;
+    let Some(value) = stored.as_u64() else {
+        let why = format!("it is stored as {}, and llama.cpp wants a number from 0, stored as u32", stored.type_name());
+        return Some(StatedFileType { value: None, name: None, contradiction: Some(why) });
+    };
     let Some(stated) = file_type(value) else {
         let why = match is_removed_file_type(value) {
             true => "llama.cpp no longer supports this number",
             false => "llama.cpp does not know this number",
         };
-        return Some(StatedFileType { value, name: None, contradiction: Some(why.into()) });
+        return Some(StatedFileType { value: Some(value), name: None, contradiction: Some(why.into()) });
     };
     let matrices = || file.tensors().iter().filter(|t| t.shape().len() > 1 && !t.ty.is_integer());
     // llama-quantize takes another type where rows are not whole blocks of the one that gives the mixture its name.
@@ -65,7 +69,7 @@ pub fn stated_file_type(file: &GgufFile) -> Option<StatedFileType> {
         }
         Some(_) => None,
     };
-    Some(StatedFileType { value, name: Some(stated.name.into()), contradiction })
+    Some(StatedFileType { value: Some(value), name: Some(stated.name.into()), contradiction })
 }
 
 fn entry(key: &str, value: &Value) -> MetadataEntry {

@@ -42,7 +42,7 @@ impl Advice for ValuesError {
             ValuesError::Gguf(error) => error.hint(),
             ValuesError::Codec { source, .. } => source.hint(),
             ValuesError::Companion(error) => error.hint(),
-            ValuesError::Memory { .. } => Some(Hint::words("free memory, or choose a scheme that works row by row")),
+            ValuesError::Memory { .. } => Some(Hint::words("free memory")),
         }
     }
 }

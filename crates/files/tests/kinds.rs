@@ -70,6 +70,16 @@ fn a_file_type_is_compared_with_the_tensors() {
     assert_eq!(inspected(&metadata(), &tensors).file_type, None);
 }
 
+#[test]
+fn a_file_type_that_is_negative_or_a_text_is_remarked_on() {
+    for (value, ty) in [(Value::I32(-1), "i32"), (Value::String(b"Q4_0".to_vec()), "str"), (Value::F32(2.0), "f32")] {
+        let answer = inspected(&with(metadata(), "general.file_type", value), &[drawn("output_norm.weight", &[32])]);
+        let stated = answer.file_type.expect("stated");
+        let why = format!("it is stored as {ty}, and llama.cpp wants a number from 0, stored as u32");
+        assert_eq!((stated.value, stated.name, stated.contradiction), (None, None, Some(why)));
+    }
+}
+
 /// Writes another type id over that of a tensor.
 fn with_type_id(path: &Path, tensor: &str, n_dims: usize, id: u32) {
     let mut bytes = std::fs::read(path).expect("readable");

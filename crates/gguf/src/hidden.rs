@@ -75,16 +75,25 @@ pub(crate) fn hidden_name(path: &Path) -> PathBuf {
     path.with_file_name(format!("{UNFINISHED}{}-{n}", std::process::id()))
 }
 
-/// A name beside `path` for the file that is being replaced. A program that is killed may leave it, and nothing removes it:
-/// it is the user's file.
+/// A name beside `path` for the file that is being replaced. It is the user's file, and a program that is killed may leave
+/// it; [`settle_former`](crate::settle_former) says what becomes of it then.
 pub(crate) fn former_name(path: &Path) -> PathBuf {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!("{FORMER}{}-{n}", std::process::id()))
+    path.with_file_name(format!("{FORMER}{}-{n}-{}", std::process::id(), former_mark(path)))
+}
+
+/// The end of a former file's name, by which its own name is known again: a hash (FNV-1a), so that it is short.
+pub(crate) fn former_mark(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let hash = name
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
 }
 
 /// The files in a folder that killed programs set aside while they replaced them, sorted by name. A folder that cannot be
 /// read has none.
-pub fn set_aside(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn set_aside(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(FORMER))

@@ -34,6 +34,7 @@ mod endian;
 mod file;
 mod file_type;
 mod foreign;
+mod former;
 mod ggml_type;
 mod hidden;
 pub mod limits;
@@ -54,8 +55,9 @@ pub use file_type::{
     is_file_type_of, is_removed_file_type,
 };
 pub use foreign::{ForeignTensor, fork_type};
+pub use former::{Former, settle_former};
 pub use ggml_type::{GgmlType, GgmlTypeIdError};
-pub use hidden::{remove_unfinished, set_aside};
+pub use hidden::remove_unfinished;
 pub use limits::GGML_MAX_NAME;
 pub use output::{OutputError, OutputFile, OutputProblem, ReadablePath, SealedFiles, check_output, commit_all};
 pub use problem::{GgufError, GgufProblem, WrongAlignment};

@@ -362,10 +362,14 @@ impl SealedFiles {
         // A single file is replaced in one step, so it needs no way back.
         let go_back = replace && files.len() > 1;
         let mut given: Vec<Given> = Vec::new();
+        // The locks say that the writer lives, so that nobody settles what it has set aside.
+        let mut locks: Vec<File> = Vec::new();
         let named = files.iter_mut().rev().try_for_each(|file| {
             let path = file.path.clone();
             let before =
                 if go_back { set_aside(&path).map_err(|e| error(&path, OutputProblem::Name(e)))? } else { None };
+            let lock = before.as_ref().and_then(|before| File::open(before).ok());
+            locks.extend(lock.filter(|lock| lock.try_lock().is_ok()));
             let named = file.name(replace);
             if named.is_ok() || before.is_some() {
                 given.push(Given { path, before });

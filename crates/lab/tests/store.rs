@@ -227,6 +227,18 @@ fn samples_that_lost_their_first_line_are_named_by_status_and_by_the_run() {
 }
 
 #[test]
+fn samples_that_are_gone_are_named_by_status() {
+    let room = Room::new();
+    let dir = finished(&room);
+    let path = samples_file(&dir, false);
+    std::fs::remove_file(&path).expect("removed");
+    let status = lab::ask::status(&dir).expect("status");
+    let [gone] = status.failed.as_slice() else { panic!("one cell: {status:?}") };
+    assert_eq!(gone.file, format!("samples/{}", path.file_name().expect("a name").to_string_lossy()));
+    assert_eq!(gone.why, "the samples that it was derived from are gone");
+}
+
+#[test]
 fn complete_samples_that_give_no_cell_are_named_with_the_file_to_remove() {
     let room = Room::new();
     let dir = finished(&room);

@@ -253,7 +253,7 @@ impl TensorCensus {
         };
         match self.nonfinite {
             0 => sentence,
-            k => format!("{sentence}; {} non-finite values left out", count(k)),
+            k => format!("{sentence}; {} left out", words::plural(k, "non-finite value")),
         }
     }
 

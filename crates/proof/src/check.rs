@@ -44,6 +44,9 @@ pub enum Status {
     Failed,
     /// Nothing could be compared; the detail says why.
     Skipped,
+    /// The system denied something that the check needs, such as memory; the detail says what.
+    #[serde(rename = "not_checked")]
+    NotChecked,
 }
 
 /// One named check and what it found.
@@ -86,6 +89,34 @@ pub struct Tally {
     n: u64,
     wrong: u64,
     first: Option<String>,
+    /// What the system denied, in the words of the first error that says so.
+    denied: Option<String>,
+}
+
+/// Words of the system, of C++ and of ggml for memory, threads, processes and files that are denied.
+const DENIALS: [&str; 17] = [
+    "os error 11)",
+    "os error 12)",
+    "os error 23)",
+    "os error 24)",
+    "os error 28)",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "not enough memory",
+    "out of memory",
+    "memory allocation",
+    "bad_alloc",
+    "insufficient memory",
+    "attempted to allocate",
+    "failed to allocate",
+    "unable to allocate",
+    "main memory is free",
+];
+
+/// Whether an error says that the system denied something, so that nothing was computed that could be wrong.
+fn tells_of_denial(why: &str) -> bool {
+    DENIALS.iter().any(|words| why.contains(words))
 }
 
 impl Tally {
@@ -98,6 +129,16 @@ impl Tally {
             if self.first.is_none() {
                 self.first = Some(found());
             }
+        }
+    }
+
+    /// Counts an error in the place of a comparison. It is a disagreement, unless the system denied something: then the
+    /// check could not be made.
+    pub fn could_not(&mut self, why: impl fmt::Display) {
+        let why = why.to_string();
+        match tells_of_denial(&why) {
+            true => self.denied = self.denied.take().or(Some(why)),
+            false => self.hold(false, || why),
         }
     }
 
@@ -126,6 +167,7 @@ impl Tally {
         self.n += other.n;
         self.wrong += other.wrong;
         self.first = self.first.take().or(other.first);
+        self.denied = self.denied.take().or(other.denied);
     }
 
     /// Whether nothing has disagreed so far.
@@ -133,12 +175,14 @@ impl Tally {
         self.wrong == 0
     }
 
-    /// Makes the check. `compared` names the implementations. A check without any comparison has failed.
+    /// Makes the check. `compared` names the implementations. A check without any comparison has failed, unless the system
+    /// denied what it needs.
     pub fn check(self, area: Area, name: impl Into<String>, compared: &[&str]) -> Check {
-        let (status, detail) = match self.first {
-            Some(first) => (Status::Failed, format!("{} of {} disagree; {first}", self.wrong, self.n)),
-            None if self.n == 0 => (Status::Failed, "nothing was compared".into()),
-            None => (Status::Passed, String::new()),
+        let (status, detail) = match (self.first, self.denied) {
+            (Some(first), _) => (Status::Failed, format!("{} of {} disagree; {first}", self.wrong, self.n)),
+            (None, Some(denied)) => (Status::NotChecked, denied),
+            (None, None) if self.n == 0 => (Status::Failed, "nothing was compared".into()),
+            (None, None) => (Status::Passed, String::new()),
         };
         Check {
             name: name.into(),
@@ -159,8 +203,10 @@ pub struct Report {
     pub passed: usize,
     /// The number of checks that failed.
     pub failed: usize,
-    /// The number of checks that could not be made.
+    /// The number of checks in which nothing could be compared.
     pub skipped: usize,
+    /// The number of checks for which the system denied what they need.
+    pub not_checked: usize,
     /// The checks themselves.
     pub checks: Vec<Check>,
 }
@@ -172,6 +218,7 @@ impl Report {
             Status::Passed => self.passed += 1,
             Status::Failed => self.failed += 1,
             Status::Skipped => self.skipped += 1,
+            Status::NotChecked => self.not_checked += 1,
         }
         self.checks.push(check);
     }
@@ -189,6 +236,25 @@ mod tests {
     #[test]
     fn a_check_that_compared_nothing_does_not_pass() {
         assert_eq!(Tally::default().check(Area::Formats, "empty", &[]).status, Status::Failed);
+    }
+
+    #[test]
+    fn what_the_system_denies_is_not_checked_and_a_wrong_answer_stays_wrong() {
+        let mut tally = Tally::default();
+        tally.agree(3);
+        tally.could_not(std::io::Error::from_raw_os_error(12));
+        let check = tally.clone().check(Area::Model, "short of memory", &[]);
+        assert_eq!((check.status, check.detail.as_str()), (Status::NotChecked, "Cannot allocate memory (os error 12)"));
+        tally.hold(false, || "1 against 2".into());
+        assert_eq!(tally.check(Area::Model, "wrong too", &[]).status, Status::Failed);
+        let mut tally = Tally::default();
+        tally.could_not("the engine's graph has no weight named \"x\"");
+        assert_eq!(tally.check(Area::Model, "another error", &[]).status, Status::Failed);
+        for error in [11, 23, 24, 28] {
+            let mut tally = Tally::default();
+            tally.could_not(std::io::Error::from_raw_os_error(error));
+            assert_eq!(tally.check(Area::Run, "denied", &[]).status, Status::NotChecked, "{error}");
+        }
     }
 
     #[test]

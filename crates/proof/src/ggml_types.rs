@@ -53,7 +53,7 @@ fn shares_come_together(codec: &dyn BlockCodec) -> Check {
         let row_size = 256 / layout.blck_size * layout.type_size;
         let alone = |row: usize| quantize(&values[row * 256..(row + 1) * 256]);
         match quantize(&values) {
-            Err(error) => tally.hold(false, || error.to_string()),
+            Err(error) => tally.could_not(error),
             Ok(together) => {
                 for row in ROWS_ALONE {
                     let same = alone(row)
@@ -106,7 +106,7 @@ fn restored(format: &GgmlFormat, codec: &dyn BlockCodec, python: Option<&mut Pyt
     let bytes = match stored(format, codec) {
         Ok(bytes) => bytes,
         Err(why) => {
-            tally.hold(false, || why);
+            tally.could_not(why);
             return tally.check(Area::Ggml, name, &[GGML]);
         }
     };
@@ -117,7 +117,7 @@ fn restored(format: &GgmlFormat, codec: &dyn BlockCodec, python: Option<&mut Pyt
         let mut values = vec![0.0; bytes.len() / format.type_size * format.blck_size];
         match codec.dequantize(ty, bytes, &mut values) {
             Ok(()) => theirs.push(values),
-            Err(error) => tally.hold(false, || error.to_string()),
+            Err(error) => tally.could_not(error),
         }
     }
     let second: Option<(&str, Box<Restore<'_>>)> = match (drawn, PlainCodec.layout(ty)) {
@@ -228,7 +228,7 @@ pub(crate) fn quantized_alike(
     let theirs = match codec.quantize(ty, values, blck_size, None) {
         Ok(theirs) => theirs,
         Err(error) => {
-            tally.hold(false, || error.to_string());
+            tally.could_not(error);
             return Err("ggml did not give a value".into());
         }
     };

@@ -55,7 +55,7 @@ pub fn checks(pipeline: &dyn Pipeline, model: &Path, text: &str, n_ctx: u32, put
     let mut ends = Tally::default();
     let (mut again, mut twice) = (Tally::default(), Tally::default());
     match whole_runs(pipeline, model, text, n_ctx, &mut again, &mut twice) {
-        Err(why) => ends.hold(false, || why),
+        Err(why) => ends.could_not(why),
         Ok(record) => {
             for judged in record.models.iter().flat_map(|model| &model.cells) {
                 ends.hold(judged.cell.failure.is_none(), || {
@@ -103,7 +103,7 @@ fn whole_runs(
     let first = first?;
     match pipeline.run(&plan, &build, &one) {
         Ok(record) => again.hold(record == first, || "the record differs".into()),
-        Err(error) => again.hold(false, || error.to_string()),
+        Err(error) => again.could_not(error),
     }
     Ok(first)
 }
@@ -161,7 +161,7 @@ fn another_text_has_other_windows(pipeline: &dyn Pipeline, model: &Path, text: &
                 "windows of two texts have the same hash".into()
             });
         }
-        (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),
+        (Err(why), _) | (_, Err(why)) => tally.could_not(why),
     }
     check("windows of another text have other hashes", &["one text", "another"], tally)
 }

@@ -212,7 +212,7 @@ pub fn check(scorer: &dyn Scorer) -> Check {
                 tally.hold(near, || format!("{name}: the page says {claim}, the code {value}"));
             }
         }
-        (Err(why), _) | (_, Err(why)) => tally.hold(false, || why),
+        (Err(why), _) | (_, Err(why)) => tally.could_not(why),
     }
     let bit_equal = scored(scorer, 0, &[Kind::B]);
     tally.hold(matches!(&bit_equal, Ok((_, sample)) if sample.kld() == [0.0] && sample.n_changed() == 0), || {

@@ -45,6 +45,11 @@ pub enum Hint {
         /// Whether the need includes weights in F32, which the native arm does without.
         has_f32_weights: bool,
     },
+    /// The system has too little main memory for what is indispensable.
+    NeedLessMemory {
+        /// Whether the need includes weights in F32, which the native arm does without.
+        has_f32_weights: bool,
+    },
     /// The memory of the machine ran out, and a limit keeps a measurement within it.
     LimitMemory,
     /// The text is too short for a window.

@@ -1,4 +1,5 @@
-//! The main memory that is free to use: what the machine has available, or what the control groups of this process leave.
+//! The main memory that is free to use: what the machine has available, or what the control groups of this process or the
+//! limit on its address space (`ulimit -v`) leave.
 //!
 //! A container is a control group, and its limit is not seen in `/proc/meminfo`. A group may lie in others, each with limits of
 //! its own, so the least that any of them leaves counts.
@@ -39,13 +40,33 @@ const V1: Version = Version {
     droppable: "total_inactive_file",
 };
 
-/// The main memory that is free to use, in bytes; `None` where the system does not say.
-pub fn available_memory() -> Option<u64> {
+/// The main memory that is free to use, and what bounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvailableMemory {
+    /// The number of bytes that are free to use.
+    pub bytes: u64,
+    /// The bound that leaves the least.
+    pub bound: MemoryBound,
+}
+
+/// What bounds the main memory of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryBound {
+    /// The machine has no more available.
+    Machine,
+    /// A control group has a limit, as in a container.
+    ControlGroup,
+    /// The process has a limit on its address space.
+    AddressSpace,
+}
+
+/// The main memory that is free to use; `None` where the system does not say.
+pub fn available_memory() -> Option<AvailableMemory> {
     available_under(Path::new("/"))
 }
 
 /// The same for a system whose files are under `root`.
-fn available_under(root: &Path) -> Option<u64> {
+fn available_under(root: &Path) -> Option<AvailableMemory> {
     let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let available = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.saturating_mul(1024);
@@ -56,7 +77,28 @@ fn available_under(root: &Path) -> Option<u64> {
     });
     // Where no line names a group, the root may still be a container's.
     let of_root = [&V2, &V1].into_iter().filter_map(|version| left_in(&root.join(version.root), version));
-    Some(left.chain(of_root).fold(available, u64::min))
+    let mut least = AvailableMemory { bytes: available, bound: MemoryBound::Machine };
+    let of_groups = left.chain(of_root).map(|bytes| AvailableMemory { bytes, bound: MemoryBound::ControlGroup });
+    let of_process =
+        left_of_address_space(root).map(|bytes| AvailableMemory { bytes, bound: MemoryBound::AddressSpace });
+    for other in of_groups.chain(of_process) {
+        if other.bytes < least.bytes {
+            least = other;
+        }
+    }
+    Some(least)
+}
+
+/// What the limit on this process's address space (`RLIMIT_AS`) leaves beside what it has mapped, in bytes; `None` where
+/// there is no limit.
+fn left_of_address_space(root: &Path) -> Option<u64> {
+    let limits = std::fs::read_to_string(root.join("proc/self/limits")).ok()?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit = limit.split_whitespace().next()?.parse::<u64>().ok()?;
+    let status = std::fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    let mapped = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB"));
+    let mapped = mapped.and_then(|kb| kb.trim().parse::<u64>().ok()).unwrap_or(0);
+    Some(limit.saturating_sub(mapped.saturating_mul(1024)))
 }
 
 /// The version of a line of `/proc/self/cgroup` that has the memory, and the path of the group.
@@ -98,6 +140,10 @@ mod tests {
 
     /// What is available in a system with these files, which has 8 GiB available as a whole.
     fn with(files: &[(&str, &str)]) -> Option<u64> {
+        bounded(files).map(|available| available.bytes)
+    }
+
+    fn bounded(files: &[(&str, &str)]) -> Option<AvailableMemory> {
         let root = tempfile::tempdir().expect("a folder");
         let meminfo = ("proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable:    8388608 kB\n");
         for (path, text) in files.iter().chain([&meminfo]) {
@@ -116,6 +162,33 @@ mod tests {
         let huge = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(with(&[("proc/self/cgroup", "4:memory:/\n"), huge]), Some(8192 * MIB));
         assert_eq!(available_under(Path::new("/no/such/system")), None);
+    }
+
+    #[test]
+    fn a_limit_on_the_address_space_leaves_what_is_not_mapped_and_is_named() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                     Max data size             unlimited            unlimited            bytes     \n\
+                     Max address space         {soft}            unlimited            bytes     \n"
+            )
+        };
+        let status = ("proc/self/status", "Name:\tassay\nVmPeak:\t  300000 kB\nVmSize:\t  262144 kB\n");
+        let limited = limits("1073741824");
+        assert_eq!(
+            bounded(&[status, ("proc/self/limits", &limited)]),
+            Some(AvailableMemory { bytes: 768 * MIB, bound: MemoryBound::AddressSpace })
+        );
+        let group = [("proc/self/cgroup", "0::/\n"), ("sys/fs/cgroup/memory.max", "1048576\n")];
+        assert_eq!(
+            bounded(&[status, ("proc/self/limits", &limited), group[0], group[1]]),
+            Some(AvailableMemory { bytes: MIB, bound: MemoryBound::ControlGroup })
+        );
+        let unlimited = limits("unlimited");
+        assert_eq!(
+            bounded(&[status, ("proc/self/limits", &unlimited)]),
+            Some(AvailableMemory { bytes: 8192 * MIB, bound: MemoryBound::Machine })
+        );
     }
 
     #[test]

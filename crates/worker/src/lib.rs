@@ -25,7 +25,7 @@ pub mod protocol;
 pub mod serve;
 pub mod session;
 
-pub use available::available_memory;
+pub use available::{AvailableMemory, MemoryBound, available_memory};
 pub use link::{DeathCause, LinkFactory, ProcessWorkers, ThreadWorkers, WorkerDied, WorkerLink};
 pub use loaded::beyond_training;
 pub use protocol::{CellSpec, ChunkWork, Event, Job};

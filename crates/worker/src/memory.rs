@@ -1,10 +1,11 @@
-//! Computes the main memory that a measurement needs, and what it does without when that does not fit. This module does
-//! no I/O.
+//! Computes the main memory that a measurement needs, and what it does without when that does not fit. Only the
+//! advice asks what the system has.
 //!
 //! Doing without changes no number: edited weights are computed anew instead of kept, fewer windows run side by side,
 //! and passes start at the first layer. The weights of the arm and the logits of one window are always needed. If they
 //! do not fit, the job is refused and told what it needs.
 
+use crate::available::available_memory;
 use record::{MemoryNeeds, MemoryPlan};
 use words::{Advice, Hint, bytes};
 
@@ -28,7 +29,12 @@ pub struct TooLittleMemory {
 
 impl Advice for TooLittleMemory {
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::RaiseMemory { has_f32_weights: self.held_in_f32_bytes > 0 })
+        let has_f32_weights = self.held_in_f32_bytes > 0;
+        // Beyond what the system has, a higher limit would only move the failure.
+        Some(match available_memory().is_none_or(|available| self.needed_bytes <= available.bytes) {
+            true => Hint::RaiseMemory { has_f32_weights },
+            false => Hint::NeedLessMemory { has_f32_weights },
+        })
     }
 }
 
@@ -127,6 +133,10 @@ mod tests {
              20 bytes, edited weights 50 bytes), 619 bytes allowed"
         );
         assert_eq!(error.hint(), Some(Hint::RaiseMemory { has_f32_weights: true }));
+        // No machine has so much, so a higher limit would not help.
+        let vast = MemoryNeeds { model_bytes: 1 << 60, ..NEEDS };
+        let error = fit(&vast, Some(619), 1, true).expect_err("too little");
+        assert_eq!(error.hint(), Some(Hint::NeedLessMemory { has_f32_weights: true }));
         let native = MemoryNeeds { held_in_f32_bytes: 0, ..NEEDS };
         let error = fit(&native, Some(1), 1, false).expect_err("too little");
         assert_eq!(error.hint(), Some(Hint::RaiseMemory { has_f32_weights: false }));

@@ -30,10 +30,15 @@ pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
     let mut summary = census.summary.clone();
     summary.extend(census.tensors.iter().filter_map(|row| {
         let n = row.nonfinite.filter(|n| *n > 0)?;
-        Some(format!("{}: {} non-finite values", escape_terminal(&row.name), count(n)))
+        Some(format!("{}: {}", escape_terminal(&row.name), plural(n, "non-finite value")))
     }));
     summary.extend(census.tensors.iter().filter_map(degenerate));
-    let with_factors: Vec<&str> = census.tensors.iter().filter_map(|row| row.factors.as_deref()).collect();
+    let with_factors: Vec<&str> = census
+        .tensors
+        .iter()
+        .filter(|row| !has_refused_factors(row))
+        .filter_map(|row| row.factors.as_deref())
+        .collect();
     if let Some(first) = with_factors.first() {
         summary.push(format!(
             "{} with factors in a tensor of their own, such as {}: predictions and the spread of values are of the \
@@ -53,6 +58,11 @@ pub(super) fn text(census: &CensusAnswer, verbose: bool) -> String {
     predictions.extend(ask::fallbacks(&census.fallbacks));
     part("prediction", predictions);
     out.into_string()
+}
+
+/// Whether a weight has factors that are refused, so that its values are not known.
+fn has_refused_factors(row: &CensusTensor) -> bool {
+    row.not_decidable.iter().any(|why| why.starts_with(files::census::VALUES_OF_THE_WEIGHT))
 }
 
 fn table(census: &CensusAnswer, reasons: &Reasons<'_>) -> String {

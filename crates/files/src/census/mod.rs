@@ -22,6 +22,7 @@ use crate::pieces::ValuesError;
 use numerics::{BlockCodec, Scheme};
 use record::answer::{CENSUS_FORMAT, CensusAnswer, CensusTensor, RescaledNorms, SchemeFallback};
 use record::{EditPlace, Predicted};
+pub use row::VALUES_OF_THE_WEIGHT;
 use select::selector::SelectorError;
 use select::{Selection, Selector, TargetRole};
 use source::{InPieces, Whole};
@@ -203,7 +204,8 @@ pub fn predicted(found: lineage::Prediction) -> Predicted {
 fn summary(model: &Model, chosen: &[usize], rows: &[CensusTensor]) -> Vec<String> {
     let mut left: Vec<usize> = (0..rows.len()).collect();
     let mut lines = Vec::new();
-    for role in TargetRole::groups() {
+    // Frequency factors are not weights, and no group of weights has them.
+    for role in TargetRole::groups().chain(TargetRole::named("rope_freqs")) {
         let (of_role, others) = left.into_iter().partition(|&row| role.holds(&model.ids[chosen[row]]));
         left = others;
         lines.extend(sum_up(role.name(), &of_role, rows));

@@ -13,6 +13,9 @@ use numerics::{FakeQuantError, Scheme};
 use record::answer::{CensusBlock, CensusBlocks, CensusCoverage, CensusSpread, CensusTensor, CensusTransform};
 use select::companion::companion_of;
 
+/// What is not decidable about a weight whose factors are refused.
+pub const VALUES_OF_THE_WEIGHT: &str = "what the values of the weight are";
+
 /// What a scheme would change in a tensor, or why it does not fit.
 pub(super) type Outcome = Result<lineage::Prediction, Unfit>;
 
@@ -98,7 +101,7 @@ pub(super) fn look_at(
         // What is said of the stored values stands. The weight's own are not known.
         row.distribution = None;
         row.note = format!("{}; the weight has no values: {wrong}", row.note);
-        row.not_decidable.push(format!("what the values of the weight are: {wrong}"));
+        row.not_decidable.push(format!("{VALUES_OF_THE_WEIGHT}: {wrong}"));
         let predicted = schemes.iter().map(|_| Err(Unfit::NotLookedAt(wrong.clone()))).collect();
         return Ok(Looked { row, census, predicted });
     }

@@ -152,7 +152,7 @@ impl Source for InPieces<'_> {
         match self.predict_in_pieces(scheme) {
             Ok(prediction) => Ok(Ok(prediction)),
             Err(Failed::Scheme(error)) => Ok(Err(error)),
-            Err(Failed::Values(error)) => Err(error),
+            Err(Failed::Values(error)) => for_this_tensor(error, self.tensor).map(Err),
         }
     }
 }
@@ -174,6 +174,17 @@ impl From<FakeQuantError> for Failed {
 impl From<ValuesError> for Failed {
     fn from(error: ValuesError) -> Self {
         Failed::Values(error)
+    }
+}
+
+/// Of a scheme that has all values in memory, want of memory is a refusal of this tensor, and other schemes go on.
+///
+/// # Errors
+/// Any other error.
+fn for_this_tensor(error: ValuesError, tensor: &TensorInfo) -> Result<FakeQuantError, ValuesError> {
+    match error {
+        ValuesError::Memory { n, .. } => Ok(FakeQuantError::Values { tensor: tensor.name.clone(), n: n as usize }),
+        error => Err(error),
     }
 }
 
@@ -296,5 +307,25 @@ impl Pieces for Reader<'_> {
             }
         }
         self.buffers.give(buffers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_that_gets_no_memory_for_a_whole_tensor_is_refused_for_that_tensor_alone() {
+        let tensor = TensorInfo {
+            name: "blk.0.attn_q.weight".into(),
+            ty: gguf::GgmlType::F32,
+            ne: [4, 4, 1, 1],
+            n_dims: 2,
+            offset: 0,
+            nbytes: 64,
+            shard: 0,
+        };
+        let memory = ValuesError::Memory { tensor: shown(&tensor), n: 16 };
+        assert!(matches!(for_this_tensor(memory, &tensor), Ok(FakeQuantError::Values { n: 16, .. })));
     }
 }

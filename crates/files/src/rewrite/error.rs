@@ -118,6 +118,9 @@ impl Advice for RewriteError {
     fn hint(&self) -> Option<Hint> {
         match self {
             RewriteError::Apply(error) => error.hint(),
+            RewriteError::Values(ValuesError::Memory { .. }) => {
+                Some(Hint::words("free memory, or choose a scheme that works row by row"))
+            }
             RewriteError::Values(error) => error.hint(),
             RewriteError::Scheme(error) => error.hint(),
             RewriteError::Carrier { source, .. } => source.hint(),

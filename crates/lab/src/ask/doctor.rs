@@ -5,14 +5,15 @@ use record::answer::{DOCTOR_FORMAT, DoctorAnswer, DoctorCheck};
 use std::path::PathBuf;
 use std::process::Command;
 use words::{Hint, bytes};
+use worker::{AvailableMemory, MemoryBound};
 
 /// What a front knows about the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorRequest {
     /// The engine, its revision and the CPU features that its kernels were built for.
     pub engine_build: String,
-    /// The main memory that may be used, in bytes; `None` where the system does not say.
-    pub available_memory_bytes: Option<u64>,
+    /// The main memory that may be used, and what bounds it; `None` where the system does not say.
+    pub available_memory: Option<AvailableMemory>,
     /// The Python interpreter in which some tests look for their reference package; `None` where there is none.
     pub python: Option<PathBuf>,
 }
@@ -24,7 +25,7 @@ pub fn doctor(request: &DoctorRequest, codec: &dyn BlockCodec) -> DoctorAnswer {
         cpu(),
         engine(&request.engine_build, codec),
         known_answers(codec),
-        memory(request.available_memory_bytes),
+        memory(request.available_memory),
         disk(),
         oracle(request.python.as_ref()),
     ];
@@ -134,13 +135,18 @@ const BROKEN_BUILD: &str = "this build computes wrong numbers; build again, and 
 /// The memory that a small model in F32 needs, with its logits and the engine itself.
 const ENOUGH_MEMORY_BYTES: u64 = 4 << 30;
 
-fn memory(available: Option<u64>) -> DoctorCheck {
+fn memory(available: Option<AvailableMemory>) -> DoctorCheck {
     let Some(available) = available else {
         return check("memory", true, "not known on this system".into(), None);
     };
-    let enough = available >= ENOUGH_MEMORY_BYTES;
+    let enough = available.bytes >= ENOUGH_MEMORY_BYTES;
     let hint = unless(enough, "the demo's models need up to 4 GiB; larger ones more");
-    check("memory", true, format!("{} available", bytes(available)), hint)
+    let by = match available.bound {
+        MemoryBound::Machine => "",
+        MemoryBound::ControlGroup => " within the limit of a control group",
+        MemoryBound::AddressSpace => " within the limit on the address space (ulimit -v)",
+    };
+    check("memory", true, format!("{} available{by}", bytes(available.bytes)), hint)
 }
 
 /// The free disk space that a run needs; its folder takes a few megabytes.
@@ -185,8 +191,7 @@ mod tests {
 
     #[test]
     fn a_codec_without_ggmls_types_is_a_broken_build_and_says_what_to_do() {
-        let request =
-            DoctorRequest { engine_build: "mock engine 1".into(), available_memory_bytes: None, python: None };
+        let request = DoctorRequest { engine_build: "mock engine 1".into(), available_memory: None, python: None };
         let answer = doctor(&request, &PlainCodec);
         let failed: Vec<&str> = answer.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
         assert_eq!((answer.ok, failed), (false, vec!["engine", "known answers"]));

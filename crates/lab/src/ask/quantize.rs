@@ -6,7 +6,7 @@ use files::rewrite::{
     self, FileCarrier, FinishedRewrite, HeldWhole, Rewrite, RewriteError, RewrittenTensor, Sizes, own_type,
 };
 use files::{Model, NotScorable, SchemeFiles, TypeFile, check_scorable};
-use gguf::GgmlType;
+use gguf::{Former, GgmlType};
 use numerics::BlockCodec;
 use record::EngineSettings;
 use record::answer::{
@@ -59,8 +59,8 @@ pub enum QuantizeEvent<'a> {
     WithoutEffect(&'a str),
     /// A tensor is quantized without importances, because the importance matrix has no entry for it.
     WithoutImportance(&'a str),
-    /// A file beside the output is one that a killed program was replacing.
-    SetAside(&'a Path),
+    /// What became of a file that a killed program set aside beside the output.
+    SetAside(&'a Former),
     /// The output will be larger than the input.
     Grows {
         /// The number of bytes of the input's tensors.
@@ -114,8 +114,7 @@ pub fn quantize(
     };
     let plan = rewrite::plan(&model.file, &asked, codec).map_err(failed)?;
     let (before, after) = (plan.size_before(), plan.size_after());
-    let folder = request.output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    gguf::set_aside(folder).iter().for_each(|file| hear(QuantizeEvent::SetAside(file)));
+    gguf::settle_former(&request.output).iter().for_each(|file| hear(QuantizeEvent::SetAside(file)));
     announce(&plan, &applies, (&before, &after), hear);
     let mut progress = |done, total| hear(QuantizeEvent::Progress { done, total });
     let finished = plan.finish(&request.output, request.replace, codec, &mut progress).map_err(failed)?;

@@ -283,6 +283,10 @@ pub fn status(dir: &Path) -> Result<StatusAnswer, AskError> {
         }
     }
     let (finished, foreign) = of_plan(store::finished_cells(dir)?, begun);
+    for key in finished.iter().filter(|key| store::lacks_samples(dir, key).unwrap_or(false)) {
+        let (file, why) = (samples_file(key), "the samples that it was derived from are gone".to_owned());
+        failed.push(FailedCell { key: key.clone(), model: None, target: None, file, why });
+    }
     Ok(StatusAnswer {
         format: STATUS_FORMAT,
         run: dir.to_string_lossy().into_owned(),

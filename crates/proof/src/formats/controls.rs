@@ -31,7 +31,7 @@ fn hold(quantizer: &dyn Quantizer, scheme: &str, input: &Input) -> Result<Vec<f3
 pub(super) fn row(row: &FormatInfo, quantizer: &dyn Quantizer) -> Check {
     let (input, mut tally) = (weights(), Tally::default());
     match hold(quantizer, row.example, &input) {
-        Err(why) => tally.hold(false, || why),
+        Err(why) => tally.could_not(why),
         Ok(held) => match row.name {
             "identity" => tally.same_bits("identity", &input.values, &held, &input.values),
             "zero" => tally.same_bits("zero", &input.values, &held, &vec![0.0; held.len()]),

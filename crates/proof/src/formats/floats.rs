@@ -50,7 +50,7 @@ fn against_list(
                     third.compare(&scheme, inputs, &held, tally);
                 }
             }
-            Err(error) => tally.hold(false, || format!("{scheme}: {error}")),
+            Err(error) => tally.could_not(format!("{scheme}: {error}")),
         }
     }
 }

@@ -48,7 +48,7 @@ fn format(row: &FormatInfo, quantizer: &dyn Quantizer, inputs: &[Input], python:
     let mut tally = Tally::default();
     let (mut defined, mut all, mut third) = (0, 0, None);
     match rows::schemes(row) {
-        Err(why) => tally.hold(false, || why),
+        Err(why) => tally.could_not(why),
         Ok(schemes) => {
             all = schemes.len();
             for scheme in &schemes {

@@ -68,7 +68,7 @@ fn stored(subject: &ModelUnderTest<'_>, ty: &str, tensors: &[usize], python: Opt
         let bytes = match subject.pipeline.read_tensor(&subject.file, tensor) {
             Ok(bytes) => bytes,
             Err(error) => {
-                tally.hold(false, || error.to_string());
+                tally.could_not(error);
                 continue;
             }
         };
@@ -185,7 +185,7 @@ fn in_scheme(
     let mut tally = Tally::default();
     let (mut is_defined, mut third) = (true, Ok::<(), String>(()));
     match text.parse::<Scheme>() {
-        Err(error) => tally.hold(false, || error.to_string()),
+        Err(error) => tally.could_not(error),
         Ok(scheme) => {
             for sample in samples {
                 let Some(fast) = fast_and_plain(subject, &scheme, sample, &mut tally) else { continue };

@@ -36,7 +36,7 @@ pub struct DoctorCheck {
 }
 
 /// The version of [`VerifyAnswer`].
-pub const VERIFY_FORMAT: u32 = 1;
+pub const VERIFY_FORMAT: u32 = 2;
 
 /// Whether this build computes on this machine what it claims to compute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +48,11 @@ pub struct VerifyAnswer {
     pub passed: usize,
     /// The number of checks in which something disagrees.
     pub failed: usize,
-    /// The number of checks that could not be made.
+    /// The number of checks in which nothing could be compared.
     pub skipped: usize,
+    /// The number of checks for which the system denied what they need, such as memory.
+    #[serde(default)]
+    pub not_checked: usize,
     /// The checks in the order in which they were made.
     pub checks: Vec<VerifyCheck>,
     /// The planted faults; empty unless the user asked for them.
@@ -85,6 +88,9 @@ pub enum VerifyStatus {
     Failed,
     /// Nothing could be compared; the detail says why.
     Skipped,
+    /// The system denied something that the check needs; the detail says what.
+    #[serde(rename = "not_checked")]
+    NotChecked,
 }
 
 /// A fault that was planted to see whether the checks catch it.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The version of [`InspectAnswer`].
-pub const INSPECT_FORMAT: u32 = 2;
+pub const INSPECT_FORMAT: u32 = 3;
 
 /// What a GGUF file contains.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -69,12 +69,12 @@ pub struct InspectedForeignTensor {
 /// The file type that a file states in its metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatedFileType {
-    /// The value of `general.file_type`.
-    pub value: u64,
+    /// The value of `general.file_type`; `null` where it is not a number from 0.
+    pub value: Option<u64>,
     /// The name in llama-quantize, such as `Q4_K_M`; `null` for values that llama.cpp does not know.
     pub name: Option<String>,
-    /// What is wrong with it, as a clause: how the tensors contradict it, or that llama.cpp does not know the number; `null`
-    /// where nothing is.
+    /// What is wrong with it, as a clause: how the tensors contradict it, or that llama.cpp does not know the number or
+    /// cannot read it; `null` where nothing is.
     pub contradiction: Option<String>,
 }
 

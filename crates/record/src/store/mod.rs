@@ -253,6 +253,14 @@ pub fn damaged_samples(dir: &Path) -> Result<Vec<(String, StoreError)>, StoreErr
     Ok(damaged.collect())
 }
 
+/// Whether the samples of a cell that was measured are gone.
+///
+/// # Errors
+/// When the cell cannot be read.
+pub fn lacks_samples(dir: &Path, key: &str) -> Result<bool, StoreError> {
+    Ok(!samples_path(dir, key).exists() && read_cell(dir, key)?.lack().is_none())
+}
+
 /// The keys of the finished cells, sorted.
 ///
 /// # Errors
