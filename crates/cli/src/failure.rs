@@ -2,6 +2,7 @@
 
 use crate::{advice, ask};
 use anyhow::anyhow;
+use files::pieces::ValuesError;
 use files::{OpenError, SchemeFileError};
 use gguf::GgufError;
 use lab::PlanError;
@@ -82,7 +83,7 @@ macro_rules! bad_input {
 }
 
 bad_input! {
-    advised: ApplyError, SelectorError, SchemeError, SchemeFileError, PlanError, OpenError, GgufError, ReportError;
+    advised: ApplyError, SelectorError, SchemeError, SchemeFileError, PlanError, OpenError, GgufError, ValuesError, ReportError;
     plain: serde_json::Error
 }
 

@@ -10,6 +10,7 @@ mod mutants;
 #[path = "verify/no_mutants.rs"]
 mod mutants;
 
+use crate::advice;
 use crate::engine_process;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -25,7 +26,7 @@ use proof::{Check, Fast, Python, Report, Scores, Status};
 use record::answer::{VERIFY_FORMAT, VerifyAnswer, VerifyCheck, VerifyStatus};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use words::{Lines, count, escape_terminal, plural};
+use words::{Hint, Lines, count, escape_terminal, plural};
 
 /// Arguments of `assay verify`.
 #[derive(Debug, clap::Args)]
@@ -76,7 +77,14 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Outcome {
     }
     let mut models = Vec::new();
     for path in &args.models {
-        models.push((path, escape_terminal(Model::open_to_score(path)?.name())));
+        let model = Model::open_to_score(path)?;
+        // With such weights nothing that is computed is finite, and that says nothing of this build.
+        if let Some(found) = files::pieces::first_nonfinite(&model.file, &GgmlCodec)? {
+            let (tensor, index) = (escape_terminal(&found.tensor), count(found.index));
+            let why = format!("{}: tensor {tensor}: value {index} is {}", model.shown(), found.value);
+            return Err(Failure::input(format!("{why}, wanted finite values"), advice::words(&Hint::NonfiniteTensors)));
+        }
+        models.push((path, escape_terminal(model.name())));
     }
     let mut python = python(args)?;
     let mut answer = Verified { report: Report::default(), mutants: Vec::new() };

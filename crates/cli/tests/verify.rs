@@ -148,6 +148,20 @@ fn a_python_that_cannot_answer_is_refused_and_a_stranger_is_no_argument() {
 }
 
 #[test]
+fn a_model_with_weights_that_are_not_finite_is_refused_and_no_check_is_called_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "nan.gguf");
+    let path = folder.path().join("nan.gguf");
+    let mut bytes = std::fs::read(&path).expect("a model");
+    // The file ends in the values of its last norm.
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).expect("writes");
+    let said = refused(folder.path(), &["verify", "nan.gguf"]);
+    assert!(said.contains("is NaN, wanted finite values") && said.contains("hint: `assay census FILE`"), "{said}");
+}
+
+#[test]
 fn a_models_own_tensors_and_measurements_hold_by_every_implementation() {
     let folder = tempfile::tempdir().expect("a folder");
     TinyModel { ffn_norm_is_bf16: false, tokenizer: true }.write(folder.path(), "tiny.gguf");

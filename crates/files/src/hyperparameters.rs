@@ -68,8 +68,34 @@ pub(crate) fn check(file: &GgufFile) -> Result<(), FatalHyperparameter> {
             return fatal(name, &epsilon, "a finite number from 0".into());
         }
     }
+    positions(file, arch)?;
     heads(file, arch, n_layer.unwrap_or(0))?;
     tokens(file)
+}
+
+/// Checks how positions are encoded: the kind of scaling is one that llama.cpp knows, and its numbers give finite angles.
+///
+/// # Source
+/// `LLAMA_ROPE_SCALING_TYPES` and `load_hparams` (llama-model.cpp), which asserts that the kind is known; `ggml_rope_cache_init`
+/// (ops.cpp), in which the base is the base of a power.
+fn positions(file: &GgufFile, arch: &str) -> Result<(), FatalHyperparameter> {
+    const KINDS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
+    let kind = format!("{arch}.rope.scaling.type");
+    if let Some(found) = file.get(&kind).and_then(Value::as_str).filter(|found| !KINDS.contains(found)) {
+        let found = format!("\"{}\"", words::escape_terminal(found));
+        return Err(FatalHyperparameter { key: kind, found, does: ABORTS, wanted: KINDS.join(", ") });
+    }
+    for (name, least) in
+        [("rope.freq_base", f64::MIN_POSITIVE), ("rope.freq_base_swa", f64::MIN_POSITIVE), ("rope.scaling.factor", 0.0)]
+    {
+        let key = format!("{arch}.{name}");
+        if let Some(x) = file.get(&key).and_then(Value::as_f64).filter(|x| !(x.is_finite() && *x >= least)) {
+            let wanted = if least > 0.0 { "a finite number above 0" } else { "a finite number from 0" };
+            let does = "computes no finite number";
+            return Err(FatalHyperparameter { key, found: x.to_string(), does, wanted: wanted.into() });
+        }
+    }
+    Ok(())
 }
 
 /// Checks the numbers of heads of each layer that has the matrices of plain attention. Layers without them, such as those of

@@ -53,6 +53,36 @@ impl From<GgufError> for ValuesError {
     }
 }
 
+/// A stored value that is infinite or NaN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonfiniteValue {
+    /// The name of the tensor.
+    pub tensor: String,
+    /// The place of the value in the tensor.
+    pub index: u64,
+    /// The value.
+    pub value: f32,
+}
+
+/// The first value of a file's tensors that is not finite; `None` where all are. Tensors of integers, and of types that the
+/// codec cannot restore, are passed over.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn first_nonfinite(file: &GgufFile, codec: &dyn BlockCodec) -> Result<Option<NonfiniteValue>, ValuesError> {
+    for tensor in file.tensors().iter().filter(|t| is_number(t) && codec.layout(t.ty.name()).is_some()) {
+        let mut piece = PieceReader::new(file, tensor)?;
+        for (start, n) in pieces(tensor.n_elements(), PIECE_VALUES) {
+            piece.read(start, n, codec)?;
+            if let Some(place) = piece.values.iter().position(|value| !value.is_finite()) {
+                let value = piece.values[place];
+                return Ok(Some(NonfiniteValue { tensor: tensor.name.clone(), index: start + place as u64, value }));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// A tensor that is read piece by piece, and the buffers for one piece.
 #[derive(Debug)]
 pub(crate) struct PieceReader<'a> {

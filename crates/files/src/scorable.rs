@@ -40,6 +40,24 @@ pub enum NotScorable {
         /// The metadata that say so.
         found: String,
     },
+    /// The file is a reranker, which scores pairs of texts.
+    #[error("found a reranker ({found}), wanted a model that predicts the next token")]
+    Reranker {
+        /// The metadata that say so.
+        found: String,
+    },
+    /// The attention of the model looks at later tokens too.
+    #[error("found a model whose attention looks both ways ({found}), wanted one that predicts the next token")]
+    BothWays {
+        /// The metadata that say so.
+        found: String,
+    },
+    /// The file is the decoder of an audio codec.
+    #[error("found the decoder of an audio codec (general.architecture {arch:?}), wanted a language model")]
+    AudioDecoder {
+        /// The value of `general.architecture`.
+        arch: String,
+    },
     /// The file has no tokenizer that can turn text into tokens.
     #[error("found {found}, wanted a tokenizer to measure with")]
     NoTokenizer {
@@ -62,7 +80,10 @@ impl Advice for NotScorable {
                 "assay does not apply control vectors; census, quantize and diff take the file"
             }
             NotScorable::Imatrix => "name the model; a scheme takes this file as :imatrix=FILE",
-            NotScorable::ImageModel { .. } => {
+            NotScorable::ImageModel { .. }
+            | NotScorable::Reranker { .. }
+            | NotScorable::BothWays { .. }
+            | NotScorable::AudioDecoder { .. } => {
                 "perplexity and KL divergence are not defined for it; census, quantize and diff take it"
             }
             NotScorable::Projector => "name the language model's own file; census, quantize and diff take this one too",
@@ -78,7 +99,7 @@ impl Advice for NotScorable {
 }
 
 /// The architectures of llama.cpp that only encode.
-const ENCODERS: [&str; 11] = [
+const ENCODERS: [&str; 10] = [
     "bert",
     "nomic-bert",
     "nomic-bert-moe",
@@ -89,8 +110,13 @@ const ENCODERS: [&str; 11] = [
     "eurobert",
     "gemma-embedding",
     "t5encoder",
-    "wavtokenizer-dec",
 ];
+
+/// The architectures of llama.cpp that turn codes of an audio codec into sound.
+const AUDIO_DECODERS: [&str; 1] = ["wavtokenizer-dec"];
+
+/// `LLAMA_POOLING_TYPE_RANK` of llama.cpp's `llama.h`: the output is the score of a pair of texts.
+const POOLING_RANK: u64 = 4;
 
 /// The architectures of models that make images or video.
 ///
@@ -145,12 +171,22 @@ pub fn other_kind(file: &GgufFile) -> Option<NotScorable> {
     if file.tensors().is_empty() && file.foreign_tensors().is_empty() {
         return Some(NotScorable::NoWeights);
     }
-    let causal = format!("{arch}.attention.causal");
-    if file.get(&causal).and_then(Value::as_bool) == Some(false) {
-        return Some(NotScorable::Embedding { found: format!("{causal} is false") });
+    if AUDIO_DECODERS.contains(&arch) {
+        return Some(NotScorable::AudioDecoder { arch: arch.into() });
     }
-    let is_encoder = ENCODERS.contains(&arch);
-    is_encoder.then(|| NotScorable::Embedding { found: format!("general.architecture {arch:?}") })
+    // Converters write a way of pooling for models that are made to give one vector, or one score, for a text.
+    let key = format!("{arch}.pooling_type");
+    match file.get(&key).and_then(Value::as_u64) {
+        Some(POOLING_RANK) => return Some(NotScorable::Reranker { found: format!("{key} is {POOLING_RANK}, rank") }),
+        Some(n @ 1..POOLING_RANK) => return Some(NotScorable::Embedding { found: format!("{key} is {n}") }),
+        _ => {}
+    }
+    if ENCODERS.contains(&arch) {
+        return Some(NotScorable::Embedding { found: format!("general.architecture {arch:?}") });
+    }
+    let causal = format!("{arch}.attention.causal");
+    let looks_both_ways = file.get(&causal).and_then(Value::as_bool) == Some(false);
+    looks_both_ways.then(|| NotScorable::BothWays { found: format!("{causal} is false") })
 }
 
 /// Checks from the header whether an engine can score the file.
@@ -191,6 +227,15 @@ pub fn kind_sentence(file: &GgufFile) -> Option<String> {
         NotScorable::NoWeights => "This file is a vocabulary: it has metadata and no weights.".into(),
         NotScorable::Embedding { .. } => {
             "This file is an embedding model: it encodes text and predicts no next token.".into()
+        }
+        NotScorable::Reranker { .. } => {
+            "This file is a reranker: it scores how well two texts go together and predicts no next token.".into()
+        }
+        NotScorable::BothWays { .. } => {
+            "The attention of this model looks at later tokens too, as that of embedding and diffusion models does, so it predicts no next token.".into()
+        }
+        NotScorable::AudioDecoder { .. } => {
+            "This file is the decoder of an audio codec: it turns codes into sound.".into()
         }
         NotScorable::NoTokenizer { .. } | NotScorable::Fatal(_) => String::new(),
     })

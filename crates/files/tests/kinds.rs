@@ -38,6 +38,9 @@ fn each_kind_of_file_is_named_as_what_it_is() {
         (vec![("general.architecture", text("flux"))], "a model that makes images or video"),
         (vec![("general.architecture", text("clip"))], "a multimodal projector"),
         (vec![("general.architecture", text("bert"))], "an embedding model"),
+        (vec![("llama.pooling_type", Value::U32(3))], "an embedding model"),
+        (vec![("llama.pooling_type", Value::U32(4))], "a reranker"),
+        (vec![("general.architecture", text("wavtokenizer-dec"))], "the decoder of an audio codec"),
     ] {
         let metadata = change.into_iter().fold(metadata(), |metadata, (key, value)| with(metadata, key, value));
         let kind = inspected(&metadata, &tensors).kind.expect("another kind");
@@ -46,7 +49,27 @@ fn each_kind_of_file_is_named_as_what_it_is() {
         assert!(refused.contains(&format!("found {said}")), "{refused}");
     }
     assert!(inspected(&metadata(), &[]).kind.expect("another kind").contains("a vocabulary"));
+    let both_ways = with(metadata(), "llama.attention.causal", Value::Bool(false));
+    assert!(inspected(&both_ways, &tensors).kind.expect("another kind").contains("looks at later tokens too"));
+    assert!(refusal(&both_ways, &tensors).contains("looks both ways (llama.attention.causal is false)"));
+    let without_pooling = with(metadata(), "llama.pooling_type", Value::U32(0));
+    assert_eq!(inspected(&without_pooling, &tensors).kind, None);
     assert_eq!(inspected(&metadata(), &tensors).kind, None);
+}
+
+#[test]
+fn positions_that_give_no_finite_angle_are_refused_by_key_and_value() {
+    let tensors = [drawn("blk.0.attn_q.weight", &[32, 32])];
+    for (key, value, said) in [
+        ("llama.rope.scaling.type", text("zork"), "\"zork\", and llama.cpp aborts unless it is none, linear"),
+        ("llama.rope.freq_base", Value::F32(0.0), "0, and llama.cpp computes no finite number unless"),
+        ("llama.rope.freq_base", Value::F32(-1.0), "-1, and llama.cpp computes no finite number unless"),
+        ("llama.rope.freq_base", Value::F32(f32::NAN), "NaN, and llama.cpp computes no finite number unless"),
+        ("llama.rope.scaling.factor", Value::F32(f32::NAN), "NaN, and llama.cpp computes no finite number unless"),
+    ] {
+        let refused = refusal(&with(metadata(), key, value), &tensors);
+        assert!(refused.contains(&format!("{key} is {said}")), "{refused}");
+    }
 }
 
 #[test]

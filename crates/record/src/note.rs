@@ -30,6 +30,13 @@ pub enum Note {
         /// The length in tokens that the model was trained for.
         n_ctx_train: u32,
     },
+    /// A conversation is longer than the model was trained for.
+    LongConversation {
+        /// The length of the longest conversation in tokens, with its answer.
+        n_tokens: usize,
+        /// The length in tokens that the model was trained for.
+        n_ctx_train: u32,
+    },
     /// A rule is applied to no tensor, because later rules are applied to all of its tensors.
     RuleWithoutEffect {
         /// The rule, as `SELECTOR=SCHEME`.

@@ -29,6 +29,10 @@ fn every_note_has_its_sentence() {
             "windows of 4,096 tokens are longer than the 512 that the model was trained for",
         ),
         (
+            Note::LongConversation { n_tokens: 600, n_ctx_train: 512 },
+            "a conversation of 600 tokens is longer than the 512 that the model was trained for",
+        ),
+        (
             Note::RuleWithoutEffect { rule: "attn_q=q4_0".into() },
             "attn_q=q4_0 is applied to no tensor, because later rules are applied to all of its tensors",
         ),

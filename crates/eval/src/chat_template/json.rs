@@ -178,7 +178,7 @@ fn number(value: &Value) -> String {
 }
 
 /// A finite float as Python's `repr` writes it: the fewest digits that give the same number.
-fn float(x: f64) -> String {
+pub(super) fn float(x: f64) -> String {
     let text = format!("{x:e}");
     let Some((digits, exponent)) = text.split_once('e') else { return text };
     let exponent: i32 = exponent.parse().unwrap_or_default();

@@ -1,9 +1,11 @@
 //! What Python and Jinja give to templates and minijinja does not: methods of strings and lists, `%`, `strftime_now`,
 //! and filters. Their results are Python's, and they count their work before they do it.
 
+use super::json;
 use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
+use std::fmt::Write;
 
 /// The day that `strftime_now` tells every template, at midnight.
 pub const TEMPLATE_DATE: &str = "2026-01-01";
@@ -27,6 +29,16 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment.add_filter("percent", percent);
     environment.add_filter("bounded", |state: &State<'_, '_>, value: Value| bounded(state, value, true));
     environment.add_filter("bounded_member", |state: &State<'_, '_>, value: Value| bounded(state, value, false));
+    // Jinja takes for a sequence whatever has a length and can be indexed.
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
+    });
+    environment.set_formatter(|out, state, value| match f64::try_from(value.clone()) {
+        Ok(x) if value.kind() == ValueKind::Number && !value.is_integer() && x.is_finite() => {
+            Ok(write!(out, "{}", json::float(x))?)
+        }
+        _ => minijinja::escape_formatter(out, state, value),
+    });
     environment.add_test("callable", |value: &Value| {
         value.as_object().is_some_and(|object| object.type_name().contains("Macro")) || value.kind() == ValueKind::Plain
     });

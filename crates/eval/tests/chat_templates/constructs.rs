@@ -58,6 +58,8 @@ const PUBLIC: &[(&str, &str)] = &[
 /// Templates and what they write.
 #[rustfmt::skip]
 const MORE: &[(&str, &str)] = &[
+    ("{{ 1e16 }} {{ 1e-7 }} {{ 2.0 }} {{ 0.5 }} {{ 123456789.0 }}", "1e+16 1e-07 2.0 0.5 123456789.0"),
+    ("{{ 'a' is sequence }}{{ {} is sequence }}{{ [] is sequence }}{{ 1 is sequence }}{{ none is sequence }}", "TrueTrueTrueFalseFalse"),
     ("{{ messages | tojson }}", "[{\"role\": \"system\", \"content\": \"Be <b>brief</b> & 'kind'.\"}, {\"role\": \"user\", \"content\": \" Hi \\\"you\\\" é 5\\n\"}]"),
     ("{{ messages[1] | tojson(indent=2) }}", "{\n  \"role\": \"user\",\n  \"content\": \" Hi \\\"you\\\" é 5\\n\"\n}"),
     ("{{ {'b': [1, 2.5, true, none, 1e20], 'a': {}, 'c': [], 'é': '\\u0001\\t/'} | tojson(ensure_ascii=True, sort_keys=True) }}", "{\"a\": {}, \"b\": [1, 2.5, true, null, 1e+20], \"c\": [], \"\\u00e9\": \"\\u0001\\t/\"}"),

@@ -5,6 +5,7 @@ use super::variant::{Conditions, Variant, VariantRequest};
 use super::{AskEvent, Hear};
 use eval::{ChatMessage, Sampling, TEMPLATE_DATE, first_divergence};
 use numerics::BlockCodec;
+use record::Note;
 use record::answer::{CHAT_FORMAT, ChatAnswer, ChatExchange, ChatReply};
 use worker::protocol::{GeneratedAnswer, Prompt};
 use worker::{Event, Job, LinkFactory, Session};
@@ -68,6 +69,8 @@ pub fn chat(
     session.hear::<AskError>(&job, &mut |event| {
         match event {
             Event::Memory(plan) => hear(AskEvent::Memory(&plan)),
+            // The context is room for a conversation, which may be short.
+            Event::Note { note: Note::LongWindows { .. } } => {}
             Event::Note { note } => hear(AskEvent::Note(&note)),
             Event::Prompted(prompt) => prompts.push(prompt),
             Event::Answered(reply) => {
@@ -78,6 +81,14 @@ pub fn chat(
         }
         Ok(())
     })?;
+    let tokens_of = |reply: &GeneratedAnswer| {
+        let prompt = prompts.iter().find(|prompt| prompt.chat == reply.chat).map_or(0, |prompt| prompt.n_tokens);
+        prompt + reply.tokens.len()
+    };
+    let (longest, n_ctx_train) = (replies.iter().map(tokens_of).max().unwrap_or(0), session.info.n_ctx_train);
+    if n_ctx_train > 0 && longest > n_ctx_train as usize {
+        hear(AskEvent::Note(&Note::LongConversation { n_tokens: longest, n_ctx_train }));
+    }
     Ok(ChatAnswer {
         format: CHAT_FORMAT,
         model: variant.name.clone(),

@@ -340,6 +340,10 @@ fn lock_of(dir: &Path) -> Result<PlanLock, AskError> {
         Ok(found) if !found.is_dir() => "is a file".into(),
         Ok(_) => match store::peek(dir)? {
             Some(lock) => return Ok(lock),
+            // A kill before the plan was written leaves the lock and perhaps an unfinished file.
+            None if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) => {
+                "is a run that was killed before its plan was written, so nothing was measured".into()
+            }
             None => "is empty".into(),
         },
     };

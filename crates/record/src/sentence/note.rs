@@ -30,6 +30,10 @@ impl Display for Note {
                 let (windows, trained) = (plural(*n_ctx, "token"), count((*n_ctx_train).into()));
                 write!(f, "windows of {windows} are longer than the {trained} that the model was trained for")
             }
+            Note::LongConversation { n_tokens, n_ctx_train } => {
+                let (n, trained) = (plural(*n_tokens, "token"), count((*n_ctx_train).into()));
+                write!(f, "a conversation of {n} is longer than the {trained} that the model was trained for")
+            }
             Note::RuleWithoutEffect { rule } => {
                 write!(f, "{rule} is applied to no tensor, because later rules are applied to all of its tensors")
             }
