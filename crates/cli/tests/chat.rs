@@ -60,6 +60,21 @@ fn the_rendered_prompt_is_shown_and_a_lost_question_is_said() {
 }
 
 #[test]
+fn a_conversation_and_not_its_context_is_compared_with_what_the_model_was_trained_for() {
+    let room = room();
+    // The model was trained for 512 tokens, and the context has 1,024.
+    with_templates(room.path(), "m.gguf", &[(TEMPLATE, "{{ messages[0].content }}")]);
+    let said = |prompt: &str| {
+        let output = support::assay(room.path(), &["chat", "m.gguf", "--prompt", prompt, "--tokens", "2"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(!said("hi").contains("longer than"), "{}", said("hi"));
+    let long = said(&"a".repeat(560));
+    assert!(long.contains("a conversation of ") && long.contains(" is longer than the 512 that"), "{long}");
+}
+
+#[test]
 fn one_of_several_chat_templates_is_asked_for_by_name() {
     let room = room();
     let named =
