@@ -136,6 +136,11 @@ fn with_hints(rendered: &str) -> String {
                 has_tip = true;
                 format!("hint: {}", &tip["tip: ".len()..])
             }
+            // A value that cannot be read brings its own advice.
+            advice if advice.starts_with("hint: ") => {
+                has_tip = true;
+                line.to_owned()
+            }
             more if more.starts_with("For more information, ") && has_tip => continue,
             more if more.starts_with("For more information, ") => {
                 format!("hint: {}", &more["For more information, ".len()..])

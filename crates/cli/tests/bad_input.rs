@@ -232,7 +232,7 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
     for (dir, hint) in [
         ("photos", "choose another folder with --out"),
-        ("file", "another --out"),
+        ("file", "choose another folder with --out"),
         ("file/deep", "with --out"),
         ("/proc/run", "with --out"),
     ] {
