@@ -5,7 +5,6 @@ use super::json;
 use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
-use std::fmt::Write;
 
 /// The day that `strftime_now` tells every template, at midnight.
 pub const TEMPLATE_DATE: &str = "2026-01-01";
