@@ -90,6 +90,7 @@ pub fn of_question(error: &AskError) -> Option<String> {
         AskError::Store(StoreError::LockMissing { .. }) => {
             "restore the file; nothing else says what the run measured".into()
         }
+        AskError::KilledEarly { .. } => "the same `assay run` begins it again".into(),
         AskError::Unfinished { dir } => {
             format!("`assay status {dir}` says how far it is; the same `assay run` goes on with it")
         }

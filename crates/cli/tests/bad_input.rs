@@ -229,6 +229,13 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
             assert!(!said.contains("--out") && !said.contains("remove"), "{said}");
         }
     }
+    // A kill before the plan was written leaves the lock.
+    std::fs::create_dir(folder.path().join("killed")).expect("a folder");
+    std::fs::write(folder.path().join("killed/.lock"), b"").expect("a file");
+    for command in TAKING_A_RUN {
+        let said = refused(folder.path(), &[command, "killed"]);
+        assert!(said.contains("killed before its plan was written") && said.contains("begins it again"), "{said}");
+    }
     TinyModel { ffn_norm_is_bf16: true, tokenizer: true }.write(folder.path(), "m.gguf");
     for (dir, hint) in [
         ("photos", "choose another folder with --out"),

@@ -60,7 +60,7 @@ pub struct NonfiniteValue {
     pub tensor: String,
     /// The place of the value in the tensor.
     pub index: u64,
-    /// The value.
+    /// An infinity or a NaN, as it is stored.
     pub value: f32,
 }
 

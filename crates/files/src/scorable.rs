@@ -46,9 +46,9 @@ pub enum NotScorable {
         /// The metadata that say so.
         found: String,
     },
-    /// The attention of the model looks at later tokens too.
-    #[error("found a model whose attention looks both ways ({found}), wanted one that predicts the next token")]
-    BothWays {
+    /// The model has bidirectional attention: a token attends to later ones too.
+    #[error("found a model with bidirectional attention ({found}), wanted one that predicts the next token")]
+    Bidirectional {
         /// The metadata that say so.
         found: String,
     },
@@ -82,7 +82,7 @@ impl Advice for NotScorable {
             NotScorable::Imatrix => "name the model; a scheme takes this file as :imatrix=FILE",
             NotScorable::ImageModel { .. }
             | NotScorable::Reranker { .. }
-            | NotScorable::BothWays { .. }
+            | NotScorable::Bidirectional { .. }
             | NotScorable::AudioDecoder { .. } => {
                 "perplexity and KL divergence are not defined for it; census, quantize and diff take it"
             }
@@ -185,8 +185,8 @@ pub fn other_kind(file: &GgufFile) -> Option<NotScorable> {
         return Some(NotScorable::Embedding { found: format!("general.architecture {arch:?}") });
     }
     let causal = format!("{arch}.attention.causal");
-    let looks_both_ways = file.get(&causal).and_then(Value::as_bool) == Some(false);
-    looks_both_ways.then(|| NotScorable::BothWays { found: format!("{causal} is false") })
+    let is_bidirectional = file.get(&causal).and_then(Value::as_bool) == Some(false);
+    is_bidirectional.then(|| NotScorable::Bidirectional { found: format!("{causal} is false") })
 }
 
 /// Checks from the header whether an engine can score the file.
@@ -231,8 +231,9 @@ pub fn kind_sentence(file: &GgufFile) -> Option<String> {
         NotScorable::Reranker { .. } => {
             "This file is a reranker: it scores how well two texts go together and predicts no next token.".into()
         }
-        NotScorable::BothWays { .. } => {
-            "The attention of this model looks at later tokens too, as that of embedding and diffusion models does, so it predicts no next token.".into()
+        NotScorable::Bidirectional { .. } => {
+            "This model has bidirectional attention, as embedding and diffusion models have: it predicts no next token."
+                .into()
         }
         NotScorable::AudioDecoder { .. } => {
             "This file is the decoder of an audio codec: it turns codes into sound.".into()

@@ -24,7 +24,7 @@ pub enum TextFileError {
     /// The path is of something else than a file.
     #[error("{file}: is a {found}, wanted a text file")]
     NotAFile {
-        /// The path.
+        /// The path of the text, escaped for a terminal.
         file: String,
         /// What is there.
         found: &'static str,

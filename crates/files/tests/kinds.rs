@@ -49,9 +49,12 @@ fn each_kind_of_file_is_named_as_what_it_is() {
         assert!(refused.contains(&format!("found {said}")), "{refused}");
     }
     assert!(inspected(&metadata(), &[]).kind.expect("another kind").contains("a vocabulary"));
-    let both_ways = with(metadata(), "llama.attention.causal", Value::Bool(false));
-    assert!(inspected(&both_ways, &tensors).kind.expect("another kind").contains("looks at later tokens too"));
-    assert!(refusal(&both_ways, &tensors).contains("looks both ways (llama.attention.causal is false)"));
+    let bidirectional = with(metadata(), "llama.attention.causal", Value::Bool(false));
+    assert!(inspected(&bidirectional, &tensors).kind.expect("another kind").contains("has bidirectional attention"));
+    assert!(
+        refusal(&bidirectional, &tensors)
+            .contains("a model with bidirectional attention (llama.attention.causal is false)")
+    );
     let without_pooling = with(metadata(), "llama.pooling_type", Value::U32(0));
     assert_eq!(inspected(&without_pooling, &tensors).kind, None);
     assert_eq!(inspected(&metadata(), &tensors).kind, None);

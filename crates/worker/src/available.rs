@@ -90,7 +90,7 @@ fn available_under(root: &Path) -> Option<AvailableMemory> {
 }
 
 /// What the limit on this process's address space (`RLIMIT_AS`) leaves beside what it has mapped, in bytes; `None` where
-/// there is no limit.
+/// the address space is unlimited.
 fn left_of_address_space(root: &Path) -> Option<u64> {
     let limits = std::fs::read_to_string(root.join("proc/self/limits")).ok()?;
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;

@@ -113,6 +113,12 @@ pub enum AskError {
         /// What was found at the path.
         found: String,
     },
+    /// A kill ended a run before its plan was written.
+    #[error("{dir}: a run began here and was killed before its plan was written, so nothing was measured")]
+    KilledEarly {
+        /// The path of the run folder.
+        dir: String,
+    },
     /// A run has not ended.
     #[error("{dir}: the run has not come to its end, so there is nothing to report")]
     Unfinished {
@@ -278,6 +284,7 @@ impl Advice for AskError {
             // The error itself says what is missing, and each front knows how to ask for it.
             AskError::NotARunFolder { .. }
             | AskError::InsideTheRun { .. }
+            | AskError::KilledEarly { .. }
             | AskError::Unfinished { .. }
             | AskError::NothingApplied(_)
             | AskError::NoLayer { .. }
@@ -320,6 +327,7 @@ impl AskError {
             | AskError::FileForAFolder { .. }
             | AskError::InsideTheRun { .. }
             | AskError::RoundsTwice { .. }
+            | AskError::KilledEarly { .. }
             | AskError::Unfinished { .. }
             | AskError::Store(_)
             | AskError::SchemeFile(_)

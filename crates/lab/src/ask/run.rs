@@ -32,7 +32,7 @@ pub enum RunQuestion {
 /// A question that is asked of some models with all its controls.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// The question.
+    /// What is asked, of every model alike.
     pub question: RunQuestion,
     /// The model files.
     pub models: Vec<PathBuf>,
@@ -99,7 +99,7 @@ pub struct RunHeard<'a> {
     pub plan: &'a Plan,
     /// The folder of the run.
     pub dir: &'a Path,
-    /// What happened.
+    /// The event itself, as the journal has it.
     pub event: &'a RunEvent,
 }
 
@@ -283,9 +283,13 @@ pub fn status(dir: &Path) -> Result<StatusAnswer, AskError> {
         }
     }
     let (finished, foreign) = of_plan(store::finished_cells(dir)?, begun);
-    for key in finished.iter().filter(|key| store::lacks_samples(dir, key).unwrap_or(false)) {
-        let (file, why) = (samples_file(key), "the samples that it was derived from are gone".to_owned());
-        failed.push(FailedCell { key: key.clone(), model: None, target: None, file, why });
+    for key in &finished {
+        let why = match store::lacks_samples(dir, key) {
+            Ok(false) => continue,
+            Ok(true) => "the samples that it was derived from are gone".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        failed.push(FailedCell { key: key.clone(), model: None, target: None, file: samples_file(key), why });
     }
     Ok(StatusAnswer {
         format: STATUS_FORMAT,
@@ -342,7 +346,7 @@ fn lock_of(dir: &Path) -> Result<PlanLock, AskError> {
             Some(lock) => return Ok(lock),
             // A kill before the plan was written leaves the lock and perhaps an unfinished file.
             None if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) => {
-                "is a run that was killed before its plan was written, so nothing was measured".into()
+                return Err(AskError::KilledEarly { dir: shown(dir) });
             }
             None => "is empty".into(),
         },
